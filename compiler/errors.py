@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiler says about input it cannot take: one line that names the culprit."""
+
+from collections.abc import Sequence
+
+__all__ = ["InputError", "KiwichaError", "ModelError", "UnsupportedModel"]
+
+
+class KiwichaError(ValueError):
+    """Base of every error that a user's input can cause; its text is meant to be printed."""
+
+
+class ModelError(KiwichaError):
+    """The model cannot be read, is not quantized, or ONNX Runtime refuses it."""
+
+
+class InputError(KiwichaError):
+    """An array given as a graph input has the wrong name, shape, type or contents."""
+
+
+class UnsupportedModel(KiwichaError):
+    """The machine cannot run the model; the text lists every node in the way, a line each.
+
+    Members
+    -------
+    refusals : (node name, operator, reason) of every node that cannot be mapped.
+    """
+
+    def __init__(self, refusals: Sequence[tuple[str, str, str]]) -> None:
+        self.refusals = tuple(refusals)
+        count = f"{len(refusals)} node{'s' if len(refusals) != 1 else ''} cannot be mapped"
+        lines = [f"  '{name}' ({op}): {reason}" for name, op, reason in self.refusals]
+        super().__init__("\n".join([count, *lines]))

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the model that ONNX Runtime lowered to the compiler's graph, or one list of refusals."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from compiler.errors import UnsupportedModel
+from compiler.graph import Graph, Node, Tensor, Value
+from compiler.lower import LoweredModel
+from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
+from compiler.operators.conv import qlinear_conv
+from compiler.operators.edge import (
+    FLOAT_OPERATORS, dequantize_linear, finish_output, float_operator, quantize_linear,
+)  # fmt: skip
+from compiler.operators.matmul import qgemm, qlinear_matmul
+from compiler.operators.pool import max_pool
+from compiler.operators.view import VIEWS, view
+
+__all__ = ["legalize"]
+
+_Rule = Callable[[Context, onnx.NodeProto], None]
+
+_RULES: dict[str, _Rule] = {
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "QGemm": qgemm,
+    "MaxPool": max_pool,
+    **dict.fromkeys(VIEWS, view),
+}
+
+_REASONS = {
+    "QLinearAdd": "the machine has no elementwise addition",
+    "QLinearMul": "the machine has no elementwise multiplication",
+    "QLinearConcat": "the machine has no concatenation",
+    "QLinearAveragePool": "the machine has no average pooling",
+    "QLinearGlobalAveragePool": "the machine has no average pooling",
+    "QLinearSoftmax": "the machine has no table lookup",
+    "QLinearSigmoid": "the machine has no table lookup",
+    "QLinearLeakyRelu": "the machine has no table lookup",
+    "BatchNormalization": "fold it into the convolution before quantizing "
+    "(onnxruntime.quantization.preprocess does)",
+    **dict.fromkeys(
+        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul"),
+        "is quantized dynamically; use quantize_static",
+    ),
+    **dict.fromkeys(
+        ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose"),
+        "stays in float; its inputs and its output must be quantized",
+    ),
+    "MatMulIntegerToFloat": "its output is float; quantize it",
+}
+
+
+def legalize(lowered: LoweredModel) -> Graph:
+    """Map every node onto the machine.
+
+    Raises
+    ------
+    UnsupportedModel
+        With a line for every node that cannot be mapped.
+    """
+    model = lowered.model.graph
+    constants = {i.name: numpy_helper.to_array(i) for i in model.initializer}
+    uses = Counter(name for node in model.node for name in node.input)
+    uses.update(value.name for value in model.output)
+    context = Context(constants, uses)
+    refusals: list[tuple[str, str, str]] = []
+    inputs = lowered.inputs
+    for value in inputs:
+        if value.dtype == np.float32:
+            context.floats[value.name] = FloatValue(value)
+        else:
+            _integer_input(context, value)
+    for node in model.node:
+        try:
+            _rule(context, node)(context, node)
+        except Unknown:
+            pass
+        except Refusal as refusal:
+            refusals.append((node_name(node), _operator(node), str(refusal)))
+    for output in lowered.outputs:
+        try:
+            if output.name in context.floats:
+                finish_output(context, output)
+        except Refusal as refusal:
+            refusals.append((output.name, "graph output", str(refusal)))
+    if refusals:
+        raise UnsupportedModel(refusals)
+    return _finish(context, lowered)
+
+
+def _operator(node: onnx.NodeProto) -> str:
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
+    known = node.domain in ("", "ai.onnx", "com.microsoft")
+    if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
+        return float_operator
+    if known and node.op_type in _RULES:
+        return _RULES[node.op_type]
+    if known and node.op_type in ("Relu", "Clip"):
+        if node.input[0] in context.tensors:
+            raise Refusal("on a quantized tensor without scale; write it between Q and DQ")
+        raise Unknown
+    if known and node.op_type in _REASONS:
+        raise Refusal(_REASONS[node.op_type])
+    raise Refusal("the machine has no such operation")
+
+
+def _integer_input(context: Context, value: Value) -> None:
+    """An int8 or uint8 graph input is a tensor already; its readers know its scale."""
+    context.tensors[value.name] = Tensor(value.name, value.shape, value.dtype, np.float32(1), 0)
+    context.free.add(value.name)
+
+
+def _finish(context: Context, lowered: LoweredModel) -> Graph:
+    """Drop what nobody reads and make node names unique."""
+    wanted = {value.name for value in lowered.outputs} | {
+        edge.tensor.name for edge in context.dequantize
+    }
+    kept: list[Node] = []
+    for node in reversed(context.nodes):
+        if node.y.name in wanted:
+            wanted.add(node.x.name)
+            kept.append(node)
+    seen: Counter[str] = Counter()
+    nodes: list[Node] = []
+    for node in reversed(kept):
+        seen[node.name] += 1
+        count = seen[node.name]
+        nodes.append(replace(node, name=f"{node.name}/{count}") if count > 1 else node)
+    return Graph(
+        inputs=lowered.inputs,
+        outputs=lowered.outputs,
+        quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
+        nodes=tuple(nodes),
+        dequantize=tuple(context.dequantize),
+        notes=(*lowered.notes, *context.notes),
+    )

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""On-chip memories as rings: what was loaded stays until the ring comes round to it."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+__all__ = ["Ring", "align_up"]
+
+
+def align_up(value: int, unit: int) -> int:
+    """Smallest multiple of ``unit`` that is not less than ``value``."""
+    return -(-value // unit) * unit
+
+
+@dataclass(frozen=True)
+class _Entry:
+    start: int
+    stop: int
+
+
+class Ring:
+    """First-in first-out allocator of one memory, which remembers what lies where.
+
+    Parameters
+    ----------
+    size : int
+        Capacity, in the memory's own unit.
+    unit : int
+        Every block starts at a multiple of this.
+    """
+
+    def __init__(self, size: int, unit: int = 1) -> None:
+        self.size = size
+        self.unit = unit
+        self._next = 0
+        self._held: dict[Hashable, _Entry] = {}
+
+    def find(self, key: Hashable) -> int | None:
+        """Return where ``key`` lies, or None when it is not there (any more)."""
+        entry = self._held.get(key)
+        return None if entry is None else entry.start
+
+    def place(self, key: Hashable, length: int) -> int:
+        """Give ``key`` a block of ``length`` units, forgetting whatever lay there.
+
+        Raises
+        ------
+        ValueError
+            When the block is larger than the memory.
+        """
+        length = align_up(length, self.unit)
+        if length > self.size:
+            raise ValueError(f"a block of {length} does not fit a memory of {self.size}")
+        if self._next + length > self.size:
+            self._next = 0
+        start, stop = self._next, self._next + length
+        self._next = stop
+        self._held = {
+            k: e for k, e in self._held.items() if e.stop <= start or stop <= e.start
+        }
+        self._held[key] = _Entry(start, stop)
+        return start

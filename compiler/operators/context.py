@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compiler.graph import HostDequantize, HostQuantize, Node, Note, Shape, Tensor, Value
+from compiler.layout import ROW_MAJOR, Layout, channels_last
+
+__all__ = [
+    "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale", "node_name",
+]  # fmt: skip
+
+_TINY = np.finfo(np.float32).tiny
+
+
+class Refusal(Exception):
+    """This node cannot be mapped; the text says why."""
+
+
+class Unknown(Exception):
+    """An operand comes from a node that was refused already; nothing to add."""
+
+
+@dataclass(frozen=True)
+class FloatOp:
+    """An operation between DequantizeLinear (or a graph input) and QuantizeLinear.
+
+    Members
+    -------
+    kind : "clip" (Relu too; monotone, elementwise), "pool" or "view".
+    node : the ONNX node.
+    bounds : of a clip.
+    view : of a view: ("reshape", shape) or ("transpose", axes).
+    shape : of the result.
+    """
+
+    kind: Literal["clip", "pool", "view"]
+    node: onnx.NodeProto
+    shape: Shape
+    bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
+    view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
+
+
+@dataclass(frozen=True)
+class FloatValue:
+    """A float32 value that is a known function of a tensor or of a graph input."""
+
+    origin: Tensor | Value
+    operations: tuple[FloatOp, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """Shape in ONNX order."""
+        return self.operations[-1].shape if self.operations else self.origin.shape
+
+
+def node_name(node: onnx.NodeProto) -> str:
+    """Return the node's name, or that of its first output where it has none."""
+    return node.name or node.output[0]
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return attribute values, byte strings decoded."""
+    values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
+
+
+@dataclass
+class Context:
+    """State of one legalization; `compiler.legalize` walks the model and fills it.
+
+    Members
+    -------
+    constants : initializers and Constant outputs.
+    uses : how often each value is read, graph outputs included.
+    tensors, floats : what each value of the model has become.
+    """
+
+    constants: dict[str, NDArray[Any]]
+    uses: Counter[str]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    floats: dict[str, FloatValue] = field(default_factory=dict)
+    quantize: list[HostQuantize] = field(default_factory=list)
+    dequantize: list[HostDequantize] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    free: set[str] = field(default_factory=set)
+    """Input tensors whose order in memory the first reader may still choose."""
+
+    # Constants ---------------------------------------------------------------------------
+
+    def constant(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
+        """Return a constant input."""
+        name = node.input[index] if index < len(node.input) else ""
+        if name not in self.constants:
+            raise Refusal(f"{what} '{name}' is not a constant")
+        return self.constants[name]
+
+    def scale(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[np.float32]:
+        """Return a scale, flattened."""
+        name, value = node.input[index], self.constant(node, index, what)
+        if value.dtype != np.float32:
+            raise Refusal(f"{what} '{name}' is {value.dtype}; must be float32")
+        check_scale(value, f"{what} '{name}'")
+        return value.reshape(-1)
+
+    def zero(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
+        """Return a zero point, flattened; uint8 0 where it is left out."""
+        if index >= len(node.input) or not node.input[index]:
+            return np.zeros(1, np.uint8)
+        value = self.constant(node, index, what).reshape(-1)
+        if value.dtype not in (np.int8, np.uint8):
+            raise Refusal(f"{what} '{node.input[index]}' is {value.dtype}; must be int8 or uint8")
+        return value
+
+    def quantization(
+        self, node: onnx.NodeProto, index: int, what: str
+    ) -> tuple[np.float32, int, np.dtype[Any]]:
+        """Return scale, zero point and type of a tensor; ``index`` is its scale's."""
+        scale = self.scale(node, index, f"{what} scale")
+        zero = self.zero(node, index + 1, f"{what} zero point")
+        if scale.size != 1 or zero.size != 1:
+            raise Refusal(f"{what} '{node.input[index]}' has {scale.size} scales; must have one")
+        return np.float32(scale[0]), int(zero[0]), zero.dtype
+
+    # Tensors -----------------------------------------------------------------------------
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor that a value of the model has become."""
+        if name in self.tensors:
+            return self.tensors[name]
+        if name in self.floats:
+            raise Refusal(f"input '{name}' is float; quantize it")
+        if name in self.constants:
+            raise Refusal(f"input '{name}' is a constant; only weights may be")
+        raise Unknown
+
+    def operand(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
+        """Return a tensor input with the scale and zero point in the two inputs after it."""
+        scale, zero, dtype = self.quantization(node, index + 1, "input")
+        tensor = self.tensor(node.input[index])
+        if dtype != tensor.dtype:
+            raise Refusal(f"input '{tensor.name}' is {tensor.dtype}, its zero point {dtype}")
+        return replace(tensor, scale=scale, zero_point=zero)
+
+    def settle(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Return ``tensor`` with ``layout``: chosen where still free, else checked."""
+        tensor = replace(tensor, layout=self.tensors[tensor.name].layout)
+        if tensor.name in self.free:
+            self.free.remove(tensor.name)
+            self.tensors[tensor.name] = replace(self.tensors[tensor.name], layout=layout)
+            for place, edge in enumerate(self.quantize):
+                if edge.tensor.name == tensor.name:
+                    self.quantize[place] = replace(edge, tensor=self.tensors[tensor.name])
+        elif not tensor.layout.same(layout, tensor.shape):
+            raise Refusal(f"reads '{tensor.name}' in an order that needs a transposition in memory")
+        return replace(tensor, layout=layout)
+
+    def settled(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor`` with whatever layout it has; images go channels last."""
+        if tensor.name not in self.free:
+            return replace(tensor, layout=self.tensors[tensor.name].layout)
+        rank = len(tensor.shape)
+        return self.settle(tensor, channels_last(4) if rank == 4 else ROW_MAJOR)
+
+    def emit(self, node: Node) -> None:
+        """Append a node; its output becomes readable."""
+        self.nodes.append(node)
+        self.tensors[node.y.name] = node.y
+
+    def note(self, node: onnx.NodeProto, text: str) -> None:
+        """Add a line to the report."""
+        self.notes.append(Note(node_name(node), text))
+
+
+def check_scale(value: NDArray[np.float32], what: str) -> None:
+    """Refuse NaN, infinite, zero, negative and denormal scales."""
+    bad = ~(np.isfinite(value) & (value >= _TINY))
+    if bad.any():
+        raise Refusal(f"{what} is {value[bad].flat[0]}; must be positive, normal and finite")

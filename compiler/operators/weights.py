@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant operands of QLinearConv, QLinearMatMul and QGemm in the form the graph keeps them."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compiler.operators.context import Context, Refusal, check_scale
+
+__all__ = ["bias_vector", "combined_scale", "per_channel", "signed_weights"]
+
+
+def per_channel(value: NDArray[Any], channels: int, what: str) -> NDArray[Any]:
+    """Return one value per output channel from one for all or one for each."""
+    if not channels or value.size not in (1, channels):
+        raise Refusal(f"{value.size} values of {what} for {channels} output channels")
+    return np.broadcast_to(value, (channels,))
+
+
+def signed_weights(
+    weights: NDArray[Any], zero: NDArray[Any]
+) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+    """Return the same weights as int8 with their zero points.
+
+    ONNX Runtime rewrites int8 weights as uint8 on some hosts; after this nothing depends on it.
+    """
+    if weights.dtype not in (np.int8, np.uint8):
+        raise Refusal(f"weights are {weights.dtype}; must be int8 or uint8")
+    if zero.dtype != weights.dtype:
+        raise Refusal(f"weights are {weights.dtype}, their zero point {zero.dtype}")
+    offset = 128 if weights.dtype == np.uint8 else 0
+    return (weights.astype(np.int16) - offset).astype(np.int8), zero.astype(np.int16) - offset
+
+
+def bias_vector(
+    context: Context, node: onnx.NodeProto, index: int, channels: int
+) -> NDArray[np.int32]:
+    """Return the int32 bias, zeros where there is none."""
+    if index >= len(node.input) or not node.input[index]:
+        return np.zeros(channels, np.int32)
+    bias = context.constant(node, index, "bias")
+    if bias.dtype != np.int32:
+        raise Refusal(f"bias '{node.input[index]}' is {bias.dtype}; must be int32")
+    if bias.ndim > 1 and bias.shape[-1] != bias.size:
+        raise Refusal(f"bias '{node.input[index]}' is {bias.shape}; must be one per column")
+    return np.ascontiguousarray(per_channel(bias.reshape(-1), channels, "bias"))
+
+
+def combined_scale(
+    x: np.float32, weights: NDArray[np.float32], y: np.float32
+) -> NDArray[np.float32]:
+    """Return f(f(Sx * Sw) / Sy) per channel, each step rounded to float32."""
+    with np.errstate(all="ignore"):
+        scale: NDArray[np.float32] = np.float32(x) * weights / np.float32(y)
+    check_scale(scale, "input scale * weight scale / output scale")
+    return scale

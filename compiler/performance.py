@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The performance model: when each instruction of a program starts and ends, in cycles."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compiler.builder import ProgramBuilder
+from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine
+
+__all__ = ["Timeline", "predict"]
+
+_START_CYCLES = 60  # from the start register to the first instruction at its engine
+_DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Predicted cycle numbers, one entry per instruction, and the end of each layer."""
+
+    start: np.ndarray
+    end: np.ndarray
+    layer_end: dict[int, int]
+
+    def layer_cycles(self, layer: int) -> int:
+        """Cycles from the end of the layer before to the end of this one."""
+        return self.layer_end[layer] - self.layer_end.get(layer - 1, 0)
+
+
+def predict(builder: ProgramBuilder) -> Timeline:
+    """Play a program through four in-order engines, their queues and their tokens."""
+    deps = builder.dependencies
+    count = len(builder.instructions)
+    start, end = np.zeros(count), np.zeros(count)
+    free = [0.0] * ENGINES
+    begun: list[list[float]] = [[] for _ in range(ENGINES)]
+    dispatched, layer_end = float(_START_CYCLES), {}
+    for index, instruction in enumerate(builder.instructions):
+        engine = instruction.engine
+        length = INSTRUCTIONS[instruction.opcode].size // WORD_BITS
+        # Two more wait in the assembler: one complete, one arriving.
+        capacity = builder.config.queue_words // length + 2
+        dispatched += length * _DISPATCH_WORDS
+        if len(begun[engine]) >= capacity:
+            dispatched = max(dispatched, begun[engine][-capacity])
+        ready = max([dispatched + 4, free[engine], *(end[s] + 2 for s in deps.sources[index])])
+        start[index] = ready
+        free[engine] = ready + instruction.cycles
+        end[index] = free[engine] + instruction.latency
+        if engine == Engine.STORE:
+            free[engine] = end[index]
+        begun[engine].append(ready)
+        layer_end[instruction.layer] = max(layer_end.get(instruction.layer, 0), int(end[index]))
+    return Timeline(start, end, layer_end)

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hardware: Amaranth components. Nothing here simulates and nothing reads ONNX."""

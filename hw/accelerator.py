@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole machine: control, memory port, and the four engines in data-flow order."""
+
+from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Component, Out
+
+from hw.array.compute import ComputeEngine
+from hw.config import AcceleratorConfig
+from hw.control.control import Control
+from hw.control.register_map import ADDRESS_BITS
+from hw.isa import ENGINES, Engine
+from hw.memory.axi import AXI4LiteSignature, AXI4Signature
+from hw.memory.load import LoadEngine
+from hw.memory.read_arbiter import ReadArbiter
+from hw.memory.read_master import ReadMaster
+from hw.memory.store import StoreEngine
+from hw.memory.write_master import WriteMaster
+from hw.vector.vector import VectorEngine
+
+__all__ = ["Accelerator"]
+
+
+def _flat(prefix: str, signature: wiring.Signature, *, flip: bool = False) -> dict[str, object]:
+    """Members of an interface as ports of their own, with the names that vendor tools know."""
+    members = (signature.flip() if flip else signature).members
+    return {f"{prefix}_{name}": member for name, member in members.items()}
+
+
+class Accelerator(Component):
+    """An int8 accelerator with an AXI4 memory port, AXI4-Lite registers and an interrupt.
+
+    Parameters
+    ----------
+    cfg
+        The machine.
+
+    Members
+    -------
+    s_axil_* : AXI4-Lite subordinate, 32 bit data, 12 bit addresses
+        Registers; see docs/registers.md.
+    m_axi_* : AXI4 manager
+        Reads programs, weights and activations, writes results; only inside the granted windows.
+    interrupt : Out(1)
+        Level, high while an enabled event is pending.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        super().__init__({
+            **_flat("s_axil", AXI4LiteSignature(ADDRESS_BITS), flip=True),
+            **_flat("m_axi", AXI4Signature(cfg.axi_address_width, cfg.axi_data_width)),
+            "interrupt": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        m.submodules.control = control = Control(cfg)
+        cleared = ResetInserter(control.clear)
+        read, write = ReadMaster(cfg), WriteMaster(cfg)
+        arbiter = ReadArbiter(cfg)
+        load, store = LoadEngine(cfg), StoreEngine(cfg)
+        compute = ComputeEngine(cfg)
+        vector = VectorEngine(cfg, compute.read_latency)
+        m.submodules.read_master = cleared(read)
+        m.submodules.write_master = cleared(write)
+        m.submodules.read_arbiter = cleared(arbiter)
+        m.submodules.load = cleared(load)
+        m.submodules.compute = cleared(compute)
+        m.submodules.vector = cleared(vector)
+        m.submodules.store = cleared(store)
+
+        self._connect_ports(m, "s_axil", control.s_axil)
+        self._connect_ports(m, "m_axi", read.axi)
+        self._connect_ports(m, "m_axi", write.axi)
+        m.d.comb += self.interrupt.eq(control.interrupt)
+
+        # Memory port.
+        wiring.connect(m, control.request, arbiter.request[0])
+        wiring.connect(m, load.request, arbiter.request[1])
+        wiring.connect(m, arbiter.data[0], control.data)
+        wiring.connect(m, arbiter.data[1], load.data)
+        wiring.connect(m, arbiter.master_request, read.request)
+        wiring.connect(m, read.data, arbiter.master_data)
+        wiring.connect(m, store.request, write.request)
+        wiring.connect(m, store.data, write.data)
+        wiring.connect(m, write.done, store.written)
+        m.d.comb += [
+            read.window_base.eq(control.read_base),
+            read.window_limit.eq(control.read_limit),
+            write.window_base.eq(control.write_base),
+            write.window_limit.eq(control.write_limit),
+            *(unit.stop.eq(control.stop) for unit in (read, write, load, store)),
+        ]
+
+        # Data flow: memory -> scratchpads -> array -> accumulators -> requantizers -> memory.
+        for engine in (compute, vector):
+            m.d.comb += [
+                engine.write.valid.eq(load.write.valid),
+                engine.write.payload.eq(load.write.payload),
+            ]
+        m.d.comb += [
+            compute.read_entry.eq(vector.read_entry),
+            vector.read_data.eq(compute.read_data),
+            vector.output_address.eq(store.read_address),
+            store.read_data.eq(vector.output_data),
+            store.counters.eq(control.record),
+        ]
+
+        # Instructions out, tokens and faults back.
+        engines = {
+            Engine.LOAD: load,
+            Engine.COMPUTE: compute,
+            Engine.VECTOR: vector,
+            Engine.STORE: store,
+        }
+        for number, engine in engines.items():
+            wiring.connect(m, getattr(control, number.name.lower()), engine.i)
+            wiring.connect(m, engine.done, control.done[number])
+            wiring.connect(m, engine.error, control.fault[number])
+        wiring.connect(m, read.error, control.fault[ENGINES])
+        wiring.connect(m, write.error, control.fault[ENGINES + 1])
+        m.d.comb += [
+            control.busy.eq(Cat(engines[number].busy for number in Engine)),
+            control.masters_idle.eq(read.idle & write.idle),
+            control.read_beat.eq(read.axi.rvalid & read.axi.rready),
+            control.written_beat.eq(write.axi.wvalid & write.axi.wready),
+            control.step.eq(compute.stepping),
+        ]
+        return m
+
+    def _connect_ports(self, m: Module, prefix: str, interface: wiring.PureInterface) -> None:
+        for name, member in interface.signature.members.items():
+            port, inner = getattr(self, f"{prefix}_{name}"), getattr(interface, name)
+            # A component's own interface has the flow that its signature says.
+            m.d.comb += port.eq(inner) if member.flow == Out else inner.eq(port)
+
+

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processing elements and the arrays built of them."""

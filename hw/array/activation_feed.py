@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From scratchpad bytes to array operands: padding, zero point, rows that are not in use."""
+
+from typing import Final
+
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["ActivationFeed", "FEED_OPERAND", "FEED_POSITION"]
+
+FEED_POSITION: Final = data.StructLayout({
+    "y": signed(16),
+    "x": signed(24),
+    "y_limit": unsigned(16),
+    "x_limit": unsigned(24),
+})
+"""Where lane 0 lies in the image, and the image's bounds."""
+
+FEED_OPERAND: Final = data.StructLayout({
+    "activation_signed": unsigned(1),
+    "activation_zero": signed(9),
+    "pad": signed(9),
+    "rows": unsigned(7),
+})
+"""COMPUTE's fields for the value of a lane."""
+
+
+class ActivationFeed(Component):
+    """Makes the array's operands out of bytes that were read ``bytes_after`` cycles after.
+
+    Lane l is inside if 0 <= y < y_limit and 0 <= x + l < x_limit (in as many bits as that takes).
+    Inside it is the byte, sign- or zero-extended, minus the zero point, in 9 bits; outside it is
+    ``pad``; from ``rows`` on it is 0. A vector a cycle, without handshake; latency ``latency``.
+
+    Parameters
+    ----------
+    rows : lanes, 1 to 64.
+
+    Members
+    -------
+    position : In(FEED_POSITION).
+    begin : In(1)
+        The vector is the first for which ``operand`` counts; ``operand`` is looked at
+        ``operand_after`` cycles later and holds until the next ``begin``.
+    operand : In(FEED_OPERAND).
+    bytes : In(ArrayLayout(8, rows))
+        The scratchpad's bytes, ``bytes_after`` cycles after ``position``.
+    lanes : Out(ArrayLayout(signed(9), rows))
+    """
+
+    operand_after = 2
+    bytes_after = 4
+    latency = 5
+
+    def __init__(self, rows: int) -> None:
+        if not 1 <= rows <= 64:
+            raise ValueError(f"rows is {rows}; legal: 1 to 64")
+        self.rows = rows
+        super().__init__({
+            "position": In(FEED_POSITION),
+            "begin": In(1),
+            "operand": In(FEED_OPERAND),
+            "bytes": In(data.ArrayLayout(8, rows)),
+            "lanes": Out(data.ArrayLayout(signed(9), rows)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows, bits = self.rows, self.rows.bit_length()
+        here = self.position
+
+        # Cycle 1: the row test and the room to the right edge.
+        s1_row = Signal()
+        s1_x = Signal(signed(24))
+        s1_room = Signal(signed(26))
+        s1_begin = Signal()
+        m.d.sync += [
+            s1_row.eq((here.y >= 0) & (here.y < here.y_limit)),
+            s1_x.eq(here.x),
+            s1_room.eq(here.x_limit - here.x),
+            s1_begin.eq(self.begin),
+        ]
+
+        # Cycle 2: both bounds cut down to the few bits that lanes differ in.
+        s2_row, s2_right, s2_begin = Signal(), Signal(), Signal()
+        s2_low, s2_high = Signal(bits), Signal(bits)
+        m.d.sync += [
+            s2_row.eq(s1_row & (s1_x >= -rows) & (s1_room > 0)),
+            s2_low.eq(Mux(s1_x < 0, -s1_x, 0)),
+            s2_right.eq(s1_room >= rows),
+            s2_high.eq(s1_room),
+            s2_begin.eq(s1_begin),
+        ]
+
+        # Cycle 3: a bit per lane for either bound.
+        s3_row = Signal()
+        s3_low, s3_high = Signal(rows), Signal(rows)
+        m.d.sync += s3_row.eq(s2_row)
+        for lane in range(rows):
+            m.d.sync += [
+                s3_low[lane].eq(s2_low <= lane),
+                s3_high[lane].eq(s2_right | (s2_high > lane)),
+            ]
+        zero, pad, extend = Signal(9), Signal(9), Signal()
+        live = Signal(rows)
+        with m.If(s2_begin):
+            operand = self.operand
+            m.d.sync += [
+                extend.eq(operand.activation_signed),
+                zero.eq(operand.activation_zero),
+                # The zero point is taken off both bytes and padding.
+                pad.eq(operand.pad + operand.activation_zero),
+                *(live[lane].eq(operand.rows > lane) for lane in range(rows)),
+            ]
+
+        # Cycle 4: inside or not. Cycle 5: the operand.
+        inside = Signal(rows)
+        m.d.sync += inside.eq(s3_low & s3_high & s3_row.replicate(rows))
+        for lane in range(rows):
+            byte = self.bytes[lane]
+            nine = Signal(9, name=f"nine{lane}")
+            m.d.comb += [nine[:8].eq(byte), nine[8].eq(byte[7] & extend)]
+            value = Mux(inside[lane], nine, pad) - zero
+            m.d.sync += self.lanes[lane].eq(Mux(live[lane], value[:9], 0))
+        return m

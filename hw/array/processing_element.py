@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One multiply-accumulate cell of the weight-stationary array."""
+
+from amaranth.hdl import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.array.multiplier import OPERAND, multiplier_class
+from hw.config import MultiplierTarget
+
+__all__ = ["PSUM", "ProcessingElement"]
+
+PSUM = signed(32)
+"""A partial sum; wraps like int32 addition in two's complement."""
+
+
+class ProcessingElement(wiring.Component):
+    """Multiplies a passing activation by a weight that stays, adds to a passing partial sum.
+
+    Between any two registers lies the multiplier or one 32-bit addition. No register has a reset:
+    control upstream says which sums mean something.
+
+    Latency: ``activation`` taken in cycle t meets ``psum_in`` of cycle t + multiplier latency; their
+    sum is in ``psum_out`` one cycle later (``latency``). Right and down neighbours see a vector one
+    cycle later than this element.
+
+    Parameters
+    ----------
+    multiplier : what the multiplier is made of.
+
+    Members
+    -------
+    activation, activation_out : passes right, one register.
+    switch, switch_out : passes right with the activation; high with the first activation that is to
+        be multiplied by the next weight.
+    weight, load : the next weight, taken in every cycle in which ``load`` is high.
+    psum_in, psum_out : passes down.
+    """
+
+    activation: In(OPERAND)
+    switch: In(1)
+    weight: In(OPERAND)
+    load: In(1)
+    psum_in: In(PSUM)
+    activation_out: Out(OPERAND)
+    switch_out: Out(1)
+    psum_out: Out(PSUM)
+
+    def __init__(self, multiplier: MultiplierTarget = MultiplierTarget.GENERIC) -> None:
+        self.multiplier = multiplier
+        super().__init__()
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``activation`` to the ``psum_out`` that contains it."""
+        return multiplier_class(self.multiplier).latency + 1
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.multiplier = multiplier = multiplier_class(self.multiplier)()
+        next_weight = Signal(OPERAND, reset_less=True)
+        switch = Signal(reset_less=True)
+        psum = Signal(PSUM, reset_less=True)
+        with m.If(self.load):
+            m.d.sync += next_weight.eq(self.weight)
+        m.d.sync += [switch.eq(self.switch), psum.eq(self.psum_in + multiplier.product)]
+        m.d.comb += [
+            multiplier.activation.eq(self.activation),
+            multiplier.weight.eq(next_weight),
+            multiplier.swap.eq(self.switch),
+            self.activation_out.eq(multiplier.activation_out),
+            self.switch_out.eq(switch),
+            self.psum_out.eq(psum),
+        ]
+        return m

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads a weight tile row by row and takes the zero point off."""
+
+from amaranth.hdl import Cat, Module, Signal, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["WEIGHT_OPERAND", "WeightLoader"]
+
+WEIGHT_OPERAND = data.StructLayout({
+    "weight_signed": unsigned(1),
+    "weight_zero": signed(9),
+    "rows": unsigned(7),
+})
+"""COMPUTE's fields for weight tiles."""
+
+
+class WeightLoader(Component):
+    """Sends the rows of a tile into the array, one a cycle from ``latency`` cycles after ``tile``.
+
+    A weight is the byte, sign- or zero-extended, minus the zero point, in 9 bits. Without
+    handshake: tiles come at least ``rows`` cycles apart.
+
+    Parameters
+    ----------
+    depth : rows in the scratchpad, a power of two.
+    columns : bytes of a row.
+
+    Members
+    -------
+    tile : In(stream.Signature(24, always_ready=True))
+        First row of the tile.
+    operand : In(WEIGHT_OPERAND)
+        ``rows`` is looked at together with ``tile``, the others ``operand_after`` cycles later.
+    row : Out(range(depth))
+        To the scratchpad, whose bytes arrive 2 cycles later.
+    bytes : In(ArrayLayout(8, columns)).
+    o : Out(stream.Signature({lanes, first}, always_ready=True))
+        A row of the tile; ``first`` marks the first one.
+    fault : Out(1)
+        High for one cycle, 2 cycles after ``tile``, when the tile reaches beyond the scratchpad.
+    """
+
+    operand_after = 2
+    latency = 4
+
+    def __init__(self, depth: int, columns: int) -> None:
+        if depth < 2 or depth & (depth - 1):
+            raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
+        if not 1 <= columns <= 64:
+            raise ValueError(f"columns is {columns}; legal: 1 to 64")
+        self.depth = depth
+        self.columns = columns
+        word = data.StructLayout({"lanes": data.ArrayLayout(signed(9), columns), "first": 1})
+        super().__init__({
+            "tile": In(stream.Signature(24, always_ready=True)),
+            "operand": In(WEIGHT_OPERAND),
+            "row": Out(range(depth)),
+            "bytes": In(data.ArrayLayout(8, columns)),
+            "o": Out(stream.Signature(word, always_ready=True)),
+            "fault": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Cycle 1: row addresses, one a cycle. Cycle 2: the verdict on the last of them.
+        first, valid = Signal(3), Signal(3)
+        left = Signal(7)
+        end = Signal(25)
+        m.d.sync += [
+            first.eq(Cat(self.tile.valid, first)),
+            self.fault.eq(first[0] & (end > self.depth)),
+        ]
+        with m.If(self.tile.valid):
+            m.d.sync += [
+                self.row.eq(self.tile.payload),
+                end.eq(self.tile.payload + self.operand.rows),
+                left.eq(self.operand.rows),
+                valid[0].eq(1),
+            ]
+        with m.Else():
+            m.d.sync += [
+                self.row.eq(self.row + 1),
+                left.eq(left - 1),
+                valid[0].eq(valid[0] & (left != 1)),
+            ]
+        m.d.sync += valid[1:].eq(valid)
+
+        # Cycle 3: the bytes are here. Cycle 4: the operands.
+        zero, extend = Signal(9), Signal()
+        with m.If(first[1]):
+            m.d.sync += [
+                zero.eq(self.operand.weight_zero),
+                extend.eq(self.operand.weight_signed),
+            ]
+        m.d.sync += [self.o.valid.eq(valid[2]), self.o.payload.first.eq(first[2])]
+        for column in range(self.columns):
+            byte = self.bytes[column]
+            nine = Cat(byte, byte[7] & extend)
+            m.d.sync += self.o.payload.lanes[column].eq((nine - zero)[:9])
+        return m

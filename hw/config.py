@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one description of a machine: every width and depth in hardware, compiler and model derives from it."""
+
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+__all__ = ["AcceleratorConfig", "MultiplierTarget", "PRESETS", "RequantizeMode", "preset"]
+
+
+class RequantizeMode(str, Enum):
+    """How an int32 accumulator becomes int8; each is exact to the runtime it names."""
+
+    ONNX = "onnx"  #: ONNX Runtime on x86-64: binary32 multiply, half to even, zero point added last
+    TFLITE = "tflite"  #: gemmlowp double rounding, TFLite's default build
+    TFLITE_SINGLE = "tflite-single"  #: TFLite built with TFLITE_SINGLE_ROUNDING
+    SHIFT = "shift"  #: power-of-two scales, round half up
+
+
+class MultiplierTarget(str, Enum):
+    """What a processing element's multiplier is made of."""
+
+    GENERIC = "generic"  #: a plain `*`, left to the synthesis tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceleratorConfig:
+    """A machine, validated at construction.
+
+    The result bits of a network never depend on anything here but ``requantize_mode``;
+    the rest changes cycles and area.
+
+    Raises
+    ------
+    ValueError
+        Names the field, its value and the legal range.
+    """
+
+    name: str = "custom"
+    """Name used in reports and file names: letters, digits, ``-`` and ``_``."""
+    rows: int = 16
+    """Array rows, the reduction dimension, 1 to 64."""
+    columns: int = 16
+    """Array columns, the output-channel dimension, 1 to 64."""
+    multiplier: MultiplierTarget = MultiplierTarget.GENERIC
+    """What a processing element's multiplier is made of."""
+    axi_data_width: int = 128
+    """Bits of a beat on the memory port: 64, 128 or 256."""
+    axi_address_width: int = 32
+    """Bits of a byte address on the memory port, 16 to 48."""
+    axi_burst_beats: int = 64
+    """Longest burst in beats: a power of two, 1 to 256. Bursts never cross 4 KiB."""
+    axi_outstanding: int = 4
+    """Read bursts in flight, 1 to 16."""
+    activation_bytes: int = 65536
+    """Activation scratchpad in bytes: a power of two, 256 to 4 MiB."""
+    weight_bytes: int = 32768
+    """Weight scratchpad in bytes: a power of two, 256 to 4 MiB; at least two tiles."""
+    accumulator_depth: int = 1024
+    """int32 entries a column, two halves: a power of two, 16 to 32768."""
+    output_bytes: int = 32768
+    """Output buffer in bytes: a power of two, 256 to 4 MiB."""
+    parameter_channels: int = 512
+    """Channels whose bias and scale fit on chip: a power of two, 16 to 4096."""
+    requantize_mode: RequantizeMode = RequantizeMode.ONNX
+    """Rounding of the requantizer."""
+    requantize_lanes: int = 4
+    """Requantizers side by side, 1 to ``columns``; each takes one result a cycle."""
+    requantize_multiplier_width: int = 0
+    """Widest product the requantizer may use: 0 (one full product), 18 or 9 bit operands."""
+    queue_words: int = 64
+    """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
+
+    def __post_init__(self) -> None:
+        # TOML and keyword users write plain strings.
+        for field, kind in (("multiplier", MultiplierTarget), ("requantize_mode", RequantizeMode)):
+            value = getattr(self, field)
+            try:
+                object.__setattr__(self, field, kind(value))
+            except ValueError:
+                legal = ", ".join(member.value for member in kind)
+                raise ValueError(f"{field} is {value!r}; legal: {legal}") from None
+        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
+            raise ValueError(f"name is {self.name!r}; legal: letters, digits, '-' and '_'")
+        for field in fields(self):
+            if field.type in (int, "int") and type(getattr(self, field.name)) is not int:
+                raise ValueError(f"{field.name} is {getattr(self, field.name)!r}; legal: an integer")
+        self._require_range("rows", 1, 64)
+        self._require_range("columns", 1, 64)
+        self._require_choice("axi_data_width", (64, 128, 256))
+        self._require_range("axi_address_width", 16, 48)
+        self._require_power("axi_burst_beats", 1, 256)
+        self._require_range("axi_outstanding", 1, 16)
+        self._require_power("activation_bytes", 256, 1 << 22)
+        self._require_power("weight_bytes", max(256, 2 * self.rows * self.weight_pitch), 1 << 22)
+        self._require_power("accumulator_depth", 16, 1 << 15)
+        self._require_power("output_bytes", 256, 1 << 22)
+        self._require_power("parameter_channels", max(16, 2 * _ceil_power(self.columns)), 4096)
+        self._require_range("requantize_lanes", 1, self.columns)
+        self._require_choice("requantize_multiplier_width", (0, 9, 18))
+        self._require_power("queue_words", 16, 1024)
+
+    def _require_range(self, field: str, low: int, high: int) -> None:
+        value = getattr(self, field)
+        if not low <= value <= high:
+            raise ValueError(f"{field} is {value}; legal: {low} to {high}")
+
+    def _require_power(self, field: str, low: int, high: int) -> None:
+        value = getattr(self, field)
+        if not low <= value <= high or value & (value - 1):
+            raise ValueError(f"{field} is {value}; legal: a power of two, {low} to {high}")
+
+    def _require_choice(self, field: str, legal: tuple[int, ...]) -> None:
+        value = getattr(self, field)
+        if value not in legal:
+            raise ValueError(f"{field} is {value}; legal: {', '.join(map(str, legal))}")
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one beat on the memory port."""
+        return self.axi_data_width // 8
+
+    @property
+    def activation_banks(self) -> int:
+        """Byte banks of the activation scratchpad: any ``rows`` bytes in a row, one beat at once."""
+        return max(self.beat_bytes, _ceil_power(self.rows))
+
+    @property
+    def weight_pitch(self) -> int:
+        """Bytes from one array row of weights to the next, in memory and in the scratchpad."""
+        return _ceil_power(self.columns)
+
+    @property
+    def output_banks(self) -> int:
+        """Byte banks of the output buffer: one beat, or one result of every lane."""
+        return max(self.beat_bytes, _ceil_power(self.requantize_lanes))
+
+    @property
+    def parameter_lanes(self) -> int:
+        """Channels of one parameter group: ``requantize_lanes`` rounded up to a power of two."""
+        return _ceil_power(self.requantize_lanes)
+
+    @property
+    def fingerprint(self) -> int:
+        """32 bits that tell machines apart; a program carries those of the machine it is for."""
+        described = {k: v for k, v in asdict(self).items() if k != "name"}
+        digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).digest()
+        return int.from_bytes(digest[:4], "little")
+
+    def replace(self, **changes: Any) -> "AcceleratorConfig":
+        """Return a copy with some fields changed, validated again."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON or TOML."""
+        return {k: v.value if isinstance(v, Enum) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> "AcceleratorConfig":
+        """Read a configuration file: the fields above as top-level keys, optionally ``preset``.
+
+        Raises
+        ------
+        ValueError
+            For broken TOML, an unknown key or an illegal value; the message names the file.
+        OSError
+            When the file cannot be read.
+        """
+        try:
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            base = preset(table.pop("preset")) if "preset" in table else cls()
+            known = {field.name for field in fields(cls)}
+            if unknown := sorted(set(table) - known):
+                raise ValueError(f"unknown key {unknown[0]!r}; legal: {', '.join(sorted(known))}")
+            return base.replace(**{"name": Path(path).stem, **table})
+        except (ValueError, TypeError) as error:  # TOMLDecodeError is a ValueError
+            raise ValueError(f"{path}: {error}") from None
+
+
+def _ceil_power(value: int) -> int:
+    """Smallest power of two that is not less than ``value``."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+PRESETS: dict[str, AcceleratorConfig] = {
+    config.name: config
+    for config in (
+        AcceleratorConfig(
+            name="tiny",
+            rows=4,
+            columns=4,
+            axi_data_width=64,
+            axi_burst_beats=16,
+            activation_bytes=4096,
+            weight_bytes=4096,
+            accumulator_depth=256,
+            output_bytes=2048,
+            parameter_channels=64,
+            requantize_lanes=1,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="small",
+            rows=8,
+            columns=8,
+            axi_data_width=64,
+            activation_bytes=16384,
+            weight_bytes=16384,
+            accumulator_depth=512,
+            output_bytes=8192,
+            parameter_channels=256,
+            requantize_lanes=2,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="wide",
+            rows=8,
+            columns=16,
+            axi_data_width=64,
+            activation_bytes=32768,
+            weight_bytes=32768,
+        ),
+        AcceleratorConfig(name="default"),
+        AcceleratorConfig(
+            name="large",
+            rows=32,
+            columns=32,
+            axi_data_width=256,
+            activation_bytes=131072,
+            weight_bytes=131072,
+            output_bytes=65536,
+            requantize_lanes=8,
+        ),
+    )
+}
+
+
+def preset(name: str) -> AcceleratorConfig:
+    """Return a named machine.
+
+    Raises
+    ------
+    ValueError
+        When there is no such preset; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; legal: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything between the registers and the engines' instructions."""
+
+from amaranth.hdl import Cat, Module, ResetInserter, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.config import AcceleratorConfig
+from hw.control.assemble import Assembler
+from hw.control.counters import COUNTER_RECORD, Counters
+from hw.control.dispatch import Dispatch
+from hw.control.fault import FaultSignature
+from hw.control.fetch import Fetch
+from hw.control.issue import Issue
+from hw.control.register_map import ADDRESS_BITS
+from hw.control.registers import RegisterFile
+from hw.control.supervisor import State, Supervisor
+from hw.control.tokens import Tokens
+from hw.isa import COUNTER_WORDS, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, Opcode
+from hw.memory.axi import REQUEST, AXI4LiteSignature, read_beat
+
+__all__ = ["FAULT_SOURCES", "Control"]
+
+FAULT_SOURCES = ENGINES + 2
+"""The four engines in their order, then the read master and the write master."""
+
+
+class Control(Component):
+    """Registers, program fetch, dispatch, tokens, counters and supervisor.
+
+    Instructions leave with their tokens acquired. ``clear`` resets whatever holds the state of a
+    program, here as well as (by whoever connects them) in the engines and the memory port.
+
+    Parameters
+    ----------
+    cfg
+        The machine.
+
+    Members
+    -------
+    s_axil : In(AXI4LiteSignature(12))
+        Registers.
+    interrupt : Out(1)
+        Level; cleared through the registers.
+    request, data : Out(stream.Signature(REQUEST)), In(stream.Signature(read_beat(cfg)))
+        Program fetch, to and from the read arbiter. ``data`` is always taken.
+    load, compute, vector, store : Out(stream.Signature(isa layout))
+        Instructions.
+    done : In(stream.Signature(4, always_ready=True)).array(4)
+        Per engine: the ``signal`` mask of each finished instruction.
+    busy : In(4)
+        A bit per engine: something is in flight.
+    fault : In(FaultSignature).array(6)
+        FAULT_SOURCES. The masters' faults win over the engines' of the same cycle.
+    masters_idle : In(1)
+        No bus transaction is open, and none starts by itself.
+    read_beat, written_beat, step : In(1)
+        Events for the counters, one cycle each.
+    progress : In(1)
+        Any other sign of life for the watchdog, such as a result that VECTOR writes.
+    clear, stop : Out(1)
+        Reset of engines and masters; no new bus transactions.
+    read_base, read_limit, write_base, write_limit : Out(axi_address_width)
+        Grant windows, limits exclusive; constant while a program runs.
+    record : Out(COUNTER_WORDS * 64)
+        COUNTER_RECORD, for STORE.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        address = cfg.axi_address_width
+        super().__init__({
+            "s_axil": In(AXI4LiteSignature(ADDRESS_BITS)),
+            "interrupt": Out(1),
+            "request": Out(stream.Signature(REQUEST)),
+            "data": In(stream.Signature(read_beat(cfg))),
+            **{
+                engine.name.lower(): Out(stream.Signature(INSTRUCTIONS[Opcode[engine.name]]))
+                for engine in Engine
+            },
+            "done": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
+            "busy": In(ENGINES),
+            "fault": In(FaultSignature).array(FAULT_SOURCES),
+            "masters_idle": In(1),
+            "read_beat": In(1),
+            "written_beat": In(1),
+            "step": In(1),
+            "progress": In(1),
+            "clear": Out(1),
+            "stop": Out(1),
+            "read_base": Out(address),
+            "read_limit": Out(address),
+            "write_base": Out(address),
+            "write_limit": Out(address),
+            "record": Out(COUNTER_WORDS * WORD_BITS),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.registers = registers = RegisterFile(self.cfg)
+        m.submodules.supervisor = supervisor = Supervisor(FAULT_SOURCES + 3)
+        m.submodules.counters = counters = Counters()
+        cleared = ResetInserter(supervisor.clear)
+        fetch, dispatch, tokens = Fetch(self.cfg), Dispatch(self.cfg), Tokens()
+        m.submodules.fetch = cleared(fetch)
+        m.submodules.dispatch = cleared(dispatch)
+        m.submodules.tokens = cleared(tokens)
+
+        wiring.connect(m, wiring.flipped(self.s_axil), registers.bus)
+        wiring.connect(m, wiring.flipped(self.request), fetch.request)
+        wiring.connect(m, wiring.flipped(self.data), fetch.data)
+        wiring.connect(m, fetch.words, dispatch.i)
+        m.d.comb += [
+            fetch.go.eq(supervisor.go),
+            fetch.address.eq(_joined(registers, "program_address")),
+            fetch.length.eq(registers.program_length.value),
+            fetch.ended.eq(dispatch.ended),
+            fetch.stop.eq(supervisor.stop),
+            dispatch.stop.eq(supervisor.stop),
+        ]
+
+        assemblers, issues = [], []
+        for engine in Engine:
+            name, layout = engine.name.lower(), INSTRUCTIONS[Opcode[engine.name]]
+            assembler, issue = Assembler(layout), Issue(layout)
+            m.submodules[f"assemble_{name}"] = cleared(assembler)
+            m.submodules[f"issue_{name}"] = cleared(issue)
+            wiring.connect(m, dispatch.o[engine], assembler.i)
+            wiring.connect(m, assembler.o, issue.i)
+            wiring.connect(m, issue.acquire, tokens.acquire[engine])
+            wiring.connect(m, issue.o, wiring.flipped(getattr(self, name)))
+            wiring.connect(m, wiring.flipped(self.done[engine]), tokens.release[engine])
+            assemblers.append(assembler)
+            issues.append(issue)
+
+        faults = [*self.fault[ENGINES:], *self.fault[:ENGINES]]
+        faults += [tokens.error, dispatch.error, fetch.error]
+        for source, port in zip(faults, supervisor.fault, strict=True):
+            m.d.comb += [
+                port.valid.eq(source.valid),
+                port.payload.code.eq(source.payload.code),
+                # No memory address is wider, and no engine number.
+                port.payload.address.eq(source.payload.address[: self.cfg.axi_address_width]),
+            ]
+
+        instructions = [getattr(self, engine.name.lower()) for engine in Engine]
+        moved = Cat(
+            self.read_beat,
+            self.written_beat,
+            self.step,
+            self.progress,
+            (done.valid for done in self.done),
+            (port.valid & port.ready for port in instructions),
+            fetch.words.valid & fetch.words.ready,
+        )
+        m.d.comb += [
+            supervisor.start.eq(registers.control.start),
+            supervisor.abort.eq(registers.control.abort),
+            supervisor.ended.eq(dispatch.ended),
+            supervisor.quiet.eq(
+                ~fetch.busy
+                & dispatch.empty
+                & Cat(assembler.empty for assembler in assemblers).all()
+                & ~self.busy.any()
+            ),
+            supervisor.masters_idle.eq(self.masters_idle),
+            supervisor.progress.eq(moved.any()),
+            supervisor.watchdog_limit.eq(registers.watchdog.value),
+            self.clear.eq(supervisor.clear),
+            self.stop.eq(supervisor.stop),
+        ]
+        m.d.comb += [
+            counters.clear.eq(supervisor.clear),
+            counters.running.eq(supervisor.running),
+            counters.read_beat.eq(self.read_beat),
+            counters.written_beat.eq(self.written_beat),
+            counters.step.eq(self.step),
+            counters.busy.eq(self.busy),
+            counters.stalled.eq(Cat(issue.stalled for issue in issues)),
+            self.record.eq(counters.record),
+        ]
+        for name in ("read_base", "read_limit", "write_base", "write_limit"):
+            m.d.comb += getattr(self, name).eq(_joined(registers, name))
+        self._report(m, registers, supervisor, counters, fetch)
+        return m
+
+    def _report(
+        self,
+        m: Module,
+        registers: RegisterFile,
+        supervisor: Supervisor,
+        counters: Counters,
+        fetch: Fetch,
+    ) -> None:
+        """What software sees."""
+        status, state = registers.status, supervisor.state
+        active = Cat(state == s for s in (State.CLEARING, State.RUNNING, State.DRAINING)).any()
+        failed = (state == State.DRAINING) | (state == State.ERROR)
+        m.d.comb += [
+            registers.locked.eq(active),
+            status.idle.eq(state == State.IDLE),
+            status.running.eq((state == State.CLEARING) | (state == State.RUNNING)),
+            status.draining.eq(state == State.DRAINING),
+            status.done.eq(state == State.DONE),
+            status.error.eq(failed),
+            *(status[f"{engine.name.lower()}_busy"].eq(self.busy[engine]) for engine in Engine),
+            status.fetch_busy.eq(fetch.busy),
+            status.memory_busy.eq(~self.masters_idle),
+            registers.error_code.code.eq(supervisor.error.code),
+            Cat(registers.error_address_low.value, registers.error_address_high.value).eq(
+                supervisor.error.address
+            ),
+            registers.interrupt_status.done.eq(supervisor.finished),
+            registers.interrupt_status.error.eq(supervisor.failed),
+            self.interrupt.eq(registers.interrupt),
+        ]
+        record = counters.record
+        m.d.comb += [
+            Cat(registers.cycles_low.value, registers.cycles_high.value).eq(record.cycles),
+            registers.read_beats.value.eq(record.read_beats),
+            registers.written_beats.value.eq(record.written_beats),
+            registers.steps.value.eq(record.steps),
+        ]
+        for engine in Engine:
+            name = engine.name.lower()
+            m.d.comb += [
+                getattr(registers, f"{name}_busy").value.eq(record.engines[engine].busy),
+                getattr(registers, f"{name}_stalled").value.eq(record.engines[engine].stalled),
+            ]
+
+
+def _joined(registers: RegisterFile, name: str) -> Value:
+    """The two halves of an address register as one value, as wide as an address."""
+    names = (f"{name}_low", f"{name}_high")
+    return Cat(getattr(registers, half).value for half in names if registers.map[half].fields)

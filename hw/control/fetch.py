@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the program from memory, ahead of its use, and hands it out word by word."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD
+from hw.control.fault import FaultSignature
+from hw.control.queue import Queue
+from hw.isa import WORD_BITS, ErrorCode
+from hw.memory.axi import REQUEST, read_beat
+
+__all__ = ["FETCH_NUMBER", "Fetch"]
+
+FETCH_NUMBER = DISPATCH_NUMBER + 1
+"""What stands for the engine number in an ILLEGAL_FIELD fault of the program registers."""
+
+_CHUNK_BYTES = 128
+_CHUNKS = 2
+_WORD_BYTES = WORD_BITS // 8
+
+
+class Fetch(Component):
+    """Requests the program in chunks, only as many beats as its own buffer has room for.
+
+    Read data therefore never waits here: ``data.ready`` is always high. Whole beats are read, so
+    the last one may reach up to a beat less a word beyond the program. Words come out at one a
+    cycle while memory keeps up; two chunks of 128 bytes (or one burst) are in flight or buffered.
+
+    Parameters
+    ----------
+    cfg
+        ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
+
+    Members
+    -------
+    go : In(1)
+        Pulse: fetch the program at ``address`` (a multiple of the beat), ``length`` bytes long (a
+        multiple of 8). Only once after each reset.
+    request : Out(stream.Signature(REQUEST))
+        Runs of beats to read.
+    data : In(stream.Signature(read_beat(cfg)))
+        The beats read.
+    words : Out(stream.Signature(PROGRAM_WORD))
+        The program.
+    ended : In(1)
+        END was taken: request nothing more. High from the cycle after that word's transfer.
+    stop : In(1)
+        Request nothing more; a request already offered stays.
+    busy : Out(1)
+        A request is offered or beats are due.
+    error : Out(FaultSignature)
+        PROGRAM_END, with the address after the program, when all words were taken and ``ended``
+        is low; ILLEGAL_FIELD with FETCH_NUMBER for an address or length that is not aligned.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self.chunk_beats = max(1, min(_CHUNK_BYTES // cfg.beat_bytes, cfg.axi_burst_beats))
+        super().__init__({
+            "go": In(1),
+            "address": In(cfg.axi_address_width),
+            "length": In(32),
+            "request": Out(stream.Signature(REQUEST)),
+            "data": In(stream.Signature(read_beat(cfg))),
+            "words": Out(stream.Signature(PROGRAM_WORD)),
+            "ended": In(1),
+            "stop": In(1),
+            "busy": Out(1),
+            "error": Out(FaultSignature),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        beat_bytes = self.cfg.beat_bytes
+        beat_bits = exact_log2(beat_bytes)
+        per_beat = beat_bytes // _WORD_BYTES
+        room = max(2, _CHUNKS * self.chunk_beats)
+        m.submodules.buffer = buffer = Queue(self.cfg.axi_data_width, room)
+
+        # Of the program: beats not yet requested, words not yet handed out.
+        unrequested = Signal(33 - beat_bits)
+        unread = Signal(33 - exact_log2(_WORD_BYTES))
+        active = Signal()
+        due = Signal(range(room + 1))
+        reserved = Signal(range(room + 1))
+        next_request = Signal(self.cfg.axi_address_width - beat_bits)
+        next_word = Signal(self.cfg.axi_address_width)
+        index = Signal(range(max(2, per_beat)))
+
+        misaligned = (self.address[:beat_bits] != 0) | (self.length[:3] != 0)
+        m.d.sync += self.error.valid.eq(0)
+        with m.If(self.go & misaligned):
+            m.d.sync += [
+                self.error.valid.eq(1),
+                self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
+                self.error.payload.address.eq(FETCH_NUMBER),
+            ]
+        with m.Elif(self.go):
+            m.d.sync += [
+                active.eq(1),
+                unrequested.eq((self.length + (beat_bytes - 1))[beat_bits:]),
+                unread.eq(self.length[3:]),
+                next_request.eq(self.address[beat_bits:]),
+                next_word.eq(self.address),
+            ]
+        with m.If(active & (unread == 0)):
+            m.d.sync += active.eq(0)
+            with m.If(~self.ended):
+                m.d.sync += [
+                    self.error.valid.eq(1),
+                    self.error.payload.code.eq(ErrorCode.PROGRAM_END),
+                    self.error.payload.address.eq(next_word),
+                ]
+
+        # A beat's place in the buffer is reserved from its request until its last word leaves.
+        chunk = Signal(range(self.chunk_beats + 1))
+        asked, freed, arrived = Signal(), Signal(), Signal()
+        m.d.comb += [
+            chunk.eq(self.chunk_beats),
+            asked.eq(
+                (unrequested != 0)
+                & (reserved <= room - self.chunk_beats)
+                & ~self.request.valid
+                & ~self.ended
+                & ~self.stop
+            ),
+            arrived.eq(self.data.valid & (due != 0)),
+        ]
+        with m.If(unrequested < self.chunk_beats):
+            m.d.comb += chunk.eq(unrequested)
+        with m.If(asked):
+            m.d.sync += [
+                self.request.valid.eq(1),
+                self.request.payload.address[beat_bits:].eq(next_request),
+                self.request.payload.beats.eq(chunk),
+                next_request.eq(next_request + chunk),
+                unrequested.eq(unrequested - chunk),
+            ]
+        with m.Elif(self.request.ready):
+            m.d.sync += self.request.valid.eq(0)
+        granted = Signal(range(self.chunk_beats + 1))
+        with m.If(asked):
+            m.d.comb += granted.eq(chunk)
+        m.d.sync += [
+            due.eq(due + granted - arrived),
+            reserved.eq(reserved + granted - freed),
+        ]
+        m.d.comb += [
+            buffer.i.valid.eq(arrived),
+            buffer.i.payload.eq(self.data.payload.data),
+            self.data.ready.eq(1),
+            self.busy.eq(self.request.valid | (due != 0)),
+        ]
+
+        word_taken, beat_done = Signal(), Signal()
+        m.d.comb += [
+            self.words.valid.eq(buffer.o.valid & (unread != 0)),
+            self.words.payload.word.eq(buffer.o.payload.word_select(index, WORD_BITS)),
+            self.words.payload.address.eq(next_word),
+            word_taken.eq(self.words.valid & self.words.ready),
+            beat_done.eq(word_taken & ((index == per_beat - 1) | (unread == 1))),
+            buffer.o.ready.eq(beat_done),
+            freed.eq(beat_done),
+        ]
+        with m.If(word_taken):
+            m.d.sync += [
+                next_word.eq(next_word + _WORD_BYTES),
+                unread.eq(unread - 1),
+                index.eq(index + 1),
+            ]
+        if per_beat == 1:
+            m.d.sync += index.eq(0)
+        return m

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The register map for software: JSON, C header, Python module, Markdown; same bytes every time."""
+
+import json
+from collections.abc import Iterator
+
+from hw.control.register_map import ADDRESS_BITS, Access, Field, Register, RegisterMap
+from hw.isa import Engine, ErrorCode
+
+__all__ = ["to_c_header", "to_json", "to_markdown", "to_python_module"]
+
+_ACCESS = {
+    Access.READ: "read-only",
+    Access.WRITE: "read-write",
+    Access.PULSE: "write-one-pulse",
+    Access.CLEAR: "write-one-to-clear",
+}
+
+
+def to_json(registers: RegisterMap) -> str:
+    """Return everything there is to know, as one JSON object."""
+    described = {
+        "name": registers.cfg.name,
+        "aperture_bytes": 1 << ADDRESS_BITS,
+        "registers": [
+            {
+                "name": register.name,
+                "offset": register.offset,
+                "access": _ACCESS[register.access],
+                "reset": register.reset,
+                "constant": register.constant,
+                "locked_while_running": register.locked,
+                "description": register.description,
+                "fields": [
+                    {
+                        "name": part.name,
+                        "low": part.low,
+                        "width": part.width,
+                        "reset": part.reset,
+                        "description": part.description,
+                    }
+                    for part in register.fields
+                ],
+            }
+            for register in registers
+        ],
+        "error_codes": {code.name: code.value for code in ErrorCode},
+        "engines": {engine.name: engine.value for engine in Engine},
+    }
+    return json.dumps(described, indent=2) + "\n"
+
+
+def _constants(registers: RegisterMap) -> Iterator[tuple[str, int, str]]:
+    """Name, value and comment of every constant; an empty name starts a paragraph."""
+    yield "APERTURE_BYTES", 1 << ADDRESS_BITS, "size of the register space"
+    for register in registers:
+        yield "", 0, ""
+        name = register.name.upper()
+        about = f"{register.description} ({_ACCESS[register.access]})"
+        yield f"{name}_OFFSET", register.offset, about
+        yield f"{name}_RESET", register.reset, "constant" if register.constant else "after reset"
+        for part in _named_fields(register):
+            yield f"{name}_{part.name.upper()}_SHIFT", part.low, part.description
+            yield f"{name}_{part.name.upper()}_MASK", ((1 << part.width) - 1) << part.low, ""
+    yield "", 0, ""
+    for code in ErrorCode:
+        yield f"ERROR_{code.name}", code.value, ""
+    yield "", 0, ""
+    for engine in Engine:
+        yield f"ENGINE_{engine.name}", engine.value, ""
+
+
+def _named_fields(register: Register) -> Iterator[Field]:
+    return (part for part in register.fields if part.name != "value")
+
+
+def to_c_header(registers: RegisterMap) -> str:
+    """Return a C header: byte offsets, reset values, shifts and masks, error codes."""
+    lines = [
+        "/* SPDX-License-Identifier: Apache-2.0 */",
+        f"/* Registers of the Kiwicha machine {registers.cfg.name!r}; generated. */",
+        "#ifndef KIWICHA_REGISTERS_H",
+        "#define KIWICHA_REGISTERS_H",
+        "",
+    ]
+    for name, value, comment in _constants(registers):
+        tail = f"  /* {comment} */" if comment else ""
+        lines.append(f"#define KIWICHA_{name} {value:#010x}u{tail}" if name else "")
+    return "\n".join([*lines, "", "#endif", ""])
+
+
+def to_python_module(registers: RegisterMap) -> str:
+    """Return a Python module with the constants of the C header, without their prefix."""
+    lines = [
+        "# SPDX-License-Identifier: Apache-2.0",
+        f'"""Registers of the Kiwicha machine {registers.cfg.name!r}; generated."""',
+        "",
+    ]
+    for name, value, comment in _constants(registers):
+        tail = f"  # {comment}" if comment else ""
+        lines.append(f"{name} = {value:#010x}{tail}" if name else "")
+    return "\n".join([*lines, ""])
+
+
+def to_markdown(registers: RegisterMap) -> str:
+    """Return two tables: the registers, and their named fields."""
+    lines = [
+        "| Offset | Register | Access | Reset | Meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for register in registers:
+        about = register.description + ("; locked while running" if register.locked else "")
+        lines.append(
+            f"| `{register.offset:#05x}` | `{register.name}` | {_ACCESS[register.access]} "
+            f"| `{register.reset:#x}` | {about} |"
+        )
+    lines += ["", "| Register | Bits | Field | Reset | Meaning |", "|---|---|---|---|---|"]
+    for register in registers:
+        for part in _named_fields(register):
+            bits = f"{part.low + part.width - 1}:{part.low}" if part.width > 1 else f"{part.low}"
+            lines.append(
+                f"| `{register.name}` | {bits} | `{part.name}` | `{part.reset:#x}` "
+                f"| {part.description} |"
+            )
+    return "\n".join([*lines, ""])

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts, watches and stops the machine.
+
+=========  ====================================================================================
+State      Meaning and way out
+=========  ====================================================================================
+IDLE       After reset. START: CLEARING.
+CLEARING   ``clear`` resets the engines for CLEAR_CYCLES cycles; then ``go``, RUNNING.
+RUNNING    END was taken and nothing has moved for SETTLE_CYCLES cycles: DONE.
+           A fault, software's ABORT, or no progress for as long as the watchdog allows: DRAINING.
+DRAINING   ``stop`` keeps new bus transactions back. Memory port idle for SETTLE_CYCLES: ERROR.
+DONE       START: CLEARING.
+ERROR      ``stop`` stays. START: CLEARING.
+=========  ====================================================================================
+
+The interrupt for an error is raised on entering ERROR, or after DRAIN_LIMIT cycles of DRAINING
+where a bus never answers. In that case the machine stays in DRAINING: a transaction that has begun
+cannot be taken back, and only a reset of the machine and its bus recovers. Until then START is
+ignored, so that a late answer can never be taken for one to the next program.
+"""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, enum
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.control.fault import FAULT, FaultCollector, FaultSignature
+from hw.isa import ErrorCode
+
+__all__ = ["CLEAR_CYCLES", "DRAIN_LIMIT", "SETTLE_CYCLES", "State", "Supervisor"]
+
+CLEAR_CYCLES = 4
+SETTLE_CYCLES = 4
+DRAIN_LIMIT = 4096
+
+
+class State(enum.Enum, shape=3):
+    """What the machine is doing."""
+
+    IDLE = 0  #: nothing since reset
+    CLEARING = 1  #: the engines are being reset
+    RUNNING = 2  #: a program runs
+    DRAINING = 3  #: stopped; transactions on the bus are being finished
+    DONE = 4  #: the last program ran to its END
+    ERROR = 5  #: the last program was stopped; the code says why
+
+
+class Supervisor(Component):
+    """The state machine above.
+
+    Parameters
+    ----------
+    sources
+        Number of units that may report a fault.
+    drain_limit
+        Cycles of DRAINING after which the interrupt is raised in any case, at least 1.
+
+    Members
+    -------
+    start, abort : In(1)
+        Pulses from software; ignored in states that have no use for them.
+    fault : In(FaultSignature).array(sources)
+        The first one counts; of several in one cycle the lowest index. Watchdog and abort come
+        after them.
+    ended, quiet, masters_idle : In(1)
+        END was taken; nothing is fetched, queued or executed; no bus transaction is open.
+    progress : In(1)
+        High in a cycle in which something moved, for the watchdog.
+    watchdog_limit : In(32)
+        Cycles without progress that are too many; 0: any number is fine.
+    clear : Out(1)
+        Resets fetch, queues, tokens, engines and memory port; the masters are idle then.
+    go : Out(1)
+        Pulse: fetch the program.
+    stop : Out(1)
+        High from the cycle after a fault until RUNNING.
+    running : Out(1)
+        In RUNNING, for the counters.
+    state : Out(State)
+        As above.
+    error : Out(FAULT)
+        Why the last program was stopped; code NONE otherwise.
+    finished, failed : Out(1)
+        Pulses for the two interrupts.
+    """
+
+    def __init__(self, sources: int, *, drain_limit: int = DRAIN_LIMIT) -> None:
+        if drain_limit < 1:
+            raise ValueError(f"drain_limit is {drain_limit}; legal: at least 1")
+        self.sources = sources
+        self.drain_limit = drain_limit
+        super().__init__({
+            "start": In(1),
+            "abort": In(1),
+            "fault": In(FaultSignature).array(sources),
+            "ended": In(1),
+            "quiet": In(1),
+            "masters_idle": In(1),
+            "progress": In(1),
+            "watchdog_limit": In(32),
+            "clear": Out(1),
+            "go": Out(1),
+            "stop": Out(1),
+            "running": Out(1),
+            "state": Out(State),
+            "error": Out(FAULT),
+            "finished": Out(1),
+            "failed": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.collector = collector = FaultCollector(self.sources + 2)
+        running, arriving = Signal(), Signal()
+        bitten, aborted = Signal(), Signal()
+        for source, port in zip(self.fault, collector.i, strict=False):
+            m.d.comb += [
+                port.payload.eq(source.payload),
+                port.valid.eq(source.valid & running),
+            ]
+        for port, happened, code in (
+            (collector.i[self.sources], bitten, ErrorCode.WATCHDOG),
+            (collector.i[self.sources + 1], aborted, ErrorCode.ABORTED),
+        ):
+            m.d.comb += [
+                port.valid.eq(happened),
+                port.payload.eq(data.Const(FAULT, code.value)),
+            ]
+
+        still = Signal(32)
+        settled = Signal(range(SETTLE_CYCLES + 1))
+        wait = Signal(range(max(CLEAR_CYCLES, self.drain_limit) + 1))
+        reported = Signal()
+        m.d.comb += [
+            arriving.eq(Cat(port.valid for port in collector.i).any()),
+            running.eq(self.state == State.RUNNING),
+            self.running.eq(running),
+            self.clear.eq(self.state == State.CLEARING),
+            self.stop.eq(collector.valid | self.clear),
+            self.error.eq(collector.fault),
+            collector.clear.eq(self.clear),
+            aborted.eq(running & self.abort),
+            bitten.eq(running & (self.watchdog_limit != 0) & (still == self.watchdog_limit)),
+        ]
+        m.d.sync += [self.go.eq(0), self.finished.eq(0), self.failed.eq(0)]
+        with m.Switch(self.state):
+            with m.Case(State.IDLE, State.DONE, State.ERROR):
+                with m.If(self.start):
+                    m.d.sync += [self.state.eq(State.CLEARING), wait.eq(0)]
+            with m.Case(State.CLEARING):
+                m.d.sync += [wait.eq(wait + 1), still.eq(0), settled.eq(0), reported.eq(0)]
+                with m.If(wait == CLEAR_CYCLES - 1):
+                    m.d.sync += [self.state.eq(State.RUNNING), self.go.eq(1)]
+            with m.Case(State.RUNNING):
+                m.d.sync += [still.eq(still + 1), settled.eq(0), wait.eq(0)]
+                with m.If(self.progress):
+                    m.d.sync += still.eq(0)
+                with m.If(collector.valid):
+                    m.d.sync += self.state.eq(State.DRAINING)
+                with m.Elif(self.ended & self.quiet & self.masters_idle & ~arriving):
+                    # A hand-over from unit to unit may hide an instruction for a cycle.
+                    m.d.sync += settled.eq(settled + 1)
+                    with m.If(settled == SETTLE_CYCLES - 1):
+                        m.d.sync += [self.state.eq(State.DONE), self.finished.eq(1)]
+            with m.Case(State.DRAINING):
+                drained = self.masters_idle & (settled == SETTLE_CYCLES - 1)
+                m.d.sync += [wait.eq(wait + 1), settled.eq(0)]
+                with m.If(self.masters_idle):
+                    m.d.sync += settled.eq(settled + 1)
+                with m.If(drained):
+                    m.d.sync += self.state.eq(State.ERROR)
+                with m.If(drained | (wait == self.drain_limit - 1)):
+                    m.d.sync += [self.failed.eq(~reported), reported.eq(1)]
+        return m

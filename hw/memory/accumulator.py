@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accumulators: one bank of int32 entries per array column, in two halves.
+
+The arithmetic is ``golden/accumulator.py``. While one half accumulates, the other one is read out.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from hw.array.processing_element import PSUM
+from hw.config import AcceleratorConfig
+from hw.emit import shared
+from hw.isa import ENGINES
+
+__all__ = ["AccumulatorBank", "Accumulators", "control_layout"]
+
+_COMBINE = 2  # cycle, after the one in which the psum arrives, in which it meets the old value
+_WRITE = 4  # cycle in which the new value is written; the next one may read it
+_MAXIMUM_BITS = 10
+
+
+def control_layout(depth: int) -> data.StructLayout:
+    """Return the layout of a control word for accumulators of ``depth`` entries.
+
+    Members
+    -------
+    entry : which entry; its top bit tells the half.
+    first : overwrite instead of combining with what the entry holds.
+    maximum : keep the larger value instead of the sum; both have to fit in 10 bits.
+    last : report ``signal`` when this word is written in every column.
+    signal : a mask of engines.
+    """
+    return data.StructLayout({
+        "entry": exact_log2(depth),
+        "first": 1,
+        "maximum": 1,
+        "last": 1,
+        "signal": ENGINES,
+    })
+
+
+class AccumulatorBank(wiring.Component):
+    """The accumulators of one column: two memories, one adder, no control of its own.
+
+    Control arrives from outside, in the cycle in which it is used, because all columns share one
+    delay line. No register has a reset.
+
+    Parameters
+    ----------
+    depth : entries of both halves together, a power of two.
+
+    Members
+    -------
+    psum : arrives in cycle t.
+    read : in cycle t: ``valid``, and the entry that is to be updated.
+    combine : in cycle t + 2: how, and in which half.
+    write : in cycle t + 4: ``valid``, and the entry.
+    drain_entry : entry to read in cycle t; obeyed by a half that ``read`` does not address.
+    drain_data : its contents, in cycle t + 2.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        entry = unsigned(exact_log2(depth))
+        address = data.StructLayout({"entry": entry, "valid": 1})
+        super().__init__({
+            "psum": In(PSUM),
+            "read": In(address),
+            "combine": In(data.StructLayout({"half": 1, "first": 1, "maximum": 1})),
+            "write": In(address),
+            "drain_entry": In(entry),
+            "drain_data": Out(PSUM),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        held = []
+        total = Signal(PSUM, reset_less=True)
+        for half in range(2):
+            memory = Memory(shape=PSUM, depth=self.depth // 2, init=[])
+            m.submodules[f"half_{half}"] = memory
+            read, write = memory.read_port(), memory.write_port()
+            # Cycle 0: read; cycle 1: the memory's slow output goes to a register.
+            updated = self.read.valid & (self.read.entry[-1] == half)
+            output = Signal(PSUM, name=f"output_{half}", reset_less=True)
+            m.d.comb += read.addr.eq(
+                Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
+            )
+            m.d.sync += output.eq(read.data)
+            held.append(output)
+            # Cycle 4: write.
+            m.d.comb += [
+                write.addr.eq(self.write.entry[:-1]),
+                write.data.eq(total),
+                write.en.eq(self.write.valid & (self.write.entry[-1] == half)),
+            ]
+
+        # Cycle 2: choose what is added. The unwanted operand becomes 0 in its register, by the
+        # register's own synchronous clear, so that one adder does all three operations.
+        psum_1 = Signal(PSUM, reset_less=True)
+        psum_2 = Signal(PSUM, reset_less=True)
+        old = Signal(PSUM)
+        keep, take = Signal(), Signal()
+        greater = Signal()
+        m.d.sync += [psum_1.eq(self.psum), psum_2.eq(psum_1)]
+        m.d.comb += [
+            old.eq(Mux(self.combine.half, held[1], held[0])),
+            greater.eq(_low(old) > _low(psum_2)),
+            keep.eq(~self.combine.first & (~self.combine.maximum | greater)),
+            take.eq(self.combine.first | ~self.combine.maximum | ~greater),
+        ]
+        # Cycle 3: add.
+        left = Signal(PSUM, reset_less=True)
+        right = Signal(PSUM, reset_less=True)
+        m.d.sync += [
+            left.eq(Mux(keep, old, 0)),
+            right.eq(Mux(take, psum_2, 0)),
+            total.eq(left + right),
+        ]
+
+        # The half that is drained was chosen in cycle 0 by the top bit of the entry.
+        drained = Signal(2, reset_less=True)
+        m.d.sync += drained.eq(Cat(self.drain_entry[-1], drained[0]))
+        m.d.comb += self.drain_data.eq(Mux(drained[1], held[1], held[0]))
+        return m
+
+
+def _low(value: Signal) -> Signal:
+    return value[:_MAXIMUM_BITS].as_signed()
+
+
+class Accumulators(wiring.Component):
+    """int32 accumulators under the array: one entry of every column updated in each cycle.
+
+    The control word of a vector enters with its psum of column 0 and follows the array's skew:
+    column c is served c cycles later. An entry may be updated again ``hazard`` cycles later, not
+    before. A half may be read while the control stream addresses the other half or nothing; what is
+    read of a half that is being updated means nothing.
+
+    Latency: ``done`` is reported columns + 4 cycles after the control word; what it reports may be
+    read at once. ``read_data`` holds the entry that ``read_entry`` named ``read_latency`` cycles ago.
+
+    Parameters
+    ----------
+    config : columns and accumulator_depth (entries a column, both halves together) are used.
+    hazard : cycles.
+    read_latency : cycles.
+
+    Members
+    -------
+    control : In(always-ready stream of ``control_layout``).
+    psum : In: the array's output, column c belonging to the control word of c cycles ago.
+    done : Out(always-ready stream): the ``signal`` mask of a word with ``last``, in order.
+    read_entry : In: entry to read, the same in all columns.
+    read_data : Out: its contents, columns aligned.
+    """
+
+    hazard = _WRITE + 1
+    read_latency = 2
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        self.columns = config.columns
+        self.depth = config.accumulator_depth
+        sums = data.ArrayLayout(signed(32), self.columns)
+        super().__init__({
+            "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),
+            "psum": In(sums),
+            "done": Out(stream.Signature(ENGINES, always_ready=True)),
+            "read_entry": In(exact_log2(self.depth)),
+            "read_data": Out(sums),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # words[k] is the control word of k cycles ago.
+        words, valids = [self.control.payload], [self.control.valid]
+        for stage in range(1, self.columns + self.hazard):
+            word = Signal(control_layout(self.depth), name=f"word_{stage}", reset_less=True)
+            valid = Signal(name=f"valid_{stage}")
+            m.d.sync += [word.eq(words[-1]), valid.eq(valids[-1])]
+            words.append(word)
+            valids.append(valid)
+
+        for column in range(self.columns):
+            bank = AccumulatorBank(self.depth)
+            m.submodules[f"bank_{column}"] = shared(bank)
+            combine, write = column + _COMBINE, column + _WRITE
+            m.d.comb += [
+                bank.psum.eq(self.psum[column]),
+                bank.read.entry.eq(words[column].entry),
+                bank.read.valid.eq(valids[column]),
+                bank.combine.half.eq(words[combine].entry[-1]),
+                bank.combine.first.eq(words[combine].first),
+                bank.combine.maximum.eq(words[combine].maximum),
+                bank.write.entry.eq(words[write].entry),
+                bank.write.valid.eq(valids[write]),
+                bank.drain_entry.eq(self.read_entry),
+                self.read_data[column].eq(bank.drain_data),
+            ]
+        m.d.comb += [
+            self.done.valid.eq(valids[-1] & words[-1].last),
+            self.done.payload.eq(words[-1].signal),
+        ]
+        return m

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations on chip: written a beat at a time, read as a run of bytes from any address."""
+
+from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.config import AcceleratorConfig
+
+__all__ = ["ActivationScratchpad"]
+
+
+class ActivationScratchpad(Component):
+    """Byte-wide banks, byte address ``a`` in bank ``a`` modulo banks, and a rotator behind them.
+
+    A read takes its bytes from one word of the upper banks and the next word of the lower ones;
+    addresses wrap at the end of the scratchpad. One read and one write a cycle; a read sees the
+    writes of earlier cycles only. Latency ``read_latency`` cycles; neither back-pressure nor reset.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    write : In(stream.Signature({address, data}, always_ready=True))
+        A beat to a byte address, whose bits below the beat are ignored.
+    address : In(range(activation_bytes))
+        Byte address of lane 0, any alignment.
+    lanes : Out(ArrayLayout(8, rows))
+        The bytes from that address on, ``read_latency`` cycles later.
+    """
+
+    read_latency = 4
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        write = data.StructLayout({
+            "address": range(cfg.activation_bytes),
+            "data": unsigned(cfg.axi_data_width),
+        })  # fmt: skip
+        super().__init__({
+            "write": In(stream.Signature(write, always_ready=True)),
+            "address": In(range(cfg.activation_bytes)),
+            "lanes": Out(data.ArrayLayout(8, cfg.rows)),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        banks, rows, beat = self.cfg.activation_banks, self.cfg.rows, self.cfg.beat_bytes
+        bits = (banks - 1).bit_length()
+        depth = self.cfg.activation_bytes // banks
+
+        # Cycle 1: the two words, and which banks read the second.
+        offset = Signal(bits)
+        word, following = Signal(range(depth)), Signal(range(depth))
+        second = Signal(banks)
+        m.d.sync += [
+            offset.eq(self.address[:bits]),
+            word.eq(self.address[bits:]),
+            following.eq(self.address[bits:] + 1),
+            *(second[bank].eq(self.address[:bits] > bank) for bank in range(banks)),
+        ]
+
+        # Cycle 2: the banks' outputs.
+        write = self.write.payload
+        group = write.address[:bits] >> (beat - 1).bit_length()
+        read = []
+        for bank in range(banks):
+            memory = Memory(shape=8, depth=depth, init=[], attrs=NO_COLLISION)
+            m.submodules[f"bank{bank}"] = memory
+            write_port = memory.write_port()
+            read_port = memory.read_port()
+            m.d.comb += [
+                write_port.addr.eq(write.address[bits:]),
+                write_port.data.eq(write.data.word_select(bank % beat, 8)),
+                write_port.en.eq(self.write.valid & (group == bank // beat)),
+                read_port.en.eq(1),
+            ]
+            with m.If(second[bank]):
+                m.d.comb += read_port.addr.eq(following)
+            with m.Else():
+                m.d.comb += read_port.addr.eq(word)
+            read.append(read_port.data)
+
+        # Cycles 3 and 4: rotate by the high bits of the offset, then by the low ones.
+        low = (bits + 1) // 2
+        s2_offset, s3_offset = Signal(bits), Signal(low)
+        m.d.sync += [s2_offset.eq(offset), s3_offset.eq(s2_offset[:low])]
+        coarse = [Signal(8, name=f"coarse{bank}") for bank in range(banks)]
+        with m.Switch(s2_offset[low:]):
+            for shift in range(banks >> low):
+                with m.Case(shift):
+                    m.d.sync += Cat(coarse).eq(Cat(read).rotate_right(8 * (shift << low)))
+        with m.Switch(s3_offset):
+            for shift in range(1 << low):
+                with m.Case(shift):
+                    turned = Cat(coarse).rotate_right(8 * shift)
+                    m.d.sync += self.lanes.as_value().eq(turned[: 8 * rows])
+        return m

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COMPUTE's loops in hardware: im2col on the fly, one position a cycle."""
+
+from typing import Final
+
+from amaranth.hdl import Const, Mux, Module, Signal, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+
+from hw import isa
+from hw.memory.loop_nest import LoopNest
+
+__all__ = ["STEP", "AddressGenerator"]
+
+STEP: Final = data.StructLayout({
+    "y": signed(16),  # image row
+    "x": signed(24),  # byte in that row of lane 0
+    "address": signed(24),  # scratchpad byte address of lane 0
+    "entry": unsigned(16),  # accumulator entry
+    "first": unsigned(1),  # overwrite the entry
+    "begin": unsigned(1),  # first step of the instruction
+    "switch": unsigned(1),  # first step of a pass
+    "last": unsigned(1),  # last step of the instruction
+    "y_limit": unsigned(16),  # of the instruction; the image's bounds
+    "x_limit": unsigned(24),
+})
+"""One vector on its way into the array."""
+
+_START: Final = isa.LEVELS
+
+
+class AddressGenerator(Component):
+    """Walks the seven loops of COMPUTE and says where each vector comes from and goes to.
+
+    An instruction stays on ``i`` while it is executed and is taken afterwards; so the source is
+    its register, and has to have the next one ready behind it. One step a cycle within a pass of
+    at least ``max(interval, rows field)`` steps; shorter passes are stretched to that.
+    From the last step of an instruction to the first of the next it takes 4 cycles at best.
+    A step appears at ``o`` 2 cycles after the loops made it, 3 after ``i`` became valid.
+    ``i.payload`` stays for at least 4 cycles after the last pass began and 1 after the last step
+    was made.
+
+    Parameters
+    ----------
+    rows : rows of the array, the largest legal ``rows`` field.
+    interval : least cycles from the first step of a pass to that of the next, 7 or more.
+
+    Members
+    -------
+    i : In(stream.Signature(COMPUTE)).
+    stop : In(1)
+        No further step is made while high.
+    tile : Out(stream.Signature(24, always_ready=True))
+        First weight row of a pass, one cycle before the pass's first step appears at ``o``.
+    o : Out(stream.Signature(STEP, always_ready=True)).
+    started : Out(1)
+        High for one cycle when an instruction begins.
+    illegal : Out(1)
+        High from when an instruction with an illegal field was seen, for ever; no step of it
+        leaves.
+    """
+
+    def __init__(self, rows: int, interval: int = 7) -> None:
+        if not 1 <= rows <= 64:
+            raise ValueError(f"rows is {rows}; legal: 1 to 64")
+        if not 7 <= interval <= 127:
+            raise ValueError(f"interval is {interval}; legal: 7 to 127")
+        self.rows = rows
+        self.interval = interval
+        super().__init__({
+            "i": In(stream.Signature(isa.COMPUTE)),
+            "stop": In(1),
+            "tile": Out(stream.Signature(24, always_ready=True)),
+            "o": Out(stream.Signature(STEP, always_ready=True)),
+            "started": Out(1),
+            "illegal": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        fields = self.i.payload
+        m.submodules.nest = nest = LoopNest(isa.LEVELS, 16)
+        m.d.comb += [nest.counts[k].eq(fields.levels[k].count) for k in range(isa.LEVELS)]
+        carry = nest.carry
+
+        # Cycle 0: one step of the loops. `move` says how this step was reached.
+        running = Signal()
+        at_pass = Signal()
+        move = Signal(range(isa.LEVELS + 1))
+        advance = Signal()
+        may_begin, may_end = self._timer(m, advance & at_pass)
+        m.d.comb += advance.eq(running & ~self.stop & (may_begin | ~at_pass))
+        m.d.comb += nest.advance.eq(advance)
+        with m.If(advance):
+            m.d.sync += at_pass.eq(carry[isa.LEVEL_REDUCTION])
+            for level in range(isa.LEVELS):
+                with m.If(carry[level]):
+                    m.d.sync += move.eq(level)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                with m.If(self.i.valid & ~self.illegal & ~self.stop):
+                    m.d.comb += self.started.eq(1)
+                    m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(advance & carry[isa.LEVELS]):
+                    m.next = "RELEASE"
+            with m.State("RELEASE"):
+                m.d.comb += self.i.ready.eq(may_end)
+                with m.If(may_end):
+                    m.next = "REST"
+            # An accumulator written last may be read first by the next instruction.
+            with m.State("REST"):
+                m.next = "IDLE"
+        m.d.comb += nest.start.eq(self.started)
+        with m.If(self.started):
+            m.d.sync += [move.eq(_START), at_pass.eq(1)]
+
+        entry, first, tile = self._targets(m, advance, at_pass, carry)
+        self._check(m, running)
+
+        # Cycle 1: what this step adds to the position.
+        s1_valid = Signal()
+        s1 = Signal(STEP)
+        m.d.sync += [
+            s1_valid.eq(advance),
+            self.tile.valid.eq(advance & at_pass),
+            self.tile.payload.eq(tile),
+            s1.entry.eq(entry),
+            s1.first.eq(first),
+            s1.begin.eq(move == _START),
+            s1.switch.eq(at_pass),
+            s1.last.eq(carry[isa.LEVELS]),
+        ]
+        with m.Switch(move):
+            for level in range(isa.LEVELS):
+                with m.Case(level):
+                    jump = fields.levels[level]
+                    m.d.sync += [s1.y.eq(jump.y), s1.x.eq(jump.x), s1.address.eq(jump.address)]
+            with m.Default():
+                m.d.sync += [s1.y.eq(fields.y), s1.x.eq(fields.x), s1.address.eq(fields.address)]
+
+        # Cycle 2: the position. The bounds are kept because `i` may move on before the last step.
+        s2 = self.o.payload
+        m.d.sync += self.o.valid.eq(s1_valid & ~self.illegal)
+        with m.If(s1_valid):
+            for name in ("y", "x", "address"):
+                m.d.sync += s2[name].eq(Mux(s1.begin, 0, s2[name]) + s1[name])
+            for name in ("entry", "first", "begin", "switch", "last"):
+                m.d.sync += s2[name].eq(s1[name])
+            with m.If(s1.begin):
+                m.d.sync += [s2.y_limit.eq(fields.y_limit), s2.x_limit.eq(fields.x_limit)]
+        return m
+
+    def _timer(self, m: Module, begins: Signal) -> tuple[Signal, Signal]:
+        """Return flags: the next pass may begin, the last pass's instruction may be given up."""
+        may_begin = Signal(init=1)
+        may_end = Signal(init=1)
+        left = Signal(7)
+        rows = self.i.payload.rows
+        with m.If(begins):
+            longest = Mux(rows > self.interval, rows, Const(self.interval, 7))
+            m.d.sync += [left.eq(longest - 1), may_begin.eq(0), may_end.eq(0)]
+        with m.Else():
+            m.d.sync += [left.eq(left - ~may_begin), may_begin.eq(may_begin | (left == 1))]
+            # Three cycles lie between giving up an instruction and the next one's first step.
+            m.d.sync += may_end.eq(may_end | (left == 4))
+        return may_begin, may_end
+
+    def _targets(
+        self, m: Module, advance: Signal, at_pass: Signal, carry: Signal
+    ) -> tuple[Signal, Signal, Signal]:
+        """Return accumulator entry, overwrite flag and weight row of the step in cycle 0."""
+        fields = self.i.payload
+        entry, base = Signal(16), Signal(16)
+        first = Signal()
+        tile = Signal(24)
+        pass_ends = carry[isa.LEVEL_REDUCTION]
+        channel_ends = carry[isa.LEVEL_CHANNEL]
+        with m.If(self.started):
+            m.d.sync += [
+                entry.eq(fields.accumulator),
+                base.eq(fields.accumulator),
+                first.eq(~fields.accumulate),
+                tile.eq(fields.weight),
+            ]
+        with m.Elif(advance):
+            m.d.sync += entry.eq(Mux(pass_ends & ~channel_ends, base, entry + 1))
+            with m.If(channel_ends):
+                m.d.sync += [base.eq(entry + 1), first.eq(~fields.accumulate)]
+            with m.Elif(pass_ends):
+                m.d.sync += first.eq(0)
+            with m.If(at_pass):
+                m.d.sync += tile.eq(tile + fields.weight_stride)
+        return entry, first, tile
+
+    def _check(self, m: Module, running: Signal) -> None:
+        """Raise ``illegal`` in time to hold back the first step of a bad instruction."""
+        fields = self.i.payload
+        faults = [level.count == 0 for level in (fields.levels[k] for k in range(isa.LEVELS))]
+        faults += [fields.rows == 0, fields.rows > self.rows]
+        faults += [fields.reserved0.any(), fields.reserved1.any()]
+        fault = Signal(len(faults))
+        m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]
+        with m.If(running):
+            m.d.sync += self.illegal.eq(self.illegal | fault.any())

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counters of nested loops, one step a cycle whatever wraps."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["LoopNest"]
+
+
+class LoopNest(Component):
+    """Nested loops, level 0 innermost; every wrap of any number of levels takes one cycle.
+
+    Each level counts down to a registered flag "this is my last iteration", so that nothing but
+    a chain of such flags lies between two steps.
+
+    Parameters
+    ----------
+    levels : number of loops, at least 1.
+    width : bits of a count.
+
+    Members
+    -------
+    counts : In(ArrayLayout(width, levels))
+        Iterations of each loop, at least 1; constant from ``start`` to the last step.
+    start : In(1)
+        Put every loop at its first iteration; never together with ``advance``.
+    advance : In(1)
+        Step; after the last step the nest is at its first one again.
+    carry : Out(levels + 1)
+        Combinational; bit l: the loops below l are all in their last iteration, so that a step
+        advances loop l unless bit l + 1 is set too. Bit 0 is 1; the top bit marks the last step.
+    """
+
+    def __init__(self, levels: int, width: int) -> None:
+        if levels < 1:
+            raise ValueError(f"levels is {levels}; legal: at least 1")
+        if width < 2:
+            raise ValueError(f"width is {width}; legal: at least 2")
+        self.levels = levels
+        self.width = width
+        super().__init__({
+            "counts": In(data.ArrayLayout(width, levels)),
+            "start": In(1),
+            "advance": In(1),
+            "carry": Out(levels + 1),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.carry[0].eq(1)
+        for level in range(self.levels):
+            left = Signal(self.width, name=f"left{level}")
+            last = Signal(name=f"last{level}")
+            m.d.comb += self.carry[level + 1].eq(self.carry[level] & last)
+            with m.If(self.start | (self.advance & self.carry[level])):
+                with m.If(self.start | last):
+                    count = self.counts[level]
+                    m.d.sync += [left.eq(count), last.eq(count == 1)]
+                with m.Else():
+                    m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+        return m

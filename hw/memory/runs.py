@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The segments of a LOAD or STORE instruction, checked and turned into runs of whole beats."""
+
+from collections.abc import Mapping
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.control.fault import FaultSignature
+from hw.isa import ENGINES, ErrorCode
+
+__all__ = ["SegmentWalker", "segment_layout"]
+
+
+def segment_layout(cfg: AcceleratorConfig, kinds: Mapping[int, int]) -> data.StructLayout:
+    """Return the layout of a segment.
+
+    ``address`` is in memory, in bytes, a multiple of a beat; ``local`` (on chip) and ``span`` (the
+    segment's beats less one) are in beats. ``head`` and ``tail`` are the first and the last byte
+    wanted of the first and the last beat. ``last`` ends the instruction, which is to be answered
+    with ``signal``.
+    """
+    beat = exact_log2(cfg.beat_bytes)
+    bits = exact_log2(max(kinds.values())) - beat
+    return data.StructLayout({
+        "kind": unsigned(4),
+        "address": unsigned(64),
+        "local": unsigned(bits),
+        "span": unsigned(bits),
+        "head": unsigned(beat),
+        "tail": unsigned(beat),
+        "last": unsigned(1),
+        "signal": unsigned(ENGINES),
+    })
+
+
+class SegmentWalker(Component):
+    """Walks the segments of LOAD and STORE, whose layouts are the same but for the kind.
+
+    An instruction is checked before its first segment, a segment's place on chip before that
+    segment comes out. Latency: four cycles from an instruction to its first segment. Throughput:
+    a segment a cycle; the next instruction follows without a gap.
+
+    Parameters
+    ----------
+    cfg
+        ``axi_data_width``.
+    layout
+        ``hw.isa.LOAD`` or ``hw.isa.STORE``.
+    engine
+        Number of the engine, the address of its faults.
+    kinds
+        Bytes of the memory that each legal target or source stands for, each a power of two.
+    whole
+        Those kinds of which a segment is always the whole.
+
+    Members
+    -------
+    i : In(stream.Signature(layout))
+        Instructions; ``opcode`` and ``wait`` are not looked at.
+    o : Out(stream.Signature(segment_layout(cfg, kinds)))
+        The segments.
+    stop : In(1)
+        Offer no new segment.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD or SCRATCHPAD_RANGE; nothing more is offered or taken until reset.
+    """
+
+    def __init__(
+        self,
+        cfg: AcceleratorConfig,
+        layout: data.StructLayout,
+        engine: int,
+        kinds: Mapping[int, int],
+        whole: frozenset[int] = frozenset(),
+    ) -> None:
+        for kind, size in kinds.items():
+            if size < cfg.beat_bytes or size & (size - 1):
+                raise ValueError(f"kinds[{kind}] is {size}; legal: a power of two of beats")
+        self.cfg = cfg
+        self.layout = layout
+        self.engine = engine
+        self.kinds = dict(kinds)
+        self.whole = frozenset(whole)
+        super().__init__({
+            "i": In(stream.Signature(layout)),
+            "o": Out(stream.Signature(segment_layout(cfg, kinds))),
+            "stop": In(1),
+            "error": Out(FaultSignature),
+        })  # fmt: skip
+
+    def _illegal(self, m: Module, asked: data.View, kind: Value) -> Value:
+        """Return whether a field of the instruction is illegal whatever its segments are."""
+        beat = exact_log2(self.cfg.beat_bytes)
+        wrong_kind = Signal(init=1)
+        wrong_length = Signal()
+        with m.Switch(kind):
+            for legal, size in self.kinds.items():
+                with m.Case(legal):
+                    m.d.comb += wrong_kind.eq(0)
+                    if legal in self.whole:
+                        m.d.comb += wrong_length.eq(asked.length != size)
+        return Cat(
+            wrong_kind,
+            wrong_length,
+            asked.format,
+            asked.reserved0,
+            asked.reserved1,
+            asked.length == 0,
+            asked.segments == 0,
+            asked.address[:beat] != asked.local[:beat],
+            (asked.segments != 1) & (asked.pitch[:beat] != asked.local_pitch[:beat]),
+        ).any()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        beat = exact_log2(self.cfg.beat_bytes)
+        kind_field = next(name for name in ("target", "source") if name in self.layout.members)
+
+        failed = Signal()
+        move = Signal()
+        halt = Signal()
+        m.d.comb += [
+            halt.eq(failed | self.stop),
+            move.eq(~self.o.valid | self.o.ready),
+        ]
+
+        # Cycle 1: the instruction's registers, stepping from segment to segment. One bit more and
+        # a sign keep a local address that a pitch has carried out of 32 bits apart from legal ones.
+        active = Signal()
+        illegal = Signal()
+        step = Signal()
+        kind = Signal(4)
+        signal = Signal(ENGINES)
+        address = Signal(64)
+        local = Signal(signed(34))
+        length_less_one = Signal(32)
+        segments_left = Signal(16)
+        pitch = Signal(signed(32))
+        local_pitch = Signal(signed(32))
+        asked = self.i.payload
+        asked_kind = Value.cast(asked[kind_field])
+        final = segments_left == 0
+        m.d.comb += [
+            step.eq(active & ~illegal & move & ~halt),
+            self.i.ready.eq(~failed & (~active | (step & final))),
+        ]
+        with m.If(step):
+            m.d.sync += [
+                active.eq(~final),
+                address.eq(address + pitch),
+                local.eq(local + local_pitch),
+                segments_left.eq(segments_left - 1),
+            ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                active.eq(1),
+                illegal.eq(self._illegal(m, asked, asked_kind)),
+                kind.eq(asked_kind),
+                signal.eq(asked.signal),
+                address.eq(asked.address),
+                local.eq(asked.local),
+                length_less_one.eq(asked.length - 1),
+                segments_left.eq(asked.segments - 1),
+                pitch.eq(asked.pitch),
+                local_pitch.eq(asked.local_pitch),
+            ]
+
+        # Cycle 2: from byte addresses to beats.
+        carried = data.StructLayout({
+            "address": unsigned(64 - beat), "local": signed(34 - beat), "span": unsigned(33 - beat),
+            "head": unsigned(beat), "tail": unsigned(beat), "kind": unsigned(4),
+            "signal": unsigned(ENGINES), "last": unsigned(1),
+        })  # fmt: skip
+        s2 = Signal(carried)
+        s3 = Signal(carried)
+        s2_valid = Signal()
+        s3_valid = Signal()
+        tail = Signal(33)
+        m.d.comb += tail.eq(length_less_one + address[:beat])
+        with m.If(move & ~halt):
+            m.d.sync += [
+                s2_valid.eq(step),
+                s2.address.eq(address[beat:]),
+                s2.local.eq(local >> beat),
+                s2.span.eq(tail[beat:]),
+                s2.head.eq(address[:beat]),
+                s2.tail.eq(tail[:beat]),
+                s2.kind.eq(kind),
+                s2.signal.eq(signal),
+                s2.last.eq(final),
+            ]
+
+        # Cycle 3: the place on chip of the segment's last beat.
+        s3_end = Signal(signed(36 - beat))
+        with m.If(move & ~halt):
+            m.d.sync += [s3_valid.eq(s2_valid), s3.eq(s2), s3_end.eq(s2.local + s2.span)]
+
+        # Cycle 4: is all of it inside the memory?
+        outside = Signal()
+        with m.Switch(s3.kind):
+            for legal, size in self.kinds.items():
+                with m.Case(legal):
+                    bits = exact_log2(size) - beat
+                    m.d.comb += outside.eq((s3.local[bits:] != 0) | (s3_end[bits:] != 0))
+        with m.If(move):
+            m.d.sync += [
+                self.o.valid.eq(s3_valid & ~outside & ~halt),
+                self.o.payload.address.eq(Cat(Const(0, beat), s3.address)),
+            ]
+            for name in ("local", "span", "head", "tail", "kind", "signal", "last"):
+                m.d.sync += self.o.payload[name].eq(s3[name])
+
+        misplaced = Signal()
+        m.d.comb += misplaced.eq(s3_valid & outside & move & ~halt)
+        m.d.sync += self.error.valid.eq(0)
+        with m.If(~failed & ((active & illegal) | misplaced)):
+            m.d.sync += [
+                failed.eq(1),
+                self.error.valid.eq(1),
+                self.error.payload.address.eq(self.engine),
+                self.error.payload.code.eq(
+                    Mux(misplaced, ErrorCode.SCRATCHPAD_RANGE, ErrorCode.ILLEGAL_FIELD)
+                ),
+            ]
+        return m

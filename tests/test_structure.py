@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the house: units come in threes, imports run one way, every file is small."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PACKAGES = ("hw", "golden", "compiler", "sim", "boards", "models", "bench")
+
+GROUPS = ("array", "memory", "control", "vector")
+
+#: Packages of the project that each package may import from, besides itself.
+MAY_IMPORT = {
+    "hw": (),
+    "golden": ("hw.config", "hw.encoding", "hw.isa"),
+    "compiler": ("hw.config", "hw.encoding", "hw.isa"),
+    "sim": ("hw", "golden", "compiler", "models"),
+    "boards": ("hw", "golden", "compiler", "sim", "models"),
+    "models": (),
+    "bench": ("hw", "golden", "compiler", "sim", "boards", "models"),
+}
+
+#: Longest file, in lines. Longer ones hold more than one idea.
+CEILING = 350
+
+
+def sources(*packages):
+    return sorted(
+        path.relative_to(ROOT)
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if "__pycache__" not in path.parts
+    )
+
+
+def module_name(path):
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path):
+    """Names of the project's modules that ``path`` imports."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            # `from hw import config` imports the module hw.config.
+            for alias in node.names:
+                inner = ROOT.joinpath(*str(node.module).split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").exists()
+                yield f"{node.module}.{alias.name}" if is_module else str(node.module)
+
+
+def within(name, allowed):
+    return any(name == root or name.startswith(f"{root}.") for root in allowed)
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=str)
+def test_imports_run_one_way(path):
+    package = path.parts[0]
+    allowed = (package, *MAY_IMPORT[package])
+    for name in imported(path):
+        if name.split(".")[0] in (*PACKAGES, "tests"):
+            assert within(name, allowed), f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES, "tests"), ids=str)
+def test_file_is_small_and_says_what_it_is(path):
+    lines = (ROOT / path).read_text().splitlines()
+    assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+    assert len(lines) <= CEILING, f"{len(lines)} lines, {CEILING} at most"
+    docstring = ast.get_docstring(ast.parse((ROOT / path).read_text()))
+    assert docstring, "no module docstring"
+
+
+@pytest.mark.parametrize("path", sources(*PACKAGES), ids=str)
+def test_all_resolves(path):
+    if path.name == "__main__.py":
+        pytest.skip("importing it would run it")
+    module = importlib.import_module(module_name(path))
+    exported = getattr(module, "__all__", None)
+    if path.name != "__init__.py":
+        assert exported is not None, "no __all__"
+    for name in exported or ():
+        assert hasattr(module, name), f"__all__ names {name}, which does not exist"
+    assert len(set(exported or ())) == len(exported or ()), "a name twice in __all__"
+
+
+#: Control and data movement: nothing to compute, so no NumPy counterpart, but proofs or models in
+#: the unit's own test.
+NO_ARITHMETIC = {"control", "memory"}
+
+#: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
+PARTS = {
+    "requantize_fixed": "requantize",
+    "requantize_float": "requantize",
+    "requantize_multiply": "requantize",
+}
+
+#: Golden models of more than one unit, or of the whole machine.
+GOLDEN_ALONE = {"machine"}
+
+
+def has_component(path):
+    """Whether ``path`` defines public hardware (helpers and layouts alone make no unit)."""
+    tree = ast.parse((ROOT / path).read_text())
+    return any(
+        isinstance(node, ast.ClassDef)
+        and not node.name.startswith("_")
+        and any(re.search(r"\b(Component|Elaboratable)\b", ast.unparse(b)) for b in node.bases)
+        for node in tree.body
+    )
+
+
+def units():
+    paths = sources(*(f"hw/{group}" for group in GROUPS))
+    return [path for path in paths if path.stem != "__init__" and has_component(path)]
+
+
+@pytest.mark.parametrize("path", units(), ids=str)
+def test_unit_has_a_test_and_a_golden_model(path):
+    group, unit = path.parts[1], PARTS.get(path.stem, path.stem)
+    assert (ROOT / "tests" / group / f"test_{unit}.py").exists(), f"no test of {unit}"
+    if group not in NO_ARITHMETIC:
+        assert (ROOT / "golden" / f"{unit}.py").exists(), f"no golden model of {unit}"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_test_has_its_unit(group):
+    for path in sources(f"tests/{group}"):
+        if path.stem.startswith("test_"):
+            unit = path.stem.removeprefix("test_")
+            assert (ROOT / "hw" / group / f"{unit}.py").exists(), f"{path} tests no unit"
+
+
+@pytest.mark.parametrize("path", sources("golden"), ids=str)
+def test_golden_model_has_its_unit_and_test(path):
+    if path.stem == "__init__":
+        return
+    assert (ROOT / "tests/golden" / f"test_{path.stem}.py").exists(), f"no test of {path}"
+    if path.stem not in GOLDEN_ALONE:
+        found = [group for group in GROUPS if (ROOT / "hw" / group / path.name).exists()]
+        assert len(found) == 1, f"{path} has {len(found)} units in hw, not one"
+
+
+def test_tables_are_not_stale():
+    names = {path.stem for path in sources("hw")}
+    assert set(PARTS) <= names
+    assert set(PARTS.values()) <= names
+    assert {path.stem for path in sources("golden")} >= GOLDEN_ALONE

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The requantizer lanes against the golden model, in every mode and multiplier width."""
+
+import random
+
+import cocotb
+import numpy as np
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import Simulator
+from cocotb.triggers import RisingEdge
+
+from golden.requantize import requantize, requantize_onnx_integer, requantize_shift
+from hw.config import RequantizeMode
+from hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
+from hw.vector.requantize_fixed import FixedRequantize
+from hw.vector.requantize_multiply import PipelinedMultiply
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from tests.vector.requantize_cases import fixed_point_cases, float_cases, random_int32
+
+LANES = [(mode, width) for mode in ("onnx", "tflite", "tflite-single") for width in (0, 18, 9)]
+LANES.append(("shift", 0))
+
+#: Output types and fused clips: (low, high).
+BOUNDS = [(-128, 127), (0, 255), (-256, 255), (-3, 90), (17, 17)]
+
+
+class Bank(wiring.Component):
+    """All lanes side by side, not connected: one simulation serves them all.
+
+    Members
+    -------
+    i0, i1 ... : In(stream of REQUANTIZE_INPUT); o0, o1 ... : Out(stream of REQUANTIZE_OUTPUT),
+    in the order of ``LANES``.
+    """
+
+    def __init__(self):
+        ports = {f"i{k}": In(stream.Signature(REQUANTIZE_INPUT)) for k in range(len(LANES))}
+        ports |= {f"o{k}": Out(stream.Signature(REQUANTIZE_OUTPUT)) for k in range(len(LANES))}
+        super().__init__(ports)
+
+    def elaborate(self, platform):
+        m = Module()
+        for k, (mode, width) in enumerate(LANES):
+            lane = m.submodules[f"lane{k}"] = RequantizeLane(mode, width)
+            wiring.connect(m, wiring.flipped(getattr(self, f"i{k}")), lane.i)
+            wiring.connect(m, lane.o, wiring.flipped(getattr(self, f"o{k}")))
+        return m
+
+
+def wrap(value):
+    return ((value + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
+
+
+def operands(mode, seed, count):
+    """Return random operands over the mode's whole domain: a column per field of the payload."""
+    rng = np.random.default_rng(seed)
+    shift = np.zeros(count, np.int64)
+    if mode == "onnx":
+        total, multiplier = float_cases(rng, count)
+    elif mode == "shift":
+        total, multiplier = random_int32(rng, count), rng.integers(0, 1 << 32, count)
+        shift = rng.integers(0, 32, count)
+    else:
+        total, multiplier, shift = fixed_point_cases(rng, count)
+    bias = np.where(rng.random(count) < 0.2, 0, rng.integers(-(1 << 31), 1 << 31, count))
+    low, high = np.sort(rng.integers(-256, 256, (2, count)), axis=0)
+    common = np.array(BOUNDS)[rng.integers(0, len(BOUNDS), count)].T
+    low, high = np.where(rng.random(count) < 0.6, common, (low, high))
+    zero_point = rng.integers(low, high + 1)
+    zero_point = np.where(rng.random(count) < 0.3, rng.integers(-256, 256, count), zero_point)
+    # Half of these sums wrap.
+    return [wrap(total - bias), bias, multiplier, shift, zero_point, low, high]
+
+
+def golden(mode, columns):
+    acc, bias, *parameters = columns
+    return requantize(acc, *parameters, mode, bias=bias)
+
+
+def outside(mode, seed, count):
+    """Return operands that a mode does not promise to handle, and what the docstrings promise."""
+    rng = np.random.default_rng(seed)
+    total, low, high = random_int32(rng, count), np.full(count, -128), np.full(count, 127)
+    zero_point, shift = rng.integers(-128, 128, count), np.zeros(count, np.int64)
+    multiplier = rng.integers(0, 1 << 32, count)
+    ignored = rng.integers(-128, 128, count)
+    if mode == "onnx":
+        exponent = rng.choice([0, 0xFF, 127, 1, 254], count)
+        multiplier = (rng.integers(0, 2, count) << 31) | (exponent << 23) | (multiplier & 0x7FFFFF)
+        multiplier = np.where(rng.random(count) < 0.3, multiplier & ~0x7FFFFF, multiplier)
+        total = np.where(rng.random(count) < 0.2, 0, total)
+        shift = ignored
+        expected = requantize_onnx_integer(total, multiplier, zero_point, low, high)
+    elif mode == "shift":
+        shift = ignored
+        expected = requantize_shift(total, shift & 31, zero_point, low, high)
+    else:
+        small, places = multiplier & 0x3FFFFFFF, rng.integers(-31, 1, count)
+        product = total * small
+        if mode == "tflite":
+            value = (product + (1 << 30)) >> 31
+            half = (np.int64(1) << -places) >> 1
+            value = (value + half - ((value < 0) & (places < 0))) >> -places
+        else:
+            value = (product + (np.int64(1) << (30 - places))) >> (31 - places)
+        expected = np.clip(value + zero_point, low, high)
+        multiplier = small | rng.integers(0, 2, count) << 31
+        shift = (places & 63) | (ignored & 0xC0)
+    return [total, np.int64(0), multiplier, shift, zero_point, low, high], expected
+
+
+def payloads(columns):
+    """Pack operands into raw payloads, many at once."""
+    columns = np.broadcast_arrays(*columns)
+    packed = [0] * columns[0].size
+    for column, (_, field) in zip(columns, REQUANTIZE_INPUT, strict=True):
+        raw = (column.ravel() & ((1 << field.width) - 1)).tolist()
+        packed = [word | bits << field.offset for word, bits in zip(packed, raw, strict=True)]
+    return packed
+
+
+@cocotb.test()
+async def long_run(dut):
+    """Never stalled: a result every cycle, each exactly ``latency`` cycles after its operands."""
+    count, domain = bench_params()["count"], bench_params()["domain"]
+    await start_clock_and_reset(dut)
+    lanes = []
+    for k, (mode, width) in enumerate(LANES):
+        if domain == "inside":
+            columns = operands(mode, [21, k], count)
+            expected = golden(mode, columns)
+        else:
+            columns, expected = outside(mode, [23, k], count)
+        lanes.append((f"{mode} {width}", payloads(columns), expected, []))
+        getattr(dut, f"i{k}__valid").value = 1
+        getattr(dut, f"o{k}__ready").value = 1
+    inputs = [getattr(dut, f"i{k}__payload") for k in range(len(LANES))]
+    outputs = [getattr(dut, f"o{k}__payload") for k in range(len(LANES))]
+    valids = [getattr(dut, f"o{k}__valid") for k in range(len(LANES))]
+    latencies = [RequantizeLane(mode, width).latency for mode, width in LANES]
+    last = max(latencies)
+    for cycle in range(count):
+        for signal, (_, sent, _, _) in zip(inputs, lanes, strict=True):
+            signal.value = sent[cycle]
+        await RisingEdge(dut.clk)
+        if cycle <= last:
+            seen = [bool(valid.value) for valid in valids]
+            assert seen == [cycle >= latency for latency in latencies], f"valid in cycle {cycle}"
+        for signal, latency, (_, _, _, got) in zip(outputs, latencies, lanes, strict=True):
+            if cycle >= latency:
+                got.append(signal.value.to_signed())
+    for name, _, expected, got in lanes:
+        wrong = np.flatnonzero(np.array(got) != expected[: len(got)])
+        assert wrong.size == 0, f"{name}: {wrong.size} of {len(got)} wrong, first {wrong[:5]}"
+
+
+@cocotb.test()
+async def stalled_run(dut):
+    """Every lane behind its own source and sink, with pauses on both sides."""
+    params = bench_params()
+    await start_clock_and_reset(dut)
+    sinks = []
+    for k, (mode, _) in enumerate(LANES):
+        columns = operands(mode, [22, k], params["count"])
+        sinks.append((StreamSink(dut, f"o{k}", REQUANTIZE_OUTPUT, policy=params["ready"]), columns))
+        StreamSource(dut, f"i{k}", None, policy=params["offer"]).put(payloads(columns))
+    for (mode, width), (sink, columns) in zip(LANES, sinks, strict=True):
+        got = [word["value"] for word in await sink.receive(params["count"])]
+        assert got == golden(mode, columns).tolist(), f"{mode} {width}"
+
+
+@pytest.mark.parametrize("domain,count", [("inside", 25_000), ("outside", 2_000)])
+def test_every_cycle(domain, count):
+    params = {"count": count, "domain": domain}
+    run_cocotb(Bank(), __name__, params=params, testcase="long_run", simulator="verilator")
+
+
+@pytest.mark.parametrize("ready", READY_POLICIES)
+def test_ready_policies(ready):
+    params = {"count": 200, "ready": ready, "offer": "random"}
+    run_cocotb(Bank(), __name__, params=params, testcase="stalled_run")
+
+
+@pytest.mark.parametrize("width", [0, 4, 7, 16, 17, 25, 32])
+@pytest.mark.parametrize("sizes", [(25, 24), (32, 31), (9, 40)])
+def test_multiplier_is_exact(sizes, width):
+    unit = PipelinedMultiply(*sizes, width)
+    chooser = random.Random(24)
+    a_top, b_top = 1 << (sizes[0] - 1), (1 << sizes[1]) - 1
+    pairs = [(a, b) for a in (-a_top, -1, 0, 1, a_top - 1) for b in (0, 1, b_top - 1, b_top)]
+    pairs += [(chooser.randrange(-a_top, a_top), chooser.randint(0, b_top)) for _ in range(40)]
+    products = []
+
+    async def bench(ctx):
+        for k in range(len(pairs) + unit.latency):
+            a, b = pairs[min(k, len(pairs) - 1)]
+            ctx.set(unit.a, a)
+            ctx.set(unit.b, b)
+            if k >= unit.latency:
+                products.append(ctx.get(unit.o))
+            await ctx.tick()
+
+    simulator = Simulator(unit)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert products == [a * b for a, b in pairs]
+
+
+def test_parameters():
+    assert RequantizeLane().mode is RequantizeMode.ONNX
+    assert RequantizeLane("shift").latency < RequantizeLane("tflite", "full").latency
+    assert RequantizeLane(RequantizeMode.TFLITE, "full").multiplier_width == 0
+    with pytest.raises(ValueError, match=r"^mode is 'round'; legal: 'onnx', 'tflite', "):
+        RequantizeLane("round")
+    for width in (3, 33, -1, "wide"):
+        with pytest.raises(ValueError, match=r"^multiplier_width is .*; legal: 0 .* 4 to 32$"):
+            RequantizeLane("onnx", width)
+    with pytest.raises(ValueError, match=r"^multiplier_width is 3; legal: 0 or 4 to 32$"):
+        PipelinedMultiply(8, 8, 3)
+    with pytest.raises(ValueError, match=r"^mode is 'onnx'; legal: 'tflite', 'tflite-single'$"):
+        FixedRequantize("onnx")
