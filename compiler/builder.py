@@ -17,7 +17,7 @@ from hw.isa import (
 
 __all__ = ["Instruction", "ProgramBuilder", "Transfer"]
 
-_SPACES = {
+_SPACES: dict[int, Space] = {
     LoadTarget.ACTIVATION: Space.ACTIVATION,
     LoadTarget.WEIGHT: Space.WEIGHT,
     LoadTarget.PARAMETER: Space.PARAMETER,
@@ -111,7 +111,7 @@ class ProgramBuilder:
         self.dependencies.add(instruction.engine, reads, writes)
         self.instructions.append(instruction)
 
-    def load(self, target: LoadTarget, transfer: Transfer) -> None:
+    def load(self, target: int, transfer: Transfer) -> None:
         """Append a LOAD."""
         beat = self.config.beat_bytes
         beats = transfer.beats(beat)

@@ -14,7 +14,8 @@ from compiler.graph import Graph, Tensor, ViewNode
 from compiler.mapping import contraction
 from compiler.onchip import align_up
 from compiler.performance import Timeline, predict
-from compiler.tiling import Tiling, choose_tiling
+from compiler.search import choose_tiling
+from compiler.tiling import Tiling
 from hw.config import AcceleratorConfig
 from hw.isa import COUNTER_WORDS, WORD_BITS
 

@@ -247,16 +247,23 @@ class HostQuantize:
 
 @dataclass(frozen=True)
 class HostDequantize:
-    """DequantizeLinear into a graph output: scale * (value - zero_point) in float32."""
+    """DequantizeLinear into a graph output: scale * (value - zero_point) in float32.
+
+    Members
+    -------
+    bounds : of a Clip behind it whose limits no code stands for; noted where it is not infinite.
+    """
 
     name: str
     tensor: Tensor
     target: str
+    bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
 
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
         centred = array.astype(np.int32) - self.tensor.zero_point
-        return centred.astype(np.float32) * self.tensor.scale
+        real = centred.astype(np.float32) * self.tensor.scale
+        return np.clip(real, *self.bounds)
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,8 @@ def legalize(lowered: LoweredModel) -> Graph:
         try:
             if output.name in context.floats:
                 finish_output(context, output)
+            elif output.name in constants:
+                raise Refusal("is a constant")
         except Refusal as refusal:
             refusals.append((output.name, "graph output", str(refusal)))
     if refusals:
@@ -137,9 +139,11 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
         seen[node.name] += 1
         count = seen[node.name]
         nodes.append(replace(node, name=f"{node.name}/{count}") if count > 1 else node)
+    shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
+    shapes |= {edge.target: edge.tensor.shape for edge in context.dequantize}
     return Graph(
         inputs=lowered.inputs,
-        outputs=lowered.outputs,
+        outputs=tuple(replace(value, shape=shapes[value.name]) for value in lowered.outputs),
         quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
         nodes=tuple(nodes),
         dequantize=tuple(context.dequantize),

@@ -10,6 +10,10 @@ from hw.isa import PARAMETER_BYTES
 
 __all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row"]
 
+_PARAMETERS = np.dtype([
+    ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("padding", "V7"),
+])  # fmt: skip
+
 
 def pack_tile(
     work: Contraction, tile: ColumnTile, tiling: Tiling, config: AcceleratorConfig, channel: int
@@ -49,7 +53,9 @@ def pack_identity(config: AcceleratorConfig) -> np.ndarray:
     return np.eye(lanes, config.weight_pitch, dtype=np.uint8)
 
 
-def pack_zero_row(zeros: np.ndarray, base: int, config: AcceleratorConfig) -> tuple[np.ndarray, int]:
+def pack_zero_row(
+    zeros: np.ndarray, base: int, config: AcceleratorConfig
+) -> tuple[np.ndarray, int]:
     """Return a tile of ``base - zeros`` in every row, as unsigned bytes, and their zero point.
 
     Columns whose weight zero point differs from ``base`` need the sum of the activations
@@ -70,9 +76,9 @@ def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConf
     groups = -(-tile.outputs // used)
     packed = np.zeros((groups, lanes, PARAMETER_BYTES), np.uint8)
     channels = slice(tile.output, tile.output + tile.outputs)
-    record = np.zeros(groups * used, np.dtype([("b", "<i4"), ("m", "<u4"), ("s", "<i4"), ("r", "<i4")]))
-    record["b"][: tile.outputs] = work.bias[channels]
-    record["m"][: tile.outputs] = work.multiplier[channels]
-    record["s"][: tile.outputs] = work.shift[channels] & 0xFF
+    record = np.zeros(groups * used, _PARAMETERS)
+    record["bias"][: tile.outputs] = work.bias[channels]
+    record["multiplier"][: tile.outputs] = work.multiplier[channels]
+    record["shift"][: tile.outputs] = work.shift[channels]
     packed[:, :used] = record.view(np.uint8).reshape(groups, used, PARAMETER_BYTES)
     return packed.reshape(-1)

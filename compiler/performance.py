@@ -34,7 +34,8 @@ def predict(builder: ProgramBuilder) -> Timeline:
     start, end = np.zeros(count), np.zeros(count)
     free = [0.0] * ENGINES
     begun: list[list[float]] = [[] for _ in range(ENGINES)]
-    dispatched, layer_end = float(_START_CYCLES), {}
+    dispatched = float(_START_CYCLES)
+    layer_end: dict[int, int] = {}
     for index, instruction in enumerate(builder.instructions):
         engine = instruction.engine
         length = INSTRUCTIONS[instruction.opcode].size // WORD_BITS

@@ -103,6 +103,7 @@ class Accelerator(Component):
         m.d.comb += [
             compute.read_entry.eq(vector.read_entry),
             vector.read_data.eq(compute.read_data),
+            vector.output_enable.eq(store.read_enable),
             vector.output_address.eq(store.read_address),
             store.read_data.eq(vector.output_data),
             store.counters.eq(control.record),

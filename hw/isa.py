@@ -6,10 +6,11 @@ instruction's first word are its opcode, which fixes its length in words. Each e
 instructions in program order; ``wait`` and ``signal`` order the engines among each other.
 """
 
+from enum import IntEnum
 from typing import Final
 
-from amaranth.lib import data, enum
 from amaranth.hdl import signed, unsigned
+from amaranth.lib import data, enum
 
 __all__ = [
     "COMPUTE", "ENGINES", "END", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL", "LEVEL_REDUCTION",
@@ -24,7 +25,7 @@ COUNTER_WORDS: Final = 8
 """64-bit words of the record that STORE writes from the counters; see docs/architecture.md."""
 
 
-class Engine(enum.IntEnum):
+class Engine(IntEnum):
     """Engines in data-flow order; the value is the bit in ``wait`` and ``signal``."""
 
     LOAD = 0  #: memory to scratchpads

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures and report lines that all tests share."""
 
+import hypothesis
 import pytest
 
 from sim.simulator import SimulatorError, find_icarus, find_verilator
 
 __all__: list[str] = []
+
+# The same cases in every run, and no time limit a case: a loaded machine proves nothing.
+hypothesis.settings.register_profile("kiwicha", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("kiwicha")
 
 
 def pytest_report_header() -> list[str]:

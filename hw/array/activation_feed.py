@@ -7,7 +7,7 @@ from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["ActivationFeed", "FEED_OPERAND", "FEED_POSITION"]
+__all__ = ["FEED_OPERAND", "FEED_POSITION", "ActivationFeed"]
 
 FEED_POSITION: Final = data.StructLayout({
     "y": signed(16),

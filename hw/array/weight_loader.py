@@ -4,6 +4,7 @@
 from amaranth.hdl import Cat, Module, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
 
 __all__ = ["WEIGHT_OPERAND", "WeightLoader"]
 
@@ -38,7 +39,7 @@ class WeightLoader(Component):
     o : Out(stream.Signature({lanes, first}, always_ready=True))
         A row of the tile; ``first`` marks the first one.
     fault : Out(1)
-        High for one cycle, 2 cycles after ``tile``, when the tile reaches beyond the scratchpad.
+        High for one cycle, the one after ``tile``, when the tile reaches beyond the scratchpad.
     """
 
     operand_after = 2
@@ -63,14 +64,14 @@ class WeightLoader(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Cycle 1: row addresses, one a cycle. Cycle 2: the verdict on the last of them.
+        # Cycle 1: row addresses, one a cycle, and the verdict on the last of them.
         first, valid = Signal(3), Signal(3)
         left = Signal(7)
         end = Signal(25)
-        m.d.sync += [
-            first.eq(Cat(self.tile.valid, first)),
-            self.fault.eq(first[0] & (end > self.depth)),
-        ]
+        m.d.sync += first.eq(Cat(self.tile.valid, first))
+        bits = exact_log2(self.depth)
+        beyond = end[bits + 1 :].any() | (end[bits] & end[:bits].any())
+        m.d.comb += self.fault.eq(first[0] & beyond)
         with m.If(self.tile.valid):
             m.d.sync += [
                 self.row.eq(self.tile.payload),

@@ -116,7 +116,6 @@ class Control(Component):
             fetch.length.eq(registers.program_length.value),
             fetch.ended.eq(dispatch.ended),
             fetch.stop.eq(supervisor.stop),
-            dispatch.stop.eq(supervisor.stop),
         ]
 
         assemblers, issues = [], []

@@ -38,8 +38,6 @@ class Router(Component):
         The program.
     o : Out(stream.Signature(64)).array(4)
         Per engine.
-    stop : In(1)
-        Take no further instruction; one begun may go on.
     ended : Out(1)
         High from the cycle after END was taken.
     error : Out(FaultSignature)
@@ -55,7 +53,6 @@ class Router(Component):
         super().__init__({
             "i": In(stream.Signature(PROGRAM_WORD)),
             "o": Out(stream.Signature(WORD_BITS)).array(ENGINES),
-            "stop": In(1),
             "ended": Out(1),
             "error": Out(FaultSignature),
         })  # fmt: skip
@@ -66,24 +63,23 @@ class Router(Component):
         remaining = Signal(range(max(self.lengths.values())))
         engine, current = Signal(range(ENGINES)), Signal(range(ENGINES))
         words_after = Signal.like(remaining)
-        known, halted, first = Signal(), Signal(), Signal()
-        m.d.comb += first.eq(remaining == 0)
+        known, halted = Signal(), Signal()
         with m.Switch(data.View(END, word).opcode):
             for number, (code, length) in enumerate(self.lengths.items()):
                 with m.Case(code):
                     m.d.comb += [known.eq(1), current.eq(number), words_after.eq(length - 1)]
-        with m.If(~first):
+        with m.If(remaining != 0):
             m.d.comb += [known.eq(1), current.eq(engine), words_after.eq(remaining - 1)]
 
         offered = Signal()
-        m.d.comb += offered.eq(self.i.valid & ~halted & ~(self.stop & first))
+        m.d.comb += offered.eq(self.i.valid & ~halted)
         for number, port in enumerate(self.o):
             m.d.comb += [
                 port.valid.eq(offered & known & (current == number)),
                 port.payload.eq(word),
             ]
             with m.If(known & (current == number)):
-                m.d.comb += self.i.ready.eq(port.ready & ~halted & ~(self.stop & first))
+                m.d.comb += self.i.ready.eq(port.ready & ~halted)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [remaining.eq(words_after), engine.eq(current)]
 
@@ -122,7 +118,7 @@ class Dispatch(Component):
 
     Members
     -------
-    i, o, stop, ended, error
+    i, o, ended, error
         As ``Router``; words wait in the queues, so ``o`` goes on after ``ended``.
     empty : Out(1)
         No queue holds a word.
@@ -133,7 +129,6 @@ class Dispatch(Component):
         super().__init__({
             "i": In(stream.Signature(PROGRAM_WORD)),
             "o": Out(stream.Signature(WORD_BITS)).array(ENGINES),
-            "stop": In(1),
             "ended": Out(1),
             "empty": Out(1),
             "error": Out(FaultSignature),
@@ -149,7 +144,7 @@ class Dispatch(Component):
         m.submodules.router = router = Router(lengths)
         wiring.connect(m, wiring.flipped(self.i), router.i)
         wiring.connect(m, wiring.flipped(self.error), router.error)
-        m.d.comb += [router.stop.eq(self.stop), self.ended.eq(router.ended)]
+        m.d.comb += self.ended.eq(router.ended)
         queues = [Queue(WORD_BITS, self.cfg.queue_words) for _ in range(ENGINES)]
         for number, (queue, routed, port) in enumerate(
             zip(queues, router.o, self.o, strict=True)

@@ -42,6 +42,10 @@ class Tokens(Component):
         if not 1 <= bits <= 16:
             raise ValueError(f"bits is {bits}; legal: 1 to 16")
         self.bits = bits
+        self._counts = [
+            [Signal(bits, name=f"count_{producer}_{consumer}") for consumer in range(ENGINES)]
+            for producer in range(ENGINES)
+        ]
         super().__init__({
             "acquire": In(stream.Signature(ENGINES)).array(ENGINES),
             "release": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
@@ -50,10 +54,7 @@ class Tokens(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counts = [
-            [Signal(self.bits, name=f"count_{producer}_{consumer}") for consumer in range(ENGINES)]
-            for producer in range(ENGINES)
-        ]
+        counts = self._counts
         overflows = []
         for consumer, acquire in enumerate(self.acquire):
             available = Cat(counts[producer][consumer] != 0 for producer in range(ENGINES))

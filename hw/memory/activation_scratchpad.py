@@ -1,22 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activations on chip: written a beat at a time, read as a run of bytes from any address."""
 
-from amaranth.hdl import Cat, Module, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
+from hw.emit import shared
+from hw.memory.ram import block_ram
 
-__all__ = ["ActivationScratchpad"]
+__all__ = ["ActivationBank", "ActivationScratchpad"]
+
+
+class ActivationBank(Component):
+    """One byte of every word; a component of its own so that it is emitted only once.
+
+    Parameters
+    ----------
+    depth : words.
+
+    Members
+    -------
+    write_word, write_byte, write : what is written where if ``write`` is high.
+    read_word, read_byte : the byte of that word, one cycle later.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        super().__init__({
+            "write_word": In(range(depth)),
+            "write_byte": In(8),
+            "write": In(1),
+            "read_word": In(range(depth)),
+            "read_byte": Out(8),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.memory = memory = block_ram(8, self.depth)
+        write_port, read_port = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write_port.addr.eq(self.write_word),
+            write_port.data.eq(self.write_byte),
+            write_port.en.eq(self.write),
+            read_port.addr.eq(self.read_word),
+            read_port.en.eq(1),
+            self.read_byte.eq(read_port.data),
+        ]
+        return m
 
 
 class ActivationScratchpad(Component):
     """Byte-wide banks, byte address ``a`` in bank ``a`` modulo banks, and a rotator behind them.
 
     A read takes its bytes from one word of the upper banks and the next word of the lower ones;
-    addresses wrap at the end of the scratchpad. One read and one write a cycle; a read sees the
-    writes of earlier cycles only. Latency ``read_latency`` cycles; neither back-pressure nor reset.
+    addresses wrap at the end of the scratchpad. One read and one write a cycle, not of the
+    same byte. Latency ``read_latency`` cycles; neither back-pressure nor reset.
 
     Parameters
     ----------
@@ -67,22 +106,16 @@ class ActivationScratchpad(Component):
         write = self.write.payload
         group = write.address[:bits] >> (beat - 1).bit_length()
         read = []
-        for bank in range(banks):
-            memory = Memory(shape=8, depth=depth, init=[], attrs=NO_COLLISION)
-            m.submodules[f"bank{bank}"] = memory
-            write_port = memory.write_port()
-            read_port = memory.read_port()
+        for index in range(banks):
+            bank = ActivationBank(depth)
+            m.submodules[f"bank{index}"] = shared(bank)
             m.d.comb += [
-                write_port.addr.eq(write.address[bits:]),
-                write_port.data.eq(write.data.word_select(bank % beat, 8)),
-                write_port.en.eq(self.write.valid & (group == bank // beat)),
-                read_port.en.eq(1),
+                bank.write_word.eq(write.address[bits:]),
+                bank.write_byte.eq(write.data.word_select(index % beat, 8)),
+                bank.write.eq(self.write.valid & (group == index // beat)),
+                bank.read_word.eq(Mux(second[index], following, word)),
             ]
-            with m.If(second[bank]):
-                m.d.comb += read_port.addr.eq(following)
-            with m.Else():
-                m.d.comb += read_port.addr.eq(word)
-            read.append(read_port.data)
+            read.append(bank.read_byte)
 
         # Cycles 3 and 4: rotate by the high bits of the offset, then by the low ones.
         low = (bits + 1) // 2

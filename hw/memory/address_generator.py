@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from amaranth.hdl import Const, Mux, Module, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -21,6 +21,8 @@ STEP: Final = data.StructLayout({
     "begin": unsigned(1),  # first step of the instruction
     "switch": unsigned(1),  # first step of a pass
     "last": unsigned(1),  # last step of the instruction
+    "maximum": unsigned(1),  # of the instruction
+    "signal": unsigned(isa.ENGINES),
     "y_limit": unsigned(16),  # of the instruction; the image's bounds
     "x_limit": unsigned(24),
 })
@@ -35,7 +37,7 @@ class AddressGenerator(Component):
     An instruction stays on ``i`` while it is executed and is taken afterwards; so the source is
     its register, and has to have the next one ready behind it. One step a cycle within a pass of
     at least ``max(interval, rows field)`` steps; shorter passes are stretched to that.
-    From the last step of an instruction to the first of the next it takes 4 cycles at best.
+    From the last step of an instruction to the first of the next it takes ``gap`` cycles at best.
     A step appears at ``o`` 2 cycles after the loops made it, 3 after ``i`` became valid.
     ``i.payload`` stays for at least 4 cycles after the last pass began and 1 after the last step
     was made.
@@ -43,7 +45,8 @@ class AddressGenerator(Component):
     Parameters
     ----------
     rows : rows of the array, the largest legal ``rows`` field.
-    interval : least cycles from the first step of a pass to that of the next, 7 or more.
+    interval : least cycles from the first step of a pass to that of the next, 7 to 127.
+    gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
 
     Members
     -------
@@ -60,13 +63,16 @@ class AddressGenerator(Component):
         leaves.
     """
 
-    def __init__(self, rows: int, interval: int = 7) -> None:
+    def __init__(self, rows: int, interval: int = 7, gap: int = 4) -> None:
         if not 1 <= rows <= 64:
             raise ValueError(f"rows is {rows}; legal: 1 to 64")
         if not 7 <= interval <= 127:
             raise ValueError(f"interval is {interval}; legal: 7 to 127")
+        if not 4 <= gap <= 7:
+            raise ValueError(f"gap is {gap}; legal: 4 to 7")
         self.rows = rows
         self.interval = interval
+        self.gap = gap
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "stop": In(1),
@@ -109,10 +115,11 @@ class AddressGenerator(Component):
             with m.State("RELEASE"):
                 m.d.comb += self.i.ready.eq(may_end)
                 with m.If(may_end):
-                    m.next = "REST"
-            # An accumulator written last may be read first by the next instruction.
-            with m.State("REST"):
-                m.next = "IDLE"
+                    m.next = "REST3"
+            # IDLE is the third of the cycles between last and first step, should there be just 3.
+            for rest in range(3, self.gap):
+                with m.State(f"REST{rest}"):
+                    m.next = f"REST{rest + 1}" if rest + 1 < self.gap else "IDLE"
         m.d.comb += nest.start.eq(self.started)
         with m.If(self.started):
             m.d.sync += [move.eq(_START), at_pass.eq(1)]
@@ -132,6 +139,8 @@ class AddressGenerator(Component):
             s1.begin.eq(move == _START),
             s1.switch.eq(at_pass),
             s1.last.eq(carry[isa.LEVELS]),
+            s1.maximum.eq(fields.maximum),
+            s1.signal.eq(fields.signal),
         ]
         with m.Switch(move):
             for level in range(isa.LEVELS):
@@ -147,7 +156,7 @@ class AddressGenerator(Component):
         with m.If(s1_valid):
             for name in ("y", "x", "address"):
                 m.d.sync += s2[name].eq(Mux(s1.begin, 0, s2[name]) + s1[name])
-            for name in ("entry", "first", "begin", "switch", "last"):
+            for name in ("entry", "first", "begin", "switch", "last", "maximum", "signal"):
                 m.d.sync += s2[name].eq(s1[name])
             with m.If(s1.begin):
                 m.d.sync += [s2.y_limit.eq(fields.y_limit), s2.x_limit.eq(fields.x_limit)]

@@ -186,7 +186,7 @@ class LoadEngine(Component):
         high = Signal(64 - beat - block)
         low = Signal(block)
         last_low = Signal(block)
-        blocks_left = Signal(len(segment.span) + 1)
+        blocks_left = Signal(max(len(segment.span), block) + 1 - block)
         held = Signal.like(pieces.i.payload)
         m.d.comb += [
             final.eq(blocks_left == 0),

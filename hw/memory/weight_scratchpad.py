@@ -3,10 +3,10 @@
 
 from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
+from hw.memory.ram import block_ram
 
 __all__ = ["WeightScratchpad"]
 
@@ -14,8 +14,8 @@ __all__ = ["WeightScratchpad"]
 class WeightScratchpad(Component):
     """One memory as wide as a beat or a row, whichever is wider.
 
-    One read and one write a cycle; a read sees the writes of earlier cycles only. Latency
-    ``read_latency`` cycles; neither back-pressure nor reset.
+    One read and one write a cycle, not of the same row. Latency ``read_latency`` cycles; neither
+    back-pressure nor reset.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ class WeightScratchpad(Component):
         beat, pitch = self.cfg.beat_bytes, self.cfg.weight_pitch
         wide = max(beat, pitch)
         beats, rows = (wide // beat - 1).bit_length(), (wide // pitch - 1).bit_length()
-        m.submodules.memory = memory = Memory(
-            shape=unsigned(8 * wide), depth=self.cfg.weight_bytes // wide, init=[]
+        m.submodules.memory = memory = block_ram(
+            unsigned(8 * wide), self.cfg.weight_bytes // wide
         )
 
         write = self.write.payload

@@ -82,7 +82,7 @@ class FixedRequantize(wiring.Component):
         window = Window(
             bits=Mux(right, product[31:].as_signed(), Cat(0, product)[:places].as_signed()),
             rest_zero=Const(1, 1),
-            rest_ones=right,
+            rest_ones=Const(1, 1),
             sign=sign,
             overflow=~right & differs(product[places - 1 :], sign),
         )

@@ -84,12 +84,12 @@ class FloatRequantize(wiring.Component):
             m, Cat(rounded[:23], rounded[23] | renormalise, number[31]), "s5_significand"
         )
         renormalise = register(m, renormalise, "s5_renormalise")
-        distance = register(m, distance + Cat(count), "s5_distance")
+        distance = register(m, (distance + Cat(count))[:9].as_signed(), "s5_distance")
         fraction = delay(m, self.i.multiplier[:23], 5, "s5_fraction")
 
         # Cycle 6, beside the multiplier. A shift of 15 leaves nothing, so more is as good.
         m.d.comb += [multiply.a.eq(significand.as_signed()), multiply.b.eq(Cat(fraction, 1))]
-        distance = distance - renormalise
+        distance = (distance - renormalise)[:9].as_signed()
         negligible = ~distance[-1] & distance[4:-1].any()
         waits = multiply.latency - 1
         amount = register(m, distance[:4] | negligible.replicate(4), "s6_amount")

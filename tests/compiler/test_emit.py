@@ -11,7 +11,7 @@ from compiler.contraction import Contraction, Place
 from compiler.emit import emit
 from compiler.onchip import align_up
 from compiler.performance import predict
-from compiler.tiling import choose_tiling
+from compiler.search import choose_tiling
 from golden.machine import Machine
 from golden.requantize import encode_scale, requantize
 from hw.config import AcceleratorConfig, RequantizeMode, preset

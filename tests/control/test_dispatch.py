@@ -11,7 +11,6 @@ from hw.config import preset
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
 from hw.control.fault import FAULT
 from hw.isa import ENGINES, ErrorCode, Opcode
-from tests.control.exposed import Exposed
 from tests.control.programs import END_WORD, engine_words, random_instruction
 from tests.support.bench import run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
@@ -77,29 +76,8 @@ async def refuses_end_with_fields(dut, bit):
     assert dut.ended.value == 0
 
 
-@cocotb.test(timeout_time=50, timeout_unit="us")
-async def stop_lets_a_begun_instruction_finish(dut):
-    chooser = random.Random(4)
-    separate, together = engine_words([random_instruction(chooser) for _ in range(40)])
-    source, sinks, faults = await begin(dut, together, ["always"] * ENGINES)
-    await ClockCycles(dut.clk, 60)
-    dut.stop.value = 1
-    await ClockCycles(dut.clk, 40)
-    count = 0
-    starts = {0}
-    for bits in [together[k] for k in range(len(together))]:
-        if count in starts:
-            starts.add(count + {1: 4, 2: 13, 3: 4, 4: 4}[bits & 15])
-        count += 1
-    assert 40 < source.sent < 80
-    assert source.sent in starts
-    assert not faults.words
-    for sink, expected in zip(sinks, separate, strict=True):
-        assert list(sink.words) == expected[: len(sink.words)]
-
-
 def test_dispatch():
-    run_cocotb(Exposed(Dispatch(preset("tiny"))), __name__, name="dispatch")
+    run_cocotb(Dispatch(preset("tiny")), __name__)
 
 
 def test_refuses_long_instructions():

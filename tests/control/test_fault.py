@@ -9,7 +9,6 @@ from cocotb.triggers import FallingEdge
 
 from hw.control.fault import FAULT, FaultCollector
 from hw.isa import ErrorCode
-from tests.control.exposed import Exposed
 from tests.support.bench import run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
@@ -46,7 +45,7 @@ async def keeps_the_first(dut):
 
 
 def test_fault_collector():
-    run_cocotb(Exposed(FaultCollector(SOURCES)), __name__, name="faultcollector")
+    run_cocotb(FaultCollector(SOURCES), __name__)
 
 
 def test_refuses_no_sources():

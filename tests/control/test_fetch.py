@@ -13,7 +13,6 @@ from hw.control.fault import FAULT
 from hw.control.fetch import FETCH_NUMBER, Fetch
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST
-from tests.control.exposed import Exposed
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset
 
@@ -160,9 +159,9 @@ async def stop_holds_requests_back(dut):
 @pytest.mark.parametrize("width", [64, 128, 256])
 def test_fetch(width):
     cfg = preset("default").replace(axi_data_width=width)
-    run_cocotb(Exposed(Fetch(cfg)), __name__, params={"beat_bytes": width // 8}, name="fetch")
+    run_cocotb(Fetch(cfg), __name__, params={"beat_bytes": width // 8})
 
 
 def test_one_beat_bursts():
     cfg = preset("default").replace(axi_burst_beats=1)
-    run_cocotb(Exposed(Fetch(cfg)), __name__, params={"beat_bytes": 16}, name="fetch")
+    run_cocotb(Fetch(cfg), __name__, params={"beat_bytes": 16})

@@ -10,7 +10,6 @@ from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 from hw.control.fault import FAULT
 from hw.control.tokens import Tokens
 from hw.isa import ENGINES, ErrorCode
-from tests.control.exposed import Exposed
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import start_clock_and_reset, unpack
 
@@ -95,9 +94,7 @@ async def follows_the_model(dut):
 
 @pytest.mark.parametrize("bits", [1, 3, 6])
 def test_tokens(bits):
-    run_cocotb(
-        Exposed(Tokens(bits)), __name__, params={"seed": 11 + bits, "bits": bits}, name="tokens"
-    )
+    run_cocotb(Tokens(bits), __name__, params={"seed": 11 + bits, "bits": bits})
 
 
 def test_refuses_other_widths():

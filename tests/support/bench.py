@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 from amaranth.back import verilog
+from amaranth.hdl import Const, Value
+
+# Not exported, but what `convert(ports=...)` wants; the version is pinned.
+from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from sim.simulator import (
@@ -35,6 +39,7 @@ __all__ = [
     "bench_params",
     "build_component",
     "build_verilog",
+    "emitted_ports",
     "input_ports",
     "run_build",
     "run_cocotb",
@@ -70,13 +75,23 @@ def unit_simulator(name: str | None = None) -> Toolchain:
         return find_verilator()
 
 
+def emitted_ports(component: wiring.Component) -> dict[str, Any]:
+    """Return the ``ports`` to emit ``component`` with: all but those that are constants.
+
+    Amaranth itself refuses a top component with the constant ``ready`` of an always-ready stream.
+    """
+    ports = {}
+    for path, member, value in component.signature.flatten(component):
+        value = Value.cast(value)
+        if not isinstance(value, Const):
+            direction = "Input" if member.flow == wiring.In else "Output"
+            ports["__".join(map(str, path))] = (value, PortDirection[direction])
+    return ports
+
+
 def input_ports(component: wiring.Component) -> list[str]:
     """Return the names of ``component``'s input ports as they are in the Verilog."""
-    return [
-        "__".join(map(str, path))
-        for path, member, _ in component.signature.flatten(component)
-        if member.flow == wiring.In
-    ]
+    return [name for name, port in emitted_ports(component).items() if port[1].name == "Input"]
 
 
 def build_component(
@@ -97,7 +112,13 @@ def build_component(
     public : ``"all"`` lets cocotb read signals inside the design under Verilator too.
     optimize : C++ optimisation under Verilator; long simulations earn ``"-O1"`` back.
     """
-    text = verilog.convert(component, name=toplevel, emit_src=False, strip_internal_attrs=True)
+    text = verilog.convert(
+        component,
+        name=toplevel,
+        ports=emitted_ports(component),
+        emit_src=False,
+        strip_internal_attrs=True,
+    )
     return build_verilog(
         text,
         name=name or type(component).__name__.lower(),

@@ -20,7 +20,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assume, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 
-from tests.support.bench import BUILD_ROOT
+from tests.support.bench import BUILD_ROOT, emitted_ports
 
 __all__ = [
     "FirstCycle",
@@ -112,7 +112,7 @@ def prove(
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; legal: {', '.join(MODES)}")
-    text = rtlil.convert(spec, name="top", platform="formal")
+    text = rtlil.convert(spec, name="top", platform="formal", ports=emitted_ports(spec))
     asserts, covers = (text.count(f'FLAVOR "{kind}"') for kind in ("assert", "cover"))
     name = name or type(spec).__name__.lower()
     digest = hashlib.sha256(f"{mode} {depth}\n{text}".encode()).hexdigest()[:12]

@@ -18,7 +18,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from sim.simulator import Build, SimulatorError, run_design
-from tests.support.bench import BUILD_ROOT, build_verilog, input_ports
+from tests.support.bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports
 from tests.support.formal import find_tool
 
 __all__ = ["MutationScore", "mutation_score"]
@@ -88,7 +88,8 @@ def _all_in_one(component: wiring.Component, name: str, count: int, seed: int) -
     directory = BUILD_ROOT / "mutants" / f"{name}-{count}-{seed}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    (directory / "top.il").write_text(rtlil.convert(component, name="top"))
+    ports = emitted_ports(component)
+    (directory / "top.il").write_text(rtlil.convert(component, name="top", ports=ports))
     mutants = _list_mutants(directory, count, seed, max(count, 1).bit_length())
     _yosys(
         "\n".join(["read_rtlil prep.il", *mutants, "write_verilog -noattr all.v"]), directory, 300

@@ -18,7 +18,7 @@ from amaranth.back import rtlil
 from amaranth.lib import wiring
 
 from sim.simulator import RunResult
-from tests.support.bench import BUILD_ROOT, build_verilog, input_ports, run_build
+from tests.support.bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports, run_build
 from tests.support.formal import find_tool
 
 __all__ = ["assert_structure", "run_stripped", "run_yosys"]
@@ -34,7 +34,7 @@ def run_yosys(
     AssertionError
         A command failed (an assertion of ``check`` or ``select``, for example).
     """
-    text = rtlil.convert(component, name="top")
+    text = rtlil.convert(component, name="top", ports=emitted_ports(component))
     digest = hashlib.sha256(f"{script}\n{text}".encode()).hexdigest()[:16]
     directory = BUILD_ROOT / "netlists" / f"{digest}.{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)

@@ -89,12 +89,20 @@ class _Port:
         self.name = name
         self.shape = data.StructLayout(shape) if isinstance(shape, Mapping) else shape
         self.clock = clock if clock is not None else dut.clk
-        self.valid = getattr(dut, f"{name}__valid")
-        self.ready = getattr(dut, f"{name}__ready")
-        # A payload of no bits has no port.
+        # An always-valid or always-ready stream has no such port; a payload of no bits neither.
+        self.valid = getattr(dut, f"{name}__valid", None)
+        self.ready = getattr(dut, f"{name}__ready", None)
         self.payload = getattr(dut, f"{name}__payload", None)
+        if self.valid is None and self.ready is None and self.payload is None:
+            raise AttributeError(f"no stream port {name!r} in the design")
+
+    def _drive(self, signal: Any, value: int) -> None:
+        if signal is not None:
+            signal.value = value
 
     def _flag(self, signal: Any, what: str) -> bool:
+        if signal is None:
+            return True
         value = signal.value
         assert value.is_resolvable, f"{self.name}.{what} is {value}"
         return bool(value)
@@ -130,7 +138,7 @@ class StreamSource(_Port):
         self._queue: deque[int] = deque()
         self._drained = Event()
         self.sent = 0
-        self.valid.value = 0
+        self._drive(self.valid, 0)
         cocotb.start_soon(self._run())
 
     def put(self, words: Iterable[Any]) -> None:
@@ -148,7 +156,7 @@ class StreamSource(_Port):
         width = 0 if self.payload is None else len(self.payload)
         while True:
             offer = bool(self._queue) and next(self._pauses)
-            self.valid.value = int(offer)
+            self._drive(self.valid, int(offer))
             if self.payload is not None:
                 self.payload.value = self._queue[0] if offer else self._noise.getrandbits(width)
             taken = False
@@ -192,7 +200,7 @@ class StreamSink(_Port):
         self._readies = _pattern("random" if self._after_valid else policy, chooser)
         self._arrived = Event()
         self.words: deque[Any] = deque()
-        self.ready.value = 0
+        self._drive(self.ready, 0)
         cocotb.start_soon(self._run())
 
     async def receive(self, count: int) -> list[Any]:
@@ -207,7 +215,8 @@ class StreamSink(_Port):
         ready = False
         while True:
             ready = next(self._readies) and not (self._after_valid and waiting is None)
-            self.ready.value = int(ready)
+            ready |= self.ready is None
+            self._drive(self.ready, int(ready))
             await RisingEdge(self.clock)
             valid = self._flag(self.valid, "valid")
             bits = self._bits() if valid else None

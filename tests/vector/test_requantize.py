@@ -19,7 +19,13 @@ from hw.vector.requantize_fixed import FixedRequantize
 from hw.vector.requantize_multiply import PipelinedMultiply
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
-from tests.vector.requantize_cases import fixed_point_cases, float_cases, random_int32
+from tests.vector.requantize_cases import (
+    fixed_point_cases,
+    float_cases,
+    power_grid,
+    random_int32,
+    sticky_cases,
+)
 
 LANES = [(mode, width) for mode in ("onnx", "tflite", "tflite-single") for width in (0, 18, 9)]
 LANES.append(("shift", 0))
@@ -74,6 +80,19 @@ def operands(mode, seed, count):
     zero_point = np.where(rng.random(count) < 0.3, rng.integers(-256, 256, count), zero_point)
     # Half of these sums wrap.
     return [wrap(total - bias), bias, multiplier, shift, zero_point, low, high]
+
+
+def directed(mode, seed):
+    """Return operands chosen bit by bit, as ``operands`` does."""
+    total, multiplier, shift = power_grid(mode)
+    zero_point = np.zeros_like(total)
+    if mode == "onnx":
+        extra = sticky_cases(np.random.default_rng(seed))
+        total, multiplier = np.append(total, extra[0]), np.append(multiplier, extra[1])
+        zero_point = np.append(zero_point, extra[2])
+        shift = np.zeros_like(total)
+    low = np.where(zero_point == 0, -256, 0)
+    return [total, np.zeros_like(total), multiplier, shift, zero_point, low, np.full_like(low, 255)]
 
 
 def golden(mode, columns):
@@ -131,7 +150,8 @@ async def long_run(dut):
     lanes = []
     for k, (mode, width) in enumerate(LANES):
         if domain == "inside":
-            columns = operands(mode, [21, k], count)
+            pairs = zip(directed(mode, [25, k]), operands(mode, [21, k], count), strict=True)
+            columns = [np.append(*pair)[:count] for pair in pairs]
             expected = golden(mode, columns)
         else:
             columns, expected = outside(mode, [23, k], count)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays for the graph inputs: from an npz file or random, checked before anything is built."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compiler.errors import InputError
+from compiler.graph import Value
+
+__all__ = ["check_inputs", "input_batch", "load_inputs", "random_inputs"]
+
+
+def load_inputs(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Read an npz file.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path}: one array; must be an npz archive with names")
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or 'not an npz file'}") from None
+    except (zipfile.BadZipFile, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not an npz file, or truncated ({error})") from None
+    except ValueError as error:
+        raise InputError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
+
+
+def input_batch(model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return the batch to bind: the leading dimension of the model's inputs among ``arrays``."""
+    for value in model.graph.input:
+        array = arrays.get(value.name)
+        if array is not None and array.ndim:
+            return int(array.shape[0])
+    return 1
+
+
+def check_inputs(values: Sequence[Value], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Check names, types, shapes and that nothing is NaN; more arrays than inputs are an error.
+
+    Raises
+    ------
+    InputError
+        Naming the input, what was given and what is right.
+    """
+    names = ", ".join(value.name for value in values)
+    if wrong := sorted(set(arrays) - {value.name for value in values}):
+        raise InputError(f"no graph input is called '{wrong[0]}'; there is: {names}")
+    for value in values:
+        array = arrays.get(value.name)
+        if array is None:
+            raise InputError(f"input '{value.name}' is missing; needed: {names}")
+        if array.dtype != value.dtype:
+            raise InputError(f"input '{value.name}' is {array.dtype}; must be {value.dtype}")
+        if array.shape != value.shape:
+            raise InputError(f"input '{value.name}' is {array.shape}; must be {value.shape}")
+        if value.dtype == np.float32 and np.isnan(array).any():
+            raise InputError(f"input '{value.name}' holds NaN")
+
+
+def random_inputs(values: Sequence[Value], seed: int = 0) -> dict[str, NDArray[Any]]:
+    """Return reproducible inputs: standard normal floats, any integer codes."""
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, NDArray[Any]] = {}
+    for value in values:
+        if value.dtype == np.float32:
+            arrays[value.name] = generator.standard_normal(value.shape).astype(np.float32)
+        else:
+            info: Any = np.iinfo(value.dtype)
+            drawn = generator.integers(info.min, info.max + 1, value.shape)
+            arrays[value.name] = drawn.astype(value.dtype)
+    return arrays

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out: accumulators through the requantizers into an output block, and its stores."""
+
+from dataclasses import dataclass
+
+from compiler.builder import ProgramBuilder, Transfer
+from compiler.contraction import Contraction
+from compiler.dependencies import Range, Space
+from compiler.footprint import pixel_pitch
+from compiler.packing import pack_parameters
+from compiler.residents import Residents
+from compiler.spatial import SpatialTile
+from compiler.tiling import ColumnTile, Tiling
+from hw.isa import PARAMETER_BYTES, LoadTarget
+
+__all__ = ["Block", "Results"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Output pixels of a spatial tile in the output buffer, channels from ``channel`` on."""
+
+    local: int
+    pixel_pitch: int
+    line_pitch: int
+    channel: int
+    channels: int
+
+
+class Results:
+    """Places output blocks, fills them from the accumulators, and stores them."""
+
+    def __init__(
+        self, work: Contraction, tiling: Tiling, builder: ProgramBuilder, residents: Residents
+    ) -> None:
+        self.work, self.tiling, self.builder, self.residents = work, tiling, builder, residents
+        self.beat = builder.config.beat_bytes
+
+    def _address(self, s: SpatialTile, channel: int) -> int:
+        y = self.work.y
+        return (
+            y.address + s.image * y.image_bytes + s.row * y.row_bytes
+            + s.column * y.channels + channel
+        )  # fmt: skip
+
+    def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
+        """Take room for the results of some column tiles, aligned as they are in memory."""
+        y, first = self.work.y, group[0].output
+        channels = sum(tile.outputs for tile in group)
+        pixel = pixel_pitch(self.work, self.builder.config, channels)
+        line = s.columns * pixel
+        if s.columns < y.width or channels < y.channels:
+            line += (y.row_bytes - line) % self.beat
+        size = s.lines * line + self.beat
+        base = self.builder.outputs.place((self.builder.layer, s, first), size)
+        return Block(base + self._address(s, first) % self.beat, pixel, line, first, channels)
+
+    def drain(self, s: SpatialTile, tile: ColumnTile, entry: int, block: Block) -> None:
+        """Requantize one column tile's accumulators, ``entry`` on, into its place in ``block``."""
+        work, config = self.work, self.builder.config
+        local, size = self.residents.constant(
+            LoadTarget.PARAMETER,
+            ("parameters", tile.output),
+            lambda: pack_parameters(work, tile, config),
+        )
+        fields = {
+            "zero_point": work.y_zero,
+            "low": work.low,
+            "high": work.high,
+            "accumulator": entry,
+            "channels": tile.outputs,
+            "parameter": local // (config.parameter_lanes * PARAMETER_BYTES),
+            "local": block.local + tile.output - block.channel,
+            "pixels": s.columns,
+            "lines": s.lines,
+            "pixel_pitch": block.pixel_pitch,
+            "line_pitch": block.line_pitch,
+        }
+        start = block.local // self.beat * self.beat
+        self.builder.vector(
+            fields,
+            [
+                Range(Space.ACCUMULATOR, entry, entry + s.pixels),
+                Range(Space.PARAMETER, local, local + size),
+            ],
+            Range(Space.OUTPUT, start, block.local + s.lines * block.line_pitch),
+        )
+
+    def store(self, s: SpatialTile, block: Block) -> None:
+        """Write a finished block to memory, in as few runs as its shape allows."""
+        y, lines = self.work.y, s.lines
+        start = self._address(s, block.channel)
+
+        def store(*transfer: int) -> None:
+            self.builder.store(Transfer(*transfer))
+
+        if block.channels == y.channels and s.columns == y.width:
+            store(start, block.local, lines * y.row_bytes)
+        elif block.channels == y.channels:
+            length = s.columns * block.channels
+            store(start, block.local, length, lines, y.row_bytes, block.line_pitch)
+        elif y.width == 1:
+            store(start, block.local, block.channels, lines, y.row_bytes, block.line_pitch)
+        else:
+            for line in range(lines):
+                store(
+                    start + line * y.row_bytes, block.local + line * block.line_pitch,
+                    block.channels, s.columns, y.channels, block.pixel_pitch,
+                )  # fmt: skip

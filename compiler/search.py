@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses the tiling of a contraction."""
+
+from compiler.contraction import Contraction
+from compiler.errors import KiwichaError
+from compiler.estimate import estimate
+from compiler.tiling import Tiling, legal_tilings
+from hw.config import AcceleratorConfig
+
+__all__ = ["choose_tiling"]
+
+
+def choose_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
+    """Return the tiling with the fewest estimated cycles, then the fewest bytes moved.
+
+    Raises
+    ------
+    KiwichaError
+        When not even one output pixel fits; names the layer and the memories.
+    """
+    best = min(
+        legal_tilings(work, config), key=lambda t: estimate(work, config, t), default=None
+    )
+    if best is None:
+        raise KiwichaError(
+            f"{work.name} ({work.op}): one output pixel does not fit half of the machine's "
+            f"memories (activation_bytes {config.activation_bytes}, output_bytes "
+            f"{config.output_bytes})"
+        )
+    return best

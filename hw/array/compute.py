@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The COMPUTE engine: activation scratchpad through the array into the accumulators."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw import isa
+from hw.array.activation_feed import ActivationFeed
+from hw.array.delay_line import DelayLine
+from hw.array.systolic import SystolicArray
+from hw.array.weight_loader import WeightLoader
+from hw.config import AcceleratorConfig
+from hw.control.fault import FaultSignature
+from hw.memory.accumulator import Accumulators, control_layout
+from hw.memory.activation_scratchpad import ActivationScratchpad
+from hw.memory.address_generator import AddressGenerator
+from hw.memory.load import scratchpad_write
+from hw.memory.weight_scratchpad import WeightScratchpad
+
+__all__ = ["ComputeEngine"]
+
+
+class ComputeEngine(Component):
+    """Executes COMPUTE instructions: a vector a cycle, no gaps within a pass.
+
+    A pass is what levels 0 to 2 visit with one weight tile. The weights of a tile flow into the
+    array just ahead of its first vector, so no time is spent on loading them. Cycles from the
+    first vector of a pass to that of the next: ``max(steps of the pass, interval, rows field)``.
+    From the last vector of an instruction to the first of the next: ``gap`` at best, or what its
+    last, short pass is stretched to. ``latency`` cycles after ``i`` becomes valid in an idle
+    engine the first vector enters the array; ``drain`` cycles after the last vector did, ``done``
+    reports.
+
+    An instruction stays on ``i`` until all its steps are made; then the source has to have the
+    next one ready. After a fault the engine does nothing more until reset, ``busy`` stays high.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    i : In(stream.Signature(COMPUTE))
+        Instructions whose tokens are acquired; ``wait`` is ignored.
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats for both scratchpads, other targets ignored; from a register.
+    read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
+        Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
+    done : Out(stream.Signature(ENGINES, always_ready=True))
+        ``signal`` of an instruction when its last accumulator is written, in order.
+    busy : Out(1)
+        An instruction is begun and not done.
+    stepping : Out(1)
+        A vector enters the array in this cycle.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD before any effect; SCRATCHPAD_RANGE for a weight tile or an accumulator
+        entry, of which nothing is written.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.multiplier)
+        self._accumulators = Accumulators(cfg)
+        self._loader = WeightLoader(cfg.weight_bytes // cfg.weight_pitch, cfg.columns)
+        self.latency = 3 + ActivationFeed.latency
+        self.drain = self._array.latency + cfg.columns + 4
+        # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
+        # before the vector's position is.
+        ahead = 1 + ActivationFeed.latency - WeightLoader.latency
+        assert ahead >= self._array.switch_after
+        hazard = self._accumulators.hazard
+        self.interval = max(7, self._array.reload_after + ahead, hazard)
+        self.gap = max(4, hazard)
+        self.read_latency = self._accumulators.read_latency
+        super().__init__({
+            "i": In(stream.Signature(isa.COMPUTE)),
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "read_entry": In(exact_log2(cfg.accumulator_depth)),
+            "read_data": Out(self._accumulators.signature.members["read_data"].shape),
+            "done": Out(stream.Signature(isa.ENGINES, always_ready=True)),
+            "busy": Out(1),
+            "stepping": Out(1),
+            "error": Out(FaultSignature),
+        })  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.generator = generator = AddressGenerator(
+            self.cfg.rows, self.interval, self.gap
+        )
+        m.submodules.activation = activation = ActivationScratchpad(self.cfg)
+        m.submodules.weight = weight = WeightScratchpad(self.cfg)
+        m.submodules.feed = feed = ActivationFeed(self.cfg.rows)
+        m.submodules.loader = loader = self._loader
+        m.submodules.array = array = self._array
+        m.submodules.accumulators = accumulators = self._accumulators
+        wiring.connect(m, wiring.flipped(self.i), generator.i)
+        fields = self.i.payload
+        step = generator.o.payload
+
+        for target, scratchpad in (
+            (isa.LoadTarget.ACTIVATION, activation),
+            (isa.LoadTarget.WEIGHT, weight),
+        ):
+            m.d.comb += [
+                scratchpad.write.valid.eq(
+                    self.write.valid & (self.write.payload.target == target)
+                ),
+                scratchpad.write.payload.address.eq(self.write.payload.address),
+                scratchpad.write.payload.data.eq(self.write.payload.data),
+            ]
+
+        # Cycle 0: a step's position. Four cycles on its bytes are here, in the fifth its operands.
+        m.d.comb += [
+            activation.address.eq(step.address),
+            feed.begin.eq(generator.o.valid & step.begin),
+            feed.bytes.eq(activation.lanes),
+            *(feed.position[name].eq(step[name]) for name in ("y", "x", "y_limit", "x_limit")),
+            *(feed.operand[name].eq(fields[name]) for name in feed.operand.shape().members),
+            loader.tile.valid.eq(generator.tile.valid),
+            loader.tile.payload.eq(generator.tile.payload),
+            *(loader.operand[name].eq(fields[name]) for name in loader.operand.shape().members),
+            weight.row.eq(loader.row),
+            loader.bytes.eq(weight.lanes),
+            array.weight.valid.eq(loader.o.valid),
+            array.weight.payload.eq(loader.o.payload),
+        ]
+
+        live = self._guard(m, generator, loader)
+        entering = Signal(ActivationFeed.latency)
+        switch = Signal(ActivationFeed.latency)
+        m.d.sync += [
+            entering.eq((entering << 1) | live),
+            switch.eq((switch << 1) | step.switch),
+        ]
+        m.d.comb += [
+            array.i.valid.eq(entering[-1]),
+            array.i.payload.lanes.eq(feed.lanes),
+            array.i.payload.switch.eq(switch[-1]),
+            self.stepping.eq(entering[-1]),
+        ]
+
+        # Where its sums go travels beside a vector.
+        layout = control_layout(self.cfg.accumulator_depth)
+        m.submodules.beside = beside = DelayLine(layout, ActivationFeed.latency + array.latency)
+        m.d.comb += [
+            beside.i.valid.eq(live),
+            *(beside.i.payload[name].eq(step[name]) for name in layout.members),
+            accumulators.psum.eq(array.psum),
+            accumulators.read_entry.eq(self.read_entry),
+            self.read_data.eq(accumulators.read_data),
+        ]
+        wiring.connect(m, beside.o, accumulators.control)
+        wiring.connect(m, accumulators.done, wiring.flipped(self.done))
+
+        flying = Signal(5)
+        m.d.sync += flying.eq(flying + generator.started - self.done.valid)
+        m.d.comb += self.busy.eq(flying.any())
+        return m
+
+    def _guard(self, m: Module, generator: AddressGenerator, loader: WeightLoader) -> Signal:
+        """Return whether the step in cycle 0 is to have effect; report the first fault."""
+        halted = Signal()
+        outside = Signal()
+        live = Signal()
+        step = generator.o
+        m.d.comb += [
+            outside.eq(
+                step.valid
+                & (loader.fault | (step.payload.entry >= self.cfg.accumulator_depth))
+            ),
+            live.eq(step.valid & ~outside & ~halted),
+            generator.stop.eq(halted),
+            self.error.valid.eq((outside | generator.illegal) & ~halted),
+            self.error.payload.address.eq(isa.Engine.COMPUTE),
+            self.error.payload.code.eq(
+                Mux(
+                    generator.illegal,
+                    isa.ErrorCode.ILLEGAL_FIELD,
+                    isa.ErrorCode.SCRATCHPAD_RANGE,
+                )
+            ),
+        ]
+        with m.If(self.error.valid):
+            m.d.sync += halted.eq(1)
+        return live

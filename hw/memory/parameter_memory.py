@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bias and scale of every output channel: written by the beat, read by the group of channels."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig, RequantizeMode
+from hw.isa import PARAMETER_BYTES, LoadTarget
+from hw.memory.load import scratchpad_write
+
+__all__ = ["PARAMETER", "ParameterMemory"]
+
+PARAMETER = data.StructLayout({
+    "bias": signed(32),
+    "multiplier": unsigned(32),
+    "shift": signed(8),
+})  # fmt: skip
+"""One channel's parameters, as they begin its record in memory; the rest of it is padding."""
+
+_UNUSED = {RequantizeMode.ONNX: "shift", RequantizeMode.SHIFT: "multiplier"}
+
+
+class ParameterMemory(Component):
+    """Holds ``parameter_channels`` records in groups of ``parameter_lanes``, a group a cycle.
+
+    Only what the requantizer of this machine looks at is stored: no padding, no lane beyond
+    ``requantize_lanes``, no field its mode has no use for (that one reads as 0). A group is not to
+    be read in the cycle in which it is written.
+
+    Parameters
+    ----------
+    cfg : ``axi_data_width``, ``parameter_channels``, ``requantize_lanes`` and ``requantize_mode``.
+    groups : groups held.
+    latency : 2, the cycles from ``read_group`` to ``data``.
+
+    Members
+    -------
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats from LOAD; those for other targets are ignored.
+    read_group : In(range(groups))
+        Group to read, in every cycle.
+    data : Out(ArrayLayout(PARAMETER, requantize_lanes))
+        That group, ``latency`` cycles later, from registers.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self.groups = cfg.parameter_channels // cfg.parameter_lanes
+        self.latency = 2
+        super().__init__({
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "read_group": In(range(self.groups)),
+            "data": Out(data.ArrayLayout(PARAMETER, cfg.requantize_lanes)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        beat = cfg.beat_bytes
+        # A row is as wide as a group or a beat, whichever is more: one beat may fill two groups.
+        records = max(cfg.parameter_lanes, beat // PARAMETER_BYTES)
+        row_bytes = records * PARAMETER_BYTES
+        rows = cfg.parameter_channels // records
+        banks = records // cfg.parameter_lanes
+
+        address = self.write.payload.address
+        position = address[exact_log2(beat) : exact_log2(row_bytes)]
+        row = address[exact_log2(row_bytes) : exact_log2(row_bytes * rows)]
+        written = Signal()
+        m.d.comb += written.eq(
+            self.write.valid & (self.write.payload.target == LoadTarget.PARAMETER)
+        )
+        bank = Signal(range(banks))
+        m.d.sync += bank.eq(self.read_group)
+
+        # A beat of 8 bytes is half a record: each half is a memory of its own.
+        chunk = min(beat, PARAMETER_BYTES)
+        for lane in range(cfg.requantize_lanes):
+            for start in range(0, PARAMETER_BYTES, chunk):
+                stored = [
+                    (name, field)
+                    for name, field in PARAMETER
+                    if start <= field.offset // 8 < start + chunk
+                    and name != _UNUSED.get(cfg.requantize_mode)
+                ]
+                if not stored:
+                    continue
+                read_data: list[Value] = []
+                for index in range(banks):
+                    offset = (index * cfg.parameter_lanes + lane) * PARAMETER_BYTES + start
+                    memory = Memory(
+                        shape=sum(field.width for _, field in stored), depth=rows, init=[]
+                    )
+                    m.submodules[f"lane_{lane}_{start}_{index}"] = memory
+                    write, read = memory.write_port(), memory.read_port()
+                    base = offset % beat - start
+                    m.d.comb += [
+                        write.en.eq(written & (position == offset // beat)),
+                        write.addr.eq(row),
+                        write.data.eq(
+                            Cat(
+                                self.write.payload.data[8 * base + field.offset :][: field.width]
+                                for _, field in stored
+                            )
+                        ),
+                        read.addr.eq(self.read_group >> exact_log2(banks)),
+                    ]
+                    read_data.append(read.data)
+                # The block RAM's own output is too slow to add anything to.
+                target = Cat(Value.cast(self.data[lane][name]) for name, _ in stored)
+                m.d.sync += target.eq(
+                    read_data[0] if banks == 1 else Mux(bank, read_data[1], read_data[0])
+                )
+        return m

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
+
+from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.config import AcceleratorConfig
+from hw.control.fault import FaultSignature
+from hw.isa import ENGINES, VECTOR
+from hw.memory.load import scratchpad_write
+from hw.memory.output_buffer import OutputBuffer
+from hw.memory.parameter_memory import PARAMETER, ParameterMemory
+from hw.vector.delay import Delay
+from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from hw.vector.requantize import RequantizeLane
+
+__all__ = ["VectorEngine"]
+
+_WAYS = 16
+"""Inputs of a multiplexer that fit between two registers."""
+
+
+class VectorEngine(Component):
+    """Executes VECTOR: for every line, pixel and group of channels, one step through the lanes.
+
+    Throughput: a step a cycle, over the borders of pixels, lines and instructions; an instruction
+    in ``interval`` cycles at least. Latency: ``latency`` cycles from an instruction's transfer on
+    ``i`` to its ``done``, and one more for every step after the first.
+
+    Parameters
+    ----------
+    cfg : the machine.
+    read_latency : cycles from ``read_entry`` to ``read_data``, at least 1.
+    interval, latency : see above.
+
+    Members
+    -------
+    i : In(stream.Signature(VECTOR))
+        Instructions whose tokens are taken.
+    done : Out(stream.Signature(ENGINES, always_ready=True))
+        The signal mask of each instruction, in order, when reads see its last byte.
+    busy : Out(1)
+        An instruction is taken and not done.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number. Steps before the faulty one
+        are carried out, it and all later ones are not; ``busy`` stays.
+    read_entry : Out(range(accumulator_depth))
+        Accumulator entry, in every cycle; from a register.
+    read_data : In(ArrayLayout(signed(32), columns))
+        Its columns, ``read_latency`` cycles later; best from registers.
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats from LOAD; those for the parameter memory are taken.
+    output_enable : In(1); output_address : In(32); output_data : Out(axi_data_width)
+        STORE's read of the output buffer, as ``OutputBuffer`` has it.
+
+    Raises
+    ------
+    ValueError
+        For a ``read_latency`` below 1.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
+        if read_latency < 1:
+            raise ValueError(f"read_latency is {read_latency}; legal: at least 1")
+        self.cfg = cfg
+        self.read_latency = read_latency
+        self._lanes = [
+            RequantizeLane(cfg.requantize_mode, cfg.requantize_multiplier_width)
+            for _ in range(cfg.requantize_lanes)
+        ]
+        self._parameters = ParameterMemory(cfg)
+        self._output = OutputBuffer(cfg)
+        self._groups = -(-cfg.columns // cfg.requantize_lanes)
+        #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
+        self._fetch = read_latency + (2 if self._groups > _WAYS else 1)
+        self.interval = self._fetch + 1
+        self._walker = DrainWalker(cfg, self.interval)
+        self.latency = 2 + self._fetch + self._lanes[0].latency + self._output.write_latency
+        super().__init__({
+            "i": In(stream.Signature(VECTOR)),
+            "done": Out(stream.Signature(ENGINES, always_ready=True)),
+            "busy": Out(1),
+            "error": Out(FaultSignature),
+            "read_entry": Out(range(cfg.accumulator_depth)),
+            "read_data": In(data.ArrayLayout(signed(32), cfg.columns)),
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "output_enable": In(1),
+            "output_address": In(32),
+            "output_data": Out(cfg.axi_data_width),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg, fetch = self.cfg, self._fetch
+        m.submodules.walker = walker = self._walker
+        m.submodules.parameters = parameters = self._parameters
+        m.submodules.output = output = self._output
+        wiring.connect(m, walker.i, wiring.flipped(self.i))
+        wiring.connect(m, wiring.flipped(self.error), walker.error)
+        wiring.connect(m, parameters.write, wiring.flipped(self.write))
+        step = walker.o.payload
+
+        # Towards the lanes: the accumulators' columns, their parameters and the constants.
+        m.submodules.select = select = Delay(step.group.shape(), self.read_latency)
+        m.submodules.parameter = parameter = Delay(
+            step.parameter.shape(), fetch - parameters.latency
+        )
+        m.d.comb += [
+            self.read_entry.eq(step.entry),
+            select.i.eq(step.group),
+            parameter.i.eq(step.parameter),
+            parameters.read_group.eq(parameter.o),
+        ]
+        started, valid = Signal(fetch), Signal(fetch)
+        constants = Signal(CONSTANTS)
+        m.d.sync += [
+            valid.eq((valid << 1) | walker.o.valid),
+            started.eq((started << 1) | (walker.o.valid & step.first)),
+        ]
+        # The walker takes no further instruction until they are here.
+        with m.If(started[fetch - 2]):
+            m.d.sync += constants.eq(walker.constants)
+
+        write = output.write.payload
+        for index, lane in enumerate(self._lanes):
+            m.submodules[f"lane_{index}"] = lane
+            columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
+            m.d.comb += [
+                lane.i.valid.eq(valid[-1]),
+                lane.i.payload.acc.eq(self._pick(m, columns, select.o, f"lane_{index}")),
+                *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
+                *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
+                lane.o.ready.eq(1),
+                write.data[index].eq(lane.o.payload.value),
+            ]
+
+        # Beside them: where the results go.
+        kept = ("address", "live", "last", "signal")
+        beside = data.StructLayout({name: step_layout(cfg)[name].shape for name in kept})
+        latency = self._lanes[0].latency
+        m.submodules.beside = delay = Delay(beside, fetch + latency)
+        m.d.comb += [
+            *(delay.i[name].eq(step[name]) for name in kept),
+            output.write.valid.eq(self._lanes[0].o.valid),
+            write.address.eq(delay.o.address),
+            write.live.eq(delay.o.live),
+            output.read_enable.eq(self.output_enable),
+            output.read_address.eq(self.output_address),
+            self.output_data.eq(output.read_data),
+        ]
+
+        written, signal = Signal(), Signal(ENGINES)
+        m.d.sync += [
+            written.eq(output.write.valid & delay.o.last),
+            signal.eq(delay.o.signal),
+            self.done.valid.eq(written),
+            self.done.payload.eq(signal),
+        ]
+        count = Signal(range(self.latency // self.interval + 3))
+        m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
+        m.d.comb += self.busy.eq(count != 0)
+        return m
+
+    def _pick(self, m: Module, columns: list[Value], index: Value, name: str) -> Value:
+        """Return the column that ``index`` tells, one or two registers later."""
+        if self._groups <= _WAYS:
+            return _multiplex(m, columns, index, f"{name}_column")
+        blocks = [
+            _multiplex(m, columns[start : start + _WAYS], index[:4], f"{name}_block_{start}")
+            for start in range(0, len(columns), _WAYS)
+        ]
+        block = Signal(len(index) - 4, name=f"{name}_block", reset_less=True)
+        m.d.sync += block.eq(index[4:])
+        return _multiplex(m, blocks, block, f"{name}_column")
+
+
+def _multiplex(m: Module, choices: list[Value], index: Value, name: str) -> Value:
+    """Return the choice that ``index`` tells, the last one beyond them, from a register."""
+    chosen = Signal(signed(32), name=name, reset_less=True)
+    if len(choices) == 1:
+        m.d.sync += chosen.eq(choices[0])
+        return chosen
+    with m.Switch(index):
+        for number, choice in enumerate(choices[:-1]):
+            with m.Case(number):
+                m.d.sync += chosen.eq(choice)
+        with m.Default():
+            m.d.sync += chosen.eq(choices[-1])
+    return chosen

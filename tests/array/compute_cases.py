@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random legal COMPUTE instructions, and the cycles in which their vectors enter the array."""
+
+import random
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from hw.config import AcceleratorConfig
+from hw.isa import LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
+
+__all__ = ["entry_cycles", "first_fill", "level", "random_memories", "random_program"]
+
+STEPS = 120
+"""Most steps of a random instruction."""
+
+
+def level(count: int = 1, y: int = 0, x: int = 0, address: int = 0) -> dict[str, int]:
+    """Return one loop."""
+    return {"count": count, "y": y, "x": x, "address": address}
+
+
+def _blank(rows: int) -> dict[str, Any]:
+    names = (
+        "accumulate maximum activation_signed weight_signed activation_zero weight_zero pad "
+        "reserved0 y x address weight weight_stride accumulator reserved1 opcode wait signal"
+    ).split()
+    levels = [level() for _ in range(LEVELS)]
+    return {**dict.fromkeys(names, 0), "rows": rows, "y_limit": 1, "x_limit": 64, "levels": levels}
+
+
+def random_memories(cfg: AcceleratorConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return activation and weight scratchpad; the last R weight rows select, for maximum mode."""
+    rng = np.random.default_rng(seed)
+    activation = rng.integers(0, 256, cfg.activation_bytes, np.uint8)
+    weight = rng.integers(0, 256, (cfg.weight_bytes // cfg.weight_pitch, cfg.weight_pitch), np.uint8)
+    weight[-cfg.rows :] = np.arange(cfg.weight_pitch) % cfg.rows == np.arange(cfg.rows)[:, None]
+    return activation, weight
+
+
+def first_fill(cfg: AcceleratorConfig) -> dict[str, Any]:
+    """Return an instruction that overwrites every accumulator, in one long pass."""
+    fields = _blank(cfg.rows)
+    fields["levels"][0] = level(cfg.accumulator_depth, 0, 0, 3)
+    return fields
+
+
+def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any]:
+    fields = _blank(chooser.choice((1, cfg.rows, chooser.randint(1, cfg.rows))))
+    maximum = chooser.random() < 0.2
+    weight_rows = cfg.weight_bytes // cfg.weight_pitch
+    while True:
+        # Single pixels and long rows, both with few and with many passes.
+        longest = chooser.choice((1, 2, 4, 20))
+        counts = [chooser.choice((1, 1, 2, chooser.randint(1, longest))) for _ in range(LEVELS)]
+        pixels = prod(counts[:LEVEL_REDUCTION])
+        entries = pixels * counts[LEVEL_CHANNEL]
+        if prod(counts) <= STEPS and entries <= cfg.accumulator_depth:
+            break
+    passes = prod(counts[LEVEL_REDUCTION:])
+    room = weight_rows - fields["rows"]
+    stride = 0 if passes == 1 else min(chooser.randint(0, fields["rows"]), room // (passes - 1))
+    wild = chooser.random() < 0.2
+    reach = (1 << 23) - 1 if wild else 2 * cfg.rows
+    fields |= {
+        "signal": chooser.randrange(16),
+        "wait": chooser.randrange(16),
+        "accumulate": chooser.randrange(2),
+        "activation_signed": chooser.randrange(2),
+        "weight_signed": chooser.randrange(2),
+        "activation_zero": chooser.randrange(-256, 256),
+        "weight_zero": chooser.choice((0, chooser.randrange(-256, 256))),
+        "pad": chooser.choice((0, chooser.randrange(-256, 256))),
+        "y": chooser.randint(-3, 3),
+        "x": chooser.randint(-reach - 1, reach),
+        "address": chooser.randint(-reach - 1, reach),
+        "y_limit": chooser.choice((0, 65535, chooser.randint(1, 6))),
+        "x_limit": chooser.choice((0, (1 << 24) - 1, chooser.randint(1, 3 * cfg.rows))),
+        "weight": chooser.randint(0, room - stride * (passes - 1)),
+        "weight_stride": stride,
+        "accumulator": chooser.randint(0, cfg.accumulator_depth - entries),
+        "levels": [
+            level(
+                count,
+                chooser.randint(-2, 2),
+                chooser.randint(-reach - 1, reach),
+                chooser.randint(-reach - 1, reach),
+            )
+            for count in counts
+        ],
+    }
+    if maximum:
+        # Sums have to stay within 10 bits: one weight of 1 in each column.
+        fields |= {"maximum": 1, "accumulate": 0, "weight": weight_rows - cfg.rows}
+        fields |= {"weight_stride": 0, "weight_zero": 0}
+    return fields
+
+
+def random_program(cfg: AcceleratorConfig, seed: int, length: int) -> list[dict[str, Any]]:
+    """Return instructions that stay inside all memories."""
+    chooser = random.Random(f"{seed} {cfg.rows}x{cfg.columns}")
+    program = []
+    while len(program) < length:
+        fields = _random_one(cfg, chooser)
+        program.append(fields)
+        if fields["maximum"] and chooser.randrange(2):
+            program.append({**fields, "accumulate": 1, "address": fields["address"] + 1})
+        elif chooser.randrange(4) == 0:
+            # The entry written last is the first to be updated next, at the closest distance.
+            pixels = prod(item["count"] for item in fields["levels"][:LEVEL_REDUCTION])
+            end = fields["accumulator"] + pixels * fields["levels"][LEVEL_CHANNEL]["count"]
+            levels = [level(1, 1, 1, 1) for _ in range(LEVELS)]
+            again = {"accumulate": 1, "accumulator": end - 1, "levels": levels}
+            if not fields["maximum"]:
+                program.append({**fields, **again})
+    return program
+
+
+def entry_cycles(program: list[dict[str, Any]], interval: int, gap: int) -> list[int]:
+    """Return the cycles, from the first, in which vectors enter the array of a busy engine."""
+    cycles: list[int] = []
+    free = 0
+    for fields in program:
+        counts = [item["count"] for item in fields["levels"]]
+        pixels = prod(counts[:LEVEL_REDUCTION])
+        now = max(free, cycles[-1] + gap) if cycles else 0
+        for _ in range(prod(counts[LEVEL_REDUCTION:])):
+            now = max(now, free)
+            cycles += range(now, now + pixels)
+            free = now + max(interval, fields["rows"])
+            now += pixels
+    return cycles

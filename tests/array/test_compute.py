@@ -1,0 +1,307 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The COMPUTE engine on random programs: every accumulator, every cycle, every fault."""
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden.compute import compute
+from hw import isa
+from hw.array.compute import ComputeEngine
+from hw.config import AcceleratorConfig
+from hw.control.fault import FAULT
+from hw.emit import emit_verilog
+from hw.memory.load import scratchpad_write
+from tests.array.compute_cases import (
+    entry_cycles,
+    first_fill,
+    level,
+    random_memories,
+    random_program,
+)
+from tests.array.emitted import strip_initial_values
+from tests.support.bench import bench_params, build_verilog, input_ports, run_build
+from tests.support.streams import StreamSource, pack, start_clock_and_reset, unpack
+
+CONFIGS = {
+    "4x4": {"rows": 4, "columns": 4, "axi_data_width": 64, "accumulator_depth": 32},
+    "3x5": {"rows": 3, "columns": 5, "axi_data_width": 128, "accumulator_depth": 16},
+    "1x1": {"rows": 1, "columns": 1, "axi_data_width": 64, "accumulator_depth": 16},
+    "9x2": {"rows": 9, "columns": 2, "axi_data_width": 64, "accumulator_depth": 16},
+    "8x16": {"rows": 8, "columns": 16, "axi_data_width": 64, "accumulator_depth": 64},
+    "16x16": {"rows": 16, "columns": 16, "axi_data_width": 128, "accumulator_depth": 64},
+}
+
+
+def config(name):
+    fields = CONFIGS[name]
+    size = max(256, 2 * fields["rows"] * (1 << (fields["columns"] - 1).bit_length()))
+    return AcceleratorConfig(
+        activation_bytes=256, weight_bytes=2 * size, requantize_lanes=1, **fields
+    )
+
+
+def run(name, testcase, *, uninitialized=False, simulator=None, **params):
+    """Run a test on the engine as it is shipped, or without initial values."""
+    unit = ComputeEngine(config(name))
+    text = emit_verilog(unit)
+    if uninitialized:
+        text = strip_initial_values(text)
+    build = build_verilog(text, name="compute", simulator=simulator)
+    params["config"] = name
+    run_build(build, __name__, params=params, inputs=input_ports(unit), testcase=testcase)
+
+
+class Bench:
+    """The engine's surroundings: fills the scratchpads, watches, reads accumulators."""
+
+    def __init__(self, dut, cfg):
+        self.dut, self.cfg = dut, cfg
+        self.unit = ComputeEngine(cfg)
+        self.cycle = 0
+        self.entered, self.done, self.errors = [], [], []
+        self.first_valid: int | None = None
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            if int(dut.i__valid.value) and self.first_valid is None:
+                self.first_valid = self.cycle
+            if int(dut.stepping.value):
+                self.entered.append(self.cycle)
+                assert int(dut.busy.value)
+            if int(dut.done__valid.value):
+                self.done.append((self.cycle, int(dut.done__payload.value)))
+                assert int(dut.busy.value)
+            if int(dut.error__valid.value):
+                self.errors.append(unpack(FAULT, dut.error__payload.value.to_unsigned()))
+            self.cycle += 1
+
+    async def fill(self, activation, weight):
+        beat, shape = self.cfg.beat_bytes, scratchpad_write(self.cfg)
+        for target, memory in (
+            (isa.LoadTarget.ACTIVATION, activation),
+            (isa.LoadTarget.WEIGHT, weight.reshape(-1)),
+        ):
+            for address in range(0, len(memory), beat):
+                word = int.from_bytes(memory[address : address + beat].tobytes(), "little")
+                self.dut.write__payload.value = pack(
+                    shape, {"target": target, "address": address, "data": word}
+                )
+                self.dut.write__valid.value = 1
+                await FallingEdge(self.dut.clk)
+        # What goes to the parameters is not for this engine.
+        other = {"target": isa.LoadTarget.PARAMETER, "address": 0, "data": 0}
+        self.dut.write__payload.value = pack(shape, other)
+        await FallingEdge(self.dut.clk)
+        self.dut.write__valid.value = 0
+
+    def source(self, policy="always", seed=1):
+        return StreamSource(self.dut, "i", isa.COMPUTE, policy=policy, seed=seed)
+
+    async def offer(self, fields):
+        """Hold an instruction at the input until it is taken."""
+        self.dut.i__payload.value = pack(isa.COMPUTE, fields)
+        self.dut.i__valid.value = 1
+        await RisingEdge(self.dut.i__ready)
+        await FallingEdge(self.dut.clk)
+        self.dut.i__valid.value = 0
+
+    async def finish(self, done):
+        """Wait until so many instructions are done."""
+        while len(self.done) < done:
+            await FallingEdge(self.dut.clk)
+            assert not self.errors
+        await FallingEdge(self.dut.clk)
+        assert not int(self.dut.busy.value)
+
+    async def accumulators(self, entries=None):
+        columns = self.cfg.columns
+        found = np.zeros((self.cfg.accumulator_depth, columns), np.int32)
+        for entry in range(len(found)) if entries is None else entries:
+            self.dut.read_entry.value = entry
+            for _ in range(self.unit.read_latency):
+                await FallingEdge(self.dut.clk)
+            word = self.dut.read_data.value.to_unsigned()
+            found[entry] = np.frombuffer(word.to_bytes(4 * columns, "little"), "<i4")
+        return found
+
+
+async def start(dut, cfg, seed=1):
+    await start_clock_and_reset(dut)
+    bench = Bench(dut, cfg)
+    activation, weight = random_memories(cfg, seed)
+    await bench.fill(activation, weight)
+    return bench, activation, weight
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def programs(dut):
+    params = bench_params()
+    cfg = config(params["config"])
+    bench, activation, weight = await start(dut, cfg, params["seed"])
+    program = [first_fill(cfg), *random_program(cfg, params["seed"], params["length"])]
+    bench.source(params["policy"], params["seed"]).put(program)
+    await bench.finish(len(program))
+    expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
+    for fields in program:
+        compute(fields, activation, weight, expected, cfg.rows)
+    assert [signal for _, signal in bench.done] == [fields["signal"] for fields in program]
+    assert np.array_equal(await bench.accumulators(), expected)
+
+    cycles = entry_cycles(program, bench.unit.interval, bench.unit.gap)
+    assert len(bench.entered) == len(cycles)
+    if params["policy"] == "always":
+        begin = bench.first_valid + bench.unit.latency
+        assert bench.entered == [begin + cycle for cycle in cycles]
+        assert bench.done[-1][0] == bench.entered[-1] + bench.unit.drain
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("policy", ["always", "random", "bursty"])
+def test_programs(name, policy):
+    big = CONFIGS[name]["columns"] > 8
+    if big and policy == "random":
+        pytest.skip("the other policies do for the big ones")
+    run(name, "programs", policy=policy, seed=5, length=12 if big else 60)
+
+
+def test_without_initial_values(icarus):
+    params = {"policy": "always", "seed": 6, "length": 20}
+    run("4x4", "programs", uninitialized=True, simulator=icarus, **params)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def long_instruction(dut):
+    """A 3x3 convolution of 6x10 pixels: steps plus a constant, from valid to done."""
+    cfg = config(bench_params()["config"])
+    bench, activation, weight = await start(dut, cfg)
+    pitch, rows, width, height = 16, 6, 8, 4
+    fields = {**first_fill(cfg), "rows": rows, "y": -1, "x": -1, "address": -pitch - 1 + 64}
+    fields |= {"y_limit": height, "x_limit": width, "pad": 7, "weight_stride": 1}
+    fields["levels"] = [
+        level(width, 0, 1, 1),
+        level(height, 1, 1 - width, pitch - width + 1),
+        level(1),
+        level(3, 1 - height, 2 - width, 1 - (height - 1) * pitch - (width - 1)),
+        level(3, 2 - height, -1 - width, pitch - 2 - (height - 1) * pitch - (width - 1)),
+        level(1),
+        level(2, -1 - height, -1 - width, -2 * pitch - 2 - (height - 1) * pitch - (width - 1)),
+    ]
+    bench.source().put([fields, fields])
+    await bench.finish(2)
+    expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
+    compute(fields, activation, weight, expected, cfg.rows)
+    assert np.array_equal(await bench.accumulators(), expected)
+
+    unit, steps = bench.unit, width * height * 9 * 2
+    assert len(bench.entered) == 2 * steps
+    assert bench.done[0][0] - bench.first_valid == unit.latency + steps - 1 + unit.drain
+    assert bench.done[1][0] - bench.done[0][0] == steps + unit.gap - 1
+    # The constants that the documentation promises.
+    assert (unit.latency, unit.drain) == (8, cfg.rows + cfg.columns + 6)
+
+
+def test_long_instruction():
+    run("8x16", "long_instruction")
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def drains_meanwhile(dut):
+    """One half is read while the other one is updated."""
+    cfg = config(bench_params()["config"])
+    bench, activation, weight = await start(dut, cfg)
+    half = cfg.accumulator_depth // 2
+    low = {**first_fill(cfg), "activation_zero": 5}
+    low["levels"] = [level(half, 0, 0, 5), *low["levels"][1:]]
+    high = {**low, "accumulator": half, "address": 9, "levels": [*low["levels"]]}
+    high["levels"][isa.LEVEL_REDUCTION] = level(20)
+    await bench.offer(low)
+    await bench.finish(1)
+    await bench.offer(high)
+    expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
+    compute(low, activation, weight, expected, cfg.rows)
+    assert np.array_equal((await bench.accumulators(range(half)))[:half], expected[:half])
+    # Reading took all the time that the other half was at work.
+    assert len(bench.entered) > 5 * half
+    assert len(bench.done) == 1
+
+
+def test_drains_meanwhile():
+    run("4x4", "drains_meanwhile")
+
+
+def broken(cfg):
+    """Return (name, fields, error code) of instructions that have to be refused."""
+    good = {**first_fill(cfg), "accumulate": 1}
+    good["levels"] = [level(4), *good["levels"][1:]]
+    weight_rows = cfg.weight_bytes // cfg.weight_pitch
+    illegal, outside = isa.ErrorCode.ILLEGAL_FIELD, isa.ErrorCode.SCRATCHPAD_RANGE
+    for index in range(isa.LEVELS):
+        levels = [level(2) for _ in range(isa.LEVELS)]
+        levels[index] = level(0)
+        yield f"count{index}", {**good, "levels": levels}, illegal
+    for field, value, code in (
+        ("rows", 0, illegal),
+        ("rows", cfg.rows + 1, illegal),
+        ("rows", 127, illegal),
+        ("reserved0", 1 << 13, illegal),
+        ("reserved1", 1 << 47, illegal),
+        ("accumulator", cfg.accumulator_depth, outside),
+        ("accumulator", 65535, outside),
+        ("weight", weight_rows - cfg.rows + 1, outside),
+        ("weight", (1 << 24) - 1, outside),
+    ):
+        yield f"{field}={value}", {**good, field: value}, code
+    # Only the second tile, and only the last entry, lie outside.
+    tiles = [level(4) if index == 3 else level() for index in range(isa.LEVELS)]
+    far = {"weight": 0, "weight_stride": weight_rows - cfg.rows + 1, "levels": tiles}
+    yield "second tile", {**good, **far}, outside
+    yield "fifth entry", {**good, "accumulator": cfg.accumulator_depth - 3}, outside
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def faults(dut):
+    cfg = config(bench_params()["config"])
+    legal = first_fill(cfg)
+    bench, activation, weight = await start(dut, cfg)
+    after = {**legal, "activation_zero": 77}
+    for name, fields, code in broken(cfg):
+        await bench.offer(legal)
+        await bench.finish(len(bench.done) + 1)
+        done, before = len(bench.done), len(bench.entered)
+        dut.i__payload.value = pack(isa.COMPUTE, fields)
+        dut.i__valid.value = 1
+        for _ in range(40):
+            await FallingEdge(dut.clk)
+        dut.i__payload.value = pack(isa.COMPUTE, after)
+        for _ in range(40):
+            await FallingEdge(dut.clk)
+        dut.i__valid.value = 0
+        assert bench.errors == [{"code": code, "address": int(isa.Engine.COMPUTE)}], name
+        assert len(bench.done) == done, name
+        assert int(dut.busy.value), name
+        entered = {"second tile": 4 // 4, "fifth entry": 3}.get(name, 0)
+        assert len(bench.entered) - before == entered, name
+        # Entries that the refused steps name hold what they held.
+        expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
+        compute(legal, activation, weight, expected, cfg.rows)
+        if entered == 3:
+            levels = [level(3), *fields["levels"][1:]]
+            compute({**fields, "levels": levels}, activation, weight, expected, cfg.rows)
+        if entered == 1:
+            levels = [level() for _ in range(isa.LEVELS)]
+            compute({**fields, "levels": levels}, activation, weight, expected, cfg.rows)
+        assert np.array_equal(await bench.accumulators(), expected), name
+        # Reset recovers completely.
+        dut.rst.value = 1
+        await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        bench.errors.clear()
+
+
+def test_faults():
+    run("4x4", "faults")

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One processing element against its definition, cycle by cycle, with wrapping sums."""
+
+import random
+
+import cocotb
+import pytest
+from cocotb.triggers import FallingEdge
+
+from golden.systolic import matmul
+from hw.array.processing_element import ProcessingElement
+from tests.array.emitted import operand, run_emitted
+from tests.support.bench import bench_params
+from tests.support.streams import start_clock_and_reset
+
+SUMS = (0, -1, 2**31 - 1, -(2**31), 2**31 - 65536, 65535 - 2**31)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def accumulates(dut):
+    latency = bench_params()["latency"]
+    chooser = random.Random(5)
+    await start_clock_and_reset(dut)
+    following, current = 0, 0
+    products = []
+    psum = 0
+    for cycle in range(400):
+        switch = cycle == 1 or (cycle > 1 and chooser.random() < 0.2)
+        load = cycle == 0 or chooser.random() < 0.2
+        activation, weight = operand(chooser), operand(chooser)
+        previous = psum
+        psum = chooser.choice(SUMS) if chooser.random() < 0.5 else chooser.randrange(-(2**20), 2**20)
+        for name, value in (("activation", activation), ("weight", weight)):
+            getattr(dut, name).value = value & 0x1FF
+        dut.switch.value, dut.load.value = int(switch), int(load)
+        dut.psum_in.value = psum & 0xFFFFFFFF
+        # The activation that switches meets the weight that was next before this edge.
+        current = following if switch else current
+        products.append(int(matmul([[activation]], [[current]])[0, 0]))
+        following = weight if load else following
+        await FallingEdge(dut.clk)
+        assert dut.activation_out.value.to_signed() == activation
+        assert bool(dut.switch_out.value) == switch
+        if cycle >= latency + 1:
+            total = psum + products[-latency]
+            wrapped = (total + 2**31) % 2**32 - 2**31
+            assert dut.psum_out.value.to_signed() == wrapped, (cycle, previous)
+
+
+@pytest.mark.parametrize("uninitialized", [False, True])
+def test_element(uninitialized):
+    unit = ProcessingElement()
+    run_emitted(
+        unit,
+        __name__,
+        testcase="accumulates",
+        params={"latency": unit.latency},
+        uninitialized=uninitialized,
+    )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every quantized form becomes a graph whose golden results are ONNX Runtime's, bit for bit."""
+
+import numpy as np
+import pytest
+
+from compiler.errors import UnsupportedModel
+from compiler.graph import ConvNode, MatMulNode, PoolNode, ViewNode, split_weights
+from compiler.legalize import legalize
+from compiler.lower import lower
+from models.corners import CORNERS, OPERATORS, build_corner
+from models.digits import load_npz
+from models.lenet5 import TEST
+from models.quantize import FORMS
+from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
+from tests.compiler.agree import agree
+
+#: Refused as float networks would be, but our own rules and the host's layout make them run.
+RUNNABLE = ("gemm_alpha", "gemm_trans_a")
+PER_NETWORK = 8
+
+
+def forms_of(place):
+    """A rotating eighth of the forms, so that the networks together see all of them often."""
+    names = list(FORMS)
+    return [names[(place + 7 * step) % len(names)] for step in range(PER_NETWORK)]
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *(n for n in RUNNABLE if n in UNSUPPORTED)])
+def test_networks_equal_onnx_runtime(name):
+    place = list([*NETWORKS, *UNSUPPORTED]).index(name)
+    for form in forms_of(place):
+        model, shape = build(name, FORMS[form])
+        own_rule = name == "gemm_alpha"
+        agree(model, {"x": random_input(shape, seed=place)}, same_as_source=not own_rule)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lenet5_equals_onnx_runtime(form):
+    images = load_npz(TEST).images[:8]
+    graph = agree(lenet5(FORMS[form]), {"image": images}, batch=8)
+    kinds = [node.op.split("+")[0] for node in graph.nodes]
+    assert kinds == [
+        "QLinearConv", "MaxPool", "QLinearConv", "MaxPool", "Flatten", "QGemm", "QGemm", "QGemm",
+    ]  # fmt: skip
+    assert graph.outputs[0].shape == (8, 10)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("name", CORNERS)
+def test_corners_equal_onnx_runtime(name, operator):
+    model, array = build_corner(operator, name)
+    agree(model, {model.graph.input[0].name: array})
+
+
+@pytest.mark.parametrize("name", [n for n in UNSUPPORTED if n not in (*RUNNABLE, "pool_only")])
+@pytest.mark.parametrize("form", ["qdq-u8s8-channel-asyma-symw", "qoperator-s8s8-tensor-asyma-symw"])
+def test_unsupported_operators_are_named(name, form):
+    model, _ = build(name, FORMS[form])
+    with pytest.raises(UnsupportedModel) as caught:
+        legalize(lower(model))
+    operator = UNSUPPORTED[name][1]
+    named = [(node, op.split(".")[-1]) for node, op, _ in caught.value.refusals]
+    assert operator in [op for _, op in named]
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1 + len(named)
+    assert lines[0] == f"{len(named)} node{'s' if len(named) > 1 else ''} cannot be mapped"
+    for line, (node, _) in zip(lines[1:], named, strict=True):
+        assert line.startswith(f"  '{node}' (")
+
+
+def test_weights_do_not_depend_on_the_form_they_are_stored_in():
+    def weights(form):
+        graph = legalize(lower(build("conv_same", FORMS[form])[0]))
+        return graph.nodes[0].weights - graph.nodes[0].weight_zero[:, None, None, None]
+
+    first = weights("qdq-u8s8-tensor-asyma-symw")
+    assert np.array_equal(first, weights("qoperator-u8s8-tensor-asyma-symw"))
+    assert np.array_equal(first, weights("qdq-s8s8-tensor-asyma-symw"))
+
+
+def test_flatten_orders_the_weights_as_memory_is():
+    graph = legalize(lower(build("flatten", FORMS["qdq-u8s8-tensor-asyma-symw"])[0]))
+    product = next(n for n in graph.nodes if isinstance(n, MatMulNode))
+    expected = np.arange(64).reshape(4, 4, 4).transpose(1, 2, 0).reshape(-1)
+    assert np.array_equal(product.order, expected)
+
+
+def test_symmetric_activations_fuse_their_clamp():
+    model, _ = build("conv_relu6", FORMS["qdq-s8s8-tensor-syma-symw"])
+    (node,) = legalize(lower(model)).nodes
+    assert isinstance(node, ConvNode)
+    assert (node.op, node.low) == ("QLinearConv+Clip", 0)
+
+
+def test_macs():
+    graph = legalize(lower(build("bench_conv3x3")[0]))
+    assert graph.nodes[0].macs == 28 * 28 * 64 * 64 * 9
+    graph = legalize(lower(build("bench_gemm64")[0]))
+    assert (graph.nodes[0].macs, graph.nodes[0].rows) == (64**3, 64)
+    graph = legalize(lower(build("conv_depthwise")[0]))
+    assert graph.nodes[0].macs == 81 * 8 * 9
+    graph = legalize(lower(build("reshape_last")[0]))
+    assert [n.macs for n in graph.nodes if isinstance(n, (PoolNode, ViewNode))] == [0]
+
+
+@pytest.mark.parametrize(
+    ("zeros", "reach", "passes"),
+    [([5, 5, 5], 255, 1), ([-128, 127, 0], 255, 2), ([-3, 4, 0], 200, 1)],
+)
+def test_split_weights_sums_to_the_weights(zeros, reach, passes):
+    rng = np.random.RandomState(1)
+    low = -128 + (255 - reach) // 2
+    weights = rng.randint(low, low + reach + 1, (3, 40, 2, 2)).astype(np.int8)
+    zero = np.array(zeros, np.int16)
+    parts = split_weights(weights, zero, axis=0)
+    assert len(parts) == passes
+    total = sum(array.astype(int) - z for array, z in parts)
+    assert np.array_equal(total, weights.astype(int) - zero[:, None, None, None])
+    assert all(array.dtype == np.int8 and -256 <= z <= 255 for array, z in parts)
+    columns = split_weights(np.moveaxis(weights, 0, 3), zero, axis=3)
+    total = sum(array.astype(int) - z for array, z in columns)
+    assert np.array_equal(total, np.moveaxis(weights, 0, 3).astype(int) - zero)

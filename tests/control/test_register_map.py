@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The register table is consistent, tells machines apart, and its views say the same."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from hw.config import PRESETS, RequantizeMode, preset
+from hw.control.register_map import Access, RegisterMap
+from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
+from hw.isa import ErrorCode
+
+VIEWS = (to_json, to_c_header, to_python_module, to_markdown)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_capabilities(name):
+    cfg = preset(name)
+    registers = RegisterMap(cfg)
+    assert registers["identity"].reset == 0x4B495749
+    assert registers["fingerprint"].reset == cfg.fingerprint
+    assert registers["array"].reset & 0xFFFFFF == (
+        cfg.rows | cfg.columns << 8 | cfg.requantize_lanes << 16
+    )
+    assert registers["weight_bytes"].reset == cfg.weight_bytes
+    with pytest.raises(KeyError):
+        registers["nonsense"]
+
+
+def test_requantize_mode_numbers():
+    numbers = [
+        RegisterMap(preset("tiny").replace(requantize_mode=mode))["array"].reset >> 24
+        for mode in RequantizeMode
+    ]
+    assert numbers == [0, 1, 2, 3]
+
+
+def test_offsets_are_the_same_for_every_machine():
+    wide = preset("tiny").replace(axi_address_width=48)
+    maps = [RegisterMap(cfg) for cfg in (*PRESETS.values(), wide)]
+    offsets = [[(r.name, r.offset, r.access) for r in registers] for registers in maps]
+    assert all(each == offsets[0] for each in offsets)
+    assert RegisterMap(wide)["read_limit_high"].fields[0].width == 16
+    assert RegisterMap(preset("tiny"))["read_limit_high"].fields == ()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_deterministic_and_tell_machines_apart(view):
+    texts = [view(RegisterMap(preset(name))) for name in ("tiny", "tiny", "default")]
+    assert texts[0] == texts[1] != texts[2]
+    assert texts[0].endswith("\n")
+    assert not any(line != line.rstrip() for line in texts[0].splitlines())
+
+
+def test_python_module_and_json_agree_with_the_table():
+    registers = RegisterMap(preset("default"))
+    module: dict[str, int] = {}
+    exec(to_python_module(registers), module)
+    described = json.loads(to_json(registers))
+    assert len(described["registers"]) == len(registers.registers)
+    for register, entry in zip(registers, described["registers"], strict=True):
+        name = register.name.upper()
+        assert module[f"{name}_OFFSET"] == register.offset == entry["offset"]
+        assert module[f"{name}_RESET"] == register.reset == entry["reset"]
+        for part in register.fields:
+            if part.name != "value":
+                field = f"{name}_{part.name.upper()}"
+                assert module[f"{field}_MASK"] >> module[f"{field}_SHIFT"] == (1 << part.width) - 1
+    assert module["ERROR_WATCHDOG"] == ErrorCode.WATCHDOG
+    assert registers["interrupt_status"].access is Access.CLEAR
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_c_header_compiles(tmp_path):
+    registers = RegisterMap(preset("default"))
+    module: dict[str, int] = {}
+    exec(to_python_module(registers), module)
+    (tmp_path / "registers.h").write_text(to_c_header(registers))
+    checks = "\n".join(
+        f'_Static_assert(KIWICHA_{name} == {value}u, "{name}");'
+        for name, value in module.items()
+        if isinstance(value, int)
+    )
+    assert checks.count("_Static_assert") > 150
+    (tmp_path / "check.c").write_text(f'#include "registers.h"\n{checks}\n')
+    command = ["cc", "-std=c11", "-Wall", "-Werror", "-fsyntax-only", str(tmp_path / "check.c")]
+    subprocess.run(command, check=True, timeout=60)

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both memory masters have to obey, as properties of a request port and an address channel."""
+
+from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In
+
+from hw.config import AcceleratorConfig, preset
+from hw.memory.axi import REQUEST
+
+__all__ = ["AddressRules", "held", "machine"]
+
+
+def machine(width: int, burst: int, outstanding: int = 2) -> AcceleratorConfig:
+    """Return a machine whose masters are small enough for a solver."""
+    return preset("tiny").replace(
+        axi_data_width=width,
+        axi_burst_beats=burst,
+        axi_outstanding=outstanding,
+        axi_address_width=16,
+    )
+
+
+class AddressRules(Component):
+    """Asserts what is on the address channel, given the requests; assumes legal requests.
+
+    The request accepted in a cycle with ``pick`` is followed: its bursts, put together, are the
+    run asked for. Everything is asserted only while ``on``.
+
+    Members
+    -------
+    on, pick, stop, faulted, idle : In(1)
+        ``faulted`` from the cycle of the fault on.
+    request : In(stream.Signature(REQUEST)); accepted : In(1)
+        The request port, and whether a request is taken in this cycle.
+    base, limit : In(16)
+    valid, ready : In(1); address, length : In
+        The address channel.
+    before : number of beats asked for before the picked request; ``beats`` of it; ``picked``.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        super().__init__({
+            "on": In(1), "pick": In(1), "stop": In(1), "faulted": In(1), "idle": In(1),
+            "request": In(stream.Signature(REQUEST)), "accepted": In(1),
+            "base": In(16), "limit": In(16),
+            "valid": In(1), "ready": In(1), "address": In(16), "length": In(8),
+        })  # fmt: skip
+        self.picked = Signal()
+        self.before = Signal(36)
+        self.beats = Signal(36)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        size = self.cfg.beat_bytes
+        waiting = Signal()
+        asked = Signal(REQUEST)
+        # The unit is client of nobody's good will here: any address, any number of beats.
+        m.d.sync += [
+            waiting.eq(self.request.valid & ~self.accepted),
+            asked.eq(self.request.payload),
+        ]
+        with m.If(self.on & waiting):
+            m.d.comb += [Assume(self.request.valid), Assume(self.request.payload == asked)]
+
+        requested, issued = Signal(36), Signal(36)
+        with m.If(self.accepted):
+            m.d.sync += requested.eq(requested + self.request.payload.beats)
+        start = Signal(16)
+        with m.If(self.accepted & self.pick & ~self.picked):
+            m.d.sync += [
+                self.picked.eq(1),
+                self.before.eq(requested),
+                self.beats.eq(self.request.payload.beats),
+                start.eq(self.request.payload.address & -size),
+            ]
+
+        offered, halted = Signal(), Signal()
+        place, length = Signal(16), Signal(8)
+        m.d.sync += [
+            offered.eq(self.valid & ~self.ready),
+            halted.eq(self.stop | self.faulted),
+            place.eq(self.address),
+            length.eq(self.length),
+        ]
+        end = Signal(36)
+        beats = Signal(9)
+        m.d.comb += [beats.eq(self.length + 1), end.eq(self.address + beats * size)]
+        with m.If(self.valid & self.ready):
+            m.d.sync += issued.eq(issued + beats)
+        with m.If(self.on):
+            with m.If(offered):
+                m.d.comb += [
+                    Assert(self.valid), Assert(self.address == place), Assert(self.length == length),
+                ]  # fmt: skip
+            with m.Elif(halted):
+                m.d.comb += Assert(~self.valid)
+            with m.If(self.valid):
+                m.d.comb += [
+                    Assert(beats <= self.cfg.axi_burst_beats),
+                    Assert(self.address % size == 0),
+                    Assert(self.address[12:] == (end - 1)[12:]),
+                    Assert(self.address >= self.base),
+                    Assert(end <= self.limit),
+                ]
+            within = self.picked & (issued >= self.before) & (issued - self.before < self.beats)
+            with m.If(self.valid & within):
+                m.d.comb += [
+                    Assert(self.address == (start + (issued - self.before) * size)[:16]),
+                    Assert(issued - self.before + beats <= self.beats),
+                ]
+            with m.If(self.idle & ~self.stop & ~self.faulted):
+                m.d.comb += Assert(issued == requested)
+            m.d.comb += [
+                Cover(self.idle & self.picked & (self.beats > self.cfg.axi_burst_beats)
+                      & ~self.faulted & ~self.stop),
+                Cover(self.picked & self.valid & (self.before != 0) & (issued == self.before)),
+                Cover(self.valid & (end == self.limit) & (self.address == self.base)),
+            ]  # fmt: skip
+        return m
+
+
+def held(m: Module, first: Value, free: Value) -> Value:
+    """Return what ``free`` was in the first cycle: any value, always the same."""
+    kept = Signal.like(Value.cast(free), reset_less=True)
+    with m.If(first):
+        m.d.sync += kept.eq(free)
+    return Mux(first, free, kept)

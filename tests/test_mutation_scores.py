@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Share of small netlist faults that the units' own tests notice (`make mutate`).
+
+A survivor is an equivalent design or a hole in the tests; the list is printed for whoever tightens
+them. The limits are what was reached when the row was written, and only ever rise.
+"""
+
+import pytest
+
+from hw.config import preset
+from hw.control.counters import Counters
+from hw.control.dispatch import Dispatch
+from hw.control.fault import FaultCollector
+from hw.control.issue import Issue
+from hw.control.queue import Queue
+from hw.control.supervisor import Supervisor
+from hw.control.tokens import Tokens
+from tests.control import test_fault, test_issue
+from tests.support.mutation import mutation_score
+
+ROWS = [
+    ("queue", lambda: Queue(16, 4), [{"depth": 4}], 0.9),
+    ("tokens", lambda: Tokens(3), [{"seed": 14, "bits": 3}], 0.9),
+    ("issue", lambda: Issue(test_issue.VECTOR), [{}], 0.9),
+    ("counters", Counters, [{}], 0.9),
+    ("dispatch", lambda: Dispatch(preset("tiny")), [{}], 0.9),
+    ("fault", lambda: FaultCollector(test_fault.SOURCES), [{}], 0.9),
+    ("supervisor", lambda: Supervisor(2, drain_limit=16), [{}], 0.9),
+]
+
+
+@pytest.mark.mutate
+@pytest.mark.parametrize(("unit", "make", "params", "limit"), ROWS, ids=[row[0] for row in ROWS])
+def test_score(unit, make, params, limit):
+    result = mutation_score(make(), f"tests.control.test_{unit}", 100, params=params, name=unit)
+    survivors = "\n".join(result.survivors)
+    print(f"{result.score:.1%} of {result.mutants}\n{survivors}")
+    assert result.score >= limit, survivors

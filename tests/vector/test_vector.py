@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The VECTOR engine against the requantizer's golden model, and its exact cycle counts."""
+
+from collections import deque
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from hw.config import AcceleratorConfig
+from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget
+from hw.memory.load import scratchpad_write
+from hw.vector.vector import VectorEngine
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import StreamSource, pack, start_clock_and_reset
+from tests.vector.vector_model import expected_output, instructions, parameters, steps
+
+READ_LATENCY = 2
+
+
+def machine(columns, lanes, width, mode="onnx", **more):
+    more = {"accumulator_depth": 64, "output_bytes": 1024, "parameter_channels": 64} | more
+    return AcceleratorConfig(
+        columns=columns, requantize_lanes=lanes, axi_data_width=width, requantize_mode=mode, **more
+    )
+
+
+class Bench:
+    """An engine with accumulators and parameters to work on, and a record of what it says."""
+
+    def __init__(self, dut, cfg, latency, seed):
+        self.dut, self.cfg, self.latency = dut, cfg, latency
+        rng = np.random.default_rng(seed)
+        self.records, self.accumulators, self.raw = parameters(cfg, rng, cfg.accumulator_depth)
+        self.rng = rng
+        self.cycle = 0
+        self.taken, self.done, self.errors, self.idle = [], [], [], []
+        self.source = StreamSource(dut, "i", VECTOR, policy=bench_params().get("offer", "always"))
+        cocotb.start_soon(self._accumulators())
+        cocotb.start_soon(self._watch())
+
+    async def _accumulators(self):
+        weights = [1 << 32 * column for column in range(self.cfg.columns)]
+        rows = [
+            sum((int(v) & 0xFFFFFFFF) * w for v, w in zip(row, weights, strict=True))
+            for row in self.accumulators
+        ]
+        pipe = deque([0] * (self.latency - 1))
+        while True:
+            await RisingEdge(self.dut.clk)
+            entry = self.dut.read_entry.value
+            pipe.append(rows[entry.to_unsigned()] if entry.is_resolvable else 0)
+            self.dut.read_data.value = pipe.popleft()
+
+    async def _watch(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            if dut.i__valid.value and dut.i__ready.value:
+                self.taken.append(self.cycle)
+            if dut.done__valid.value:
+                self.done.append((self.cycle, dut.done__payload.value.to_unsigned()))
+            if dut.error__valid.value:
+                self.errors.append(dut.error__payload.value.to_unsigned())
+            # An instruction counts from the cycle after its transfer to the cycle of its answer.
+            pending = len([c for c in self.taken if c < self.cycle]) - len(
+                [c for c, _ in self.done if c < self.cycle]
+            )
+            assert bool(dut.busy.value) == (pending > 0), f"busy wrong in cycle {self.cycle}"
+            self.cycle += 1
+
+    async def load(self):
+        """Write all parameters, and beats for the other memories that must not arrive here."""
+        dut, layout = self.dut, scratchpad_write(self.cfg)
+        beat = self.cfg.beat_bytes
+        order = self.rng.permutation(len(self.raw) // beat)
+        for index in order:
+            word = int.from_bytes(self.raw[index * beat :][:beat].tobytes(), "little")
+            for target, data in ((LoadTarget.PARAMETER, word), (LoadTarget.WEIGHT, ~word)):
+                mask = (1 << 8 * beat) - 1
+                fields = {"target": target, "address": int(index) * beat, "data": data & mask}
+                dut.write__valid.value = 1
+                dut.write__payload.value = pack(layout, fields)
+                await FallingEdge(dut.clk)
+        dut.write__valid.value = 0
+
+    async def output(self):
+        """Read the whole output buffer, a beat a cycle."""
+        dut, beat = self.dut, self.cfg.beat_bytes
+        data = []
+        dut.output_enable.value = 1
+        for address in range(0, self.cfg.output_bytes + 2 * beat, beat):
+            dut.output_address.value = address
+            await RisingEdge(dut.clk)
+            if address >= 2 * beat:
+                data.append(dut.output_data.value.to_unsigned().to_bytes(beat, "little"))
+        dut.output_enable.value = 0
+        await FallingEdge(dut.clk)
+        return np.frombuffer(b"".join(data), np.uint8)
+
+    async def finish(self, count):
+        await ClockCycles(self.dut.clk, 1)
+        while len(self.done) < count and not self.errors:
+            await ClockCycles(self.dut.clk, 1)
+
+
+async def begin(dut):
+    params = bench_params()
+    cfg = AcceleratorConfig(**params["config"])
+    await start_clock_and_reset(dut)
+    bench = Bench(dut, cfg, params.get("latency", READ_LATENCY), params["seed"])
+    await bench.load()
+    return bench
+
+
+@cocotb.test()
+async def equals_golden(dut):
+    bench = await begin(dut)
+    cfg = bench.cfg
+    program = instructions(cfg, bench.rng, bench_params()["count"])
+    await bench.source.send(program)
+    await bench.finish(len(program))
+    assert [mask for _, mask in bench.done] == [fields["signal"] for fields in program]
+    expected = np.zeros(cfg.output_bytes, np.uint8)
+    expected_output(cfg, program, bench.records, bench.accumulators, expected)
+    wrong = np.flatnonzero(await bench.output() != expected)
+    assert not len(wrong), f"bytes {wrong[:8]} of {len(wrong)} wrong"
+    assert not bench.errors
+
+
+@cocotb.test()
+async def takes_a_cycle_a_step(dut):
+    """From transfer to answer: ``cost`` cycles and one more for every step after the first."""
+    bench = await begin(dut)
+    cfg, params = bench.cfg, bench_params()
+    whole = {"zero_point": 3, "low": -128, "high": 127, "channels": cfg.columns, "line_pitch": 9}
+    long = {**whole, "pixels": 7, "lines": 9, "pixel_pitch": cfg.columns}
+    short = {**whole, "channels": 1, "pixels": 1, "lines": 1}
+    pixel = {**short, "pixels": 8}
+    program = [long, long, pixel, short, short, long]
+    await bench.source.send(program)
+    await bench.finish(len(program))
+    lengths = [len(list(steps(cfg, {"parameter": 0, "accumulator": 0, "local": 0, **f})))
+               for f in program]  # fmt: skip
+    start, finished = bench.taken[0], []
+    for length in lengths:
+        finished.append(start + params["cost"] + length - 1)
+        start += max(length, params["interval"])
+    assert [cycle for cycle, _ in bench.done] == finished
+
+
+@cocotb.test()
+async def stops_at_a_fault(dut):
+    bench = await begin(dut)
+    cfg = bench.cfg
+    good = instructions(cfg, bench.rng, 2)
+    bad = {**good[0], "channels": 1, "pixels": 5, "lines": 1, "local": 2, "pixel_pitch": -1}
+    bad["accumulator"] = 0
+    await bench.source.send([good[0], bad])
+    bench.source.put([good[1]])
+    await bench.finish(2)
+    await ClockCycles(dut.clk, 60)
+    assert bench.errors == [ErrorCode.SCRATCHPAD_RANGE | Engine.VECTOR << 8]
+    assert len(bench.done) == 1
+    assert bench.source.sent == 2
+    expected = np.zeros(cfg.output_bytes, np.uint8)
+    done = {**bad, "pixels": 3}
+    expected_output(cfg, [good[0], done], bench.records, bench.accumulators, expected)
+    assert (await bench.output() == expected).all()
+
+
+SHAPES = [(4, 1), (5, 2), (8, 3), (16, 16)]
+
+
+def run(cfg, testcase, latency=READ_LATENCY, **params):
+    params = {"config": cfg.to_dict(), "seed": [7, cfg.columns], "latency": latency, **params}
+    unit = VectorEngine(cfg, latency)
+    params |= {"cost": unit.latency, "interval": unit.interval}
+    run_cocotb(unit, __name__, params=params, testcase=testcase)
+
+
+@pytest.mark.parametrize("mode", ["onnx", "tflite", "tflite-single", "shift"])
+@pytest.mark.parametrize("columns,lanes", SHAPES)
+def test_modes(columns, lanes, mode):
+    run(machine(columns, lanes, 64, mode), "equals_golden", count=60)
+
+
+@pytest.mark.parametrize("width", [128, 256])
+@pytest.mark.parametrize("columns,lanes", SHAPES)
+def test_beats(columns, lanes, width):
+    run(machine(columns, lanes, width), "equals_golden", count=60)
+    run(machine(columns, lanes, width, "tflite"), "equals_golden", count=20)
+
+
+@pytest.mark.parametrize("offer", ["random", "bursty"])
+def test_pauses(offer):
+    run(machine(8, 3, 64), "equals_golden", count=60, offer=offer)
+
+
+@pytest.mark.parametrize("latency", [1, 3, 4])
+def test_read_latencies(latency):
+    run(machine(5, 2, 64), "equals_golden", latency, count=60)
+    run(machine(5, 2, 64), "takes_a_cycle_a_step", latency)
+
+
+@pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])
+def test_many_groups(columns, lanes):
+    cfg = machine(columns, lanes, 128, parameter_channels=128, output_bytes=4096)
+    run(cfg, "equals_golden", count=12)
+    run(cfg, "takes_a_cycle_a_step")
+
+
+@pytest.mark.parametrize("columns,lanes", SHAPES)
+def test_cycles(columns, lanes):
+    run(machine(columns, lanes, 64), "takes_a_cycle_a_step")
+
+
+@pytest.mark.parametrize("columns,lanes", [(8, 3)])
+def test_fault(columns, lanes):
+    run(machine(columns, lanes, 64), "stops_at_a_fault")
+
+
+def test_read_latency_below_one():
+    with pytest.raises(ValueError, match=r"^read_latency is 0; legal: at least 1$"):
+        VectorEngine(machine(4, 1, 64), 0)
