@@ -6,34 +6,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.builder import ProgramBuilder
+from compiler.builder import Instruction, ProgramBuilder
 from compiler.contraction import Contraction
 from compiler.emit import emit
 from compiler.errors import KiwichaError
-from compiler.graph import Graph, Tensor, ViewNode
+from compiler.graph import ConvNode, Graph, MatMulNode, PoolNode, ViewNode
 from compiler.mapping import contraction
 from compiler.onchip import align_up
 from compiler.performance import Timeline, predict
 from compiler.search import choose_tiling
 from compiler.tiling import Tiling
 from hw.config import AcceleratorConfig
-from hw.isa import COUNTER_WORDS, WORD_BITS
+from hw.isa import COUNTER_WORDS, WORD_BITS, Engine
 
 __all__ = ["CompiledModel", "Layer", "compile_graph"]
 
 _ALIGN = 64  # tensors start where every port width's beat does
 _RECORD = COUNTER_WORDS * WORD_BITS // 8
+_BUSY_WITH = {
+    Engine.COMPUTE: "fill",
+    Engine.LOAD: "read",
+    Engine.VECTOR: "requantize",
+    Engine.STORE: "write",
+}
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What the report says of one node, and where its counter record is written."""
+    """What the report says of one node, and where its counter record is written.
 
+    Members
+    -------
+    bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
+        is busy with.
+    """
+
+    node: ConvNode | MatMulNode | PoolNode
     work: Contraction
     tiling: Tiling
-    tensor: Tensor
     record: int
     predicted_cycles: int
+    bound_cycles: int
+    bound_by: str
     bytes_read: int
     bytes_written: int
 
@@ -95,6 +109,14 @@ class _Memory:
         return address
 
 
+def _bound(instructions: list[Instruction]) -> tuple[int, str]:
+    cycles = {
+        engine: sum(i.cycles for i in instructions if i.engine == engine) for engine in _BUSY_WITH
+    }
+    busiest = max(cycles, key=lambda engine: cycles[engine])
+    return cycles[busiest], _BUSY_WITH[busiest]
+
+
 def compile_graph(
     graph: Graph,
     config: AcceleratorConfig,
@@ -150,11 +172,12 @@ def compile_graph(
         mine = [i for i in builder.instructions if i.layer == index]
         layers.append(
             Layer(
+                node,
                 work,
                 tiling,
-                node.y,
                 records + index * _RECORD,
                 timeline.layer_cycles(index),
+                *_bound(mine),
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),
             )

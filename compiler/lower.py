@@ -81,8 +81,12 @@ def load_model(path: str | Path) -> onnx.ModelProto:
             f"{path}: operator set {opset}; the first with quantized operators is {MINIMUM_OPSET}"
         )
     _load_external(model, path)
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for value in checked.graph.output:  # the checker wants a shape, ONNX Runtime infers it
+        value.type.tensor_type.shape.SetInParent()
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(checked)
     except Exception as error:  # the checker has no exception type of its own for all it finds
         raise ModelError(f"{path}: not a valid ONNX model: {_first_line(error)}") from None
     return model

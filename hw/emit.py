@@ -10,7 +10,16 @@ import re
 from collections.abc import Hashable, Iterator
 
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import ClockSignal, Elaboratable, Fragment, Instance, Signal, Value, ValueCastable
+from amaranth.hdl import (
+    ClockSignal,
+    Const,
+    Elaboratable,
+    Fragment,
+    Instance,
+    Signal,
+    Value,
+    ValueCastable,
+)
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
@@ -28,7 +37,8 @@ def emit_verilog(component: wiring.Component, name: str = "top") -> str:
     """Return Verilog-2005 for ``component``, the same bytes on every run.
 
     Port names are those of the signature, levels joined by ``__``; ``clk`` and ``rst`` belong to
-    the domain ``sync``. The ``ready`` of a stream that is always ready is an output tied to 1.
+    the domain ``sync``. Constant members (``ready`` of a stream that is always ready) are ports too:
+    an output tied to the constant, or an input that is ignored.
 
     Parameters
     ----------
@@ -51,12 +61,11 @@ def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
     fragment = Fragment.get(component, emission)
     ports = {}
     for port, value, direction in _ports(component):
-        if isinstance(value, Signal):
-            ports[port] = (value, direction)
-        elif direction is PortDirection.Output:
-            constant = Signal(len(value), name=port)
-            fragment.add_statements("comb", constant.eq(value))
-            ports[port] = (constant, direction)
+        if isinstance(value, Const):
+            constant, value = value, Signal(len(value), name=port)
+            if direction is PortDirection.Output:
+                fragment.add_statements("comb", value.eq(constant))
+        ports[port] = (value, direction)
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return _merge(text + "".join(emission.definitions), name)
 

@@ -49,7 +49,7 @@ class ActivationFeed(Component):
     lanes : Out(ArrayLayout(signed(9), rows))
     """
 
-    operand_after = 2
+    operand_after = 1
     bytes_after = 4
     latency = 5
 
@@ -83,15 +83,28 @@ class ActivationFeed(Component):
         ]
 
         # Cycle 2: both bounds cut down to the few bits that lanes differ in.
-        s2_row, s2_right, s2_begin = Signal(), Signal(), Signal()
+        s2_row, s2_right = Signal(), Signal()
         s2_low, s2_high = Signal(bits), Signal(bits)
         m.d.sync += [
             s2_row.eq(s1_row & (s1_x >= -rows) & (s1_room > 0)),
             s2_low.eq(Mux(s1_x < 0, -s1_x, 0)),
             s2_right.eq(s1_room >= rows),
             s2_high.eq(s1_room),
-            s2_begin.eq(s1_begin),
         ]
+
+        # An instruction's operand counts before its first vector gets to cycle 4, and after the last
+        # vector of the one before has left it.
+        zero, pad, extend = Signal(9), Signal(9), Signal()
+        live = Signal(rows)
+        with m.If(s1_begin):
+            operand = self.operand
+            m.d.sync += [
+                extend.eq(operand.activation_signed),
+                zero.eq(operand.activation_zero),
+                # The zero point is taken off both bytes and padding.
+                pad.eq(operand.pad + operand.activation_zero),
+                *(live[lane].eq(operand.rows > lane) for lane in range(rows)),
+            ]
 
         # Cycle 3: a bit per lane for either bound.
         s3_row = Signal()
@@ -101,17 +114,6 @@ class ActivationFeed(Component):
             m.d.sync += [
                 s3_low[lane].eq(s2_low <= lane),
                 s3_high[lane].eq(s2_right | (s2_high > lane)),
-            ]
-        zero, pad, extend = Signal(9), Signal(9), Signal()
-        live = Signal(rows)
-        with m.If(s2_begin):
-            operand = self.operand
-            m.d.sync += [
-                extend.eq(operand.activation_signed),
-                zero.eq(operand.activation_zero),
-                # The zero point is taken off both bytes and padding.
-                pad.eq(operand.pad + operand.activation_zero),
-                *(live[lane].eq(operand.rows > lane) for lane in range(rows)),
             ]
 
         # Cycle 4: inside or not. Cycle 5: the operand.

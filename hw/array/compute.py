@@ -71,8 +71,8 @@ class ComputeEngine(Component):
         ahead = 1 + ActivationFeed.latency - WeightLoader.latency
         assert ahead >= self._array.switch_after
         hazard = self._accumulators.hazard
-        self.interval = max(7, self._array.reload_after + ahead, hazard)
         self.gap = max(4, hazard)
+        self.interval = max(self.gap + 2, self._array.reload_after + ahead, hazard)
         self.read_latency = self._accumulators.read_latency
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.assemble import Assembler
-from hw.control.counters import COUNTER_RECORD, Counters
+from hw.control.counters import Counters
 from hw.control.dispatch import Dispatch
 from hw.control.fault import FaultSignature
 from hw.control.fetch import Fetch

@@ -10,7 +10,7 @@ from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
 from hw.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, ErrorCode, Opcode
 
-__all__ = ["DISPATCH_NUMBER", "Dispatch", "PROGRAM_WORD", "Router"]
+__all__ = ["DISPATCH_NUMBER", "PROGRAM_WORD", "Dispatch", "Router"]
 
 PROGRAM_WORD = data.StructLayout({"word": WORD_BITS, "address": 64})
 """A word of a program and the byte address in memory that it came from."""
@@ -146,9 +146,7 @@ class Dispatch(Component):
         wiring.connect(m, wiring.flipped(self.error), router.error)
         m.d.comb += self.ended.eq(router.ended)
         queues = [Queue(WORD_BITS, self.cfg.queue_words) for _ in range(ENGINES)]
-        for number, (queue, routed, port) in enumerate(
-            zip(queues, router.o, self.o, strict=True)
-        ):
+        for number, (queue, routed, port) in enumerate(zip(queues, router.o, self.o, strict=True)):
             m.submodules[f"queue_{number}"] = queue
             wiring.connect(m, routed, queue.i)
             wiring.connect(m, queue.o, wiring.flipped(port))

@@ -3,8 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-from amaranth.lib import enum
+from enum import Enum
 
 from hw.config import AcceleratorConfig, RequantizeMode
 from hw.isa import Engine
@@ -24,7 +23,7 @@ _WATCHDOG_RESET = 1 << 20
 _REQUANTIZE_NUMBERS = {mode: number for number, mode in enumerate(RequantizeMode)}
 
 
-class Access(enum.Enum, shape=2):
+class Access(Enum):
     """What software may do with a register."""
 
     READ = 0  #: writes are ignored (OKAY)

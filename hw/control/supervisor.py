@@ -20,7 +20,7 @@ ignored, so that a late answer can never be taken for one to the next program.
 """
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, enum
+from amaranth.lib import enum
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.control.fault import FAULT, FaultCollector, FaultSignature
@@ -121,10 +121,7 @@ class Supervisor(Component):
             (collector.i[self.sources], bitten, ErrorCode.WATCHDOG),
             (collector.i[self.sources + 1], aborted, ErrorCode.ABORTED),
         ):
-            m.d.comb += [
-                port.valid.eq(happened),
-                port.payload.eq(data.Const(FAULT, code.value)),
-            ]
+            m.d.comb += [port.valid.eq(happened), port.payload.code.eq(code)]
 
         still = Signal(32)
         settled = Signal(range(SETTLE_CYCLES + 1))

@@ -10,7 +10,6 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.array.processing_element import PSUM
 from hw.config import AcceleratorConfig
 from hw.emit import shared
 from hw.isa import ENGINES
@@ -51,6 +50,7 @@ class AccumulatorBank(wiring.Component):
     Parameters
     ----------
     depth : entries of both halves together, a power of two.
+    width : bits of an entry.
 
     Members
     -------
@@ -62,30 +62,32 @@ class AccumulatorBank(wiring.Component):
     drain_data : its contents, in cycle t + 2.
     """
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, width: int = 32) -> None:
         self.depth = depth
+        self.width = width
         entry = unsigned(exact_log2(depth))
         address = data.StructLayout({"entry": entry, "valid": 1})
         super().__init__({
-            "psum": In(PSUM),
+            "psum": In(signed(width)),
             "read": In(address),
             "combine": In(data.StructLayout({"half": 1, "first": 1, "maximum": 1})),
             "write": In(address),
             "drain_entry": In(entry),
-            "drain_data": Out(PSUM),
+            "drain_data": Out(signed(width)),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        shape = signed(self.width)
         held = []
-        total = Signal(PSUM, reset_less=True)
+        total = Signal(shape, reset_less=True)
         for half in range(2):
-            memory = Memory(shape=PSUM, depth=self.depth // 2, init=[])
+            memory = Memory(shape=shape, depth=self.depth // 2, init=[])
             m.submodules[f"half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             # Cycle 0: read; cycle 1: the memory's slow output goes to a register.
             updated = self.read.valid & (self.read.entry[-1] == half)
-            output = Signal(PSUM, name=f"output_{half}", reset_less=True)
+            output = Signal(shape, name=f"output_{half}", reset_less=True)
             m.d.comb += read.addr.eq(
                 Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
             )
@@ -100,9 +102,9 @@ class AccumulatorBank(wiring.Component):
 
         # Cycle 2: choose what is added. The unwanted operand becomes 0 in its register, by the
         # register's own synchronous clear, so that one adder does all three operations.
-        psum_1 = Signal(PSUM, reset_less=True)
-        psum_2 = Signal(PSUM, reset_less=True)
-        old = Signal(PSUM)
+        psum_1 = Signal(shape, reset_less=True)
+        psum_2 = Signal(shape, reset_less=True)
+        old = Signal(shape)
         keep, take = Signal(), Signal()
         greater = Signal()
         m.d.sync += [psum_1.eq(self.psum), psum_2.eq(psum_1)]
@@ -113,8 +115,8 @@ class AccumulatorBank(wiring.Component):
             take.eq(self.combine.first | ~self.combine.maximum | ~greater),
         ]
         # Cycle 3: add.
-        left = Signal(PSUM, reset_less=True)
-        right = Signal(PSUM, reset_less=True)
+        left = Signal(shape, reset_less=True)
+        right = Signal(shape, reset_less=True)
         m.d.sync += [
             left.eq(Mux(keep, old, 0)),
             right.eq(Mux(take, psum_2, 0)),
@@ -146,6 +148,7 @@ class Accumulators(wiring.Component):
     Parameters
     ----------
     config : columns and accumulator_depth (entries a column, both halves together) are used.
+    width : bits of an entry; less than 32 is for proofs.
     hazard : cycles.
     read_latency : cycles.
 
@@ -161,11 +164,12 @@ class Accumulators(wiring.Component):
     hazard = _WRITE + 1
     read_latency = 2
 
-    def __init__(self, config: AcceleratorConfig) -> None:
+    def __init__(self, config: AcceleratorConfig, *, width: int = 32) -> None:
         self.config = config
         self.columns = config.columns
         self.depth = config.accumulator_depth
-        sums = data.ArrayLayout(signed(32), self.columns)
+        self.width = width
+        sums = data.ArrayLayout(signed(width), self.columns)
         super().__init__({
             "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),
             "psum": In(sums),
@@ -186,7 +190,7 @@ class Accumulators(wiring.Component):
             valids.append(valid)
 
         for column in range(self.columns):
-            bank = AccumulatorBank(self.depth)
+            bank = AccumulatorBank(self.depth, self.width)
             m.submodules[f"bank_{column}"] = shared(bank)
             combine, write = column + _COMBINE, column + _WRITE
             m.d.comb += [

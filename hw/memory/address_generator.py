@@ -39,14 +39,14 @@ class AddressGenerator(Component):
     at least ``max(interval, rows field)`` steps; shorter passes are stretched to that.
     From the last step of an instruction to the first of the next it takes ``gap`` cycles at best.
     A step appears at ``o`` 2 cycles after the loops made it, 3 after ``i`` became valid.
-    ``i.payload`` stays for at least 4 cycles after the last pass began and 1 after the last step
+    ``i.payload`` stays for at least 3 cycles after the last pass began and 1 after the last step
     was made.
 
     Parameters
     ----------
     rows : rows of the array, the largest legal ``rows`` field.
-    interval : least cycles from the first step of a pass to that of the next, 7 to 127.
     gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
+    interval : least cycles from the first step of a pass to that of the next, gap + 2 to 127.
 
     Members
     -------
@@ -63,13 +63,13 @@ class AddressGenerator(Component):
         leaves.
     """
 
-    def __init__(self, rows: int, interval: int = 7, gap: int = 4) -> None:
+    def __init__(self, rows: int, interval: int = 7, gap: int = 5) -> None:
         if not 1 <= rows <= 64:
             raise ValueError(f"rows is {rows}; legal: 1 to 64")
-        if not 7 <= interval <= 127:
-            raise ValueError(f"interval is {interval}; legal: 7 to 127")
         if not 4 <= gap <= 7:
             raise ValueError(f"gap is {gap}; legal: 4 to 7")
+        if not gap + 2 <= interval <= 127:
+            raise ValueError(f"interval is {interval}; legal: {gap + 2} to 127")
         self.rows = rows
         self.interval = interval
         self.gap = gap
@@ -103,26 +103,25 @@ class AddressGenerator(Component):
                 with m.If(carry[level]):
                     m.d.sync += move.eq(level)
 
-        with m.FSM():
-            with m.State("IDLE"):
-                with m.If(self.i.valid & ~self.illegal & ~self.stop):
-                    m.d.comb += self.started.eq(1)
-                    m.next = "RUN"
-            with m.State("RUN"):
-                m.d.comb += running.eq(1)
-                with m.If(advance & carry[isa.LEVELS]):
-                    m.next = "RELEASE"
-            with m.State("RELEASE"):
-                m.d.comb += self.i.ready.eq(may_end)
-                with m.If(may_end):
-                    m.next = "REST3"
-            # IDLE is the third of the cycles between last and first step, should there be just 3.
-            for rest in range(3, self.gap):
-                with m.State(f"REST{rest}"):
-                    m.next = f"REST{rest + 1}" if rest + 1 < self.gap else "IDLE"
-        m.d.comb += nest.start.eq(self.started)
+        # Running, then releasing the instruction, then resting. Without rest two cycles lie between
+        # release and the next start, since the source needs one to bring the next instruction.
+        releasing = Signal()
+        rest = Signal(self.gap - 3)
+        finishes = advance & carry[isa.LEVELS]
+        m.d.comb += [
+            self.started.eq(
+                self.i.valid & ~(running | releasing | rest.any() | self.illegal | self.stop)
+            ),
+            self.i.ready.eq(releasing & may_end),
+            nest.start.eq(self.started),
+        ]
+        m.d.sync += rest.eq((rest << 1) | self.i.ready)
+        with m.If(finishes):
+            m.d.sync += [running.eq(0), releasing.eq(1)]
+        with m.Elif(self.i.ready):
+            m.d.sync += releasing.eq(0)
         with m.If(self.started):
-            m.d.sync += [move.eq(_START), at_pass.eq(1)]
+            m.d.sync += [running.eq(1), move.eq(_START), at_pass.eq(1)]
 
         entry, first, tile = self._targets(m, advance, at_pass, carry)
         self._check(m, running)
@@ -173,8 +172,8 @@ class AddressGenerator(Component):
             m.d.sync += [left.eq(longest - 1), may_begin.eq(0), may_end.eq(0)]
         with m.Else():
             m.d.sync += [left.eq(left - ~may_begin), may_begin.eq(may_begin | (left == 1))]
-            # Three cycles lie between giving up an instruction and the next one's first step.
-            m.d.sync += may_end.eq(may_end | (left == 4))
+            # From giving up an instruction to the next one's first step it takes gap - 1 cycles.
+            m.d.sync += may_end.eq(may_end | (left == self.gap))
         return may_begin, may_end
 
     def _targets(

@@ -3,11 +3,11 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
+from hw.memory.ram import block_ram
 
 __all__ = ["OutputBuffer", "output_write"]
 
@@ -81,7 +81,7 @@ class OutputBuffer(Component):
         # Cycle 2: write. Read beside it, and in the cycle after pick the beat out of the row.
         rows: list[Value] = []
         for bank in range(banks):
-            memory = Memory(shape=8, depth=cfg.output_bytes // banks, init=[])
+            memory = block_ram(8, cfg.output_bytes // banks)
             m.submodules[f"bank_{bank}"] = memory
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [

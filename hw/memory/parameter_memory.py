@@ -3,13 +3,13 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig, RequantizeMode
 from hw.isa import PARAMETER_BYTES, LoadTarget
 from hw.memory.load import scratchpad_write
+from hw.memory.ram import block_ram
 
 __all__ = ["PARAMETER", "ParameterMemory"]
 
@@ -91,9 +91,7 @@ class ParameterMemory(Component):
                 read_data: list[Value] = []
                 for index in range(banks):
                     offset = (index * cfg.parameter_lanes + lane) * PARAMETER_BYTES + start
-                    memory = Memory(
-                        shape=sum(field.width for _, field in stored), depth=rows, init=[]
-                    )
+                    memory = block_ram(sum(field.width for _, field in stored), rows)
                     m.submodules[f"lane_{lane}_{start}_{index}"] = memory
                     write, read = memory.write_port(), memory.read_port()
                     base = offset % beat - start

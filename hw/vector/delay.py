@@ -2,8 +2,9 @@
 """A value, a fixed number of cycles later, in as few registers as that takes."""
 
 from amaranth.hdl import Module, ShapeLike, Signal
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
+
+from hw.memory.ram import block_ram
 
 __all__ = ["Delay"]
 
@@ -50,7 +51,7 @@ class Delay(Component):
             return m
 
         # Read a place one cycle before it is written again: never both in one cycle.
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.cycles, init=[])
+        m.submodules.memory = memory = block_ram(self.shape, self.cycles)
         write, read = memory.write_port(), memory.read_port()
         place, following = Signal(range(self.cycles)), Signal(range(self.cycles), init=1)
         m.d.sync += [place.eq(following), following.eq(following + 1)]

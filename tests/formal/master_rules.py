@@ -8,7 +8,10 @@ from amaranth.lib.wiring import Component, In
 from hw.config import AcceleratorConfig, preset
 from hw.memory.axi import REQUEST
 
-__all__ = ["AddressRules", "held", "machine"]
+__all__ = ["TOTAL", "AddressRules", "held", "machine"]
+
+TOTAL = 6
+"""Bits of a count of beats: enough for what can be asked for in the cycles of a proof."""
 
 
 def machine(width: int, burst: int, outstanding: int = 2) -> AcceleratorConfig:
@@ -24,8 +27,9 @@ def machine(width: int, burst: int, outstanding: int = 2) -> AcceleratorConfig:
 class AddressRules(Component):
     """Asserts what is on the address channel, given the requests; assumes legal requests.
 
-    The request accepted in a cycle with ``pick`` is followed: its bursts, put together, are the
-    run asked for. Everything is asserted only while ``on``.
+    With ``account``, requests have less than 8 beats (big sums are slow to prove), and the one
+    accepted in a cycle with ``pick`` is followed: its bursts, put together, are the run asked for.
+    Without, requests are anything at all. Everything is asserted only while ``on``.
 
     Members
     -------
@@ -36,11 +40,12 @@ class AddressRules(Component):
     base, limit : In(16)
     valid, ready : In(1); address, length : In
         The address channel.
-    before : number of beats asked for before the picked request; ``beats`` of it; ``picked``.
+    before, beats, picked : beats asked for before the followed request, its beats, whether one is.
     """
 
-    def __init__(self, cfg: AcceleratorConfig) -> None:
+    def __init__(self, cfg: AcceleratorConfig, *, account: bool) -> None:
         self.cfg = cfg
+        self.account = account
         super().__init__({
             "on": In(1), "pick": In(1), "stop": In(1), "faulted": In(1), "idle": In(1),
             "request": In(stream.Signature(REQUEST)), "accepted": In(1),
@@ -48,8 +53,8 @@ class AddressRules(Component):
             "valid": In(1), "ready": In(1), "address": In(16), "length": In(8),
         })  # fmt: skip
         self.picked = Signal()
-        self.before = Signal(36)
-        self.beats = Signal(36)
+        self.before = Signal(TOTAL)
+        self.beats = Signal(TOTAL)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -64,27 +69,34 @@ class AddressRules(Component):
         with m.If(self.on & waiting):
             m.d.comb += [Assume(self.request.valid), Assume(self.request.payload == asked)]
 
-        requested, issued = Signal(36), Signal(36)
+        requested = Signal(TOTAL)
+        issued = Signal(TOTAL)
+        start = Signal(16)
+        beyond = Signal()
+        if self.account:
+            m.d.comb += Assume(self.request.payload.beats < 8)
         with m.If(self.accepted):
             m.d.sync += requested.eq(requested + self.request.payload.beats)
-        start = Signal(16)
         with m.If(self.accepted & self.pick & ~self.picked):
             m.d.sync += [
                 self.picked.eq(1),
                 self.before.eq(requested),
                 self.beats.eq(self.request.payload.beats),
                 start.eq(self.request.payload.address & -size),
+                beyond.eq(self.request.payload.address[16:] != 0),
             ]
 
-        offered, halted = Signal(), Signal()
-        place, length = Signal(16), Signal(8)
+        offered = Signal()
+        halted = Signal()
+        place = Signal(16)
+        length = Signal(8)
         m.d.sync += [
             offered.eq(self.valid & ~self.ready),
             halted.eq(self.stop | self.faulted),
             place.eq(self.address),
             length.eq(self.length),
         ]
-        end = Signal(36)
+        end = Signal(17)
         beats = Signal(9)
         m.d.comb += [beats.eq(self.length + 1), end.eq(self.address + beats * size)]
         with m.If(self.valid & self.ready):
@@ -92,8 +104,10 @@ class AddressRules(Component):
         with m.If(self.on):
             with m.If(offered):
                 m.d.comb += [
-                    Assert(self.valid), Assert(self.address == place), Assert(self.length == length),
-                ]  # fmt: skip
+                    Assert(self.valid),
+                    Assert(self.address == place),
+                    Assert(self.length == length),
+                ]
             with m.Elif(halted):
                 m.d.comb += Assert(~self.valid)
             with m.If(self.valid):
@@ -104,21 +118,29 @@ class AddressRules(Component):
                     Assert(self.address >= self.base),
                     Assert(end <= self.limit),
                 ]
-            within = self.picked & (issued >= self.before) & (issued - self.before < self.beats)
-            with m.If(self.valid & within):
-                m.d.comb += [
-                    Assert(self.address == (start + (issued - self.before) * size)[:16]),
-                    Assert(issued - self.before + beats <= self.beats),
-                ]
-            with m.If(self.idle & ~self.stop & ~self.faulted):
-                m.d.comb += Assert(issued == requested)
-            m.d.comb += [
-                Cover(self.idle & self.picked & (self.beats > self.cfg.axi_burst_beats)
-                      & ~self.faulted & ~self.stop),
-                Cover(self.picked & self.valid & (self.before != 0) & (issued == self.before)),
-                Cover(self.valid & (end == self.limit) & (self.address == self.base)),
-            ]  # fmt: skip
+            if self.account:
+                self._account(m, requested, issued, start, beats, beyond)
+            m.d.comb += Cover(self.valid & (end == self.limit) & (self.address == self.base))
         return m
+
+    def _account(
+        self, m: Module, requested: Value, issued: Value, start: Value, beats: Value, beyond: Value
+    ) -> None:
+        place = issued - self.before
+        within = self.picked & (place >= 0) & (place < self.beats)
+        with m.If(self.valid & within):
+            m.d.comb += [
+                Assert(~beyond),
+                Assert(self.address == (start + place * self.cfg.beat_bytes)[:16]),
+                Assert(place + beats <= self.beats),
+            ]
+        quiet = self.idle & ~self.stop & ~self.faulted
+        with m.If(quiet):
+            m.d.comb += Assert(issued == requested)
+        m.d.comb += [
+            Cover(quiet & self.picked & (self.beats > self.cfg.axi_burst_beats)),
+            Cover(self.picked & self.valid & (self.before != 0) & (issued == self.before)),
+        ]
 
 
 def held(m: Module, first: Value, free: Value) -> Value:

@@ -120,13 +120,15 @@ def test_onnx_runtime_ties(dtype, zero_point):
 
 
 def test_onnx_runtime_single_sticky_bits():
-    acc, bits, zero_points = sticky_cases(np.random.default_rng(18))
-    assert len(acc) > 50
+    acc, bits, zero_points = sticky_cases()
     for zero_point in (0, 255):
         chosen = zero_points == zero_point
         real = ort_requantize(acc[chosen], as_scale(bits[chosen]), zero_point, np.uint8)
         model = requantize_onnx(acc[chosen], as_scale(bits[chosen]), zero_point, 0, 255)
         same(model, real)
+        exact = acc[chosen] * as_scale(bits[chosen]).astype(np.float64)
+        assert np.all(np.abs(np.abs(exact) % 2 - 0.5) < 2.0**-14), "not beside a tie"
+        assert np.all(real % 2 != zero_point % 2), "decided by the tie rule alone"
         same(requantize_onnx_integer(acc[chosen], bits[chosen], zero_point, 0, 255), real)
 
 

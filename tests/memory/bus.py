@@ -10,12 +10,21 @@ import cocotb
 from cocotb.handle import HierarchyObject
 from cocotb.triggers import RisingEdge
 
-__all__ = ["PREFIX", "ReadSubordinate", "Referee", "WriteSubordinate", "pauses"]
+__all__ = [
+    "DECERR", "OKAY", "PREFIX", "SLVERR",
+    "ReadSubordinate", "Referee", "WriteSubordinate", "pauses",
+]  # fmt: skip
 
 PREFIX = "axi_"
 """What cocotbext-axi has to know of a port called ``axi``: it adds an underscore of its own."""
 
 OKAY, SLVERR, DECERR = 0, 2, 3
+
+_PAYLOAD = {
+    "ar": ("araddr", "arlen", "arsize", "arburst"),
+    "aw": ("awaddr", "awlen", "awsize", "awburst"),
+    "w": ("wdata", "wstrb", "wlast"),
+}
 
 
 def pauses(probability: float, seed: object) -> Iterator[bool]:
@@ -39,12 +48,6 @@ class Referee:
     cycle : clock edges so far.
     """
 
-    _PAYLOAD = {
-        "ar": ("araddr", "arlen", "arsize", "arburst"),
-        "aw": ("awaddr", "awlen", "awsize", "awburst"),
-        "w": ("wdata", "wstrb", "wlast"),
-    }
-
     def __init__(self, dut: HierarchyObject, *, beat_bytes: int, burst_beats: int) -> None:
         self.dut = dut
         self.beat_bytes = beat_bytes
@@ -56,7 +59,7 @@ class Referee:
         self.write_beats: list[int] = []
         self._channels = {
             name: [self._signal(field) for field in (f"{name}valid", f"{name}ready", *fields)]
-            for name, fields in self._PAYLOAD.items()
+            for name, fields in _PAYLOAD.items()
             if hasattr(dut, f"axi__{name}valid")
         }
         cocotb.start_soon(self._run())
@@ -151,7 +154,7 @@ class ReadSubordinate:
 
 
 class WriteSubordinate:
-    """Takes writes into ``memory``; a burst's response comes ``latency`` cycles after its last beat.
+    """Takes writes into ``memory``; responds ``latency`` cycles after a burst's last beat.
 
     Parameters
     ----------

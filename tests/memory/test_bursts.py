@@ -92,7 +92,6 @@ async def refuses(dut):
 
 @cocotb.test(timeout_time=50, timeout_unit="us")
 async def keeps_pace(dut):
-    cfg = machine(4)
     await start_clock_and_reset(dut)
     dut.window_limit.value = 0xFFFF_FFFF
     source = StreamSource(dut, "request", REQUEST)

@@ -12,7 +12,7 @@ from hw.config import preset
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST, read_beat
 from hw.memory.read_master import ReadMaster
-from tests.memory.bus import PREFIX, DECERR, OKAY, SLVERR, ReadSubordinate, Referee, pauses
+from tests.memory.bus import DECERR, OKAY, PREFIX, SLVERR, ReadSubordinate, Referee, pauses
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
@@ -108,7 +108,6 @@ async def keeps_the_bus_busy(dut):
 
 @cocotb.test(timeout_time=50, timeout_unit="us")
 async def refuses_what_is_outside(dut):
-    cfg = machine()
     base, limit = 0x1008, 0x2010
     outside = [
         (base - 8, 1), (0, 1), (limit, 1), (limit - 8, 2), (base - 8, 600),

@@ -84,7 +84,7 @@ def power_grid(mode: str) -> tuple[IntArray, IntArray, IntArray]:
 
     Every accumulator with every shift; ``onnx``: with the scales that bring it near the output.
     """
-    powers = np.array([sign << k for k in range(32) for sign in (1, -1)][:-2] + [-(1 << 31)])
+    powers = np.array([sign << k for k in range(32) for sign in (-1, 1)][:-1])
     if mode == "onnx":
         acc, place = (axis.ravel() for axis in np.meshgrid(powers, np.arange(-3, 13)))
         magnitude = np.frexp(np.abs(acc).astype(np.float64))[1].astype(np.int64) - 1
@@ -94,31 +94,75 @@ def power_grid(mode: str) -> tuple[IntArray, IntArray, IntArray]:
     return acc, np.full_like(acc, 1 << 30), shift
 
 
-def sticky_cases(rng: np.random.Generator) -> tuple[IntArray, IntArray, IntArray]:
-    """Return accumulators, scale bits and zero points (uint8) where one lowest bit decides.
+def sticky_cases() -> tuple[IntArray, IntArray, IntArray]:
+    """Return accumulators, scale bits and uint8 zero points where one lowest bit decides.
 
-    The 48-bit product is half way between two 24-bit numbers but for at most one bit below, found
-    by inverting the scale's mantissa modulo a power of two; and the 24-bit number is, or becomes
-    by that rounding, half way between two integers.
+    The 48-bit product is half way between two 24-bit numbers but for a single bit below, every
+    place in turn; the lower of the two is itself half way between an even integer and the next.
     """
-    count = 1 << 22
-    mantissa = rng.integers(1 << 22, 1 << 23, count) * 2 + 1
-    inverse = mantissa
-    for _ in range(4):
-        inverse = inverse * (2 - mantissa * inverse) & 0xFFFFFF
-    place = 22 + rng.integers(0, 2, count)
-    bit = np.where(rng.random(count) < 0.1, 0, 1 << rng.integers(0, place))
-    significand = ((1 << place) + bit) * inverse & ((2 << place) - 1) | (place == 22) << 23
+    left, right = np.array(_STICKY_FACTORS, np.int64).T
+    significand, mantissa = np.append(left, right), np.append(right, left)
     product = significand * mantissa
-    top = product >> (place + 1)
-    fraction, odd = top & 0xFFFF, top >> 16 & 1
-    tie = ((fraction == 0x8000) | (fraction == 0x7FFF)) & (odd == 0)
-    tie &= (product >> (24 + place) == 1) & (significand >= 1 << 23)
-    significand, mantissa, place = significand[tie], mantissa[tie], place[tie]
-    # Eight integer bits: 17 + place below them.
-    bits = (150 - 17 - place) << 23 | mantissa & 0x7FFFFF
-    negative = rng.integers(0, 2, len(bits))
-    return np.where(negative, -significand, significand), bits, 255 * negative
+    place = 22 + (product >> 47)
+    number = product >> (place + 1)
+    half = np.log2(number & -number).astype(np.int64)
+    bits = (150 - (place + 2 + half)) << 23 | mantissa & 0x7FFFFF
+    zeros = np.zeros_like(bits)
+    return (
+        np.append(significand, -significand),
+        np.append(bits, bits),
+        np.append(zeros, zeros + 255),
+    )
+
+
+#: Pairs of 24-bit numbers, found by factoring the products that ``sticky_cases`` describes.
+_STICKY_FACTORS = [
+    (0x9FF001, 0xA01001),
+    (0xA5E2E7, 0xC021AE),
+    (0x960C31, 0xA73344),
+    (0x908519, 0xB83948),
+    (0x85F8F8, 0xABF9BE),
+    (0xA76732, 0x9F0A90),
+    (0x9D0950, 0xBDEAF4),
+    (0x9DB51E, 0xA11BC0),
+    (0xE30408, 0x83F020),
+    (0xB34E00, 0xA59E17),
+    (0x862E8F, 0x81BC00),
+    (0xAA095A, 0x9C9400),
+    (0xAB3200, 0x869548),
+    (0xA22B8E, 0x9F7000),
+    (0xAD64B0, 0x998C00),
+    (0x9C614E, 0xA5C000),
+    (0xAB7000, 0x9B4C70),
+    (0x9C9C9D, 0xAA0000),
+    (0xAC0000, 0xACA6B3),
+    (0x808000, 0x8F7090),
+    (0x879700, 0x8C3000),
+    (0x880000, 0xEB4B4C),
+    (0xC01001, 0xBFF001),
+    (0xFBAFE6, 0xD5993B),
+    (0xD5036D, 0xF9F994),
+    (0xB3C2A8, 0xD2C4FD),
+    (0xDE3188, 0xEFA5A2),
+    (0xE27260, 0x9C029B),
+    (0xEADE14, 0xAA94D0),
+    (0xBC8B80, 0xCA4EA7),
+    (0xD9A900, 0xD15A99),
+    (0xC8AE60, 0xD27BB0),
+    (0xD09931, 0xFF4400),
+    (0xD7E607, 0xBDB800),
+    (0xB22800, 0xE5E91A),
+    (0xE14040, 0xBF8080),
+    (0xFEE000, 0xD4EF8E),
+    (0xD968E7, 0xEB8000),
+    (0xD6C584, 0xC84000),
+    (0xED8000, 0xFA9C4C),
+    (0xE48000, 0xB7BCC8),
+    (0xF1D000, 0xEF4280),
+    (0xF94000, 0xA45540),
+    (0xC2C200, 0xD25000),
+    (0xF60001, 0xC00000),
+]
 
 
 def _near_halves(rng: np.random.Generator, count: int) -> npt.NDArray[Any]:

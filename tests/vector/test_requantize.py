@@ -82,12 +82,12 @@ def operands(mode, seed, count):
     return [wrap(total - bias), bias, multiplier, shift, zero_point, low, high]
 
 
-def directed(mode, seed):
+def directed(mode):
     """Return operands chosen bit by bit, as ``operands`` does."""
     total, multiplier, shift = power_grid(mode)
     zero_point = np.zeros_like(total)
     if mode == "onnx":
-        extra = sticky_cases(np.random.default_rng(seed))
+        extra = sticky_cases()
         total, multiplier = np.append(total, extra[0]), np.append(multiplier, extra[1])
         zero_point = np.append(zero_point, extra[2])
         shift = np.zeros_like(total)
@@ -150,7 +150,7 @@ async def long_run(dut):
     lanes = []
     for k, (mode, width) in enumerate(LANES):
         if domain == "inside":
-            pairs = zip(directed(mode, [25, k]), operands(mode, [21, k], count), strict=True)
+            pairs = zip(directed(mode), operands(mode, [21, k], count), strict=True)
             columns = [np.append(*pair)[:count] for pair in pairs]
             expected = golden(mode, columns)
         else:

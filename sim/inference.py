@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a model on the simulated machine and compares everything with everything.
+
+Three judges: the golden operators layer by layer, the golden machine running the same program
+(which tells a compiler fault from a hardware fault), and ONNX Runtime on the outputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compiler.compile import CompiledModel, Layer, compile_graph
+from compiler.inputs import check_inputs, input_batch, random_inputs
+from compiler.legalize import legalize
+from compiler.lower import lower
+from compiler.reference import Reference, reference
+from golden.machine import Machine
+from golden.network import evaluate, outputs
+from hw.config import AcceleratorConfig, RequantizeMode
+from hw.control.counters import COUNTER_RECORD
+from hw.isa import COUNTER_WORDS, WORD_BITS
+from sim.report import LayerReport, Report
+from sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
+
+__all__ = ["Listener", "Outcome", "run_model"]
+
+_RECORD = COUNTER_WORDS * WORD_BITS // 8
+
+
+class Listener(Protocol):
+    """Hears how far a run is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` units of ``stage``; a total of 0 means unknown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """The report, and the graph outputs as the machine computed them."""
+
+    report: Report
+    outputs: dict[str, NDArray[Any]]
+    reference: Reference
+
+
+def _quiet(stage: str, done: int, total: int) -> None:
+    del stage, done, total
+
+
+def run_model(
+    model: onnx.ModelProto,
+    config: AcceleratorConfig,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    name: str = "model",
+    simulator: str = "verilator",
+    waves: Path | None = None,
+    latency: int = 20,
+    stall: int = 0,
+    seed: int = 1,
+    listener: Listener = _quiet,
+) -> Outcome:
+    """Lower, compile, simulate and compare; nothing is built before the model is known to fit.
+
+    Parameters
+    ----------
+    inputs : arrays by graph input name with a leading batch dimension; random when None.
+    waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
+    latency, stall, seed : of the simulated memory; see `SimulatedMachine.run`.
+
+    Raises
+    ------
+    KiwichaError
+        For a model, configuration or input that cannot be used.
+    SimulatorError, MachineStopped
+        When there is no simulator, or the machine reports an error.
+    """
+    listener("lowering with ONNX Runtime", 0, 0)
+    lowered = lower(model, input_batch(model, inputs or {}))
+    graph = legalize(lowered)
+    given = dict(inputs) if inputs is not None else random_inputs(graph.inputs, seed)
+    check_inputs(graph.inputs, given)
+    compiled = compile_graph(
+        graph, config, lambda node, done, total: listener("compiling", done, total)
+    )
+    listener("reference: ONNX Runtime", 0, 0)
+    expected = reference(lowered, given)
+    listener("golden model", 0, 0)
+    tensors = evaluate(graph, given, config.requantize_mode)
+    image = load_tensors(compiled, tensors)
+    golden = image.copy()
+    Machine(config, golden, compiled.read_window, compiled.write_window).run(compiled.words)
+
+    listener(f"building the simulation ({simulator})", 0, 0)
+    kind = "none" if waves is None else waves.suffix[1:]
+    machine = simulated_machine(config, compiled.image.size, simulator=simulator, waves=kind)
+    total = compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0)
+    result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
+
+    found = {
+        tensor.name: _tensor(compiled, result.memory, tensor) for tensor in graph.output_tensors
+    }
+    produced = outputs(graph, found)
+    wrong = _differences(compiled, result.memory, golden)
+    report = Report(
+        model=name,
+        config={"name": config.name, **config.to_dict()},
+        simulator=machine.build.toolchain.version,
+        cycles=result.cycles,
+        predicted_cycles=total,
+        macs=compiled.macs,
+        utilization=_utilization(compiled.macs, result.cycles, config),
+        mismatches=wrong,
+        reference={
+            **expected.info.to_dict(),
+            "compared": config.requantize_mode is RequantizeMode.ONNX,
+            "mismatches": _reference_mismatches(config, produced, expected),
+        },
+        layers=tuple(_layers(compiled, result.memory, tensors)),
+        notes=tuple({"node": note.node, "text": note.text} for note in graph.notes),
+        counters=result.counters,
+        seconds=result.seconds,
+        waves=None if waves is None else str(waves),
+    )
+    layers = sum(layer.mismatches for layer in report.layers)
+    report = Report(**{**vars(report), "mismatches": wrong + layers})
+    return Outcome(report, produced, expected)
+
+
+def load_tensors(compiled: CompiledModel, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return the memory image with the input tensors in it."""
+    image = compiled.image.copy()
+    for tensor in compiled.graph.input_tensors:
+        data = tensor.to_memory(tensors[tensor.name]).view(np.uint8)
+        start = compiled.addresses[tensor.name]
+        image[start : start + data.size] = data
+    return image
+
+
+def _simulate(
+    machine: SimulatedMachine,
+    compiled: CompiledModel,
+    image: NDArray[np.uint8],
+    total: int,
+    waves: Path | None,
+    latency: int,
+    stall: int,
+    seed: int,
+    listener: Listener,
+) -> SimulationResult:
+    listener("simulating", 0, total)
+    return machine.run(
+        image,
+        compiled.program,
+        compiled.read_window,
+        compiled.write_window,
+        latency=latency,
+        stall=stall,
+        seed=seed,
+        limit=100_000 + 50 * total,
+        waves=waves,
+        progress=lambda cycles: listener("simulating", min(cycles, total), total),
+    )
+
+
+def _tensor(compiled: CompiledModel, memory: NDArray[np.uint8], tensor: Any) -> NDArray[Any]:
+    start = compiled.addresses[tensor.name]
+    found: NDArray[Any] = tensor.from_memory(memory[start : start + tensor.size])
+    return found
+
+
+def _differences(
+    compiled: CompiledModel, memory: NDArray[np.uint8], golden: NDArray[np.uint8]
+) -> int:
+    """Bytes of all memory in which simulation and golden machine differ, counters apart."""
+    differ = memory != golden
+    for layer in compiled.layers:
+        differ[layer.record : layer.record + _RECORD] = False
+    return int(np.count_nonzero(differ))
+
+
+def _reference_mismatches(
+    config: AcceleratorConfig, produced: Mapping[str, NDArray[Any]], expected: Reference
+) -> int:
+    if config.requantize_mode is not RequantizeMode.ONNX:
+        return 0  # another runtime's rounding: the report says that it was not compared
+    return sum(
+        int(np.count_nonzero(produced[name] != value)) for name, value in expected.outputs.items()
+    )
+
+
+def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
+    return macs / (cycles * config.rows * config.columns) if cycles else 0.0
+
+
+def _layers(
+    compiled: CompiledModel, memory: NDArray[np.uint8], tensors: Mapping[str, NDArray[Any]]
+) -> list[LayerReport]:
+    reports, before = [], 0
+    for layer in compiled.layers:
+        record = memory[layer.record : layer.record + _RECORD].tobytes()
+        end = COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles
+        reports.append(_layer(compiled, layer, end - before, memory, tensors))
+        before = end
+    return reports
+
+
+def _layer(
+    compiled: CompiledModel,
+    layer: Layer,
+    cycles: int,
+    memory: NDArray[np.uint8],
+    tensors: Mapping[str, NDArray[Any]],
+) -> LayerReport:
+    work, config = layer.work, compiled.config
+    wrong = _tensor(compiled, memory, layer.node.y) != tensors[layer.node.y.name]
+    return LayerReport(
+        name=work.name,
+        op=work.op,
+        x_shape=layer.node.x.shape,
+        y_shape=layer.node.y.shape,
+        macs=work.macs,
+        cycles=cycles,
+        predicted_cycles=layer.predicted_cycles,
+        utilization=_utilization(work.macs, cycles, config),
+        bound=_utilization(work.macs, layer.bound_cycles, config),
+        bound_by=layer.bound_by,
+        bytes_read=layer.bytes_read,
+        bytes_written=layer.bytes_written,
+        mismatches=int(np.count_nonzero(wrong)),
+    )

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run is reported as: plain values for JSON, and the table for the terminal."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+__all__ = ["Accuracy", "LayerReport", "Report", "layer_table"]
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer as it ran.
+
+    Members
+    -------
+    x_shape, y_shape : input and output in ONNX order.
+    macs : multiply-accumulates, padding taps included.
+    cycles, predicted_cycles : from the end of the layer before to the end of this one.
+    utilization : macs / (cycles x rows x columns).
+    bound, bound_by : the best utilization that the busiest engine allows, and which that is.
+    bytes_read, bytes_written : over the memory port, whole beats.
+    mismatches : bytes that differ from the golden operator.
+    """
+
+    name: str
+    op: str
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    macs: int
+    cycles: int
+    predicted_cycles: int
+    utilization: float
+    bound: float
+    bound_by: str
+    bytes_read: int
+    bytes_written: int
+    mismatches: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of held-out samples that are classified correctly, and how many there are."""
+
+    samples: int
+    runtime: float
+    machine: float
+    float32: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole run; `to_dict` is what ``--report`` writes.
+
+    Members
+    -------
+    mismatches : output bytes that differ from the golden model in any layer, plus those in which
+        the golden machine (same program, NumPy) differs from the simulation.
+    reference : runtime, version, processor, and the elements in which its outputs differ.
+    """
+
+    model: str
+    config: dict[str, Any]
+    simulator: str
+    cycles: int
+    predicted_cycles: int
+    macs: int
+    utilization: float
+    mismatches: int
+    reference: dict[str, Any]
+    layers: tuple[LayerReport, ...]
+    notes: tuple[dict[str, str], ...]
+    counters: dict[str, int]
+    seconds: float
+    accuracy: Accuracy | None = None
+    waves: str | None = field(default=None)
+
+    @property
+    def exact(self) -> bool:
+        """Whether not one bit is wrong."""
+        return self.mismatches == 0 and self.reference["mismatches"] == 0
+
+    @property
+    def cycles_per_second(self) -> float:
+        """Simulated cycles per second of wall time."""
+        return self.cycles / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {**asdict(self), "exact": self.exact, "cycles_per_second": self.cycles_per_second}
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def layer_table(report: Report) -> Table:
+    """Return the layer table, a row a layer and one for all of them."""
+    title = f"{report.model} on '{report.config['name']}' " + (
+        f"({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
+    )
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
+    table.add_column("layer", no_wrap=True)
+    table.add_column("operator", no_wrap=True)
+    table.add_column("shapes", no_wrap=True)
+    for name in ("MACs", "cycles", "MAC util.", "bound", "read B", "written B", "mismatches"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in report.layers:
+        work = layer.macs > 0
+        table.add_row(
+            layer.name,
+            layer.op,
+            f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
+            f"{layer.macs:,}" if work else "-",
+            f"{layer.cycles:,}",
+            f"{layer.utilization:.1%}" if work else "-",
+            f"{layer.bound:.1%} {layer.bound_by}" if work else layer.bound_by,
+            f"{layer.bytes_read:,}",
+            f"{layer.bytes_written:,}",
+            _count(layer.mismatches),
+        )
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        "",
+        f"{report.macs:,}",
+        f"{report.cycles:,}",
+        f"{report.utilization:.1%}",
+        "",
+        f"{sum(layer.bytes_read for layer in report.layers):,}",
+        f"{sum(layer.bytes_written for layer in report.layers):,}",
+        _count(report.mismatches),
+    )
+    return table
+
+
+def _count(mismatches: int) -> str:
+    return f"[red]{mismatches:,}[/red]" if mismatches else "0"

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The router passes every word of an instruction on exactly once, in order, to its engine."""
+
+import pytest
+from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
+from hw.isa import ENGINES, ErrorCode, Opcode
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+
+LENGTHS = {Opcode.LOAD: 2, Opcode.COMPUTE: 3, Opcode.VECTOR: 1, Opcode.STORE: 2}
+
+
+class BrokenRouter(Router):
+    """Broken on purpose."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        super().__init__(LENGTHS)
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        word = self.i.payload.word
+        if self.fault == "later words are read as opcodes":
+            with m.If(word[:4] == Opcode.STORE):
+                m.d.comb += [self.o[3].valid.eq(self.i.valid), self.i.ready.eq(self.o[3].ready)]
+        elif self.fault == "word to two engines":
+            m.d.comb += self.o[0].valid.eq(self.i.valid & (word[:4] != Opcode.END))
+        elif self.fault == "goes on after end":
+            m.d.comb += self.i.ready.eq(self.i.valid)
+        elif self.fault == "end with fields":
+            with m.If(self.i.valid & (word == (1 << 63 | Opcode.END))):
+                m.d.sync += [self.error.valid.eq(0), self.ended.eq(1)]
+        return m
+
+
+class RouterSpec(wiring.Component):
+    """Counts the words of the current instruction itself."""
+
+    i: In(stream.Signature(PROGRAM_WORD))
+    o: Out(stream.Signature(64)).array(ENGINES)
+
+    def __init__(self, dut: Router) -> None:
+        self.dut = dut
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.submodules.first = first = FirstCycle()
+        wiring.connect(m, wiring.flipped(self.i), dut.i)
+        for number in range(ENGINES):
+            wiring.connect(m, dut.o[number], wiring.flipped(self.o[number]))
+        moved = Cat(port.valid & port.ready for port in dut.o)
+        word, opcode = self.i.payload.word, self.i.payload.word[:4]
+        taken = self.i.valid & dut.i.ready
+
+        # The source keeps the stream rules.
+        held, payload = Signal(), Signal(PROGRAM_WORD)
+        m.d.sync += [held.eq(self.i.valid & ~dut.i.ready), payload.eq(self.i.payload)]
+        with m.If(first.started & held):
+            m.d.comb += [
+                Assume(self.i.valid),
+                Assume(Value.cast(self.i.payload) == Value.cast(payload)),
+            ]
+
+        left, owner, over = Signal(3), Signal(2), Signal()
+        begins = Signal()
+        m.d.comb += begins.eq(left == 0)
+        legal = (opcode >= Opcode.LOAD) & (opcode <= Opcode.STORE)
+        target = Signal(2)
+        m.d.comb += target.eq(owner)
+        with m.If(begins):
+            m.d.comb += target.eq(opcode - 1)
+        with m.If(taken & begins & legal):
+            lengths = Array(LENGTHS[Opcode(code)] for code in range(1, 5))
+            m.d.sync += [left.eq(lengths[target] - 1), owner.eq(target)]
+        with m.Elif(taken & ~begins):
+            m.d.sync += left.eq(left - 1)
+        with m.If(self.i.valid & begins & ~legal):
+            m.d.sync += over.eq(1)
+
+        bad = self.i.valid & begins & ~legal & ~over
+        was_illegal, was_end, was_fields = Signal(), Signal(), Signal()
+        is_end, address = opcode == Opcode.END, Signal(64)
+        m.d.sync += [
+            was_illegal.eq(bad & ~is_end),
+            was_end.eq(bad & is_end & (word[4:] == 0)),
+            was_fields.eq(bad & is_end & (word[4:] != 0)),
+            address.eq(self.i.payload.address),
+        ]
+        ended = Signal()
+        with m.If(bad & is_end & (word[4:] == 0)):
+            m.d.sync += ended.eq(1)
+
+        with m.If(first.started):
+            m.d.comb += Assert(dut.ended == ended)
+            with m.If(over):
+                m.d.comb += [Assert(~taken), Assert(moved == 0)]
+            with m.Elif(taken & ~(begins & is_end)):
+                m.d.comb += Assert(moved == (1 << target))
+            with m.Else():
+                m.d.comb += Assert(moved == 0)
+            for number, port in enumerate(dut.o):
+                with m.If(port.valid):
+                    m.d.comb += [Assert(port.payload == word), Assert(target == number)]
+                waiting = Signal(name=f"waiting_{number}")
+                m.d.sync += waiting.eq(port.valid & ~port.ready)
+                with m.If(waiting):
+                    m.d.comb += Assert(port.valid)
+            error = dut.error
+            m.d.comb += Assert(error.valid == (was_illegal | was_fields))
+            with m.If(was_illegal):
+                m.d.comb += [
+                    Assert(error.payload.code == ErrorCode.ILLEGAL_OPCODE),
+                    Assert(error.payload.address == address),
+                ]
+            with m.If(was_fields):
+                m.d.comb += [
+                    Assert(error.payload.code == ErrorCode.ILLEGAL_FIELD),
+                    Assert(error.payload.address == DISPATCH_NUMBER),
+                ]
+            # A word in the middle of an instruction may look like anything, END included.
+            m.d.comb += [
+                Cover(taken & ~begins & is_end & (owner == 1)),
+                Cover(was_illegal),
+                Cover(was_fields),
+                Cover(dut.ended & self.i.valid & legal),
+                *(Cover(moved[number] & held) for number in range(ENGINES)),
+            ]
+        return m
+
+
+def test_proved():
+    assert_proved(RouterSpec(Router(LENGTHS)), depth=12)
+
+
+def test_covered():
+    assert_covered(RouterSpec(Router(LENGTHS)), depth=8)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "later words are read as opcodes",
+        "word to two engines",
+        "goes on after end",
+        "end with fields",
+    ],
+)
+def test_broken_is_refuted(fault):
+    assert_refuted(RouterSpec(BrokenRouter(fault)), depth=8)
