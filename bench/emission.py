@@ -22,7 +22,7 @@ def one_module_per_instance(unit: SystolicArray) -> str:
 
 
 def measure(rows: int, columns: int) -> list[tuple[str, float, int, int]]:
-    """Return (way, seconds, lines, modules) for both ways of emitting a ``rows`` x ``columns`` array."""
+    """Return (way, seconds, lines, modules) for both ways of emitting an array."""
     ways: dict[str, Callable[[SystolicArray], str]] = {
         "shared modules": emit_verilog,
         "a module per instance": one_module_per_instance,

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "KiwichaError", "ModelError", "UnsupportedModel"]
+__all__ = ["InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line"]
 
 
 class KiwichaError(ValueError):
@@ -31,3 +31,8 @@ class UnsupportedModel(KiwichaError):
         count = f"{len(refusals)} node{'s' if len(refusals) != 1 else ''} cannot be mapped"
         lines = [f"  '{name}' ({op}): {reason}" for name, op, reason in self.refusals]
         super().__init__("\n".join([count, *lines]))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error that somebody else raised, for a message of our own."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))

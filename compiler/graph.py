@@ -54,7 +54,7 @@ class Tensor:
     def image(self) -> Quad:
         """Shape as N, C, H, W: H is 1 for N C L; a matrix stack is one pixel a row."""
         if len(self.shape) == 4:
-            return cast(Quad, self.shape)
+            return self.shape
         if len(self.shape) == 3 and self.layout != ROW_MAJOR:
             return self.shape[0], self.shape[1], 1, self.shape[2]
         return prod(self.shape[:-1]), self.shape[-1] if self.shape else 1, 1, 1

@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from compiler.errors import UnsupportedModel
 from compiler.graph import Graph, Node, Tensor, Value
+from compiler.load import constants_of
 from compiler.lower import LoweredModel
 from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.edge import (
-    FLOAT_OPERATORS, dequantize_linear, finish_output, float_operator, quantize_linear,
+    FLOAT_OPERATORS,
+    dequantize_linear,
+    finish_output,
+    float_operator,
+    quantize_linear,
 )  # fmt: skip
 from compiler.operators.matmul import qgemm, qlinear_matmul
 from compiler.operators.pool import max_pool
@@ -67,7 +71,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         With a line for every node that cannot be mapped.
     """
     model = lowered.model.graph
-    constants = {i.name: numpy_helper.to_array(i) for i in model.initializer}
+    constants = constants_of(model)
     uses = Counter(name for node in model.node for name in node.input)
     uses.update(value.name for value in model.output)
     context = Context(constants, uses)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from compiler.errors import ModelError
-from compiler.lower import LoweredModel, open_session, runtime_message
+from compiler.lower import LoweredModel
+from compiler.session import open_session, runtime_message
 
 __all__ = ["Reference", "RuntimeInfo", "reference", "runtime_info"]
 

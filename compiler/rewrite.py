@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from compiler.graph import Note
+from compiler.load import constants_of
 from compiler.operators.context import attributes, node_name
 
 __all__ = ["rewrite"]
@@ -50,12 +51,8 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
             graph.node.remove(node)
 
 
-def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
-    return {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-
-
 def _add(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+    graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return name
 
 
@@ -85,7 +82,7 @@ def _integer_operator(
     graph: onnx.GraphProto, node: onnx.NodeProto
 ) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
     """Return the integer operator and the QuantizeLinear it replaces, or None if it cannot be."""
-    constants = _constants(graph)
+    constants = constants_of(graph)
     x, weight = (_dequantized(graph, name) for name in node.input[:2])
     readers = [n for n in graph.node if node.output[0] in n.input]
     outputs = {value.name for value in graph.output}
@@ -94,62 +91,66 @@ def _integer_operator(
     if len(readers) != 1 or readers[0].op_type != "QuantizeLinear" or node.output[0] in outputs:
         return None
     follower = readers[0]
-    given = attributes(node)
-    transposed = node.op_type == "Conv" or bool(given.get("transB", 0))
+    y_scale, y_zero = (*follower.input[1:3], "")[:2]
+    known = {x.scale, x.zero, weight.scale, weight.zero, y_scale, y_zero} - {""}
+    if not known <= constants.keys():
+        return None
     values, scale = constants[weight.value], constants[weight.scale]
-    zero = constants[weight.zero] if weight.zero else np.zeros(1, values.dtype)
-    x_zero = constants.get(x.zero, np.zeros((), np.uint8))
-    alpha = np.float32(given.get("alpha", 1.0))
+    zero = constants.get(weight.zero, np.zeros((), values.dtype))
+    unsigned = np.zeros((), np.uint8)
+    dtype = constants.get(x.zero, unsigned).dtype
     axis = weight.axis + (values.ndim if weight.axis < 0 else 0)
+    given = attributes(node)
+    alpha = np.float32(given.get("alpha", 1.0))
+    transposed = node.op_type == "Conv" or given.get("transB", 0)
+    if {dtype, values.dtype} - {np.dtype(np.int8), np.dtype(np.uint8)} or not alpha > 0:
+        return None
+    if constants.get(y_zero, unsigned).dtype != dtype:
+        return None
+    if constants[x.scale].size != 1 or constants[y_scale].size != 1:
+        return None
+    if zero.size not in (1, scale.size):
+        return None
     if scale.size > 1 and axis != (0 if transposed else values.ndim - 1):
         return None
-    if constants[x.scale].size != 1 or constants[follower.input[1]].size != 1 or not alpha > 0:
-        return None
-    if values.dtype not in (np.int8, np.uint8) or x_zero.dtype not in (np.int8, np.uint8):
-        return None
-    prefix = f"{node_name(node)}/kiwicha"
     scale = (alpha * scale).astype(np.float32)
-    bias = ""
+    codes = None
     if len(node.input) > 2 and node.input[2]:
-        real = _real_bias(graph, constants, node.input[2])
-        if real is None:
+        unit = constants[x.scale].astype(np.float64).reshape(-1) * scale.reshape(-1)
+        codes = _bias_codes(graph, constants, node, unit)
+        if codes is None:
             return None
-        unit = np.float64(constants[x.scale].reshape(-1)[0]) * scale.astype(np.float64).reshape(-1)
-        codes = np.rint(real.reshape(-1) * np.float64(given.get("beta", 1.0)) / unit)
-        limits = np.iinfo(np.int32)
-        codes = np.clip(codes, limits.min, limits.max).astype(np.int32)
-        bias = _add(graph, f"{prefix}/bias", codes)
-    signed = x_zero.dtype == np.int8
-    values, zero = _retyped(values, zero, np.dtype(np.int8 if signed else np.uint8))
-    # Scalar zero points for a scalar scale: the kernels want both of one shape.
-    zero = zero.reshape(scale.shape) if zero.size == scale.size else np.broadcast_to(
-        zero.reshape(-1), scale.shape
-    )
-    tail = list(follower.input[1:])
-    if len(tail) < 2 or not tail[1]:
-        tail = [tail[0], _add(graph, f"{prefix}/output_zero", np.zeros((), np.uint8))]
-    x_zero_name = x.zero or _add(graph, f"{prefix}/input_zero", np.zeros((), np.uint8))
+    values, zero = _retyped(values, zero, dtype)
+    prefix = f"{node_name(node)}/kiwicha"
+    # The kernels want scale and zero point of one shape.
+    zero = np.broadcast_to(zero.reshape(-1), (scale.size,))
     head = [
-        x.value, x.scale, x_zero_name,
+        x.value, x.scale, x.zero or _add(graph, f"{prefix}/input_zero", unsigned),
         _add(graph, f"{prefix}/weight", values),
         _add(graph, f"{prefix}/weight_scale", scale),
-        _add(graph, f"{prefix}/weight_zero", zero),
+        _add(graph, f"{prefix}/weight_zero", zero.reshape(scale.shape)),
     ]  # fmt: skip
+    bias = "" if codes is None else _add(graph, f"{prefix}/bias", codes)
+    tail = [y_scale, y_zero or _add(graph, f"{prefix}/output_zero", unsigned)]
+    return _assemble(node, head, bias, tail, follower.output[0]), follower
+
+
+def _assemble(
+    node: onnx.NodeProto, head: list[str], bias: str, tail: list[str], output: str
+) -> onnx.NodeProto:
+    """Return the integer counterpart of a float operator."""
+    name, given = node_name(node), attributes(node)
     if node.op_type == "Gemm":
-        new = helper.make_node(
-            "QGemm", [*head, bias, *tail], [follower.output[0]], node_name(node),
-            domain="com.microsoft", alpha=1.0, transA=given.get("transA", 0),
-            transB=given.get("transB", 0),
+        return helper.make_node(
+            "QGemm", [*head, bias, *tail], [output], name, domain="com.microsoft", alpha=1.0,
+            transA=given.get("transA", 0), transB=given.get("transB", 0),
         )  # fmt: skip
-    elif node.op_type == "MatMul":
-        new = helper.make_node(
-            "QLinearMatMul", [*head, *tail], [follower.output[0]], node_name(node)
-        )
-    else:
-        inputs = [*head, *tail, *([bias] if bias else [])]
-        new = helper.make_node("QLinearConv", inputs, [follower.output[0]], node_name(node))
-        new.attribute.extend(node.attribute)
-    return new, follower
+    if node.op_type == "MatMul":
+        return helper.make_node("QLinearMatMul", [*head, *tail], [output], name)
+    inputs = [*head, *tail, *([bias] if bias else [])]
+    new = helper.make_node("QLinearConv", inputs, [output], name)
+    new.attribute.extend(node.attribute)
+    return new
 
 
 def _dequantized(graph: onnx.GraphProto, name: str) -> _Dequantized | None:
@@ -162,18 +163,28 @@ def _dequantized(graph: onnx.GraphProto, name: str) -> _Dequantized | None:
     return None
 
 
-def _real_bias(
-    graph: onnx.GraphProto, constants: dict[str, NDArray[Any]], name: str
-) -> NDArray[np.float64] | None:
-    if name in constants:
-        return constants[name].astype(np.float64)
+def _bias_codes(
+    graph: onnx.GraphProto,
+    constants: dict[str, NDArray[Any]],
+    node: onnx.NodeProto,
+    unit: NDArray[np.float64],
+) -> NDArray[np.int32] | None:
+    """Return the bias of ``node`` as int32 multiples of ``unit``, one for all or per channel."""
+    name = node.input[2]
     source = _dequantized(graph, name)
-    if source is None or source.value not in constants:
+    if name in constants:
+        real = constants[name].astype(np.float64).reshape(-1)
+    elif source is not None and {source.value, source.scale} <= constants.keys():
+        codes, scale = constants[source.value].reshape(-1), constants[source.scale].reshape(-1)
+        if scale.size not in (1, codes.size) or np.any(constants.get(source.zero, 0)):
+            return None
+        real = codes.astype(np.float64) * scale
+    else:
         return None
-    zero = constants[source.zero].astype(np.float64) if source.zero else np.float64(0)
-    scale = constants[source.scale].astype(np.float64)
-    real: NDArray[np.float64] = (constants[source.value].astype(np.float64) - zero) * scale
-    return real
+    if unit.size not in (1, real.size):
+        return None
+    beta, limits = np.float64(attributes(node).get("beta", 1.0)), np.iinfo(np.int32)
+    return np.clip(np.rint(real * beta / unit), limits.min, limits.max).astype(np.int32)
 
 
 def _retyped(
@@ -192,7 +203,7 @@ def _unsigned_weights(graph: onnx.GraphProto) -> None:
     ONNX Runtime leaves some out (mixed models, our own operators); uint8 x int8 would saturate on
     hosts without VNNI.
     """
-    constants = _constants(graph)
+    constants = constants_of(graph)
     for number, node in enumerate(graph.node):
         index = _WEIGHT.get(node.op_type)
         if index is None:

@@ -42,7 +42,7 @@ def evaluate(
 def outputs(graph: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the graph outputs, dequantized where they are float."""
     found = {edge.target: edge(tensors[edge.tensor.name]) for edge in graph.dequantize}
-    return {v.name: found.get(v.name, tensors.get(v.name)) for v in graph.outputs}
+    return {v.name: found[v.name] if v.name in found else tensors[v.name] for v in graph.outputs}
 
 
 def _finish(
@@ -85,7 +85,7 @@ def _pool(node: Any, x: NDArray[Any], mode: RequantizeMode | str) -> NDArray[Any
     return _finish(node, real, mode, ())
 
 
-def _view(node: Any, x: NDArray[Any], mode: RequantizeMode | str) -> NDArray[Any]:
+def _view(node: Any, x: NDArray[Any], _mode: RequantizeMode | str) -> NDArray[Any]:
     return x.reshape(node.y.shape) if node.axes is None else x.transpose(node.axes)
 
 

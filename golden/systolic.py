@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the systolic array computes: a product of integer matrices in int32.
 
-int32 addition wraps in two's complement, as in ONNX MatMulInteger and every CPU kernel, so the order
-of the additions and the size of the array never change a bit.
+int32 addition wraps in two's complement, as in ONNX MatMulInteger and every CPU kernel, so the
+order of the additions and the size of the array never change a bit.
 """
 
 import numpy as np

@@ -37,8 +37,8 @@ def emit_verilog(component: wiring.Component, name: str = "top") -> str:
     """Return Verilog-2005 for ``component``, the same bytes on every run.
 
     Port names are those of the signature, levels joined by ``__``; ``clk`` and ``rst`` belong to
-    the domain ``sync``. Constant members (``ready`` of a stream that is always ready) are ports too:
-    an output tied to the constant, or an input that is ignored.
+    the domain ``sync``. Constant members (``ready`` of a stream that is always ready) are ports
+    too: an output tied to the constant, or an input that is ignored.
 
     Parameters
     ----------
@@ -100,27 +100,32 @@ class _Emission:
 
     def instance(self, component: wiring.Component) -> Instance:
         key = _key(component)
-        ports = {name: value for name, value, _ in _ports(component) if isinstance(value, Signal)}
-        widths = {name: len(value) for name, value in ports.items()}
+        ports = {
+            name: (value, direction)
+            for name, value, direction in _ports(component)
+            if isinstance(value, Signal)
+        }
+        widths = {name: len(value) for name, (value, _) in ports.items()}
         if key not in self._known:
-            self._known[key] = self._define(component, widths)
+            self._known[key] = self._define(component, ports, widths)
         name, known_widths, clocked = self._known[key]
         if widths != known_widths:
             raise ValueError(f"two {key[0].__name__} have equal parameters but different ports")
-        # The copy that stands in for the instance is rightly never elaborated.
+        # Amaranth warns of components that are never elaborated; this one rightly is not.
         component._MustUse__used = True
-        return Instance(
-            name,
-            *(
-                ("i" if direction is PortDirection.Input else "o", port, ports[port])
-                for port, _, direction in _ports(component)
-                if port in ports
-            ),
-            *([("i", "clk", ClockSignal("sync"))] if clocked else []),
-        )
+        arguments = [
+            ("i" if direction is PortDirection.Input else "o", port, value)
+            for port, (value, direction) in ports.items()
+        ]
+        if clocked:
+            arguments.append(("i", "clk", ClockSignal("sync")))
+        return Instance(name, *arguments)
 
     def _define(
-        self, component: wiring.Component, widths: dict[str, int]
+        self,
+        component: wiring.Component,
+        ports: dict[str, tuple[Signal, PortDirection]],
+        widths: dict[str, int],
     ) -> tuple[str, dict[str, int], bool]:
         kind = type(component).__name__
         name, count = kind, 1
@@ -128,24 +133,16 @@ class _Emission:
             count += 1
             name = f"{kind}_{count}"
         self._names.add(name)
-        ports = {
-            port: (value, direction)
-            for port, value, direction in _ports(component)
-            if isinstance(value, Signal)
-        }
-        text, _ = rtlil.convert_fragment(
-            Fragment.get(component, self), ports, name, emit_src=False
-        )
-        own = text[: text.index("\nend\n")]
-        extra = set(_PORT.findall(own)) - widths.keys() - {"clk", "rst"}
-        if extra:
+        text, _ = rtlil.convert_fragment(Fragment.get(component, self), ports, name, emit_src=False)
+        own = set(_PORT.findall(text[: text.index("\nend\n")]))
+        if extra := own - widths.keys() - {"clk", "rst"}:
             raise ValueError(f"shared {kind} uses a clock other than sync: {min(extra)}")
         # Amaranth hands the reset down to where nothing uses it.
         text = _RESET_PASSED.sub("", text)
         if "\\rst [0]" in text:
             raise ValueError(f"shared {kind} has a register with a reset")
         self.definitions.append(text)
-        return name, widths, "clk" in _PORT.findall(own)
+        return name, widths, "clk" in own
 
 
 def _ports(component: wiring.Component) -> Iterator[tuple[str, Value, PortDirection]]:

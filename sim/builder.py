@@ -118,6 +118,10 @@ def _build_verilator(
     make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vtop.mk", f"OPT_FAST={optimize}"]
     _call([*make, "OPT_SLOW=-O0"], mdir, env, log)
     _save_runtime(store, mdir)
+    # What is left over is a hundred times the program, most of it precompiled headers.
+    for path in mdir.glob("*"):
+        if path.suffix in (".a", ".gch", ".o"):
+            path.unlink()
 
 
 def _classes(mdir: Path) -> str:

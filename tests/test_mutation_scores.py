@@ -19,13 +19,13 @@ from tests.control import test_fault, test_issue, test_supervisor
 from tests.support.mutation import mutation_score
 
 ROWS = [
-    ("queue", lambda: Queue(16, 4), [{"depth": 4}], 0.0),
-    ("tokens", lambda: Tokens(3), [{"seed": 14, "bits": 3}], 0.0),
-    ("issue", lambda: Issue(test_issue.VECTOR), [{}], 0.0),
-    ("counters", Counters, [{}], 0.0),
-    ("dispatch", lambda: Dispatch(preset("tiny")), [{}], 0.0),
-    ("fault", lambda: FaultCollector(test_fault.SOURCES), [{}], 0.0),
-    ("supervisor", lambda: Supervisor(2, drain_limit=test_supervisor.DRAIN_LIMIT), [{}], 0.0),
+    ("queue", lambda: Queue(16, 4), [{"depth": 4}], 0.8),
+    ("tokens", lambda: Tokens(3), [{"seed": 14, "bits": 3}], 0.9),
+    ("issue", lambda: Issue(test_issue.VECTOR), [{}], 0.95),
+    ("counters", Counters, [{}], 0.8),
+    ("dispatch", lambda: Dispatch(preset("tiny")), [{}], 0.8),
+    ("fault", lambda: FaultCollector(test_fault.SOURCES), [{}], 0.95),
+    ("supervisor", lambda: Supervisor(2, drain_limit=test_supervisor.DRAIN_LIMIT), [{}], 0.85),
 ]
 
 

@@ -13,7 +13,8 @@ from compiler.graph import HostDequantize, HostQuantize, Node, Note, Shape, Tens
 from compiler.layout import ROW_MAJOR, Layout, channels_last
 
 __all__ = [
-    "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale", "node_name",
+    "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale",
+    "node_name",
 ]  # fmt: skip
 
 _TINY = np.finfo(np.float32).tiny

@@ -27,8 +27,8 @@ def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
         weights = weights[:, None]
     if weights.ndim != 2 and prod(weights.shape[:-2]) != 1:
         raise Refusal(f"weight is a stack of matrices {weights.shape}")
-    weights = weights.reshape(weights.shape[-2:])
-    depth, columns = weights.shape
+    depth, columns = weights.shape[-2], weights.shape[-1]
+    weights = weights.reshape(depth, columns)
     quantized = context.quantization(node, 6, "output")
     zero = context.zero(node, 5, "weight zero point")
     w_scale = context.scale(node, 4, "weight scale")

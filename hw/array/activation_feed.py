@@ -42,7 +42,8 @@ class ActivationFeed(Component):
     position : In(FEED_POSITION).
     begin : In(1)
         The vector is the first for which ``operand`` counts; ``operand`` is looked at
-        ``operand_after`` cycles later and holds until the next ``begin``.
+        ``operand_after`` cycles later and holds until the next ``begin``, which comes at least
+        ``gap`` cycles after the last vector that it is meant for.
     operand : In(FEED_OPERAND).
     bytes : In(ArrayLayout(8, rows))
         The scratchpad's bytes, ``bytes_after`` cycles after ``position``.
@@ -50,6 +51,7 @@ class ActivationFeed(Component):
     """
 
     operand_after = 1
+    gap = 3
     bytes_after = 4
     latency = 5
 

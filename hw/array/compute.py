@@ -8,7 +8,6 @@ from amaranth.utils import exact_log2
 
 from hw import isa
 from hw.array.activation_feed import ActivationFeed
-from hw.array.delay_line import DelayLine
 from hw.array.systolic import SystolicArray
 from hw.array.weight_loader import WeightLoader
 from hw.config import AcceleratorConfig
@@ -16,6 +15,7 @@ from hw.control.fault import FaultSignature
 from hw.memory.accumulator import Accumulators, control_layout
 from hw.memory.activation_scratchpad import ActivationScratchpad
 from hw.memory.address_generator import AddressGenerator
+from hw.memory.delay_line import DelayLine
 from hw.memory.load import scratchpad_write
 from hw.memory.weight_scratchpad import WeightScratchpad
 
@@ -65,12 +65,12 @@ class ComputeEngine(Component):
         self._accumulators = Accumulators(cfg)
         self._loader = WeightLoader(cfg.weight_bytes // cfg.weight_pitch, cfg.columns)
         self.latency = 3 + ActivationFeed.latency
-        self.drain = self._array.latency + cfg.columns + 4
         # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
         # before the vector's position is.
         ahead = 1 + ActivationFeed.latency - WeightLoader.latency
         assert ahead >= self._array.switch_after
         hazard = self._accumulators.hazard
+        self.drain = self._array.latency + cfg.columns + hazard - 1
         self.gap = max(4, hazard)
         self.interval = max(self.gap + 2, self._array.reload_after + ahead, hazard)
         self.read_latency = self._accumulators.read_latency

@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.config import MultiplierTarget
 
-__all__ = ["OPERAND", "PRODUCT", "GenericMultiplier", "MULTIPLIERS", "multiplier_class"]
+__all__ = ["MULTIPLIERS", "OPERAND", "PRODUCT", "GenericMultiplier", "multiplier_class"]
 
 OPERAND = signed(9)
 """An activation or weight: int8 or uint8 after its zero point is taken off."""

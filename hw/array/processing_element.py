@@ -20,9 +20,9 @@ class ProcessingElement(wiring.Component):
     Between any two registers lies the multiplier or one 32-bit addition. No register has a reset:
     control upstream says which sums mean something.
 
-    Latency: ``activation`` taken in cycle t meets ``psum_in`` of cycle t + multiplier latency; their
-    sum is in ``psum_out`` one cycle later (``latency``). Right and down neighbours see a vector one
-    cycle later than this element.
+    Latency: ``activation`` taken in cycle t meets ``psum_in`` of cycle t + multiplier latency;
+    their sum is in ``psum_out`` one cycle later (``latency``). The neighbours to the right and
+    below see a vector one cycle later than this element.
 
     Parameters
     ----------

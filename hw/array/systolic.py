@@ -68,16 +68,16 @@ class SystolicRow(wiring.Component):
 class SystolicArray(wiring.Component):
     """Multiplies vectors of ``rows`` activations by a ``rows`` x ``columns`` tile of weights.
 
-    A vector a cycle, without back-pressure. The vector accepted in cycle t gives its sum of column c
-    in ``psum[c]`` in cycle t + ``latency`` + c, and only then; the columns are not aligned again.
+    A vector a cycle, without back-pressure. The vector accepted in cycle t gives its sum of column
+    c in ``psum[c]`` in cycle t + ``latency`` + c, and only then; the columns are not aligned again.
 
-    Two tiles of weights are held. A tile is loaded row by row while the vectors are multiplied by the
-    one before it; the vector that carries ``switch``, and all that follow, are multiplied by it. With
-    row 0 of a tile presented in cycle s and the others behind it without a gap, the vector with
-    ``switch`` may come from cycle s + ``switch_after`` on; with that vector in cycle t, row 0 of the
-    next tile may come from cycle t + ``reload_after`` on. A gap before row r of the weights delays
-    ``switch_after`` by its length at most. Rows that a tile does not load keep what the buffer
-    held before: that of two tiles earlier, or after reset 0.
+    Two tiles of weights are held. A tile is loaded row by row while the vectors are multiplied by
+    the one before it; the vector that carries ``switch``, and all that follow, are multiplied by
+    it. With row r of a tile presented in cycle s + r, the vector with ``switch`` may come from
+    cycle s + ``switch_after`` on; with that vector in cycle t, row 0 of the next tile may come from
+    cycle t + ``reload_after`` on. Gaps between the rows of a tile are legal and delay the first
+    limit by their length. A row that a tile does not load keeps its weights from the tile before;
+    after reset it holds 0.
 
     Inputs feed multipliers without a register in between: drive them from registers.
 
@@ -91,8 +91,8 @@ class SystolicArray(wiring.Component):
     Members
     -------
     i : In(always-ready stream): a vector; ``switch`` marks the first one for the loaded tile.
-    weight : In(always-ready stream): a row of weights; ``first`` marks row 0 of a tile, every further
-        word is the next row.
+    weight : In(always-ready stream): a row of weights; ``first`` marks row 0 of a tile, every
+        further word is the next row.
     psum : Out: int32 sums that wrap, skewed by column.
 
     Raises
@@ -128,37 +128,37 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.skew = skew = Skew(OPERAND, self.rows)
+        rows = [SystolicRow(self.columns, self.multiplier) for _ in range(self.rows)]
         m.d.comb += skew.i.eq(self.i.payload.lanes)
 
-        # Weights: the row goes to a bus over all rows, and the one row it is for loads it.
-        # `last` remembers, through gaps, which row came last. Reset loads zeros everywhere, so that
-        # rows which are never loaded hold 0 and not something undefined.
+        # A weight row goes to a bus along all array rows, and the one it is for loads it. `last`
+        # remembers, through gaps, which one came last. Reset loads zeros everywhere, so that rows
+        # which are never loaded hold 0 and not something undefined.
         bus = [Signal(OPERAND, name=f"bus_{column}") for column in range(self.columns)]
         load = Signal(self.rows, init=-1)
         last = Signal(self.rows)
-        row = Cat(self.weight.payload.first, last[:-1] & ~self.weight.payload.first.replicate(self.rows - 1))
+        first = self.weight.payload.first
+        chosen = Cat(first, last[:-1] & ~first.replicate(self.rows - 1))
         m.d.sync += load.eq(0)
         with m.If(self.weight.valid):
-            m.d.sync += [load.eq(row), last.eq(row)]
+            m.d.sync += [load.eq(chosen), last.eq(chosen)]
         m.d.sync += [bus[c].eq(self.weight.payload.lanes[c]) for c in range(self.columns)]
 
         switch = self.i.valid & self.i.payload.switch
-        psum = None
-        for r in range(self.rows):
-            below = SystolicRow(self.columns, self.multiplier)
-            m.submodules[f"row_{r}"] = shared(below)
+        for r, row in enumerate(rows):
+            m.submodules[f"row_{r}"] = shared(row)
             m.d.comb += [
-                below.activation.eq(skew.o[r]),
-                below.switch.eq(switch),
-                below.load.eq(load[r]),
+                row.activation.eq(skew.o[r]),
+                row.switch.eq(switch),
+                row.load.eq(load[r]),
             ]
-            for c in range(self.columns):
-                m.d.comb += below.weight[c].eq(bus[c])
-                if psum is not None:
-                    m.d.comb += below.psum_in[c].eq(psum[c])
-            psum = below.psum_out
-            later = Signal(name=f"switch_{r}", reset_less=True)
-            m.d.sync += later.eq(switch)
-            switch = later
-        m.d.comb += [self.psum[c].eq(psum[c]) for c in range(self.columns)]
+            m.d.comb += [row.weight[c].eq(bus[c]) for c in range(self.columns)]
+            if r:
+                above = rows[r - 1].psum_out
+                m.d.comb += [row.psum_in[c].eq(above[c]) for c in range(self.columns)]
+            if r + 1 < self.rows:
+                later = Signal(name=f"switch_{r}", reset_less=True)
+                m.d.sync += later.eq(switch)
+                switch = later
+        m.d.comb += [self.psum[c].eq(rows[-1].psum_out[c]) for c in range(self.columns)]
         return m

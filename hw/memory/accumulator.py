@@ -82,7 +82,11 @@ class AccumulatorBank(wiring.Component):
         held = []
         total = Signal(shape, reset_less=True)
         for half in range(2):
-            memory = Memory(shape=shape, depth=self.depth // 2, init=[])
+            # What a read returns that meets a write to its entry is never used (`hazard`), so
+            # synthesis need not build the old value around the block RAM.
+            memory = Memory(
+                shape=shape, depth=self.depth // 2, init=[], attrs={"no_rw_check": 1}
+            )
             m.submodules[f"half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             # Cycle 0: read; cycle 1: the memory's slow output goes to a register.
@@ -143,7 +147,8 @@ class Accumulators(wiring.Component):
     read of a half that is being updated means nothing.
 
     Latency: ``done`` is reported columns + 4 cycles after the control word; what it reports may be
-    read at once. ``read_data`` holds the entry that ``read_entry`` named ``read_latency`` cycles ago.
+    read at once. ``read_data`` holds the entry that ``read_entry`` named ``read_latency`` cycles
+    ago.
 
     Parameters
     ----------

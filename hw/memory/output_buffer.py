@@ -13,7 +13,7 @@ __all__ = ["OutputBuffer", "output_write"]
 
 
 def output_write(cfg: AcceleratorConfig) -> data.StructLayout:
-    """Return a write: bytes 0 to ``live`` (at most ``requantize_lanes - 1``) from ``address`` on."""
+    """Return a write: ``data[0]`` to ``data[live]`` into the bytes from ``address`` on."""
     return data.StructLayout({
         "address": range(cfg.output_bytes),
         "live": range(cfg.requantize_lanes),

@@ -19,7 +19,7 @@ READ_LATENCY = 2
 """Cycles from ``read_address`` to ``read_data``."""
 
 _BUFFERED = 8
-_PENDING = 16
+_PENDING = 32
 _COUNTER_BITS = COUNTER_WORDS * WORD_BITS
 
 

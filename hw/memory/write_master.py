@@ -15,8 +15,8 @@ from hw.memory.bursts import BurstPlanner
 
 __all__ = ["OUTSTANDING_WRITES", "WriteMaster"]
 
-OUTSTANDING_WRITES = 8
-"""Write bursts that may be without a response; posted writes need far fewer than reads."""
+OUTSTANDING_WRITES = 16
+"""Write bursts that may be without a response: a run of two beats each hides 20 cycles or so."""
 
 
 class WriteMaster(Component):

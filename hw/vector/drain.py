@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loops of VECTOR: lines, pixels and groups of channels, checked step by step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -38,10 +38,11 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 class DrainWalker(Component):
     """Walks lines, pixels and groups of VECTOR instructions, a step a cycle without gaps.
 
-    Fields are checked before the first step, every step's places before it comes out: nothing
-    outside the accumulators, the parameter memory or the output buffer is ever named. Latency: two
-    cycles from an instruction to its first step. The next instruction's first step follows the last
-    one directly, unless that instruction had fewer than ``interval`` steps.
+    Fields are checked before the first step, the places of a pixel before its first step, those of
+    a group before its own: nothing outside the accumulators, the parameter memory or the output
+    buffer is ever named. Latency: two cycles from an instruction to its first step. The next
+    instruction's first step follows the last one directly, unless that instruction had fewer than
+    ``interval`` steps.
 
     Parameters
     ----------
@@ -105,14 +106,15 @@ class DrainWalker(Component):
 
         # One bit more than a place has: from a place inside, a pitch that fits leads to a place
         # inside or sets that bit, whether it went below or above.
-        address = Signal(place_bits + 1)
-        pixel_base, line_base = Signal.like(address), Signal.like(address)
-        pixel_pitch, line_pitch = Signal.like(address), Signal.like(address)
+        pixel_base, line_base, pixel_pitch, line_pitch = (
+            Signal(place_bits + 1) for _ in range(4)
+        )
+        offset = Signal(range(cfg.columns))
         entry = Signal(entry_bits + 1)
         parameter = Signal(parameter_bits)
         group = Signal.like(step.group)
-        channels, channels_left = Signal(range(cfg.columns)), Signal(range(cfg.columns))
-        pixels, pixels_left, lines_left = (Signal(entry_bits) for _ in range(3))  # all less one
+        channels, channels_left = Signal(range(cfg.columns)), Signal(range(cfg.columns))  # less one
+        pixels, pixels_left, lines_left = (Signal(entry_bits + 1) for _ in range(3))
         last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
 
@@ -125,8 +127,8 @@ class DrainWalker(Component):
             last_group.eq(channels_left < lanes),
             live.eq(Mux(last_group, channels_left, lanes - 1)),
             group_parameter.eq(parameter + group),
-            end.eq(address[:-1] + live),
-            beyond.eq(address[-1] | end[-1] | entry[-1] | group_parameter[-1]),
+            end.eq(pixel_base[:-1] + channels),
+            beyond.eq(pixel_base[-1] | end[-1] | entry[-1] | group_parameter[-1]),
             move.eq(active & ~illegal & ~outside & ~failed),
             ending.eq(last_group & last_pixel & last_line),
         ]
@@ -135,28 +137,22 @@ class DrainWalker(Component):
             step.entry.eq(entry),
             step.group.eq(group),
             step.parameter.eq(group_parameter),
-            step.address.eq(address),
+            step.address.eq(pixel_base + offset),
             step.live.eq(live),
             step.first.eq(first),
             step.last.eq(ending),
             step.signal.eq(signal),
         ]
 
-        # One adder steps the address, whichever loop it is that steps.
-        base, pitch, following = (Signal.like(address) for _ in range(3))
-        m.d.comb += following.eq(base + pitch)
-        with m.If(~last_group):
-            m.d.comb += [base.eq(address), pitch.eq(lanes)]
-        with m.Elif(~last_pixel):
-            m.d.comb += [base.eq(pixel_base), pitch.eq(pixel_pitch)]
-        with m.Else():
-            m.d.comb += [base.eq(line_base), pitch.eq(line_pitch)]
-
+        following = Signal(place_bits + 1)
+        m.d.comb += following.eq(
+            Mux(last_pixel, line_base, pixel_base) + Mux(last_pixel, line_pitch, pixel_pitch)
+        )
         with m.If(move):
             m.d.sync += [
                 active.eq(~ending),
                 first.eq(0),
-                address.eq(following),
+                offset.eq(offset + lanes),
                 channels_left.eq(channels_left - lanes),
                 group.eq(group + 1),
             ]
@@ -164,10 +160,11 @@ class DrainWalker(Component):
                 m.d.sync += [
                     entry.eq(entry + 1),
                     pixel_base.eq(following),
+                    offset.eq(0),
                     channels_left.eq(channels),
                     group.eq(0),
                     pixels_left.eq(pixels_left - 1),
-                    last_pixel.eq(pixels_left == 1),
+                    last_pixel.eq(pixels_left == 2),
                 ]
             with m.If(last_group & last_pixel):
                 m.d.sync += [
@@ -175,15 +172,13 @@ class DrainWalker(Component):
                     pixels_left.eq(pixels),
                     last_pixel.eq(only_pixel),
                     lines_left.eq(lines_left - 1),
-                    last_line.eq(lines_left == 1),
+                    last_line.eq(lines_left == 2),
                 ]
 
         rest = Signal(range(self.interval))
         m.d.comb += self.i.ready.eq(~failed & (~active | (move & ending)) & (rest == 0))
         with m.If(rest != 0):
             m.d.sync += rest.eq(rest - 1)
-        pixels_asked, lines_asked = Signal(16), Signal(16)
-        m.d.comb += [pixels_asked.eq(asked.pixels - 1), lines_asked.eq(asked.lines - 1)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 active.eq(1),
@@ -193,15 +188,15 @@ class DrainWalker(Component):
                 outside.eq(
                     Cat(
                         asked.accumulator[entry_bits:],
-                        pixels_asked[entry_bits:],
-                        lines_asked[entry_bits:],
+                        asked.pixels[entry_bits + 1 :],
+                        asked.lines[entry_bits + 1 :],
                         asked.parameter[parameter_bits:],
                         asked.local[place_bits:],
                         (asked.pixels != 1) & _exceeds(asked.pixel_pitch, place_bits + 1),
                         (asked.lines != 1) & _exceeds(asked.line_pitch, place_bits + 1),
                     ).any()
                 ),
-                address.eq(asked.local),
+                offset.eq(0),
                 pixel_base.eq(asked.local),
                 line_base.eq(asked.local),
                 pixel_pitch.eq(asked.pixel_pitch),
@@ -211,9 +206,9 @@ class DrainWalker(Component):
                 group.eq(0),
                 channels.eq(asked.channels - 1),
                 channels_left.eq(asked.channels - 1),
-                pixels.eq(pixels_asked),
-                pixels_left.eq(pixels_asked),
-                lines_left.eq(lines_asked),
+                pixels.eq(asked.pixels),
+                pixels_left.eq(asked.pixels),
+                lines_left.eq(asked.lines),
                 last_pixel.eq(asked.pixels == 1),
                 only_pixel.eq(asked.pixels == 1),
                 last_line.eq(asked.lines == 1),

@@ -176,10 +176,10 @@ def test_without_initial_values(icarus):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def long_instruction(dut):
-    """A 3x3 convolution of 6x10 pixels: steps plus a constant, from valid to done."""
+    """A 3x3 convolution of 3x5 pixels, two channel tiles: steps plus a constant, from valid to done."""
     cfg = config(bench_params()["config"])
     bench, activation, weight = await start(dut, cfg)
-    pitch, rows, width, height = 16, 6, 8, 4
+    pitch, rows, width, height = 16, 3, 5, 3
     fields = {**first_fill(cfg), "rows": rows, "y": -1, "x": -1, "address": -pitch - 1 + 64}
     fields |= {"y_limit": height, "x_limit": width, "pad": 7, "weight_stride": 1}
     fields["levels"] = [
@@ -206,7 +206,7 @@ async def long_instruction(dut):
 
 
 def test_long_instruction():
-    run("8x16", "long_instruction")
+    run("4x4", "long_instruction")
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -221,12 +221,13 @@ async def drains_meanwhile(dut):
     high["levels"][isa.LEVEL_REDUCTION] = level(20)
     await bench.offer(low)
     await bench.finish(1)
-    await bench.offer(high)
+    dut.i__payload.value = pack(isa.COMPUTE, high)
+    dut.i__valid.value = 1
     expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
     compute(low, activation, weight, expected, cfg.rows)
     assert np.array_equal((await bench.accumulators(range(half)))[:half], expected[:half])
-    # Reading took all the time that the other half was at work.
-    assert len(bench.entered) > 5 * half
+    # The other half was at work all the time.
+    assert len(bench.entered) > 2 * half
     assert len(bench.done) == 1
 
 

@@ -10,8 +10,9 @@ import onnx
 from compiler.graph import Graph
 from compiler.inputs import random_inputs
 from compiler.legalize import legalize
-from compiler.lower import lower, open_session
+from compiler.lower import lower
 from compiler.reference import reference
+from compiler.session import open_session
 from golden.network import evaluate, outputs
 
 __all__ = ["agree"]

@@ -56,7 +56,7 @@ def test_files(tmp_path):
         path.write_bytes(whole[:cut])
         with pytest.raises(InputError) as caught:
             load_inputs(path)
-        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+        assert str(caught.value) == f"{path}: not an npz file, or truncated"
     np.save(tmp_path / "one.npy", GOOD)
     with pytest.raises(InputError, match="one array; must be an npz archive with names$"):
         load_inputs(tmp_path / "one.npy")

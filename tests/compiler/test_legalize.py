@@ -17,7 +17,7 @@ from tests.compiler.agree import agree
 
 #: Refused as float networks would be, but our own rules and the host's layout make them run.
 RUNNABLE = ("gemm_alpha", "gemm_trans_a")
-PER_NETWORK = 6
+PER_NETWORK = 4
 
 
 def forms_of(place):
@@ -54,7 +54,9 @@ def test_corners_equal_onnx_runtime(name, operator):
 
 
 @pytest.mark.parametrize("name", [n for n in UNSUPPORTED if n not in (*RUNNABLE, "pool_only")])
-@pytest.mark.parametrize("form", ["qdq-u8s8-channel-asyma-symw", "qoperator-s8s8-tensor-asyma-symw"])
+@pytest.mark.parametrize(
+    "form", ["qdq-u8s8-channel-asyma-symw", "qoperator-s8s8-tensor-asyma-symw"]
+)
 def test_unsupported_operators_are_named(name, form):
     model, _ = build(name, FORMS[form])
     with pytest.raises(UnsupportedModel) as caught:

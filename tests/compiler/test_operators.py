@@ -52,7 +52,8 @@ def test_relu_between_different_scales_is_a_second_requantization():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"),
                    q("r", "bq", "b"), dq("bq", "y", "b")])  # fmt: skip
     assert operators(graph) == ["QLinearConv", "Relu"]
-    assert graph.nodes[1].low == 7 and graph.nodes[1].scale == np.float32(0.1) / np.float32(0.043)
+    assert graph.nodes[1].low == 7
+    assert graph.nodes[1].scale == np.float32(0.1) / np.float32(0.043)
     assert [(n.node, n.text[:19]) for n in graph.notes] == [("q_bq", "lowered by kiwicha:")]
 
 
@@ -74,6 +75,20 @@ def test_clamp_is_not_fused_where_somebody_else_reads():
                    q("r", "cq", "c"), dq("cq", "y", "c"), dq("aq", "z", "a")],
                   outputs=("y", "z"))  # fmt: skip
     assert operators(graph) == ["QLinearConv", "Relu"]
+
+
+def test_clamp_is_not_fused_where_a_graph_output_is_read_on():
+    graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "y"),
+                   q("y", "bq", "b"), dq("bq", "z", "b")], outputs=("y", "z"))  # fmt: skip
+    assert operators(graph) == ["QLinearConv", "Relu", "Relu"]
+
+
+def test_clamp_is_not_fused_under_another_zero_point():
+    graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "d"), relu("a", "r"),
+                   q("r", "bq", "d"), dq("bq", "y", "d")],
+                  CONSTANTS | scales(d=(0.1, U8(90))))  # fmt: skip
+    assert operators(graph) == ["QLinearConv", "Relu"]
+    assert graph.nodes[1].low == 90
 
 
 def test_two_quantizations_of_one_float_chain():
@@ -109,7 +124,7 @@ def test_clip_at_the_end_between_codes_is_noted():
 def test_integer_inputs_and_outputs():
     kinds = {"xq": TensorProto.UINT8, "aq": TensorProto.UINT8}
     graph = check([conv()], inputs={"xq": [2, 3, 8, 8]}, outputs=("aq",), types=kinds)
-    assert not graph.quantize and not graph.dequantize
+    assert (graph.quantize, graph.dequantize) == ((), ())
     assert [t.name for t in graph.input_tensors] == ["xq"]
     assert [t.name for t in graph.output_tensors] == ["aq"]
 
@@ -251,6 +266,37 @@ def test_every_refused_node_is_listed():
 def test_combined_scale_must_be_normal():
     nodes = [q("x", "xq", "x"), conv(), dq("aq", "y", "a")]
     constants = CONSTANTS | {"w_s": np.float32(1e-30), "a_s": np.float32(1e10)}
-    pattern = r"'conv' .*: input scale \* weight scale / output scale is 3e-42; must be positive"
+    pattern = r"'conv' .*: input scale \* weight scale / output scale is 3.*e-42; must be positive"
     with pytest.raises(UnsupportedModel, match=pattern):
         legalize(lower(model(nodes, constants, IMAGE)))
+
+
+VIEWS = {
+    "squeeze_all": node("Squeeze", ["p"], ["v"]),
+    "squeeze_axes": node("Squeeze", ["p", "axes"], ["v"]),
+    "unsqueeze": node("Unsqueeze", ["p", "axes"], ["v"]),
+    "flatten_0": node("Flatten", ["p"], ["v"], axis=0),
+    "flatten_negative": node("Flatten", ["p"], ["v"], axis=-1),
+    "reshape_zero": node("Reshape", ["p", "zero_rest"], ["v"]),
+    "transpose": node("Transpose", ["p"], ["v"], perm=[0, 3, 1, 2]),
+    "transpose_reversed": node("Transpose", ["p"], ["v"]),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_views_at_the_end(name):
+    """6 x 8 convolution outputs pooled to one row: dimensions of one to squeeze."""
+    constants = CONSTANTS | {"axes": np.array([-2]), "zero_rest": np.array([0, 2, -1])}
+    nodes = [q("x", "xq", "x"), conv(), node("MaxPool", ["aq"], ["p"], kernel_shape=[6, 1]),
+             VIEWS[name], dq("v", "y", "a")]  # fmt: skip
+    graph = check(nodes, constants, {"x": [1, 3, 8, 8]})
+    assert operators(graph)[-1] == VIEWS[name].op_type
+
+
+@pytest.mark.parametrize("operator", ["Squeeze", "Unsqueeze"])
+def test_axes_as_an_attribute(operator):
+    nodes = [node("QLinearMatMul", ["x", "x_s", "x_z", "M", "v_s", "v_z", "b_s", "b_z"], ["m"]),
+             node(operator, ["m"], ["y"], axes=[0])]  # fmt: skip
+    kinds = {"x": TensorProto.UINT8, "y": TensorProto.UINT8}
+    graph = check(nodes, inputs={"x": [1, 6]}, opset=11, types=kinds)
+    assert graph.outputs[0].shape == ((5,) if operator == "Squeeze" else (1, 1, 5))

@@ -7,7 +7,8 @@ import pytest
 
 from compiler.errors import ModelError
 from compiler.legalize import legalize
-from compiler.lower import load_model, lower
+from compiler.load import load_model
+from compiler.lower import lower
 from compiler.reference import reference, runtime_info
 from golden.network import evaluate
 from models.digits import load_npz
@@ -83,5 +84,5 @@ def test_info_names_runtime_version_and_processor():
     info = runtime_info().to_dict()
     assert info["runtime"] == "onnxruntime"
     assert info["version"] == onnxruntime.__version__
-    assert info["machine"] and info["processor"]
+    assert all(info[field] for field in ("machine", "processor"))
     assert isinstance(info["features"], list)

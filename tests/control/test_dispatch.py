@@ -10,12 +10,12 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from hw.config import preset
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
 from hw.control.fault import FAULT
-from hw.isa import ENGINES, ErrorCode, Opcode
+from hw.isa import ENGINES, Engine, ErrorCode, Opcode
 from tests.control.programs import END_WORD, engine_words, random_instruction
 from tests.support.bench import run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
-BASE = 0x8000_0000
+BASE = 0x8765_4321_9ABC_DEF0
 
 
 async def begin(dut, words, policies, offer="always"):
@@ -48,6 +48,21 @@ async def routes(dut, offer, rotate):
     assert dut.empty.value == 1
     assert not any(sink.words for sink in sinks)
     assert not faults.words
+
+
+@cocotb.test(timeout_time=50, timeout_unit="us")
+@cocotb.parametrize(engine=list(range(ENGINES)))
+async def is_empty_only_when_no_queue_holds_a_word(dut, engine):
+    separate, together = engine_words([random_instruction(random.Random(engine), Engine(engine))])
+    source, _, _ = await begin(dut, [*together, END_WORD], [])
+    await ClockCycles(dut.clk, 30)
+    assert source.sent == len(together) + 1
+    assert dut.ended.value == 1
+    assert dut.empty.value == 0
+    sink = StreamSink(dut, f"o__{engine}", 64)
+    assert await sink.receive(len(together)) == separate[engine]
+    await ClockCycles(dut.clk, 2)
+    assert dut.empty.value == 1
 
 
 @cocotb.test(timeout_time=50, timeout_unit="us")

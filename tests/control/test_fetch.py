@@ -14,17 +14,19 @@ from hw.control.fetch import FETCH_NUMBER, Fetch
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST
 from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset
+from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
 
-BASE = 0x1000
+BASE = 0x5A5A_5FC0
+OTHER_BASE = 0xA5A5_A040
 
 
 class Memory:
     """Answers requests in order, after some cycles; checks them against the program's extent."""
 
-    def __init__(self, dut, words, policy, seed, latency=8):
+    def __init__(self, dut, words, policy, seed, *, base=BASE, latency=8):
         self.dut = dut
         self.words = words
+        self.base = base
         self.bytes = bench_params()["beat_bytes"]
         self.requests = StreamSink(dut, "request", REQUEST, policy=policy, seed=seed)
         self.seen = []
@@ -39,7 +41,7 @@ class Memory:
             (request,) = await self.requests.receive(1)
             self.seen.append(request)
             await ClockCycles(dut.clk, self.latency)
-            first = (request["address"] - BASE) // 8
+            first = (request["address"] - self.base) // 8
             for beat in range(request["beats"]):
                 while self.chooser.random() < 0.3:
                     await FallingEdge(dut.clk)
@@ -69,16 +71,18 @@ async def go(dut, address, length):
 @cocotb.parametrize(ready=READY_POLICIES, count=[1, 2, 3, 64, 129])
 async def fetches(dut, ready, count):
     await start_clock_and_reset(dut)
-    words = [random.Random(count).getrandbits(64) for _ in range(count)]
-    memory = Memory(dut, words, "random", count)
+    chooser = random.Random(count)
+    words = [chooser.getrandbits(64) for _ in range(count)]
+    base = OTHER_BASE if count % 2 else BASE
+    memory = Memory(dut, words, "random", count, base=base)
     sink = StreamSink(dut, "words", PROGRAM_WORD, policy=ready, seed=count)
     faults = StreamSink(dut, "error", FAULT)
-    await go(dut, BASE, 8 * count)
+    await go(dut, base, 8 * count)
     got = await sink.receive(count)
-    assert got == [{"word": w, "address": BASE + 8 * k} for k, w in enumerate(words)]
+    assert got == [{"word": w, "address": base + 8 * k} for k, w in enumerate(words)]
     # END was not said: the program ran out.
     assert await faults.receive(1) == [
-        {"code": ErrorCode.PROGRAM_END.value, "address": BASE + 8 * count}
+        {"code": ErrorCode.PROGRAM_END.value, "address": base + 8 * count}
     ]
     await ClockCycles(dut.clk, 50)
     assert dut.busy.value == 0
@@ -86,10 +90,33 @@ async def fetches(dut, ready, count):
     assert not faults.words
     beats = -(-8 * count // memory.bytes)
     assert sum(request["beats"] for request in memory.seen) == beats
-    position = BASE
+    position = base
     for request in memory.seen:
         assert request["address"] == position
         position += request["beats"] * memory.bytes
+
+
+@cocotb.test(timeout_time=1000, timeout_unit="us")
+@cocotb.parametrize(run=[1, 2, 5, 7, 9, 11, 13])
+async def buffers_what_it_asked_for(dut, run):
+    # Stalls long enough for everything asked for to arrive, at every fill of the buffer.
+    await start_clock_and_reset(dut)
+    chooser = random.Random(run)
+    words = [chooser.getrandbits(64) for _ in range(200)]
+    Memory(dut, words, "always", run, latency=1)
+    await go(dut, BASE, 8 * len(words))
+    got = []
+    while len(got) < len(words):
+        await ClockCycles(dut.clk, 60)
+        await FallingEdge(dut.clk)
+        dut.words__ready.value = 1
+        for _ in range(run):
+            if dut.words__valid.value:
+                word = unpack(PROGRAM_WORD, dut.words__payload.value.to_unsigned())["word"]
+                got.append(word)
+            await FallingEdge(dut.clk)
+        dut.words__ready.value = 0
+    assert got == words
 
 
 @cocotb.test(timeout_time=200, timeout_unit="us")

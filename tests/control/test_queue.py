@@ -17,7 +17,8 @@ from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, star
 async def keeps_order(dut, offer, ready):
     await start_clock_and_reset(dut)
     assert dut.empty.value == 1
-    words = [random.Random(3).getrandbits(16) for _ in range(300)]
+    chooser = random.Random(3)
+    words = [chooser.getrandbits(16) for _ in range(300)]
     source = StreamSource(dut, "i", 16, policy=offer, seed=3)
     sink = StreamSink(dut, "o", 16, policy=ready, seed=4)
     source.put(words)

@@ -202,5 +202,20 @@ async def reads_and_writes_at_once(dut, pause):
     assert await read(master, MAP["scratch"].offset) == 49
 
 
+@cocotb.test(timeout_time=200, timeout_unit="us")
+@cocotb.parametrize(pause=list(PAUSES))
+async def many_at_once(dut, pause):
+    # The master offers the next address while the register file still holds the last one.
+    master = await begin(dut, pause)
+    names = [register.name for register in MAP if register.access is Access.WRITE]
+    chooser = random.Random(7)
+    values = {name: chooser.getrandbits(32) & writable_bits(MAP[name]) for name in names}
+    writes = [cocotb.start_soon(write(master, MAP[n].offset, v)) for n, v in values.items()]
+    for task in writes:
+        await task
+    reads = [cocotb.start_soon(read(master, MAP[name].offset)) for name in names]
+    assert [await task for task in reads] == list(values.values())
+
+
 def test_registers():
     run_cocotb(RegisterFile(CFG), __name__)

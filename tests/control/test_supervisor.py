@@ -14,6 +14,7 @@ from tests.support.bench import run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
 DRAIN_LIMIT = 40
+HIGH = 0xFEDC_BA98_7654_3210
 
 
 class Bench:
@@ -106,7 +107,7 @@ async def reports_the_first_fault(dut):
     await bench.begin()
     await bench.run()
     dut.masters_idle.value = 0
-    getattr(dut, "fault__0__payload").value = pack(FAULT, {"code": 7, "address": 1})
+    getattr(dut, "fault__0__payload").value = pack(FAULT, {"code": 7, "address": HIGH})
     dut.fault__0__valid.value = 1
     await bench.fault(1, ErrorCode.WRITE_WINDOW, 0x1234)
     dut.fault__0__valid.value = 0
@@ -120,7 +121,7 @@ async def reports_the_first_fault(dut):
     await bench.step(SETTLE_CYCLES)
     assert bench.state is State.ERROR
     await bench.step(5)
-    assert bench.error == (ErrorCode.WRITE_RESPONSE, 1)
+    assert bench.error == (ErrorCode.WRITE_RESPONSE, HIGH)
     assert bench.failed == 1
     assert dut.stop.value == 1
     # Ignored without a program; gone with the next start.
@@ -215,7 +216,8 @@ async def random_walk(dut):
     chooser = random.Random(8)
     bench = Bench(dut)
     await bench.begin(watchdog=30)
-    was, seen = State.IDLE, set()
+    was = now = State.IDLE
+    seen = set()
     legal = {
         (State.IDLE, State.CLEARING), (State.CLEARING, State.RUNNING), (State.RUNNING, State.DONE),
         (State.RUNNING, State.DRAINING), (State.DRAINING, State.ERROR),
@@ -228,7 +230,9 @@ async def random_walk(dut):
         if chooser.random() < 0.2:
             for name, chance in levels.items():
                 getattr(dut, name).value = chooser.random() < chance
-        dut.fault__1__payload.value = pack(FAULT, {"code": 5, "address": 77})
+        if now in (State.IDLE, State.CLEARING, State.DONE):
+            address = chooser.getrandbits(64)
+        dut.fault__1__payload.value = pack(FAULT, {"code": 5, "address": address})
         await bench.step(**{n: chooser.random() < chance for n, chance in pulses.items()})
         now = bench.state
         if now is not was:
@@ -239,7 +243,7 @@ async def random_walk(dut):
             assert bench.error == (ErrorCode.NONE, 0)
         if now in (State.DRAINING, State.ERROR):
             assert bench.error in {
-                (ErrorCode.WRITE_WINDOW, 77), (ErrorCode.WATCHDOG, 0), (ErrorCode.ABORTED, 0)
+                (ErrorCode.WRITE_WINDOW, address), (ErrorCode.WATCHDOG, 0), (ErrorCode.ABORTED, 0)
             }  # fmt: skip
         was = now
     await bench.step()

@@ -2,13 +2,14 @@
 """What both memory masters have to obey, as properties of a request port and an address channel."""
 
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
-from amaranth.lib import stream
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In
 
 from hw.config import AcceleratorConfig, preset
 from hw.memory.axi import REQUEST
+from hw.memory.bursts import BurstPlanner
 
-__all__ = ["TOTAL", "AddressRules", "held", "machine"]
+__all__ = ["TOTAL", "AddressRules", "ShortPlanner", "held", "machine"]
 
 TOTAL = 6
 """Bits of a count of beats: enough for what can be asked for in the cycles of a proof."""
@@ -41,6 +42,7 @@ class AddressRules(Component):
     valid, ready : In(1); address, length : In
         The address channel.
     before, beats, picked : beats asked for before the followed request, its beats, whether one is.
+    offered : an address was offered in the cycle before, and not taken.
     """
 
     def __init__(self, cfg: AcceleratorConfig, *, account: bool) -> None:
@@ -53,6 +55,7 @@ class AddressRules(Component):
             "valid": In(1), "ready": In(1), "address": In(16), "length": In(8),
         })  # fmt: skip
         self.picked = Signal()
+        self.offered = Signal()
         self.before = Signal(TOTAL)
         self.beats = Signal(TOTAL)
 
@@ -86,7 +89,7 @@ class AddressRules(Component):
                 beyond.eq(self.request.payload.address[16:] != 0),
             ]
 
-        offered = Signal()
+        offered = self.offered
         halted = Signal()
         place = Signal(16)
         length = Signal(8)
@@ -141,6 +144,26 @@ class AddressRules(Component):
             Cover(quiet & self.picked & (self.beats > self.cfg.axi_burst_beats)),
             Cover(self.picked & self.valid & (self.before != 0) & (issued == self.before)),
         ]
+
+
+class ShortPlanner(BurstPlanner):
+    """Broken: bursts of two beats lose one."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.inner = inner = BurstPlanner(self.cfg, self.refusal)
+        wiring.connect(m, inner.request, wiring.flipped(self.request))
+        wiring.connect(m, wiring.flipped(self.error), inner.error)
+        m.d.comb += [
+            inner.window_base.eq(self.window_base),
+            inner.window_limit.eq(self.window_limit),
+            inner.o.ready.eq(self.o.ready),
+            self.o.valid.eq(inner.o.valid),
+            self.o.payload.eq(inner.o.payload),
+            self.o.payload.length.eq(inner.o.payload.length >> 1),
+            self.pending.eq(inner.pending),
+        ]
+        return m
 
 
 def held(m: Module, first: Value, free: Value) -> Value:

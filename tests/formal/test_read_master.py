@@ -11,7 +11,7 @@ from hw.memory import bursts
 from hw.memory.axi import REQUEST
 from hw.memory.bursts import BurstPlanner
 from hw.memory.read_master import ReadMaster
-from tests.formal.master_rules import TOTAL, AddressRules, held, machine
+from tests.formal.master_rules import TOTAL, AddressRules, ShortPlanner, held, machine
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 
@@ -141,6 +141,10 @@ class WrappingMaster(LooseMaster):
     planner = WrappingAddress
 
 
+class ShortMaster(LooseMaster):
+    planner = ShortPlanner
+
+
 def test_any_request_short_bursts():
     assert_proved(ReadRules(ReadMaster(machine(64, 2)), account=False), depth=10)
 
@@ -158,9 +162,9 @@ def test_covers(account):
     assert_covered(ReadRules(ReadMaster(machine(64, 2)), account=account), depth=18)
 
 
-@pytest.mark.parametrize("broken", [LooseMaster, WrappingMaster])
-def test_broken_window_is_refuted(broken):
-    assert_refuted(ReadRules(broken(machine(64, 2)), account=True), depth=8)
+@pytest.mark.parametrize("broken", [LooseMaster, WrappingMaster, ShortMaster])
+def test_broken_planner_is_refuted(broken):
+    assert_refuted(ReadRules(broken(machine(64, 2)), account=True), depth=10)
 
 
 def test_crossing_is_refuted(monkeypatch):

@@ -199,7 +199,8 @@ class EntrySpec(wiring.Component):
         ]
         hit = Signal()
         since = Signal(range(self.hazard + 1), init=self.hazard)
-        m.d.comb += [hit.eq(valid & (word.entry == self.entry)), Assume(~hit | (since == self.hazard))]
+        m.d.comb += hit.eq(valid & (word.entry == self.entry))
+        m.d.comb += Assume(~hit | (since == self.hazard))
         m.d.sync += since.eq(Mux(hit, 1, since + (since != self.hazard)))
 
         # No word for this half in the last cycles, the present one included.

@@ -183,8 +183,7 @@ async def stops(dut):
     await ClockCycles(dut.clk, bench_params()["cycle"])
     dut.stop.value = 1
     # An address that appeared at the edge just gone is taken at the next one.
-    await RisingEdge(dut.clk)
-    await ClockCycles(dut.clk, 1)
+    await ClockCycles(dut.clk, 2)
     begun = list(referee.reads)
     await ClockCycles(dut.clk, 80)
     assert dut.idle.value
@@ -241,14 +240,13 @@ def test_reads_up_to_the_edges():
     run_cocotb(ReadMaster(machine()), __name__, testcase="reads_up_to_the_edges")
 
 
-@pytest.mark.parametrize("response", [SLVERR, DECERR])
-@pytest.mark.parametrize("beat", [0, 7, 15])
+@pytest.mark.parametrize(("response", "beat"), [(SLVERR, 0), (DECERR, 7), (SLVERR, 15)])
 def test_reports_bad_responses(response, beat):
     params = {"response": response, "beat": beat}
     unit = ReadMaster(machine())
     run_cocotb(unit, __name__, params=params, testcase="reports_bad_responses")
 
 
-@pytest.mark.parametrize("cycle", [1, 4, 5, 6, 9, 30])
+@pytest.mark.parametrize("cycle", [1, 5, 6, 30])
 def test_stops(cycle):
     run_cocotb(ReadMaster(machine()), __name__, params={"cycle": cycle}, testcase="stops")

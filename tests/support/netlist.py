@@ -56,7 +56,9 @@ def run_yosys(
 def assert_structure(component: wiring.Component) -> None:
     """Fail if ``component`` has a latch, an async reset, a loop or conflicting drivers."""
     kinds = "t:$dlatch t:$adlatch t:$dlatchsr t:$adff t:$adffe t:$aldff t:$aldffe t:$dffsr t:$sr"
-    run_yosys(component, f"proc\nflatten\ncheck -assert\nselect -assert-none {kinds}")
+    script = f"proc\nflatten\ncheck -assert\nselect -assert-none {kinds}"
+    directory, _ = run_yosys(component, script)
+    shutil.rmtree(directory)
 
 
 def run_stripped(

@@ -39,7 +39,11 @@ def parameters(
     lanes = cfg.parameter_lanes
     column = np.arange(cfg.columns)
     channel = column // cfg.requantize_lanes * lanes + column % cfg.requantize_lanes
-    accumulators = total[channel] - bias[channel] + rng.integers(-9, 10, (entries, cfg.columns))
+    # Entries that differ by a unit or two, and entries whose results differ.
+    shape = entries, cfg.columns
+    aimed = np.rint(total[channel] * rng.uniform(-1, 1, shape)).astype(np.int64)
+    near = total[channel] + rng.integers(-2, 3, shape)
+    accumulators = np.where(rng.random(shape) < 0.7, aimed, near) - bias[channel]
     accumulators = (accumulators + (1 << 31)) % (1 << 32) - (1 << 31)
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
@@ -68,7 +72,7 @@ def expected_output(
     program: list[Fields],
     records: npt.NDArray[Any],
     accumulators: npt.NDArray[np.int64],
-    output: npt.NDArray[np.uint8],
+    output: npt.NDArray[Any],
 ) -> None:
     """Run ``program`` into ``output``, one step after the other."""
     for fields in program:
@@ -91,6 +95,8 @@ def instructions(
     while len(program) < count:
         channels = int(rng.integers(1, cfg.columns + 1))
         pixels, lines = (int(n) for n in rng.integers(1, longest, 2) // rng.integers(1, 5, 2) + 1)
+        if rng.random() < 0.4:  # a step or so
+            pixels, lines, channels = 1, 1, min(channels, cfg.requantize_lanes + 1)
         room = groups - -(-channels // cfg.requantize_lanes)
         low, high = [(-128, 127), (0, 255), (-3, 90), (17, 17)][rng.integers(4)]
         fields = {
@@ -99,7 +105,7 @@ def instructions(
             "high": high,
             "accumulator": int(rng.integers(cfg.accumulator_depth)),
             "channels": channels,
-            "parameter": int(rng.choice([0, rng.integers(room + 1), room])),
+            "parameter": [0, int(rng.integers(room + 1)), room][rng.integers(3)],
             "local": int(rng.integers(cfg.output_bytes)),
             "pixels": pixels,
             "lines": lines,

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VECTOR's loops: right steps, no gaps, and nothing outside the memories whatever is asked."""
+
+import cocotb
+import numpy as np
+import pytest
+from amaranth.hdl import Assert, Const, Cover, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In
+from cocotb.triggers import ClockCycles, RisingEdge
+
+from hw.config import AcceleratorConfig
+from hw.isa import VECTOR, Engine, ErrorCode
+from hw.vector import drain
+from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from tests.support.streams import StreamSource, start_clock_and_reset, unpack
+from tests.vector.vector_model import instructions, steps
+
+BASE = {
+    "zero_point": 1, "low": -128, "high": 127, "accumulator": 0, "channels": 5, "parameter": 0,
+    "local": 8, "pixels": 2, "lines": 2, "pixel_pitch": 5, "line_pitch": 16, "signal": 9,
+}  # fmt: skip
+
+#: What may be wrong with an instruction for columns 5, lanes 2, 16 entries, 256 bytes, 8 groups.
+ILLEGAL = [
+    {"pixels": 0}, {"lines": 0}, {"channels": 0}, {"channels": 6}, {"channels": 0x8001},
+    {"reserved0": 8}, {"reserved1": 0x8000}, {"reserved1": 1},
+    {"zero_point": 256}, {"zero_point": -257}, {"low": -257}, {"high": 256}, {"high": 0x7F00},
+    {"low": 4, "high": 3}, {"low": 256, "high": 300},
+]  # fmt: skip
+OUTSIDE = [
+    {"accumulator": 13}, {"accumulator": 16}, {"accumulator": 0xFFFF}, {"pixels": 9},
+    {"pixels": 0xFFFF}, {"lines": 0xFFFF}, {"pixels": 32, "pixel_pitch": 0, "line_pitch": 0},
+    {"parameter": 6}, {"parameter": 8}, {"parameter": 0x8000},
+    {"local": 256}, {"local": 231}, {"local": 0xFFFFFFFF}, {"local": 0x80000000},
+    {"pixel_pitch": -9}, {"line_pitch": -9}, {"line_pitch": -14, "pixel_pitch": -1},
+    {"pixel_pitch": 256}, {"pixel_pitch": 1 << 30}, {"pixel_pitch": -(1 << 31)},
+    {"line_pitch": 1 << 9}, {"line_pitch": -(1 << 9)}, {"line_pitch": 0x7FFFFFFF},
+    {"local": 240, "pixel_pitch": 0, "line_pitch": 12},
+]  # fmt: skip
+ILLEGAL += [{"reserved0": 1 << k} for k in range(4)] + [{"reserved1": 1 << k} for k in range(16)]
+ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
+ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]
+ILLEGAL += [{"high": 1 << k, "low": 0} for k in range(8, 15)]
+ILLEGAL += [{"low": -(1 << k)} for k in range(9, 16)]
+OUTSIDE += [{"accumulator": 1 << k} for k in range(4, 16)]
+OUTSIDE += [{"parameter": 1 << k} for k in range(3, 16)]
+OUTSIDE += [{"local": 1 << k} for k in range(8, 32)]
+OUTSIDE += [{name: 1 << k} for name in ("pixels", "lines") for k in range(4, 16)]
+OUTSIDE += [
+    {name: sign << k} for name in ("pixel_pitch", "line_pitch") for k in range(8, 31)
+    for sign in (1, -1)
+]  # fmt: skip
+LEGAL = [
+    {"accumulator": 12}, {"parameter": 5}, {"local": 230}, {"local": 0, "lines": 1},
+    {"pixel_pitch": -8}, {"line_pitch": -8}, {"low": -256, "high": 255, "zero_point": -256},
+    {"pixels": 1, "pixel_pitch": -(1 << 31)}, {"lines": 1, "line_pitch": 0x7FFFFFFF},
+    {"pixels": 16, "lines": 1, "pixel_pitch": 0}, {"pixels": 1, "lines": 16, "line_pitch": 0},
+    {"low": 3, "high": 3},
+]  # fmt: skip
+
+
+def machine(columns=5, lanes=2, **more):
+    more = {"accumulator_depth": 16, "output_bytes": 256, "parameter_channels": 16} | more
+    return AcceleratorConfig(columns=columns, requantize_lanes=lanes, axi_data_width=64, **more)
+
+
+def expected(cfg, fields):
+    """Return the steps of a legal instruction as they come out."""
+    plain = list(steps(cfg, fields))
+    names = ("entry", "group", "parameter", "address")
+    return [
+        dict(zip(names, step, strict=False))
+        | {"live": step[4] - 1, "first": int(index == 0), "last": int(index == len(plain) - 1)}
+        | {"signal": fields["signal"]}
+        for index, step in enumerate(plain)
+    ]
+
+
+class Watch:
+    """Records steps with their cycles, constants and faults."""
+
+    def __init__(self, dut, cfg):
+        self.dut, self.shape = dut, step_layout(cfg)
+        self.cycle = 0
+        self.taken, self.steps, self.errors = [], [], []
+        self.constants = []  # of every cycle
+        cocotb.start_soon(self._run())
+
+    async def _run(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            if dut.i__valid.value and dut.i__ready.value:
+                self.taken.append(self.cycle)
+            if dut.o__valid.value:
+                step = unpack(self.shape, dut.o__payload.value.to_unsigned())
+                self.steps.append((self.cycle, step))
+            if dut.error__valid.value:
+                self.errors.append(dut.error__payload.value.to_unsigned())
+            self.constants.append(dut.constants.value)
+            self.cycle += 1
+
+
+@cocotb.test()
+async def walks(dut):
+    params = bench_params()
+    cfg = AcceleratorConfig(**params["config"])
+    await start_clock_and_reset(dut)
+    program = instructions(cfg, np.random.default_rng(params["seed"]), 120)
+    watch = Watch(dut, cfg)
+    await StreamSource(dut, "i", VECTOR, policy=params["offer"]).send(program)
+    await ClockCycles(dut.clk, 200)
+    assert not watch.errors
+    all_steps = [expected(cfg, fields) for fields in program]
+    assert [step for _, step in watch.steps] == [step for part in all_steps for step in part]
+    for taken, fields in zip(watch.taken, program, strict=True):
+        for value in watch.constants[taken + 1 : taken + 1 + params["interval"]]:
+            seen = unpack(CONSTANTS, value.to_unsigned())
+            assert seen == {name: fields[name] for name, _ in CONSTANTS}
+    # Two cycles from the transfer to the first step, and then no gap.
+    cycles = [taken + 2 + k for taken, part in zip(watch.taken, all_steps, strict=True)
+              for k in range(len(part))]  # fmt: skip
+    assert [cycle for cycle, _ in watch.steps] == cycles
+    if params["offer"] == "always":
+        intervals = [max(params["interval"], len(part)) for part in all_steps[:-1]]
+        assert np.diff(watch.taken).tolist() == intervals
+
+
+@cocotb.test()
+async def refuses(dut):
+    """Every illegal instruction, each behind a legal one; whatever came out first was legal."""
+    cfg = machine()
+    await start_clock_and_reset(dut)
+    watch, source = Watch(dut, cfg), StreamSource(dut, "i", VECTOR)
+    before = expected(cfg, BASE)
+    for code, cases in (
+        (ErrorCode.ILLEGAL_FIELD, ILLEGAL),
+        (ErrorCode.SCRATCHPAD_RANGE, OUTSIDE),
+        (ErrorCode.NONE, LEGAL),
+    ):
+        for case in cases:
+            watch.steps, watch.errors = [], []
+            fields = BASE | case
+            await source.send([BASE, fields])
+            await ClockCycles(dut.clk, 60)
+            came = [step for _, step in watch.steps]
+            assert came[: len(before)] == before
+            some = came[len(before) :]
+            if code == ErrorCode.NONE:
+                assert not watch.errors, f"{case} refused"
+                assert some == expected(cfg, fields)
+                continue
+            assert watch.errors == [code | Engine.VECTOR << 8], f"{case}: {watch.errors}"
+            assert not dut.i__ready.value
+            assert code == ErrorCode.SCRATCHPAD_RANGE or not some
+            for step, legal in zip(some, steps(cfg, fields), strict=False):
+                entry, _, parameter, address, live = legal
+                assert (step["entry"], step["parameter"], step["address"]) == (
+                    entry, parameter, address,
+                )  # fmt: skip
+                assert entry < 16
+                assert parameter < 8
+                assert 0 <= address <= 256 - live
+            dut.rst.value = 1
+            await ClockCycles(dut.clk, 1)
+            dut.rst.value = 0
+
+
+@pytest.mark.parametrize("columns,lanes,interval,offer", [
+    (4, 1, 1, "always"), (5, 2, 4, "always"), (8, 3, 1, "random"), (16, 16, 4, "bursty"),
+    (16, 16, 1, "always"), (1, 1, 4, "always"),
+])  # fmt: skip
+def test_walks(columns, lanes, interval, offer):
+    cfg = machine(columns, lanes, accumulator_depth=64, output_bytes=512, parameter_channels=64)
+    params = {"config": cfg.to_dict(), "interval": interval, "offer": offer, "seed": 4}
+    run_cocotb(DrainWalker(cfg, interval), __name__, params=params, testcase="walks")
+
+
+def test_refuses():
+    run_cocotb(DrainWalker(machine()), __name__, testcase="refuses")
+
+
+def test_interval_below_one():
+    with pytest.raises(ValueError, match=r"^interval is 0; legal: at least 1$"):
+        DrainWalker(machine(), 0)
+
+
+class WalkSpec(wiring.Component):
+    """The loops, in integers too wide to overflow, beside the unit, for all instructions at once.
+
+    A step comes out exactly when it is due and is the one due; what is due is inside the memories;
+    else there is a fault.
+    """
+
+    i: In(stream.Signature(VECTOR))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = machine()
+        m.submodules.dut = dut = DrainWalker(cfg)
+        m.submodules.first = first = FirstCycle()
+        wiring.connect(m, dut.i, wiring.flipped(self.i))
+        now = Signal(VECTOR)
+        running, opening = Signal(), Signal()
+        line, pixel, group = Signal(17), Signal(17), Signal(17)
+        entry, line_place, pixel_place = Signal(20), Signal(signed(52)), Signal(signed(52))
+        channel = group * cfg.requantize_lanes
+        place = pixel_place + channel
+        live = Mux(now.channels - channel < cfg.requantize_lanes, now.channels - channel, 2)
+        last_group = channel + cfg.requantize_lanes >= now.channels
+        last_pixel, last_line = pixel + 1 == now.pixels, line + 1 == now.lines
+        illegal = (
+            (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
+            | (now.reserved0 != 0) | (now.reserved1 != 0) | (now.low > now.high)
+            | (now.low < -256) | (now.high > 255) | (now.low > 255) | (now.high < -256)
+            | (now.zero_point < -256) | (now.zero_point > 255)
+        )  # fmt: skip
+        # A pixel is begun only if all of it fits; counts and pitches that cannot fit whatever the
+        # rest may be refused at once.
+        outside = (
+            (pixel_place < 0) | (pixel_place + now.channels > cfg.output_bytes)
+            | (entry >= cfg.accumulator_depth) | (now.parameter + group >= 8)
+        )  # fmt: skip
+        hopeless = (
+            (now.pixels >= 2 * cfg.accumulator_depth) | (now.lines >= 2 * cfg.accumulator_depth)
+            | ((now.pixels > 1) & ((now.pixel_pitch >= 256) | (now.pixel_pitch < -256)))
+            | ((now.lines > 1) & ((now.line_pitch >= 256) | (now.line_pitch < -256)))
+        )  # fmt: skip
+        good, fault, stopped = Signal(), Signal(), Signal()
+        m.d.comb += [
+            good.eq(running & ~stopped & ~illegal & ~outside & ~hopeless),
+            fault.eq(running & ~stopped & ~good),
+        ]
+        m.d.sync += stopped.eq(stopped | fault)
+        with m.If(good):
+            m.d.sync += [opening.eq(0), group.eq(group + 1)]
+            with m.If(last_group):
+                m.d.sync += [
+                    group.eq(0), pixel.eq(pixel + 1), entry.eq(entry + 1),
+                    pixel_place.eq(pixel_place + now.pixel_pitch),
+                ]  # fmt: skip
+                with m.If(last_pixel):
+                    m.d.sync += [
+                        pixel.eq(0), line.eq(line + 1), running.eq(~last_line),
+                        line_place.eq(line_place + now.line_pitch),
+                        pixel_place.eq(line_place + now.line_pitch),
+                    ]  # fmt: skip
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                now.eq(self.i.payload), running.eq(1), opening.eq(1), group.eq(0), pixel.eq(0),
+                line.eq(0), entry.eq(self.i.payload.accumulator),
+                line_place.eq(self.i.payload.local), pixel_place.eq(self.i.payload.local),
+            ]  # fmt: skip
+
+        due, refused = Signal(), Signal()
+        code = Signal(8)
+        step = Signal(step_layout(cfg))
+        m.d.sync += [
+            due.eq(good), refused.eq(fault),
+            code.eq(Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)),
+            step.entry.eq(entry), step.group.eq(group), step.parameter.eq(now.parameter + group),
+            step.address.eq(place), step.live.eq(live - 1), step.first.eq(opening),
+            step.last.eq(last_group & last_pixel & last_line), step.signal.eq(now.signal),
+        ]  # fmt: skip
+        with m.If(first.started):
+            m.d.comb += [
+                Assert(dut.o.valid == due),
+                Assert(~due | (dut.o.payload == step)),
+                Assert(dut.error.valid == refused),
+                Assert(~dut.error.valid | (dut.error.payload.code == code)),
+                Assert(~stopped | ~dut.i.ready),
+            ]
+        with m.If(running & opening):
+            m.d.comb += Assert(dut.constants.low == now.low[:9].as_signed())
+        finished = Signal(3)
+        m.d.sync += finished.eq(finished + (due & step.last))
+        m.d.comb += [
+            Cover((finished == 2) & (step.group == 2) & (step.entry == 5) & (step.live == 0)),
+            Cover((line == 1) & (now.line_pitch == -7) & (now.pixels == 2) & step.last & due),
+            Cover((finished == 1) & dut.error.valid & (step.group == 1)),
+        ]
+        return m
+
+
+def test_proof():
+    assert_proved(WalkSpec(), depth=10)
+    assert_covered(WalkSpec(), depth=12)
+
+
+def test_proof_of_unchecked_pitches(monkeypatch):
+    monkeypatch.setattr(drain, "_exceeds", lambda value, width: Const(0))
+    assert_refuted(WalkSpec(), depth=10)
+
+
+def test_proof_of_unchecked_fields(monkeypatch):
+    monkeypatch.setattr(DrainWalker, "_illegal", lambda self: self.i.payload.pixels == 0)
+    assert_refuted(WalkSpec(), depth=10)
