@@ -12,16 +12,31 @@ from compiler.onchip import Ring
 from hw.config import AcceleratorConfig
 from hw.encoding import encode
 from hw.isa import (
-    COUNTER_WORDS, PARAMETER_BYTES, WORD_BITS, Engine, LoadTarget, Opcode, StoreSource,
-)  # fmt: skip
+    COUNTER_WORDS,
+    INSTRUCTIONS,
+    PARAMETER_BYTES,
+    WORD_BITS,
+    Engine,
+    LoadTarget,
+    Opcode,
+    StoreSource,
+)
 
-__all__ = ["Instruction", "ProgramBuilder", "Transfer"]
+__all__ = ["Instruction", "ProgramBuilder", "Transfer", "queued_instructions"]
 
 _SPACES: dict[int, Space] = {
     LoadTarget.ACTIVATION: Space.ACTIVATION,
     LoadTarget.WEIGHT: Space.WEIGHT,
     LoadTarget.PARAMETER: Space.PARAMETER,
 }
+
+
+def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
+    """Instructions of one kind that can wait between dispatch and their engine.
+
+    The queue holds whole words; two more instructions wait in the assembler and at the tokens.
+    """
+    return config.queue_words // (INSTRUCTIONS[opcode].size // WORD_BITS) + 3
 
 
 @dataclass(frozen=True)
@@ -83,11 +98,13 @@ class ProgramBuilder:
 
     config: AcceleratorConfig
     instructions: list[Instruction] = field(default_factory=list)
-    dependencies: Dependencies = field(default_factory=Dependencies)
     layer: int = 0
 
     def __post_init__(self) -> None:
         beat = self.config.beat_bytes
+        self.dependencies = Dependencies([
+            queued_instructions(self.config, Opcode[engine.name]) + 1 for engine in Engine
+        ])
         self.activations = Ring(self.config.activation_bytes, beat)
         self.weights = Ring(self.config.weight_bytes, max(beat, self.config.weight_pitch))
         group = self.config.parameter_lanes * PARAMETER_BYTES

@@ -5,10 +5,12 @@ Instructions are given in a sequential order that is correct by itself. Each nam
 entry) ranges that it reads and writes; every read-after-write, write-after-read and
 write-after-write between two engines becomes a token, and those that an earlier token already
 implies are dropped. Because the k-th signal from one engine to another is taken by the k-th wait,
-and both engines run in order, a plain counter per pair is enough.
+and both engines run in order, a plain counter per pair is enough. How many tokens a counter must
+hold is bounded too: an instruction is dispatched only once all but the last few before it have
+begun, so it may as well wait for one of those few instead of a much older one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -49,13 +51,19 @@ class _Access:
 class Dependencies:
     """Wait and signal masks of a growing instruction sequence.
 
+    Parameters
+    ----------
+    reach : for each engine, how many of its instructions can be dispatched and not begun, plus
+        the one that runs: any older one is done, or about to be, when a later one is dispatched.
+
     Members
     -------
     wait, signal : list of int
         One mask per instruction, bit ``e`` for engine ``e``; final once all were added.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Sequence[int]) -> None:
+        self.reach = tuple(reach)
         self.wait: list[int] = []
         self.signal: list[int] = []
         self.sources: list[list[int]] = []  # instructions that each one waits for, for the model
@@ -77,15 +85,15 @@ class Dependencies:
         self.signal.append(0)
         self.sources.append([])
         known = self._known[engine]
-        # Largest need first would save a few tokens more; program order keeps it simple.
-        for other in range(ENGINES):
+        # Downstream engines first: having waited for those up the stream, they imply them.
+        for other in reversed(range(ENGINES)):
             if other == engine or needed[other] <= known[other]:
                 continue
-            producer = needed[other] - 1
+            producer = max(needed[other] - 1, len(self._place[other]) - self.reach[other])
             self.signal[self._place[other][producer]] |= 1 << engine
             self.wait[sequence] |= 1 << other
             self.sources[sequence].append(self._place[other][producer])
-            known[other] = needed[other]
+            known[other] = producer + 1
             for third in range(ENGINES):
                 # What the producer had waited for is done as well.
                 known[third] = max(known[third], self._seen[other][producer][third])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.builder import ProgramBuilder
+from compiler.builder import ProgramBuilder, queued_instructions
 from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine
 
 __all__ = ["Timeline", "predict"]
@@ -39,8 +39,7 @@ def predict(builder: ProgramBuilder) -> Timeline:
     for index, instruction in enumerate(builder.instructions):
         engine = instruction.engine
         length = INSTRUCTIONS[instruction.opcode].size // WORD_BITS
-        # Two more wait in the assembler: one complete, one arriving.
-        capacity = builder.config.queue_words // length + 2
+        capacity = queued_instructions(builder.config, instruction.opcode)
         dispatched += length * _DISPATCH_WORDS
         if len(begun[engine]) >= capacity:
             dispatched = max(dispatched, begun[engine][-capacity])

@@ -145,6 +145,15 @@ class AcceleratorConfig:
         return _ceil_power(self.requantize_lanes)
 
     @property
+    def token_bits(self) -> int:
+        """Bits of a token counter: twice what one engine's queue holds, and some to spare.
+
+        A producer is ahead of a consumer by the consumer's queue, and signals for instructions
+        that are at most its own queue away.
+        """
+        return max(6, self.queue_words.bit_length())
+
+    @property
     def fingerprint(self) -> int:
         """32 bits that tell machines apart; a program carries those of the machine it is for."""
         described = {k: v for k, v in asdict(self).items() if k != "name"}

@@ -101,7 +101,7 @@ class Control(Component):
         m.submodules.supervisor = supervisor = Supervisor(FAULT_SOURCES + 3)
         m.submodules.counters = counters = Counters()
         cleared = ResetInserter(supervisor.clear)
-        fetch, dispatch, tokens = Fetch(self.cfg), Dispatch(self.cfg), Tokens()
+        fetch, dispatch, tokens = Fetch(self.cfg), Dispatch(self.cfg), Tokens(self.cfg.token_bits)
         m.submodules.fetch = cleared(fetch)
         m.submodules.dispatch = cleared(dispatch)
         m.submodules.tokens = cleared(tokens)

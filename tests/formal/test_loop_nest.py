@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop nest is in the state of plain counters after any starts, steps and pauses."""
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In
+
+from hw.memory.loop_nest import LoopNest
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+
+LEVELS, WIDTH = 3, 2
+
+
+class LateNest(LoopNest):
+    """Broken on purpose: a loop may step while one inside it has not wrapped."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.carry[2].eq(self.carry[1])
+        return m
+
+
+class NestSpec(wiring.Component):
+    """One counter up per loop, and what ``carry`` has to say about them.
+
+    The counts are free but constant from a start to the last step.
+    """
+
+    counts: In(data.ArrayLayout(WIDTH, LEVELS))
+    start: In(1)
+    advance: In(1)
+
+    def __init__(self, dut: LoopNest) -> None:
+        self.dut = dut
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.submodules.first = first = FirstCycle()
+        m.d.comb += [
+            dut.counts.eq(self.counts),
+            dut.start.eq(self.start),
+            dut.advance.eq(self.advance),
+        ]
+        before = Signal(WIDTH * LEVELS, reset_less=True)
+        begun = Signal()
+        m.d.sync += [before.eq(self.counts), begun.eq(begun | self.start)]
+        m.d.comb += Assume(~(self.start & self.advance))
+        with m.If(first.started & ~self.start & begun):
+            m.d.comb += Assume(self.counts.as_value() == before)
+        with m.If(~begun):
+            m.d.comb += Assume(~self.advance)
+
+        lasts = 1
+        indices = []
+        for level in range(LEVELS):
+            index = Signal(WIDTH, name=f"index{level}")
+            indices.append(index)
+            m.d.comb += Assume(self.counts[level] != 0)
+            with m.If(self.start):
+                m.d.sync += index.eq(0)
+            with m.Elif(self.advance & lasts):
+                last = index + 1 == self.counts[level]
+                with m.If(last):
+                    m.d.sync += index.eq(0)
+                with m.Else():
+                    m.d.sync += index.eq(index + 1)
+            with m.If(first.started & begun & ~self.start):
+                m.d.comb += [
+                    Assert(dut.carry[level] == lasts),
+                    Assert(index < self.counts[level]),
+                ]
+            lasts = lasts & (index + 1 == self.counts[level])
+        with m.If(first.started & begun & ~self.start):
+            m.d.comb += Assert(dut.carry[LEVELS] == lasts)
+        rounds = Signal(2)
+        with m.If(self.advance & dut.carry[LEVELS] & (self.counts[1] == 2)):
+            m.d.sync += rounds.eq(rounds + 1)
+        m.d.comb += [
+            Cover((rounds == 2) & (indices[2] == 1)),
+            Cover((indices[0] == 2) & (indices[1] == 1) & dut.carry[1] & ~dut.carry[2]),
+        ]
+        return m
+
+
+def test_proved():
+    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH)), depth=16)
+
+
+def test_reached():
+    assert_covered(NestSpec(LoopNest(LEVELS, WIDTH)), depth=20)
+
+
+@pytest.mark.parametrize("fault", [LateNest])
+def test_broken_is_refuted(fault):
+    assert_refuted(NestSpec(fault(LEVELS, WIDTH)), depth=16)

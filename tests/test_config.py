@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configurations: what is legal, what the errors say, and what files may hold."""
+
+import re
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw.config import PRESETS, AcceleratorConfig, RequantizeMode, preset
+
+BAD = {
+    "rows": (0, "rows is 0; legal: 1 to 64"),
+    "columns": (65, "columns is 65; legal: 1 to 64"),
+    "axi_data_width": (32, "axi_data_width is 32; legal: 64, 128, 256"),
+    "axi_address_width": (8, "axi_address_width is 8; legal: 16 to 48"),
+    "axi_burst_beats": (3, "axi_burst_beats is 3; legal: a power of two, 1 to 256"),
+    "axi_outstanding": (0, "axi_outstanding is 0; legal: 1 to 16"),
+    "activation_bytes": (1000, "activation_bytes is 1000; legal: a power of two, 256 to 4194304"),
+    "weight_bytes": (256, "weight_bytes is 256; legal: a power of two, 512 to 4194304"),
+    "accumulator_depth": (8, "accumulator_depth is 8; legal: a power of two, 16 to 32768"),
+    "output_bytes": (128, "output_bytes is 128; legal: a power of two, 256 to 4194304"),
+    "parameter_channels": (16, "parameter_channels is 16; legal: a power of two, 32 to 4096"),
+    "requantize_lanes": (17, "requantize_lanes is 17; legal: 1 to 16"),
+    "requantize_multiplier_width": (7, "requantize_multiplier_width is 7; legal: 0, 9, 18"),
+    "queue_words": (8, "queue_words is 8; legal: a power of two, 16 to 1024"),
+    "requantize_mode": ("fast", "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift"),
+    "multiplier": ("gold", "multiplier is 'gold'; legal: generic"),
+    "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
+}
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_illegal_value_is_named(field: str) -> None:
+    value, message = BAD[field]
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        AcceleratorConfig(**{field: value})
+
+
+def test_every_field_has_a_bad_value() -> None:
+    assert set(BAD) == {field.name for field in fields(AcceleratorConfig)}
+
+
+def test_wrong_type() -> None:
+    with pytest.raises(ValueError, match=r"^rows is 4\.0; legal: an integer$"):
+        AcceleratorConfig(rows=4.0)
+
+
+@given(st.integers(1, 64), st.integers(1, 64), st.sampled_from([64, 128, 256]))
+def test_any_shape(rows: int, columns: int, width: int) -> None:
+    config = AcceleratorConfig(rows=rows, columns=columns, axi_data_width=width, requantize_lanes=1)
+    assert config.weight_pitch >= columns
+    assert config.activation_banks >= max(rows, config.beat_bytes)
+
+
+def test_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        preset("tiny").rows = 5
+
+
+def test_presets() -> None:
+    assert {"tiny", "default"} <= set(PRESETS)
+    assert (preset("tiny").rows, preset("default").columns) == (4, 16)
+    assert any(config.rows != config.columns for config in PRESETS.values())
+    with pytest.raises(ValueError, match="^unknown preset 'huge'; legal: tiny, "):
+        preset("huge")
+
+
+def test_fingerprint_tells_machines_apart_but_not_names() -> None:
+    config = preset("tiny")
+    assert config.fingerprint == config.replace(name="other").fingerprint
+    assert config.fingerprint != config.replace(rows=5).fingerprint
+
+
+def test_toml(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "tiny"\nrows = 3\nrequantize_mode = "shift"\n')
+    config = AcceleratorConfig.from_toml(path)
+    assert (config.name, config.rows, config.columns) == ("mine", 3, 4)
+    assert config.requantize_mode is RequantizeMode.SHIFT
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rows = ", "Invalid value"),
+        ("row = 3", "unknown key 'row'; legal: "),
+        ('preset = "huge"', "unknown preset 'huge'"),
+        ("rows = 99", "rows is 99; legal: 1 to 64"),
+        ('rows = "4"', "rows is '4'; legal: an integer"),
+    ],
+)
+def test_broken_toml(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {re.escape(message)}"):
+        AcceleratorConfig.from_toml(path)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions survive the way to words and back; what does not fit is named."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw.encoding import decode, encode, walk_program
+from hw.isa import Opcode
+
+
+@given(st.integers(-(1 << 31), (1 << 31) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 15))
+def test_round_trip(pitch: int, address: int, wait: int) -> None:
+    words = encode(Opcode.LOAD, pitch=pitch, address=address, wait=wait, length=7)
+    fields = decode(Opcode.LOAD, words)
+    assert (fields["pitch"], fields["address"], fields["wait"]) == (pitch, address, wait)
+    assert fields["opcode"] == Opcode.LOAD
+    assert len(words) == 4
+
+
+def test_field_out_of_range_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^COMPUTE\.rows is 128; legal: 0 to 127$"):
+        encode(Opcode.COMPUTE, rows=128)
+    levels = [{"count": 1, "y": 0, "x": 0, "address": 1 << 23}] * 7
+    with pytest.raises(ValueError, match=r"^COMPUTE\.levels\.0\.address is 8388608; legal: "):
+        encode(Opcode.COMPUTE, levels=levels)
+
+
+def test_unknown_field() -> None:
+    with pytest.raises(KeyError):
+        encode(Opcode.STORE, banana=1)
+
+
+def test_walk_program() -> None:
+    words = np.concatenate([encode(Opcode.VECTOR, pixels=3), encode(Opcode.END), [0]])
+    found = [(index, opcode) for index, opcode, _ in walk_program(words.astype(np.uint64))]
+    assert found == [(0, Opcode.VECTOR), (4, Opcode.END)]
+
+
+def test_walk_bad_programs() -> None:
+    with pytest.raises(ValueError, match="^illegal opcode 0 at word 0$"):
+        list(walk_program(np.zeros(4, np.uint64)))
+    with pytest.raises(ValueError, match="^the program ends at word 4 without END$"):
+        list(walk_program(encode(Opcode.LOAD)))
