@@ -194,7 +194,7 @@ class _Emitter:
         local, size = weights["local"], weights["size"]
         self.builder.compute(
             fields,
-            passes * max(s.pixels, minimum_pass(config, rows)) + 4,
+            passes * max(s.pixels, minimum_pass(config, rows)),
             [patch.covered, Range(Space.WEIGHT, local, local + size)],
             Range(Space.ACCUMULATOR, entry, entry + len(group) * s.pixels),
         )

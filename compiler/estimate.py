@@ -2,14 +2,13 @@
 """What a tiling costs, roughly: the sum that the search goes by. `performance` is the true model."""
 
 from compiler.contraction import Contraction
-from compiler.footprint import minimum_pass, patch_bytes, reduction
+from compiler.footprint import INSTRUCTION_GAP, minimum_pass, patch_bytes, reduction
 from compiler.tiling import Tiling
 from hw.config import AcceleratorConfig
 from hw.isa import PARAMETER_BYTES
 
 __all__ = ["estimate"]
 
-_INSTRUCTION = 4  # cycles between two COMPUTE instructions
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 
 
@@ -25,7 +24,7 @@ def estimate(work: Contraction, config: AcceleratorConfig, t: Tiling) -> tuple[f
     per_pass = max(t.pixels, minimum_pass(config, r.rows))
     compute = spatial * len(t.tiles) * passes * per_pass
     per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
-    compute += _INSTRUCTION * spatial * groups * -(-passes // per_instruction)
+    compute += INSTRUCTION_GAP * spatial * groups * -(-passes // per_instruction)
 
     patch = patch_bytes(work, config, tile, t.channels)
     patches = spatial * chunks

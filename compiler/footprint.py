@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from compiler.contraction import Contraction
 from hw.config import AcceleratorConfig
 
-__all__ = ["Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch", "reduction"]
+__all__ = [
+    "INSTRUCTION_GAP", "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
+    "reduction",
+]  # fmt: skip
+
+INSTRUCTION_GAP = 4
+"""Idle cycles of the array between two COMPUTE instructions: `ComputeEngine.gap` less one."""
 
 
 def minimum_pass(config: AcceleratorConfig, rows: int) -> int:
-    """Fewest cycles between two weight tiles: the next must be in before the array swaps."""
-    return max(rows, config.columns + 2, 8)
+    """Fewest cycles from one weight tile to the next, however few pixels it serves.
+
+    A row a cycle has to come in, the swap has to pass all columns, and no accumulator may be
+    updated twice before it is written: `ComputeEngine.interval`.
+    """
+    return max(rows, config.columns, 7)
 
 
 @dataclass(frozen=True)

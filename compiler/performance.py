@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.builder import ProgramBuilder, queued_instructions
+from compiler.footprint import INSTRUCTION_GAP
 from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine
 
 __all__ = ["Timeline", "predict"]
@@ -47,6 +48,8 @@ def predict(builder: ProgramBuilder) -> Timeline:
         start[index] = ready
         free[engine] = ready + instruction.cycles
         end[index] = free[engine] + instruction.latency
+        if engine == Engine.COMPUTE:
+            free[engine] += INSTRUCTION_GAP
         if engine == Engine.STORE:
             free[engine] = end[index]
         begun[engine].append(ready)

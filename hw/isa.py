@@ -7,15 +7,20 @@ instructions in program order; ``wait`` and ``signal`` order the engines among e
 """
 
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from amaranth.hdl import signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.lib import data
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = [
-    "COMPUTE", "ENGINES", "END", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL", "LEVEL_REDUCTION",
-    "LOAD", "PARAMETER_BYTES", "STORE", "VECTOR", "WORD_BITS", "COUNTER_WORDS",
-    "Engine", "ErrorCode", "LoadTarget", "Opcode", "StoreSource", "WeightFormat",
+    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL",
+    "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "STORE", "VECTOR", "WORD_BITS", "Engine",
+    "ErrorCode", "LoadTarget", "Opcode", "StoreSource", "WeightFormat",
 ]  # fmt: skip
 
 WORD_BITS: Final = 64

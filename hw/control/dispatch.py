@@ -45,7 +45,7 @@ class Router(Component):
         with any other bit set (``wait`` and ``signal`` included: END has no engine).
     """
 
-    def __init__(self, lengths: dict[Opcode, int]) -> None:
+    def __init__(self, lengths: Mapping[Opcode, int]) -> None:
         for opcode, length in lengths.items():
             if not 1 <= length <= 64:
                 raise ValueError(f"length of {opcode.name} is {length}; legal: 1 to 64")

@@ -19,12 +19,18 @@ cannot be taken back, and only a reset of the machine and its bus recovers. Unti
 ignored, so that a late answer can never be taken for one to the next program.
 """
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import enum
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.control.fault import FAULT, FaultCollector, FaultSignature
 from hw.isa import ErrorCode
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["CLEAR_CYCLES", "DRAIN_LIMIT", "SETTLE_CYCLES", "State", "Supervisor"]
 

@@ -5,11 +5,18 @@ Members have the signal names of the AMBA specification in lower case, so that a
 ``m_axi`` flattens to the ``m_axi_araddr`` that vendor tools and LiteX recognise.
 """
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import ShapeLike
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.config import AcceleratorConfig
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = [
     "CACHE", "PAGE_BYTES", "REQUEST", "AXI4LiteSignature", "AXI4ReadSignature", "AXI4Signature",

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a run of beats to bursts that stay in a granted window and never cross 4 KiB."""
 
+from typing import TYPE_CHECKING
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream
+from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.memory.axi import PAGE_BYTES, REQUEST
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
 
 __all__ = ["BurstPlanner", "block_beats", "burst_layout"]
 

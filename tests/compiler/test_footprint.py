@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the compiler believes of the hardware's timing is what the hardware says of itself."""
+
+import pytest
+
+from compiler.builder import queued_instructions
+from compiler.footprint import INSTRUCTION_GAP, minimum_pass
+from hw.array.compute import ComputeEngine
+from hw.config import PRESETS, AcceleratorConfig, preset
+from hw.isa import Opcode
+
+SHAPES = [(1, 1), (3, 5), (5, 3), (12, 7), (2, 33)]
+CONFIGS = [*PRESETS.values()] + [
+    AcceleratorConfig(rows=rows, columns=columns, requantize_lanes=1) for rows, columns in SHAPES
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}")
+def test_timing_of_compute(config: AcceleratorConfig) -> None:
+    engine = ComputeEngine(config)
+    assert minimum_pass(config, 1) == engine.interval
+    assert minimum_pass(config, config.rows) == max(engine.interval, config.rows)
+    assert engine.gap - 1 == INSTRUCTION_GAP
+
+
+def test_queues() -> None:
+    assert queued_instructions(preset("default"), Opcode.LOAD) == 64 // 4 + 3
+    assert queued_instructions(preset("default"), Opcode.COMPUTE) == 64 // 13 + 3
