@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One layer as a program in memory, run on the simulated machine and checked."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -133,19 +132,9 @@ def _bound(builder: ProgramBuilder) -> tuple[int, str]:
 
 
 def measure(
-    builder: ProgramBuilder,
-    memory: Memory,
-    build: Callable[[int], SimulatedMachine] | SimulatedMachine,
-    *,
-    latency: int = 20,
-    expected: Sequence[int] | None = None,
+    builder: ProgramBuilder, memory: Memory, machine: SimulatedMachine, *, latency: int = 20
 ) -> Measured:
     """Run what ``builder`` holds; all of memory must be what the golden machine leaves there.
-
-    Parameters
-    ----------
-    build : the machine, or what returns one with at least so many bytes of memory.
-    expected : bytes that the output must hold besides; None where there is no second opinion.
 
     Raises
     ------
@@ -158,15 +147,8 @@ def measure(
     golden = image.copy()
     windows = (0, image.size), memory.window
     Machine(builder.config, golden, *windows).run(words)
-    first, last = memory.window
-    machine = build if isinstance(build, SimulatedMachine) else build(image.size)
     result = machine.run(image, (start, words.size * 8), *windows, latency=latency)
-    wrong = int(np.count_nonzero(result.memory != golden))
-    if expected is not None:
-        wrong += int(np.count_nonzero(golden[first:last] != np.asarray(expected, np.uint8)))
-    if wrong:
-        raise RuntimeError(f"{wrong} bytes differ from the golden model: no figure from a fault")
-    timeline = predict(builder)
-    return Measured(
-        result.cycles, max(timeline.layer_end.values()), *_bound(builder), result.seconds
-    )
+    if wrong := int(np.count_nonzero(result.memory != golden)):
+        raise RuntimeError(f"{wrong} bytes differ from the golden machine: no figure from a fault")
+    end = max(predict(builder).layer_end.values())
+    return Measured(result.cycles, end, *_bound(builder), result.seconds)

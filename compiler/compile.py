@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A legal graph becomes a memory image with a program in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from compiler.builder import Instruction, ProgramBuilder
 from compiler.contraction import Contraction
 from compiler.emit import emit
 from compiler.errors import KiwichaError
-from compiler.graph import ConvNode, Graph, MatMulNode, PoolNode, ViewNode
+from compiler.graph import ConvNode, Graph, MatMulNode, PoolNode, Tensor, ViewNode
 from compiler.mapping import contraction
 from compiler.onchip import align_up
 from compiler.performance import Timeline, predict
@@ -85,6 +85,20 @@ class CompiledModel:
         """Multiply-accumulates of all layers."""
         return sum(layer.work.macs for layer in self.layers)
 
+    def load(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the memory image with the input tensors, given in ONNX order, in it."""
+        image = self.image.copy()
+        for tensor in self.graph.input_tensors:
+            data = tensor.to_memory(tensors[tensor.name]).view(np.uint8)
+            start = self.addresses[tensor.name]
+            image[start : start + data.size] = data
+        return image
+
+    def read(self, memory: np.ndarray, tensor: Tensor) -> np.ndarray:
+        """Return a tensor from ``memory``, in ONNX order and its own type."""
+        start = self.addresses[tensor.name]
+        return tensor.from_memory(memory[start : start + tensor.size])
+
 
 class _Memory:
     """Bump allocator from address 0 up, with the constants' bytes."""
@@ -99,7 +113,7 @@ class _Memory:
         if self.top > self.limit:
             raise KiwichaError(
                 f"{what} does not fit: the model needs more than {self.limit} bytes, all that "
-                f"axi_address_width {self.limit.bit_length() - 1} can address"
+                f"axi_address_width {self.limit.bit_length()} can address"
             )
         return start
 
@@ -133,7 +147,8 @@ def compile_graph(
     KiwichaError
         When a node or the whole model does not fit the machine; names node and limit.
     """
-    memory = _Memory(1 << config.axi_address_width)
+    # The last beat of the address space cannot be granted: limits are exclusive.
+    memory = _Memory((1 << config.axi_address_width) - _ALIGN)
     addresses: dict[str, int] = {}
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")

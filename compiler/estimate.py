@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a tiling costs, roughly: the sum that the search goes by. `performance` is the true model."""
+"""What a tiling costs, roughly: the sum the search goes by. `performance` is the true model."""
 
 from compiler.contraction import Contraction
 from compiler.footprint import INSTRUCTION_GAP, minimum_pass, patch_bytes, reduction

@@ -6,8 +6,8 @@ import numpy as np
 from compiler.contraction import Contraction, Place
 from compiler.errors import KiwichaError
 from compiler.graph import ConvNode, MatMulNode, PoolNode, Tensor
-from golden.requantize import encode_scale
 from hw.config import RequantizeMode
+from hw.scales import encode_scale
 
 __all__ = ["contraction"]
 
@@ -62,6 +62,8 @@ def contraction(
         raise KiwichaError(f"{node.name} ({node.op}): {error}") from None
     outputs = y.channels
     weights: np.ndarray | None
+    weight_zero: np.ndarray
+    bias: np.ndarray
     if isinstance(node, PoolNode):
         weights, groups = None, 1
         weight_zero = bias = np.zeros(outputs, np.int32)

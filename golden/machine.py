@@ -17,7 +17,7 @@ from hw.config import AcceleratorConfig
 from hw.encoding import walk_program
 from hw.isa import ENGINES, PARAMETER_BYTES, Engine, LoadTarget, Opcode, StoreSource
 
-__all__ = ["MachineError", "Machine"]
+__all__ = ["Machine", "MachineError"]
 
 _ENGINE = {
     Opcode.LOAD: Engine.LOAD,
@@ -98,7 +98,8 @@ class Machine:
     def _window(self, start: int, stop: int, window: tuple[int, int], what: str) -> None:
         if start < window[0] or stop > window[1]:
             raise MachineError(
-                f"{what} {start:#x} to {stop:#x} leaves the granted {window[0]:#x} to {window[1]:#x}"
+                f"{what} {start:#x} to {stop:#x} leaves the granted "
+                f"{window[0]:#x} to {window[1]:#x}"
             )
 
     def _runs(self, fields: dict[str, Any], size: int) -> list[tuple[int, int]]:
@@ -109,7 +110,9 @@ class Machine:
             address = fields["address"] + segment * fields["pitch"]
             local = fields["local"] + segment * fields["local_pitch"]
             if (address - local) % beat:
-                raise MachineError(f"run {segment}: {address:#x} and {local:#x} differ in alignment")
+                raise MachineError(
+                    f"run {segment}: {address:#x} and {local:#x} differ in alignment"
+                )
             if local < 0 or local + fields["length"] > size:
                 raise MachineError(f"run {segment}: local address {local} outside {size} bytes")
             runs.append((address, local))

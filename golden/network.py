@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from golden.conv import conv2d
 from golden.matmul import matmul
 from golden.pool import max_pool2d
-from golden.requantize import encode_scale, requantize
+from golden.requantize import requantize
 from hw.config import RequantizeMode
+from hw.scales import encode_scale
 
 __all__ = ["evaluate", "outputs"]
 

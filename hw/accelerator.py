@@ -110,7 +110,7 @@ class Accelerator(Component):
         ]
 
         # Instructions out, tokens and faults back.
-        engines = {
+        engines: dict[Engine, ComputeEngine | LoadEngine | StoreEngine | VectorEngine] = {
             Engine.LOAD: load,
             Engine.COMPUTE: compute,
             Engine.VECTOR: vector,

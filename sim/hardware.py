@@ -48,7 +48,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def accelerator_verilog(config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache") -> Path:
-    """Return the machine's Verilog, module ``accelerator``; generated unless it is there already."""
+    """Return the machine's Verilog, module ``accelerator``; generated unless it is there."""
     path = Path(cache) / f"{config.name}-{_digest(config)}.v"
     if not path.exists():
         _write(path, emit_verilog(Accelerator(config), "accelerator"))

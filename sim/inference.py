@@ -15,6 +15,8 @@ import onnx
 from numpy.typing import NDArray
 
 from compiler.compile import CompiledModel, Layer, compile_graph
+from compiler.errors import InputError
+from compiler.graph import Graph
 from compiler.inputs import check_inputs, input_batch, random_inputs
 from compiler.legalize import legalize
 from compiler.lower import lower
@@ -26,6 +28,7 @@ from hw.control.counters import COUNTER_RECORD
 from hw.isa import COUNTER_WORDS, WORD_BITS
 from sim.report import LayerReport, Report
 from sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
+from sim.simulator import find_simulator
 
 __all__ = ["Listener", "Outcome", "run_model"]
 
@@ -57,6 +60,7 @@ def run_model(
     config: AcceleratorConfig,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
+    samples: int | None = None,
     name: str = "model",
     simulator: str = "verilator",
     waves: Path | None = None,
@@ -70,6 +74,7 @@ def run_model(
     Parameters
     ----------
     inputs : arrays by graph input name with a leading batch dimension; random when None.
+    samples : how many random ones (default: 1, or the model's own batch).
     waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
     latency, stall, seed : of the simulated memory; see `SimulatedMachine.run`.
 
@@ -81,29 +86,35 @@ def run_model(
         When there is no simulator, or the machine reports an error.
     """
     listener("lowering with ONNX Runtime", 0, 0)
-    lowered = lower(model, input_batch(model, inputs or {}))
+    batch = input_batch(model, inputs) if inputs else samples
+    lowered = lower(model, batch)
     graph = legalize(lowered)
-    given = dict(inputs) if inputs is not None else random_inputs(graph.inputs, seed)
+    given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
     check_inputs(graph.inputs, given)
     compiled = compile_graph(
         graph, config, lambda node, done, total: listener("compiling", done, total)
     )
+    toolchain = find_simulator(simulator)
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(lowered, given)
     listener("golden model", 0, 0)
     tensors = evaluate(graph, given, config.requantize_mode)
-    image = load_tensors(compiled, tensors)
+    image = compiled.load(tensors)
     golden = image.copy()
     Machine(config, golden, compiled.read_window, compiled.write_window).run(compiled.words)
 
-    listener(f"building the simulation ({simulator})", 0, 0)
-    kind = "none" if waves is None else waves.suffix[1:]
-    machine = simulated_machine(config, compiled.image.size, simulator=simulator, waves=kind)
+    machine = simulated_machine(
+        config,
+        compiled.image.size,
+        simulator=toolchain,
+        waves="none" if waves is None else waves.suffix[1:],
+        listener=lambda stage: listener(stage, 0, 0),
+    )
     total = compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0)
     result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
 
     found = {
-        tensor.name: _tensor(compiled, result.memory, tensor) for tensor in graph.output_tensors
+        tensor.name: compiled.read(result.memory, tensor) for tensor in graph.output_tensors
     }
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden)
@@ -125,21 +136,19 @@ def run_model(
         notes=tuple({"node": note.node, "text": note.text} for note in graph.notes),
         counters=result.counters,
         seconds=result.seconds,
-        waves=None if waves is None else str(waves),
+        waves=None if result.waves is None else str(result.waves),
     )
     layers = sum(layer.mismatches for layer in report.layers)
     report = Report(**{**vars(report), "mismatches": wrong + layers})
     return Outcome(report, produced, expected)
 
 
-def load_tensors(compiled: CompiledModel, tensors: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
-    """Return the memory image with the input tensors in it."""
-    image = compiled.image.copy()
-    for tensor in compiled.graph.input_tensors:
-        data = tensor.to_memory(tensors[tensor.name]).view(np.uint8)
-        start = compiled.addresses[tensor.name]
-        image[start : start + data.size] = data
-    return image
+def _drawn(graph: Graph, samples: int | None, seed: int) -> dict[str, NDArray[Any]]:
+    """Return random inputs, as many as asked for."""
+    for value in graph.inputs:
+        if samples is not None and value.shape[:1] != (samples,):
+            raise InputError(f"{samples} samples do not fit input '{value.name}' of {value.shape}")
+    return random_inputs(graph.inputs, seed)
 
 
 def _simulate(
@@ -154,6 +163,7 @@ def _simulate(
     listener: Listener,
 ) -> SimulationResult:
     listener("simulating", 0, total)
+    slow = 1 + latency // 20 + 16 * stall // (256 - stall)  # than the memory of the prediction
     return machine.run(
         image,
         compiled.program,
@@ -162,16 +172,10 @@ def _simulate(
         latency=latency,
         stall=stall,
         seed=seed,
-        limit=100_000 + 50 * total,
+        limit=100_000 + 50 * slow * total,
         waves=waves,
         progress=lambda cycles: listener("simulating", min(cycles, total), total),
     )
-
-
-def _tensor(compiled: CompiledModel, memory: NDArray[np.uint8], tensor: Any) -> NDArray[Any]:
-    start = compiled.addresses[tensor.name]
-    found: NDArray[Any] = tensor.from_memory(memory[start : start + tensor.size])
-    return found
 
 
 def _differences(
@@ -218,7 +222,7 @@ def _layer(
     tensors: Mapping[str, NDArray[Any]],
 ) -> LayerReport:
     work, config = layer.work, compiled.config
-    wrong = _tensor(compiled, memory, layer.node.y) != tensors[layer.node.y.name]
+    wrong = compiled.read(memory, layer.node.y) != tensors[layer.node.y.name]
     return LayerReport(
         name=work.name,
         op=work.op,

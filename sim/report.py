@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich import box
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["Accuracy", "LayerReport", "Report", "layer_table"]
+__all__ = ["Accuracy", "LayerReport", "Report", "differences", "layer_tables"]
 
 
 @dataclass(frozen=True)
@@ -96,45 +98,77 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def layer_table(report: Report) -> Table:
-    """Return the layer table, a row a layer and one for all of them."""
-    title = f"{report.model} on '{report.config['name']}' " + (
-        f"({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
+def differences(report: Report) -> list[str]:
+    """Return what is wrong in words, a layer each; nothing if every bit is right."""
+    wrong = [
+        f"layer '{layer.name}': {layer.mismatches:,} bytes differ from the golden model"
+        for layer in report.layers
+        if layer.mismatches
+    ]
+    if rest := report.mismatches - sum(layer.mismatches for layer in report.layers):
+        wrong.append(f"{rest:,} bytes of memory differ from the golden machine's")
+    if count := report.reference["mismatches"]:
+        wrong.append(f"{count:,} output elements differ from {report.reference['runtime']}'s")
+    return wrong
+
+
+def layer_tables(report: Report, console: Console) -> list[Table]:
+    """Return the layer table, a row a layer and a sum; two where the console is too narrow."""
+    title = escape(f"{report.model} on '{report.config['name']}'") + (
+        f" ({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
     )
+    rows = [*map(_row, report.layers), _sum(report)]
+    whole = _table(title, _HEADINGS, rows)
+    wide = console.options.update(width=1 << 16)
+    if console.measure(whole, options=wide).maximum <= console.width:
+        return [whole]
+    # A cut table hides digits, a wrapped one cannot be read.
+    left, right = (
+        ([_HEADINGS[i] for i in columns], [[row[i] for i in columns] for row in rows])
+        for columns in ((0, 1, 2, 3), (0, 4, 5, 6, 7, 8, 9))
+    )
+    return [_table(title, *left), _table(None, *right)]
+
+
+_HEADINGS = [
+    "layer", "operator", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B", "written B",
+    "mismatches",
+]  # fmt: skip
+
+
+def _table(title: str | None, headings: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
-    table.add_column("layer", no_wrap=True)
-    table.add_column("operator", no_wrap=True)
-    table.add_column("shapes", no_wrap=True)
-    for name in ("MACs", "cycles", "MAC util.", "bound", "read B", "written B", "mismatches"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in report.layers:
-        work = layer.macs > 0
-        table.add_row(
-            layer.name,
-            layer.op,
-            f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
-            f"{layer.macs:,}" if work else "-",
-            f"{layer.cycles:,}",
-            f"{layer.utilization:.1%}" if work else "-",
-            f"{layer.bound:.1%} {layer.bound_by}" if work else layer.bound_by,
-            f"{layer.bytes_read:,}",
-            f"{layer.bytes_written:,}",
-            _count(layer.mismatches),
-        )
-    table.add_section()
-    table.add_row(
-        "all",
-        "",
-        "",
-        f"{report.macs:,}",
-        f"{report.cycles:,}",
-        f"{report.utilization:.1%}",
-        "",
+    for name in headings:
+        text = name in ("layer", "operator", "shapes")
+        table.add_column(name, justify="left" if text else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row, end_section=row is rows[-2])
+    return table
+
+
+def _row(layer: LayerReport) -> list[str]:
+    work = layer.macs > 0
+    return [
+        escape(layer.name),
+        layer.op,
+        f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
+        f"{layer.macs:,}" if work else "-",
+        f"{layer.cycles:,}",
+        f"{layer.utilization:.1%}" if work else "-",
+        f"{layer.bound:.1%} {layer.bound_by}" if work else layer.bound_by,
+        f"{layer.bytes_read:,}",
+        f"{layer.bytes_written:,}",
+        _count(layer.mismatches),
+    ]
+
+
+def _sum(report: Report) -> list[str]:
+    return [
+        "all", "", "", f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
         f"{sum(layer.bytes_read for layer in report.layers):,}",
         f"{sum(layer.bytes_written for layer in report.layers):,}",
         _count(report.mismatches),
-    )
-    return table
+    ]  # fmt: skip
 
 
 def _count(mismatches: int) -> str:

@@ -2,9 +2,12 @@
 """Runs a memory image with a program in it on the simulated accelerator."""
 
 import json
+import os
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,14 @@ from hw.config import AcceleratorConfig
 from hw.control.register_map import RegisterMap
 from hw.isa import ErrorCode
 from sim.hardware import BUILD, accelerator_verilog
-from sim.simulator import Build, Toolchain, build_design, find_simulator, run_design
+from sim.simulator import (
+    Build,
+    SimulatorError,
+    Toolchain,
+    build_design,
+    find_simulator,
+    run_design,
+)
 
 __all__ = ["MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine"]
 
@@ -46,12 +56,14 @@ class SimulationResult:
     cycles : from START to the interrupt, by the machine's own counter.
     counters : the other counter registers by name.
     seconds : wall time of the run, without building and loading.
+    waves : the waveform, if one was asked for.
     """
 
     memory: np.ndarray
     cycles: int
     counters: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    waves: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +97,16 @@ class SimulatedMachine:
         latency : cycles from a read address to its first beat.
         stall : chance in 256 that a channel of the memory waits in a cycle.
         limit : cycles after which the run is given up.
+        waves : where the waveform goes, with the suffix that the build can write; also written
+            when the machine stops.
         progress : called now and then with the cycles simulated.
 
         Raises
         ------
         MachineStopped
             When the machine reports an error.
+        SimulatorError
+            When the simulation breaks, or leaves unknown bits in memory (Icarus).
         """
         registers = RegisterMap(self.config)
         beat = self.config.beat_bytes
@@ -112,9 +128,7 @@ class SimulatedMachine:
             (registers["interrupt_enable"].offset, 3),
         ]
         reads = ("status", "error_code", "error_address_low", "error_address_high", *_COUNTERS)
-        (BUILD / "runs").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=BUILD / "runs") as name:
-            folder = Path(name).resolve()
+        with _run_folder() as folder, _waveform(self.build, waves) as (aside, dump):
             words = padded.reshape(-1, beat)[:, ::-1]
             lines = words.tobytes().hex("\n", beat)  # one beat a line, highest byte first
             (folder / "image.hex").write_text(lines + "\n", encoding="ascii")
@@ -137,11 +151,12 @@ class SimulatedMachine:
                     "sim.driver",
                     run_dir=folder,
                     env={"KIWICHA_JOB": json.dumps(job)},
-                    waves=waves,
+                    waves=aside,
                     plusargs=plusargs,
                 )
             if not outcome.passed:
-                raise RuntimeError(f"the simulation failed: {'; '.join(outcome.failures)}")
+                reasons = "; ".join(outcome.failures)
+                raise SimulatorError(f"the simulation failed: {reasons} (log: {outcome.log_file})")
             result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             values: dict[str, int] = result["registers"]
             if code := values["error_code"]:
@@ -150,14 +165,51 @@ class SimulatedMachine:
             memory = _read_hex(folder / "result.hex", beat)[: len(image)]
         cycles = values["cycles_low"] | values["cycles_high"] << 32
         counters = {name: values[name] for name in _COUNTERS[2:]}
-        return SimulationResult(memory, cycles, counters, result["seconds"])
+        return SimulationResult(memory, cycles, counters, result["seconds"], dump)
+
+
+@contextmanager
+def _run_folder() -> Iterator[Path]:
+    """Make a folder for one run's files; it stays where an error message names its log."""
+    (BUILD / "runs").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=BUILD / "runs")).resolve()
+    try:
+        yield folder
+    except SimulatorError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _waveform(build: Build, waves: Path | None) -> Iterator[tuple[Path | None, Path | None]]:
+    """Give a waveform's place while it is written, and its final one; a crash leaves nothing."""
+    if waves is None:
+        yield None, None
+        return
+    final = waves.resolve().with_suffix(f".{build.waves}")
+    aside = final.with_name(f".{os.getpid()}-{final.name}")
+    try:
+        yield aside, final
+        aside.replace(final)
+    except MachineStopped:  # what led to it is what the waveform is for
+        aside.replace(final)
+        raise
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def _read_hex(path: Path, beat: int) -> np.ndarray:
     """Read what $writememh wrote: a word a line, perhaps with comments and addresses."""
     text = path.read_text(encoding="ascii")
     lines = [line for line in text.splitlines() if line and line[0] not in "/@"]
-    data = bytes.fromhex("".join(lines).replace("x", "0"))
+    # Taking an unknown bit for a zero would hide what four-state simulation is there to find.
+    bad = next((index for index, line in enumerate(lines) if set("xXzZ") & set(line)), None)
+    if bad is not None:
+        raise SimulatorError(f"memory holds unknown bits after the run, first at {bad * beat:#x}")
+    data = bytes.fromhex("".join(lines))
     return np.frombuffer(data, np.uint8).reshape(-1, beat)[:, ::-1].reshape(-1)
 
 
@@ -195,6 +247,7 @@ def simulated_machine(
     simulator: str | Toolchain = "verilator",
     waves: str = "none",
     public: str = "top",
+    listener: Callable[[str], None] | None = None,
 ) -> SimulatedMachine:
     """Build the simulation of a machine, or take it from the cache.
 
@@ -203,6 +256,7 @@ def simulated_machine(
     memory_bytes : the memory has at least this much.
     waves : "none", "vcd" or "fst".
     public : see `sim.builder.build_design`; for measuring only.
+    listener : called with what begins, which may take a minute where nothing is cached.
 
     Raises
     ------
@@ -217,9 +271,14 @@ def simulated_machine(
         "KIWICHA_MEMORY_BYTES": size,
     }
     flag = "+define+" if toolchain.name == "verilator" else "-D"
+    if listener is not None:
+        listener("generating Verilog")
+    verilog = accelerator_verilog(config)
+    if listener is not None:
+        listener(f"building the simulation ({toolchain.name})")
     build = build_design(
         toolchain,
-        [_TESTBENCH, accelerator_verilog(config)],
+        [_TESTBENCH, verilog],
         name=f"accelerator-{config.name}",
         cache=BUILD / "sim",
         waves=waves,

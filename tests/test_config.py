@@ -26,7 +26,10 @@ BAD = {
     "requantize_lanes": (17, "requantize_lanes is 17; legal: 1 to 16"),
     "requantize_multiplier_width": (7, "requantize_multiplier_width is 7; legal: 0, 9, 18"),
     "queue_words": (8, "queue_words is 8; legal: a power of two, 16 to 1024"),
-    "requantize_mode": ("fast", "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift"),
+    "requantize_mode": (
+        "fast",
+        "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift",
+    ),
     "multiplier": ("gold", "multiplier is 'gold'; legal: generic"),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes the words of a program to the queues of the engines that they are for."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out

@@ -11,7 +11,6 @@ from hw.isa import ENGINES, VECTOR
 from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
-from hw.vector.delay import Delay
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from hw.vector.requantize import RequantizeLane
 

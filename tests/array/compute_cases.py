@@ -34,8 +34,9 @@ def random_memories(cfg: AcceleratorConfig, seed: int) -> tuple[np.ndarray, np.n
     """Return activation and weight scratchpad; the last R weight rows select, for maximum mode."""
     rng = np.random.default_rng(seed)
     activation = rng.integers(0, 256, cfg.activation_bytes, np.uint8)
-    weight = rng.integers(0, 256, (cfg.weight_bytes // cfg.weight_pitch, cfg.weight_pitch), np.uint8)
-    weight[-cfg.rows :] = np.arange(cfg.weight_pitch) % cfg.rows == np.arange(cfg.rows)[:, None]
+    pitch = cfg.weight_pitch
+    weight = rng.integers(0, 256, (cfg.weight_bytes // pitch, pitch), np.uint8)
+    weight[-cfg.rows :] = np.arange(pitch) % cfg.rows == np.arange(cfg.rows)[:, None]
     return activation, weight
 
 

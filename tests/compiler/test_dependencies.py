@@ -55,7 +55,8 @@ def test_random_sequences(seed: int) -> None:
         for _ in range(int(rng.integers(1, 4))):
             start = int(rng.integers(0, 40))
             space = Space.ACTIVATION if rng.integers(2) else Space.OUTPUT
-            ranges.append((Range(space, start, start + int(rng.integers(1, 9))), bool(rng.integers(2))))
+            stop = start + int(rng.integers(1, 9))
+            ranges.append((Range(space, start, stop), bool(rng.integers(2))))
         deps.add(engine, [r for r, w in ranges if not w], [r for r, w in ranges if w])
         engines.append(engine)
         touched.append(ranges)

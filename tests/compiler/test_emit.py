@@ -13,15 +13,16 @@ from compiler.onchip import align_up
 from compiler.performance import predict
 from compiler.search import choose_tiling
 from golden.machine import Machine
-from golden.requantize import encode_scale, requantize
+from golden.requantize import requantize
 from hw.config import AcceleratorConfig, RequantizeMode, preset
+from hw.scales import encode_scale
 
 MICRO = AcceleratorConfig(
     name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
     accumulator_depth=16, output_bytes=256, parameter_channels=16, requantize_lanes=2,
     queue_words=16,
 )  # fmt: skip
-CONFIGS = {"micro": MICRO, "tiny": preset("tiny"), "wide": preset("wide"), "default": preset("default")}
+CONFIGS = {"micro": MICRO, **{name: preset(name) for name in ("tiny", "wide", "default")}}
 
 
 def expected(work: Contraction, x: np.ndarray) -> np.ndarray:
@@ -66,9 +67,8 @@ def random_work(
     if signed:
         x = x.view(np.int8)
     zero = int(rng.integers(np.iinfo(x.dtype).min, np.iinfo(x.dtype).max + 1))
-    multiplier, shift = encode_scale(
-        RequantizeMode.ONNX, rng.uniform(1e-4, 2e-3, outputs).astype(np.float32) * (400 if pool else 1)
-    )
+    scale = rng.uniform(1e-4, 2e-3, outputs).astype(np.float32) * (400 if pool else 1)
+    multiplier, shift = encode_scale(RequantizeMode.ONNX, scale)
     weights = rng.integers(-128, 128, (outputs, *kernel, inputs // groups), dtype=np.int8)
     y_address = align_up(x.size, 64) + 64
     work = Contraction(
@@ -134,7 +134,9 @@ def test_convolution(case: str, config: str) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(6, 6, 6), (8, 12, 4), (20, 44, 2), (40, 20, 2)])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "groups"), [(6, 6, 6), (8, 12, 4), (20, 44, 2), (40, 20, 2)]
+)
 def test_groups(inputs: int, outputs: int, groups: int, config: str) -> None:
     rng = np.random.default_rng(inputs)
     work = random_work(rng, 1, 6, 5, inputs, outputs, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups)
@@ -146,8 +148,8 @@ def test_groups(inputs: int, outputs: int, groups: int, config: str) -> None:
 def test_pooling(channels: int, config: str) -> None:
     rng = np.random.default_rng(channels)
     for kernel, strides, pads in [((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 3), (2, 1), (1, 1, 1, 1))]:
-        work = random_work(rng, 2, 8, 9, channels, channels, kernel, strides, pads, (1, 1), pool=True)
-        run(*work, CONFIGS[config])
+        shape = (2, 8, 9, channels, channels, kernel, strides, pads, (1, 1))
+        run(*random_work(rng, *shape, pool=True), CONFIGS[config])
 
 
 @pytest.mark.parametrize("config", CONFIGS)

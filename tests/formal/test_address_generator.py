@@ -10,8 +10,10 @@ from hw import isa
 from hw.memory.address_generator import AddressGenerator
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
-ROWS, INTERVAL, GAP = 8, 7, 5
-DEPTH = 24
+ROWS, INTERVAL, GAP = 8, 6, 4
+DEPTH = 20
+#: Levels that may have two iterations; how the others count is proved with the loop nest.
+LOOPING = (0, isa.LEVEL_REDUCTION)
 
 
 class BrokenGenerator(AddressGenerator):
@@ -35,17 +37,17 @@ class BrokenGenerator(AddressGenerator):
 
 
 def age_of(m: Module, event: Signal, name: str) -> Signal:
-    """Return for how many cycles ``event`` has been low, 63 for longer or never."""
-    age = Signal(6, init=63, name=f"{name}_age")
+    """Return for how many cycles ``event`` has been low, 31 for longer or never."""
+    age = Signal(5, init=31, name=f"{name}_age")
     with m.If(event):
         m.d.sync += age.eq(1)
-    with m.Elif(age != 63):
+    with m.Elif(age != 31):
         m.d.sync += age.eq(age + 1)
     return age
 
 
 class GeneratorSpec(wiring.Component):
-    """What the engine relies on; counts are at most 2, all else is free.
+    """What the engine relies on; counts of two levels are at most 2, all else is free.
 
     The source keeps the stream rules. The steps of an instruction come from ``begin`` to ``last``,
     as many as its counts say, and a pass every so many; distances are kept; an illegal
@@ -72,10 +74,12 @@ class GeneratorSpec(wiring.Component):
         m.d.sync += [waiting.eq(dut.i.valid & ~dut.i.ready), before.eq(fields)]
         with m.If(first.started & waiting):
             m.d.comb += [Assume(dut.i.valid), Assume(fields.as_value() == before)]
-        m.d.comb += [Assume(count <= 2) for count in counts]
+        m.d.comb += [
+            Assume(count <= (2 if level in LOOPING else 1)) for level, count in enumerate(counts)
+        ]
 
         # What is known of the instruction whose steps come out.
-        legal, pixels, steps, rows = Signal(), Signal(4), Signal(8), Signal(7)
+        legal, pixels, steps, rows = Signal(), Signal(2), Signal(3), Signal(7)
         with m.If(dut.started):
             zeros = [count == 0 for count in counts]
             m.d.sync += [
@@ -91,7 +95,7 @@ class GeneratorSpec(wiring.Component):
                 rows.eq(fields.rows),
             ]
         step, comes = dut.o.payload, dut.o.valid
-        inside, number, pixel, least = Signal(), Signal(8), Signal(4), Signal(7)
+        inside, number, pixel, least = Signal(), Signal(3), Signal(2), Signal(7)
         taken = Signal(2)
         m.d.sync += taken.eq(taken + (dut.i.ready & (taken != 3)))
         with m.If(comes):
@@ -127,7 +131,7 @@ class GeneratorSpec(wiring.Component):
             with m.If(dut.started):
                 m.d.comb += Assert(dut.i.valid & ~dut.i.ready)
         m.d.comb += [
-            Cover(comes & step.begin & (taken == 1) & (last_age == GAP) & (steps == 8)),
+            Cover(comes & step.begin & (taken == 1) & (last_age == GAP) & (steps == 2)),
             Cover(comes & step.switch & ~step.begin & (rows == ROWS) & (pass_age == ROWS)),
             Cover(comes & step.last & (taken == 0) & (steps == 2) & (pixels == 1)),
             Cover(dut.illegal & (taken == 1)),

@@ -107,7 +107,8 @@ async def walks(dut):
     assert started == len(program)
     for _ in range(2 * interval + 30):
         await RisingEdge(dut.clk)
-        assert not int(dut.o__valid.value) and not int(dut.tile__valid.value)
+        assert not int(dut.o__valid.value)
+        assert not int(dut.tile__valid.value)
 
 
 @pytest.mark.parametrize("policy", ["always", "random", "bursty"])
@@ -143,7 +144,8 @@ async def refuses(dut):
             await RisingEdge(dut.clk)
             illegal.append(int(dut.illegal.value))
             assert not int(dut.o__valid.value)
-        assert illegal == sorted(illegal) and sum(illegal) > 50
+        assert illegal == sorted(illegal)
+        assert sum(illegal) > 50
         await FallingEdge(dut.clk)
         dut.i__valid.value, dut.rst.value = 0, 1
         await FallingEdge(dut.clk)

@@ -7,7 +7,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
-from hw.vector.delay import Delay
+from hw.memory.delay import Delay
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import start_clock_and_reset
 

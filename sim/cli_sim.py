@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``kiwicha sim``: reads the files, runs the model, prints and writes the results."""
+
+import argparse
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+
+from compiler.errors import InputError
+from compiler.inputs import load_inputs
+from compiler.load import load_model
+from compiler.session import open_session
+from sim.cli_hardware import configuration
+from sim.files import check_destinations, write_file
+from sim.inference import Outcome, run_model
+from sim.progress import Progress
+from sim.report import Accuracy, Report, differences, layer_tables
+from sim.shipped import find_model
+from sim.terminal import output_console
+
+__all__ = ["run_sim"]
+
+_LABELS = "labels"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def run_sim(args: argparse.Namespace) -> int:
+    """Run a model; returns 0 only if every bit is right.
+
+    Raises
+    ------
+    KiwichaError
+        For bad input, before anything is built or written.
+    SimulatorError, MachineStopped
+        When the simulation cannot be built or breaks, or the machine reports an error.
+    """
+    config = configuration(args)
+    files = find_model(args.model)
+    source = args.input or files.inputs
+    check_destinations(
+        {"--waves": args.waves, "--report": args.report, "--outputs": args.outputs},
+        {"--waves": (".vcd", ".fst")},
+        [path for path in (files.path, source, args.config) if path is not None],
+    )
+    model = load_model(files.path)
+    arrays, labels = (None, None) if source is None else _load(source, model, args.samples)
+    float32 = None if files.float32 is None else load_model(files.float32)
+    with Progress() as progress:
+        outcome = run_model(
+            model, config, arrays,
+            samples=args.samples, name=files.name, simulator=args.simulator, waves=args.waves,
+            latency=args.latency, stall=args.stall, seed=args.seed, listener=progress,
+        )  # fmt: skip
+        if labels is not None and arrays is not None:
+            accuracy = _accuracy(outcome, labels, float32, arrays)
+            outcome = replace(outcome, report=replace(outcome.report, accuracy=accuracy))
+    if args.report is not None:
+        text = json.dumps(outcome.report.to_dict(), indent=2) + "\n"
+        write_file(args.report, text.encode())
+    if args.outputs is not None:
+        write_file(args.outputs, _npz(outcome.outputs))
+    _print(outcome.report, output_console())
+    return 0 if outcome.report.exact else 1
+
+
+def _load(
+    path: Path, model: onnx.ModelProto, samples: int | None
+) -> tuple[Arrays, NDArray[Any] | None]:
+    """Return the graph inputs in a file, cut to ``samples``, and the labels beside them."""
+    arrays = load_inputs(path)
+    names = {value.name for value in model.graph.input}
+    labels = None if _LABELS in names else arrays.pop(_LABELS, None)
+    try:
+        for name in names & set(arrays):
+            held = len(arrays[name]) if arrays[name].ndim else 0
+            if held < (samples or 1):
+                wanted = f"; --samples asks for {samples}" if samples else ""
+                raise InputError(f"input '{name}' holds {held} samples{wanted}")
+            arrays[name] = arrays[name][:samples]
+            if labels is None:
+                continue
+            if labels.shape != (held,) or labels.dtype.kind not in "iu":
+                raise InputError(
+                    f"'{_LABELS}' is {labels.dtype} {labels.shape}; must be one integer for each "
+                    f"of the {held} samples of '{name}'"
+                )
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return arrays, None if labels is None else labels[:samples]
+
+
+def _accuracy(
+    outcome: Outcome, labels: NDArray[Any], float32: onnx.ModelProto | None, inputs: Arrays
+) -> Accuracy | None:
+    """Return the shares of right classes; None where the outputs are not scores of classes."""
+    if [array.shape[:1] for array in outcome.outputs.values() if array.ndim == 2] != [labels.shape]:
+        return None
+    if len(outcome.outputs) != 1:
+        return None
+
+    def share(outputs: Mapping[str, NDArray[Any]]) -> float:
+        scores = next(iter(outputs.values()))
+        return float((scores.argmax(axis=1) == labels).mean())
+
+    before = None
+    if float32 is not None:
+        session = open_session(float32, ())
+        before = share({"scores": session.run(None, inputs)[0]})
+    return Accuracy(len(labels), share(outcome.reference.outputs), share(outcome.outputs), before)
+
+
+def _npz(arrays: Arrays) -> bytes:
+    """Return an npz file; any name is possible, and the same arrays give the same bytes."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+            # The default time stamp of an entry is 1980, not now.
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue())
+    return buffer.getvalue()
+
+
+def _print(report: Report, console: Console) -> None:
+    for table in layer_tables(report, console):
+        console.print(table)
+
+    def line(text: str) -> None:
+        console.print(text, soft_wrap=True)
+
+    for note in report.notes:
+        line(f"lowered by kiwicha: {escape(note['node'])}: {escape(note['text'])}")
+    reference = report.reference
+    features = ", ".join(reference["features"]) or "no dot-product features"
+    line(
+        f"reference: {reference['runtime']} {reference['version']} on "
+        + escape(f"{reference['processor']} ({features})")
+    )
+    if not reference["compared"]:
+        line(f"not compared with it (requantize mode {report.config['requantize_mode']})")
+    if (accuracy := report.accuracy) is not None:
+        shares = [("ONNX Runtime int8", accuracy.runtime), ("RTL", accuracy.machine)]
+        if accuracy.float32 is not None:
+            shares.insert(0, ("fp32", accuracy.float32))
+        text = ", ".join(f"{name} {share:.2%}" for name, share in shares)
+        line(f"accuracy on {accuracy.samples} samples: {text}")
+    line(
+        f"{report.cycles:,} cycles simulated in {report.seconds:.1f} s: "
+        f"{report.cycles_per_second:,.0f} cycles per second"
+    )
+    if report.waves is not None:
+        line(f"waveform: {escape(report.waves)}")
+    if wrong := differences(report):
+        line(f"[bold red]WRONG: {escape('; '.join(wrong))}[/]")
+    else:
+        judges = ["golden model"] + ["ONNX Runtime"] * reference["compared"]
+        line(f"[green]every bit equal[/] ({', '.join(judges)})")

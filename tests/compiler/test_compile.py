@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole models: compiled, run by the golden machine, equal to the golden operators everywhere."""
+
+import numpy as np
+import pytest
+
+from compiler.compile import CompiledModel, compile_graph
+from compiler.errors import KiwichaError
+from compiler.inputs import random_inputs
+from compiler.legalize import legalize
+from compiler.lower import lower
+from golden.machine import Machine, MachineError
+from golden.network import evaluate
+from hw.config import AcceleratorConfig, RequantizeMode, preset
+from hw.encoding import encode, walk_program
+from hw.isa import Opcode
+from models.variants import DEFAULT, NETWORKS, build
+
+SMALL = [name for name in NETWORKS if not name.startswith("bench_")]
+
+
+def compiled_on(name: str, config: AcceleratorConfig, form: object = DEFAULT) -> CompiledModel:
+    model, shape = build(name, form)
+    return compile_graph(legalize(lower(model, shape[0])), config)
+
+
+def check(compiled: CompiledModel, mode: RequantizeMode = RequantizeMode.ONNX) -> None:
+    graph = compiled.graph
+    tensors = evaluate(graph, random_inputs(graph.inputs, 7), mode)
+    memory = compiled.load(tensors)
+    machine = Machine(compiled.config, memory, compiled.read_window, compiled.write_window)
+    machine.run(compiled.words)
+    assert not machine.tokens.any()
+    for name, tensor in graph.tensors.items():
+        np.testing.assert_array_equal(compiled.read(memory, tensor), tensors[name], err_msg=name)
+
+
+@pytest.mark.parametrize("config", ["tiny", "wide", "default"])
+@pytest.mark.parametrize("name", SMALL)
+def test_network(name: str, config: str) -> None:
+    check(compiled_on(name, preset(config)))
+
+
+@pytest.mark.parametrize("mode", ["tflite", "tflite-single"])
+def test_other_rounding(mode: str) -> None:
+    check(compiled_on(SMALL[0], preset("tiny").replace(requantize_mode=mode)), RequantizeMode(mode))
+
+
+def test_same_bytes_every_time() -> None:
+    first, second = (compiled_on(SMALL[0], preset("tiny")) for _ in range(2))
+    np.testing.assert_array_equal(first.image, second.image)
+    assert first.program == second.program
+
+
+def test_prediction_adds_up() -> None:
+    compiled = compiled_on(SMALL[0], preset("tiny"))
+    assert sum(layer.predicted_cycles for layer in compiled.layers) == (
+        compiled.timeline.layer_end[len(compiled.layers) - 1]
+    )
+    for layer in compiled.layers:
+        assert 0 < layer.bound_cycles <= layer.predicted_cycles
+
+
+def test_too_large_for_the_address_space() -> None:
+    with pytest.raises(KiwichaError, match="does not fit: .* axi_address_width 16 can address"):
+        compiled_on("bench_conv3x3", preset("tiny").replace(axi_address_width=16))
+
+
+def test_too_large_for_the_scratchpad() -> None:
+    config = preset("tiny").replace(activation_bytes=256)
+    with pytest.raises(KiwichaError, match="one output pixel does not fit .*activation_bytes 256"):
+        compiled_on("bench_conv3x3", config)
+
+
+def test_no_window_is_left() -> None:
+    compiled = compiled_on(SMALL[0], preset("tiny"))
+    graph = compiled.graph
+    memory = compiled.load(evaluate(graph, random_inputs(graph.inputs, 7)))
+    machine = Machine(compiled.config, memory, compiled.read_window, (0, 0))
+    with pytest.raises(MachineError, match=r"^word \d+, STORE: write .* leaves the granted"):
+        machine.run(compiled.words)
+
+
+def test_token_that_never_comes() -> None:
+    machine = Machine(preset("tiny"), np.zeros(64, np.uint8), (0, 64), (0, 64))
+    words = np.concatenate([encode(Opcode.LOAD, wait=8, length=1, segments=1), encode(Opcode.END)])
+    assert len(list(walk_program(words))) == 2
+    with pytest.raises(MachineError, match="^word 0, LOAD: waits for a token from STORE"):
+        machine.run(words)

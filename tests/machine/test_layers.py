@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of every kind on the real machine, with slow and stalling memories."""
+
+import numpy as np
+import pytest
+
+from hw.config import AcceleratorConfig, preset
+from tests.compiler.test_emit import CASES, random_work
+from tests.machine.board import board
+from tests.machine.layers import CompiledLayer, check, compile_layer
+
+SKEW = AcceleratorConfig(
+    name="skew", rows=3, columns=5, axi_data_width=128, axi_burst_beats=4, axi_outstanding=2,
+    activation_bytes=2048, weight_bytes=512, accumulator_depth=64, output_bytes=512,
+    parameter_channels=16, requantize_lanes=2, queue_words=16,
+)  # fmt: skip
+CONFIGS = {"tiny": preset("tiny"), "skew": SKEW}
+
+#: (latency, stall) of the memory; the first is the one that cycles are predicted for.
+MEMORIES = [(20, 0), (2, 0), (70, 100), (2, 100), (20, 200)]
+
+
+def layers(config: AcceleratorConfig) -> list[CompiledLayer]:
+    """Return the layers of the compiler's tests: convolutions, groups, pools, mixed zero points."""
+    def make(name, *shape, seed, **options):
+        work, x = random_work(np.random.default_rng(seed), *shape, **options)
+        return compile_layer(name, work, x, config)
+
+    unit = ((1, 1), (1, 1))
+    made = [make(name, *shape, seed=len(name)) for name, shape in CASES.items()]
+    made += [
+        make(f"groups{i}-{o}-{g}", 1, 6, 5, i, o, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), g, seed=i)
+        for i, o, g in [(6, 6, 6), (8, 12, 4), (20, 44, 2)]
+    ]
+    made += [
+        make(f"pool{c}-{k}", 2, 8, 9, c, c, (k, k), s, p, (1, 1), pool=True, seed=c)
+        for c in (1, 4, 19)
+        for k, s, p in [(2, (2, 2), (0, 0, 0, 0)), (3, (2, 1), (1, 1, 1, 1))]
+    ]
+    shape = (1, 11, 1, 50, 21, *unit, (0, 0, 0, 0), (1, 1))
+    made.append(make("zero-per-column", *shape, mixed=True, seed=5))
+    return made
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_layers(name):
+    made = layers(CONFIGS[name])
+    jobs = [
+        layer.job.but(latency=latency, stall=stall)
+        for latency, stall in MEMORIES
+        for layer in made
+    ]
+    results = iter(board(CONFIGS[name]).run(jobs))
+    for latency, stall in MEMORIES:
+        for layer in made:
+            done = next(results)
+            check(layer, done, f"latency {latency} stall {stall}")
+            if (latency, stall) == MEMORIES[0]:
+                print(f"{layer.name}: {done.cycles} cycles, {layer.predicted} predicted")
+                assert abs(done.cycles - layer.predicted) <= 0.03 * layer.predicted + 150
