@@ -10,9 +10,9 @@ from compiler.contraction import Contraction, Place
 from compiler.onchip import align_up
 from compiler.performance import predict
 from golden.machine import Machine
-from golden.requantize import encode_scale
 from hw.config import AcceleratorConfig
 from hw.isa import Engine
+from hw.scales import encode_scale
 from sim.simulation import SimulatedMachine
 
 __all__ = ["Measured", "Memory", "layer", "measure"]

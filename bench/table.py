@@ -9,7 +9,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-__all__ = ["Table", "say"]
+__all__ = ["Table", "say", "terminal"]
+
+
+def terminal() -> Console:
+    """Return where tables go: as wide as they need where nobody said how wide it is."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def say(text: str) -> None:

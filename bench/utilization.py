@@ -5,11 +5,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
-
 from bench.onchip import steady_state
 from bench.program import Memory, layer, measure
-from bench.table import Table, say
+from bench.table import Table, say, terminal
 from compiler.builder import ProgramBuilder
 from compiler.emit import emit
 from compiler.search import choose_tiling
@@ -30,7 +28,7 @@ LAYERS: dict[str, _Shape] = {
     "FC 1024 > 1024, batch 1": ((1, 1, 1024), 1024, 1, 1),
 }
 _TARGETS = {"conv 3x3, 64 > 64, 28x28": 0.95}
-_COLUMNS = ("layer", "MACs", "cycles", "predicted", "utilization", "bound", "bound by", "target")
+_COLUMNS = ("layer", "MACs", "cycles", "predicted", "utilization", "bound", "target")
 
 
 def _row(values: dict[str, Any]) -> tuple[str, ...]:
@@ -41,8 +39,7 @@ def _row(values: dict[str, Any]) -> tuple[str, ...]:
         f"{values['cycles']:,.0f}",
         f"{values['predicted']:,.0f}",
         f"{values['utilization']:.2%}",
-        f"{values['bound']:.2%}",
-        values["bound_by"],
+        f"{values['bound']:.2%} {values['bound_by']}",
         "-" if target is None else f">= {target:.0%}",
     )
 
@@ -142,7 +139,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config = preset(arguments.preset)
     table = utilization(config, latency=arguments.latency, seed=arguments.seed)
-    table.show(Console())
+    table.show(terminal())
 
 
 if __name__ == "__main__":

@@ -68,11 +68,17 @@ class SimulationResult:
 
 @dataclass(frozen=True)
 class SimulatedMachine:
-    """A machine that is built and ready to run programs."""
+    """A machine that is built and ready to run programs.
+
+    Members
+    -------
+    driver : module of the cocotb test that runs a program; another one for measuring only.
+    """
 
     config: AcceleratorConfig
     build: Build
     memory_bytes: int
+    driver: str = "sim.driver"
 
     def run(
         self,
@@ -148,7 +154,7 @@ class SimulatedMachine:
             with _watching(folder / "progress", progress):
                 outcome = run_design(
                     self.build,
-                    "sim.driver",
+                    self.driver,
                     run_dir=folder,
                     env={"KIWICHA_JOB": json.dumps(job)},
                     waves=aside,

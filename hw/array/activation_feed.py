@@ -94,8 +94,8 @@ class ActivationFeed(Component):
             s2_high.eq(s1_room),
         ]
 
-        # An instruction's operand counts before its first vector gets to cycle 4, and after the last
-        # vector of the one before has left it.
+        # An instruction's operand counts when its first vector is in cycle 2; the last vector of
+        # the instruction before has left cycle 4 by then.
         zero, pad, extend = Signal(9), Signal(9), Signal()
         live = Signal(rows)
         with m.If(s1_begin):

@@ -105,9 +105,7 @@ class ComputeEngine(Component):
             (isa.LoadTarget.WEIGHT, weight),
         ):
             m.d.comb += [
-                scratchpad.write.valid.eq(
-                    self.write.valid & (self.write.payload.target == target)
-                ),
+                scratchpad.write.valid.eq(self.write.valid & (self.write.payload.target == target)),
                 scratchpad.write.payload.address.eq(self.write.payload.address),
                 scratchpad.write.payload.data.eq(self.write.payload.data),
             ]
@@ -168,8 +166,7 @@ class ComputeEngine(Component):
         step = generator.o
         m.d.comb += [
             outside.eq(
-                step.valid
-                & (loader.fault | (step.payload.entry >= self.cfg.accumulator_depth))
+                step.valid & (loader.fault | (step.payload.entry >= self.cfg.accumulator_depth))
             ),
             live.eq(step.valid & ~outside & ~halted),
             generator.stop.eq(halted),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes the words of a program to the queues of the engines that they are for."""
 
-from collections.abc import Mapping
-
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
@@ -47,7 +45,7 @@ class Router(Component):
         with any other bit set (``wait`` and ``signal`` included: END has no engine).
     """
 
-    def __init__(self, lengths: Mapping[Opcode, int]) -> None:
+    def __init__(self, lengths: dict[Opcode, int]) -> None:
         for opcode, length in lengths.items():
             if not 1 <= length <= 64:
                 raise ValueError(f"length of {opcode.name} is {length}; legal: 1 to 64")
@@ -138,7 +136,7 @@ class Dispatch(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lengths = {
+        lengths: dict[Opcode, int] = {
             opcode: layout.size // WORD_BITS
             for opcode, layout in INSTRUCTIONS.items()
             if opcode != Opcode.END

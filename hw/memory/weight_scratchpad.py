@@ -50,9 +50,7 @@ class WeightScratchpad(Component):
         beat, pitch = self.cfg.beat_bytes, self.cfg.weight_pitch
         wide = max(beat, pitch)
         beats, rows = (wide // beat - 1).bit_length(), (wide // pitch - 1).bit_length()
-        m.submodules.memory = memory = block_ram(
-            unsigned(8 * wide), self.cfg.weight_bytes // wide
-        )
+        m.submodules.memory = memory = block_ram(unsigned(8 * wide), self.cfg.weight_bytes // wide)
 
         write = self.write.payload
         write_port = memory.write_port(granularity=8 * beat if beats else None)

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.isa import ENGINES, VECTOR
+from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory

@@ -175,14 +175,12 @@ def test_programs(name, policy):
 
 
 def test_without_initial_values(icarus):
-    run(
-        "4x4", "programs", uninitialized=True, simulator=icarus, policy="random", seed=6, length=20
-    )
+    run("4x4", "programs", uninitialized=True, simulator=icarus, policy="random", seed=6, length=20)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def long_instruction(dut):
-    """A 3x3 convolution of 3x5 pixels, two channel tiles: steps plus a constant, from valid to done."""
+    """A 3x3 convolution of 3x5 pixels, two channel tiles: steps and a constant, no more."""
     cfg = config(bench_params()["config"])
     bench, activation, weight = await start(dut, cfg)
     pitch, rows, width, height = 16, 3, 5, 3

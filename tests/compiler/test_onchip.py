@@ -43,12 +43,13 @@ def test_jumps_walk_the_strides(seed: int) -> None:
         {"levels": jumps(loops), "y": 3, "x": -7, "address": 11, "weight": 0, "weight_stride": 0,
          "accumulator": 0, "accumulate": 0}
     )  # fmt: skip
+    outer = loops[::-1]
     want = [
         tuple(
-            start + sum(i * getattr(loop, name) for i, loop in zip(index, reversed(loops), strict=True))
+            start + sum(i * getattr(loop, name) for i, loop in zip(index, outer, strict=True))
             for name, start in (("y", 3), ("x", -7), ("address", 11))
         )
-        for index in product(*(range(loop.count) for loop in reversed(loops)))
+        for index in product(*(range(loop.count) for loop in outer))
     ]
     assert [tuple(map(int, t)) for t in zip(steps.y, steps.x, steps.address, strict=True)] == want
 

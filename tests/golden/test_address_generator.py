@@ -62,9 +62,7 @@ def test_steps(seed):
     fields = random_fields(random.Random(seed))
     steps = compute_steps(fields)
     expected = list(walk(fields))
-    found = zip(
-        steps.y, steps.x, steps.address, steps.tile, steps.entry, steps.first, strict=True
-    )
+    found = zip(steps.y, steps.x, steps.address, steps.tile, steps.entry, steps.first, strict=True)
     assert [tuple(map(int, step)) for step in found] == [tuple(map(int, s)) for s in expected]
     rows = fields["weight"] + steps.tile * fields["weight_stride"]
     assert np.array_equal(steps.weight_row, rows)

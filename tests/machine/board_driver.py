@@ -87,8 +87,8 @@ class Machine:
         if not int(dut.interrupt.value):
             await First(RisingEdge(dut.interrupt), Timer(2 * job["limit"], "ns"))
         await RisingEdge(dut.clk)
-        assert int(dut.interrupt.value), f"no interrupt after {job['limit']} cycles"
         values = {name: await self.read(name) for name in _READ}
+        assert int(dut.interrupt.value), f"no interrupt after {job['limit']} cycles: {values}"
         await self.write("interrupt_status", 3)
         await FallingEdge(dut.clk)
         assert not int(dut.interrupt.value), "the interrupt was not cleared"
@@ -115,6 +115,8 @@ async def run_jobs(dut: Any) -> None:
         cocotb.start_soon(_watch(dut))
     results = []
     for index, job in enumerate(setup["jobs"]):
-        results.append(await machine.run(job, np.load(f"image{index}.npy")))
-        np.save(f"memory{index}.npy", machine.content(len(np.load(f"image{index}.npy"))))
+        image = np.load(f"image{index}.npy")
+        dut._log.info("job %d: %s", index, job)
+        results.append(await machine.run(job, image))
+        np.save(f"memory{index}.npy", machine.content(len(image)))
     Path("results.json").write_text(json.dumps(results))

@@ -54,15 +54,18 @@ def expected_steps(fields):
     for index in range(len(steps)):
         last = index == len(steps) - 1
         step = {name: int(getattr(steps, name)[index]) for name in ("y", "x", "address", "entry")}
-        yield {
-            **step,
-            **constant,
-            "first": int(steps.first[index]),
-            "begin": int(index == 0),
-            "switch": int(index % steps.pixels == 0),
-            "last": int(last),
-            "signal": fields["signal"],
-        }, int(steps.weight_row[index])
+        yield (
+            {
+                **step,
+                **constant,
+                "first": int(steps.first[index]),
+                "begin": int(index == 0),
+                "switch": int(index % steps.pixels == 0),
+                "last": int(last),
+                "signal": fields["signal"],
+            },
+            int(steps.weight_row[index]),
+        )
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
