@@ -128,6 +128,7 @@ class Accelerator(Component):
             control.read_beat.eq(read.axi.rvalid & read.axi.rready),
             control.written_beat.eq(write.axi.wvalid & write.axi.wready),
             control.step.eq(compute.stepping),
+            control.progress.eq(vector.stepping),
         ]
         return m
 

@@ -23,7 +23,7 @@ from amaranth.hdl import (
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-__all__ = ["emit_rtlil", "emit_verilog", "shared"]
+__all__ = ["emit_rtlil", "emit_verilog", "rtlil_to_verilog", "shared"]
 
 _PORT = re.compile(r"^  wire width \d+ (?:input|output) \d+ (?:signed|) \\(\S+)$", re.MULTILINE)
 _RESET_PASSED = re.compile(
@@ -49,8 +49,7 @@ def emit_verilog(component: wiring.Component, name: str = "top") -> str:
     ValueError
         For a name that is no identifier, or a shared component that cannot be shared.
     """
-    text = emit_rtlil(component, name)
-    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)
+    return rtlil_to_verilog(emit_rtlil(component, name))
 
 
 def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
@@ -68,6 +67,11 @@ def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
         ports[port] = (value, direction)
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return _merge(text + "".join(emission.definitions), name)
+
+
+def rtlil_to_verilog(text: str) -> str:
+    """Return what ``emit_rtlil`` returned as Verilog, which is most of the time of emitting."""
+    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)
 
 
 def shared(component: wiring.Component) -> Elaboratable:

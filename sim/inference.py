@@ -113,9 +113,7 @@ def run_model(
     total = compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0)
     result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
 
-    found = {
-        tensor.name: compiled.read(result.memory, tensor) for tensor in graph.output_tensors
-    }
+    found = {tensor.name: compiled.read(result.memory, tensor) for tensor in graph.output_tensors}
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden)
     report = Report(

@@ -49,6 +49,8 @@ class VectorEngine(Component):
         Accumulator entry, in every cycle; from a register.
     read_data : In(ArrayLayout(signed(32), columns))
         Its columns, ``read_latency`` cycles later; best from registers.
+    stepping : Out(1)
+        A step goes to the lanes, for the watchdog.
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for the parameter memory are taken.
     output_enable : In(1); output_address : In(32); output_data : Out(axi_data_width)
@@ -81,6 +83,7 @@ class VectorEngine(Component):
             "i": In(stream.Signature(VECTOR)),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
             "busy": Out(1),
+            "stepping": Out(1),
             "error": Out(FaultSignature),
             "read_entry": Out(range(cfg.accumulator_depth)),
             "read_data": In(data.ArrayLayout(signed(32), cfg.columns)),
@@ -107,6 +110,7 @@ class VectorEngine(Component):
             step.parameter.shape(), fetch - parameters.latency
         )
         m.d.comb += [
+            self.stepping.eq(walker.o.valid),
             self.read_entry.eq(step.entry),
             select.i.eq(step.group),
             parameter.i.eq(step.parameter),

@@ -10,7 +10,8 @@ from cocotb.triggers import FallingEdge
 
 from hw.array.multiplier import GenericMultiplier, multiplier_class
 from hw.config import MultiplierTarget
-from tests.array.emitted import CORNERS, operand, run_emitted
+from tests.array.emitted import CORNERS, operand
+from tests.support.bench import run_cocotb
 from tests.support.streams import start_clock_and_reset
 
 LATENCY = GenericMultiplier.latency
@@ -39,7 +40,7 @@ async def multiplies(dut):
 
 @pytest.mark.parametrize("uninitialized", [False, True])
 def test_generic(uninitialized):
-    run_emitted(
+    run_cocotb(
         GenericMultiplier(), __name__, testcase="multiplies", uninitialized=uninitialized
     )
 

@@ -9,8 +9,8 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import matmul
 from hw.array.processing_element import ProcessingElement
-from tests.array.emitted import operand, run_emitted
-from tests.support.bench import bench_params
+from tests.array.emitted import operand
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import start_clock_and_reset
 
 SUMS = (0, -1, 2**31 - 1, -(2**31), 2**31 - 65536, 65535 - 2**31)
@@ -48,7 +48,7 @@ async def accumulates(dut):
 @pytest.mark.parametrize("uninitialized", [False, True])
 def test_element(uninitialized):
     unit = ProcessingElement()
-    run_emitted(
+    run_cocotb(
         unit,
         __name__,
         testcase="accumulates",

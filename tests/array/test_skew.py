@@ -11,8 +11,7 @@ from amaranth.lib.wiring import In
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw.array.skew import Skew
-from tests.array.emitted import run_emitted
-from tests.support.bench import bench_params
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
@@ -37,7 +36,7 @@ async def delays(dut):
 @pytest.mark.parametrize("lanes", [2, 5, 16])
 def test_delays(lanes):
     unit = Skew(4, lanes)
-    run_emitted(unit, __name__, testcase="delays", params={"lanes": lanes}, uninitialized=True)
+    run_cocotb(unit, __name__, testcase="delays", params={"lanes": lanes}, uninitialized=True)
 
 
 class SkewSpec(wiring.Component):

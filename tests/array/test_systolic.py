@@ -11,8 +11,8 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import OPERAND_MIN, matmul
 from hw.array.systolic import SystolicArray
-from tests.array.emitted import operand, run_emitted
-from tests.support.bench import bench_params
+from tests.array.emitted import operand
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset
 
 SHAPES = [(1, 1), (1, 4), (5, 1), (3, 5), (4, 4), (8, 16), (7, 2)]
@@ -105,7 +105,7 @@ async def multiplies(dut):
 def run(rows: int, columns: int, *, uninitialized: bool = False, simulator=None, **options: Any):
     unit = SystolicArray(rows, columns)
     timing = {name: getattr(unit, name) for name in ("latency", "switch_after", "reload_after")}
-    run_emitted(
+    run_cocotb(
         unit,
         __name__,
         testcase="multiplies",

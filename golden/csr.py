@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed sparse rows as bytes: golden.csc of the transpose, with absolute indices.
+
+For a layer, columns give one input's weights to all outputs, rows one output's weights of all
+inputs; the bytes and the decoder are the same.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from golden import csc
+
+__all__ = ["decode", "encode"]
+
+
+def encode(
+    matrix: NDArray[np.int8], *, index_bits: int = 10, beat_bytes: int = 16
+) -> NDArray[np.uint8]:
+    """Return the stream of an n x L matrix; ValueError where L is above 2**index_bits."""
+    return csc.encode(matrix.T, index_bits=index_bits, relative=False, beat_bytes=beat_bytes)
+
+
+def decode(
+    octets: NDArray[np.uint8], rows: int, length: int, *, index_bits: int = 10, beat_bytes: int = 16
+) -> NDArray[np.int8]:
+    """Return the ``rows`` x ``length`` matrix of a stream; ValueError as ``golden.csc.decode``."""
+    return csc.decode(
+        octets, length, rows, index_bits=index_bits, relative=False, beat_bytes=beat_bytes
+    ).T
