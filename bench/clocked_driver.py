@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 
-import sim.driver as driver
+from sim import driver
 
 __all__ = ["run_clocked"]
 

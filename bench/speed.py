@@ -120,7 +120,8 @@ def speed(
             f"interrupt, without building and loading; the faster of {rounds} runs of each, taken "
             "in turn in the same process. All run the same Verilog and take the same cycles.",
             "Kiwicha: only the top's ports are public to cocotb, the clock is in the testbench, "
-            f"Python sleeps until the interrupt. Built with {ways[_OURS][0].build.toolchain.version}.",
+            "Python sleeps until the interrupt. Built with "
+            f"{ways[_OURS][0].build.toolchain.version} and -O2.",
             "cocotb's runner: get_runner('verilator').build with no options for speed, that is "
             "--public-flat-rw and -Os from Verilator's makefile. 'cocotb's Clock' is "
             "Clock(dut.clk, 2, 'ns').start() as in cocotb's examples, which cocotb 2 runs in C++; "

@@ -70,6 +70,7 @@ def utilization(
     seed: int = 1,
     layers: dict[str, _Shape] | None = None,
     size: int = 64,
+    more_lanes: int = 0,
     progress: Callable[[str], None] = say,
 ) -> Table:
     """Measure single layers from memory to memory, and a matrix product on chip.
@@ -78,6 +79,7 @@ def utilization(
     ----------
     latency : cycles from a read address to its first beat.
     size : of the product on chip, in all three dimensions.
+    more_lanes : that product also on a machine with so many requantizer lanes; 0 leaves it out.
     """
     progress(f"utilization: building the {config.rows}x{config.columns} machine '{config.name}'")
     machine = simulated_machine(config, 0)
@@ -87,13 +89,16 @@ def utilization(
         progress(f"utilization: {name}")
         figures = _with_memory(config, machine, shape, latency, seed)
         values.append({"layer": name, **figures, "target": _TARGETS.get(name)})
-    for drains in (False, True):
-        what = "results requantized" if drains else "array alone"
+    wider = config.replace(requantize_lanes=more_lanes) if more_lanes else None
+    for each, drains in ((config, False), (config, True), (wider, True)):
+        if each is None:
+            continue
+        what = f"{each.requantize_lanes} requantizers" if drains else "array alone"
         name = f"GEMM {size}x{size}x{size} on chip, {what}"
         progress(f"utilization: {name}")
-        run = steady_state(
-            config, machine, size=size, drains=drains, latency=latency, seed=seed
-        )
+        if each is not config:
+            machine = simulated_machine(each, 0)
+        run = steady_state(each, machine, size=size, drains=drains, latency=latency, seed=seed)
         values.append({
             "layer": name,
             "macs": run.macs,
@@ -104,11 +109,10 @@ def utilization(
             "bound_by": run.bound_by,
             "target": 0.99 if size == 64 else None,
         })
-    bandwidth = config.axi_data_width
     return Table(
         "utilization",
-        f"MAC utilization: {config.rows}x{config.columns} array, {bandwidth}-bit AXI, "
-        f"latency {latency}",
+        f"MAC utilization: {config.rows}x{config.columns} array, {config.axi_data_width}-bit "
+        f"AXI, latency {latency}",
         _COLUMNS,
         tuple(_row(figures) for figures in values),
         (
@@ -122,9 +126,10 @@ def utilization(
             "over it, partly filled ones included), requantize (one result a lane and cycle), "
             "write. 'predicted' is the compiler's performance model.",
             "On chip: operands loaded once, then 4 and 20 products; a product's cycles are the "
-            "difference divided by 16. 'array alone' overwrites results in the accumulators, "
-            f"'results requantized' drains each through the {config.requantize_lanes} requantizer "
-            "lanes into the output buffer. Neither stores but the last.",
+            "difference divided by 16. 'array alone' overwrites results in the accumulators; with "
+            "requantizers, each product is drained through so many lanes into the output buffer, "
+            "and the engine between them and the accumulators starts anew for every column tile. "
+            "Only the last product is stored.",
         ),
         tuple(values),
     )

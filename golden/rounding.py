@@ -15,7 +15,7 @@ Int64Array = npt.NDArray[np.int64]
 
 ROUNDINGS = ("half_even", "half_up", "half_away", "pseudo", "lfsr")
 
-_TAPS = 0xA3000000
+_TAPS = 0xEDB88320
 _MASK = 0xFFFFFFFF
 
 
@@ -73,7 +73,7 @@ def round_shift(
 def random_word(seed: int, step: int, index: npt.ArrayLike) -> npt.NDArray[np.uint32]:
     """Return 32 random bits for the element at flat ``index``, in training step ``step``.
 
-    With A for 32 steps of the Galois LFSR of x^32 + x^30 + x^26 + x^25 + 1, all sums modulo 2^32,
+    With A for 32 steps of the Galois LFSR of the CRC-32 polynomial (0xEDB88320), all sums modulo 2^32,
     and the key ``k = A(A(seed) + step)``: ``A(A(index + k) + rotate(k, 16))``. For a given seed and
     step that is a permutation of the 32-bit numbers.
     """

@@ -21,7 +21,7 @@ def encode(
     """Return the stream of an L x n matrix, column after column."""
     # A value at every column's end makes the runs end there; it is set back to what it was.
     closed = matrix.astype(np.int64)
-    closed[-1] = np.where(matrix[-1] == 0, 256, matrix[-1])
+    closed[-1, matrix[-1] == 0] = 256
     values, indices, _ = csc.entries(closed, index_bits)
     words = indices | ((values & 255) << index_bits)
     return csc.pad_bytes(csc.pack_bits(words, index_bits + 8), beat_bytes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one description of a machine: every width and depth in hardware, compiler and model derives from it."""
+"""The one description of a machine: all its widths and depths derive from it."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["AcceleratorConfig", "MultiplierTarget", "PRESETS", "RequantizeMode", "preset"]
+__all__ = ["PRESETS", "AcceleratorConfig", "MultiplierTarget", "RequantizeMode", "preset"]
 
 
 class RequantizeMode(str, Enum):
@@ -86,9 +86,10 @@ class AcceleratorConfig:
                 raise ValueError(f"{field} is {value!r}; legal: {legal}") from None
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
             raise ValueError(f"name is {self.name!r}; legal: letters, digits, '-' and '_'")
-        for field in fields(self):
-            if field.type in (int, "int") and type(getattr(self, field.name)) is not int:
-                raise ValueError(f"{field.name} is {getattr(self, field.name)!r}; legal: an integer")
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if known.type in (int, "int") and type(value) is not int:
+                raise ValueError(f"{known.name} is {value!r}; legal: an integer")
         self._require_range("rows", 1, 64)
         self._require_range("columns", 1, 64)
         self._require_choice("axi_data_width", (64, 128, 256))
@@ -126,7 +127,7 @@ class AcceleratorConfig:
 
     @property
     def activation_banks(self) -> int:
-        """Byte banks of the activation scratchpad: any ``rows`` bytes in a row, one beat at once."""
+        """Byte banks of the activation scratchpad: any ``rows`` bytes in a row, or one beat."""
         return max(self.beat_bytes, _ceil_power(self.rows))
 
     @property

@@ -151,7 +151,7 @@ class SimulatedMachine:
                 f"+last={len(words) - 1}", f"+image={folder / 'image.hex'}",
                 f"+result={folder / 'result.hex'}",
             ]  # fmt: skip
-            with _watching(folder / "progress", progress):
+            with _Watcher(folder / "progress", progress):
                 outcome = run_design(
                     self.build,
                     self.driver,
@@ -219,7 +219,7 @@ def _read_hex(path: Path, beat: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(-1, beat)[:, ::-1].reshape(-1)
 
 
-class _watching:  # noqa: N801 - reads as a verb at its only use
+class _Watcher:
     """Hands the cycles in a file to a callback, from a thread, while the block runs."""
 
     def __init__(self, path: Path, callback: Callable[[int], None] | None) -> None:

@@ -12,13 +12,14 @@ ROOT = Path(__file__).parents[1]
 
 PACKAGES = ("hw", "golden", "compiler", "sim", "boards", "models", "bench")
 
-GROUPS = ("array", "memory", "control", "vector")
+#: Folders of hw: the units of one part of the machine each.
+GROUPS = tuple(sorted({path.parent.name for path in (ROOT / "hw").glob("*/*.py")}))
 
 #: Packages of the project that each package may import from, besides itself.
 MAY_IMPORT = {
     "hw": (),
-    "golden": ("hw.config", "hw.encoding", "hw.isa"),
-    "compiler": ("hw.config", "hw.encoding", "hw.isa"),
+    "golden": ("hw.config", "hw.encoding", "hw.isa", "hw.scales"),
+    "compiler": ("hw.config", "hw.encoding", "hw.isa", "hw.scales"),
     "sim": ("hw", "golden", "compiler", "models"),
     "boards": ("hw", "golden", "compiler", "sim", "models"),
     "models": (),
@@ -92,9 +93,9 @@ def test_all_resolves(path):
     assert len(set(exported or ())) == len(exported or ()), "a name twice in __all__"
 
 
-#: Control and data movement: nothing to compute, so no NumPy counterpart, but proofs or models in
-#: the unit's own test.
-NO_ARITHMETIC = {"control", "memory"}
+#: Groups and units that move data: nothing to compute, so no NumPy counterpart, but proofs or
+#: models in the unit's own test.
+NO_ARITHMETIC = {"control", "memory", "drain", "skew"}
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
 PARTS = {
@@ -103,8 +104,17 @@ PARTS = {
     "requantize_multiply": "requantize",
 }
 
-#: Golden models of more than one unit, or of the whole machine.
-GOLDEN_ALONE = {"machine"}
+#: Units that compute a part of what a golden model of another name says: unit -> that model.
+MODELS = {
+    "activation_feed": "address_generator",
+    "multiplier": "systolic",
+    "processing_element": "systolic",
+    "vector": "requantize",
+    "weight_loader": "address_generator",
+}
+
+#: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
+GOLDEN_ALONE = {"conv", "machine", "matmul", "network", "pool"}
 
 
 def has_component(path):
@@ -127,8 +137,9 @@ def units():
 def test_unit_has_a_test_and_a_golden_model(path):
     group, unit = path.parts[1], PARTS.get(path.stem, path.stem)
     assert (ROOT / "tests" / group / f"test_{unit}.py").exists(), f"no test of {unit}"
-    if group not in NO_ARITHMETIC:
-        assert (ROOT / "golden" / f"{unit}.py").exists(), f"no golden model of {unit}"
+    if not {group, unit} & NO_ARITHMETIC:
+        model = MODELS.get(unit, unit)
+        assert (ROOT / "golden" / f"{model}.py").exists(), f"no golden model of {unit}"
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -151,6 +162,9 @@ def test_golden_model_has_its_unit_and_test(path):
 
 def test_tables_are_not_stale():
     names = {path.stem for path in sources("hw")}
-    assert set(PARTS) <= names
-    assert set(PARTS.values()) <= names
-    assert {path.stem for path in sources("golden")} >= GOLDEN_ALONE
+    models = {path.stem for path in sources("golden")}
+    assert set(PARTS) | set(PARTS.values()) <= names
+    assert {*names, *GROUPS} >= NO_ARITHMETIC
+    assert set(MODELS) <= names - models
+    assert set(MODELS.values()) <= models
+    assert models - names >= GOLDEN_ALONE

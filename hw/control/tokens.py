@@ -8,10 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 from hw.control.fault import FaultSignature
 from hw.isa import ENGINES, ErrorCode
 
-__all__ = ["TOKEN_BITS", "Tokens"]
-
-TOKEN_BITS = 6
-"""Width of one counter: at most 63 tokens wait between a producer and a consumer."""
+__all__ = ["Tokens"]
 
 
 class Tokens(Component):
@@ -38,7 +35,7 @@ class Tokens(Component):
         TOKEN_OVERFLOW with the producer's number, in the cycle after the release.
     """
 
-    def __init__(self, bits: int = TOKEN_BITS) -> None:
+    def __init__(self, bits: int) -> None:
         if not 1 <= bits <= 16:
             raise ValueError(f"bits is {bits}; legal: 1 to 16")
         self.bits = bits

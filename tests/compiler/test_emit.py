@@ -162,7 +162,10 @@ def test_weight_zero_per_column(config: str) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_random_geometry(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    pick = lambda low, high: int(rng.integers(low, high + 1))  # noqa: E731
+
+    def pick(low: int, high: int) -> int:
+        return int(rng.integers(low, high + 1))
+
     kernel = (pick(1, 4), pick(1, 4))
     dilations = (pick(1, 2), pick(1, 2))
     span = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]

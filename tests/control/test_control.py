@@ -277,7 +277,8 @@ async def overflow_stops(dut):
     env = Environment(dut, 1)
     await env.begin()
     chooser = random.Random(4)
-    program = [random_instruction(chooser, Engine.STORE, wait=0, signal=2) for _ in range(64)]
+    count = 1 << bench_params()["token_bits"]
+    program = [random_instruction(chooser, Engine.STORE, wait=0, signal=2) for _ in range(count)]
     await env.start(program_words(program))
     assert await env.finish() == (2, ErrorCode.TOKEN_OVERFLOW, Engine.STORE.value)
 
@@ -317,7 +318,7 @@ async def reset_recovers_from_a_dead_bus(dut):
 @pytest.mark.parametrize("name", ["tiny", "default", "large"])
 def test_control(name):
     cfg = preset(name)
-    params = {"beat_bytes": cfg.beat_bytes, "fingerprint": cfg.fingerprint}
+    params = {name: getattr(cfg, name) for name in ("beat_bytes", "fingerprint", "token_bits")}
     run_cocotb(Control(cfg), __name__, params=params)
 
 

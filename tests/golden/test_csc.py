@@ -94,7 +94,7 @@ def test_bits_per_value(density, form, published):
     ("octets", "form", "message"),
     [
         ([1, 0, 2, 0], {}, "^truncated"),
-        ([1, 0, 0, 0, 0, 0, 0, 0, 2], {}, "^truncated"),
+        ([1, 0, 1, 0, 0, 0, 0, 0, 2], {}, "^truncated"),
         ([2, 0, 1, 0, 0, 0, 0, 0, 0x30, 1, 1, 0], {}, "^pointer: a column of 65535"),
         ([1, 0, 1, 0, 0, 0, 0, 0, 0x1F, 0], {}, "^index: 15 in a column of 8"),
         ([1, 0, 1, 0, 0, 0, 0, 0, 0x02, 0], {}, "^padding: a value of 0"),

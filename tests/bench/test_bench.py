@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The measured tables on the smallest machine: figures are whole, honest and come from runs."""
+
+import json
+
+import numpy as np
+import pytest
+
+from bench import __main__ as front
+from bench import cocotb_default
+from bench.emission import emission
+from bench.onchip import steady_state
+from bench.program import Memory, layer, measure
+from bench.table import Table
+from bench.utilization import utilization
+from compiler.builder import ProgramBuilder
+from compiler.emit import emit
+from compiler.search import choose_tiling
+from golden.machine import Machine
+from hw.config import preset
+from sim.simulation import simulated_machine
+
+__all__: list[str] = []
+
+TINY = preset("tiny")
+LAYERS = {
+    "conv": ((6, 6, 8), 8, 3, 1),
+    "depthwise": ((5, 5, 8), 8, 3, 8),
+    "fc": ((1, 1, 40), 24, 1, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return simulated_machine(TINY, 0)
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    return utilization(TINY, layers=LAYERS, size=16, progress=lambda _: None)
+
+
+def test_utilization_is_below_its_bound(table: Table) -> None:
+    assert len(table.values) == len(table.rows) == len(LAYERS) + 2
+    for figures in table.values:
+        share = figures["macs"] / (figures["cycles"] * TINY.rows * TINY.columns)
+        assert figures["utilization"] == share
+        assert 0 < share <= figures["bound"] <= 1, figures
+        assert figures["predicted"] == pytest.approx(figures["cycles"], rel=0.25), figures
+
+
+def test_macs_are_the_useful_ones(table: Table) -> None:
+    macs = {figures["layer"]: figures["macs"] for figures in table.values}
+    assert macs["conv"] == 6 * 6 * 8 * 8 * 9
+    assert macs["depthwise"] == 5 * 5 * 8 * 9
+    assert macs["fc"] == 40 * 24
+
+
+def test_array_is_full_when_operands_stay_on_chip(machine) -> None:
+    run = steady_state(TINY, machine, size=16, drains=False)
+    assert run.macs / (run.cycles * 16) > 0.95
+
+
+def test_latency_counts(machine) -> None:
+    def cycles(latency: int) -> int:
+        work, x = layer(TINY, (1, 1, 40), 24, 1)
+        builder, memory = ProgramBuilder(TINY), Memory(work, x)
+        emit(work, choose_tiling(work, TINY), builder, memory.put)
+        return measure(builder, memory, machine, latency=latency).cycles
+
+    assert cycles(200) > cycles(20) + 180
+
+
+def test_no_figure_comes_from_a_fault(machine, monkeypatch) -> None:
+    def wrong(self: Machine, words: np.ndarray) -> None:
+        del words
+        self.memory[self.write_window[0]] ^= 1
+
+    monkeypatch.setattr(Machine, "run", wrong)
+    work, x = layer(TINY, (1, 1, 8), 8, 1)
+    builder, memory = ProgramBuilder(TINY), Memory(work, x)
+    emit(work, choose_tiling(work, TINY), builder, memory.put)
+    with pytest.raises(RuntimeError, match="differ from the golden machine"):
+        measure(builder, memory, machine)
+
+
+def test_operands_that_do_not_stay_on_chip_are_refused(machine) -> None:
+    with pytest.raises(ValueError, match="do not stay on the chip"):
+        steady_state(TINY, machine, size=128)
+
+
+def test_clock_can_be_taken_out_of_the_testbench() -> None:
+    inside, outside = (cocotb_default._testbench(out) for out in (False, True))
+    assert "always #" in inside
+    assert "input clk" in outside
+    assert "always #" not in outside
+
+
+def test_emission_shares_modules() -> None:
+    shared, separate = emission(6, 5, lambda _: None).values
+    assert shared["modules"] < separate["modules"]
+    assert separate["modules"] >= 30
+
+
+def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table) -> None:
+    monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
+    monkeypatch.setattr(front, "speed", lambda *_, **__: table)
+    monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
+    page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
+    monkeypatch.setattr("sys.argv", ["bench", "--write", str(page), "--json", str(figures)])
+    assert front.main() == 0
+    assert "depthwise" in capsys.readouterr().out
+    text = page.read_text()
+    assert text.count("\n## ") == 3
+    assert "- verilator: " in text
+    values = json.loads(figures.read_text())
+    assert values["tables"]["utilization"][0]["layer"] == "conv"
+    assert values["latency"] == 20
+
+
+def test_unknown_preset_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "--preset", "giant"])
+    with pytest.raises(SystemExit) as stopped:
+        front.main()
+    assert stopped.value.code == 2
+    assert "unknown preset 'giant'" in capsys.readouterr().err

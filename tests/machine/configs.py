@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random legal configurations, small enough to simulate in seconds."""
+
+import numpy as np
+
+from hw.config import AcceleratorConfig, RequantizeMode
+
+__all__ = ["random_config"]
+
+
+def random_config(seed: int) -> AcceleratorConfig:
+    """Return the configuration of a seed: any shape up to 12 x 12, every memory size that is small.
+
+    One value in seven or more is at its lower limit, so that single rows, columns, lanes, beats and the
+    smallest memories meet each other.
+    """
+    rng = np.random.default_rng(seed)
+
+    def pick(low: int, high: int) -> int:
+        return low if rng.random() < 0.15 else int(rng.integers(low, high + 1))
+
+    def power(low: int, high: int) -> int:
+        return 1 << pick((low - 1).bit_length(), high.bit_length() - 1)
+
+    modes = [RequantizeMode.ONNX] * 6 + [RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE]
+    rows, columns = pick(1, 12), pick(1, 12)
+    pitch = 1 << (columns - 1).bit_length()
+    return AcceleratorConfig(
+        name=f"random{seed}",
+        rows=rows,
+        columns=columns,
+        axi_data_width=int(rng.choice([64, 128, 256])),
+        axi_address_width=pick(18, 48),
+        axi_burst_beats=power(1, 256),
+        axi_outstanding=pick(1, 16),
+        activation_bytes=power(256, 8192),
+        weight_bytes=power(max(256, 2 * rows * pitch), 8192),
+        accumulator_depth=power(16, 512),
+        output_bytes=power(256, 4096),
+        parameter_channels=power(max(16, 2 * pitch), 256),
+        requantize_mode=modes[int(rng.integers(len(modes)))],
+        requantize_lanes=pick(1, columns),
+        requantize_multiplier_width=int(rng.choice([0, 9, 18])),
+        queue_words=power(16, 128),
+    )

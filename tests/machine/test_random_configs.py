@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random legal configurations, and every preset, compute the same bits.
+
+``KIWICHA_CONFIGS=20`` and ``KIWICHA_SEED=0`` choose how many, and from which seed on;
+``make random`` does that.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from compiler.errors import KiwichaError
+from hw.config import AcceleratorConfig, RequantizeMode, preset
+from sim.simulator import SimulatorError, find_icarus
+from tests.machine.board import Job, board
+from tests.machine.configs import random_config
+from tests.machine.networks import check, prepare, result_bits, to_job
+
+FIRST = int(os.environ.get("KIWICHA_SEED", "0"))
+COUNT = int(os.environ.get("KIWICHA_CONFIGS", "3"))
+
+#: Every legal machine runs these.
+NETWORKS = ("pool_overlapping", "flatten")
+#: And this one if its memories hold a pixel's window: convolutions of every kind, pool and fc.
+LARGER = "separable"
+
+
+def same_bits(config: AcceleratorConfig, simulator: str) -> list[str]:
+    """Run the networks on one machine; return those that fitted."""
+    work = []
+    for name in (*NETWORKS, LARGER):
+        prepared = prepare(name, config.requantize_mode)
+        try:
+            work.append((name, prepared, *to_job(prepared, config)))
+        except KiwichaError as error:
+            assert name == LARGER, f"{name} is refused: {error}"
+    # The memory's temper belongs to the draw as well.
+    rng = np.random.default_rng(config.fingerprint)
+    latency, stall = int(rng.choice([2, 20, 70])), int(rng.choice([0, 0, 100]))
+    jobs: list[Job] = [job.but(latency=latency, stall=stall) for *_, job, _ in work]
+    results = board(config, simulator).run(jobs)
+    for (name, prepared, compiled, _, golden), done in zip(work, results, strict=True):
+        check(prepared, compiled, golden, done, f"{config}, {name}")
+        if config.requantize_mode is RequantizeMode.ONNX:
+            # The operators' result is the same object for all machines, and ONNX Runtime's.
+            reference = prepare(name)
+            want = b"".join(
+                tensor.to_memory(reference.tensors[tensor.name]).tobytes()
+                for tensor in reference.graph.output_tensors
+            )
+            assert result_bits(prepared, compiled, done.memory) == want, f"{config}, {name}"
+    return [name for name, *_ in work]
+
+
+def simulator_for_many() -> str:
+    """Return the simulator that is quicker for a design that runs once: no C++ to compile."""
+    try:
+        return find_icarus().name
+    except SimulatorError:
+        return "verilator"
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
+def test_random_config(seed):
+    config = random_config(seed)
+    print(f"seed {seed}: {config}")
+    print(f"seed {seed}: same bits for", ", ".join(same_bits(config, simulator_for_many())))
+
+
+@pytest.mark.parametrize("name", ["tiny", "wide"])
+def test_presets(name):
+    assert LARGER in same_bits(preset(name), "verilator")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["small", "default", "large"])
+def test_other_presets(name):
+    assert LARGER in same_bits(preset(name), "verilator")
