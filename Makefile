@@ -5,6 +5,8 @@ PYTHON ?= python3
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 MODEL  ?= lenet5
 OUT    ?= build/verilog
+COUNT  ?= 20
+SEED   ?= 0
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -18,7 +20,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test verilog bench lint formal mutate setup clean help
+.PHONY: sim test verilog bench lint formal mutate random setup clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -49,6 +51,11 @@ formal: $(STAMP) $(YOSYS)
 ## mutate: mutation scores of the units (minutes)
 mutate: $(STAMP) $(YOSYS)
 	@$(PYTEST) -m mutate $(ARGS)
+
+## random: COUNT random configurations from SEED on, and every preset, compute the same bits
+random: $(STAMP) $(YOSYS)
+	@KIWICHA_CONFIGS=$(COUNT) KIWICHA_SEED=$(SEED) $(PYTEST) -rP tests/machine/test_random_configs.py \
+	  $(ARGS)
 
 ## setup: create .venv and install what pyproject.toml pins (PYTHON=python3.12 chooses another)
 setup: $(STAMP)

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AXI4 read master: runs of beats in, bursts on the bus, beats out in order."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Module
+from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import ceil_log2, exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.control.queue import Queue
 from hw.isa import ErrorCode
-from hw.memory.axi import CACHE, REQUEST, AXI4ReadSignature, Burst, read_beat
+from hw.memory.axi import REQUEST, AXI4ReadSignature, read_beat
 from hw.memory.bursts import BurstPlanner
+from hw.memory.issue import issue_bursts
 
 __all__ = ["ReadMaster"]
 
@@ -67,69 +66,18 @@ class ReadMaster(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axi = self.axi
-        outstanding = self.cfg.axi_outstanding
-        m.submodules.planner = planner = self._planner()
-        wiring.connect(m, planner.request, wiring.flipped(self.request))
-        m.d.comb += [
-            planner.window_base.eq(self.window_base),
-            planner.window_limit.eq(self.window_limit),
-        ]
-        flight = data.StructLayout({"address": self.cfg.axi_address_width, "last": 1})
-        m.submodules.flights = flights = Queue(flight, 1 << ceil_log2(max(2, outstanding)))
-
-        failed = Signal()
-        held = Signal()
-        issue = Signal()
-        answered = Signal()
-        in_flight = Signal(range(outstanding + 1))
-        m.d.comb += [
-            held.eq(self.stop | failed),
-            issue.eq(
-                planner.o.valid
-                & ~held
-                & (in_flight != outstanding)
-                & (~axi.arvalid | axi.arready)
-            ),
-            planner.o.ready.eq(issue),
-            flights.i.valid.eq(issue),
-            flights.i.payload.address.eq(planner.o.payload.address),
-            flights.i.payload.last.eq(planner.o.payload.last),
-            axi.arsize.eq(exact_log2(self.cfg.beat_bytes)),
-            axi.arburst.eq(Burst.INCR),
-            axi.arcache.eq(CACHE),
-        ]
-        with m.If(issue):
-            m.d.sync += [
-                axi.arvalid.eq(1),
-                axi.araddr.eq(planner.o.payload.address),
-                axi.arlen.eq(planner.o.payload.length),
-            ]
-        with m.Elif(axi.arready):
-            m.d.sync += axi.arvalid.eq(0)
-        m.d.sync += in_flight.eq(in_flight + issue - answered)
-
+        bursts = issue_bursts(
+            m, self, self._planner(), "ar", self.cfg.axi_outstanding, ErrorCode.READ_RESPONSE
+        )
         # The queue's head is there long before the first beat of its burst can be.
-        due = flights.o
+        due = bursts.due
+        taken = axi.rvalid & axi.rready
         m.d.comb += [
             self.data.valid.eq(axi.rvalid & due.valid),
             self.data.payload.data.eq(axi.rdata),
             self.data.payload.last.eq(axi.rlast & due.payload.last),
             axi.rready.eq(self.data.ready & due.valid),
-            answered.eq(axi.rvalid & axi.rready & axi.rlast),
-            due.ready.eq(answered),
-            self.idle.eq((in_flight == 0) & ~axi.arvalid & (held | ~planner.pending)),
+            bursts.answered.eq(taken & axi.rlast),
+            bursts.refused.eq(taken & axi.rresp[1]),
         ]
-
-        refused = Signal()
-        m.d.comb += refused.eq(axi.rvalid & axi.rready & axi.rresp[1])
-        m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & (refused | planner.error.valid)):
-            m.d.sync += [failed.eq(1), self.error.valid.eq(1)]
-            with m.If(refused):
-                m.d.sync += [
-                    self.error.payload.code.eq(ErrorCode.READ_RESPONSE),
-                    self.error.payload.address.eq(due.payload.address),
-                ]
-            with m.Else():
-                m.d.sync += self.error.payload.eq(planner.error.payload)
         return m

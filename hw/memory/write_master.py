@@ -2,16 +2,16 @@
 """The AXI4 write master: runs of beats and their data in, bursts on the bus, responses counted."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
 from hw.isa import ErrorCode
-from hw.memory.axi import CACHE, REQUEST, AXI4WriteSignature, Burst, write_beat
+from hw.memory.axi import REQUEST, AXI4WriteSignature, write_beat
 from hw.memory.bursts import BurstPlanner
+from hw.memory.issue import issue_bursts
 
 __all__ = ["OUTSTANDING_WRITES", "WriteMaster"]
 
@@ -74,48 +74,15 @@ class WriteMaster(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axi = self.axi
-        m.submodules.planner = planner = self._planner()
-        wiring.connect(m, planner.request, wiring.flipped(self.request))
-        m.d.comb += [
-            planner.window_base.eq(self.window_base),
-            planner.window_limit.eq(self.window_limit),
-        ]
-        flight = data.StructLayout({"address": self.cfg.axi_address_width, "last": 1})
-        m.submodules.flights = flights = Queue(flight, OUTSTANDING_WRITES)
+        planner = self._planner()
+        bursts = issue_bursts(
+            m, self, planner, "aw", OUTSTANDING_WRITES, ErrorCode.WRITE_RESPONSE
+        )
         m.submodules.lengths = lengths = Queue(8, OUTSTANDING_WRITES)
-
-        failed = Signal()
-        held = Signal()
-        issue = Signal()
-        answered = Signal()
-        in_flight = Signal(range(OUTSTANDING_WRITES + 1))
         m.d.comb += [
-            held.eq(self.stop | failed),
-            issue.eq(
-                planner.o.valid
-                & ~held
-                & (in_flight != OUTSTANDING_WRITES)
-                & (~axi.awvalid | axi.awready)
-            ),
-            planner.o.ready.eq(issue),
-            flights.i.valid.eq(issue),
-            flights.i.payload.address.eq(planner.o.payload.address),
-            flights.i.payload.last.eq(planner.o.payload.last),
-            lengths.i.valid.eq(issue),
+            lengths.i.valid.eq(bursts.issue),
             lengths.i.payload.eq(planner.o.payload.length),
-            axi.awsize.eq(exact_log2(self.cfg.beat_bytes)),
-            axi.awburst.eq(Burst.INCR),
-            axi.awcache.eq(CACHE),
         ]
-        with m.If(issue):
-            m.d.sync += [
-                axi.awvalid.eq(1),
-                axi.awaddr.eq(planner.o.payload.address),
-                axi.awlen.eq(planner.o.payload.length),
-            ]
-        with m.Elif(axi.awready):
-            m.d.sync += axi.awvalid.eq(0)
-        m.d.sync += in_flight.eq(in_flight + issue - answered)
 
         # Data of the burst at the head of `lengths`, whose address is offered by now.
         beat = Signal(8)
@@ -134,25 +101,13 @@ class WriteMaster(Component):
             with m.If(axi.wlast):
                 m.d.sync += beat.eq(0)
 
+        due = bursts.due
         m.d.comb += [
-            axi.bready.eq(flights.o.valid),
-            answered.eq(axi.bvalid & axi.bready),
-            flights.o.ready.eq(answered),
-            self.idle.eq((in_flight == 0) & ~axi.awvalid & (held | ~planner.pending)),
+            axi.bready.eq(due.valid),
+            bursts.answered.eq(axi.bvalid & axi.bready),
+            bursts.refused.eq(bursts.answered & axi.bresp[1]),
         ]
-        refused = Signal()
-        m.d.comb += refused.eq(answered & axi.bresp[1])
-        m.d.sync += [
-            self.done.valid.eq(answered & flights.o.payload.last & ~refused & ~failed),
-            self.error.valid.eq(0),
-        ]
-        with m.If(~failed & (refused | planner.error.valid)):
-            m.d.sync += [failed.eq(1), self.error.valid.eq(1)]
-            with m.If(refused):
-                m.d.sync += [
-                    self.error.payload.code.eq(ErrorCode.WRITE_RESPONSE),
-                    self.error.payload.address.eq(flights.o.payload.address),
-                ]
-            with m.Else():
-                m.d.sync += self.error.payload.eq(planner.error.payload)
+        m.d.sync += self.done.valid.eq(
+            bursts.answered & due.payload.last & ~bursts.refused & ~bursts.failed
+        )
         return m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams of (index, value) entries become dense rows; what three decoders have in common."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component
@@ -134,7 +134,10 @@ class EntryDecoder(Component):
                 bound.eq(read.data.word_select(place[:2], 16)),
             ]
 
-        halt = Signal()
+        def refuse(error: StreamError | Value) -> None:
+            m.d.comb += [fail.eq(1), code.eq(error)]
+            m.next = "FAILED"
+
         free = ~self.o.valid | self.o.ready
         m.d.sync += self.done.eq(0)
         with m.If(self.o.ready):
@@ -161,7 +164,7 @@ class EntryDecoder(Component):
                 if pointers:
                     too_much |= columns > self.columns
                 with m.If((columns == 0) | (rows == 0) | too_much):
-                    m.d.comb += [halt.eq(1), code.eq(StreamError.JOB)]
+                    refuse(StreamError.JOB)
             if self.codebook:
                 second = Signal()
                 book = Signal(data.ArrayLayout(8, CODEBOOK))
@@ -177,9 +180,9 @@ class EntryDecoder(Component):
                         with m.If(second):
                             m.next = "POINTERS" if pointers else "ROWS"
                         with m.Elif(window.view[:8] != 0):
-                            m.d.comb += [halt.eq(1), code.eq(StreamError.CODEBOOK)]
+                            refuse(StreamError.CODEBOOK)
                     with m.Elif(window.ended):
-                        m.d.comb += [halt.eq(1), code.eq(StreamError.TRUNCATED)]
+                        refuse(StreamError.TRUNCATED)
             if pointers:
                 with m.State("POINTERS"):
                     due = columns - place
@@ -191,9 +194,9 @@ class EntryDecoder(Component):
                             m.next = "PRIME"
                         fill = [(due <= k) & window.view.word_select(k, 16).any() for k in (1, 2, 3)]
                         with m.If(Cat(fill).any()):
-                            m.d.comb += [halt.eq(1), code.eq(StreamError.PADDING)]
+                            refuse(StreamError.PADDING)
                     with m.Elif(window.ended):
-                        m.d.comb += [halt.eq(1), code.eq(StreamError.TRUNCATED)]
+                        refuse(StreamError.TRUNCATED)
                 with m.State("PRIME"):
                     m.next = "FIRST"
                 with m.State("FIRST"):
@@ -201,15 +204,15 @@ class EntryDecoder(Component):
                     m.next = "ROWS"
             with m.State("ROWS"):
                 with m.If((left > length) if pointers else 0):
-                    m.d.comb += [halt.eq(1), code.eq(StreamError.POINTER)]
+                    refuse(StreamError.POINTER)
                     m.d.comb += offset.eq(CODEBOOK * self.codebook + ((place - 1)[:16] << 1))
                 with m.Elif(free):
                     with m.If(~pick.complete & (pick.taken == 0)):
                         # Neither here nor later: the entry in view is wrong, or there is none.
                         with m.If(pick.head_there):
-                            m.d.comb += [halt.eq(1), code.eq(pick.head_code)]
+                            refuse(pick.head_code)
                         with m.Elif(window.ended):
-                            m.d.comb += [halt.eq(1), code.eq(StreamError.TRUNCATED)]
+                            refuse(StreamError.TRUNCATED)
                     m.d.comb += window.take.eq(pick.taken)
                     moved = pick.start_after
                     if self.relative:
@@ -236,17 +239,15 @@ class EntryDecoder(Component):
                                 m.next = "END"
             with m.State("END"):
                 with m.If(window.surplus):
-                    m.d.comb += [halt.eq(1), code.eq(StreamError.TRAILING)]
+                    refuse(StreamError.TRAILING)
                 with m.Elif(window.ended & ~window.blank):
-                    m.d.comb += [halt.eq(1), code.eq(StreamError.PADDING)]
+                    refuse(StreamError.PADDING)
                 with m.Elif(window.ended & free):
                     m.d.comb += window.restart.eq(1)
                     m.d.sync += self.done.eq(1)
                     m.next = "IDLE"
             with m.State("FAILED"):
                 pass
-            with m.If(halt):
-                m.d.comb += fail.eq(1)
         if pointers:
             with m.If(follow):
                 m.d.sync += [place.eq(place_next), previous.eq(bound), left.eq(bound - previous)]

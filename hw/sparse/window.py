@@ -24,7 +24,7 @@ class BitWindow(Component):
     ----------
     beat_bytes : bytes of a beat.
     sizes : bits that each choice of ``take`` takes away, the first one 0.
-    slack : bits held beyond a beat and the largest piece.
+    slack : bits held beyond a beat and the largest piece, a multiple of a beat.
 
     Members
     -------
@@ -54,7 +54,8 @@ class BitWindow(Component):
         self.unit = gcd(beat, *sizes)
         self.beat = beat
         longest = max(sizes)
-        self.capacity = beat + -(-(longest + slack) // self.unit) * self.unit
+        # A beat always fits in when less than a beat is held, or than the largest piece.
+        self.capacity = beat + max(beat, longest + slack)
         super().__init__({
             "i": In(stream.Signature(beat_layout(beat_bytes))),
             "take": In(range(len(sizes))),

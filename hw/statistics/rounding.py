@@ -122,17 +122,20 @@ class RandomWord(Component):
         m = Module()
         place = register(m, (self.index + self.key)[:32], "s1_place")
         key = register(m, self.key, "s1_key")
-        total = (_advance(place) + key.rotate_left(16))[:32]
-        m.d.comb += self.o.eq(_advance(register(m, total, "s2_total")))
+        total = (_advance(m, place, "s1") + key.rotate_left(16))[:32]
+        m.d.comb += self.o.eq(_advance(m, register(m, total, "s2_total"), "s2"))
         return m
 
 
-def random_key(seed: Value, step: Value) -> Value:
+def random_key(m: Module, seed: Value, step: Value) -> Value:
     """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``."""
-    return _advance((_advance(seed) + step)[:32])
+    return _advance(m, (_advance(m, seed, "seed") + step)[:32], "key")
 
 
-def _advance(word: Value) -> Value:
+def _advance(m: Module, word: Value, name: str) -> Value:
+    # A signal of its own, because every bit of it is used many times.
+    wire = Signal(32, name=f"{name}_before")
+    m.d.comb += wire.eq(word)
     # The register is linear: every bit after so many steps is a sum of some bits before.
     columns = []
     for bit in range(32):
@@ -140,5 +143,5 @@ def _advance(word: Value) -> Value:
         for _ in range(_STEPS):
             state = (state >> 1) ^ (_TAPS if state & 1 else 0)
         columns.append(state)
-    rows = [[word[k] for k in range(32) if columns[k] >> bit & 1] for bit in range(32)]
+    rows = [[wire[k] for k in range(32) if columns[k] >> bit & 1] for bit in range(32)]
     return Cat(reduce(lambda a, b: a ^ b, row) for row in rows)

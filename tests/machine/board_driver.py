@@ -7,7 +7,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.triggers import ClockCycles, First, FallingEdge, RisingEdge, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
 from sim.driver import AxiLite
 
@@ -21,6 +21,10 @@ _READ = (
 _ADDRESSES = ("program_address", "read_base", "read_limit", "write_base", "write_limit")
 _OUTPUTS = ("interrupt", "s_axil_awready", "s_axil_wready", "s_axil_bvalid", "s_axil_arready",
             "s_axil_rvalid", "arvalid", "rready", "awvalid", "wvalid", "bready")  # fmt: skip
+_PAYLOADS = (
+    ("arvalid", "araddr", "arlen"), ("awvalid", "awaddr", "awlen"), ("wvalid", "wstrb", "wlast"),
+    ("s_axil_rvalid", "s_axil_rdata", "s_axil_rresp"), ("s_axil_bvalid", "s_axil_bresp"),
+)  # fmt: skip
 
 
 class Machine:
@@ -65,9 +69,8 @@ class Machine:
         dut = self.dut
         self.fill(image)
         dut.latency.value, dut.stall.value = job["latency"], job["stall"]
-        settings = dict(zip(_ADDRESSES[1:], (*job["read_window"], *job["write_window"]), strict=True))
-        settings["program_address"] = job["program"][0]
-        for name, value in settings.items():
+        values = (job["program"][0], *job["read_window"], *job["write_window"])
+        for name, value in zip(_ADDRESSES, values, strict=True):
             await self.write(f"{name}_low", value & 0xFFFFFFFF)
             await self.write(f"{name}_high", value >> 32)
         await self.write("program_length", job["program"][1])
@@ -78,30 +81,40 @@ class Machine:
         if job["reset"]:
             await ClockCycles(dut.clk, job["reset"])
             await self.reset()
-            values = {name: await self.read(name) for name in _READ}
+            found = {name: await self.read(name) for name in _READ}
             assert not int(dut.interrupt.value), "an interrupt after reset"
-            return {"registers": values, "interrupted": False}
-        if job["abort"]:
-            await ClockCycles(dut.clk, job["abort"])
+            return {"registers": found, "interrupted": False}
+        if job["abort"] and not int(dut.interrupt.value):
+            await First(RisingEdge(dut.interrupt), ClockCycles(dut.clk, job["abort"]))
             await self.write("control", 2)
         if not int(dut.interrupt.value):
             await First(RisingEdge(dut.interrupt), Timer(2 * job["limit"], "ns"))
         await RisingEdge(dut.clk)
-        values = {name: await self.read(name) for name in _READ}
-        assert int(dut.interrupt.value), f"no interrupt after {job['limit']} cycles: {values}"
+        found = {name: await self.read(name) for name in _READ}
+        assert int(dut.interrupt.value), f"no interrupt after {job['limit']} cycles: {found}"
         await self.write("interrupt_status", 3)
         await FallingEdge(dut.clk)
         assert not int(dut.interrupt.value), "the interrupt was not cleared"
-        return {"registers": values, "interrupted": True}
+        return {"registers": found, "interrupted": True}
 
 
 async def _watch(dut: Any) -> None:
-    """Fail where a handshake signal is X; only a four-state simulator has one."""
-    signals = [getattr(dut, name) for name in _OUTPUTS]
+    """Fail where an output that somebody looks at is X; only a four-state simulator has one."""
+    handshakes = [getattr(dut, name) for name in _OUTPUTS]
+    payloads = [(getattr(dut, v), [getattr(dut, f) for f in fields]) for v, *fields in _PAYLOADS]
     while True:
         await FallingEdge(dut.clk)
-        for signal in signals:
+        seen = list(handshakes)
+        for valid, fields in payloads:
+            if valid.value == 1:
+                seen += fields
+        for signal in seen:
             assert signal.value.is_resolvable, f"{signal._name} is {signal.value}"
+        if dut.wvalid.value == 1:
+            data, strobe = str(dut.wdata.value), str(dut.wstrb.value)
+            for lane, written in enumerate(strobe):
+                byte = data[8 * lane : 8 * lane + 8]
+                assert written == "0" or set(byte) <= set("01"), f"wdata is {data}, strobe {strobe}"
 
 
 @cocotb.test()

@@ -9,10 +9,10 @@ __all__ = ["random_config"]
 
 
 def random_config(seed: int) -> AcceleratorConfig:
-    """Return the configuration of a seed: any shape up to 12 x 12, every memory size that is small.
+    """Return the configuration of a seed: any shape up to 12 x 12, memories down to the smallest.
 
-    One value in seven or more is at its lower limit, so that single rows, columns, lanes, beats and the
-    smallest memories meet each other.
+    One value in seven or more is at its lower limit, so that single rows, columns, lanes, beats and
+    the smallest memories meet each other.
     """
     rng = np.random.default_rng(seed)
 

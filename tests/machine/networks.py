@@ -79,7 +79,7 @@ def check(
 
 
 def result_bits(prepared: Prepared, compiled: CompiledModel, memory: np.ndarray) -> bytes:
-    """Return the output tensors' bytes as they are in memory."""
+    """Return the bytes of the output tensors, in ONNX order."""
     return b"".join(
         compiled.read(memory, tensor).tobytes() for tensor in prepared.graph.output_tensors
     )

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import sim.cli_sim
+import sim.inference
 from compiler.load import load_model
 from hw.config import PRESETS
 from models.lenet5 import CALIBRATION, FP32, INT8, TEST
@@ -186,6 +187,25 @@ def test_one_wrong_bit_is_exit_code_1(where, result, folder, monkeypatch, capfd)
     assert f"WRONG: {'1 bytes of memory' if where == 'machine' else ''}" in out
     assert culprit[where] in out.split("WRONG: ")[1]
     assert "every bit equal" not in out
+
+
+def test_a_bit_that_the_hardware_gets_wrong_is_found_by_every_judge(
+    result, folder, monkeypatch, capfd
+):
+    simulate = sim.inference._simulate
+
+    def wrong(machine, compiled, *arguments):
+        found = simulate(machine, compiled, *arguments)
+        found.memory[compiled.addresses[compiled.layers[-1].node.y.name]] ^= 1
+        return found
+
+    monkeypatch.setattr(sim.inference, "_simulate", wrong)
+    code, report, _ = run(folder, "--preset", "tiny", "--input", str(folder / "good.npz"))
+    assert code == 1
+    assert [layer["mismatches"] for layer in report["layers"]] == [0, 1]
+    assert report["mismatches"] == 2  # against the golden operator and the golden machine
+    assert report["reference"]["mismatches"] == 1
+    assert "1 output elements differ from onnxruntime's" in capfd.readouterr().out
 
 
 def test_table_is_readable_on_a_narrow_terminal(folder, result):

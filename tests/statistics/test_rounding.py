@@ -26,7 +26,7 @@ class Keyed(Component):
         m = Module()
         m.submodules.word = word = RandomWord()
         m.d.comb += [
-            word.key.eq(random_key(self.seed, self.step)),
+            word.key.eq(random_key(m, self.seed, self.step)),
             word.index.eq(self.index),
             self.o.eq(word.o),
         ]
