@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from golden.address_generator import activation_lanes, compute_steps, weight_tile
+from golden.compute import compute
 from golden.requantize import requantize
 from hw.config import AcceleratorConfig
 from hw.encoding import walk_program
@@ -143,26 +143,11 @@ class Machine:
                 self.memory[address : address + length] = self.output[local : local + length]
 
     def _compute(self, fields: dict[str, Any]) -> None:
-        config = self.config
-        steps = compute_steps(fields)
-        values = activation_lanes(fields, steps, self.activation, config.rows)
-        values = values[:, : fields["rows"]].astype(np.float64)
-        weights = self.weight.reshape(-1, config.weight_pitch)
-        if steps.entry.max() >= config.accumulator_depth:
-            raise MachineError(f"accumulator entry {steps.entry.max()} out of range")
-        for start in range(0, len(steps), steps.pixels):
-            span = slice(start, start + steps.pixels)
-            try:
-                tile = weight_tile(fields, int(steps.weight_row[start]), weights, config.columns)
-            except IndexError as error:
-                raise MachineError(str(error)) from None
-            # Products of 9-bit operands over 64 rows are exact in binary64, which is faster.
-            result = (values[span] @ tile.astype(np.float64)).astype(np.int64)
-            entry = steps.entry[span]
-            if not steps.first[start]:
-                held = self.accumulator[entry].astype(np.int64)
-                result = np.maximum(held, result) if fields["maximum"] else held + result
-            self.accumulator[entry] = result.astype(np.uint64).astype(np.uint32).view(np.int32)
+        weights = self.weight.reshape(-1, self.config.weight_pitch)
+        try:
+            compute(fields, self.activation, weights, self.accumulator, self.config.rows)
+        except IndexError as error:
+            raise MachineError(str(error)) from None
 
     def _vector(self, fields: dict[str, Any]) -> None:
         config, channels = self.config, fields["channels"]

@@ -97,7 +97,7 @@ REFUSED = {
     ),
     "entry": (
         compute(accumulator=CONFIG.accumulator_depth),
-        f"COMPUTE: accumulator entry {CONFIG.accumulator_depth} out of range",
+        f"COMPUTE: accumulator entry {CONFIG.accumulator_depth} of {CONFIG.accumulator_depth}",
     ),
     "tile": (compute(weight=CONFIG.weight_bytes // CONFIG.weight_pitch - 1), "weight rows"),
     "pixel": (

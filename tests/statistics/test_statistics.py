@@ -13,7 +13,7 @@ from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
 #: lanes, block, bins, histogram_bits
-SHAPES = [(4, 64, 33, 0), (1, 5, 2, 3), (3, 40, 20, 2), (8, 16, 33, 1)]
+SHAPES = [(2, 16, 33, 0), (1, 5, 2, 3), (3, 40, 9, 2), (4, 8, 5, 1)]
 
 
 def shape_of(params):
@@ -28,7 +28,7 @@ async def equals_the_golden_model(dut):
     await start_clock_and_reset(dut)
     source = StreamSource(dut, "i", taken, policy=params["offer"], seed=2)
     sink = StreamSink(dut, "o", given, policy=params["ready"], seed=3)
-    blocks = corner_blocks(block) + random_blocks(4, 60, block)
+    blocks = corner_blocks(block) + random_blocks(4, 30, block)
     for k, values in enumerate(blocks):
         source.put(to_vectors(values, lanes, seed=k))
     limit = (1 << bits) - 1 if bits else None

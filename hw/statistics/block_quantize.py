@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Local dynamic quantization: int32 blocks become int8 with a scale of their own, in one pass.
+
+After Cambricon-Q (ISCA 2021): statistics while a block enters, quantization while it leaves.
+"""
+
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+
+from hw.control.queue import Queue
+from hw.statistics.block_buffer import BlockBuffer
+from hw.statistics.lanes import magnitude, present, register, tree, tree_depth, vector_layout
+from hw.statistics.reciprocal import FRACTION, Reciprocal, request_layout, scale_layout
+from hw.statistics.rounding import RandomWord, Round, Rounding, random_key
+
+__all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
+
+#: How a block is quantized. ``free``: scale M / 127 instead of a power of two; ``seed`` and
+#: ``step`` make the random words of rounding LFSR. Looked at with a block's last vector.
+CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step": 32})
+
+_TAG = data.StructLayout({"rounding": Rounding, "key": 32})
+
+#: Blocks between input and output at most; as many of one vector hide the unit's latency.
+_BLOCKS = 16
+
+
+def quantized_layout(lanes: int) -> data.StructLayout:
+    """Return the payload of ``lanes`` int8 values with the scale of their block.
+
+    Members
+    -------
+    lanes, count, last : as in ``vector_layout``.
+    magnitude : greatest magnitude M of the block; free: the scale is M / 127.
+    shift : power of two: the scale is 2^shift; free: 0.
+    """
+    return data.StructLayout(
+        {
+            "lanes": data.ArrayLayout(signed(8), lanes),
+            "count": range(lanes + 1),
+            "last": 1,
+            "magnitude": 32,
+            "shift": 5,
+        }
+    )
+
+
+class BlockQuantize(Component):
+    """Quantizes a vector a cycle; a block waits until it is complete and its scale is known.
+
+    ``pot``: ``saturate(round(x / 2^s))``, ``s = max(0, bit length of M - 7)``; ``free``:
+    ``saturate(round(x * floor(127 * 2^40 / M) / 2^40))``; a block of zeros gives zeros. Blocks that
+    need a division keep full throughput if they have at least ``2 + ceil(47 / digit)`` vectors.
+    A block is ended after ``vectors`` vectors at the latest, whether or not ``last`` says so.
+
+    Parameters
+    ----------
+    lanes : elements a cycle, 1 to 64.
+    vectors : vectors in the largest block, at least 1.
+    digit : quotient bits a cycle, 1 to 4.
+
+    Members
+    -------
+    i : In(stream of {vector: vector_layout(lanes), index: 32, control: CONTROL}); ``index`` is the
+        flat index of lane 0 in its tensor. ``ready`` does not see ``o.ready`` of the same cycle.
+    o : Out(stream of quantized_layout(lanes)); ``last`` is set where a block was ended.
+    """
+
+    def __init__(self, lanes: int, vectors: int, digit: int = 1) -> None:
+        if vectors < 1:
+            raise ValueError(f"vectors is {vectors}; legal: at least 1")
+        self.lanes = lanes
+        self.vectors = vectors
+        self._reciprocal = Reciprocal(_TAG, digit)
+        # Room for a block and for what enters while its scale is being made.
+        slack = self._reciprocal.steps + tree_depth(lanes) + 8
+        self.depth = 1 << (vectors + slack - 1).bit_length()
+        vector = vector_layout(lanes)
+        self._input = data.StructLayout({"vector": vector, "index": 32, "control": CONTROL})
+        super().__init__(
+            {
+                "i": In(stream.Signature(self._input)),
+                "o": Out(stream.Signature(quantized_layout(lanes))),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a power-of-two block's last vector in to its first vector out."""
+        return 5 + tree_depth(self.lanes) + 2 + _Pipeline.latency
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": 32})
+        m.submodules.buffer = buffer = BlockBuffer(
+            entry, scale_layout(_TAG), self.depth, _BLOCKS
+        )
+        m.submodules.requests = requests = Queue(request_layout(_TAG), _BLOCKS)
+        m.submodules.reciprocal = reciprocal = self._reciprocal
+        wiring.connect(m, requests.o, reciprocal.i)
+        wiring.connect(m, reciprocal.o, buffer.scale)
+
+        # In: every vector goes to the buffer and past the maximum.
+        vector, control = self.i.payload.vector, self.i.payload.control
+        position, last, take = Signal(range(self.vectors)), Signal(), Signal()
+        held = buffer.i.payload
+        m.d.comb += [
+            last.eq(vector.last | (position == self.vectors - 1)),
+            take.eq(self.i.valid & self.i.ready),
+            buffer.i.valid.eq(self.i.valid),
+            self.i.ready.eq(buffer.i.ready),
+            held.last.eq(last),
+            held.vector.vector.eq(vector),
+            held.vector.index.eq(self.i.payload.index),
+        ]
+        with m.If(take):
+            m.d.sync += position.eq(Mux(last, 0, position + 1))
+        sizes = [
+            register(
+                m,
+                Mux(present(vector.last, vector.count, k), magnitude(vector.lanes[k]), 0),
+                f"size{k}",
+            )
+            for k in range(self.lanes)
+        ]
+        top = tree(m, sizes, lambda a, b: Mux(a < b, b, a), "top")
+        waits = 1 + tree_depth(self.lanes)
+        flags, ends = Signal(waits), Signal(waits)
+        m.d.sync += [flags.eq(Cat(take, flags)), ends.eq(Cat(take & last, ends))]
+        made = data.StructLayout({"free": 1, "tag": _TAG})
+        how = Signal(made)
+        m.d.comb += [
+            how.free.eq(control.free),
+            how.tag.rounding.eq(control.rounding),
+            how.tag.key.eq(random_key(m, control.seed, control.step)),
+        ]
+        along = how.as_value()
+        for k in range(waits):
+            along = register(m, along, f"along{k}")
+        arrived = data.View(made, along)
+        greatest, so_far = Signal(32), Signal(32)
+        m.d.comb += greatest.eq(Mux(top > so_far, top, so_far))
+        with m.If(flags[-1]):
+            m.d.sync += so_far.eq(Mux(ends[-1], 0, greatest))
+        # The buffer lets in no more blocks than fit into the queue.
+        m.d.sync += [
+            requests.i.valid.eq(ends[-1]),
+            requests.i.payload.magnitude.eq(greatest),
+            requests.i.payload.free.eq(arrived.free),
+            requests.i.payload.tag.eq(arrived.tag),
+        ]
+
+        # Out.
+        enable, pipeline = Signal(), _Pipeline(self.lanes)
+        m.submodules.pipeline = EnableInserter(enable)(pipeline)
+        m.d.comb += [
+            enable.eq(~pipeline.done | self.o.ready),
+            buffer.o.ready.eq(enable),
+            pipeline.valid.eq(buffer.o.valid),
+            pipeline.vector.eq(buffer.o.payload.vector.vector),
+            pipeline.index.eq(buffer.o.payload.vector.index),
+            pipeline.ended.eq(buffer.o.payload.last),
+            pipeline.scale.eq(buffer.o.payload.scale),
+            self.o.valid.eq(pipeline.done),
+            self.o.payload.eq(pipeline.result),
+        ]
+        return m
+
+
+class _Pipeline(Component):
+    """Multiply and round, without handshake."""
+
+    latency = 5
+
+    def __init__(self, lanes: int) -> None:
+        self.lanes = lanes
+        super().__init__(
+            {
+                "valid": In(1),
+                "vector": In(vector_layout(lanes)),
+                "index": In(32),
+                "ended": In(1),
+                "scale": In(scale_layout(_TAG)),
+                "done": Out(1),
+                "result": Out(quantized_layout(lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        valid = Signal(self.latency)
+        m.d.sync += valid.eq(Cat(self.valid, valid))
+        m.d.comb += self.done.eq(valid[-1])
+
+        # A short last vector keeps its count, a block that was cut has full vectors.
+        count = Mux(self.vector.last, self.vector.count, self.lanes)
+        beside = Cat(count[: len(self.result.count)], self.ended)
+        beside = Cat(beside, self.scale.magnitude, self.scale.shift)
+        for k in range(self.latency):
+            beside = register(m, beside, f"beside{k + 1}")
+        m.d.comb += self.result.as_value()[8 * self.lanes :].eq(beside)
+
+        factor = register(m, self.scale.factor, "s1_factor")
+        used = Mux(self.scale.free, FRACTION, self.scale.shift)
+        rounding = self.scale.tag.rounding.as_value()
+        for k in range(1, 4):
+            used = register(m, used, f"s{k}_used")
+            rounding = register(m, rounding, f"s{k}_rounding")
+        for lane in range(self.lanes):
+            value = self.vector.lanes[lane]
+            size = register(m, magnitude(value), f"s1_size{lane}")
+            # Of the product, 47 bits: it is at most 127 * 2^40.
+            parts = []
+            for a, b in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+                cut = size[16 * a : 16 * a + 16] * factor[16 * b : 16 * b + 16]
+                place = 16 * (a + b)
+                name = f"s2_part{a}{b}_{lane}"
+                parts.append(register(m, cut[: 47 - place], name) << place)
+            product = register(m, sum(parts[1:], parts[0])[:47], f"s3_product{lane}")
+            negative = value[31]
+            for k in range(1, 4):
+                negative = register(m, negative, f"s{k}_negative{lane}")
+
+            word = m.submodules[f"word{lane}"] = RandomWord()
+            m.d.comb += [
+                word.index.eq((self.index + lane)[:32]),
+                word.key.eq(self.scale.tag.key),
+            ]
+            final = m.submodules[f"round{lane}"] = Round(FRACTION)
+            m.d.comb += [
+                final.value.eq(product),
+                final.negative.eq(negative),
+                final.used.eq(used),
+                final.rounding.eq(Rounding(rounding)),
+                final.word.eq(register(m, word.o, f"s3_word{lane}")),
+                self.result.lanes[lane].eq(final.o),
+            ]
+        return m
