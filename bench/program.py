@@ -34,7 +34,7 @@ class Measured:
     -------
     cycles : from START to the interrupt, by the machine's own counter.
     predicted : by the compiler's performance model.
-    bound, bound_by : cycles of the busiest engine if it never waits, and which one that is.
+    bound, bound_by : cycles of the busiest engine if it never waits, and which that is or are.
     seconds : wall time of the simulation.
     """
 
@@ -127,8 +127,8 @@ def _bound(builder: ProgramBuilder) -> tuple[int, str]:
         engine: sum(i.cycles for i in builder.instructions if i.engine == engine)
         for engine in _BUSY_WITH
     }
-    busiest = max(cycles, key=lambda engine: cycles[engine])
-    return cycles[busiest], _BUSY_WITH[busiest]
+    most = max(cycles.values())
+    return most, ", ".join(name for e, name in _BUSY_WITH.items() if cycles[e] == most)
 
 
 def measure(

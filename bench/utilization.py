@@ -127,8 +127,9 @@ def utilization(
             "write. 'predicted' is the compiler's performance model.",
             "On chip: operands loaded once, then 4 and 20 products; a product's cycles are the "
             "difference divided by 16. 'array alone' overwrites results in the accumulators; with "
-            "requantizers, each product is drained through so many lanes into the output buffer, "
-            "and the engine between them and the accumulators starts anew for every column tile. "
+            "requantizers, each product is drained through so many lanes into the output buffer: "
+            "one half of the accumulators while the other one fills, so that the latencies of both "
+            "show where draining takes as long as computing. "
             "Only the last product is stored.",
         ),
         tuple(values),

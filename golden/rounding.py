@@ -73,9 +73,9 @@ def round_shift(
 def random_word(seed: int, step: int, index: npt.ArrayLike) -> npt.NDArray[np.uint32]:
     """Return 32 random bits for the element at flat ``index``, in training step ``step``.
 
-    With A for 32 steps of the Galois LFSR of the CRC-32 polynomial (0xEDB88320), all sums modulo 2^32,
-    and the key ``k = A(A(seed) + step)``: ``A(A(index + k) + rotate(k, 16))``. For a given seed and
-    step that is a permutation of the 32-bit numbers.
+    With A for 32 steps of the Galois LFSR of the CRC-32 polynomial (0xEDB88320), all sums modulo
+    2^32, and the key ``k = A(A(seed) + step)``: ``A(A(index + k) + rotate(k, 16))``. For a given
+    seed and step that is a permutation of the 32-bit numbers.
     """
     key = _advance(np.uint64((int(_advance(np.uint64(seed & _MASK))) + step) & _MASK))
     turned = ((key << np.uint64(16)) | (key >> np.uint64(16))) & np.uint64(_MASK)

@@ -102,6 +102,11 @@ PARTS = {
     "requantize_fixed": "requantize",
     "requantize_float": "requantize",
     "requantize_multiply": "requantize",
+    "block_buffer": "block_quantize",
+    "reciprocal": "block_quantize",
+    "entries": "csc",
+    "pick": "csc",
+    "window": "csc",
 }
 
 #: Units that compute a part of what a golden model of another name says: unit -> that model.

@@ -40,9 +40,7 @@ class BitmaskDecoder(Component):
         m = Module()
         lanes = self.lanes
         sizes = [0, *(lanes + 8 * values for values in range(lanes + 1))]
-        m.submodules.window = window = BitWindow(
-            self.beat_bytes, sizes, slack=8 * self.beat_bytes
-        )
+        m.submodules.window = window = BitWindow(self.beat_bytes, sizes, slack=8 * self.beat_bytes)
 
         fail, failed = Signal(), Signal()
         code = Signal(StreamError)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoder of compressed sparse columns, after EIE (ISCA 2016); the bytes are those of golden.csc."""
+"""Decoder of compressed sparse columns, after EIE (ISCA 2016); bytes as in golden.csc."""
 
 from hw.sparse.entries import EntryDecoder
 

@@ -192,7 +192,9 @@ class EntryDecoder(Component):
                         with m.If(due <= POINTERS):
                             m.d.sync += place.eq(0)
                             m.next = "PRIME"
-                        fill = [(due <= k) & window.view.word_select(k, 16).any() for k in (1, 2, 3)]
+                        fill = [
+                            (due <= k) & window.view.word_select(k, 16).any() for k in (1, 2, 3)
+                        ]
                         with m.If(Cat(fill).any()):
                             refuse(StreamError.PADDING)
                     with m.Elif(window.ended):

@@ -88,14 +88,12 @@ class BlockQuantize(Component):
     @property
     def latency(self) -> int:
         """Cycles from a power-of-two block's last vector in to its first vector out."""
-        return 5 + tree_depth(self.lanes) + 2 + _Pipeline.latency
+        return 5 + tree_depth(self.lanes) + _Pipeline.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": 32})
-        m.submodules.buffer = buffer = BlockBuffer(
-            entry, scale_layout(_TAG), self.depth, _BLOCKS
-        )
+        m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(_TAG), self.depth, _BLOCKS)
         m.submodules.requests = requests = Queue(request_layout(_TAG), _BLOCKS)
         m.submodules.reciprocal = reciprocal = self._reciprocal
         wiring.connect(m, requests.o, reciprocal.i)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding of fixed-point magnitudes to int8, in five ways, and the random words for one of them."""
+"""Rounding of fixed-point magnitudes to int8, in five ways, and random words for one of them."""
 
 from functools import reduce
 
@@ -15,7 +15,7 @@ _TAPS = 0xEDB88320
 _STEPS = 32
 
 
-class Rounding(enum.Enum, shape=unsigned(3)):
+class Rounding(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
     """How ``Round`` treats what is behind the point; the definition is ``Round``'s."""
 
     HALF_EVEN = 0

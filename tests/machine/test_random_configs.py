@@ -66,10 +66,10 @@ def test_random_config(seed):
 
 @pytest.mark.parametrize("name", ["tiny", "wide"])
 def test_presets(name):
-    assert LARGER in same_bits(preset(name), "verilator")
+    assert LARGER in same_bits(preset(name), simulator_for_many())
 
 
 @pytest.mark.skipif(COUNT < 20, reason="minutes of building; run by `make random`")
 @pytest.mark.parametrize("name", ["small", "default", "large"])
 def test_other_presets(name):
-    assert LARGER in same_bits(preset(name), "verilator")
+    assert LARGER in same_bits(preset(name), simulator_for_many())

@@ -26,7 +26,8 @@ def sparse_matrix(
 
 def cut(octets: bytes, beat_bytes: int) -> list[dict[str, int]]:
     """Return the beats of a stream of whole beats."""
-    assert octets and len(octets) % beat_bytes == 0
+    assert octets
+    assert len(octets) % beat_bytes == 0
     return [
         {
             "data": int.from_bytes(octets[at : at + beat_bytes], "little"),

@@ -13,6 +13,7 @@ from hw.sparse.csc import CscDecoder
 from tests.sparse.reference import read_entries
 from tests.sparse.run import Bench, check_cases, fuzzed, sparse_matrix
 from tests.support.bench import bench_params, run_cocotb
+from tests.support.netlist import assert_structure
 from tests.support.streams import READY_POLICIES, start_clock_and_reset
 
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
@@ -70,7 +71,7 @@ WRONG = [
     ([1, 0, 1, 0, 1, 0, 0, 0, 0x12, 0], StreamError.PADDING, 0),
     ([1, 0, 1, 0, 0, 0, 0, 0, 0x12, 0x80], StreamError.PADDING, 9),
     ([1, 0, 1, 0, 0, 0, 0, 0, 0x12, *[0] * 8], StreamError.TRAILING, 9),
-    ([8, 0, 8, 0, 0, 0, 0, 0, *[0x10, 0x00, 0x01] * 2, 0, 0], StreamError.PADDING, 9),
+    ([8, 0, 8, 0, 0, 0, 0, 0, *[0x10, 0x00, 0x01] * 2, 0, 0], StreamError.PADDING, 14),
     ([8, 0, 8, 0, 0, 0, 0, 0, *[0x10, 0x01, 0x01] * 2, 0x10], StreamError.TRUNCATED, 15),
 ]
 
