@@ -4,6 +4,7 @@
 import argparse
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ def _versions() -> dict[str, str]:
         **{tool: importlib.metadata.version(tool) for tool in _TOOLS},
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "load before the run": f"{os.getloadavg()[0]:.1f} processes",
     }
 
 

@@ -39,9 +39,7 @@ def measure(rows: int, columns: int) -> list[tuple[str, float, int, int]]:
     return results
 
 
-def emission(
-    rows: int = 64, columns: int = 64, progress: Callable[[str], None] = say
-) -> Table:
+def emission(rows: int = 64, columns: int = 64, progress: Callable[[str], None] = say) -> Table:
     """Emit an array both ways, and time it."""
     progress(f"emission: a {rows}x{columns} array, both ways")
     results = measure(rows, columns)

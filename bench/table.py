@@ -12,10 +12,12 @@ from rich.table import Table as RichTable
 __all__ = ["Table", "say", "terminal"]
 
 
+_WIDTH = 132
+
+
 def terminal() -> Console:
-    """Return where tables go: as wide as they need where nobody said how wide it is."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    """Return where tables go: as wide as they need, because a figure cut short is none."""
+    return Console(width=max(_WIDTH, Console().width))
 
 
 def say(text: str) -> None:

@@ -99,16 +99,18 @@ def utilization(
         if each is not config:
             machine = simulated_machine(each, 0)
         run = steady_state(each, machine, size=size, drains=drains, latency=latency, seed=seed)
-        values.append({
-            "layer": name,
-            "macs": run.macs,
-            "cycles": run.cycles,
-            "predicted": run.predicted,
-            "utilization": run.macs / (run.cycles * lanes),
-            "bound": run.macs / (run.bound * lanes),
-            "bound_by": run.bound_by,
-            "target": 0.99 if size == 64 else None,
-        })
+        values.append(
+            {
+                "layer": name,
+                "macs": run.macs,
+                "cycles": run.cycles,
+                "predicted": run.predicted,
+                "utilization": run.macs / (run.cycles * lanes),
+                "bound": run.macs / (run.bound * lanes),
+                "bound_by": run.bound_by,
+                "target": 0.99 if size == 64 else None,
+            }
+        )
     return Table(
         "utilization",
         f"MAC utilization: {config.rows}x{config.columns} array, {config.axi_data_width}-bit "

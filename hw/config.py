@@ -234,7 +234,8 @@ PRESETS: dict[str, AcceleratorConfig] = {
             activation_bytes=32768,
             weight_bytes=32768,
         ),
-        AcceleratorConfig(name="default"),
+        # Eight lanes drain a 64-deep product as fast as the array computes it.
+        AcceleratorConfig(name="default", requantize_lanes=8),
         AcceleratorConfig(
             name="large",
             rows=32,
