@@ -31,6 +31,11 @@ _SPACES: dict[int, Space] = {
 }
 
 
+_PAGE = 4096  # no burst crosses a multiple of it
+_ROUND_TRIP = 28
+"""Cycles that a read burst is in flight, for the model: a memory latency of 20, and the master."""
+
+
 def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
     """Instructions of one kind that can wait between dispatch and their engine.
 
@@ -61,17 +66,14 @@ class Transfer:
         start = self.local // beat * beat
         return Range(space, start, -(-(self.local + span) // beat) * beat)
 
-    def beats(self, beat: int) -> int:
-        """Beats that cross the memory port."""
-        total = 0
-        offset = self.address % beat
-        step = self.pitch % beat
-        if step == 0:
-            return self.segments * -(-(offset + self.length) // beat)
-        for _ in range(self.segments):
-            total += -(-(offset + self.length) // beat)
-            offset = (offset + step) % beat
-        return total
+    def blocks(self, size: int) -> int:
+        """Aligned blocks of ``size`` bytes that the runs touch in memory, run by run.
+
+        Of a beat: the beats that cross the memory port. Of a burst: the bursts, which are cut at
+        such blocks.
+        """
+        first = self.address + self.pitch * np.arange(self.segments, dtype=np.int64)
+        return int(((first + self.length - 1) // size - first // size + 1).sum())
 
 
 @dataclass
@@ -131,15 +133,17 @@ class ProgramBuilder:
     def load(self, target: int, transfer: Transfer) -> None:
         """Append a LOAD."""
         beat = self.config.beat_bytes
-        beats = transfer.beats(beat)
+        beats = transfer.blocks(beat)
+        bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
+        waiting = bursts * _ROUND_TRIP // self.config.axi_outstanding
         self._add(
             Instruction(
                 Opcode.LOAD,
                 {"target": target, **vars(transfer)},
                 Engine.LOAD,
                 self.layer,
-                max(beats, transfer.segments),
-                24,
+                max(beats, waiting),
+                _ROUND_TRIP,
                 bytes_read=beats * beat,
             ),
             [transfer.memory_range()],
@@ -171,14 +175,14 @@ class ProgramBuilder:
     def store(self, transfer: Transfer) -> None:
         """Append a STORE from the output buffer."""
         beat = self.config.beat_bytes
-        beats = transfer.beats(beat)
+        beats = transfer.blocks(beat)
         self._add(
             Instruction(
                 Opcode.STORE,
                 {"source": StoreSource.OUTPUT, **vars(transfer)},
                 Engine.STORE,
                 self.layer,
-                beats + 2 * transfer.segments,
+                max(beats, 2 * transfer.segments),
                 30,
                 bytes_written=beats * beat,
             ),
@@ -195,7 +199,7 @@ class ProgramBuilder:
                 {"source": StoreSource.COUNTERS, **vars(transfer)},
                 Engine.STORE,
                 self.layer,
-                transfer.beats(self.config.beat_bytes),
+                transfer.blocks(self.config.beat_bytes),
                 30,
                 bytes_written=transfer.length,
             ),

@@ -50,8 +50,6 @@ def predict(builder: ProgramBuilder) -> Timeline:
         end[index] = free[engine] + instruction.latency
         if engine == Engine.COMPUTE:
             free[engine] += INSTRUCTION_GAP
-        if engine == Engine.STORE:
-            free[engine] = end[index]
         begun[engine].append(ready)
         layer_end[instruction.layer] = max(layer_end.get(instruction.layer, 0), int(end[index]))
     return Timeline(start, end, layer_end)
