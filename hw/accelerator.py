@@ -38,7 +38,7 @@ class Accelerator(Component):
     Members
     -------
     s_axil_* : AXI4-Lite subordinate, 32 bit data, 12 bit addresses
-        Registers; see docs/registers.md.
+        Registers; `make verilog` writes their description.
     m_axi_* : AXI4 manager
         Reads programs, weights and activations, writes results; only inside the granted windows.
     interrupt : Out(1)

@@ -27,7 +27,7 @@ WORD_BITS: Final = 64
 PARAMETER_BYTES: Final = 16
 """One channel's bias (int32), multiplier (uint32), shift (int8) and padding, little endian."""
 COUNTER_WORDS: Final = 8
-"""64-bit words of the record that STORE writes from the counters; see docs/architecture.md."""
+"""64-bit words of the record that STORE writes from the counters, `hw/control/counters.py`."""
 
 
 class Engine(IntEnum):
