@@ -16,7 +16,7 @@ from compiler.layout import ROW_MAJOR, Layout
 
 __all__ = [
     "ConvNode", "Graph", "HostDequantize", "HostQuantize", "MatMulNode", "Node", "Note", "Pair",
-    "PoolNode", "Quad", "Shape", "Tensor", "Value", "ViewNode", "split_weights",
+    "PoolNode", "Quad", "Shape", "Tensor", "Value", "ViewNode",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -315,25 +315,3 @@ class Graph:
         tensors = {d.tensor.name: d.tensor for d in self.dequantize}
         tensors |= {n: t for n, t in self.tensors.items() if n in names}
         return tuple(tensors.values())
-
-
-def split_weights(
-    weights: NDArray[np.int8], weight_zero: NDArray[np.int16], axis: int
-) -> list[tuple[NDArray[np.int8], int]]:
-    """Return int8 arrays, each with one zero point, that sum to ``weights - weight_zero``.
-
-    One pair where a single zero point serves every channel (``axis`` is the channel's), else two:
-    the machine takes one zero point per instruction, and running the reduction once with each
-    pair is exact.
-    """
-    zero = weight_zero.reshape([-1 if a == axis else 1 for a in range(weights.ndim)])
-    real = weights.astype(np.int16) - zero
-    low, high = int(real.min(initial=0)), int(real.max(initial=0))
-    if np.all(weight_zero == weight_zero[0]):
-        return [(weights, int(weight_zero[0]))]
-    if high - low <= 255:
-        shift = min(max(0, -128 - low), 127 - high)
-        return [((real + shift).astype(np.int8), shift)]
-    first = np.clip(real, -128, 127)
-    rest = real - first  # -127 to 128
-    return [(first.astype(np.int8), 0), ((rest - 1).astype(np.int8), -1)]

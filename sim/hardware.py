@@ -8,7 +8,6 @@ versions and the configuration. A stale design cannot be simulated.
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
 from pathlib import Path
@@ -19,6 +18,7 @@ from hw.config import AcceleratorConfig
 from hw.control.register_map import VERSION, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.emit import emit_verilog
+from sim.files import write_file
 
 __all__ = ["BUILD", "accelerator_verilog", "write_hardware"]
 
@@ -37,14 +37,8 @@ def _digest(config: AcceleratorConfig) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file so that it is either the old one or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_file(path, text.encode())
 
 
 def accelerator_verilog(config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache") -> Path:

@@ -20,8 +20,13 @@ from tests.array.compute_cases import (
     random_memories,
     random_program,
 )
-from tests.array.emitted import strip_initial_values
-from tests.support.bench import bench_params, build_verilog, input_ports, run_build
+from tests.support.bench import (
+    bench_params,
+    build_verilog,
+    input_ports,
+    run_build,
+    strip_initial_values,
+)
 from tests.support.streams import StreamSource, pack, start_clock_and_reset, unpack
 
 CONFIGS = {

@@ -10,7 +10,7 @@ from cocotb.triggers import FallingEdge
 
 from hw.array.multiplier import GenericMultiplier, multiplier_class
 from hw.config import MultiplierTarget
-from tests.array.emitted import CORNERS, operand
+from tests.array.operands import CORNERS, operand
 from tests.support.bench import run_cocotb
 from tests.support.streams import start_clock_and_reset
 

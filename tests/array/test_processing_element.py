@@ -9,7 +9,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import matmul
 from hw.array.processing_element import ProcessingElement
-from tests.array.emitted import operand
+from tests.array.operands import operand
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import start_clock_and_reset
 

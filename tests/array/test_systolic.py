@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import OPERAND_MIN, matmul
 from hw.array.systolic import SystolicArray
-from tests.array.emitted import operand
+from tests.array.operands import operand
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset
 

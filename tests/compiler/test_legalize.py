@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from compiler.errors import UnsupportedModel
-from compiler.graph import ConvNode, MatMulNode, PoolNode, ViewNode, split_weights
+from compiler.graph import ConvNode, MatMulNode, PoolNode, ViewNode
 from compiler.legalize import legalize
 from compiler.lower import lower
 from models.corners import CORNERS, OPERATORS, build_corner
@@ -104,22 +104,3 @@ def test_macs():
     assert graph.nodes[0].macs == 81 * 8 * 9
     graph = legalize(lower(build("reshape_last")[0]))
     assert [n.macs for n in graph.nodes if isinstance(n, (PoolNode, ViewNode))] == [0]
-
-
-@pytest.mark.parametrize(
-    ("zeros", "reach", "passes"),
-    [([5, 5, 5], 255, 1), ([-128, 127, 0], 255, 2), ([-3, 4, 0], 200, 1)],
-)
-def test_split_weights_sums_to_the_weights(zeros, reach, passes):
-    rng = np.random.RandomState(1)
-    low = -128 + (255 - reach) // 2
-    weights = rng.randint(low, low + reach + 1, (3, 40, 2, 2)).astype(np.int8)
-    zero = np.array(zeros, np.int16)
-    parts = split_weights(weights, zero, axis=0)
-    assert len(parts) == passes
-    total = sum(array.astype(int) - z for array, z in parts)
-    assert np.array_equal(total, weights.astype(int) - zero[:, None, None, None])
-    assert all(array.dtype == np.int8 and -256 <= z <= 255 for array, z in parts)
-    columns = split_weights(np.moveaxis(weights, 0, 3), zero, axis=3)
-    total = sum(array.astype(int) - z for array, z in columns)
-    assert np.array_equal(total, np.moveaxis(weights, 0, 3).astype(int) - zero)

@@ -3,9 +3,7 @@
 
 import random
 
-from tests.support.bench import strip_initial_values
-
-__all__ = ["CORNERS", "operand", "strip_initial_values"]
+__all__ = ["CORNERS", "operand"]
 
 CORNERS = (-256, -255, -128, -1, 0, 1, 127, 255)
 
