@@ -18,10 +18,11 @@ INSTRUCTION_GAP = 4
 def minimum_pass(config: AcceleratorConfig, rows: int) -> int:
     """Fewest cycles from one weight tile to the next, however few pixels it serves.
 
-    A row a cycle has to come in, the swap has to pass all columns, and no accumulator may be
-    updated twice before it is written: `ComputeEngine.interval`.
+    A row a cycle has to come in, and instructions have to follow each other without updating an
+    accumulator twice before it is written: `ComputeEngine.interval`. Neither takes longer for more
+    columns.
     """
-    return max(rows, config.columns, 7)
+    return max(min(rows, config.rows), 7)
 
 
 @dataclass(frozen=True)

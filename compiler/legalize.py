@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the model that ONNX Runtime lowered to the compiler's graph, or one list of refusals."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,8 +22,12 @@ from compiler.operators.edge import (
     quantize_linear,
 )  # fmt: skip
 from compiler.operators.matmul import qgemm, qlinear_matmul
+from compiler.operators.normalize import layer_normalization
 from compiler.operators.pool import max_pool
+from compiler.operators.softmax import qlinear_softmax
+from compiler.operators.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
 from compiler.operators.view import VIEWS, view
+from compiler.operators.where import float_where, qlinear_where
 
 __all__ = ["legalize"]
 
@@ -35,19 +39,21 @@ _RULES: dict[str, _Rule] = {
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
     "QGemm": qgemm,
+    "QLinearSoftmax": qlinear_softmax,
+    "QLinearWhere": qlinear_where,
     "MaxPool": max_pool,
+    **dict.fromkeys(QLINEAR, qlinear_elementwise),
     **dict.fromkeys(VIEWS, view),
 }
 
 _REASONS = {
-    "QLinearAdd": "the machine has no elementwise addition",
-    "QLinearMul": "the machine has no elementwise multiplication",
     "QLinearConcat": "the machine has no concatenation",
     "QLinearAveragePool": "the machine has no average pooling",
     "QLinearGlobalAveragePool": "the machine has no average pooling",
-    "QLinearSoftmax": "the machine has no table lookup",
-    "QLinearSigmoid": "the machine has no table lookup",
-    "QLinearLeakyRelu": "the machine has no table lookup",
+    **dict.fromkeys(
+        ("Split", "Slice", "Gather"), "its result is a part of a tensor; only whole ones are read"
+    ),
+    "Concat": "the machine has no concatenation",
     "BatchNormalization": "fold it into the convolution before quantizing "
     "(onnxruntime.quantization.preprocess does)",
     **dict.fromkeys(
@@ -55,7 +61,8 @@ _REASONS = {
         "is quantized dynamically; use quantize_static",
     ),
     **dict.fromkeys(
-        ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose"),
+        ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose",
+         "Softmax"),
         "stays in float; its inputs and its output must be quantized",
     ),
     "MatMulIntegerToFloat": "its output is float; quantize it",
@@ -74,7 +81,11 @@ def legalize(lowered: LoweredModel) -> Graph:
     constants = constants_of(model)
     uses = Counter(name for node in model.node for name in node.input)
     uses.update(value.name for value in model.output)
-    context = Context(constants, uses)
+    readers = defaultdict[str, list[onnx.NodeProto]](list)
+    for node in model.node:
+        for name in set(node.input):
+            readers[name].append(node)
+    context = Context(lowered.model, lowered.settings, constants, uses, readers)
     refusals: list[tuple[str, str, str]] = []
     inputs = lowered.inputs
     for value in inputs:
@@ -110,11 +121,19 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
     known = node.domain in ("", "ai.onnx", "com.microsoft")
     if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
         return float_operator
+    if known and node.op_type in ELEMENTWISE and any(n in context.floats for n in node.input):
+        return elementwise
+    if known and node.op_type == "LayerNormalization" and node.input[0] in context.floats:
+        return layer_normalization
+    if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
+        return float_where
     if known and node.op_type in _RULES:
         return _RULES[node.op_type]
-    if known and node.op_type in ("Relu", "Clip"):
-        if node.input[0] in context.tensors:
+    if known and node.op_type in ("Relu", "Clip", "Where", "LayerNormalization", *ELEMENTWISE):
+        if any(name in context.tensors for name in node.input):
             raise Refusal("on a quantized tensor without scale; write it between Q and DQ")
+        if all(name in context.constants for name in filter(None, node.input)):
+            raise Refusal("computes with constants only; fold it")
         raise Unknown
     if known and node.op_type in _REASONS:
         raise Refusal(_REASONS[node.op_type])
@@ -135,7 +154,7 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
     kept: list[Node] = []
     for node in reversed(context.nodes):
         if node.y.name in wanted:
-            wanted.add(node.x.name)
+            wanted.update(tensor.name for tensor in node.inputs)
             kept.append(node)
     seen: Counter[str] = Counter()
     nodes: list[Node] = []

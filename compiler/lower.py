@@ -26,6 +26,8 @@ _SCALES = {
     "QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6),
     "QLinearMatMul": (1, 4, 6), "QGemm": (1, 4, 7), "QLinearAdd": (1, 4, 6),
     "QLinearMul": (1, 4, 6), "QLinearGlobalAveragePool": (1, 3), "QLinearAveragePool": (1, 3),
+    "QLinearSoftmax": (1, 3), "QLinearSigmoid": (1, 3), "QLinearLeakyRelu": (1, 3),
+    "QLinearWhere": (2, 5, 7),
 }  # fmt: skip
 _OUTPUT_ZERO = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8}
 _TYPES: dict[int, np.dtype[Any]] = {

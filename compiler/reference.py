@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from compiler.errors import ModelError
+from compiler.graph import Node
 from compiler.lower import LoweredModel
 from compiler.session import open_session, runtime_message
+from compiler.subgraph import subgraph
 
-__all__ = ["Reference", "RuntimeInfo", "reference", "runtime_info"]
+__all__ = ["Reference", "RuntimeInfo", "node_reference", "reference", "runtime_info"]
 
 _FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm",
@@ -79,6 +81,46 @@ def reference(lowered: LoweredModel, inputs: Mapping[str, NDArray[Any]]) -> Refe
         tensors={k: v for k, v in {**given, **by_name}.items() if v.dtype in (np.int8, np.uint8)},
         info=runtime_info(),
     )
+
+
+def node_reference(
+    lowered: LoweredModel, node: Node, tensors: Mapping[str, NDArray[Any]]
+) -> NDArray[Any] | None:
+    """Return what ONNX Runtime's own operators make of the inputs that a node really has.
+
+    Unlike `reference` this judges a node whose predecessors are not exact to the runtime.
+
+    Parameters
+    ----------
+    node : of the graph that `compiler.legalize` made of ``lowered``.
+    tensors : values in ONNX order, by name.
+
+    Returns
+    -------
+    None where ``lowered`` has no value of the name of an operand or of the result: between the
+    nodes that one float chain has become.
+
+    Raises
+    ------
+    ModelError
+        When ONNX Runtime refuses the part.
+    """
+    known = {name for part in lowered.model.graph.node for name in part.output}
+    known |= {value.name for value in lowered.model.graph.input}
+    names = [tensor.name for tensor in node.inputs]
+    if not {*names, node.y.name} <= known:
+        return None
+    sources = {tensor.name: (tensor.dtype, len(tensor.shape)) for tensor in node.inputs}
+    try:
+        part = subgraph(lowered.model, sources, node.y.name)
+    except KeyError as error:
+        raise ModelError(f"'{node.name}' also depends on {error}") from None
+    session = open_session(part, lowered.settings)
+    try:
+        values = session.run([node.y.name], {name: tensors[name] for name in names})
+    except Exception as error:  # its exception classes share no public base
+        raise ModelError(f"ONNX Runtime cannot run a part: {runtime_message(error)}") from None
+    return np.asarray(values[0])
 
 
 def runtime_info() -> RuntimeInfo:

@@ -4,17 +4,22 @@
 Takes any object with the members of `compiler.graph.Graph`; knows nothing else of the compiler.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from golden.add import add
 from golden.conv import conv2d
 from golden.matmul import matmul
+from golden.normalize import normalize
 from golden.pool import max_pool2d
+from golden.product import product
 from golden.requantize import requantize
-from hw.config import RequantizeMode
+from golden.softmax import softmax
+from hw.config import RequantizeMode, SoftmaxMode
 from hw.scales import encode_scale
 
 __all__ = ["evaluate", "outputs"]
@@ -24,6 +29,7 @@ def evaluate(
     graph: Any,
     inputs: Mapping[str, NDArray[Any]],
     mode: RequantizeMode | str = RequantizeMode.ONNX,
+    softmax_mode: SoftmaxMode | str = SoftmaxMode.ONNX,
 ) -> dict[str, NDArray[Any]]:
     """Return every tensor of the graph by name, in ONNX order and its own type.
 
@@ -31,12 +37,15 @@ def evaluate(
     ----------
     inputs : graph inputs by name.
     mode : rounding of the requantizer.
+    softmax_mode : arithmetic of the softmax.
     """
+    modes = _Modes(mode, softmax_mode)
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
     for edge in graph.quantize:
         tensors[edge.tensor.name] = edge(tensors[edge.source])
     for node in graph.nodes:
-        tensors[node.y.name] = _RUN[node.kind](node, tensors[node.x.name], mode)
+        operands = [tensors[tensor.name] for tensor in node.inputs]
+        tensors[node.y.name] = _RUN[node.kind](node, *operands, modes)
     return {name: array for name, array in tensors.items() if array.dtype.itemsize == 1}
 
 
@@ -46,48 +55,92 @@ def outputs(graph: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
     return {v.name: found[v.name] if v.name in found else tensors[v.name] for v in graph.outputs}
 
 
+@dataclass(frozen=True)
+class _Modes:
+    """Arithmetic of the machine."""
+
+    requantize: RequantizeMode | str
+    softmax: SoftmaxMode | str
+
+
 def _finish(
-    node: Any, acc: NDArray[np.int32], mode: RequantizeMode | str, channel: tuple[int, ...]
+    node: Any, acc: NDArray[np.int32], modes: _Modes, channel: tuple[int, ...]
 ) -> NDArray[Any]:
     """Requantize with per-channel parameters shaped ``channel``, in the type of the output."""
-    multiplier, shift = encode_scale(mode, node.scale)
+    multiplier, shift = encode_scale(modes.requantize, node.scale)
     bias = np.reshape(getattr(node, "bias", 0), channel)
     values = requantize(
         acc, np.reshape(multiplier, channel), np.reshape(shift, channel),
-        node.y.zero_point, node.low, node.high, mode, bias=bias,
+        node.y.zero_point, node.low, node.high, modes.requantize, bias=bias,
     )  # fmt: skip
     return values.astype(node.y.dtype).reshape(node.y.shape)
 
 
-def _conv(node: Any, x: NDArray[Any], mode: RequantizeMode | str) -> NDArray[Any]:
+def _conv(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     acc = conv2d(
         x.reshape(node.x.image), node.weights, x_zero=node.x.zero_point,
         weight_zero=node.weight_zero, groups=node.groups, strides=node.strides, pads=node.pads,
         dilations=node.dilations,
     )  # fmt: skip
-    return _finish(node, acc, mode, (-1, 1, 1))
+    return _finish(node, acc, modes, (-1, 1, 1))
 
 
-def _matmul(node: Any, x: NDArray[Any], mode: RequantizeMode | str) -> NDArray[Any]:
+def _matmul(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     acc = matmul(
         x.reshape(-1, len(node.weights)), node.weights, x_zero=node.x.zero_point,
         weight_zero=node.weight_zero,
     )  # fmt: skip
-    return _finish(node, acc, mode, (-1,))
+    return _finish(node, acc, modes, (-1,))
 
 
-def _pool(node: Any, x: NDArray[Any], mode: RequantizeMode | str) -> NDArray[Any]:
+def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     real = x.astype(np.int32) - node.x.zero_point
     if node.kernel != (1, 1) or node.strides != (1, 1):
         real = max_pool2d(
             real.reshape(node.x.image), node.kernel, strides=node.strides, pads=node.pads,
             dilations=node.dilations,
         )  # fmt: skip
-    return _finish(node, real, mode, ())
+    return _finish(node, real, modes, ())
 
 
-def _view(node: Any, x: NDArray[Any], _mode: RequantizeMode | str) -> NDArray[Any]:
+def _view(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     return x.reshape(node.y.shape) if node.axes is None else x.transpose(node.axes)
 
 
-_RUN = {"conv": _conv, "matmul": _matmul, "max": _pool, "view": _view}
+def _product(node: Any, x: NDArray[Any], z: NDArray[Any], modes: _Modes) -> NDArray[Any]:
+    return _finish(node, product(x, z, node.x.zero_point, node.z.zero_point), modes, ())
+
+
+def _table(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
+    y: NDArray[Any] = node.table[x.view(np.uint8)].view(node.y.dtype)
+    return y
+
+
+def _add(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
+    z = rest[0] if node.constant is None else node.constant
+    pairs = [(x, node.x), (np.broadcast_to(z, x.shape), node.z)]
+    (a, first), (b, second) = reversed(pairs) if node.z_first else pairs
+    y = add(
+        a, b, first.scale, first.zero_point, second.scale, second.zero_point,
+        node.y.scale, node.y.zero_point, node.y.dtype,
+    )  # fmt: skip
+    return np.clip(y, node.low, node.high).astype(node.y.dtype)
+
+
+def _softmax(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
+    y = node.y
+    return softmax(x, node.x.scale, y.scale, y.zero_point, y.dtype, modes.softmax)
+
+
+def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
+    y = node.y
+    return normalize(
+        x, node.gamma, node.beta, y.scale, y.zero_point, y.dtype,
+        x_scale=node.x.scale, epsilon=node.epsilon,
+    )  # fmt: skip
+
+
+_RUN: dict[str, Callable[..., NDArray[Any]]] = {
+    "conv": _conv, "matmul": _matmul, "max": _pool, "view": _view, "product": _product,
+    "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
+}  # fmt: skip

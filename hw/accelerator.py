@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine: control, memory port, and the four engines in data-flow order."""
+"""The whole machine: control, memory port, and its engines in data-flow order."""
 
-from amaranth.hdl import Cat, Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Component, Out
 
@@ -70,6 +70,7 @@ class Accelerator(Component):
         m.submodules.compute = cleared(compute)
         m.submodules.vector = cleared(vector)
         m.submodules.store = cleared(store)
+        takers: list[ComputeEngine | VectorEngine] = [compute, vector]
 
         self._connect_ports(m, "s_axil", control.s_axil)
         self._connect_ports(m, "m_axi", read.axi)
@@ -95,11 +96,12 @@ class Accelerator(Component):
         ]
 
         # Data flow: memory -> scratchpads -> array -> accumulators -> requantizers -> memory.
-        for engine in (compute, vector):
+        for taker in takers:
             m.d.comb += [
-                engine.write.valid.eq(load.write.valid),
-                engine.write.payload.eq(load.write.payload),
+                taker.write.valid.eq(load.write.valid),
+                taker.write.payload.eq(load.write.payload),
             ]
+        wiring.connect(m, load.weight_write, compute.weight_write)
         m.d.comb += [
             compute.read_entry.eq(vector.read_entry),
             vector.read_data.eq(compute.read_data),
@@ -110,7 +112,9 @@ class Accelerator(Component):
         ]
 
         # Instructions out, tokens and faults back.
-        engines: dict[Engine, ComputeEngine | LoadEngine | StoreEngine | VectorEngine] = {
+        engines: dict[
+            Engine, ComputeEngine | LoadEngine | StoreEngine | VectorEngine
+        ] = {
             Engine.LOAD: load,
             Engine.COMPUTE: compute,
             Engine.VECTOR: vector,
@@ -123,7 +127,7 @@ class Accelerator(Component):
         wiring.connect(m, read.error, control.fault[ENGINES])
         wiring.connect(m, write.error, control.fault[ENGINES + 1])
         m.d.comb += [
-            control.busy.eq(Cat(engines[number].busy for number in Engine)),
+            *(control.busy[number].eq(engine.busy) for number, engine in engines.items()),
             control.masters_idle.eq(read.idle & write.idle),
             control.read_beat.eq(read.axi.rvalid & read.axi.rready),
             control.written_beat.eq(write.axi.wvalid & write.axi.wready),

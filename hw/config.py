@@ -9,7 +9,15 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PRESETS", "AcceleratorConfig", "MultiplierTarget", "RequantizeMode", "preset"]
+__all__ = [
+    "PRESETS", "WEIGHT_FORMATS", "AcceleratorConfig", "BlockScale", "MultiplierTarget",
+    "RequantizeMode", "SoftmaxMode", "preset",
+]  # fmt: skip
+
+WEIGHT_FORMATS = (
+    "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
+)  # fmt: skip
+"""Compressed weights that a machine may decode, by their names in `hw.isa.WeightFormat`."""
 
 
 class RequantizeMode(str, Enum):
@@ -19,6 +27,21 @@ class RequantizeMode(str, Enum):
     TFLITE = "tflite"  #: gemmlowp double rounding, TFLite's default build
     TFLITE_SINGLE = "tflite-single"  #: TFLite built with TFLITE_SINGLE_ROUNDING
     SHIFT = "shift"  #: power-of-two scales, round half up
+
+
+class SoftmaxMode(str, Enum):
+    """How a softmax is computed; each is exact to what it names."""
+
+    ONNX = "onnx"  #: ONNX Runtime's QLinearSoftmax: binary32 sums in order, a division each
+    TFLITE = "tflite"  #: TFLite's int8 softmax (gemmlowp fixed point)
+    INTEGER = "integer"  #: I-BERT's: 16-bit integer exponentials, one integer division a row
+
+
+class BlockScale(str, Enum):
+    """Scales of local dynamic quantization, after Cambricon-Q."""
+
+    POT = "pot"  #: powers of two: a shift
+    FREE = "free"  #: largest magnitude / 127: a division for each block
 
 
 class MultiplierTarget(str, Enum):
@@ -72,12 +95,41 @@ class AcceleratorConfig:
     """Requantizers side by side, 1 to ``columns``; each takes one result a cycle."""
     requantize_multiplier_width: int = 0
     """Widest product the requantizer may use: 0 (one full product), 18 or 9 bit operands."""
+    transposer: bool = False
+    """Whether LOAD puts activations, plain or transposed, into the weight scratchpad."""
+    weight_formats: tuple[str, ...] = ()
+    """Compressed weights that LOAD decodes: bitmask, csc4, csc5, csc8, csc-absolute,
+    csc4-codebook, csr, run-length."""
+    sparse_entries: int = 4
+    """Entries that a decoder takes a cycle at most, 1 to 16."""
+    special_lanes: int = 0
+    """Lanes of the special function engine: 0 (none), 1, 2, 4, 8 or 16; each an element a cycle."""
+    special_bytes: int = 4096
+    """Operand memory of a lane in bytes, and as much for results: a power of two, 256 to 1 MiB."""
+    special_entries: int = 512
+    """Entries of its two tables, the longest row to normalize: a power of two, 256 to 4096."""
+    softmax_mode: SoftmaxMode = SoftmaxMode.ONNX
+    """Arithmetic of the softmax."""
+    statistics: bool = False
+    """Whether VECTOR's results can enter a record of minimum, maximum, sums and a histogram."""
+    dynamic: bool = False
+    """Whether VECTOR quantizes dynamically, exact to ONNX Runtime's DynamicQuantizeLinear."""
+    block_channels: int = 0
+    """Channels of a block that local dynamic quantization gives a scale of its own: 0 (the machine
+    has none of it) or a power of two, 8 to 1024."""
+    block_scale: BlockScale = BlockScale.POT
+    """What scales blocks have."""
     queue_words: int = 64
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
     def __post_init__(self) -> None:
         # TOML and keyword users write plain strings.
-        for field, kind in (("multiplier", MultiplierTarget), ("requantize_mode", RequantizeMode)):
+        for field, kind in (
+            ("multiplier", MultiplierTarget),
+            ("requantize_mode", RequantizeMode),
+            ("softmax_mode", SoftmaxMode),
+            ("block_scale", BlockScale),
+        ):
             value = getattr(self, field)
             try:
                 object.__setattr__(self, field, kind(value))
@@ -103,7 +155,29 @@ class AcceleratorConfig:
         self._require_power("parameter_channels", max(16, 2 * _ceil_power(self.columns)), 4096)
         self._require_range("requantize_lanes", 1, self.columns)
         self._require_choice("requantize_multiplier_width", (0, 9, 18))
+        for field in ("transposer", "statistics", "dynamic"):
+            if type(getattr(self, field)) is not bool:
+                raise ValueError(f"{field} is {getattr(self, field)!r}; legal: true or false")
+        if self.block_channels:
+            self._require_power("block_channels", 8, 1024)
+        self._require_formats()
+        self._require_range("sparse_entries", 1, 16)
+        self._require_choice("special_lanes", (0, 1, 2, 4, 8, 16))
+        self._require_power("special_bytes", 256, 1 << 20)
+        self._require_power("special_entries", 256, 4096)
         self._require_power("queue_words", 16, 1024)
+
+    def _require_formats(self) -> None:
+        formats = self.weight_formats
+        if isinstance(formats, str) or not all(isinstance(name, str) for name in formats):
+            raise ValueError(f"weight_formats is {formats!r}; legal: a list of names")
+        if unknown := [name for name in formats if name not in WEIGHT_FORMATS]:
+            raise ValueError(
+                f"weight_formats names {unknown[0]!r}; legal: {', '.join(WEIGHT_FORMATS)}"
+            )
+        object.__setattr__(
+            self, "weight_formats", tuple(name for name in WEIGHT_FORMATS if name in formats)
+        )
 
     def _require_range(self, field: str, low: int, high: int) -> None:
         value = getattr(self, field)

@@ -19,8 +19,9 @@ else:
 
 __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL",
-    "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "STORE", "VECTOR", "WORD_BITS", "Engine",
-    "ErrorCode", "LoadTarget", "Opcode", "StoreSource", "WeightFormat",
+    "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SPECIAL", "STORE", "VECTOR", "WORD_BITS",
+    "Engine", "ErrorCode", "LoadTarget", "Opcode", "SpecialOperation", "StoreSource",
+    "VectorMode", "WeightFormat",
 ]  # fmt: skip
 
 WORD_BITS: Final = 64
@@ -36,7 +37,8 @@ class Engine(IntEnum):
     LOAD = 0  #: memory to scratchpads
     COMPUTE = 1  #: activation scratchpad through the array into the accumulators
     VECTOR = 2  #: accumulators through the requantizers into the output buffer
-    STORE = 3  #: output buffer to memory
+    SPECIAL = 3  #: tables, sums, softmax and normalization, operand to result memory; optional
+    STORE = 4  #: output buffer or result memory to memory
 
 
 ENGINES: Final = len(Engine)
@@ -50,6 +52,7 @@ class Opcode(enum.IntEnum, shape=4):
     VECTOR = 3
     STORE = 4
     END = 5  #: no further instructions; the machine is done when every engine is idle
+    SPECIAL = 6
 
 
 class LoadTarget(enum.IntEnum, shape=4):
@@ -58,12 +61,36 @@ class LoadTarget(enum.IntEnum, shape=4):
     ACTIVATION = 0
     WEIGHT = 1
     PARAMETER = 2
+    OPERAND = 3  #: SPECIAL's operands: lane * special_bytes + offset
+    TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special_entries on B
+    DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point
 
 
 class WeightFormat(enum.IntEnum, shape=4):
-    """How LOAD's bytes are stored in memory."""
+    """How LOAD's bytes are stored in memory; all but DENSE are for the weight scratchpad only.
 
-    DENSE = 0
+    The bytes of all runs, one after the other at any alignment, make a stream; ``local`` is where
+    its first weight row goes. A machine takes those formats that its configuration names.
+
+    ROWS and COLUMNS are matrices of ``extent`` bytes a line, cut into tiles of C columns whose
+    first weight rows lie ``local_pitch`` bytes apart: byte c of line r goes to row r of tile c / C,
+    column c mod C (ROWS), or, transposed, byte k of line n to row k of tile n / C, column n mod C.
+
+    The others are compressed: one run, whole beats, whose ``pitch`` holds the stream's columns in
+    its low and their rows in its high 16 bits; its dense rows fill consecutive weight rows.
+    """
+
+    DENSE = 0  #: whole beats as they are
+    ROWS = 1
+    COLUMNS = 2
+    BITMASK = 3  #: `golden.bitmask`
+    CSC4 = 4  #: `golden.csc`, 4-bit relative index
+    CSC5 = 5
+    CSC8 = 6
+    CSC_ABSOLUTE = 7
+    CSC4_CODEBOOK = 8  #: 4-bit relative index, 4-bit codes of 16 values
+    CSR = 9  #: `golden.csr`
+    RUN_LENGTH = 10  #: `golden.run_length`
 
 
 class StoreSource(enum.IntEnum, shape=4):
@@ -71,6 +98,29 @@ class StoreSource(enum.IntEnum, shape=4):
 
     OUTPUT = 0  #: the output buffer
     COUNTERS = 1  #: one record of COUNTER_WORDS words; length must say so
+    RESULT = 2  #: SPECIAL's results: lane * special_bytes + offset
+    DYNAMIC = 3  #: the slots of dynamic quantization, as LOAD takes them
+    STATISTICS = 4  #: the statistics record
+
+
+class VectorMode(enum.IntEnum, shape=4):
+    """What VECTOR makes of an accumulator; f() is one rounding to binary32."""
+
+    REQUANTIZE = 0  #: int8 or uint8 by the machine's requantize mode
+    RAW = 1  #: the int32 itself, bias added, 4 bytes little endian
+    MEASURE = 2  #: nothing is written; v = f(f(f(acc) * f(slot's scale * multiplier)) + bias), its
+    #: minimum and maximum are kept (ONNX MatMulInteger, Cast, Mul, Add; bias is binary32)
+    QUANTIZE = 3  #: v again, and clamp(rint(f(v / target's scale)) + target's zero point)
+    BLOCK = 4  #: local dynamic quantization: int8 with a scale for every block of channels
+
+
+class SpecialOperation(enum.IntEnum, shape=4):
+    """What SPECIAL does to each row; A and B are its tables, of `hw.tables`."""
+
+    TABLE = 0  #: y = A[x], low byte
+    ADD = 1  #: y = clamp(rint(f(A[x] + B[z]))), binary32
+    SOFTMAX = 2  #: y = clamp(rint(f(B[d] / sum A[d])) + zero_point), d = row maximum - x
+    NORMALIZE = 3  #: integer layer normalization, gains in A and offsets in B by place in the row
 
 
 class ErrorCode(enum.IntEnum, shape=8):
@@ -88,6 +138,7 @@ class ErrorCode(enum.IntEnum, shape=8):
     TOKEN_OVERFLOW = 9  #: more tokens signalled than a counter holds (engine number)
     WATCHDOG = 10  #: no progress for as long as the watchdog register says
     ABORTED = 11  #: software asked the machine to stop
+    MALFORMED_STREAM = 12  #: compressed weights that no encoder makes (byte in the stream)
 
 
 def _header() -> dict[str, object]:
@@ -105,12 +156,12 @@ def _transfer(kind: str) -> data.StructLayout:
         **_header(),
         kind: unsigned(4),
         "format": unsigned(4),
-        "reserved0": unsigned(12),
-        "local": unsigned(32),  # byte address on chip; congruent to `address` modulo a beat
+        "reserved0": unsigned(10),
+        "local": unsigned(32),  # byte address on chip; dense: congruent to `address` modulo a beat
         "address": unsigned(64),  # byte address in memory
         "length": unsigned(32),  # bytes of a run, at least 1
         "segments": unsigned(16),  # runs, at least 1
-        "reserved1": unsigned(16),
+        "extent": unsigned(16),  # bytes of a line of a matrix; 0 for all other formats
         "pitch": signed(32),  # bytes in memory from one run to the next
         "local_pitch": signed(32),  # bytes on chip; congruent to `pitch` modulo a beat
     })
@@ -142,7 +193,9 @@ COMPUTE: Final = data.StructLayout({
     "weight_zero": signed(9),  # taken off every weight at the array's edge
     "pad": signed(9),  # what a lane outside the image reads as, zero point already off
     "rows": unsigned(7),  # live array rows and weight rows of a tile, 1 to R
-    "reserved0": unsigned(14),
+    "dynamic": unsigned(1),  # activation_zero is that of `slot` instead
+    "slot": unsigned(2),
+    "reserved0": unsigned(9),
     "y": signed(16),  # image row of the first access
     "x": signed(24),  # byte within that row of its lane 0
     "address": signed(24),  # scratchpad byte address of its lane 0
@@ -157,28 +210,60 @@ COMPUTE: Final = data.StructLayout({
 
 VECTOR: Final = data.StructLayout({
     **_header(),
-    "reserved0": unsigned(4),
+    "reserved0": unsigned(2),
     "zero_point": signed(16),  # of the output
     "low": signed(16),  # clamp after the zero point is added
     "high": signed(16),
     "accumulator": unsigned(16),  # entry of the first pixel; pixels follow each other
     "channels": unsigned(16),  # live columns, 1 to C
     "parameter": unsigned(16),  # first parameter group, a group serves every lane once
-    "reserved1": unsigned(16),
+    "mode": unsigned(4),  # VectorMode
+    "slot": unsigned(2),  # dynamic quantization of the input (MEASURE, QUANTIZE)
+    "target": unsigned(2),  # dynamic quantization of the output (MEASURE, QUANTIZE)
+    "begin": unsigned(1),  # minimum, maximum and statistics start anew
+    "settle": unsigned(1),  # MEASURE: scale and zero point of `target` follow from them at the end
+    "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0
+    "statistics": unsigned(1),  # results (int32 of RAW and BLOCK) enter the statistics record
+    "reserved1": unsigned(4),
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
     "pixels": unsigned(16),  # pixels a line, at least 1
     "lines": unsigned(16),  # lines, at least 1
     "pixel_pitch": signed(32),  # output buffer bytes from pixel to pixel
     "line_pitch": signed(32),  # output buffer bytes from line to line
+    "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale
+    "tiles": unsigned(8),  # column tiles of a pixel less one; they lie side by side in its results
+    "tile_entries": unsigned(16),  # accumulator entries from a column tile to the next
+    "reserved2": unsigned(8),
 })
 
-END: Final = data.StructLayout({**_header(), "reserved0": unsigned(52)})
+SPECIAL: Final = data.StructLayout({
+    **_header(),
+    "operation": unsigned(4),  # SpecialOperation
+    "x_signed": unsigned(1),
+    "z_signed": unsigned(1),
+    "table": unsigned(4),  # first entry of the tables in use / 256
+    "reserved0": unsigned(8),
+    "rows": unsigned(16),  # rows of a lane: lane l takes rows l * rows on, at least 1
+    "length": unsigned(16),  # elements (bytes) of a row, at least 1
+    "x": unsigned(32),  # offset of the first row in every lane's operand memory, dense rows
+    "z": unsigned(32),  # the same of the second operand (ADD)
+    "y": unsigned(32),  # offset of the first row in every lane's result memory, dense rows
+    "total": unsigned(32),  # rows of all lanes, at least 1
+    "zero_point": signed(16),  # of the output (SOFTMAX, NORMALIZE)
+    "low": signed(16),  # clamp of the output
+    "high": signed(16),
+    "shift": signed(8),  # NORMALIZE: right shift of the product with the gain
+    "reserved1": unsigned(8),
+})
+
+END: Final = data.StructLayout({**_header(), "reserved0": unsigned(50)})
 
 INSTRUCTIONS: Final = {
     Opcode.LOAD: LOAD,
     Opcode.COMPUTE: COMPUTE,
     Opcode.VECTOR: VECTOR,
     Opcode.STORE: STORE,
+    Opcode.SPECIAL: SPECIAL,
     Opcode.END: END,
 }
 assert all(layout.size % WORD_BITS == 0 for layout in INSTRUCTIONS.values())

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-__all__ = ["Parameters", "forward", "initialize", "train"]
+__all__ = ["Parameters", "fit", "forward", "initialize", "train"]
 
 Array = NDArray[np.float32]
 Parameters = dict[str, Array]  #: weight and bias tensors by ONNX initializer name
+Forward = Callable[[Parameters, Array], tuple[Array, Callable[[Array], Parameters]]]
+Augment = Callable[[np.random.RandomState, Array], Array]
 
 #: weight shapes: convolutions O x I x KH x KW, fully connected O x I (Gemm with transB=1)
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -96,21 +98,26 @@ def forward(p: Parameters, x: Array) -> tuple[Array, Callable[[Array], Parameter
     return logits, backward
 
 
-def train(images: Array, labels: NDArray[np.int64], *, epochs: int = 30, batch: int = 32,
-          rate: float = 2e-3, seed: int = 1, say: Callable[[str], None] = print) -> Parameters:
-    """Train from scratch by Adam on cross entropy, cosine rate decay; same seed, same weights.
+def fit(forward: Forward, p: Parameters, images: Array, labels: NDArray[np.int64],
+        rng: np.random.RandomState, *, epochs: int = 30, batch: int = 32, rate: float = 2e-3,
+        augment: Augment = lambda _, images: images,
+        say: Callable[[str], None] = print) -> Parameters:  # fmt: skip
+    """Change ``p`` in place by Adam on cross entropy, cosine rate decay; returns ``p``.
 
     Bit-identical on one machine with one BLAS thread; another BLAS may differ in the last bits.
+
+    Parameters
+    ----------
+    forward : (parameters, images) to (logits, function from dlogits to gradients)
+    augment : changes the images of a batch at random before they are used
     """
-    rng = np.random.RandomState(seed)
-    p = initialize(rng)
     first = {k: np.zeros_like(v) for k, v in p.items()}
     second = {k: np.zeros_like(v) for k, v in p.items()}
     steps, step = epochs * -(-len(images) // batch), 0
     for epoch in range(epochs):
         order, loss = rng.permutation(len(images)), 0.0
         for chosen in np.split(order, range(batch, len(order), batch)):
-            logits, backward = forward(p, images[chosen])
+            logits, backward = forward(p, augment(rng, images[chosen]))
             e = np.exp(logits - logits.max(axis=1, keepdims=True))
             probability = e / e.sum(axis=1, keepdims=True)
             rows = np.arange(len(chosen))
@@ -125,3 +132,10 @@ def train(images: Array, labels: NDArray[np.int64], *, epochs: int = 30, batch: 
                 p[k] -= (now * m / (np.sqrt(v) + 1e-8)).astype(np.float32)
         say(f"epoch {epoch + 1:2d}/{epochs}: loss {loss / len(images):.4f}")
     return p
+
+
+def train(images: Array, labels: NDArray[np.int64], *, epochs: int = 30, seed: int = 1,
+          say: Callable[[str], None] = print) -> Parameters:
+    """Train LeNet-5 from scratch; same seed, same weights (see `fit`)."""
+    rng = np.random.RandomState(seed)
+    return fit(forward, initialize(rng), images, labels, rng, epochs=epochs, say=say)

@@ -37,6 +37,12 @@ SHIPPED = {
             _FOLDER / "lenet5/digits_test.npz",
             _FOLDER / "lenet5/lenet5_fp32.onnx",
         ),
+        ModelFiles(
+            "vit",
+            _FOLDER / "vit/vit_int8.onnx",
+            _FOLDER / "vit/digits8_test.npz",
+            _FOLDER / "vit/vit_fp32.onnx",
+        ),
     )
 }
 

@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compiler.graph import PoolNode, Tensor, ViewNode
+from compiler.graph import NormalizeNode, PoolNode, SoftmaxNode, TableNode, Tensor, ViewNode
 from compiler.operators.context import Context, FloatOp, Refusal, node_name
 from compiler.operators.pool import emit_pool
 from compiler.operators.view import emit_view
 
-__all__ = ["chain_table", "chain_values", "dequantized", "emit_chain"]
+__all__ = ["chain_table", "chain_values", "dequantized", "emit_chain", "expressible"]
 
 Operations = tuple[FloatOp, ...]
 
@@ -119,6 +119,15 @@ def emit_chain(
     return x
 
 
+def expressible(x: Tensor, operations: Operations, target: Tensor) -> bool:
+    """Whether `emit_chain` can, or has to because a pooling is in the chain."""
+    try:
+        _as_requantize(x, target, chain_table(x, operations, target))
+    except Refusal:
+        return any(op.kind == "pool" for op in operations)
+    return True
+
+
 def _as_requantize(
     x: Tensor, target: Tensor, table: NDArray[np.int32]
 ) -> tuple[np.float32, int, int]:
@@ -156,7 +165,9 @@ def _fuse(
     if place is None or any(context.uses[name] != 1 for name in (x.name, *through)):
         return None
     node = context.nodes[place]
-    if isinstance(node, ViewNode) or node.y.zero_point != x.zero_point:
+    if isinstance(node, ViewNode | TableNode | SoftmaxNode | NormalizeNode):
+        return None  # these have no clamp
+    if node.y.zero_point != x.zero_point:
         return None
     move = y.zero_point - node.y.zero_point
     y = replace(y, shape=node.y.shape, layout=node.y.layout)

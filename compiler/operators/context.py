@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from compiler.graph import HostDequantize, HostQuantize, Node, Note, Shape, Tensor, Value
 from compiler.layout import ROW_MAJOR, Layout, channels_last
+from compiler.session import Settings
 
 __all__ = [
     "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale",
@@ -34,14 +35,15 @@ class FloatOp:
 
     Members
     -------
-    kind : "clip" (Relu too; monotone, elementwise), "pool" or "view".
+    kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
+        "where" (a mask) or "normalize".
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
     shape : of the result.
     """
 
-    kind: Literal["clip", "pool", "view"]
+    kind: Literal["clip", "pool", "view", "map", "where", "normalize"]
     node: onnx.NodeProto
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
@@ -78,13 +80,18 @@ class Context:
 
     Members
     -------
-    constants : initializers and Constant outputs.
+    model, settings : the lowered model and how it has to be run.
+    constants : initializers and Constant outputs, dequantized ones too.
     uses : how often each value is read, graph outputs included.
+    readers : the nodes that read each value.
     tensors, floats : what each value of the model has become.
     """
 
+    model: onnx.ModelProto
+    settings: Settings
     constants: dict[str, NDArray[Any]]
     uses: Counter[str]
+    readers: defaultdict[str, list[onnx.NodeProto]]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)
@@ -93,6 +100,8 @@ class Context:
     notes: list[Note] = field(default_factory=list)
     free: set[str] = field(default_factory=set)
     """Input tensors whose order in memory the first reader may still choose."""
+    roots: dict[str, Tensor] = field(default_factory=dict)
+    """For each tensor that a table makes of another, byte by byte, that other."""
 
     # Constants ---------------------------------------------------------------------------
 

@@ -11,7 +11,13 @@ import onnx
 
 from compiler.graph import HostDequantize, HostQuantize, Tensor, Value
 from compiler.layout import ROW_MAJOR, Layout
-from compiler.operators.chain import chain_table, chain_values, dequantized, emit_chain
+from compiler.operators.chain import (
+    chain_table,
+    chain_values,
+    dequantized,
+    emit_chain,
+    expressible,
+)  # fmt: skip
 from compiler.operators.context import (
     Context,
     FloatOp,
@@ -21,8 +27,11 @@ from compiler.operators.context import (
     attributes,
     node_name,
 )  # fmt: skip
+from compiler.operators.normalize import emit_normalize
 from compiler.operators.pool import pool_window
+from compiler.operators.table import emit_table
 from compiler.operators.view import VIEWS, view_of
+from compiler.operators.where import emit_where
 
 __all__ = ["FLOAT_OPERATORS", "dequantize_linear", "finish_output", "float_operator",
            "quantize_linear"]  # fmt: skip
@@ -35,9 +44,29 @@ FLOAT_OPERATORS = ("Relu", "Clip", "MaxPool", *VIEWS)
 def dequantize_linear(context: Context, node: onnx.NodeProto) -> None:
     """A float reading of a tensor; nothing is computed until somebody needs it."""
     if node.input[0] in context.constants:
-        raise Unknown  # the float constant's reader is refused for being float
+        _constant(context, node)
+        return
     x = context.operand(node)
     context.floats[node.output[0]] = FloatValue(x)
+
+
+def _constant(context: Context, node: onnx.NodeProto) -> None:
+    """Quantized parameters of float operators, such as a LayerNormalization's scale."""
+    values = context.constant(node, 0, "value")
+    scale = context.constant(node, 1, "scale")
+    zero = np.zeros((), values.dtype)
+    if len(node.input) > 2 and node.input[2]:
+        zero = context.constant(node, 2, "zero point")
+    if scale.size > 1:
+        axis = attributes(node).get("axis", 1)
+        shape = [1] * values.ndim
+        shape[axis] = scale.size
+        scale, zero = scale.reshape(shape), np.broadcast_to(zero.reshape(-1), scale.size)
+        zero = zero.reshape(shape)
+    centred = values.astype(np.int64) - zero.astype(np.int64)
+    context.constants[node.output[0]] = (
+        centred.astype(np.float32) * scale.reshape(scale.shape if scale.size > 1 else ())
+    )
 
 
 def float_operator(context: Context, node: onnx.NodeProto) -> None:
@@ -80,7 +109,23 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
         _from_host(context, node, value, Tensor(node.output[0], (), dtype, scale, zero))
         return
     target = Tensor(node.output[0], value.shape, dtype, scale, zero)
-    emit_chain(context, node, value.origin, value.operations, target)
+    kinds: list[str] = [op.kind for op in value.operations]
+    if kinds == ["normalize"]:
+        emit_normalize(context, value.operations[0], value.origin, target)
+        return
+    if kinds.count("where") == 1 and set(kinds) <= {"map", "clip", "where"}:
+        where = value.operations[kinds.index("where")].node
+        emit_where(context, where, value.origin, target)
+        _note(context, node, value.operations, "done on the quantized codes")
+        return
+    alone = next((kind for kind in ("normalize", "where", "map") if kind in kinds), "")
+    if alone in ("normalize", "where") or (alone and "pool" in kinds):
+        done = value.operations[kinds.index(alone)].node.op_type
+        raise Refusal(f"the result of {done} must be quantized before anything else")
+    if "map" in kinds or not expressible(value.origin, value.operations, target):
+        emit_table(context, node, value.origin, value.operations, target)
+    else:
+        emit_chain(context, node, value.origin, value.operations, target)
     _note(context, node, value.operations, "done on the quantized codes")
 
 
@@ -112,6 +157,9 @@ def finish_output(context: Context, output: Value) -> None:
     origin, operations = value.origin, value.operations
     if isinstance(origin, Value):
         raise Refusal("is float all the way from the graph input; quantize it")
+    computed = next((op for op in operations if op.kind in ("map", "where", "normalize")), None)
+    if computed is not None:
+        raise Refusal(f"is the float result of {computed.node.op_type}; quantize it")
     bounds, tensor = _NO_BOUNDS, origin
     if operations:
         target = replace(

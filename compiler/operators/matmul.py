@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QLinearMatMul and com.microsoft.QGemm with constant weights."""
+"""QLinearMatMul and com.microsoft.QGemm, with constant weights; without, `product`."""
 
 from dataclasses import replace
 from math import prod
@@ -12,15 +12,19 @@ from numpy.typing import NDArray
 from compiler.graph import MatMulNode, Shape, Tensor, ViewNode
 from compiler.layout import ROW_MAJOR
 from compiler.operators.context import Context, Refusal, attributes, node_name
+from compiler.operators.product import product
 from compiler.operators.weights import bias_vector, combined_scale, per_channel, signed_weights
 
 __all__ = ["qgemm", "qlinear_matmul"]
 
 
 def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
-    """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; b K x N or K."""
+    """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; constant b K x N or K."""
+    if node.input[0] in context.constants:
+        raise Refusal("the first operand is a constant; transpose the product")
     if node.input[3] not in context.constants:
-        raise Refusal("the second operand is not a constant; the machine multiplies by weights")
+        product(context, node)
+        return
     weights = context.constant(node, 3, "weight")
     vector = weights.ndim == 1
     if vector:

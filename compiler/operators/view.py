@@ -96,9 +96,12 @@ def emit_view(
     x = context.settled(x)
     kind, argument = step
     layout = x.layout.reshaped(x.shape) if kind == "reshape" else x.layout.transposed(argument)
-    # Plain layouts stay plain, so that equal ones compare equal at once.
+    # Plain layouts stay plain, so that equal ones compare equal at once; merged heads are plain
+    # again.
     if kind == "reshape" and (x.layout == ROW_MAJOR or x.shape == y.shape):
         layout = x.layout
+    elif layout.same(ROW_MAJOR, y.shape):
+        layout = ROW_MAJOR
     y = replace(y, layout=layout)
     axes = argument if kind == "transpose" else None
     context.emit(ViewNode(node_name(node), node.op_type, x, y, axes))

@@ -17,7 +17,7 @@ from hw.memory.activation_scratchpad import ActivationScratchpad
 from hw.memory.address_generator import AddressGenerator
 from hw.memory.delay_line import DelayLine
 from hw.memory.load import scratchpad_write
-from hw.memory.weight_scratchpad import WeightScratchpad
+from hw.memory.weight_scratchpad import WeightScratchpad, weight_write
 
 __all__ = ["ComputeEngine"]
 
@@ -45,7 +45,11 @@ class ComputeEngine(Component):
     i : In(stream.Signature(COMPUTE))
         Instructions whose tokens are acquired; ``wait`` is ignored.
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
-        Beats for both scratchpads, other targets ignored; from a register.
+        Beats for the activation scratchpad, other targets ignored; from a register.
+    weight_write : In(stream.Signature(weight_write(cfg), always_ready=True))
+        Into the weight scratchpad, before the instruction that reads it is at ``i``: the first row
+        is read 2 cycles later or more, a write is there after ``write_latency`` (3 at the most),
+        and from LOAD's ``done`` to ``i`` tokens take 2.
     read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
         Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
     done : Out(stream.Signature(ENGINES, always_ready=True))
@@ -63,7 +67,10 @@ class ComputeEngine(Component):
         self.cfg = cfg
         self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.multiplier)
         self._accumulators = Accumulators(cfg)
-        self._loader = WeightLoader(cfg.weight_bytes // cfg.weight_pitch, cfg.columns)
+        self._weight = WeightScratchpad(cfg)
+        self._loader = WeightLoader(
+            cfg.weight_bytes // cfg.weight_pitch, cfg.columns, self._weight.read_latency
+        )
         self.latency = 3 + ActivationFeed.latency
         # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
         # before the vector's position is.
@@ -77,6 +84,7 @@ class ComputeEngine(Component):
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "read_entry": In(exact_log2(cfg.accumulator_depth)),
             "read_data": Out(self._accumulators.signature.members["read_data"].shape),
             "done": Out(stream.Signature(isa.ENGINES, always_ready=True)),
@@ -91,24 +99,24 @@ class ComputeEngine(Component):
             self.cfg.rows, self.interval, self.gap
         )
         m.submodules.activation = activation = ActivationScratchpad(self.cfg)
-        m.submodules.weight = weight = WeightScratchpad(self.cfg)
+        m.submodules.weight = weight = self._weight
         m.submodules.feed = feed = ActivationFeed(self.cfg.rows)
         m.submodules.loader = loader = self._loader
         m.submodules.array = array = self._array
         m.submodules.accumulators = accumulators = self._accumulators
         wiring.connect(m, wiring.flipped(self.i), generator.i)
+        wiring.connect(m, wiring.flipped(self.weight_write), weight.write)
         fields = self.i.payload
         step = generator.o.payload
 
-        for target, scratchpad in (
-            (isa.LoadTarget.ACTIVATION, activation),
-            (isa.LoadTarget.WEIGHT, weight),
-        ):
-            m.d.comb += [
-                scratchpad.write.valid.eq(self.write.valid & (self.write.payload.target == target)),
-                scratchpad.write.payload.address.eq(self.write.payload.address),
-                scratchpad.write.payload.data.eq(self.write.payload.data),
-            ]
+        written = self.write.payload
+        m.d.comb += [
+            activation.write.valid.eq(
+                self.write.valid & (written.target == isa.LoadTarget.ACTIVATION)
+            ),
+            activation.write.payload.address.eq(written.address),
+            activation.write.payload.data.eq(written.data),
+        ]
 
         # Cycle 0: a step's position. Four cycles on its bytes are here, in the fifth its operands.
         m.d.comb += [

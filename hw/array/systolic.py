@@ -14,8 +14,13 @@ from hw.array.processing_element import PSUM, ProcessingElement
 from hw.array.skew import Skew
 from hw.config import MultiplierTarget
 from hw.emit import shared
+from hw.memory.delay import Delay
 
-__all__ = ["SystolicArray", "SystolicRow"]
+__all__ = ["GROUP", "SystolicArray", "SystolicRow", "WeightPath"]
+
+GROUP = 7
+"""Columns that take a row of weights in the same cycle. More would let a tile follow another in
+no less than that many cycles; fewer gain nothing, as the engine around the array takes 7."""
 
 
 class SystolicRow(wiring.Component):
@@ -29,7 +34,7 @@ class SystolicRow(wiring.Component):
     Members
     -------
     activation, switch : enter element 0 and reach element c in c cycles.
-    weight, load : one weight for every element, taken by all when ``load`` is high.
+    weight, load : one weight for every element, taken when its bit of ``load`` is high.
     psum_in, psum_out : one for every element; see ``ProcessingElement`` for the timing.
     """
 
@@ -42,7 +47,7 @@ class SystolicRow(wiring.Component):
             "activation": In(OPERAND),
             "switch": In(1),
             "weight": In(OPERAND).array(columns),
-            "load": In(1),
+            "load": In(self.columns),
             "psum_in": In(PSUM).array(columns),
             "psum_out": Out(PSUM).array(columns),
         })
@@ -57,11 +62,68 @@ class SystolicRow(wiring.Component):
                 element.activation.eq(activation),
                 element.switch.eq(switch),
                 element.weight.eq(self.weight[column]),
-                element.load.eq(self.load),
+                element.load.eq(self.load[column]),
                 element.psum_in.eq(self.psum_in[column]),
                 self.psum_out[column].eq(element.psum_out),
             ]
             activation, switch = element.activation_out, element.switch_out
+        return m
+
+
+class WeightPath(wiring.Component):
+    """Brings rows of weights to the columns, in groups of ``GROUP``.
+
+    A weight row goes to a bus along all array rows, and the one it is for loads it. Reset loads
+    zeros everywhere, so that rows which are never loaded hold 0 and not something undefined.
+    A group whose last column is c is max(0, c + 1 - GROUP) cycles later than column 0: its first
+    column has its weights in time, its last one keeps the tile before for long enough. Later would
+    do for the last one, but takes more registers.
+
+    Latency: one cycle and that.
+
+    Parameters
+    ----------
+    rows, columns : of the array.
+
+    Members
+    -------
+    i : In(always-ready stream): as ``SystolicArray.weight``.
+    bus : Out: a weight for every column.
+    load : Out(rows).array(columns): which array row takes it.
+    """
+
+    def __init__(self, rows: int, columns: int) -> None:
+        self.rows = rows
+        self.columns = columns
+        weights = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, columns), "first": 1})
+        super().__init__({
+            "i": In(stream.Signature(weights, always_ready=True)),
+            "bus": Out(OPERAND).array(columns),
+            "load": Out(rows).array(columns),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        longest = max(0, self.columns - GROUP)
+        valids, firsts = Signal(longest), Signal(longest, reset_less=True)
+        valid, first = Cat(self.i.valid, valids), Cat(self.i.payload.first, firsts)
+        m.d.sync += [valids.eq(valid), firsts.eq(first)]
+        for begin in range(0, self.columns, GROUP):
+            group = range(begin, min(begin + GROUP, self.columns))
+            late = max(0, group[-1] - GROUP + 1)
+            delay = Delay(data.ArrayLayout(OPERAND, len(group)), late)
+            m.submodules[f"delay_{begin}"] = delay
+            m.d.comb += [delay.i[k].eq(self.i.payload.lanes[c]) for k, c in enumerate(group)]
+            # `last` remembers, through gaps, which row came last.
+            load = Signal(self.rows, init=-1, name=f"load_{begin}")
+            last = Signal(self.rows, name=f"last_{begin}")
+            chosen = Cat(first[late], last[:-1] & ~first[late].replicate(self.rows - 1))
+            m.d.sync += load.eq(0)
+            with m.If(valid[late]):
+                m.d.sync += [load.eq(chosen), last.eq(chosen)]
+            for k, column in enumerate(group):
+                m.d.sync += self.bus[column].eq(delay.o[k])
+                m.d.comb += self.load[column].eq(load)
         return m
 
 
@@ -75,9 +137,10 @@ class SystolicArray(wiring.Component):
     the one before it; the vector that carries ``switch``, and all that follow, are multiplied by
     it. With row r of a tile presented in cycle s + r, the vector with ``switch`` may come from
     cycle s + ``switch_after`` on; with that vector in cycle t, row 0 of the next tile may come from
-    cycle t + ``reload_after`` on. Gaps between the rows of a tile are legal and delay the first
-    limit by their length. A row that a tile does not load keeps its weights from the tile before;
-    after reset it holds 0.
+    cycle t + ``reload_after`` on, which is at most GROUP - 2 because weights reach the columns
+    skewed, as vectors do. Gaps between the rows of a tile are legal and delay the first limit by
+    their length. A row that a tile does not load keeps its weights from the tile before; after
+    reset it holds 0.
 
     Inputs feed multipliers without a register in between: drive them from registers.
 
@@ -116,7 +179,7 @@ class SystolicArray(wiring.Component):
         self.multiplier = multiplier
         self.latency = rows + multiplier_class(multiplier).latency
         self.switch_after = 2
-        self.reload_after = max(0, columns - 2)
+        self.reload_after = max(0, min(columns, GROUP) - 2)
         vector = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, rows), "switch": 1})
         weights = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, columns), "first": 1})
         super().__init__({
@@ -131,18 +194,8 @@ class SystolicArray(wiring.Component):
         rows = [SystolicRow(self.columns, self.multiplier) for _ in range(self.rows)]
         m.d.comb += skew.i.eq(self.i.payload.lanes)
 
-        # A weight row goes to a bus along all array rows, and the one it is for loads it. `last`
-        # remembers, through gaps, which one came last. Reset loads zeros everywhere, so that rows
-        # which are never loaded hold 0 and not something undefined.
-        bus = [Signal(OPERAND, name=f"bus_{column}") for column in range(self.columns)]
-        load = Signal(self.rows, init=-1)
-        last = Signal(self.rows)
-        first = self.weight.payload.first
-        chosen = Cat(first, last[:-1] & ~first.replicate(self.rows - 1))
-        m.d.sync += load.eq(0)
-        with m.If(self.weight.valid):
-            m.d.sync += [load.eq(chosen), last.eq(chosen)]
-        m.d.sync += [bus[c].eq(self.weight.payload.lanes[c]) for c in range(self.columns)]
+        m.submodules.weights = weights = WeightPath(self.rows, self.columns)
+        wiring.connect(m, wiring.flipped(self.weight), weights.i)
 
         switch = self.i.valid & self.i.payload.switch
         for r, row in enumerate(rows):
@@ -150,9 +203,9 @@ class SystolicArray(wiring.Component):
             m.d.comb += [
                 row.activation.eq(skew.o[r]),
                 row.switch.eq(switch),
-                row.load.eq(load[r]),
+                row.load.eq(Cat(weights.load[c][r] for c in range(self.columns))),
             ]
-            m.d.comb += [row.weight[c].eq(bus[c]) for c in range(self.columns)]
+            m.d.comb += [row.weight[c].eq(weights.bus[c]) for c in range(self.columns)]
             if r:
                 above = rows[r - 1].psum_out
                 m.d.comb += [row.psum_in[c].eq(above[c]) for c in range(self.columns)]

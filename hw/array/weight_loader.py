@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads a weight tile row by row and takes the zero point off."""
 
-from amaranth.hdl import Cat, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -26,6 +26,7 @@ class WeightLoader(Component):
     ----------
     depth : rows in the scratchpad, a power of two.
     columns : bytes of a row.
+    read_latency : cycles from ``row`` to ``bytes``, 2 or 3. With 2, ``row`` is a register.
 
     Members
     -------
@@ -34,8 +35,9 @@ class WeightLoader(Component):
     operand : In(WEIGHT_OPERAND)
         ``rows`` is looked at together with ``tile``, the others ``operand_after`` cycles later.
     row : Out(range(depth))
-        To the scratchpad, whose bytes arrive 2 cycles later.
-    bytes : In(ArrayLayout(8, columns)).
+        To the scratchpad.
+    bytes : In(ArrayLayout(8, columns))
+        The scratchpad's, ``read_latency`` cycles later.
     o : Out(stream.Signature({lanes, first}, always_ready=True))
         A row of the tile; ``first`` marks the first one.
     fault : Out(1)
@@ -45,13 +47,16 @@ class WeightLoader(Component):
     operand_after = 2
     latency = 4
 
-    def __init__(self, depth: int, columns: int) -> None:
+    def __init__(self, depth: int, columns: int, read_latency: int = 2) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         if not 1 <= columns <= 64:
             raise ValueError(f"columns is {columns}; legal: 1 to 64")
+        if read_latency not in (2, 3):
+            raise ValueError(f"read_latency is {read_latency}; legal: 2 or 3")
         self.depth = depth
         self.columns = columns
+        self.read_latency = read_latency
         word = data.StructLayout({"lanes": data.ArrayLayout(signed(9), columns), "first": 1})
         super().__init__({
             "tile": In(stream.Signature(24, always_ready=True)),
@@ -64,7 +69,13 @@ class WeightLoader(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Cycle 1: row addresses, one a cycle, and the verdict on the last of them.
+        # Cycle 0 or 1: row addresses, one a cycle. Cycle 1: the verdict on the last of them.
+        if self.read_latency == 2:
+            m.d.sync += self.row.eq(Mux(self.tile.valid, self.tile.payload, self.row + 1))
+        else:
+            following = Signal.like(self.row)
+            m.d.comb += self.row.eq(Mux(self.tile.valid, self.tile.payload, following))
+            m.d.sync += following.eq(self.row + 1)
         first, valid = Signal(3), Signal(3)
         left = Signal(7)
         end = Signal(25)
@@ -74,17 +85,12 @@ class WeightLoader(Component):
         m.d.comb += self.fault.eq(first[0] & beyond)
         with m.If(self.tile.valid):
             m.d.sync += [
-                self.row.eq(self.tile.payload),
                 end.eq(self.tile.payload + self.operand.rows),
                 left.eq(self.operand.rows),
                 valid[0].eq(1),
             ]
         with m.Else():
-            m.d.sync += [
-                self.row.eq(self.row + 1),
-                left.eq(left - 1),
-                valid[0].eq(valid[0] & (left != 1)),
-            ]
+            m.d.sync += [left.eq(left - 1), valid[0].eq(valid[0] & (left != 1))]
         m.d.sync += valid[1:].eq(valid)
 
         # Cycle 3: the bytes are here. Cycle 4: the operands.

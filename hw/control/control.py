@@ -9,6 +9,7 @@ from hw.config import AcceleratorConfig
 from hw.control.assemble import Assembler
 from hw.control.counters import Counters
 from hw.control.dispatch import Dispatch
+from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
 from hw.control.fetch import Fetch
 from hw.control.issue import Issue
@@ -16,13 +17,13 @@ from hw.control.register_map import ADDRESS_BITS
 from hw.control.registers import RegisterFile
 from hw.control.supervisor import State, Supervisor
 from hw.control.tokens import Tokens
-from hw.isa import COUNTER_WORDS, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, Opcode
+from hw.isa import COUNTER_WORDS, ENGINES, INSTRUCTIONS, WORD_BITS, Opcode
 from hw.memory.axi import REQUEST, AXI4LiteSignature, read_beat
 
 __all__ = ["FAULT_SOURCES", "Control"]
 
 FAULT_SOURCES = ENGINES + 2
-"""The four engines in their order, then the read master and the write master."""
+"""The engines by their number, then the read master and the write master."""
 
 
 class Control(Component):
@@ -44,14 +45,15 @@ class Control(Component):
         Level; cleared through the registers.
     request, data : Out(stream.Signature(REQUEST)), In(stream.Signature(read_beat(cfg)))
         Program fetch, to and from the read arbiter. ``data`` is always taken.
-    load, compute, vector, store : Out(stream.Signature(isa layout))
-        Instructions.
-    done : In(stream.Signature(4, always_ready=True)).array(4)
+    load, compute, vector, special, store : Out(stream.Signature(isa layout))
+        Instructions; ``special`` only if the machine has that engine. What the three below say of
+        an engine that it has not is not looked at.
+    done : In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES)
         Per engine: the ``signal`` mask of each finished instruction.
-    busy : In(4)
+    busy : In(ENGINES)
         A bit per engine: something is in flight.
-    fault : In(FaultSignature).array(6)
-        FAULT_SOURCES. The masters' faults win over the engines' of the same cycle.
+    fault : In(FaultSignature).array(FAULT_SOURCES)
+        The masters' faults win over the engines' of the same cycle.
     masters_idle : In(1)
         No bus transaction is open, and none starts by itself.
     read_beat, written_beat, step : In(1)
@@ -68,6 +70,7 @@ class Control(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
+        self.engines = machine_engines(cfg)
         address = cfg.axi_address_width
         super().__init__({
             "s_axil": In(AXI4LiteSignature(ADDRESS_BITS)),
@@ -76,7 +79,7 @@ class Control(Component):
             "data": In(stream.Signature(read_beat(cfg))),
             **{
                 engine.name.lower(): Out(stream.Signature(INSTRUCTIONS[Opcode[engine.name]]))
-                for engine in Engine
+                for engine in self.engines
             },
             "done": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
             "busy": In(ENGINES),
@@ -98,10 +101,11 @@ class Control(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.registers = registers = RegisterFile(self.cfg)
-        m.submodules.supervisor = supervisor = Supervisor(FAULT_SOURCES + 3)
-        m.submodules.counters = counters = Counters()
+        m.submodules.supervisor = supervisor = Supervisor(len(self.engines) + 5)
+        m.submodules.counters = counters = Counters(self.engines)
         cleared = ResetInserter(supervisor.clear)
-        fetch, dispatch, tokens = Fetch(self.cfg), Dispatch(self.cfg), Tokens(self.cfg.token_bits)
+        fetch, dispatch = Fetch(self.cfg), Dispatch(self.cfg)
+        tokens = Tokens(self.cfg.token_bits, self.engines)
         m.submodules.fetch = cleared(fetch)
         m.submodules.dispatch = cleared(dispatch)
         m.submodules.tokens = cleared(tokens)
@@ -118,8 +122,8 @@ class Control(Component):
             fetch.stop.eq(supervisor.stop),
         ]
 
-        assemblers, issues = [], []
-        for engine in Engine:
+        assemblers, issues = [], {}
+        for engine in self.engines:
             name, layout = engine.name.lower(), INSTRUCTIONS[Opcode[engine.name]]
             assembler, issue = Assembler(layout), Issue(layout)
             m.submodules[f"assemble_{name}"] = cleared(assembler)
@@ -130,9 +134,9 @@ class Control(Component):
             wiring.connect(m, issue.o, wiring.flipped(getattr(self, name)))
             wiring.connect(m, wiring.flipped(self.done[engine]), tokens.release[engine])
             assemblers.append(assembler)
-            issues.append(issue)
+            issues[engine] = issue
 
-        faults = [*self.fault[ENGINES:], *self.fault[:ENGINES]]
+        faults = [*self.fault[ENGINES:], *(self.fault[engine] for engine in self.engines)]
         faults += [tokens.error, dispatch.error, fetch.error]
         for source, port in zip(faults, supervisor.fault, strict=True):
             m.d.comb += [
@@ -142,13 +146,13 @@ class Control(Component):
                 port.payload.address.eq(source.payload.address[: self.cfg.axi_address_width]),
             ]
 
-        instructions = [getattr(self, engine.name.lower()) for engine in Engine]
+        instructions = [getattr(self, engine.name.lower()) for engine in self.engines]
         moved = Cat(
             self.read_beat,
             self.written_beat,
             self.step,
             self.progress,
-            (done.valid for done in self.done),
+            (self.done[engine].valid for engine in self.engines),
             (port.valid & port.ready for port in instructions),
             fetch.words.valid & fetch.words.ready,
         )
@@ -160,7 +164,7 @@ class Control(Component):
                 ~fetch.busy
                 & dispatch.empty
                 & Cat(assembler.empty for assembler in assemblers).all()
-                & ~self.busy.any()
+                & ~Cat(self.busy[engine] for engine in self.engines).any()
             ),
             supervisor.masters_idle.eq(self.masters_idle),
             supervisor.progress.eq(moved.any()),
@@ -175,7 +179,7 @@ class Control(Component):
             counters.written_beat.eq(self.written_beat),
             counters.step.eq(self.step),
             counters.busy.eq(self.busy),
-            counters.stalled.eq(Cat(issue.stalled for issue in issues)),
+            *(counters.stalled[engine].eq(issue.stalled) for engine, issue in issues.items()),
             self.record.eq(counters.record),
         ]
         for name in ("read_base", "read_limit", "write_base", "write_limit"):
@@ -202,7 +206,10 @@ class Control(Component):
             status.draining.eq(state == State.DRAINING),
             status.done.eq(state == State.DONE),
             status.error.eq(failed),
-            *(status[f"{engine.name.lower()}_busy"].eq(self.busy[engine]) for engine in Engine),
+            *(
+                status[f"{engine.name.lower()}_busy"].eq(self.busy[engine])
+                for engine in self.engines
+            ),
             status.fetch_busy.eq(fetch.busy),
             status.memory_busy.eq(~self.masters_idle),
             registers.error_code.code.eq(supervisor.error.code),
@@ -220,7 +227,7 @@ class Control(Component):
             registers.written_beats.value.eq(record.written_beats),
             registers.steps.value.eq(record.steps),
         ]
-        for engine in Engine:
+        for engine in self.engines:
             name = engine.name.lower()
             m.d.comb += [
                 getattr(registers, f"{name}_busy").value.eq(record.engines[engine].busy),

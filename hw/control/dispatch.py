@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Routes the words of a program to the queues of the engines that they are for."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
+from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
-from hw.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, ErrorCode, Opcode
+from hw.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, ErrorCode, Opcode
 
 __all__ = ["DISPATCH_NUMBER", "PROGRAM_WORD", "Dispatch", "Router"]
 
@@ -30,25 +33,27 @@ class Router(Component):
     Parameters
     ----------
     lengths
-        Words of each opcode's instruction; the four engines' opcodes.
+        Words of an instruction of each engine that the machine has.
 
     Members
     -------
     i : In(stream.Signature(PROGRAM_WORD))
         The program.
-    o : Out(stream.Signature(64)).array(4)
-        Per engine.
+    o : Out(stream.Signature(64)).array(ENGINES)
+        Per engine; never valid for one that the machine has not.
     ended : Out(1)
         High from the cycle after END was taken.
     error : Out(FaultSignature)
-        ILLEGAL_OPCODE with the word's address, or ILLEGAL_FIELD with DISPATCH_NUMBER for an END
-        with any other bit set (``wait`` and ``signal`` included: END has no engine).
+        ILLEGAL_OPCODE with the word's address, also for an engine that the machine has not.
+        ILLEGAL_FIELD with the instruction's engine for one that waits for, or signals, an engine
+        that the machine has not; with DISPATCH_NUMBER for an END with any other bit set (``wait``
+        and ``signal`` included: END has no engine).
     """
 
-    def __init__(self, lengths: dict[Opcode, int]) -> None:
-        for opcode, length in lengths.items():
+    def __init__(self, lengths: Mapping[Engine, int]) -> None:
+        for engine, length in lengths.items():
             if not 1 <= length <= 64:
-                raise ValueError(f"length of {opcode.name} is {length}; legal: 1 to 64")
+                raise ValueError(f"length of {engine.name} is {length}; legal: 1 to 64")
         self.lengths = dict(lengths)
         super().__init__({
             "i": In(stream.Signature(PROGRAM_WORD)),
@@ -63,37 +68,55 @@ class Router(Component):
         remaining = Signal(range(max(self.lengths.values())))
         engine, current = Signal(range(ENGINES)), Signal(range(ENGINES))
         words_after = Signal.like(remaining)
-        known, halted = Signal(), Signal()
-        with m.Switch(data.View(END, word).opcode):
-            for number, (code, length) in enumerate(self.lengths.items()):
-                with m.Case(code):
-                    m.d.comb += [known.eq(1), current.eq(number), words_after.eq(length - 1)]
+        known, refused, halted = Signal(), Signal(), Signal()
+        header = data.View(END, word)
+        absent = sum(1 << number for number in Engine if number not in self.lengths)
+        with m.Switch(header.opcode):
+            for number, length in self.lengths.items():
+                with m.Case(Opcode[number.name]):
+                    m.d.comb += [
+                        known.eq(1),
+                        refused.eq(((header.wait | header.signal) & absent) != 0),
+                        current.eq(number),
+                        words_after.eq(length - 1),
+                    ]
         with m.If(remaining != 0):
-            m.d.comb += [known.eq(1), current.eq(engine), words_after.eq(remaining - 1)]
-
-        offered = Signal()
-        m.d.comb += offered.eq(self.i.valid & ~halted)
-        for number, port in enumerate(self.o):
             m.d.comb += [
-                port.valid.eq(offered & known & (current == number)),
+                known.eq(1),
+                refused.eq(0),
+                current.eq(engine),
+                words_after.eq(remaining - 1),
+            ]
+
+        offered, routed = Signal(), Signal()
+        m.d.comb += [offered.eq(self.i.valid & ~halted), routed.eq(known & ~refused)]
+        for number in self.lengths:
+            port = self.o[number]
+            m.d.comb += [
+                port.valid.eq(offered & routed & (current == number)),
                 port.payload.eq(word),
             ]
-            with m.If(known & (current == number)):
+            with m.If(routed & (current == number)):
                 m.d.comb += self.i.ready.eq(port.ready & ~halted)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [remaining.eq(words_after), engine.eq(current)]
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(offered & ~known):
+        with m.If(offered & ~routed):
             m.d.sync += halted.eq(1)
-            end = data.View(END, word)
-            with m.If(end.opcode != Opcode.END):
+            with m.If(known):
+                m.d.sync += [
+                    self.error.valid.eq(1),
+                    self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
+                    self.error.payload.address.eq(current),
+                ]
+            with m.Elif(header.opcode != Opcode.END):
                 m.d.sync += [
                     self.error.valid.eq(1),
                     self.error.payload.code.eq(ErrorCode.ILLEGAL_OPCODE),
                     self.error.payload.address.eq(self.i.payload.address),
                 ]
-            with m.Elif(Cat(end.wait, end.signal, end.reserved0).any()):
+            with m.Elif(Cat(header.wait, header.signal, header.reserved0).any()):
                 m.d.sync += [
                     self.error.valid.eq(1),
                     self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
@@ -107,14 +130,14 @@ class Router(Component):
 
 
 class Dispatch(Component):
-    """Router with a queue for each engine.
+    """Router with a queue for each engine that the machine has.
 
     Latency two cycles from a word's transfer to its engine's output.
 
     Parameters
     ----------
     cfg
-        ``queue_words`` words per engine.
+        ``queue_words`` words per engine; ``special_lanes`` says whether there is SPECIAL.
 
     Members
     -------
@@ -136,19 +159,18 @@ class Dispatch(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lengths: dict[Opcode, int] = {
-            opcode: layout.size // WORD_BITS
-            for opcode, layout in INSTRUCTIONS.items()
-            if opcode != Opcode.END
+        lengths = {
+            engine: INSTRUCTIONS[Opcode[engine.name]].size // WORD_BITS
+            for engine in machine_engines(self.cfg)
         }
         m.submodules.router = router = Router(lengths)
         wiring.connect(m, wiring.flipped(self.i), router.i)
         wiring.connect(m, wiring.flipped(self.error), router.error)
         m.d.comb += self.ended.eq(router.ended)
-        queues = [Queue(WORD_BITS, self.cfg.queue_words) for _ in range(ENGINES)]
-        for number, (queue, routed, port) in enumerate(zip(queues, router.o, self.o, strict=True)):
-            m.submodules[f"queue_{number}"] = queue
-            wiring.connect(m, routed, queue.i)
-            wiring.connect(m, queue.o, wiring.flipped(port))
-        m.d.comb += self.empty.eq(Cat(queue.empty for queue in queues).all())
+        queues = {engine: Queue(WORD_BITS, self.cfg.queue_words) for engine in lengths}
+        for engine, queue in queues.items():
+            m.submodules[f"queue_{engine.name.lower()}"] = queue
+            wiring.connect(m, router.o[engine], queue.i)
+            wiring.connect(m, queue.o, wiring.flipped(self.o[engine]))
+        m.d.comb += self.empty.eq(Cat(queue.empty for queue in queues.values()).all())
         return m

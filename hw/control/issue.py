@@ -26,7 +26,7 @@ class Issue(Component):
     -------
     i, o : In, Out(stream.Signature(layout))
         The payload passes through unchanged.
-    acquire : Out(stream.Signature(4))
+    acquire : Out(stream.Signature(ENGINES))
         To this engine's port of ``Tokens``.
     stalled : Out(1)
         High in each cycle in which an instruction waits for a token that is not there.

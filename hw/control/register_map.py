@@ -178,8 +178,8 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
               "together with draining: a bus that never answers, reset both"),
         *(Field(f"{engine.name.lower()}_busy", 8 + engine, 1, "instruction in flight")
           for engine in Engine),
-        Field("fetch_busy", 12, 1, "program words are being read"),
-        Field("memory_busy", 13, 1, "a bus transaction is open"),
+        Field("fetch_busy", 13, 1, "program words are being read"),
+        Field("memory_busy", 14, 1, "a bus transaction is open"),
     ))  # fmt: skip
     yield Register("error_code", 0x048, Access.READ, "why the last program was stopped", (
         Field("code", 0, 8, "0: it was not"),
@@ -225,4 +225,4 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         name, offset = engine.name.lower(), 0x110 + 8 * engine
         yield _count(f"{name}_busy", offset, "cycles with an instruction in flight")
         yield _count(f"{name}_stalled", offset + 4, "cycles waiting for a token")
-    yield _count("steps", 0x130, "input vectors that entered the array")
+    yield _count("steps", 0x138, "input vectors that entered the array")

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dependency tokens: how engines that run on their own wait for each other."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, ErrorCode
+from hw.isa import ENGINES, Engine, ErrorCode
 
 __all__ = ["Tokens"]
 
@@ -23,26 +25,31 @@ class Tokens(Component):
     ----------
     bits
         Width of one counter, 1 to 16.
+    engines
+        Those that the machine has. There are no counters for the others: their bits in a mask are
+        not looked at, an acquisition of theirs is never ready, their releases are lost.
 
     Members
     -------
-    acquire : In(stream.Signature(4)).array(4)
+    acquire : In(stream.Signature(ENGINES)).array(ENGINES)
         Per consumer: mask of producers. Ready once each has a token there; ready at once for an
         empty mask. Ready depends on the mask in the same cycle.
-    release : In(stream.Signature(4, always_ready=True)).array(4)
+    release : In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES)
         Per producer: mask of consumers.
     error : Out(FaultSignature)
         TOKEN_OVERFLOW with the producer's number, in the cycle after the release.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, engines: Sequence[Engine] = tuple(Engine)) -> None:
         if not 1 <= bits <= 16:
             raise ValueError(f"bits is {bits}; legal: 1 to 16")
         self.bits = bits
-        self._counts = [
-            [Signal(bits, name=f"count_{producer}_{consumer}") for consumer in range(ENGINES)]
-            for producer in range(ENGINES)
-        ]
+        self.engines = tuple(engines)
+        self._counts = {
+            (producer, consumer): Signal(bits, name=f"count_{producer:d}_{consumer:d}")
+            for producer in self.engines
+            for consumer in self.engines
+        }
         super().__init__({
             "acquire": In(stream.Signature(ENGINES)).array(ENGINES),
             "release": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
@@ -51,25 +58,29 @@ class Tokens(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        counts = self._counts
-        overflows = []
-        for consumer, acquire in enumerate(self.acquire):
-            available = Cat(counts[producer][consumer] != 0 for producer in range(ENGINES))
-            m.d.comb += acquire.ready.eq((acquire.payload & ~available) == 0)
-        for producer, release in enumerate(self.release):
-            overflow = Signal(ENGINES, name=f"overflow_{producer}")
-            overflows.append(overflow.any())
-            for consumer, acquire in enumerate(self.acquire):
-                count = counts[producer][consumer]
+        overflows: dict[Engine, Signal] = {}
+        for consumer in self.engines:
+            acquire = self.acquire[consumer]
+            missing = [
+                acquire.payload[producer] & (self._counts[producer, consumer] == 0)
+                for producer in self.engines
+            ]
+            m.d.comb += acquire.ready.eq(~Cat(missing).any())
+        for producer in self.engines:
+            release = self.release[producer]
+            overflows[producer] = overflow = Signal(ENGINES, name=f"overflow_{producer:d}")
+            for consumer in self.engines:
+                acquire = self.acquire[consumer]
+                count = self._counts[producer, consumer]
                 give = release.valid & release.payload[consumer]
                 take = acquire.valid & acquire.ready & acquire.payload[producer]
                 full = count.all()
                 with m.If((give ^ take) & ~(give & full)):
                     m.d.sync += count.eq(count + Cat(1, take.replicate(self.bits - 1)))
                 m.d.comb += overflow[consumer].eq(give & ~take & full)
-        m.d.sync += self.error.valid.eq(Cat(overflows).any())
+        m.d.sync += self.error.valid.eq(Cat(overflows.values()).any())
         m.d.sync += self.error.payload.code.eq(ErrorCode.TOKEN_OVERFLOW)
-        for producer in reversed(range(ENGINES)):
-            with m.If(overflows[producer]):
+        for producer in reversed(self.engines):
+            with m.If(overflows[producer].any()):
                 m.d.sync += self.error.payload.address.eq(producer)
         return m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The LOAD engine: segments of memory into the scratchpads, beat by beat."""
+"""The LOAD engine: segments of memory into the scratchpads, by beats or decoded."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -9,42 +9,23 @@ from amaranth.utils import ceil_log2, exact_log2
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
-from hw.isa import ENGINES, LOAD, PARAMETER_BYTES, Engine, LoadTarget
+from hw.isa import ENGINES, LOAD, Engine, LoadTarget, WeightFormat
 from hw.memory.axi import REQUEST, read_beat
 from hw.memory.bursts import block_beats
+from hw.memory.format_path import FormatPath
+from hw.memory.format_rules import format_job, machine_formats, read_job
+from hw.memory.pieces import load_targets, piece_layout
 from hw.memory.runs import SegmentWalker
+from hw.memory.weight_scratchpad import WriteKind, weight_write
 
-__all__ = ["DenseWriter", "LoadEngine", "load_targets", "piece_layout", "scratchpad_write"]
+__all__ = ["DenseWriter", "LoadEngine", "scratchpad_write"]
 
-
-def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
-    """Return the bytes of each memory that LOAD can fill."""
-    return {
-        LoadTarget.ACTIVATION: cfg.activation_bytes,
-        LoadTarget.WEIGHT: cfg.weight_bytes,
-        LoadTarget.PARAMETER: cfg.parameter_channels * PARAMETER_BYTES,
-    }
+_JOBS = 8
 
 
 def scratchpad_write(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a write of one beat; ``address`` is in bytes, a multiple of a beat."""
     return data.StructLayout({"target": LoadTarget, "address": 32, "data": cfg.axi_data_width})
-
-
-def piece_layout(cfg: AcceleratorConfig) -> data.StructLayout:
-    """Return what goes along with a read request until its beats are back.
-
-    ``fresh`` pieces begin at beat ``local`` of memory ``target``, others follow the piece before.
-    ``last`` ends an instruction, to be answered with ``signal``.
-    """
-    bits = exact_log2(max(load_targets(cfg).values()) // cfg.beat_bytes)
-    return data.StructLayout({
-        "target": LoadTarget,
-        "local": unsigned(bits),
-        "fresh": 1,
-        "last": 1,
-        "signal": ENGINES,
-    })
 
 
 class DenseWriter(Component):
@@ -64,6 +45,8 @@ class DenseWriter(Component):
     data : In(stream.Signature(read_beat(cfg)))
         The beats of all requests in order; always taken, once their piece is there.
     write : Out(stream.Signature(scratchpad_write(cfg), always_ready=True))
+    weight_write : Out(stream.Signature(weight_write(cfg), always_ready=True))
+        Beats for the weight scratchpad here, all others there.
     done : Out(stream.Signature(ENGINES, always_ready=True))
         The signal mask of each instruction, the cycle after its last write.
     """
@@ -74,6 +57,7 @@ class DenseWriter(Component):
             "piece": In(stream.Signature(piece_layout(cfg))),
             "data": In(stream.Signature(read_beat(cfg))),
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
         })  # fmt: skip
 
@@ -90,17 +74,27 @@ class DenseWriter(Component):
             self.piece.ready.eq(taken & self.data.payload.last),
             place.eq(Mux(first & piece.fresh, piece.local, following)),
         ]
-        m.d.sync += self.write.valid.eq(taken)
+        to_weights = piece.target == LoadTarget.WEIGHT
+        m.d.sync += [
+            self.write.valid.eq(taken & ~to_weights),
+            self.weight_write.valid.eq(taken & to_weights),
+        ]
+        write, weights = self.write.payload, self.weight_write.payload
         with m.If(taken):
             m.d.sync += [
                 first.eq(self.data.payload.last),
                 following.eq(place + 1),
-                self.write.payload.target.eq(piece.target),
-                self.write.payload.address.eq(
-                    Cat(Const(0, exact_log2(self.cfg.beat_bytes)), place)
-                ),
-                self.write.payload.data.eq(self.data.payload.data),
+                write.target.eq(piece.target),
+                write.address.eq(Cat(Const(0, exact_log2(self.cfg.beat_bytes)), place)),
+                write.data.eq(self.data.payload.data),
             ]
+        # The same registers, named in rows and columns.
+        m.d.comb += [
+            weights.kind.eq(WriteKind.BEAT),
+            Cat(weights.column, weights.row).eq(write.address),
+            weights.live.eq(self.cfg.beat_bytes - 1),
+            Cat(weights.data).eq(write.data),
+        ]
         ending = Signal()
         signal = Signal(ENGINES)
         m.d.sync += [
@@ -117,10 +111,12 @@ class LoadEngine(Component):
 
     Requests run ahead of the data by twice as many bursts as the read master keeps in flight, over
     the borders of segments and instructions. A request is at most one burst, so that instruction
-    fetch never waits for longer than that.
+    fetch never waits for longer than that, and for as long as a decoder holds back the beats on
+    their way: a cycle for each row or entry of theirs.
 
     Latency: five cycles from an instruction to its first request. Throughput: one beat, one
-    request and one segment a cycle.
+    request and one segment a cycle; formatted data as ``FormatPath``. A machine without formats
+    has nothing of the latter.
 
     Parameters
     ----------
@@ -132,18 +128,24 @@ class LoadEngine(Component):
     i : In(stream.Signature(LOAD))
         Instructions whose tokens are taken.
     done : Out(stream.Signature(ENGINES, always_ready=True))
-        The signal mask of each instruction, in order, the cycle after its last beat on ``write``.
+        The signal mask of each instruction, in order, the cycle after its last beat on ``write``
+        or its last bytes on ``weight_write``.
     busy : Out(1)
         An instruction is taken and not done.
     stop : In(1)
-        Begin no segment. The read master keeps what is asked for already off the bus.
+        Begin no segment. The read master keeps what is asked for already off the bus. Formatted
+        data is thrown away, so that it never keeps the bus waiting; go on with a reset only.
     error : Out(FaultSignature)
-        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number.
+        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number, MALFORMED_STREAM with a byte in
+        a compressed stream; once. After a fault of formatted data nothing is written and nothing
+        begun, and all data is thrown away until reset.
     request : Out(stream.Signature(REQUEST))
     data : In(stream.Signature(read_beat(cfg)))
-        To and from the read master; beats are taken in every cycle.
+        To and from the read master; beats are taken in every cycle if there are no formats.
     write : Out(stream.Signature(scratchpad_write(cfg), always_ready=True))
-        Beats for the scratchpads.
+        Beats for all memories but the weight scratchpad.
+    weight_write : Out(stream.Signature(weight_write(cfg), always_ready=True))
+        All writes to the weight scratchpad; never in a cycle with one on ``write``.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -157,6 +159,7 @@ class LoadEngine(Component):
             "request": Out(stream.Signature(REQUEST)),
             "data": In(stream.Signature(read_beat(cfg))),
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -165,17 +168,22 @@ class LoadEngine(Component):
         beat, block = exact_log2(cfg.beat_bytes), exact_log2(block_beats(cfg))
         depth = 1 << ceil_log2(max(8, 2 * cfg.axi_outstanding))
 
-        walker = SegmentWalker(cfg, LOAD, Engine.LOAD, load_targets(cfg))
+        formats = machine_formats(cfg)
+        walker = SegmentWalker(cfg, LOAD, Engine.LOAD, load_targets(cfg), formats=formats)
         m.submodules.walker = walker
         m.submodules.pieces = pieces = Queue(piece_layout(cfg), depth)
         m.submodules.writer = writer = DenseWriter(cfg)
-        wiring.connect(m, walker.i, wiring.flipped(self.i))
-        wiring.connect(m, wiring.flipped(self.error), walker.error)
-        wiring.connect(m, pieces.o, writer.piece)
-        wiring.connect(m, writer.data, wiring.flipped(self.data))
         wiring.connect(m, wiring.flipped(self.write), writer.write)
-        wiring.connect(m, wiring.flipped(self.done), writer.done)
-        m.d.comb += walker.stop.eq(self.stop)
+        if formats:
+            self._connect_formats(m, walker, pieces, writer)
+        else:
+            wiring.connect(m, walker.i, wiring.flipped(self.i))
+            wiring.connect(m, wiring.flipped(self.error), walker.error)
+            wiring.connect(m, pieces.o, writer.piece)
+            wiring.connect(m, writer.data, wiring.flipped(self.data))
+            wiring.connect(m, wiring.flipped(self.weight_write), writer.weight_write)
+            wiring.connect(m, wiring.flipped(self.done), writer.done)
+            m.d.comb += walker.stop.eq(self.stop)
 
         # Cut a segment at multiples of a burst, as the read master would.
         segment = walker.o.payload
@@ -199,6 +207,7 @@ class LoadEngine(Component):
             pieces.i.payload.eq(held),
             pieces.i.payload.fresh.eq(fresh),
             pieces.i.payload.last.eq(held.last & final),
+            *([pieces.i.payload.end.eq(final)] if formats else []),
             walker.o.ready.eq(~active | (sent & final)),
         ]
         with m.If(sent):
@@ -221,9 +230,65 @@ class LoadEngine(Component):
                 held.last.eq(segment.last),
                 held.signal.eq(segment.signal),
             ]
+            if formats:
+                m.d.sync += [held[name].eq(segment[name]) for name in ("formatted", "head", "tail")]
 
         # At most one instruction for each piece queued, and one for each stage on the way there.
         count = Signal(range(depth + 16))
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         m.d.comb += self.busy.eq(count != 0)
         return m
+
+    def _connect_formats(
+        self, m: Module, walker: SegmentWalker, pieces: Queue, writer: DenseWriter
+    ) -> None:
+        """Add the path of formatted data beside that of dense data; one works at a time."""
+        m.submodules.path = path = FormatPath(self.cfg)
+        m.submodules.jobs = jobs = Queue(format_job(self.cfg), _JOBS)
+        wiring.connect(m, jobs.o, path.job)
+        failed, reported = Signal(), Signal()
+        asked = self.i.payload
+        free = jobs.i.ready & ~failed
+        m.d.comb += [
+            walker.stop.eq(self.stop | failed),
+            walker.i.valid.eq(self.i.valid & free),
+            walker.i.payload.eq(asked),
+            self.i.ready.eq(walker.i.ready & free),
+            # That of an illegal instruction waits for pieces that never come.
+            jobs.i.valid.eq(self.i.valid & self.i.ready & (asked.format != WeightFormat.DENSE)),
+            *read_job(self.cfg, jobs.i.payload, asked),
+        ]
+
+        there, piece, last = pieces.o.valid, pieces.o.payload, self.data.payload.last
+        dropped = Signal()
+        m.d.comb += [
+            dropped.eq(there & (failed | (self.stop & piece.formatted))),
+            writer.piece.valid.eq(there & ~dropped & ~piece.formatted & path.idle),
+            path.piece.valid.eq(there & ~dropped & piece.formatted),
+            self.data.ready.eq(writer.data.ready | path.data.ready | dropped),
+            pieces.o.ready.eq(
+                writer.piece.ready | path.piece.ready | (dropped & self.data.valid & last)
+            ),
+        ]
+        for unit in (writer, path):
+            m.d.comb += [
+                unit.piece.payload.eq(piece),
+                unit.data.valid.eq(self.data.valid),
+                unit.data.payload.eq(self.data.payload),
+            ]
+
+        # Two cycles from the last dense beat to its `done`, more from the first one of a format.
+        m.d.comb += [
+            self.weight_write.valid.eq(writer.weight_write.valid | path.write.valid),
+            self.weight_write.payload.eq(
+                Mux(path.write.valid, path.write.payload, writer.weight_write.payload)
+            ),
+            self.done.valid.eq(writer.done.valid | path.done.valid),
+            self.done.payload.eq(Mux(path.done.valid, path.done.payload, writer.done.payload)),
+            self.error.valid.eq((walker.error.valid | path.error.valid) & ~reported),
+            self.error.payload.eq(Mux(path.error.valid, path.error.payload, walker.error.payload)),
+        ]
+        m.d.sync += [
+            failed.eq(failed | path.error.valid),
+            reported.eq(reported | self.error.valid),
+        ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The segments of a LOAD or STORE instruction, checked and turned into runs of whole beats."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream
@@ -10,18 +10,22 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, ErrorCode
+from hw.isa import ENGINES, ErrorCode, WeightFormat
+from hw.memory.format_rules import illegal_format
 
 __all__ = ["SegmentWalker", "segment_layout"]
 
 
-def segment_layout(cfg: AcceleratorConfig, kinds: Mapping[int, int]) -> data.StructLayout:
+def segment_layout(
+    cfg: AcceleratorConfig, kinds: Mapping[int, int], formats: Collection[WeightFormat] = ()
+) -> data.StructLayout:
     """Return the layout of a segment.
 
     ``address`` is in memory, in bytes, a multiple of a beat; ``local`` (on chip) and ``span`` (the
     segment's beats less one) are in beats. ``head`` and ``tail`` are the first and the last byte
     wanted of the first and the last beat. ``last`` ends the instruction, which is to be answered
-    with ``signal``.
+    with ``signal``. With ``formats``, a segment that is ``formatted`` has no ``local``, and may be
+    longer than a memory.
     """
     beat = exact_log2(cfg.beat_bytes)
     bits = exact_log2(max(kinds.values())) - beat
@@ -29,11 +33,12 @@ def segment_layout(cfg: AcceleratorConfig, kinds: Mapping[int, int]) -> data.Str
         "kind": unsigned(4),
         "address": unsigned(64),
         "local": unsigned(bits),
-        "span": unsigned(bits),
+        "span": unsigned(33 - beat if formats else bits),
         "head": unsigned(beat),
         "tail": unsigned(beat),
         "last": unsigned(1),
         "signal": unsigned(ENGINES),
+        **({"formatted": unsigned(1)} if formats else {}),
     })
 
 
@@ -41,8 +46,9 @@ class SegmentWalker(Component):
     """Walks the segments of LOAD and STORE, whose layouts are the same but for the kind.
 
     An instruction is checked before its first segment, a segment's place on chip before that
-    segment comes out. Latency: four cycles from an instruction to its first segment. Throughput:
-    a segment a cycle; the next instruction follows without a gap.
+    segment comes out; that of a formatted one is up to who writes its rows. Latency: four cycles
+    from an instruction to its first segment. Throughput: a segment a cycle; the next instruction
+    follows without a gap.
 
     Parameters
     ----------
@@ -56,12 +62,14 @@ class SegmentWalker(Component):
         Bytes of the memory that each legal target or source stands for, each a power of two.
     whole
         Those kinds of which a segment is always the whole.
+    formats
+        Legal formats besides DENSE.
 
     Members
     -------
     i : In(stream.Signature(layout))
         Instructions; ``opcode`` and ``wait`` are not looked at.
-    o : Out(stream.Signature(segment_layout(cfg, kinds)))
+    o : Out(stream.Signature(segment_layout(cfg, kinds, formats)))
         The segments.
     stop : In(1)
         Offer no new segment.
@@ -76,6 +84,7 @@ class SegmentWalker(Component):
         engine: int,
         kinds: Mapping[int, int],
         whole: frozenset[int] = frozenset(),
+        formats: Collection[WeightFormat] = (),
     ) -> None:
         for kind, size in kinds.items():
             if size < cfg.beat_bytes or size & (size - 1):
@@ -85,16 +94,16 @@ class SegmentWalker(Component):
         self.engine = engine
         self.kinds = dict(kinds)
         self.whole = frozenset(whole)
+        self.formats = tuple(formats)
         super().__init__({
             "i": In(stream.Signature(layout)),
-            "o": Out(stream.Signature(segment_layout(cfg, kinds))),
+            "o": Out(stream.Signature(segment_layout(cfg, kinds, formats))),
             "stop": In(1),
             "error": Out(FaultSignature),
         })  # fmt: skip
 
     def _illegal(self, m: Module, asked: data.View, kind: Value) -> Value:
         """Return whether a field of the instruction is illegal whatever its segments are."""
-        beat = exact_log2(self.cfg.beat_bytes)
         wrong_kind = Signal(init=1)
         wrong_length = Signal()
         with m.Switch(kind):
@@ -106,13 +115,10 @@ class SegmentWalker(Component):
         return Cat(
             wrong_kind,
             wrong_length,
-            asked.format,
             asked.reserved0,
-            asked.reserved1,
             asked.length == 0,
             asked.segments == 0,
-            asked.address[:beat] != asked.local[:beat],
-            (asked.segments != 1) & (asked.pitch[:beat] != asked.local_pitch[:beat]),
+            illegal_format(m, self.cfg, asked, self.formats),
         ).any()
 
     def elaborate(self, platform: object) -> Module:
@@ -133,6 +139,7 @@ class SegmentWalker(Component):
         active = Signal()
         illegal = Signal()
         step = Signal()
+        formatted = Signal()
         kind = Signal(4)
         signal = Signal(ENGINES)
         address = Signal(64)
@@ -159,6 +166,7 @@ class SegmentWalker(Component):
             m.d.sync += [
                 active.eq(1),
                 illegal.eq(self._illegal(m, asked, asked_kind)),
+                formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
                 kind.eq(asked_kind),
                 signal.eq(asked.signal),
                 address.eq(asked.address),
@@ -173,7 +181,7 @@ class SegmentWalker(Component):
         carried = data.StructLayout({
             "address": unsigned(64 - beat), "local": signed(34 - beat), "span": unsigned(33 - beat),
             "head": unsigned(beat), "tail": unsigned(beat), "kind": unsigned(4),
-            "signal": unsigned(ENGINES), "last": unsigned(1),
+            "signal": unsigned(ENGINES), "last": unsigned(1), "formatted": unsigned(1),
         })  # fmt: skip
         s2 = Signal(carried)
         s3 = Signal(carried)
@@ -192,6 +200,7 @@ class SegmentWalker(Component):
                 s2.kind.eq(kind),
                 s2.signal.eq(signal),
                 s2.last.eq(final),
+                s2.formatted.eq(formatted),
             ]
 
         # Cycle 3: the place on chip of the segment's last beat.
@@ -205,14 +214,16 @@ class SegmentWalker(Component):
             for legal, size in self.kinds.items():
                 with m.Case(legal):
                     bits = exact_log2(size) - beat
-                    m.d.comb += outside.eq((s3.local[bits:] != 0) | (s3_end[bits:] != 0))
+                    beyond = (s3.local[bits:] != 0) | (s3_end[bits:] != 0)
+                    m.d.comb += outside.eq(beyond & ~s3.formatted)
         with m.If(move):
             m.d.sync += [
                 self.o.valid.eq(s3_valid & ~outside & ~halt),
                 self.o.payload.address.eq(Cat(Const(0, beat), s3.address)),
             ]
-            for name in ("local", "span", "head", "tail", "kind", "signal", "last"):
-                m.d.sync += self.o.payload[name].eq(s3[name])
+            for name in self.o.payload.shape().members:
+                if name != "address":
+                    m.d.sync += self.o.payload[name].eq(s3[name])
 
         misplaced = Signal()
         m.d.comb += misplaced.eq(s3_valid & outside & move & ~halt)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The STORE engine: runs of the output buffer, or the counters, into memory."""
+"""The STORE engine: runs of what the machine computed, or the counters, into memory."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -16,7 +16,7 @@ from hw.memory.runs import SegmentWalker
 __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
 
 READ_LATENCY = 2
-"""Cycles from ``read_address`` to ``read_data``."""
+"""Cycles from ``read_address`` to ``read_data``, and of a result the same."""
 
 _BUFFERED = 8
 _PENDING = 32
@@ -25,7 +25,13 @@ _COUNTER_BITS = COUNTER_WORDS * WORD_BITS
 
 def store_sources(cfg: AcceleratorConfig) -> dict[int, int]:
     """Return the bytes of each memory that STORE can read."""
-    return {StoreSource.OUTPUT: cfg.output_bytes, StoreSource.COUNTERS: _COUNTER_BITS // 8}
+    sources: dict[int, int] = {
+        StoreSource.OUTPUT: cfg.output_bytes,
+        StoreSource.COUNTERS: _COUNTER_BITS // 8,
+    }
+    if cfg.special_lanes:
+        sources[StoreSource.RESULT] = cfg.special_lanes * cfg.special_bytes
+    return sources
 
 
 class StoreEngine(Component):
@@ -39,7 +45,7 @@ class StoreEngine(Component):
     Parameters
     ----------
     cfg
-        Widths of the bus and size of the output buffer.
+        Widths of the bus and sizes of the output buffer and the result memories.
 
     Members
     -------
@@ -57,6 +63,8 @@ class StoreEngine(Component):
         Read of the beat at this byte address, a multiple of a beat, of the output buffer.
     read_data : In(axi_data_width)
         That beat, exactly ``READ_LATENCY`` cycles later.
+    result_enable, result_address, result_data
+        The same of SPECIAL's results; only if the machine has that engine.
     counters : In(COUNTER_WORDS * WORD_BITS)
         The counter record. A beat is taken in one cycle, different beats in different cycles.
     request : Out(stream.Signature(REQUEST))
@@ -76,6 +84,15 @@ class StoreEngine(Component):
             "read_enable": Out(1),
             "read_address": Out(32),
             "read_data": In(cfg.axi_data_width),
+            **(
+                {
+                    "result_enable": Out(1),
+                    "result_address": Out(32),
+                    "result_data": In(cfg.axi_data_width),
+                }
+                if cfg.special_lanes
+                else {}
+            ),
             "counters": In(_COUNTER_BITS),
             "request": Out(stream.Signature(REQUEST)),
             "data": Out(stream.Signature(write_beat(cfg))),
@@ -86,8 +103,9 @@ class StoreEngine(Component):
         m = Module()
         cfg = self.cfg
         beat = exact_log2(cfg.beat_bytes)
+        sources = store_sources(cfg)
         walker = SegmentWalker(
-            cfg, STORE, Engine.STORE, store_sources(cfg), frozenset({StoreSource.COUNTERS})
+            cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS})
         )
         m.submodules.walker = walker
         m.submodules.buffer = buffer = Queue(write_beat(cfg), _BUFFERED)
@@ -129,7 +147,7 @@ class StoreEngine(Component):
         first = Signal()
         head = Signal(beat)
         tail = Signal(beat)
-        counting = Signal()
+        kind = Signal(range(max(sources) + 1))
         reserved = Signal(range(_BUFFERED + 1))
         everything = (1 << cfg.beat_bytes) - 1
         after_head = Signal(cfg.beat_bytes)
@@ -140,16 +158,21 @@ class StoreEngine(Component):
             after_head.eq(Mux(first, Const(everything) << head, everything)),
             # ~tail is the number of bytes after the tail in its beat.
             until_tail.eq(Mux(left == 0, Const(everything) >> ~tail, everything)),
-            self.read_enable.eq(issue & ~counting),
+            self.read_enable.eq(issue & (kind == StoreSource.OUTPUT)),
             self.read_address.eq(Cat(Const(0, beat), local)),
         ]
+        if StoreSource.RESULT in sources:
+            m.d.comb += [
+                self.result_enable.eq(issue & (kind == StoreSource.RESULT)),
+                self.result_address.eq(self.read_address),
+            ]
         with m.If(issue):
             m.d.sync += [active.eq(~ending), first.eq(0), local.eq(local + 1), left.eq(left - 1)]
         with m.If(start):
             m.d.sync += [
                 active.eq(1),
                 first.eq(1),
-                counting.eq(segment.kind == StoreSource.COUNTERS),
+                kind.eq(segment.kind),
                 local.eq(segment.local),
                 left.eq(segment.span),
                 head.eq(segment.head),
@@ -161,13 +184,14 @@ class StoreEngine(Component):
         # What a read does not carry itself travels beside it.
         counter_beats = _COUNTER_BITS // cfg.axi_data_width
         beside = data.StructLayout({
-            "valid": 1, "strobe": cfg.beat_bytes, "counting": 1, "index": range(counter_beats),
+            "valid": 1, "strobe": cfg.beat_bytes, "kind": kind.shape(),
+            "index": range(counter_beats),
         })  # fmt: skip
         stages = [Signal(beside, name=f"stage{index}") for index in range(READ_LATENCY)]
         m.d.sync += [
             stages[0].valid.eq(issue),
             stages[0].strobe.eq(after_head & until_tail),
-            stages[0].counting.eq(counting),
+            stages[0].kind.eq(kind),
             stages[0].index.eq(local),
             *(after.eq(before) for before, after in zip(stages, stages[1:], strict=False)),
         ]
@@ -176,8 +200,14 @@ class StoreEngine(Component):
         m.d.comb += [
             buffer.i.valid.eq(back.valid),
             buffer.i.payload.strobe.eq(back.strobe),
-            buffer.i.payload.data.eq(Mux(back.counting, record, self.read_data)),
+            buffer.i.payload.data.eq(self.read_data),
         ]
+        with m.Switch(back.kind):
+            with m.Case(StoreSource.COUNTERS):
+                m.d.comb += buffer.i.payload.data.eq(record)
+            if StoreSource.RESULT in sources:
+                with m.Case(StoreSource.RESULT):
+                    m.d.comb += buffer.i.payload.data.eq(self.result_data)
 
         m.d.comb += pending.o.ready.eq(self.written.valid)
         m.d.sync += [

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hw.config import AcceleratorConfig
-from hw.isa import LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
+from hw.isa import ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
 
 __all__ = ["entry_cycles", "first_fill", "level", "random_memories", "random_program"]
 
@@ -65,8 +65,8 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
     wild = chooser.random() < 0.2
     reach = (1 << 23) - 1 if wild else 2 * cfg.rows
     fields |= {
-        "signal": chooser.randrange(16),
-        "wait": chooser.randrange(16),
+        "signal": chooser.randrange(1 << ENGINES),
+        "wait": chooser.randrange(1 << ENGINES),
         "accumulate": chooser.randrange(2),
         "activation_signed": chooser.randrange(2),
         "weight_signed": chooser.randrange(2),

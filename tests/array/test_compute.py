@@ -13,6 +13,7 @@ from hw.config import AcceleratorConfig
 from hw.control.fault import FAULT
 from hw.emit import emit_verilog
 from hw.memory.load import scratchpad_write
+from hw.memory.weight_scratchpad import WriteKind, weight_banks, weight_write
 from tests.array.compute_cases import (
     entry_cycles,
     first_fill,
@@ -36,7 +37,12 @@ CONFIGS = {
     "9x2": {"rows": 9, "columns": 2, "axi_data_width": 64, "accumulator_depth": 16},
     "8x16": {"rows": 8, "columns": 16, "axi_data_width": 64, "accumulator_depth": 64},
     "16x16": {"rows": 16, "columns": 16, "axi_data_width": 128, "accumulator_depth": 64},
-}
+    "2x16": {"rows": 2, "columns": 16, "axi_data_width": 64, "accumulator_depth": 64},
+    "4x5t": {"rows": 4, "columns": 5, "axi_data_width": 64, "accumulator_depth": 16,
+             "transposer": True},
+    "3x16t": {"rows": 3, "columns": 16, "axi_data_width": 64, "accumulator_depth": 64,
+              "transposer": True},
+}  # fmt: skip
 
 
 def config(name):
@@ -87,22 +93,39 @@ class Bench:
 
     async def fill(self, activation, weight):
         beat, shape = self.cfg.beat_bytes, scratchpad_write(self.cfg)
-        for target, memory in (
-            (isa.LoadTarget.ACTIVATION, activation),
-            (isa.LoadTarget.WEIGHT, weight.reshape(-1)),
-        ):
-            for address in range(0, len(memory), beat):
-                word = int.from_bytes(memory[address : address + beat].tobytes(), "little")
-                self.dut.write__payload.value = pack(
-                    shape, {"target": target, "address": address, "data": word}
-                )
-                self.dut.write__valid.value = 1
-                await FallingEdge(self.dut.clk)
-        # What goes to the parameters is not for this engine.
-        other = {"target": isa.LoadTarget.PARAMETER, "address": 0, "data": 0}
-        self.dut.write__payload.value = pack(shape, other)
-        await FallingEdge(self.dut.clk)
+        for address in range(0, len(activation), beat):
+            word = int.from_bytes(activation[address : address + beat].tobytes(), "little")
+            fields = {"target": isa.LoadTarget.ACTIVATION, "address": address, "data": word}
+            self.dut.write__payload.value = pack(shape, fields)
+            self.dut.write__valid.value = 1
+            await FallingEdge(self.dut.clk)
+        # Other targets are not for this port.
+        for target in (isa.LoadTarget.WEIGHT, isa.LoadTarget.PARAMETER):
+            other = {"target": target, "address": 0, "data": 0}
+            self.dut.write__payload.value = pack(shape, other)
+            await FallingEdge(self.dut.clk)
         self.dut.write__valid.value = 0
+        self.dut.weight_write__valid.value = 1
+        shape = weight_write(self.cfg)
+        for fields, content in self._weight_writes(weight):
+            padding = [0] * (weight_banks(self.cfg) - len(content))
+            fields = {"live": len(content) - 1, **fields, "data": [*content.tolist(), *padding]}
+            self.dut.weight_write__payload.value = pack(shape, fields)
+            await FallingEdge(self.dut.clk)
+        self.dut.weight_write__valid.value = 0
+
+    def _weight_writes(self, weight):
+        """Yield place and bytes of writes that fill the scratchpad: columns if it takes them."""
+        beat, (rows, pitch) = self.cfg.beat_bytes, weight.shape
+        if self.cfg.transposer:
+            for column in range(pitch):
+                for row in range(0, rows, beat):
+                    place = {"kind": WriteKind.COLUMN, "row": row, "column": column}
+                    yield place, weight[row : row + beat, column]
+            return
+        for byte in range(0, rows * pitch, beat):
+            place = {"kind": WriteKind.BEAT, "row": byte // pitch, "column": byte % pitch}
+            yield place, weight.reshape(-1)[byte : byte + beat]
 
     def source(self, policy="always", seed=1):
         return StreamSource(self.dut, "i", isa.COMPUTE, policy=policy, seed=seed)
@@ -175,7 +198,7 @@ async def programs(dut):
     ],
 )
 def test_programs(name, policy):
-    length = 60 if CONFIGS[name]["columns"] <= 5 else 12
+    length = 40 if CONFIGS[name]["columns"] <= 5 else 12
     run(name, "programs", policy=policy, seed=5, length=length)
 
 
@@ -219,6 +242,37 @@ def test_long_instruction():
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def product(dut):
+    """A vector by a matrix, a tile for every vector: tiles follow at the interval, exactly."""
+    cfg = config(bench_params()["config"])
+    bench, activation, weight = await start(dut, cfg)
+    deep, wide = 3, min(8, cfg.accumulator_depth // 4)
+    fields = {**first_fill(cfg), "rows": cfg.rows, "address": 5, "weight_stride": 1}
+    fields |= {"activation_signed": 1, "weight_signed": 1, "weight_zero": -3}
+    levels = [level() for _ in range(isa.LEVELS)]
+    levels[isa.LEVEL_REDUCTION] = level(deep, 0, 0, cfg.rows)
+    levels[isa.LEVEL_CHANNEL] = level(wide, 0, 0, -(deep - 1) * cfg.rows)
+    fields["levels"] = levels
+    await bench.offer(first_fill(cfg))
+    await bench.finish(1)
+    bench.entered.clear()
+    await bench.offer(fields)
+    await bench.finish(2)
+    expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
+    for executed in (first_fill(cfg), fields):
+        compute(executed, activation, weight, expected, cfg.rows)
+    assert np.array_equal(await bench.accumulators(), expected)
+    # However many columns there are.
+    apart = max(cfg.rows, 7)
+    assert bench.entered == [bench.entered[0] + apart * tile for tile in range(deep * wide)]
+
+
+@pytest.mark.parametrize("name", ["2x16", "8x16", "9x2", "4x4", "3x16t", "4x5t"])
+def test_product(name):
+    run(name, "product")
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def drains_meanwhile(dut):
     """One half is read while the other one is updated."""
     cfg = config(bench_params()["config"])
@@ -258,7 +312,7 @@ def broken(cfg):
         ("rows", 0, illegal),
         ("rows", cfg.rows + 1, illegal),
         ("rows", 127, illegal),
-        ("reserved0", 1 << 13, illegal),
+        ("reserved0", 1 << 11, illegal),
         ("reserved1", 1 << 47, illegal),
         ("accumulator", cfg.accumulator_depth, outside),
         ("accumulator", 65535, outside),

@@ -15,7 +15,7 @@ from tests.array.operands import operand
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset
 
-SHAPES = [(1, 1), (1, 4), (5, 1), (3, 5), (4, 4), (8, 16), (7, 2)]
+SHAPES = [(1, 1), (1, 4), (5, 1), (3, 5), (4, 4), (8, 16), (7, 2), (2, 8), (3, 23)]
 
 
 def schedule(
@@ -120,13 +120,13 @@ def test_tightest_schedule(rows, columns):
     run(rows, columns, seed=1)
 
 
-@pytest.mark.parametrize(("rows", "columns"), SHAPES[3:5])
+@pytest.mark.parametrize(("rows", "columns"), [*SHAPES[3:5], (4, 15)])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_gaps(rows, columns, seed):
     run(rows, columns, seed=seed, gaps=0.4, weight_gaps=0.4, tiles=10)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (5, 1)])
+@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (5, 1), (2, 15)])
 def test_nothing_undefined_reaches_a_result(rows, columns, icarus):
     run(rows, columns, seed=4, gaps=0.2, weight_gaps=0.2, uninitialized=True, simulator=icarus)
 
@@ -135,16 +135,19 @@ def test_verilator():
     run(4, 4, seed=5, gaps=0.2, weight_gaps=0.2, simulator="verilator")
 
 
+@pytest.mark.parametrize("columns", [5, 15])
 @pytest.mark.parametrize("early", ["early_switch", "early_reload"])
-def test_one_cycle_earlier_is_wrong(early):
+def test_one_cycle_earlier_is_wrong(early, columns):
     with pytest.raises(pytest.fail.Exception, match="column"):
-        run(3, 5, seed=1, **{early: 1})
+        run(3, columns, seed=1, **{early: 1})
 
 
 def test_attributes():
     unit = SystolicArray(3, 5)
     assert (unit.latency, unit.switch_after, unit.reload_after) == (5, 2, 3)
     assert SystolicArray(5, 1).reload_after == 0
+    # Wider arrays do not wait longer.
+    assert SystolicArray(3, 7).reload_after == SystolicArray(3, 64).reload_after == 5
     assert json.dumps(unit.multiplier) == '"generic"'
 
 

@@ -12,7 +12,6 @@ from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
 DEPTH = 64
-MEMORY_LATENCY = 2
 
 
 def nine_bits(value):
@@ -21,12 +20,12 @@ def nine_bits(value):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def loads(dut):
-    columns = bench_params()["columns"]
+    columns, memory_latency = bench_params()["columns"], bench_params()["read_latency"]
     chooser = random.Random(columns)
     memory = [chooser.randbytes(columns) for _ in range(DEPTH)]
     word = WeightLoader(DEPTH, columns).o.payload.shape()
     await start_clock_and_reset(dut)
-    rows_read = [0] * MEMORY_LATENCY
+    rows_read = [0] * memory_latency
     operand, due, faults = {}, {}, set()
     begun, wait = -9, 0
     for cycle in range(1500):
@@ -74,11 +73,11 @@ async def loads(dut):
         await FallingEdge(dut.clk)
 
 
-@pytest.mark.parametrize("columns", [1, 5, 16])
-def test_loads(columns):
-    run_cocotb(
-        WeightLoader(DEPTH, columns), __name__, testcase="loads", params={"columns": columns}
-    )
+@pytest.mark.parametrize(("columns", "latency"), [(1, 2), (5, 2), (16, 2), (5, 3), (16, 3)])
+def test_loads(columns, latency):
+    unit = WeightLoader(DEPTH, columns, latency)
+    params = {"columns": columns, "read_latency": latency}
+    run_cocotb(unit, __name__, testcase="loads", params=params)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -97,8 +96,9 @@ async def stays_quiet(dut):
         assert seen == [0] * quiet + [1] * rows + [0] * (40 - quiet - rows)
 
 
-def test_stays_quiet():
-    run_cocotb(WeightLoader(DEPTH, 2), __name__, testcase="stays_quiet")
+@pytest.mark.parametrize("latency", [2, 3])
+def test_stays_quiet(latency):
+    run_cocotb(WeightLoader(DEPTH, 2, latency), __name__, testcase="stays_quiet")
 
 
 def test_illegal_parameters():
@@ -106,3 +106,5 @@ def test_illegal_parameters():
         WeightLoader(48, 4)
     with pytest.raises(ValueError, match=r"^columns is 0; legal: 1 to 64$"):
         WeightLoader(64, 0)
+    with pytest.raises(ValueError, match=r"^read_latency is 4; legal: 2 or 3$"):
+        WeightLoader(64, 4, 4)

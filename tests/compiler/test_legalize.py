@@ -15,8 +15,8 @@ from models.quantize import FORMS
 from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 from tests.compiler.agree import agree
 
-#: Refused as float networks would be, but our own rules and the host's layout make them run.
-RUNNABLE = ("gemm_alpha", "gemm_trans_a")
+#: Our own rules, the host's layout and the special functions make these run.
+RUNNABLE = ("gemm_alpha", "gemm_trans_a", "sigmoid", "softmax", "residual", "bias_add")
 PER_NETWORK = 4
 
 

@@ -214,3 +214,16 @@ def test_every_form_loads_from_its_file(form, tmp_path):
     path = tmp_path / "model.onnx"
     onnx.save(build("flatten", FORMS[form])[0], path)
     assert lower(load_model(path)).outputs[0].name == "y"
+
+
+@pytest.mark.parametrize(
+    ("operator", "inputs", "bad"),
+    [("QLinearSoftmax", ["xq", "x_s", "x_z", "w_s", "x_z"], "w_s"),
+     ("QLinearSigmoid", ["xq", "w_s", "x_z", "a_s", "a_z"], "w_s"),
+     ("QLinearLeakyRelu", ["xq", "x_s", "x_z", "w_s", "a_z"], "w_s")],
+)  # fmt: skip
+def test_bad_scales_of_special_functions_are_named(operator, inputs, bad):
+    nodes = [q("x", "xq", "x"), node(operator, inputs, ["yq"], name="f", domain="com.microsoft"),
+             dq("yq", "y", "a")]  # fmt: skip
+    with pytest.raises(UnsupportedModel, match=rf"'f' \({operator}\): scale '{bad}' is 0\.0"):
+        lower(model(nodes, CONSTANTS | {"w_s": np.float32(0)}, {"x": [1, 4]}))

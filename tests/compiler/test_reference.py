@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reference is ONNX Runtime on the lowered model; no setting of its own changes a bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -9,7 +11,7 @@ from compiler.errors import ModelError
 from compiler.legalize import legalize
 from compiler.load import load_model
 from compiler.lower import lower
-from compiler.reference import reference, runtime_info
+from compiler.reference import node_reference, reference, runtime_info
 from golden.network import evaluate
 from models.digits import load_npz
 from models.lenet5 import INT8, TEST
@@ -78,6 +80,38 @@ def test_wrong_inputs_are_one_line():
     with pytest.raises(ModelError, match="^ONNX Runtime cannot run the model: ") as caught:
         reference(lower(model), {"x": np.zeros((1, 3, 7, 8), np.float32)})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form", ["qdq-u8s8-channel-asyma-symw", "qdq-s8s8-tensor-syma-symw"]
+)
+def test_each_node_by_itself(form, images):
+    lowered = lower(lenet5(FORMS[form]), batch=20)
+    tensors = evaluate(legalize(lowered), images)
+    for node in legalize(lowered).nodes:
+        assert np.array_equal(node_reference(lowered, node, tensors), tensors[node.y.name])
+
+
+def test_a_node_is_judged_by_the_inputs_that_it_has(images):
+    lowered = lower(load_model(INT8), batch=20)
+    graph = legalize(lowered)
+    tensors = evaluate(graph, images)
+    node = next(node for node in graph.nodes if node.kind == "matmul")
+    wrong = {**tensors, node.x.name: tensors[node.x.name] ^ 1}
+    expected = node_reference(lowered, node, wrong)
+    assert expected is not None
+    assert not np.array_equal(expected, tensors[node.y.name])
+    renamed = replace(node, y=replace(node.y, name="no such value"))
+    assert node_reference(lowered, renamed, tensors) is None
+
+
+def test_a_node_that_depends_on_more_is_named(images):
+    lowered = lower(load_model(INT8), batch=20)
+    graph = legalize(lowered)
+    first, last = graph.nodes[0], graph.nodes[-1]
+    skipped = replace(first, x=last.y)
+    with pytest.raises(ModelError, match=f"^'{first.name}' also depends on "):
+        node_reference(lowered, skipped, evaluate(graph, images))
 
 
 def test_info_names_runtime_version_and_processor():

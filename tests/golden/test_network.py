@@ -8,20 +8,26 @@ import numpy as np
 import pytest
 
 from golden.network import evaluate, outputs
-from hw.config import RequantizeMode
+from hw.config import RequantizeMode, SoftmaxMode
 
 
-def tensor(name, shape, zero=0, dtype=np.int8):
+def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
     return SimpleNamespace(
-        name=name, shape=shape, dtype=np.dtype(dtype), zero_point=zero, image=shape
-    )
+        name=name, shape=shape, dtype=np.dtype(dtype), zero_point=zero, image=shape,
+        scale=np.float32(scale),
+    )  # fmt: skip
 
 
 def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
     return SimpleNamespace(
-        kind="max", x=x, y=y, kernel=kernel, strides=kernel, pads=(0, 0, 0, 0), dilations=(1, 1),
-        scale=np.float32(scale), low=low, high=high,
+        kind="max", x=x, y=y, inputs=(x,), kernel=kernel, strides=kernel, pads=(0, 0, 0, 0),
+        dilations=(1, 1), scale=np.float32(scale), low=low, high=high,
     )  # fmt: skip
+
+
+def operation(kind, y, *inputs, **members):
+    named = dict(zip("xz", inputs, strict=False))
+    return SimpleNamespace(kind=kind, y=y, inputs=inputs, **named, **members)
 
 
 def graph(*nodes):
@@ -59,3 +65,74 @@ def test_bounds_and_types():
     assert result["y"].dtype == np.uint8
     assert np.array_equal(result["y"], np.clip(x.astype(int) + 128, 128, 200))
     assert np.array_equal(outputs(network, result)["y"], result["y"])
+
+
+def test_a_product_takes_both_zero_points_off():
+    x = np.arange(6, dtype=np.int8).reshape(2, 3)
+    z = np.arange(24, dtype=np.int8).reshape(2, 3, 4)
+    a, b, y = tensor("x", x.shape, 2), tensor("z", z.shape, 20), tensor("y", (2, 2, 4), -3)
+    node = operation("product", y, a, b, scale=np.float32(0.5), low=-100, high=20)
+    network = graph(node)
+    network.inputs.append(SimpleNamespace(name="z"))
+    result = evaluate(network, {"x": x, "z": z})
+    real = (x.astype(int) - 2) @ (z.astype(int) - 20)
+    assert np.array_equal(result["y"], np.clip(np.rint(real / 2) - 3, -100, 20))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_a_table_is_indexed_by_the_raw_byte(dtype):
+    x = np.array([-128, -1, 0, 127], np.int8)
+    table = np.arange(256, dtype=np.uint8)[::-1].copy()
+    node = operation("table", tensor("y", x.shape, dtype=dtype), tensor("x", x.shape), table=table)
+    result = evaluate(graph(node), {"x": x})["y"]
+    assert result.dtype == dtype
+    assert np.array_equal(result.view(np.uint8), [127, 0, 255, 128])
+
+
+def add(z_first, constant=np.array([[200], [0]], np.uint8), low=0, high=255):
+    x, z = tensor("x", (2, 3), 5, np.uint8, 0.1), tensor("z", (2, 1), 7, np.uint8, 0.05)
+    y = tensor("y", (2, 3), 9, np.uint8, 0.2)
+    return operation(
+        "add", y, x, constant=constant, z=z, z_first=z_first, low=low, high=high
+    )  # fmt: skip
+
+
+def test_a_constant_is_added_and_clamped():
+    x = np.array([[0, 100, 255]] * 2, np.uint8)
+    result = evaluate(graph(add(False, high=120)), {"x": x})["y"]
+    real = (x - 5.0) * 0.1 + (np.array([[200.0], [0.0]]) - 7) * 0.05
+    assert np.array_equal(result, np.clip(np.rint(real / 0.2) + 9, 0, 120))
+
+
+def test_the_order_of_a_sum_matters():
+    x = np.arange(256, dtype=np.uint8).reshape(1, 256).repeat(256, 0)
+    z = np.arange(256, dtype=np.uint8).reshape(256, 1)
+    results = []
+    for first in (False, True):
+        node = add(first, constant=z)
+        node.x.scale, node.z.scale, node.y.scale = np.float32([0.1, 0.05, 0.3])
+        results.append(evaluate(graph(node), {"x": x})["y"].astype(int))
+    assert np.abs(results[0] - results[1]).max() == 1
+
+
+def test_softmax_has_a_mode_of_its_own():
+    x = np.random.RandomState(1).randint(-128, 128, (50, 7)).astype(np.int8)
+    node = operation(
+        "softmax", tensor("y", x.shape, -128, scale=1 / 256), tensor("x", x.shape, scale=0.05)
+    )
+    runs = [evaluate(graph(node), {"x": x}, softmax_mode=mode)["y"] for mode in SoftmaxMode]
+    real = np.exp(x * 0.05)
+    expected = np.minimum(np.rint(256 * real / real.sum(axis=-1, keepdims=True)) - 128, 127)
+    assert np.abs(runs[0] - expected).max() <= 1
+    assert not np.array_equal(runs[0], runs[2])
+
+
+def test_normalization_has_mean_beta_and_deviation_gamma():
+    x = np.random.RandomState(1).randint(-128, 128, (4, 600)).astype(np.int8)
+    node = operation(
+        "normalize", tensor("y", x.shape, 3, scale=0.05), tensor("x", x.shape, scale=0.1),
+        gamma=np.full(600, 2, np.float32), beta=np.full(600, 1, np.float32), epsilon=1e-5,
+    )  # fmt: skip
+    result = evaluate(graph(node), {"x": x})["y"]
+    real = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
+    assert np.abs(result - (np.rint((2 * real + 1) / 0.05) + 3)).max() <= 1

@@ -5,82 +5,32 @@ import random
 
 import cocotb
 import pytest
-from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import Component, In, Out
 from cocotb.triggers import ClockCycles, RisingEdge
-from cocotbext.axi import AxiRamRead, AxiReadBus
 
 from hw.config import preset
-from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, LOAD, Engine, ErrorCode, LoadTarget
-from hw.memory.axi import AXI4ReadSignature
-from hw.memory.load import LoadEngine, load_targets, scratchpad_write
-from hw.memory.read_arbiter import ReadArbiter
-from hw.memory.read_master import ReadMaster
-from tests.memory.bus import PREFIX, ReadSubordinate, Referee, pauses
+from hw.isa import LOAD, Engine, ErrorCode
+from hw.memory.pieces import load_targets
+from tests.memory.bus import ReadSubordinate
+from tests.memory.load_path import SIZE, LoadPath, instruction, serve, start
 from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import StreamSource, pack, start_clock_and_reset, unpack
+from tests.support.streams import pack
 
-SIZE = 1 << 16
 MACHINES = {
     "tiny": preset("tiny"),
     "one burst": preset("tiny").replace(axi_outstanding=1, axi_burst_beats=1),
     "default": preset("default"),
     "large": preset("large").replace(activation_bytes=4096, weight_bytes=4096),
     "many": preset("tiny").replace(axi_outstanding=16),
+    "special": preset("tiny").replace(special_lanes=2, special_bytes=1024, special_entries=256),
+    "formats": preset("tiny").replace(transposer=True, weight_formats=("csc4",)),
 }
-
-
-class LoadPath(Component):
-    """LOAD engine, arbiter and read master as they are in the machine."""
-
-    def __init__(self, cfg):
-        self.cfg = cfg
-        super().__init__({
-            "i": In(stream.Signature(LOAD)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "idle": Out(1),
-            "stop": In(1),
-            "window_limit": In(cfg.axi_address_width),
-            "error": Out(FaultSignature),
-            "refused": Out(1),
-            "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "axi": Out(AXI4ReadSignature(cfg.axi_address_width, cfg.axi_data_width)),
-        })  # fmt: skip
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.engine = engine = LoadEngine(self.cfg)
-        m.submodules.arbiter = arbiter = ReadArbiter(self.cfg)
-        m.submodules.master = master = ReadMaster(self.cfg)
-        for name in ("i", "done", "error", "write"):
-            wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
-        wiring.connect(m, engine.request, arbiter.request[1])
-        wiring.connect(m, arbiter.data[1], engine.data)
-        wiring.connect(m, arbiter.master_request, master.request)
-        wiring.connect(m, master.data, arbiter.master_data)
-        wiring.connect(m, wiring.flipped(self.axi), master.axi)
-        m.d.comb += [
-            self.busy.eq(engine.busy), self.idle.eq(master.idle),
-            engine.stop.eq(self.stop), master.stop.eq(self.stop),
-            master.window_limit.eq(self.window_limit), self.refused.eq(master.error.valid),
-        ]  # fmt: skip
-        return m
-
-
-def instruction(cfg, **fields):
-    """Return a LOAD of one beat, changed by ``fields``."""
-    base = {"target": 0, "local": 0, "address": 0, "length": cfg.beat_bytes, "segments": 1}
-    return dict.fromkeys(LOAD.members, 0) | base | fields
 
 
 def random_instruction(cfg, chooser):
     """Return a legal LOAD whose beats lie in the memory and in its target."""
     beat = cfg.beat_bytes
     while True:
-        target = chooser.choice(list(LoadTarget))
+        target = chooser.choice(list(load_targets(cfg)))
         size = load_targets(cfg)[target]
         local = chooser.randrange(size)
         segments = chooser.choice((1, 1, 2, chooser.randint(1, 12)))
@@ -101,7 +51,7 @@ def random_instruction(cfg, chooser):
             return instruction(
                 cfg, target=target, local=local, address=address, length=length,
                 segments=segments, pitch=pitch, local_pitch=local_pitch,
-                signal=chooser.randrange(16), wait=chooser.randrange(16), opcode=1,
+                signal=chooser.randrange(32), wait=chooser.randrange(32), opcode=1,
             )  # fmt: skip
 
 
@@ -119,49 +69,6 @@ def writes(cfg, memory, load):
     return result
 
 
-class Bench:
-    """The unit after reset, with what it wrote, finished and complained about."""
-
-    def __init__(self, dut, cfg, *, drive=True):
-        self.dut = dut
-        self.cfg = cfg
-        self.referee = Referee(dut, beat_bytes=cfg.beat_bytes, burst_beats=cfg.axi_burst_beats)
-        self.source = StreamSource(dut, "i", LOAD) if drive else None
-        self.writes = []
-        self.done = []
-        self.faults = []
-        cocotb.start_soon(self._watch())
-
-    async def _watch(self):
-        dut = self.dut
-        shape = scratchpad_write(self.cfg)
-        while True:
-            await RisingEdge(dut.clk)
-            if dut.done__valid.value:
-                self.done.append((int(dut.done__payload.value), len(self.writes)))
-            if dut.write__valid.value:
-                write = unpack(shape, int(dut.write__payload.value))
-                self.writes.append((write["target"], write["address"], write["data"]))
-            if dut.error__valid.value:
-                fault = int(dut.error__payload.value)
-                self.faults.append((fault & 0xFF, fault >> 8))
-
-    async def finish(self, count):
-        while len(self.done) < count:
-            assert self.dut.busy.value or not self.source.sent
-            await RisingEdge(self.dut.clk)
-        await ClockCycles(self.dut.clk, 2)
-        assert not self.dut.busy.value
-        assert self.dut.idle.value
-        assert not self.faults
-
-
-async def start(dut, cfg):
-    await start_clock_and_reset(dut)
-    dut.window_limit.value = SIZE
-    return Bench(dut, cfg)
-
-
 @cocotb.test(timeout_time=500, timeout_unit="us")
 async def moves_segments(dut):
     params = bench_params()
@@ -169,11 +76,7 @@ async def moves_segments(dut):
     chooser = random.Random(seed)
     memory = chooser.randbytes(SIZE)
     bench = await start(dut, cfg)
-    ram = AxiRamRead(AxiReadBus.from_prefix(dut, PREFIX), dut.clk, size=SIZE)
-    ram.write(0, memory)
-    if pause:
-        ram.ar_channel.set_pause_generator(pauses(pause, f"{seed} ar"))
-        ram.r_channel.set_pause_generator(pauses(pause, f"{seed} r"))
+    serve(dut, memory, pause, seed)
     loads = [random_instruction(cfg, chooser) for _ in range(10 if pause > 0.5 else 30)]
     bench.source.put(loads)
     await bench.finish(len(loads))
@@ -183,8 +86,8 @@ async def moves_segments(dut):
         done.append((load["signal"], len(expected)))
     assert bench.writes == expected
     # Each mask after the last write of its instruction has been seen.
-    assert [mask for mask, _ in bench.done] == [mask for mask, _ in done]
-    assert all(seen >= due for (_, seen), (_, due) in zip(bench.done, done, strict=True))
+    assert [mask for mask, *_ in bench.done] == [mask for mask, _ in done]
+    assert all(seen >= due for (_, seen, _), (_, due) in zip(bench.done, done, strict=True))
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
@@ -205,16 +108,14 @@ async def keeps_the_bus_busy(dut):
 @cocotb.test(timeout_time=200, timeout_unit="us")
 async def refuses_what_is_illegal(dut):
     cfg = MACHINES["tiny"]
-    await start_clock_and_reset(dut)
-    dut.window_limit.value = SIZE
-    bench = Bench(dut, cfg, drive=False)
+    bench = await start(dut, cfg, drive=False)
     ReadSubordinate(dut, bytes(SIZE), beat_bytes=8)
     fields, ranges = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
     activation, parameter = cfg.activation_bytes, cfg.parameter_channels * 16
     two = {"segments": 2, "length": 8}
     cases = [
         (fields, {"target": 3}), (fields, {"target": 15}), (fields, {"format": 1}),
-        (fields, {"reserved0": 0x800}), (fields, {"reserved1": 1}), (fields, {"length": 0}),
+        (fields, {"reserved0": 0x200}), (fields, {"extent": 1}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
         (fields, {**two, "pitch": 8, "local_pitch": 12}), (fields, {**two, "pitch": -1}),
         (ranges, {"local": activation}), (ranges, {"local": activation - 8, "length": 9}),
@@ -231,8 +132,7 @@ async def refuses_what_is_illegal(dut):
         dut.rst.value = 1
         await ClockCycles(dut.clk, 2)
         dut.rst.value = 0
-        for log in (bench.faults, bench.writes, bench.done):
-            log.clear()
+        bench.clear()
         dut.i__payload.value = pack(LOAD, instruction(cfg, **case))
         dut.i__valid.value = 1
         await ClockCycles(dut.clk, 2)
@@ -266,7 +166,7 @@ async def reads_only_granted_memory(dut):
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
-     ("large", 0.5), ("many", 0)],
+     ("large", 0.5), ("many", 0), ("special", 0.5), ("formats", 0.5)],
 )  # fmt: skip
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 41}

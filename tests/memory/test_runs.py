@@ -9,7 +9,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.config import preset
 from hw.isa import LOAD, Engine
-from hw.memory.load import load_targets
+from hw.memory.pieces import load_targets
 from hw.memory.runs import SegmentWalker, segment_layout
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset

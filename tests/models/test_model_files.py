@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from models import vit
 from models.corners import CORNERS, OPERATORS, build_corner
 from models.digits import enlarge, load_npz
 from models.lenet5 import CALIBRATION, FP32, INT8, TEST, accuracy
@@ -19,12 +20,17 @@ from models.quantize import DEFAULT, FORMS, Form, quantize
 from models.train import SHAPES
 from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 
-# A changed file must be a decision: rerun models/lenet5.py, look at the accuracy, update these.
+# A changed file must be a decision: rerun models/lenet5.py or vit.py, look at the accuracy, update
+# these.
 HASHES = {
     CALIBRATION: "89d3cc7fb4449464646b567ab3f9957d3d2f5feb5b9e0f7a644708c8ca8bf6ff",
     TEST: "fb1977126dc8adaa5c540f62b8b0a5e06c1114639f48d1cbdaf8e4df0645dc49",
     FP32: "871c155bd24b138d406fc23dca431596fa8e6d8974e5c76fdfb55b45d38135fa",
     INT8: "186246afa59dbed55a2ce33d18179fd8252cafda40c884dc96b9bf2ce60ce4aa",
+    vit.CALIBRATION: "7709ce5b85fdf69dbfb61f5b465c96fabd290e956619ecf6eafff9ecb90c3d7d",
+    vit.TEST: "9eb697cd1cd866b9396ba495c30a13b1a6936c0645e9ff25e56069d455117009",
+    vit.FP32: "7d66389b3bfde5cd9ed74fac5de300f49faf170a7d67f599a77fb6b209ab1b21",
+    vit.INT8: "528d5e8bee7b03775470bd0ca6cbebfc7504ac57aed815e2d60e946adac36850",
 }
 WEIGHTS = 61_706  # biases included
 #: forms that between them touch every field
@@ -80,11 +86,18 @@ def test_int8_model_has_the_default_form() -> None:
     assert tensors["relu1_out_zero_point"].dtype == np.uint8
 
 
-def test_int8_model_is_reproduced_by_quantizing_again() -> None:
-    again = quantize(onnx.load(FP32), DEFAULT, load_npz(CALIBRATION).images[:, None])
+@pytest.mark.parametrize(
+    ("float32", "int8", "calibration"),
+    [(FP32, INT8, CALIBRATION), (vit.FP32, vit.INT8, vit.CALIBRATION)],
+    ids=["lenet5", "vit"],
+)
+def test_int8_model_is_reproduced_by_quantizing_again(
+    float32: Path, int8: Path, calibration: Path
+) -> None:
+    again = quantize(onnx.load(float32), DEFAULT, load_npz(calibration).images[:, None])
     old, new = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-        for model in (onnx.load(INT8), again)
+        for model in (onnx.load(int8), again)
     )
     assert old.keys() == new.keys()
     for name, value in old.items():
@@ -117,11 +130,16 @@ def test_enlarge_is_bilinear() -> None:
     assert np.array_equal(np.rint(row), np.rint(centres * 2 / 16 * 255))
 
 
-def test_accuracy() -> None:
-    digits = load_npz(TEST)
-    fp32, int8 = (accuracy(onnx.load(path), digits) for path in (FP32, INT8))
-    assert fp32 >= 0.97
-    assert int8 >= fp32 - 0.005
+@pytest.mark.parametrize(
+    ("test", "float32", "int8"),
+    [(TEST, FP32, INT8), (vit.TEST, vit.FP32, vit.INT8)],
+    ids=["lenet5", "vit"],
+)
+def test_accuracy(test: Path, float32: Path, int8: Path) -> None:
+    digits = load_npz(test)
+    before, after = (accuracy(onnx.load(path), digits) for path in (float32, int8))
+    assert before >= 0.97
+    assert after >= before - 0.005
 
 
 def test_form_refuses_what_has_no_kernel() -> None:

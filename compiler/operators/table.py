@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of each byte by itself, of whatever operators, as tables of 256 entries.
+
+The entries are what ONNX Runtime computes for the 256 codes with exactly the operators that the
+model has there: Gelu of Div, Erf, Add and Mul, Sigmoid, Tanh, a product with a scalar. Intermediate
+results that the model quantizes go into the table too, so that x * sigmoid(x) is one table.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compiler.errors import ModelError
+from compiler.graph import TableNode, Tensor
+from compiler.operators.add import add
+from compiler.operators.context import (
+    Context,
+    FloatOp,
+    FloatValue,
+    Refusal,
+    node_name,
+)  # fmt: skip
+from compiler.operators.view import VIEWS, emit_view
+from compiler.session import open_session
+from compiler.subgraph import ancestors, subgraph
+
+__all__ = ["ELEMENTWISE", "QLINEAR", "elementwise", "emit_table", "qlinear_elementwise", "table_of"]
+
+ELEMENTWISE = (
+    "Abs", "Add", "Ceil", "Celu", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu",
+    "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu",
+    "Pow", "QuickGelu", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+    "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
+)  # fmt: skip
+"""Float operators whose results depend on one place of their operands only."""
+
+QLINEAR = {
+    "QLinearAdd": (0, 3), "QLinearMul": (0, 3), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,),
+}  # fmt: skip
+"""Integer operators that are elementwise, and the places of their operands."""
+
+_EDGES = ("QuantizeLinear", "DequantizeLinear")
+
+
+def elementwise(context: Context, node: onnx.NodeProto) -> None:
+    """A float operator on one float value, on several of one tensor, or on such and scalars."""
+    values = []
+    for name in filter(None, node.input):
+        if name in context.floats:
+            values.append(context.floats[name])
+        elif name not in context.constants:
+            context.tensor(name)  # unknown, or the refusal of a quantized operand
+            raise Refusal(f"input '{name}' is quantized, another is float")
+        elif context.constants[name].size != 1:
+            size = context.constants[name].size
+            raise Refusal(f"constant '{name}' has {size} values; in float it must have one")
+    value = _merged(context, values)
+    rank = max([len(value.shape), *(
+        context.constants[name].ndim for name in node.input if name in context.constants
+    )])  # fmt: skip
+    if rank > len(value.shape):
+        raise Refusal(f"a constant makes {rank} dimensions of {len(value.shape)}")
+    done = FloatOp("map", node, value.shape)
+    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
+
+
+def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
+    """Return the one value whose function all ``values`` are, moved there in the same way."""
+    first = values[0]
+    if not all(isinstance(value.origin, Tensor) for value in values):
+        raise Refusal("its input is float from the graph input on; quantize it")
+    kinds = {op.kind for value in values for op in value.operations}
+    for kind, what in (("pool", "MaxPool"), ("normalize", "LayerNormalization")):
+        if kind in kinds:
+            raise Refusal(f"its input is the float result of {what}; quantize it")
+    if "where" in kinds and len(values) > 1:
+        raise Refusal("its input is the float result of Where; quantize it")
+    moves = [[op.view for op in value.operations if op.kind == "view"] for value in values]
+    if any(other != moves[0] for other in moves):
+        raise Refusal("its operands are reshaped or transposed in different ways")
+    origins = [value.origin for value in values if isinstance(value.origin, Tensor)]
+    if len({origin.name for origin in origins}) == 1:
+        return first
+    roots = [context.roots.get(origin.name, origin) for origin in origins]
+    if len({root.name for root in roots}) > 1:
+        raise Refusal(
+            f"combines '{origins[0].name}' and '{origins[1].name}'; only one activation may vary"
+        )
+    return FloatValue(roots[0], first.operations)
+
+
+def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
+    """One of `QLINEAR`: a table where all operands are functions of one tensor, else a sum.
+
+    Each operand is followed by its scale and zero point, the last by those of the result.
+    """
+    operands = QLINEAR[node.op_type]
+    inputs = [context.operand(node, i) for i in operands if node.input[i] not in context.constants]
+    constants = [context.constants[n] for n in (node.input[i] for i in operands)
+                 if n in context.constants]  # fmt: skip
+    roots = {context.roots.get(x.name, x).name for x in inputs}
+    ranks = [len(x.shape) for x in inputs]
+    scalars = all(c.size == 1 and c.ndim <= min(ranks, default=0) for c in constants)
+    if len(roots) == 1 and scalars and len({x.shape for x in inputs}) == 1:
+        scale, zero, dtype = context.quantization(node, operands[-1] + 3, "output")
+        target = Tensor(node.output[0], inputs[0].shape, dtype, scale, zero)
+        emit_table(context, node, inputs[0], (), target)
+    elif node.op_type == "QLinearAdd":
+        add(context, node)
+    else:
+        raise Refusal("the machine has no elementwise multiplication")
+
+
+def emit_table(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    operations: Sequence[FloatOp],
+    target: Tensor,
+) -> None:
+    """Emit what the model computes between ``x`` and ``target``, and the views on the way.
+
+    Parameters
+    ----------
+    node : the one that writes ``target``.
+    operations : the float chain between them; empty where there is none.
+
+    Raises
+    ------
+    Refusal
+        Where ONNX Runtime does not compute one function of the code at every place.
+    """
+    root = context.roots.get(x.name, x)
+    x = context.settled(context.tensors[root.name])
+    table = table_of(context, x, target.name)
+    nodes = ancestors(context.model.graph, {x.name}, target.name)
+    done = [n for n in nodes if n.op_type not in (*_EDGES, *VIEWS)] or [node]
+    moves = [op for op in operations if op.kind == "view"]
+    name = f"{target.name}/codes" if moves else target.name
+    y = replace(target, name=name, shape=x.shape, layout=x.layout)
+    if x.dtype == y.dtype and np.array_equal(table, np.arange(256)):
+        y = emit_view(context, done[-1], x, ("reshape", x.shape), y)
+    else:
+        label = "+".join(n.op_type for n in done)
+        context.emit(TableNode(node_name(done[-1]), label, x, y, table))
+    context.roots[name] = x
+    for place, move in enumerate(moves):
+        name = target.name if place == len(moves) - 1 else f"{target.name}/{node_name(move.node)}"
+        y = emit_view(
+            context, move.node, y, move.view, replace(y, name=name, shape=move.shape)
+        )
+
+
+def table_of(
+    context: Context, x: Tensor, name: str, values: Mapping[str, NDArray[Any]] | None = None
+) -> NDArray[np.uint8]:
+    """Return the byte of ``name`` for each raw byte of ``x``, as ONNX Runtime computes it.
+
+    Parameters
+    ----------
+    name : a quantized value of the model.
+    values : constants to replace by others.
+
+    Raises
+    ------
+    Refusal
+        Where a code does not give the same at every place.
+    """
+    rank = max(len(x.shape), 1)
+    sources = {x.name: (x.dtype, rank)}
+    try:
+        part = subgraph(context.model, sources, name, flat=VIEWS, values=values)
+        session = open_session(part, context.settings)
+    except (KeyError, ModelError) as error:
+        raise Refusal(f"cannot be run by itself: {error}") from None
+
+    def run(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        given = codes.view(x.dtype).reshape((1,) * (rank - 1) + (-1,))
+        (result,) = session.run([name], {x.name: given})
+        # What depends on constants only has one element.
+        return np.broadcast_to(np.asarray(result).reshape(-1), codes.shape).copy().view(np.uint8)
+
+    codes = np.arange(256, dtype=np.uint8)
+    table = run(codes)
+    # Vector bodies and their tails are different code in ONNX Runtime.
+    alone = np.concatenate([run(codes[i : i + 1]) for i in range(256)])
+    rolled = [np.roll(np.resize(codes, 256 + i), i) for i in range(1, 32)]
+    if not np.array_equal(alone, table) or any(
+        not np.array_equal(run(some), table[some]) for some in rolled
+    ):
+        raise Refusal("ONNX Runtime's result depends on the place in the tensor, not on the code")
+    return table

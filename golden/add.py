@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QLinearAdd as ONNX Runtime computes it on x86-64 with AVX2 and FMA (MLAS), in binary32.
+
+Its kernel multiplies and adds with one rounding. On ARM, and on processors without AVX2, ONNX
+Runtime gives other results.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hw.tables import multiply_add
+
+__all__ = ["add", "exchanged"]
+
+
+def add(
+    a: npt.NDArray[Any],
+    b: npt.NDArray[Any],
+    a_scale: float,
+    a_zero: int,
+    b_scale: float,
+    b_zero: int,
+    y_scale: float,
+    y_zero: int,
+    y_dtype: npt.DTypeLike,
+) -> npt.NDArray[Any]:
+    """Return the quantized sum, of the shape that ``a`` and ``b`` broadcast to.
+
+    rA = f(a_scale / y_scale), rB = f(b_scale / y_scale),
+    F = f(y_zero - f(rA * a_zero + f(rB * b_zero))),
+    y = clamp(rint(f(a * rA + f(b * rB + F)))), halves to even.
+
+    Where `exchanged` says so, a and b change places in all of this. Sums stay below 2^31 (past
+    that, the processor's conversion gives the lowest code). ``a`` and ``b`` are int8 or uint8;
+    ONNX Runtime takes both operands and the result of one type only.
+    """
+    if exchanged(a.shape, b.shape):
+        a, a_scale, a_zero, b, b_scale, b_zero = b, b_scale, b_zero, a, a_scale, a_zero
+    ratio_a, ratio_b = (np.float32(scale) / np.float32(y_scale) for scale in (a_scale, b_scale))
+    zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
+    fixed = np.float32(y_zero) - zero
+    total = multiply_add(a, ratio_a, multiply_add(b, ratio_b, fixed))
+    bounds = np.iinfo(np.dtype(y_dtype))
+    return np.clip(np.rint(total), bounds.min, bounds.max).astype(y_dtype)
+
+
+def exchanged(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> bool:
+    """Whether ONNX Runtime exchanges the operands: a is one value in the inner loop.
+
+    That is so when, on the innermost axis along which the result has more than one element, a has
+    one; and for results of one element.
+    """
+    shape = np.broadcast_shapes(a_shape, b_shape)
+    padded = (1,) * (len(shape) - len(a_shape)) + tuple(a_shape)
+    for size, size_a in zip(reversed(shape), reversed(padded), strict=True):
+        if size > 1:
+            return size_a == 1
+    return True

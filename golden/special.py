@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SPECIAL instruction on the bytes of the operand and result memories, through the tables.
+
+`hw.isa` names the fields, `hw.tables` makes the tables. ``f`` is one rounding to binary32, half to
+even; every result is clamped to [low, high] and stored as its low byte.
+
+TABLE: y = low byte of A[x] (not clamped).
+
+ADD: y = rint(f(A[x] + B[z])), A and B binary32, +0 or normal.
+
+SOFTMAX, with d = row maximum - x (0 to 255):
+onnx: s = sum of A[d] in order from 0, each step rounded to binary32; y = rint(f(B[d] / s)) +
+zero_point; A and B are +0 or positive normal binary32, s is too, the quotient is below 2^24.
+tflite: s = sum of B[d], 20 to 31 bits; (r, e) = `golden.softmax.reciprocal`(s), once a row;
+p = (r * A[d] + 2^30) >> 31; y = ((p + 2^(e - 1)) >> e) + zero_point, with e = 23 to 34.
+integer: s = sum of A[d], 15 to 31 bits; r = floor(2^32 / s), at most 18 bits, once a row;
+y = ((A[d] * r) >> 24) + zero_point, the product below 2^32.
+
+NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon in the field z.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from golden.normalize import normalize_rows
+from golden.softmax import reciprocal
+from hw.config import SoftmaxMode
+from hw.isa import SpecialOperation
+
+__all__ = ["special"]
+
+Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint32]
+
+
+def special(
+    fields: Mapping[str, Any],
+    operand: Bytes,
+    tables: Words,
+    result: Bytes,
+    mode: SoftmaxMode | str,
+) -> None:
+    """Execute SPECIAL; ``result`` is changed in place.
+
+    Parameters
+    ----------
+    fields : as ``hw.encoding.decode`` returns them.
+    operand, result : uint8[lanes, special_bytes].
+    tables : uint32[2, special_entries], A and B, the same for all lanes.
+    mode : arithmetic of SOFTMAX.
+
+    Raises
+    ------
+    IndexError
+        When a row or a table in use lies outside its memory; nothing is changed then.
+    ValueError
+        On an operation that does not exist.
+    """
+    operation = SpecialOperation(fields["operation"])
+    length, first = fields["length"], 256 * fields["table"]
+    entries = length if operation is SpecialOperation.NORMALIZE else 256
+    if first + entries > tables.shape[1]:
+        raise IndexError(f"tables end at {first + entries} of {tables.shape[1]} entries")
+    a, b = tables[:, first : first + entries]
+    lanes = [
+        (lane, count)
+        for lane in range(len(operand))
+        if (count := min(fields["rows"], fields["total"] - lane * fields["rows"])) > 0
+    ]
+    needed = {"x": operand, "y": result}
+    if operation is SpecialOperation.ADD:
+        needed["z"] = operand
+    for name, memory in needed.items():
+        for lane, count in lanes:
+            if (end := fields[name] + count * length) > memory.shape[1]:
+                raise IndexError(f"lane {lane}: {name} ends at {end} of {memory.shape[1]} bytes")
+    for lane, count in lanes:
+
+        def rows(name: str, lane: int = lane, count: int = count) -> Bytes:
+            start = fields[name]
+            return operand[lane, start : start + count * length].reshape(count, length)
+
+        x = rows("x")
+        if operation is SpecialOperation.TABLE:
+            y = (a[x] & 0xFF).astype(np.int64)
+        elif operation is SpecialOperation.ADD:
+            y = _clamp(np.rint(a.view(np.float32)[x] + b.view(np.float32)[rows("z")]), fields)
+        elif operation is SpecialOperation.SOFTMAX:
+            y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
+        else:
+            y = normalize_rows(
+                _typed(x, fields["x_signed"]), a.view(np.int32), b.view(np.int32),
+                fields["shift"], fields["z"], fields["zero_point"], fields["low"], fields["high"],
+            )  # fmt: skip
+        start = fields["y"]
+        result[lane, start : start + count * length] = y.ravel().astype(np.uint8)
+
+
+def _typed(raw: Bytes, is_signed: int) -> npt.NDArray[Any]:
+    return raw.view(np.int8) if is_signed else raw
+
+
+def _clamp(value: npt.NDArray[Any], fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    zero = 0 if fields["operation"] == SpecialOperation.ADD else fields["zero_point"]
+    return np.clip(value + zero, fields["low"], fields["high"]).astype(np.int64)
+
+
+def _softmax(x: npt.NDArray[Any], a: Words, b: Words, mode: SoftmaxMode) -> npt.NDArray[Any]:
+    wide = x.astype(np.int64)
+    below = wide.max(axis=-1, keepdims=True) - wide
+    if mode is SoftmaxMode.ONNX:
+        terms, scaled = a.view(np.float32)[below], b.view(np.float32)[below]
+        return np.rint(scaled / np.cumsum(terms, axis=-1, dtype=np.float32)[..., -1:])
+    terms = a.astype(np.int64)[below]
+    if mode is SoftmaxMode.TFLITE:
+        factor, exponent = reciprocal(b.astype(np.int64)[below].sum(axis=-1, keepdims=True))
+        product = (factor * terms + (1 << 30)) >> 31
+        return (product + (np.int64(1) << (exponent - 1))) >> exponent
+    return terms * ((1 << 32) // terms.sum(axis=-1, keepdims=True)) >> 24

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which engines a machine has; nothing is built for the others."""
+
+from hw.config import AcceleratorConfig
+from hw.isa import Engine
+
+__all__ = ["machine_engines"]
+
+
+def machine_engines(cfg: AcceleratorConfig) -> tuple[Engine, ...]:
+    """Return the engines of a machine in data-flow order: all but SPECIAL, or all."""
+    return tuple(engine for engine in Engine if engine is not Engine.SPECIAL or cfg.special_lanes)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A lane's tables: written by the beat, read an entry a cycle by every reader."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.isa import LoadTarget
+from hw.memory.load import scratchpad_write
+from hw.memory.ram import block_ram
+
+__all__ = ["TableMemory"]
+
+_ENTRY_BYTES = 4
+
+
+class TableMemory(Component):
+    """Tables A and B of ``special_entries`` 32-bit entries; for LOAD, B follows A.
+
+    A read means nothing while its beat is written.
+
+    Parameters
+    ----------
+    cfg : ``special_entries``, ``axi_data_width``.
+    readers : which table each reader reads, 0 for A and 1 for B; each has a memory of its own.
+
+    Members
+    -------
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats from LOAD; those for other targets are ignored.
+    index : In(ArrayLayout(range(special_entries), readers))
+        Which entry to read, in every cycle.
+    entry : Out(ArrayLayout(32, readers))
+        These entries, two cycles later, from registers.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig, readers: tuple[int, ...] = (0, 1)) -> None:
+        self.cfg = cfg
+        self.readers = readers
+        super().__init__({
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "index": In(data.ArrayLayout(range(cfg.special_entries), len(readers))),
+            "entry": Out(data.ArrayLayout(32, len(readers))),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg, asked = self.cfg, self.write.payload
+        beat_bits = exact_log2(cfg.beat_bytes)
+        table_bits = exact_log2(_ENTRY_BYTES * cfg.special_entries)
+        in_beat = exact_log2(cfg.beat_bytes // _ENTRY_BYTES)
+        for reader, table in enumerate(self.readers):
+            memory = block_ram(
+                cfg.axi_data_width, _ENTRY_BYTES * cfg.special_entries // cfg.beat_bytes
+            )
+            m.submodules[f"memory_{reader}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            index = self.index[reader]
+            position = Signal(in_beat, name=f"position_{reader}", reset_less=True)
+            m.d.comb += [
+                write.en.eq(
+                    self.write.valid
+                    & (asked.target == LoadTarget.TABLE)
+                    & (asked.address[table_bits] == table)
+                ),
+                write.addr.eq(asked.address[beat_bits:table_bits]),
+                write.data.eq(asked.data),
+                read.addr.eq(index[in_beat:]),
+            ]
+            m.d.sync += [
+                position.eq(index[:in_beat]),
+                self.entry[reader].eq(read.data.word_select(position, 32)),
+            ]
+        return m

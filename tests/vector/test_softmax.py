@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The softmax cores against the golden model, and the reciprocals against the integers' own."""
+
+import random
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import FallingEdge, RisingEdge
+
+from golden import softmax as golden
+from hw.config import SoftmaxMode
+from hw.tables import softmax_tables
+from hw.vector.softmax import softmax_core
+from hw.vector.softmax_common import ADD, DIVIDE, SLOTS
+from hw.vector.softmax_reciprocal import IntegerReciprocal, NewtonReciprocal
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import (
+    READY_POLICIES,
+    StreamSink,
+    StreamSource,
+    pack,
+    start_clock_and_reset,
+)
+
+MODES = [mode.value for mode in SoftmaxMode]
+
+#: Most cycles of a close: idle low.
+CLOSE = {"onnx": 5, "tflite": 46, "integer": 24}
+
+
+def rows_of(mode, rng, count, length):
+    """Rows below their maximum: (terms to add, dividends, expected quotients), all [count][n]."""
+    x_scale, y_scale = float(rng.choice([0.005, 0.02, 0.11, 0.5])), 1 / 256
+    below = rng.integers(0, 256, (count, length)) >> rng.integers(0, 8, (count, 1))
+    below[np.arange(count), rng.integers(0, length, count)] = 0
+    if mode == "onnx":
+        y_scale = float(rng.choice([1 / 256, 0.01, 0.004]))
+        expected = golden.softmax_onnx(below, np.float32(x_scale), np.float32(y_scale))
+    elif mode == "tflite":
+        expected = golden.softmax_tflite(below, float(np.float32(x_scale)))
+    else:
+        expected = golden.softmax_integer(below, float(np.float32(x_scale)))
+    summed, divided = (
+        table.astype(np.int64) for table in softmax_tables(mode, x_scale, length, y_scale)
+    )
+    if mode != "onnx":
+        # The exponentials in full, wherever they are, and for TFLite's sum 12 bits shorter.
+        divided = np.maximum(summed, divided)
+        summed = divided if mode == "integer" else (divided + (1 << 11)) >> 12
+    return summed[below].tolist(), divided[below].tolist(), expected.tolist()
+
+
+class Driver:
+    """Sets the core's inputs cycle by cycle, just after a falling edge, and collects quotients."""
+
+    def __init__(self, dut, core):
+        self.dut, self.core = dut, core
+        self.quotients, self.due = [], []
+        self.cycle = 0
+
+    async def step(self, *, add=None, divide=None, close=None):
+        """One cycle; return whether the close was taken."""
+        dut = self.dut
+        dut.add__valid.value, dut.divide__valid.value = add is not None, divide is not None
+        dut.add__payload.value = random.getrandbits(37) if add is None else pack(ADD, add)
+        dut.divide__payload.value = (
+            random.getrandbits(36) if divide is None else pack(DIVIDE, divide)
+        )
+        dut.close__valid.value = close is not None
+        dut.close__payload.value = random.getrandbits(4) if close is None else close
+        if divide is not None:
+            self.due.append(self.cycle + self.core.latency)
+        await RisingEdge(dut.clk)
+        ready = getattr(dut, "close__ready", None)
+        taken = close is not None and (ready is None or bool(ready.value))
+        assert bool(dut.o__valid.value) == (self.cycle in self.due[-self.core.latency - 1 :])
+        if dut.o__valid.value:
+            self.quotients.append(dut.o__payload.value.to_signed())
+        self.cycle += 1
+        await FallingEdge(dut.clk)
+        return taken
+
+
+@cocotb.test()
+async def sets_of_rows(dut):
+    """One set of rows is summed as fast as ``spacing`` allows while the other is divided."""
+    mode, seed = bench_params()["mode"], bench_params()["seed"]
+    rng, chooser = np.random.default_rng(seed), random.Random(str(seed))
+    core = softmax_core(mode)
+    await start_clock_and_reset(dut)
+    driver = Driver(dut, core)
+    before, expected, started = [], [], []
+    for turn in range(8):
+        # As many rows as the spacing asks for, or more, or fewer with pauses.
+        count = [core.spacing, SLOTS // 2, 1][turn % 3]
+        length = [1, 3, 40, 17][turn % 4]
+        slots = chooser.sample(range(SLOTS // 2), count)
+        slots = [slot + SLOTS // 2 * (turn % 2) for slot in slots]
+        terms, dividends, quotients = rows_of(mode, rng, count, length)
+        period = max(count, core.spacing)
+        adds = [
+            {"slot": slots[row], "first": place == 0, "value": terms[row][place]}
+            if row < count
+            else None
+            for place in range(length)
+            for row in range(period)
+        ]
+        while adds[-1] is None:
+            adds.pop()
+        for k in range(max(len(adds), len(before))):
+            # The last row is closed in the cycle of its last addition, at the earliest.
+            add = adds[k] if k < len(adds) else None
+            divide = before[k] if k < len(before) else None
+            await driver.step(add=add, divide=divide)
+        for slot in chooser.sample(slots, count):
+            while not await driver.step(close=slot):
+                pass
+        begin = driver.cycle
+        while not dut.idle.value:
+            await driver.step()
+        started.append(driver.cycle - begin)
+        places = [(row, place) for row in range(count) for place in range(length)]
+        if chooser.random() < 0.5:
+            chooser.shuffle(places)
+        before = [{"slot": slots[r], "value": dividends[r][p]} for r, p in places]
+        expected += [quotients[r][p] for r, p in places]
+    for divide in before:
+        await driver.step(divide=divide)
+    for _ in range(core.latency + 2):
+        await driver.step()
+    assert driver.quotients == expected
+    assert max(started) == CLOSE[mode], f"closes took {started}"
+
+
+@cocotb.test()
+async def close_with_the_last_addition(dut):
+    """A row is added, closed in its last cycle and divided by as soon as the core is idle."""
+    mode = bench_params()["mode"]
+    core = softmax_core(mode)
+    await start_clock_and_reset(dut)
+    driver, expected = Driver(dut, core), []
+    terms, dividends, quotients = rows_of(mode, np.random.default_rng(42), 40, 4)
+    for row in range(40):
+        slot = row % SLOTS
+        for place, value in enumerate(terms[row]):
+            last = place == 3
+            add = {"slot": slot, "first": place == 0, "value": value}
+            assert await driver.step(add=add, close=slot if last else None) == last
+            for _ in range(0 if last else core.spacing - 1):
+                await driver.step()
+        while not dut.idle.value:
+            await driver.step()
+        for place in range(4):
+            await driver.step(divide={"slot": slot, "value": dividends[row][place]})
+        expected += quotients[row]
+    for _ in range(core.latency + 2):
+        await driver.step()
+    assert driver.quotients == expected
+
+
+@cocotb.test()
+async def reciprocals(dut):
+    params = bench_params()
+    unit = {"newton": NewtonReciprocal, "integer": IntegerReciprocal}[params["unit"]]
+    await start_clock_and_reset(dut)
+    rng = np.random.default_rng(43)
+    bits = (19, 31) if params["unit"] == "newton" else (15, 32)
+    size = rng.integers(*bits, params["count"])
+    totals = (1 << size) + rng.integers(0, 1 << size)
+    edges = [(1 << k) + d for k in range(*bits) for d in (0, 1)] + [(1 << bits[1]) - 1]
+    totals = np.append(totals, edges + ([32767] if params["unit"] == "integer" else []))
+    sink = StreamSink(dut, "o", unit.factor, policy=params["ready"])
+    StreamSource(dut, "i", policy=params["offer"]).put(totals.tolist())
+    got = await sink.receive(totals.size)
+    if params["unit"] == "newton":
+        factor, exponent = golden.reciprocal(totals)
+        assert [word["factor"] for word in got] == factor.tolist()
+        assert [word["shift"] + 23 for word in got] == exponent.tolist()
+    else:
+        assert [word["factor"] for word in got] == ((1 << 32) // totals).tolist()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_sets(mode, seed):
+    params = {"mode": mode, "seed": seed}
+    run_cocotb(softmax_core(mode)(), __name__, params=params, testcase="sets_of_rows")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_close_at_once(mode):
+    core = softmax_core(mode)()
+    run_cocotb(core, __name__, params={"mode": mode}, testcase="close_with_the_last_addition")
+
+
+@pytest.mark.parametrize("ready", READY_POLICIES)
+@pytest.mark.parametrize("unit", ["newton", "integer"])
+def test_reciprocals(unit, ready):
+    reciprocal = {"newton": NewtonReciprocal, "integer": IntegerReciprocal}[unit]()
+    count = 400 if ready == "always" else 60
+    offer = "always" if ready == "always" else "random"
+    params = {"unit": unit, "count": count, "ready": ready, "offer": offer}
+    run_cocotb(reciprocal, __name__, params=params, testcase="reciprocals")
+
+
+def test_newton_is_a_reciprocal():
+    """gemmlowp's iteration is right to 28 bits."""
+    rng = np.random.default_rng(44)
+    totals = np.append(rng.integers(1 << 19, 1 << 31, 100_000), 1 << np.arange(19, 31))
+    factor, exponent = golden.reciprocal(totals)
+    assert factor.min() >= 1 << 30 and factor.max() < 1 << 31
+    assert abs(factor * 2.0**23 / 2.0**exponent * (totals / 2.0**50) - 1).max() < 2.0**-28
+
+
+def test_modes():
+    assert {softmax_core(mode).spacing for mode in SoftmaxMode} == {2, 6}
+    with pytest.raises(ValueError, match="float"):
+        softmax_core("float")

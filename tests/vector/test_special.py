@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SPECIAL engine against the golden model, its errors and its pace."""
+
+import cocotb
+import numpy as np
+import pytest
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
+
+from hw.config import AcceleratorConfig
+from hw.isa import SPECIAL, Engine, ErrorCode, LoadTarget, SpecialOperation
+from hw.memory.load import scratchpad_write
+from hw.vector.special import SpecialEngine
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import StreamSource, pack, start_clock_and_reset
+from tests.vector.special_cases import execute, instruction, tables_for
+
+TABLE, ADD, SOFTMAX, NORMALIZE = SpecialOperation
+MACHINES = {
+    "one lane": {"special_lanes": 1, "axi_data_width": 64},
+    "two lanes": {"special_lanes": 2, "axi_data_width": 64, "special_entries": 512},
+    "four lanes": {"special_lanes": 4, "axi_data_width": 128, "special_bytes": 512},
+}
+
+
+def machine(**fields):
+    return AcceleratorConfig(**{"special_bytes": 256, "special_entries": 256} | fields)
+
+
+class Bench:
+    """An engine with operands and tables in it, and a record of what it says."""
+
+    def __init__(self, dut, cfg, seed):
+        self.dut, self.cfg = dut, cfg
+        self.rng = np.random.default_rng(seed)
+        self.operand = np.zeros((cfg.special_lanes, cfg.special_bytes), np.uint8)
+        self.tables = np.zeros((2, cfg.special_entries), np.uint32)
+        self.cycle, self.steps = 0, 0
+        self.taken, self.done, self.errors = [], [], []
+        self.source = StreamSource(dut, "i", SPECIAL, policy=bench_params().get("offer", "always"))
+        cocotb.start_soon(self._watch())
+
+    async def _watch(self):
+        dut = self.dut
+        while True:
+            await RisingEdge(dut.clk)
+            if dut.i__valid.value and dut.i__ready.value:
+                self.taken.append(self.cycle)
+            if dut.done__valid.value:
+                self.done.append((self.cycle, dut.done__payload.value.to_unsigned()))
+            if dut.error__valid.value:
+                self.errors.append(dut.error__payload.value.to_unsigned())
+            pending = sum(c < self.cycle for c in self.taken) - sum(
+                c < self.cycle for c, _ in self.done
+            )
+            assert bool(dut.busy.value) == (pending > 0), f"busy wrong in cycle {self.cycle}"
+            self.steps += bool(dut.stepping.value)
+            self.cycle += 1
+
+    async def load(self, target, image):
+        """Write an image of bytes, in any order, and what must not arrive anywhere."""
+        dut, cfg = self.dut, self.cfg
+        for address in self.rng.permutation(image.size // cfg.beat_bytes) * cfg.beat_bytes:
+            word = int.from_bytes(image.reshape(-1)[address:][: cfg.beat_bytes].tobytes(), "little")
+            for kind, bits in ((target, word), (LoadTarget.PARAMETER, 0), (LoadTarget.WEIGHT, 0)):
+                fields = {"target": kind, "address": int(address), "data": bits}
+                dut.write__valid.value = 1
+                dut.write__payload.value = pack(scratchpad_write(cfg), fields)
+                await FallingEdge(dut.clk)
+        dut.write__valid.value = 0
+
+    async def refill(self, operation):
+        """Load new operands and tables."""
+        self.operand = self.rng.integers(0, 256, self.operand.shape, dtype=np.uint8)
+        if self.rng.random() < 0.5:  # rows whose maximum stands out
+            self.operand //= 2
+        self.tables = tables_for(self.cfg, self.rng, operation)
+        await self.load(LoadTarget.OPERAND, self.operand)
+        await self.load(LoadTarget.TABLE, self.tables.view(np.uint8))
+
+    async def results(self):
+        """Read all results, a beat a cycle; a byte that is unknown comes as -1."""
+        dut, beat = self.dut, self.cfg.beat_bytes
+        data = []
+        dut.result_enable.value = 1
+        for address in range(0, self.operand.size + 2 * beat, beat):
+            dut.result_address.value = address
+            await RisingEdge(dut.clk)
+            if address >= 2 * beat:
+                word = str(dut.result_data.value)
+                for high in range(8 * beat, 0, -8):
+                    bits = word[high - 8 : high]
+                    data.append(int(bits, 2) if set(bits) <= {"0", "1"} else -1)
+        dut.result_enable.value = 0
+        await FallingEdge(dut.clk)
+        return np.array(data).reshape(self.operand.shape)
+
+    async def run(self, program):
+        """Carry out instructions, compare every byte and every answer."""
+        expected = await self.results()
+        self.done.clear()
+        self.taken.clear()
+        await self.source.send([dict(fields) for fields in program])
+        while len(self.done) < len(program) and not self.errors:
+            await ClockCycles(self.dut.clk, 1)
+        assert not self.errors
+        assert [mask for _, mask in self.done] == [fields["signal"] for fields in program]
+        execute(self.cfg, program, self.operand, self.tables, expected)
+        got = await self.results()
+        wrong = np.argwhere(got != expected)
+        at = tuple(wrong[:6].T)
+        assert not len(wrong), (
+            f"{len(wrong)} bytes wrong, first {wrong[:6].tolist()}: {got[at]}, not {expected[at]}"
+        )
+
+
+async def begin(dut):
+    params = bench_params()
+    cfg = AcceleratorConfig(**params["config"])
+    await start_clock_and_reset(dut)
+    return Bench(dut, cfg, params.get("seed", 1))
+
+
+@cocotb.test()
+async def equals_golden(dut):
+    bench = await begin(dut)
+    for turn in range(bench_params()["turns"]):
+        operation = SpecialOperation(turn % 3)
+        await bench.refill(operation)
+        kinds = [operation if bench.rng.random() < 0.7 else TABLE for _ in range(4)]
+        await bench.run([instruction(bench.cfg, bench.rng, kind) for kind in kinds])
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_equals_golden(name):
+    cfg = machine(**MACHINES[name])
+    params = {"config": cfg.to_dict(), "turns": 16, "seed": len(name)}
+    run_cocotb(SpecialEngine(cfg), __name__, params=params, testcase="equals_golden")
