@@ -2,6 +2,7 @@
 """A matrix product repeated on operands that stay on chip: what the array does in steady state."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from bench.program import Memory, layer, measure
 from compiler.builder import ProgramBuilder, Transfer
@@ -21,9 +22,9 @@ class _OnChip(ProgramBuilder):
 
     stores, drains = True, True
 
-    def store(self, transfer: Transfer) -> None:
+    def store(self, transfer: Transfer, *arguments: Any, **named: Any) -> None:
         if self.stores:
-            super().store(transfer)
+            super().store(transfer, *arguments, **named)
 
     def vector(self, *arguments: object, **named: object) -> None:
         if self.drains:

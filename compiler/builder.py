@@ -9,6 +9,7 @@ import numpy as np
 
 from compiler.dependencies import Dependencies, Range, Space
 from compiler.onchip import Ring
+from compiler.timing import SPECIAL_LATENCY, format_cycles, special_cycles
 from hw.config import AcceleratorConfig
 from hw.encoding import encode
 from hw.isa import (
@@ -19,7 +20,9 @@ from hw.isa import (
     Engine,
     LoadTarget,
     Opcode,
+    SpecialOperation,
     StoreSource,
+    WeightFormat,
 )
 
 __all__ = ["Instruction", "ProgramBuilder", "Transfer", "queued_instructions"]
@@ -28,8 +31,9 @@ _SPACES: dict[int, Space] = {
     LoadTarget.ACTIVATION: Space.ACTIVATION,
     LoadTarget.WEIGHT: Space.WEIGHT,
     LoadTarget.PARAMETER: Space.PARAMETER,
+    LoadTarget.OPERAND: Space.OPERAND,
+    LoadTarget.TABLE: Space.TABLE,
 }
-
 
 _PAGE = 4096  # no burst crosses a multiple of it
 _ROUND_TRIP = 28
@@ -114,6 +118,10 @@ class ProgramBuilder:
             self.config.parameter_channels * PARAMETER_BYTES, max(beat, group)
         )
         self.outputs = Ring(self.config.output_bytes, beat)
+        # Rings of offsets that are the same in every lane; tables in units of 256 entries.
+        self.operands = Ring(self.config.special_bytes, beat)
+        self.special_results = Ring(self.config.special_bytes, beat)
+        self.tables = Ring(self.config.special_entries // 256)
         self._half = 0
 
     def next_accumulators(self) -> int:
@@ -130,25 +138,38 @@ class ProgramBuilder:
         self.dependencies.add(instruction.engine, reads, writes)
         self.instructions.append(instruction)
 
-    def load(self, target: int, transfer: Transfer) -> None:
-        """Append a LOAD."""
+    def load(
+        self,
+        target: int,
+        transfer: Transfer,
+        *,
+        form: WeightFormat = WeightFormat.DENSE,
+        extent: int = 0,
+        touched: Range | None = None,
+    ) -> None:
+        """Append a LOAD.
+
+        Parameters
+        ----------
+        form, extent : how a matrix is stored, and the bytes of its lines.
+        touched : what is written on chip, where it is not the bytes that ``transfer`` says.
+        """
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
         bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
-        waiting = bursts * _ROUND_TRIP // self.config.axi_outstanding
+        cycles = max(beats, bursts * _ROUND_TRIP // self.config.axi_outstanding)
+        if form != WeightFormat.DENSE:
+            size = transfer.segments * transfer.length
+            cycles = max(cycles, format_cycles(self.config, form, extent, size))
+        fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
         self._add(
             Instruction(
-                Opcode.LOAD,
-                {"target": target, **vars(transfer)},
-                Engine.LOAD,
-                self.layer,
-                max(beats, waiting),
-                _ROUND_TRIP,
+                Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, _ROUND_TRIP,
                 bytes_read=beats * beat,
             ),
             [transfer.memory_range()],
-            [transfer.local_range(_SPACES[target], beat)],
-        )
+            [touched or transfer.local_range(_SPACES[target], beat)],
+        )  # fmt: skip
 
     def compute(
         self, fields: dict[str, Any], cycles: int, reads: Sequence[Range], writes: Range
@@ -172,21 +193,40 @@ class ProgramBuilder:
             [writes],
         )
 
-    def store(self, transfer: Transfer) -> None:
-        """Append a STORE from the output buffer."""
+    def special(
+        self, fields: dict[str, Any], rows: int, reads: Sequence[Range], writes: Range
+    ) -> None:
+        """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
+        operation = SpecialOperation(fields["operation"])
+        cycles = special_cycles(self.config, operation, rows, fields["length"])
+        self._add(
+            Instruction(
+                Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, SPECIAL_LATENCY
+            ),
+            reads,
+            [writes],
+        )
+
+    def store(
+        self,
+        transfer: Transfer,
+        source: StoreSource = StoreSource.OUTPUT,
+        touched: Range | None = None,
+    ) -> None:
+        """Append a STORE; ``touched`` as in `load`."""
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
         self._add(
             Instruction(
                 Opcode.STORE,
-                {"source": StoreSource.OUTPUT, **vars(transfer)},
+                {"source": source, **vars(transfer)},
                 Engine.STORE,
                 self.layer,
                 max(beats, 2 * transfer.segments),
                 30,
                 bytes_written=beats * beat,
             ),
-            [transfer.local_range(Space.OUTPUT, beat)],
+            [touched or transfer.local_range(Space.OUTPUT, beat)],
             [transfer.memory_range()],
         )
 

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A legal graph becomes a memory image with a program in it."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from compiler.builder import Instruction, ProgramBuilder
-from compiler.contraction import Contraction
-from compiler.emit import emit
+from compiler.chains import chains
 from compiler.errors import KiwichaError
-from compiler.graph import ConvNode, Graph, MatMulNode, PoolNode, Tensor, ViewNode
-from compiler.mapping import contraction
+from compiler.graph import Graph, Node, Tensor, ViewNode
+from compiler.layer_steps import layer_steps
 from compiler.onchip import align_up
 from compiler.performance import Timeline, predict
-from compiler.search import choose_tiling
-from compiler.tiling import Tiling
+from compiler.steps import interleave
 from hw.config import AcceleratorConfig
 from hw.isa import COUNTER_WORDS, WORD_BITS, Engine
 
@@ -27,29 +27,51 @@ _BUSY_WITH = {
     Engine.COMPUTE: "fill",
     Engine.LOAD: "read",
     Engine.VECTOR: "requantize",
+    Engine.SPECIAL: "special",
     Engine.STORE: "write",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What the report says of one node, and where its counter record is written.
+    """What the report says of a node, or of nodes that run side by side, and where the counter
+    record is written.
 
     Members
     -------
+    nodes : one, or those of a chain (`compiler.chains`).
     bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
         is busy with.
     """
 
-    node: ConvNode | MatMulNode | PoolNode
-    work: Contraction
-    tiling: Tiling
+    nodes: tuple[Node, ...]
     record: int
     predicted_cycles: int
     bound_cycles: int
     bound_by: str
     bytes_read: int
     bytes_written: int
+
+    @property
+    def name(self) -> str:
+        """Names of its nodes."""
+        return " + ".join(node.name for node in self.nodes)
+
+    @property
+    def op(self) -> str:
+        """Operators of its nodes."""
+        return " + ".join(node.op for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates, those on padding included."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def promise(self) -> str:
+        """What its bytes are equal to: "runtime-exact" or "golden-exact"."""
+        runtime = all(node.promise == "runtime" for node in self.nodes)
+        return "runtime-exact" if runtime else "golden-exact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +105,7 @@ class CompiledModel:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all layers."""
-        return sum(layer.work.macs for layer in self.layers)
+        return sum(layer.macs for layer in self.layers)
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the memory image with the input tensors, given in ONNX order, in it."""
@@ -106,6 +128,7 @@ class _Memory:
     def __init__(self, limit: int) -> None:
         self.limit, self.top = limit, 0
         self.constants: list[tuple[int, np.ndarray]] = []
+        self._known: dict[bytes, int] = {}
 
     def take(self, size: int, what: str) -> int:
         start = self.top
@@ -118,9 +141,12 @@ class _Memory:
         return start
 
     def put(self, data: np.ndarray) -> int:
-        address = self.take(data.size, "a constant")
-        self.constants.append((address, data.reshape(-1).view(np.uint8)))
-        return address
+        octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        digest = hashlib.sha256(octets.tobytes()).digest()
+        if digest not in self._known:
+            self._known[digest] = self.take(octets.size, "a constant")
+            self.constants.append((self._known[digest], octets))
+        return self._known[digest]
 
 
 def _bound(instructions: list[Instruction]) -> tuple[int, str]:
@@ -129,6 +155,11 @@ def _bound(instructions: list[Instruction]) -> tuple[int, str]:
     }
     busiest = max(cycles, key=lambda engine: cycles[engine])
     return cycles[busiest], _BUSY_WITH[busiest]
+
+
+def _ready(node: Node) -> int:
+    """Bytes that become ready together: those of a matrix, and what follows keeps to them."""
+    return prod(node.y.shape[-2:])
 
 
 def compile_graph(
@@ -153,28 +184,29 @@ def compile_graph(
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    works = [node for node in graph.nodes if not isinstance(node, ViewNode)]
+    parts = chains(graph.nodes)
     for node in graph.nodes:
         if isinstance(node, ViewNode):
             addresses[node.y.name] = addresses[node.x.name]
         else:
             addresses[node.y.name] = memory.take(node.y.size, f"output of {node.name!r}")
-    records = memory.take(_RECORD * len(works), "the layer records")
+    records = memory.take(_RECORD * len(parts), "the layer records")
     write_limit = memory.top
 
     builder = ProgramBuilder(config)
-    parts: list[tuple[Contraction, Tiling]] = []
-    for index, node in enumerate(works):
-        if progress is not None:
-            progress(node.name, index, len(works))
+    done = 0
+    for index, nodes in enumerate(parts):
         builder.layer = index
-        work = contraction(
-            node, addresses[node.x.name], addresses[node.y.name], config.requantize_mode
-        )
-        tiling = choose_tiling(work, config)
-        emit(work, tiling, builder, memory.put)
+        steps, ready = [], 0
+        for node in nodes:
+            if progress is not None:
+                progress(node.name, done, sum(map(len, parts)))
+            steps.append(layer_steps(node, addresses, builder, memory.put, ready))
+            ready = _ready(node) if len(nodes) > 1 else 0
+            done += 1
+        for step in interleave(steps):
+            step.emit()
         builder.store_counters(records + index * _RECORD)
-        parts.append((work, tiling))
     words = builder.words()
     start = memory.take(words.size * 8, "the program")
     timeline = predict(builder)
@@ -183,13 +215,11 @@ def compile_graph(
         image[address : address + constant.size] = constant
     image[start : start + words.size * 8] = words.view(np.uint8)
     layers = []
-    for index, (node, (work, tiling)) in enumerate(zip(works, parts, strict=True)):
+    for index, nodes in enumerate(parts):
         mine = [i for i in builder.instructions if i.layer == index]
         layers.append(
             Layer(
-                node,
-                work,
-                tiling,
+                nodes,
                 records + index * _RECORD,
                 timeline.layer_cycles(index),
                 *_bound(mine),

@@ -9,23 +9,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Contraction", "Place"]
+from hw.isa import WeightFormat
+
+__all__ = ["Contraction", "Matrix", "Place"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor in memory: dense NHWC bytes from ``address`` on."""
+    """A tensor in memory: NHWC bytes from ``address`` on, dense but for what ``pitch`` says.
+
+    Members
+    -------
+    pitch : bytes from one image row to the next where there are others between; else 0.
+    """
 
     address: int
     images: int
     height: int
     width: int
     channels: int
+    pitch: int = 0
 
     @property
     def row_bytes(self) -> int:
         """Bytes from one image row to the next."""
-        return self.width * self.channels
+        return self.pitch or self.width * self.channels
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether rows follow each other without a gap."""
+        return self.row_bytes == self.width * self.channels
 
     @property
     def image_bytes(self) -> int:
@@ -33,13 +46,31 @@ class Place:
         return self.height * self.row_bytes
 
 
+@dataclass(frozen=True)
+class Matrix:
+    """An activation that serves as weights: inputs x outputs bytes in memory.
+
+    Members
+    -------
+    form : ROWS where the outputs of an input are side by side, COLUMNS where it is the inputs of
+        an output.
+    pitch : bytes from one such line to the next.
+    """
+
+    address: int
+    form: WeightFormat
+    pitch: int
+    signed: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Contraction:
     """One layer for the array.
 
     ``weights`` is ``int8`` or ``uint8`` of shape (outputs, kernel height, kernel width,
-    inputs / groups), or None for a maximum pooling. ``bias``, ``multiplier``, ``shift`` and
-    ``weight_zero`` hold one value per output channel, in the encoding of `golden.requantize`.
+    inputs / groups), or None where ``matrix`` stands for it, and for a maximum pooling. ``bias``,
+    ``multiplier``, ``shift`` and ``weight_zero`` hold one value per output channel, in the
+    encoding of `golden.requantize`.
     """
 
     name: str
@@ -62,15 +93,17 @@ class Contraction:
     y_zero: int
     low: int
     high: int
+    matrix: Matrix | None = None
 
     @property
     def is_pool(self) -> bool:
         """Whether this reduces by maximum."""
-        return self.weights is None
+        return self.weights is None and self.matrix is None
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the layer, taps in the padding included; 0 for pooling."""
-        if self.weights is None:
+        if self.is_pool:
             return 0
-        return self.y.images * self.y.height * self.y.width * self.weights.size
+        taps = self.kernel[0] * self.kernel[1] * self.x.channels // self.groups
+        return self.y.images * self.y.height * self.y.width * self.y.channels * taps

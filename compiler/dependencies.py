@@ -20,7 +20,7 @@ __all__ = ["Dependencies", "Range", "Space"]
 
 
 class Space(Enum):
-    """A memory that engines share."""
+    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -28,6 +28,9 @@ class Space(Enum):
     PARAMETER = "parameter"
     ACCUMULATOR = "accumulator"
     OUTPUT = "output"
+    OPERAND = "operand"
+    TABLE = "table"
+    RESULT = "result"
 
 
 @dataclass(frozen=True)

@@ -105,15 +105,24 @@ class _Emitter:
             packed = [pack_tile(work, tile, self.t, self.config, channel) for tile in group]
             return np.concatenate([tile[chunk].reshape(-1) for tile in packed])
 
-        if work.weights is None:
+        if work.is_pool:
             local, size = self.residents.constant(
                 LoadTarget.WEIGHT, "identity", lambda: pack_identity(self.config).reshape(-1)
             )
             return {"local": local, "size": size, "stride": 0, "signed": 0, "zero": 0}
+        zero = int(work.weight_zero[group[0].output])
+        if work.matrix is not None:
+            runs = chunk[2].stop - chunk[2].start
+            first = channel + chunk[2].start * rows
+            end = min(channel + chunk[2].stop * rows, channel + self.t.channels, work.x.channels)
+            local = self.residents.matrix(group, range(first, end), runs, rows)
+            size = len(group) * runs * rows * self.config.weight_pitch
+            signed = int(work.matrix.signed)
+            return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
+        assert work.weights is not None
         bounds = tuple((part.start, part.stop) for part in chunk)
         key = ("weights", group[0].output, channel, bounds)
         local, size = self.residents.constant(LoadTarget.WEIGHT, key, pack)
-        zero = int(work.weight_zero[group[0].output])
         signed = int(work.weights.dtype == np.int8)
         return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
 

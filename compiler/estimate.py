@@ -32,12 +32,14 @@ def estimate(work: Contraction, config: AcceleratorConfig, t: Tiling) -> tuple[f
         patches *= groups
     weights = 0 if work.is_pool else len(t.tiles) * passes * r.rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
+    if work.matrix is not None:
+        weights = work.x.channels * y.channels  # comes without padding
     read = patches * patch + weights * (1 if resident else spatial)
     read += PARAMETER_BYTES * y.channels
 
     lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
     vector = spatial * t.pixels * lanes
-    written = y.images * y.image_bytes
+    written = y.images * y.height * y.width * y.channels
     store = written / beat
     if not t.assemble and groups > 1:
         store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)

@@ -79,7 +79,7 @@ def patch_bytes(
     width = _extent(work, 1, columns, x.width)
     if channels < x.channels:
         size = height * width * (channels + spare)
-    elif columns < work.y.width:
+    elif columns < work.y.width or not x.is_dense:
         size = height * (width * channels + spare)
     else:
         size = images * x.image_bytes if images > 1 else height * x.row_bytes

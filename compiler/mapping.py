@@ -9,17 +9,17 @@ from compiler.graph import ConvNode, MatMulNode, PoolNode, Tensor
 from hw.config import RequantizeMode
 from hw.scales import encode_scale
 
-__all__ = ["contraction"]
+__all__ = ["TALLEST", "contraction"]
 
-_TALLEST = 32767  # rows that the address generator's signed row counter reaches
+TALLEST = 32767  # rows that the address generator's signed row counter reaches
 
 
 def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int, int, int]:
     """Where a window sees one pixel only, images are just more rows; else check the limit."""
-    if images * height <= _TALLEST:
+    if images * height <= TALLEST:
         return 1, images * height, width
-    if height > _TALLEST:
-        raise KiwichaError(f"{name} ({op}): {height} rows; the machine counts to {_TALLEST}")
+    if height > TALLEST:
+        raise KiwichaError(f"{name} ({op}): {height} rows; the machine counts to {TALLEST}")
     return images, height, width
 
 
@@ -35,9 +35,9 @@ def _places(
         count, channels, height, width = tensor.image
         if fold:
             count, height, width = _fold(count, height, width, node.name, node.op)
-        elif height > _TALLEST:
+        elif height > TALLEST:
             raise KiwichaError(
-                f"{node.name} ({node.op}): {height} rows; the machine counts to {_TALLEST}"
+                f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
             )
         return Place(address, count, height, width, channels)
 

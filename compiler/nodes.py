@@ -236,8 +236,8 @@ class AddNode(_Node):
     z : broadcasts to the shape of x as in NumPy; where both have one shape they have one layout.
         Its last axis in memory is as long as that of x.
     constant : values of z in ONNX order where z is a constant, and then z is not among ``inputs``.
-    z_first : binary32 sums depend on their order: the zero points' part takes the product of z
-        before that of x, else after. ONNX Runtime's order, `compiler.operators.add`.
+    z_first : the rounding of the sum depends on the order of the operands. z is the first, a of
+        `hw.tables.add_tables`, and x is b; else the other way round.
     """
 
     name: str

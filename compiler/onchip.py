@@ -40,6 +40,12 @@ class Ring:
         entry = self._held.get(key)
         return None if entry is None else entry.start
 
+    def reserve(self, length: int) -> None:
+        """Make the next blocks of ``length`` units in all follow each other: none overwrites
+        another of them."""
+        if self._next + length > self.size:
+            self._next = 0
+
     def place(self, key: Hashable, length: int) -> int:
         """Give ``key`` a block of ``length`` units, forgetting whatever lay there.
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a layer reads, brought on chip when it is not there yet: patches, weights, parameters."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +11,8 @@ from compiler.contraction import Contraction
 from compiler.dependencies import Range, Space
 from compiler.onchip import align_up
 from compiler.spatial import SpatialTile
-from compiler.tiling import Tiling
-from hw.isa import LoadTarget
+from compiler.tiling import ColumnTile, Tiling
+from hw.isa import LoadTarget, WeightFormat
 
 __all__ = ["Patch", "Residents", "StoreConstant"]
 
@@ -54,12 +54,46 @@ class Residents:
         if key not in self._images:
             packed = make()
             self._images[key] = self.store(packed), packed.size
-        address, length = self._images[key]
-        local = ring.find((builder.layer, key))
+        # What lies at an address never changes, so that other layers may find it too.
+        place = address, length = self._images[key]
+        local = ring.find(place)
         if local is None:
-            local = ring.place((builder.layer, key), length)
+            local = ring.place(place, length)
             builder.load(target, Transfer(address, local, length))
         return local, length
+
+    def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
+        """Return the local address of a part of ``work.matrix`` as weight tiles.
+
+        Column tiles lie one after the other, each of ``runs`` tiles of ``rows`` rows; rows beyond
+        ``depth`` hold whatever was there.
+        """
+        matrix, builder = self.work.matrix, self.builder
+        assert matrix is not None
+        first, outputs = group[0].output, sum(tile.outputs for tile in group)
+        if matrix.form == WeightFormat.ROWS:
+            address = matrix.address + depth.start * matrix.pitch + first
+            lines, extent = len(depth), outputs
+        else:
+            address = matrix.address + first * matrix.pitch + depth.start
+            lines, extent = outputs, len(depth)
+        pitch = runs * rows * builder.config.weight_pitch
+        size = len(group) * pitch
+        key = (address, matrix.form, lines, extent, matrix.pitch, pitch)
+        local = builder.weights.find(key)
+        if local is None:
+            local = builder.weights.place(key, size)
+            adjacent = lines == 1 or matrix.pitch == extent
+            transfer = (
+                Transfer(address, local, lines * extent, local_pitch=pitch)
+                if adjacent
+                else Transfer(address, local, extent, lines, matrix.pitch, pitch)
+            )
+            touched = Range(Space.WEIGHT, local, local + size)
+            builder.load(
+                LoadTarget.WEIGHT, transfer, form=matrix.form, extent=extent, touched=touched
+            )
+        return local
 
     def patch(self, s: SpatialTile, channel: int) -> Patch:
         """Return the input of a tile, from input channel ``channel`` on."""
@@ -73,10 +107,10 @@ class Residents:
         if count < x.channels:
             pixel = self._local_pitch(start, count, x.channels)
             row = self._local_pitch(start, (width - 1) * pixel + count, x.row_bytes)
-        elif width < x.width:
+        elif width < x.width or not x.is_dense:
             row = self._local_pitch(start, width * count, x.row_bytes)
         size = max((s.images - 1) * image + height * row, 1) + 2 * self.beat
-        key = (self.builder.layer, s, channel)
+        key = (start, s.images, height, width, count, pixel, row, image)
         base = self.builder.activations.find(key)
         if base is None:
             base = self.builder.activations.place(key, size)
@@ -103,7 +137,7 @@ class Residents:
         def load(*transfer: int) -> None:
             self.builder.load(LoadTarget.ACTIVATION, Transfer(*transfer))
 
-        if count == x.channels and width == x.width:
+        if count == x.channels and width == x.width and x.is_dense:
             load(start, local, (s.images - 1) * x.image_bytes + height * x.row_bytes)
         elif count == x.channels:
             load(start, local, width * count, height, x.row_bytes, row)

@@ -49,7 +49,7 @@ class Results:
         channels = sum(tile.outputs for tile in group)
         pixel = pixel_pitch(self.work, self.builder.config, channels)
         line = s.columns * pixel
-        if s.columns < y.width or channels < y.channels:
+        if s.columns < y.width or channels < y.channels or not y.is_dense:
             line += (y.row_bytes - line) % self.beat
         size = s.lines * line + self.beat
         base = self.builder.outputs.place((self.builder.layer, s, first), size)
@@ -94,7 +94,7 @@ class Results:
         def store(*transfer: int) -> None:
             self.builder.store(Transfer(*transfer))
 
-        if block.channels == y.channels and s.columns == y.width:
+        if block.channels == y.channels and s.columns == y.width and y.is_dense:
             store(start, block.local, lines * y.row_bytes)
         elif block.channels == y.channels:
             length = s.columns * block.channels

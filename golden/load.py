@@ -19,6 +19,7 @@ MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
 """Matrices as they are; all others but DENSE are compressed."""
 
 _ABSOLUTE_BITS = 10
+_POINTERS = 1024  # columns whose pointers a decoder holds
 _INDEX_BITS = {
     WeightFormat.CSC4: 4,
     WeightFormat.CSC5: 5,
@@ -80,6 +81,8 @@ def compressed_rows(config: AcceleratorConfig, fields: Mapping[str, Any], octets
     length = rows * lanes
     if length > csc.LONGEST:
         raise ValueError(f"columns of {length} elements; legal: up to {csc.LONGEST}")
+    if name is not WeightFormat.RUN_LENGTH and columns > _POINTERS:
+        raise ValueError(f"{columns} columns; legal: up to {_POINTERS}")
     decoders: dict[WeightFormat, Callable[[], NDArray[np.int8]]] = {
         WeightFormat.RUN_LENGTH: lambda: run_length.decode(
             octets, length, columns, beat_bytes=beat

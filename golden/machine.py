@@ -3,8 +3,7 @@
 
 It knows instructions, memories and tokens, but no cycles: what it leaves in memory is what the
 hardware must leave there. A compiler fault shows as a difference between this and the operators
-of `golden.conv`, `golden.matmul` and `golden.pool`; a hardware fault as a difference between
-this and the simulation.
+of `golden.network`; a hardware fault as a difference between this and the simulation.
 """
 
 from typing import Any
@@ -12,19 +11,24 @@ from typing import Any
 import numpy as np
 
 from golden.compute import compute
+from golden.load import MATRICES, compressed_rows, illegal_format, matrix_places
 from golden.requantize import requantize
+from golden.special import special
 from hw.config import AcceleratorConfig
 from hw.encoding import walk_program
-from hw.isa import ENGINES, PARAMETER_BYTES, Engine, LoadTarget, Opcode, StoreSource
+from hw.isa import (
+    COUNTER_WORDS,
+    ENGINES,
+    PARAMETER_BYTES,
+    WORD_BITS,
+    Engine,
+    LoadTarget,
+    Opcode,
+    StoreSource,
+    WeightFormat,
+)
 
 __all__ = ["Machine", "MachineError"]
-
-_ENGINE = {
-    Opcode.LOAD: Engine.LOAD,
-    Opcode.COMPUTE: Engine.COMPUTE,
-    Opcode.VECTOR: Engine.VECTOR,
-    Opcode.STORE: Engine.STORE,
-}
 
 
 class MachineError(RuntimeError):
@@ -55,6 +59,19 @@ class Machine:
         self.parameter = np.zeros(config.parameter_channels * PARAMETER_BYTES, np.uint8)
         self.accumulator = np.zeros((config.accumulator_depth, config.columns), np.int32)
         self.output = np.zeros(config.output_bytes, np.uint8)
+        self.operand = np.zeros((config.special_lanes, config.special_bytes), np.uint8)
+        self.result = np.zeros_like(self.operand)
+        self.tables = np.zeros((2, config.special_entries), np.uint32)
+        self._targets = {
+            LoadTarget.ACTIVATION: self.activation,
+            LoadTarget.WEIGHT: self.weight,
+            LoadTarget.PARAMETER: self.parameter,
+        }
+        self._sources = {StoreSource.OUTPUT: self.output}
+        if config.special_lanes:
+            self._targets[LoadTarget.OPERAND] = self.operand.reshape(-1)
+            self._targets[LoadTarget.TABLE] = self.tables.reshape(-1).view(np.uint8)
+            self._sources[StoreSource.RESULT] = self.result.reshape(-1)
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
 
@@ -70,15 +87,17 @@ class Machine:
             Opcode.LOAD: self._load,
             Opcode.COMPUTE: self._compute,
             Opcode.VECTOR: self._vector,
+            Opcode.SPECIAL: self._special,
             Opcode.STORE: self._store,
         }
         for index, opcode, fields in walk_program(words):
             if opcode == Opcode.END:
                 return
+            engine = Engine[opcode.name]
             try:
-                self._take_tokens(_ENGINE[opcode], fields["wait"])
+                self._take_tokens(engine, fields["wait"])
                 actions[opcode](fields)
-                self._give_tokens(_ENGINE[opcode], fields["signal"])
+                self._give_tokens(engine, fields["signal"])
             except MachineError as error:
                 raise MachineError(f"word {index}, {opcode.name}: {error}") from None
             self.retired += 1
@@ -105,6 +124,8 @@ class Machine:
     def _runs(self, fields: dict[str, Any], size: int) -> list[tuple[int, int]]:
         """Return (memory address, local address) of each run, checked for alignment and range."""
         beat = self.config.beat_bytes
+        if fields["extent"]:
+            raise MachineError(f"extent is {fields['extent']}; legal without a format: 0")
         runs = []
         for segment in range(fields["segments"]):
             address = fields["address"] + segment * fields["pitch"]
@@ -118,29 +139,74 @@ class Machine:
             runs.append((address, local))
         return runs
 
-    def _load(self, fields: dict[str, Any]) -> None:
-        target = {
-            LoadTarget.ACTIVATION: self.activation,
-            LoadTarget.WEIGHT: self.weight,
-            LoadTarget.PARAMETER: self.parameter,
-        }[LoadTarget(fields["target"])]
+    def _read(self, address: int, length: int) -> np.ndarray:
+        """Return the whole beats around ``length`` bytes."""
         beat = self.config.beat_bytes
+        start, stop = address // beat * beat, -(-(address + length) // beat) * beat
+        self._window(start, stop, self.read_window, "read")
+        return self.memory[start:stop]
+
+    def _load(self, fields: dict[str, Any]) -> None:
+        kind = LoadTarget(fields["target"])
+        if kind not in self._targets:
+            raise MachineError(f"the machine has no target {kind.name}")
+        if fields["format"] != WeightFormat.DENSE:
+            self._load_format(fields)
+            return
+        target, beat = self._targets[kind], self.config.beat_bytes
         for address, local in self._runs(fields, target.size):
-            before = address % beat
-            length = -(-(before + fields["length"]) // beat) * beat
-            self._window(address - before, address - before + length, self.read_window, "read")
-            data = self.memory[address - before : address - before + length]
-            target[local - before : local - before + length] = data
+            data = self._read(address, fields["length"])
+            start = local // beat * beat
+            target[start : start + data.size] = data
+
+    def _load_format(self, fields: dict[str, Any]) -> None:
+        if reason := illegal_format(self.config, fields):
+            raise MachineError(reason)
+        compressed, length = fields["format"] not in MATRICES, fields["length"]
+        runs = []
+        for segment in range(fields["segments"]):
+            address = fields["address"] + (0 if compressed else segment * fields["pitch"])
+            start = address % self.config.beat_bytes
+            runs.append(self._read(address, length)[start : start + length])
+        octets = np.concatenate(runs)
+        rows = self.weight.reshape(-1, self.config.weight_pitch)
+        if compressed:
+            try:
+                data = compressed_rows(self.config, fields, octets)
+            except ValueError as error:
+                raise MachineError(f"malformed stream: {error}") from None
+            first = fields["local"] // self.config.weight_pitch
+            self._require_rows(first, first + len(data))
+            rows[first : first + len(data)] = data
+        else:
+            row, column = matrix_places(self.config, fields, octets.size)
+            self._require_rows(int(row.min()), int(row.max()) + 1)
+            rows[row, column] = octets
+
+    def _require_rows(self, start: int, stop: int) -> None:
+        limit = self.config.weight_bytes // self.config.weight_pitch
+        if start < 0 or stop > limit:
+            raise MachineError(f"weight rows {start} to {stop - 1} of {limit}")
 
     def _store(self, fields: dict[str, Any]) -> None:
-        for address, local in self._runs(fields, self.output.size):
-            length = fields["length"]
+        kind, length = StoreSource(fields["source"]), fields["length"]
+        if kind not in self._sources and kind != StoreSource.COUNTERS:
+            raise MachineError(f"the machine has no source {kind.name}")
+        # Cycle counts are not this model's to know: a counter record reads as zeros.
+        source = self._sources.get(kind, np.zeros(COUNTER_WORDS * WORD_BITS // 8, np.uint8))
+        for address, local in self._runs(fields, source.size):
             self._window(address, address + length, self.write_window, "write")
-            # Cycle counts are not this model's to know: a counter record reads as zeros.
-            if fields["source"] == StoreSource.COUNTERS:
-                self.memory[address : address + length] = 0
-            else:
-                self.memory[address : address + length] = self.output[local : local + length]
+            self.memory[address : address + length] = source[local : local + length]
+
+    def _special(self, fields: dict[str, Any]) -> None:
+        if not self.config.special_lanes:
+            raise MachineError("the machine has no special_lanes")
+        if fields["total"] > self.config.special_lanes * fields["rows"]:
+            raise MachineError(f"{fields['total']} rows, {fields['rows']} a lane")
+        try:
+            special(fields, self.operand, self.tables, self.result, self.config.softmax_mode)
+        except IndexError as error:
+            raise MachineError(str(error)) from None
 
     def _compute(self, fields: dict[str, Any]) -> None:
         weights = self.weight.reshape(-1, self.config.weight_pitch)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.add import add
+from golden.add import add, exchanged
 from golden.conv import conv2d
 from golden.matmul import matmul
 from golden.normalize import normalize
@@ -119,7 +119,10 @@ def _table(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
 def _add(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
     z = rest[0] if node.constant is None else node.constant
     pairs = [(x, node.x), (np.broadcast_to(z, x.shape), node.z)]
-    (a, first), (b, second) = reversed(pairs) if node.z_first else pairs
+    # The node says in which order; `add` may not exchange operands of one shape once more.
+    if node.z_first != exchanged(x.shape, x.shape):
+        pairs.reverse()
+    (a, first), (b, second) = pairs
     y = add(
         a, b, first.scale, first.zero_point, second.scale, second.zero_point,
         node.y.scale, node.y.zero_point, node.y.dtype,

@@ -18,7 +18,10 @@ import numpy.typing as npt
 from hw.config import SoftmaxMode
 from hw.scales import quantize_multiplier
 
-__all__ = ["reciprocal", "softmax", "softmax_integer", "softmax_onnx", "softmax_tflite"]
+__all__ = [
+    "exp_on_negative_values", "reciprocal", "softmax", "softmax_integer", "softmax_onnx",
+    "softmax_tflite",
+]  # fmt: skip
 
 IntArray = npt.NDArray[np.int64]
 
@@ -92,12 +95,12 @@ def softmax_tflite(below: IntArray, x_scale: float) -> IntArray:
     """
     if below.shape[-1] > 4095:
         raise ValueError(f"a row has {below.shape[-1]} elements; legal in mode tflite: up to 4095")
+    if not x_scale * (1 << 26) > 1:
+        raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: above 2^-26")
     multiplier, left = quantize_multiplier(min(x_scale * (1 << 26), float((1 << 31) - 1)))
-    if left < 1:
-        raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: at least 2^-26")
     counted = below <= (31 << 26) >> left
     scaled = _high_mul(np.where(counted, -below, 0) << left, multiplier)
-    e = np.where(counted, _exp(scaled), 0)
+    e = np.where(counted, exp_on_negative_values(scaled), 0)
     total = _divide_by_power(e, 12).sum(axis=-1, keepdims=True)
     scale, exponent = reciprocal(total)
     return _divide_by_power(_high_mul(scale, e), exponent)
@@ -118,10 +121,10 @@ def reciprocal(total: IntArray) -> tuple[IntArray, IntArray]:
     return _saturate(x << 1), 35 - left
 
 
-def _exp(a: IntArray) -> IntArray:
+def exp_on_negative_values(a: IntArray) -> IntArray:
     """Return e^a with 31 fraction bits (0 to 2^31 - 1) of a <= 0 with 26.
 
-    gemmlowp's ``exp_on_negative_values``: Taylor's series around -1/8 for the part in [-1/4, 0), a
+    gemmlowp's function of this name: Taylor's series around -1/8 for the part in [-1/4, 0), a
     table of powers for the rest.
     """
     quarter = 1 << 24
@@ -148,8 +151,8 @@ def _high_mul(a: Any, b: Any) -> Any:
 
 
 def _divide_by_power(a: IntArray, exponent: Any) -> IntArray:
-    """gemmlowp's RoundingDivideByPOT: halves go away from zero."""
-    return (a + (np.int64(1) << exponent >> 1) - (a < 0)) >> exponent
+    """gemmlowp's RoundingDivideByPOT; nothing here is negative, so that halves go up."""
+    return (a + (np.int64(1) << exponent >> 1)) >> exponent
 
 
 def _saturate(a: IntArray) -> IntArray:

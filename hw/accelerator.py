@@ -141,5 +141,3 @@ class Accelerator(Component):
             port, inner = getattr(self, f"{prefix}_{name}"), getattr(interface, name)
             # A component's own interface has the flow that its signature says.
             m.d.comb += port.eq(inner) if member.flow == Out else inner.eq(port)
-
-

@@ -70,9 +70,9 @@ def _softmax_onnx(x_scale: np.float32, length: int, y_scale: np.float32) -> Tabl
 
 
 def _softmax_tflite(x_scale: float) -> Tables:
+    if not x_scale * (1 << 26) > 1:
+        raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: above 2^-26")
     multiplier, left = quantize_multiplier(min(x_scale * (1 << 26), float((1 << 31) - 1)))
-    if left < 1:
-        raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: at least 2^-26")
     reach = (31 << 26) >> left
     a = np.zeros(256, np.int64)
     for below in range(min(reach, 255) + 1):
@@ -90,7 +90,7 @@ def _fixed_exp(a: int) -> int:
     cubic = _high_mul(x2, x) + ((_high_mul(x2, x2) + 2) >> 2)
     tail = _high_mul(cubic, 715827883) + x2
     middle = 1895147668
-    result = middle + _high_mul(middle, x + ((tail + 1 - (tail < 0)) >> 1))
+    result = middle + _high_mul(middle, x + ((tail + 1) >> 1))
     powers = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
     for bit, power in enumerate(powers):
         if (-1 - whole) >> bit & 1:

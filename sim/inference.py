@@ -98,7 +98,7 @@ def run_model(
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(lowered, given)
     listener("golden model", 0, 0)
-    tensors = evaluate(graph, given, config.requantize_mode)
+    tensors = evaluate(graph, given, config.requantize_mode, config.softmax_mode)
     image = compiled.load(tensors)
     golden = image.copy()
     Machine(config, golden, compiled.read_window, compiled.write_window).run(compiled.words)
@@ -219,20 +219,24 @@ def _layer(
     memory: NDArray[np.uint8],
     tensors: Mapping[str, NDArray[Any]],
 ) -> LayerReport:
-    work, config = layer.work, compiled.config
-    wrong = compiled.read(memory, layer.node.y) != tensors[layer.node.y.name]
+    config = compiled.config
+    wrong = sum(
+        int(np.count_nonzero(compiled.read(memory, node.y) != tensors[node.y.name]))
+        for node in layer.nodes
+    )
     return LayerReport(
-        name=work.name,
-        op=work.op,
-        x_shape=layer.node.x.shape,
-        y_shape=layer.node.y.shape,
-        macs=work.macs,
+        name=layer.name,
+        op=layer.op,
+        promise=layer.promise,
+        x_shape=layer.nodes[0].x.shape,
+        y_shape=layer.nodes[-1].y.shape,
+        macs=layer.macs,
         cycles=cycles,
         predicted_cycles=layer.predicted_cycles,
-        utilization=_utilization(work.macs, cycles, config),
-        bound=_utilization(work.macs, layer.bound_cycles, config),
+        utilization=_utilization(layer.macs, cycles, config),
+        bound=_utilization(layer.macs, layer.bound_cycles, config),
         bound_by=layer.bound_by,
         bytes_read=layer.bytes_read,
         bytes_written=layer.bytes_written,
-        mismatches=int(np.count_nonzero(wrong)),
+        mismatches=wrong,
     )

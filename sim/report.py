@@ -14,10 +14,11 @@ __all__ = ["Accuracy", "LayerReport", "Report", "differences", "layer_tables"]
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer as it ran.
+    """One layer as it ran, or layers that ran side by side, " + " between their names.
 
     Members
     -------
+    promise : "runtime-exact", or "golden-exact" for arithmetic of our own.
     x_shape, y_shape : input and output in ONNX order.
     macs : multiply-accumulates, padding taps included.
     cycles, predicted_cycles : from the end of the layer before to the end of this one.
@@ -29,6 +30,7 @@ class LayerReport:
 
     name: str
     op: str
+    promise: str
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     macs: int
@@ -125,21 +127,21 @@ def layer_tables(report: Report, console: Console) -> list[Table]:
     # A cut table hides digits, a wrapped one cannot be read.
     left, right = (
         ([_HEADINGS[i] for i in columns], [[row[i] for i in columns] for row in rows])
-        for columns in ((0, 1, 2, 3), (0, 4, 5, 6, 7, 8, 9))
+        for columns in ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8, 9, 10))
     )
     return [_table(title, *left), _table(None, *right)]
 
 
 _HEADINGS = [
-    "layer", "operator", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B", "written B",
-    "mismatches",
+    "layer", "operator", "promise", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B",
+    "written B", "mismatches",
 ]  # fmt: skip
 
 
 def _table(title: str | None, headings: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     for name in headings:
-        text = name in ("layer", "operator", "shapes")
+        text = name in ("layer", "operator", "promise", "shapes")
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row, end_section=row is rows[-2])
@@ -151,6 +153,7 @@ def _row(layer: LayerReport) -> list[str]:
     return [
         escape(layer.name),
         layer.op,
+        layer.promise,
         f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
         f"{layer.macs:,}" if work else "-",
         f"{layer.cycles:,}",
@@ -164,7 +167,8 @@ def _row(layer: LayerReport) -> list[str]:
 
 def _sum(report: Report) -> list[str]:
     return [
-        "all", "", "", f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
+        "all", "", "", "",
+        f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
         f"{sum(layer.bytes_read for layer in report.layers):,}",
         f"{sum(layer.bytes_written for layer in report.layers):,}",
         _count(report.mismatches),

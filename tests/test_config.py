@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.config import PRESETS, AcceleratorConfig, RequantizeMode, preset
+from hw.config import PRESETS, WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, preset
+from hw.isa import WeightFormat
 
 BAD = {
     "rows": (0, "rows is 0; legal: 1 to 64"),
@@ -30,6 +31,21 @@ BAD = {
         "fast",
         "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift",
     ),
+    "transposer": (1, "transposer is 1; legal: true or false"),
+    "weight_formats": (
+        ("csr", "zip"),
+        "weight_formats names 'zip'; legal: bitmask, csc4, csc5, csc8, csc-absolute, "
+        "csc4-codebook, csr, run-length",
+    ),
+    "sparse_entries": (17, "sparse_entries is 17; legal: 1 to 16"),
+    "special_lanes": (3, "special_lanes is 3; legal: 0, 1, 2, 4, 8, 16"),
+    "special_bytes": (128, "special_bytes is 128; legal: a power of two, 256 to 1048576"),
+    "special_entries": (300, "special_entries is 300; legal: a power of two, 256 to 4096"),
+    "softmax_mode": ("hard", "softmax_mode is 'hard'; legal: onnx, tflite, integer"),
+    "statistics": ("yes", "statistics is 'yes'; legal: true or false"),
+    "dynamic": (0, "dynamic is 0; legal: true or false"),
+    "block_channels": (4, "block_channels is 4; legal: a power of two, 8 to 1024"),
+    "block_scale": ("log", "block_scale is 'log'; legal: pot, free"),
     "multiplier": ("gold", "multiplier is 'gold'; legal: generic"),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }
@@ -49,6 +65,18 @@ def test_every_field_has_a_bad_value() -> None:
 def test_wrong_type() -> None:
     with pytest.raises(ValueError, match=r"^rows is 4\.0; legal: an integer$"):
         AcceleratorConfig(rows=4.0)
+
+
+def test_weight_formats_are_in_their_own_order() -> None:
+    formats = AcceleratorConfig(weight_formats=("run-length", "csc4", "bitmask")).weight_formats
+    assert formats == ("bitmask", "csc4", "run-length")
+    with pytest.raises(ValueError, match=r"^weight_formats is 'csr'; legal: a list of names$"):
+        AcceleratorConfig(weight_formats="csr")  # type: ignore[arg-type]
+
+
+def test_weight_formats_have_their_names() -> None:
+    numbers = [WeightFormat[name.upper().replace("-", "_")] for name in WEIGHT_FORMATS]
+    assert numbers == [f for f in WeightFormat if f > WeightFormat.COLUMNS]
 
 
 @given(st.integers(1, 64), st.integers(1, 64), st.sampled_from([64, 128, 256]))

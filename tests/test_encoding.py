@@ -10,7 +10,7 @@ from hw.encoding import decode, encode, walk_program
 from hw.isa import Opcode
 
 
-@given(st.integers(-(1 << 31), (1 << 31) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 15))
+@given(st.integers(-(1 << 31), (1 << 31) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, 31))
 def test_round_trip(pitch: int, address: int, wait: int) -> None:
     words = encode(Opcode.LOAD, pitch=pitch, address=address, wait=wait, length=7)
     fields = decode(Opcode.LOAD, words)
@@ -33,9 +33,10 @@ def test_unknown_field() -> None:
 
 
 def test_walk_program() -> None:
-    words = np.concatenate([encode(Opcode.VECTOR, pixels=3), encode(Opcode.END), [0]])
+    parts = [encode(Opcode.STORE, length=3), encode(Opcode.SPECIAL, rows=2), encode(Opcode.END)]
+    words = np.concatenate([*parts, [0]])
     found = [(index, opcode) for index, opcode, _ in walk_program(words.astype(np.uint64))]
-    assert found == [(0, Opcode.VECTOR), (4, Opcode.END)]
+    assert found == [(0, Opcode.STORE), (4, Opcode.SPECIAL), (8, Opcode.END)]
 
 
 def test_walk_bad_programs() -> None:

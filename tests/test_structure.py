@@ -18,8 +18,8 @@ GROUPS = tuple(sorted({path.parent.name for path in (ROOT / "hw").glob("*/*.py")
 #: Packages of the project that each package may import from, besides itself.
 MAY_IMPORT = {
     "hw": (),
-    "golden": ("hw.config", "hw.encoding", "hw.isa", "hw.scales"),
-    "compiler": ("hw.config", "hw.encoding", "hw.isa", "hw.scales"),
+    "golden": ("hw.config", "hw.encoding", "hw.isa", "hw.scales", "hw.tables"),
+    "compiler": ("hw.config", "hw.encoding", "hw.isa", "hw.scales", "hw.tables"),
     "sim": ("hw", "golden", "compiler", "models"),
     "boards": ("hw", "golden", "compiler", "sim", "models"),
     "models": (),
@@ -119,7 +119,7 @@ MODELS = {
 }
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
-GOLDEN_ALONE = {"conv", "machine", "matmul", "network", "pool"}
+GOLDEN_ALONE = {"add", "conv", "gelu", "machine", "matmul", "network", "pool", "table"}
 
 
 def has_component(path):

@@ -40,12 +40,12 @@ def add(context: Context, node: onnx.NodeProto) -> None:
 
 
 def _exchanged(first: Shape, second: Shape) -> bool:
-    """Whether ONNX Runtime adds the second product before the first: where the second operand is
-    one value along the innermost axis on which the result is more (MLAS, x86-64)."""
+    """Whether ONNX Runtime (MLAS, x86-64) exchanges the operands: where the first is one value
+    along the innermost axis on which the result has more, or the result is one element."""
     shape = np.broadcast_shapes(first, second)
-    padded = (1,) * (len(shape) - len(second)) + second
+    padded = (1,) * (len(shape) - len(first)) + first
     inner = next((axis for axis in reversed(range(len(shape))) if shape[axis] > 1), None)
-    return inner is not None and padded[inner] == 1
+    return inner is None or padded[inner] == 1
 
 
 def _with_constant(

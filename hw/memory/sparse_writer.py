@@ -59,7 +59,7 @@ class SparseWriter(Component):
     Members
     -------
     job : In(stream.Signature(format_job(cfg)))
-        Starts a stream, whose beats follow on ``i``.
+        Starts a stream, whose beats are taken from ``i`` afterwards.
     i : In(stream.Signature(beat_layout(beat_bytes)))
     write : Out(stream.Signature(weight_write(cfg), always_ready=True))
     done : Out(1)
@@ -93,8 +93,12 @@ class SparseWriter(Component):
         row_bits = exact_log2(self.cfg.weight_bytes // pitch)
         asked = self.job.payload
         chosen = Signal(4)
-        with m.If(self.job.valid & self.job.ready):
-            m.d.sync += chosen.eq(asked.format)
+        started, running = Signal(), Signal()
+        m.d.comb += started.eq(self.job.valid & self.job.ready)
+        with m.If(started):
+            m.d.sync += [chosen.eq(asked.format), running.eq(1)]
+        with m.Elif(self.done):
+            m.d.sync += running.eq(0)
 
         given = Signal(data.StructLayout({"valid": 1, "lanes": 8 * pitch}))
         decoders = []
@@ -104,7 +108,7 @@ class SparseWriter(Component):
             decoders.append(decoder)
             mine = Signal(name=f"mine_{name.name.lower()}")
             m.d.comb += [
-                mine.eq(chosen == name),
+                mine.eq(running & (chosen == name)),
                 decoder.job.valid.eq(self.job.valid & (asked.format == name)),
                 decoder.job.payload.columns.eq(asked.columns),
                 decoder.job.payload.rows.eq(asked.rows),
@@ -156,6 +160,6 @@ class SparseWriter(Component):
                 ])
             ),
         ]
-        with m.If(self.job.valid & self.job.ready):
+        with m.If(started):
             m.d.sync += row.eq(asked.row)
         return m

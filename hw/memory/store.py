@@ -104,9 +104,7 @@ class StoreEngine(Component):
         cfg = self.cfg
         beat = exact_log2(cfg.beat_bytes)
         sources = store_sources(cfg)
-        walker = SegmentWalker(
-            cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS})
-        )
+        walker = SegmentWalker(cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS}))
         m.submodules.walker = walker
         m.submodules.buffer = buffer = Queue(write_beat(cfg), _BUFFERED)
         pending_layout = data.StructLayout({"last": 1, "signal": ENGINES})

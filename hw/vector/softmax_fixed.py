@@ -101,7 +101,7 @@ class TfliteSoftmax(_FixedSoftmax):
 
     Terms have 19 fraction bits, their sum is 2^19 to 2^31 - 1; ``divide.value``, below 2^31, has
     31. ``o`` is 0 to 256: gemmlowp's product with the reciprocal, and its rounding shift. A close
-    takes up to 46 cycles.
+    holds ``idle`` low for up to 45 cycles.
     """
 
     reciprocal = NewtonReciprocal
@@ -123,7 +123,8 @@ class IntegerSoftmax(_FixedSoftmax):
     """Mode ``integer``; ports and rules as for ``hw.vector.softmax.softmax_core``.
 
     Terms are below 2^16, their sum is 2^15 - 1 to 2^32 - 1; ``divide.value`` is below 2^16.
-    ``o = (value * floor(2^32 / sum)) >> 24``, as I-BERT has it. A close takes 24 cycles.
+    ``o = (value * floor(2^32 / sum)) >> 24``, as I-BERT has it. A close holds ``idle`` low for
+    22 cycles.
     """
 
     reciprocal = IntegerReciprocal

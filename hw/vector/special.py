@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SPECIAL engine: tables, sums, softmax and normalization of rows of bytes."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, SPECIAL
+from hw.isa import ENGINES, SPECIAL, SpecialOperation
 from hw.memory.load import scratchpad_write
 from hw.vector.special_apply import ApplyWalker
 from hw.vector.special_check import SpecialCheck, special_job
@@ -23,7 +23,8 @@ class SpecialEngine(Component):
 
     An instruction is checked while the one before it is carried out, and begins when that one's
     last result is written. Throughput: an element a cycle and lane (TABLE, ADD); SOFTMAX and
-    NORMALIZE see a row before they compute it, SOFTMAX one group of rows during the next.
+    NORMALIZE see a row before they compute it, SOFTMAX a group of rows during the one before, even
+    if that belongs to the instruction before.
 
     Parameters
     ----------
@@ -86,27 +87,41 @@ class SpecialEngine(Component):
         wiring.connect(m, check.i, wiring.flipped(self.i))
         wiring.connect(m, wiring.flipped(self.error), check.error)
 
-        # One instruction at a time, from its first element to its last result.
-        job = Signal(special_job(cfg))
-        active, start = Signal(), Signal()
+        # One instruction at a time, from its first element to its last result. The next one may be
+        # measured meanwhile if both are softmaxes.
+        job, ahead = Signal(special_job(cfg)), Signal(special_job(cfg))
+        active, pending, unmeasured = Signal(), Signal(), Signal()
+        take, move, start = Signal(), Signal(), Signal()
         place, left = Signal.like(job.y), Signal.like(job.results)
+        both = (job.operation == SpecialOperation.SOFTMAX) & (ahead.operation == job.operation)
         m.d.comb += [
-            check.o.ready.eq(~active),
+            check.o.ready.eq(~pending & ~measure.busy),
+            take.eq(check.o.valid & check.o.ready),
+            move.eq(pending & ~active),
             apply.job.eq(job),
-            measure.job.eq(job),
             apply.start.eq(start),
-            measure.start.eq(start & job.operation[1]),
             apply.measured.eq(measure.measured),
+            measure.job.eq(ahead),
+            measure.start.eq(unmeasured & (~active | both)),
             measure.used.eq(apply.used),
             self.stepping.eq(apply.o.valid | measure.o.valid),
         ]
-        m.d.sync += [start.eq(check.o.valid & ~active), self.done.valid.eq(0)]
-        with m.If(check.o.valid & ~active):
+        m.d.sync += [start.eq(move), self.done.valid.eq(0)]
+        with m.If(take):
             m.d.sync += [
+                ahead.eq(check.o.payload),
+                pending.eq(1),
+                unmeasured.eq(check.o.payload.operation[1]),
+            ]
+        with m.If(measure.start):
+            m.d.sync += unmeasured.eq(0)
+        with m.If(move):
+            m.d.sync += [
+                pending.eq(0),
                 active.eq(1),
-                job.eq(check.o.payload),
-                place.eq(check.o.payload.y),
-                left.eq(check.o.payload.results),
+                job.eq(ahead),
+                place.eq(ahead.y),
+                left.eq(ahead.results),
             ]
         with m.If(lanes[0].result):
             m.d.sync += [place.eq(place + 1), left.eq(left - 1)]
@@ -117,11 +132,16 @@ class SpecialEngine(Component):
                     self.done.payload.eq(job.signal),
                 ]
 
-        # Lane 0 has all rows there are, and no lane is ever ahead of it or behind.
+        # Lanes are in lockstep, but what they do about a complete row may take some of them longer.
+        closing = measure.close.payload
+        closed, waiting, settled = (Signal(cfg.special_lanes) for _ in range(3))
         m.d.comb += [
-            measure.settled.eq(lanes[0].settled),
-            measure.close.ready.eq(lanes[0].close.ready),
+            measure.settled.eq(settled.all()),
+            measure.close.ready.eq(~waiting.any()),
         ]
+        with m.If(measure.close.valid):
+            m.d.sync += closed.eq(Mux(measure.close.ready, 0, ~waiting))
+        normalize = job.operation == SpecialOperation.NORMALIZE
         write = Signal(scratchpad_write(cfg), reset_less=True)
         written = Signal()
         m.d.sync += [write.eq(self.write.payload), written.eq(self.write.valid)]
@@ -134,12 +154,17 @@ class SpecialEngine(Component):
                 wiring.connect(m, lane.look, measure.o)
                 m.d.comb += [
                     lane.job.eq(job),
+                    lane.ahead.eq(ahead),
                     lane.write.valid.eq(written),
                     lane.write.payload.eq(write),
                     lane.element.valid.eq(apply.o.valid),
                     lane.element.payload.eq(apply.o.payload),
-                    lane.close.valid.eq(measure.close.valid & measure.close.payload.live[number]),
-                    lane.close.payload.slot.eq(measure.close.payload.slot),
+                    lane.close.valid.eq(
+                        measure.close.valid & closing.live[number] & ~closed[number]
+                    ),
+                    lane.close.payload.slot.eq(closing.slot),
+                    waiting[number].eq(lane.close.valid & ~lane.close.ready),
+                    settled[number].eq(lane.settled | (normalize & ~closing.live[number])),
                     lane.result_place.eq(place),
                     lane.read_enable.eq(self.result_enable),
                     lane.read_place.eq(self.result_address[:offset_bits]),
@@ -147,7 +172,7 @@ class SpecialEngine(Component):
                 with m.Case(number):
                     m.d.sync += self.result_data.eq(lane.beat)
 
-        count = Signal(range(4))
+        count = Signal(range(5))
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         m.d.comb += self.busy.eq(count != 0)
         return m

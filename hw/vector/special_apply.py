@@ -94,7 +94,7 @@ class ApplyWalker(Component):
                     rows_left.eq(rows_left - 1),
                     edge_left.eq(edge_left - (edge_left != 0)),
                     row.eq(Mux(last_row, 0, row + 1)),
-                    half.eq(half ^ last_row),
+                    half.eq(half ^ (measures & last_row)),
                 ]
         with m.If(self.start):
             m.d.sync += [
@@ -102,6 +102,5 @@ class ApplyWalker(Component):
                 z.eq(Mux(job.operation == SpecialOperation.ADD, job.z, job.x)),
                 rows_left.eq(job.rows),
                 edge_left.eq(job.edge_rows),
-                half.eq(0),
             ]
         return m

@@ -60,8 +60,9 @@ class SpecialFetch(Component):
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for this lane's operands and for the tables are taken.
-    job : In(special_job(cfg))
-        Constant while anything of it is on its way.
+    job, ahead : In(special_job(cfg))
+        Those of elements and looks, constant while anything of them is on its way. Where there are
+        looks, both have the same operation.
     look, element : In(stream.Signature(..., always_ready=True))
         As ``look_layout`` and ``element_layout`` have it; what is not for this lane is dropped.
     row : Out(stream.Signature(ROW_OPERANDS, always_ready=True))
@@ -79,6 +80,7 @@ class SpecialFetch(Component):
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "job": In(special_job(cfg)),
+            "ahead": In(special_job(cfg)),
             "look": In(stream.Signature(look_layout(cfg), always_ready=True)),
             "element": In(stream.Signature(element_layout(cfg), always_ready=True)),
             "row": Out(stream.Signature(ROW_OPERANDS, always_ready=True)),
@@ -91,6 +93,10 @@ class SpecialFetch(Component):
         look, element = self.look.payload, self.element.payload
         row, operands = self.row.payload, self.operands.payload
         softmax, normalize = Signal(), Signal()
+        # Tables and signs of what the memory's two readers read.
+        ahead = Signal(special_job(cfg))
+        m.d.comb += ahead.eq(Mux(job.operation[1], self.ahead.as_value(), job.as_value()))
+        jobs = (ahead, job)
         m.submodules.operands = memory = OperandMemory(cfg, self.lane)
         summed, divided = _READERS[cfg.softmax_mode]
         # Where terms and dividends are of one table, there are two copies of it.
@@ -119,12 +125,12 @@ class SpecialFetch(Component):
         column = _later(m, element.column, 2, "column")[2]
 
         # Cycle 1: the beats; bytes become unsigned numbers of the same order.
-        flip = Cat(Const(0, 7), job.x_signed)
+        flips = [Cat(Const(0, 7), each.x_signed) for each in jobs]
         beat, beats = maximum.i.payload, Signal()
         m.d.sync += beats.eq(self.look.valid & look.beat)
         m.d.comb += [
             maximum.i.valid.eq(beats),
-            beat.beat.eq(memory.beat[0] ^ flip.replicate(cfg.beat_bytes)),
+            beat.beat.eq(memory.beat[0] ^ flips[0].replicate(cfg.beat_bytes)),
             beat.low.eq(_later(m, look.low, 1, "low")[1]),
             beat.high.eq(_later(m, look.high, 1, "high")[1]),
             beat.slot.eq(slots[0][1]),
@@ -135,23 +141,23 @@ class SpecialFetch(Component):
 
         # Cycle 2: the bytes and the maxima. Cycle 3: which entries. Cycle 5: the entries.
         numbers: list[Value] = []
-        lows: list[Value] = []
+        indices: list[Value] = []
         of_column = Signal(range(cfg.special_entries), reset_less=True)
         m.d.sync += of_column.eq(Cat(column[:8], (job.table + column[8:])[: len(job.table)]))
         for reader in range(2):
             code, low = Signal(8, name=f"code_{reader}"), Signal(8, name=f"low_{reader}")
             byte = memory.byte[reader]
-            m.d.comb += code.eq(byte ^ flip)
+            m.d.comb += code.eq(byte ^ flips[reader])
             m.d.sync += low.eq(Mux(softmax, maximum.maximum[reader] - code, byte))
-            lows.append(low)
+            indices.append(Cat(low, jobs[reader].table))
             number = Signal(8, name=f"number_{reader}")
             m.d.comb += number.eq(code ^ 0x80)
             numbers.append(_later(m, number, 3, f"number_{reader}")[3].as_signed())
-        ways = {0: lows[0], 1: lows[1], 2: lows[1]}
-        of_softmax = ways | {summed: lows[0], divided: lows[1]}
+        ways = {0: indices[0], 1: indices[1], 2: indices[1]}
+        of_softmax = ways | {summed: indices[0], divided: indices[1]}
         for reader in range(len(readers)):
-            low = Mux(softmax, of_softmax[reader], ways[reader])
-            m.d.comb += tables.index[reader].eq(Mux(normalize, of_column, Cat(low, job.table)))
+            index = Mux(softmax, of_softmax[reader], ways[reader])
+            m.d.comb += tables.index[reader].eq(Mux(normalize, of_column, index))
         m.d.comb += [
             self.row.valid.eq(looked[-1]),
             row.slot.eq(slots[0][5]),

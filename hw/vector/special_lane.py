@@ -39,8 +39,9 @@ class SpecialLane(Component):
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for this lane's operands and for the tables are taken.
-    job : In(special_job(cfg))
-        Constant while looks, elements or results of it are on their way.
+    job, ahead : In(special_job(cfg))
+        Those of elements and looks, constant while anything of them is on its way; both SOFTMAX or
+        both the same.
     look, element : In(stream.Signature(..., always_ready=True))
         As ``look_layout`` and ``element_layout`` have it; a lane that is not in ``live`` idles.
     settled : Out(1)
@@ -65,6 +66,7 @@ class SpecialLane(Component):
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "job": In(special_job(cfg)),
+            "ahead": In(special_job(cfg)),
             "look": In(stream.Signature(look_layout(cfg), always_ready=True)),
             "element": In(stream.Signature(element_layout(cfg), always_ready=True)),
             "settled": Out(1),
@@ -88,7 +90,7 @@ class SpecialLane(Component):
         wiring.connect(m, fetch.look, wiring.flipped(self.look))
         wiring.connect(m, fetch.element, wiring.flipped(self.element))
         wiring.connect(m, softmax.close, wiring.flipped(self.close))
-        m.d.comb += fetch.job.eq(job)
+        m.d.comb += [fetch.job.eq(job), fetch.ahead.eq(self.ahead)]
 
         kind = {operation: job.operation == operation for operation in SpecialOperation}
         row, element = fetch.row.payload, fetch.operands.payload

@@ -59,9 +59,11 @@ class MeasureWalker(Component):
     Members
     -------
     job : In(special_job(cfg))
-        Constant from ``start`` to the last ``measured``; SOFTMAX or NORMALIZE.
+        Constant from ``start`` until ``busy`` falls; SOFTMAX or NORMALIZE.
     start : In(1)
-        Begin; the job before is through.
+        Begin; only while not ``busy``.
+    busy : Out(1)
+        Some group is not yet ``measured``.
     o : Out(stream.Signature(look_layout(cfg), always_ready=True))
         The looks, from registers.
     settled : In(1)
@@ -87,6 +89,7 @@ class MeasureWalker(Component):
             "o": Out(stream.Signature(look_layout(cfg), always_ready=True)),
             "settled": In(1),
             "close": Out(stream.Signature(closing_layout(cfg))),
+            "busy": Out(1),
             "measured": Out(1),
             "used": In(1),
         })
@@ -206,7 +209,6 @@ class MeasureWalker(Component):
                 base.eq(job.x),
                 rows_left.eq(job.rows),
                 edge_left.eq(job.edge_rows),
-                half.eq(0),
             ]
 
 
@@ -243,5 +245,8 @@ class MeasureWalker(Component):
                 m.d.comb += self.measured.eq((wait == 0) & self.settled)
                 with m.If(self.measured):
                     m.next = "OPEN"
-        m.d.comb += closing.eq(~closer.ongoing("OPEN"))
+        m.d.comb += [
+            closing.eq(~closer.ongoing("OPEN")),
+            self.busy.eq((rows_left != 0) | closing),
+        ]
         return m

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hw.config import AcceleratorConfig
-from hw.isa import ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
+from hw.isa import COMPUTE, ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
 
 __all__ = ["entry_cycles", "first_fill", "level", "random_memories", "random_program"]
 
@@ -22,12 +22,9 @@ def level(count: int = 1, y: int = 0, x: int = 0, address: int = 0) -> dict[str,
 
 
 def _blank(rows: int) -> dict[str, Any]:
-    names = (
-        "accumulate maximum activation_signed weight_signed activation_zero weight_zero pad "
-        "reserved0 y x address weight weight_stride accumulator reserved1 opcode wait signal"
-    ).split()
     levels = [level() for _ in range(LEVELS)]
-    return {**dict.fromkeys(names, 0), "rows": rows, "y_limit": 1, "x_limit": 64, "levels": levels}
+    zeros = dict.fromkeys(COMPUTE.members, 0)
+    return {**zeros, "rows": rows, "y_limit": 1, "x_limit": 64, "levels": levels}
 
 
 def random_memories(cfg: AcceleratorConfig, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from compiler.dependencies import Dependencies, Range, Space
 from hw.isa import ENGINES, Engine
 
-REACH = [4, 3, 4, 4]
+REACH = [4, 3, 4, 4, 4]
 
 
 def conflict(a: list[tuple[Range, bool]], b: list[tuple[Range, bool]]) -> bool:

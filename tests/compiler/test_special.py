@@ -2,6 +2,8 @@
 """Tables, sums, softmax, masks, normalization and products of activations, by hand: equal to ONNX
 Runtime, or refused by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -24,6 +26,7 @@ CONSTANTS = scales(
     p=(1 / 256, U8(0)), fine=(1e-7, U8(3)),
 ) | {
     "half": np.float32(0.5), "three": np.float32([3]), "low": np.float32(-9),
+    "below": np.float32(-6), "above": np.float32(6),
     "vector": np.ones(7, np.float32), "code": U8(200), "codes": rng.randint(0, 256, 7).astype(U8),
     "mask": rng.rand(3, 7) < 0.6, "gamma": np.ones(7, np.float32), "shape": np.array([6, 7]),
 }  # fmt: skip
@@ -115,8 +118,9 @@ def add(first, second, keys="xab", target="yq"):
     return node("QLinearAdd", names, [target], name="sum", **MICROSOFT)
 
 
-SUMS = [([2, 3, 7], [2, 3, 7]), ([2, 3, 7], [3, 7]), ([2, 3, 7], [1, 1, 7]), ([7], [2, 3, 7]),
-        ([2, 3, 7], [2, 3, 1]), ([2, 3, 4, 5], [2, 3, 4, 5]), ([2, 3, 4, 5], [1, 3, 1, 1]),
+SUMS = [([1, 1], [1, 1]), ([2, 3, 7], [2, 3, 7]), ([2, 3, 7], [3, 7]),
+        ([2, 3, 7], [1, 1, 7]), ([7], [2, 3, 7]), ([2, 3, 7], [2, 3, 1]),
+        ([2, 3, 4, 5], [2, 3, 4, 5]), ([2, 3, 4, 5], [1, 3, 1, 1]),
         ([2, 3, 1, 1], [2, 3, 4, 5]), ([3, 1, 1], [2, 3, 4, 5])]  # fmt: skip
 
 
@@ -144,9 +148,32 @@ def test_sums_equal_onnx_runtime(shapes, constant):
         return
     graph = agree(whole)
     (node_,) = graph.nodes
+    if constant and largest == [1, 1]:
+        assert node_.kind == "table"
+        return
     assert isinstance(node_, AddNode)
     assert len(node_.inputs) == 2 - bool(constant)
     assert len(node_.places) == np.prod(largest)
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (256, 1), (1, 256)])
+@pytest.mark.parametrize("place", [0, 1])
+def test_sums_are_taken_in_the_runtimes_order(shape, place):
+    """Scales for which halves are rounded by the order, and all pairs of codes."""
+    codes = np.arange(256, dtype=U8)
+    values = np.broadcast_to(codes[:, None] if shape[0] > 1 else codes, shape)
+    names = ["cq", "xq"] if place == 0 else ["xq", "cq"]
+    constants = scales(k=(0.1, U8(5)), l=(0.05, U8(7)), m=(0.3, U8(9))) | {"cq": values}
+    keys = "lkm" if place == 0 else "klm"
+    given = np.broadcast_to(codes[:, None] if shape[0] == 1 else codes, (256, 256))
+    types = {"xq": TensorProto.UINT8}
+    nodes = [add(*names, keys), dq("yq", "y", "m")]
+    whole = model(nodes, constants, {"xq": [256, 256]}, types=types)
+    graph = agree(whole, {"xq": np.ascontiguousarray(given)})
+    (node_,) = graph.nodes
+    right = evaluate(graph, {"xq": given})["yq"]
+    wrong = replace(graph, nodes=(replace(node_, z_first=not node_.z_first),))
+    assert not np.array_equal(evaluate(wrong, {"xq": given})["yq"], right)
 
 
 def test_sums_of_images_lie_as_the_images_do():
@@ -176,6 +203,12 @@ def test_masks_in_float(swapped, keys, count):
     graph = check(chain(node("Where", operands, ["f"], name="mask"), keys=keys))
     assert kinds(graph) == ["table", "add"][-count:]
     assert graph.nodes[-1].z.shape == (1, 3, 7)
+
+
+@pytest.mark.parametrize(("fill", "bounds"), [("below", (-116, 127)), ("above", (-128, 124))])
+def test_masks_clamp_to_what_they_fill_with(fill, bounds):
+    graph = check(chain(node("Where", ["mask", "f0", fill], ["f"]), keys="st"))
+    assert (graph.nodes[1].low, graph.nodes[1].high) == bounds
 
 
 def test_masks_in_integers():
@@ -281,7 +314,7 @@ REFUSALS = {
         [q("x", "xq", "x"), dq("xq", "f0", "fine"),
          node("LayerNormalization", ["f0", "gamma"], ["f"], name="norm"), q("f", "yq", "a"),
          dq("yq", "y", "a")], SHAPE,
-        "'q_yq' (QuantizeLinear): epsilon / x_scale^2 is 99999.99"),
+        "'q_yq' (QuantizeLinear): epsilon / x_scale^2 is 999999976.6"),
     "part_of_a_tensor": (
         [q("x", "xq", "x"), node("Split", ["xq"], ["a", "b"], axis=0, name="split"),
          dq("a", "y", "x")], {"x": [2, 3]},

@@ -5,7 +5,7 @@ import random
 
 from hw.isa import INSTRUCTIONS, WORD_BITS, Engine, Opcode
 
-__all__ = ["END_WORD", "engine_words", "random_instruction", "words_of"]
+__all__ = ["END_WORD", "engine_words", "random_instruction", "random_mask", "words_of"]
 
 END_WORD = Opcode.END.value
 
@@ -17,12 +17,21 @@ def words_of(opcode, bits):
     ]
 
 
-def random_instruction(chooser: random.Random, engine=None, **fields):
-    """Return (engine, bits) of noise with a right opcode and the given fields."""
-    engine = Engine(chooser.randrange(len(Engine))) if engine is None else engine
+def random_mask(chooser: random.Random, engines):
+    """Return a mask of some of these engines."""
+    return sum(chooser.getrandbits(1) << engine for engine in engines)
+
+
+def random_instruction(chooser: random.Random, engine=None, *, engines=tuple(Engine), **fields):
+    """Return (engine, bits) of noise with a right opcode and the given fields.
+
+    ``engines`` are those of the machine: no other is chosen, waited for or signalled.
+    """
+    engine = chooser.choice(engines) if engine is None else engine
     layout = INSTRUCTIONS[Opcode[engine.name]]
     bits = chooser.getrandbits(layout.size)
-    for name, value in {"opcode": Opcode[engine.name].value, **fields}.items():
+    masks = {name: random_mask(chooser, engines) for name in ("wait", "signal")}
+    for name, value in {"opcode": Opcode[engine.name].value, **masks, **fields}.items():
         field = layout[name]
         bits &= ~(((1 << field.width) - 1) << field.offset)
         bits |= value << field.offset

@@ -6,180 +6,33 @@ import random
 import cocotb
 import pytest
 from amaranth.lib import data
-from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, RisingEdge
-from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
+from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
+from cocotbext.axi import AxiResp
 
 from hw.config import preset
 from hw.control.control import Control
 from hw.control.counters import COUNTER_RECORD
+from hw.control.engines import machine_engines
 from hw.control.fault import FAULT
-from hw.control.register_map import RegisterMap
-from hw.control.register_views import to_python_module
 from hw.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
-from hw.memory.axi import REQUEST
-from tests.control.programs import END_WORD, engine_words, random_instruction
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import (
-    READY_POLICIES,
-    StreamSink,
-    pack,
-    start_clock_and_reset,
-    unpack,
+from tests.control.environment import (
+    BASE,
+    REGISTERS,
+    Environment,
+    engines,
+    ordered_program,
+    program_words,
+    run_program,
 )
+from tests.control.programs import END_WORD, random_instruction
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import pack, unpack
 
-BASE = 0x4000
-REGISTERS: dict[str, int] = {}
-exec(to_python_module(RegisterMap(preset("tiny"))), REGISTERS)
-
-
-def ordered_program(chooser, count):
-    """Return (engine, bits) pairs whose tokens suffice if executed one after the other."""
-    held = [[0] * ENGINES for _ in range(ENGINES)]
-    program = []
-    for _ in range(count):
-        engine = Engine(chooser.randrange(ENGINES))
-        there = sum((held[p][engine] > 0) << p for p in range(ENGINES))
-        wait = there & chooser.getrandbits(ENGINES)
-        signal = sum((held[engine][c] < 4) << c for c in range(ENGINES))
-        signal &= chooser.getrandbits(ENGINES)
-        for other in range(ENGINES):
-            held[other][engine] -= wait >> other & 1
-            held[engine][other] += signal >> other & 1
-        program.append(random_instruction(chooser, engine, wait=wait, signal=signal))
-    return program
-
-
-class Environment:
-    """Memory with the program, engines that take a random time, and a master for the registers."""
-
-    def __init__(self, dut, seed, *, hold=False):
-        self.dut = dut
-        self.hold = hold  # keep the engines from finishing anything
-        self.chooser = random.Random(seed)
-        self.seed = seed
-        self.words: list[int] = []
-        self.beat_bytes = bench_params()["beat_bytes"]
-        self.busy = 0
-        self.log: list[tuple[str, int, int]] = []
-        self.restart()
-
-    async def begin(self):
-        await start_clock_and_reset(self.dut)
-        dut = self.dut
-        dut.masters_idle.value = 1
-        self.master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil_"), dut.clk, dut.rst)
-        self.sinks = []
-        for engine in Engine:
-            policy = READY_POLICIES[(engine + self.seed) % 4]
-            name = engine.name.lower()
-            sink = StreamSink(dut, name, None, policy=policy, seed=self.seed)
-            self.sinks.append(sink)
-            cocotb.start_soon(self.execute(engine, sink))
-        self.requests = StreamSink(dut, "request", REQUEST, policy="random", seed=self.seed)
-        cocotb.start_soon(self.serve())
-
-    def restart(self):
-        """Forget what was issued."""
-        self.issued: list[list[int]] = [[] for _ in Engine]
-        self.log.clear()
-
-    async def read(self, name):
-        answer = await self.master.read(REGISTERS[f"{name}_OFFSET"], 4)
-        assert answer.resp == AxiResp.OKAY
-        return int.from_bytes(answer.data, "little")
-
-    async def write(self, name, value, resp=AxiResp.OKAY):
-        offset = REGISTERS[f"{name}_OFFSET"]
-        answer = await self.master.write(offset, value.to_bytes(4, "little"))
-        assert answer.resp == resp
-
-    async def start(self, words):
-        self.words = list(words)
-        await self.write("PROGRAM_ADDRESS_LOW", BASE)
-        await self.write("PROGRAM_LENGTH", 8 * len(words))
-        await self.write("INTERRUPT_ENABLE", 3)
-        await self.write("CONTROL", REGISTERS["CONTROL_START_MASK"])
-
-    async def finish(self):
-        """Wait for the interrupt, clear it, return (status, error code, error address)."""
-        while not self.dut.interrupt.value:
-            await RisingEdge(self.dut.clk)
-        events = await self.read("INTERRUPT_STATUS")
-        status = await self.read("STATUS")
-        assert status & 0x1F == {1: 8, 2: 16}[events]
-        await self.write("INTERRUPT_STATUS", events)
-        assert self.dut.interrupt.value == 0
-        address = await self.read("ERROR_ADDRESS_LOW")
-        address |= await self.read("ERROR_ADDRESS_HIGH") << 32
-        return events, ErrorCode(await self.read("ERROR_CODE")), address
-
-    async def serve(self):
-        dut = self.dut
-        per_beat = self.beat_bytes // 8
-        while True:
-            (request,) = await self.requests.receive(1)
-            await ClockCycles(dut.clk, 10)
-            first = (request["address"] - BASE) // 8
-            for beat in range(request["beats"]):
-                low = first + beat * per_beat
-                parts = (self.words + [0] * per_beat)[low : low + per_beat]
-                last = (beat == request["beats"] - 1) << 8 * self.beat_bytes
-                await FallingEdge(dut.clk)
-                dut.data__valid.value = 1
-                dut.data__payload.value = sum(w << 64 * k for k, w in enumerate(parts)) | last
-                dut.read_beat.value = 1
-                await FallingEdge(dut.clk)
-                dut.data__valid.value = 0
-                dut.read_beat.value = 0
-
-    async def execute(self, engine, sink):
-        dut = self.dut
-        while True:
-            (bits,) = await sink.receive(1)
-            self.issued[engine].append(bits)
-            self.log.append(("issue", engine, bits >> 4 & 15))
-            await FallingEdge(dut.clk)
-            self.set_busy(engine, 1)
-            await ClockCycles(dut.clk, self.chooser.randrange(1, 20))
-            while self.hold:
-                await ClockCycles(dut.clk, 1)
-            await FallingEdge(dut.clk)
-            getattr(dut, f"done__{engine.value}__payload").value = bits >> 8 & 15
-            getattr(dut, f"done__{engine.value}__valid").value = 1
-            self.log.append(("done", engine, bits >> 8 & 15))
-            await FallingEdge(dut.clk)
-            getattr(dut, f"done__{engine.value}__valid").value = 0
-            self.set_busy(engine, 0)
-
-    def set_busy(self, engine, value):
-        self.busy = self.busy & ~(1 << engine) | value << engine
-        self.dut.busy.value = self.busy
-
-    def check(self, program):
-        """Every engine got its instructions in order, none before its tokens were there."""
-        for engine in Engine:
-            assert self.issued[engine] == [bits for e, bits in program if e is engine]
-        held = [[0] * ENGINES for _ in range(ENGINES)]
-        for what, engine, mask in self.log:
-            for other in range(ENGINES):
-                if what == "done":
-                    held[engine][other] += mask >> other & 1
-                else:
-                    held[other][engine] -= mask >> other & 1
-                    assert held[other][engine] >= 0, "issued before its token"
-
-
-def program_words(program):
-    return [*engine_words(program)[1], END_WORD]
-
-
-async def run_program(env, seed, count=60):
-    program = ordered_program(random.Random(seed), count)
-    env.restart()
-    await env.start(program_words(program))
-    assert await env.finish() == (1, ErrorCode.NONE, 0)
-    env.check(program)
-    return program
+MACHINES = {
+    "tiny": preset("tiny"),
+    "special": preset("default").replace(special_lanes=2),
+    "large": preset("large"),
+}
 
 
 @cocotb.test(timeout_time=1000, timeout_unit="us")
@@ -210,8 +63,12 @@ async def counts(dut):
     assert await env.read("LOAD_BUSY") == record["engines"][0]["busy"]
     assert abs(record["engines"][0]["busy"] - busy) <= 1
     stalled = sum(engine["stalled"] for engine in record["engines"])
-    assert 0 < stalled < 4 * cycles
-    assert await env.read("VECTOR_STALLED") == record["engines"][2]["stalled"]
+    assert 0 < stalled < len(engines()) * cycles
+    for engine in Engine:
+        name, counted = engine.name, record["engines"][engine]
+        assert await env.read(f"{name}_BUSY") == counted["busy"]
+        assert await env.read(f"{name}_STALLED") == counted["stalled"]
+        assert (counted["busy"] > 0) == (engine in engines())
 
 
 async def raise_fault(dut, source, code, address):
@@ -231,6 +88,20 @@ async def stops_and_recovers(dut):
     good = program_words(ordered_program(random.Random(1), 10))
     at_end = BASE + 8 * (len(good) - 1)
     forever = random_instruction(random.Random(2), Engine.VECTOR, wait=1, signal=0)
+    # A machine without SPECIAL refuses its instructions, and others that name it.
+    special = random_instruction(random.Random(3), Engine.SPECIAL, wait=0, signal=0)
+    names = {
+        field: random_instruction(
+            random.Random(4), Engine.STORE, **{"wait": 0, "signal": 0, field: 1 << Engine.SPECIAL}
+        )
+        for field in ("wait", "signal")
+    }
+    refused = {
+        "no such engine": ([*good[:-1], *program_words([special])], ErrorCode.ILLEGAL_OPCODE,
+                           at_end),
+        "waits for none": (program_words([names["wait"]]), ErrorCode.ILLEGAL_FIELD, Engine.STORE),
+        "signals none": (program_words([names["signal"]]), ErrorCode.ILLEGAL_FIELD, Engine.STORE),
+    }  # fmt: skip
     cases = {
         "illegal opcode": ([*good[:-1], 15, END_WORD], ErrorCode.ILLEGAL_OPCODE, at_end),
         "end with fields": ([*good[:-1], END_WORD | 16], ErrorCode.ILLEGAL_FIELD, ENGINES),
@@ -238,6 +109,7 @@ async def stops_and_recovers(dut):
         "half an instruction": ([*good[:-1], 2], ErrorCode.PROGRAM_END, at_end + 8),
         "empty": ([], ErrorCode.PROGRAM_END, BASE),
         "deadlock": (program_words([forever]), ErrorCode.WATCHDOG, 0),
+        **({} if Engine.SPECIAL in engines() else refused),
     }
     await env.write("WATCHDOG", 300)
     for name, (words, code, address) in cases.items():
@@ -246,13 +118,14 @@ async def stops_and_recovers(dut):
         assert dut.stop.value == 1
         await settle(env)
         await run_program(env, 7, 20)
-    for source in range(6):
+    sources = [*engines(), ENGINES, ENGINES + 1]
+    for source in sources:
         env.hold = True
         await env.start(program_words(ordered_program(random.Random(3), 30)))
         await ClockCycles(dut.clk, 60)
         await env.write("READ_BASE_LOW", 1, AxiResp.SLVERR)
         await raise_fault(dut, source, ErrorCode.ILLEGAL_FIELD, source)
-        await raise_fault(dut, 5 - source, ErrorCode.READ_WINDOW, 99)
+        await raise_fault(dut, sources[-1 - sources.index(source)], ErrorCode.READ_WINDOW, 99)
         assert await env.finish() == (2, ErrorCode.ILLEGAL_FIELD, source)
         await settle(env)
         await run_program(env, 8 + source, 20)
@@ -315,16 +188,20 @@ async def reset_recovers_from_a_dead_bus(dut):
     await run_program(env, 3, 10)
 
 
-@pytest.mark.parametrize("name", ["tiny", "default", "large"])
-def test_control(name):
-    cfg = preset(name)
+@pytest.mark.parametrize("cfg", MACHINES.values(), ids=MACHINES)
+def test_control(cfg):
     params = {name: getattr(cfg, name) for name in ("beat_bytes", "fingerprint", "token_bits")}
+    params["engines"] = list(machine_engines(cfg))
     run_cocotb(Control(cfg), __name__, params=params)
 
 
-def test_payloads_are_the_instructions():
-    control = Control(preset("tiny"))
+@pytest.mark.parametrize("cfg", MACHINES.values(), ids=MACHINES)
+def test_ports_are_those_of_the_engines(cfg):
+    control = Control(cfg)
     for engine in Engine:
+        if engine is Engine.SPECIAL and not cfg.special_lanes:
+            assert not hasattr(control, "special")
+            continue
         layout = INSTRUCTIONS[Opcode[engine.name]]
         payload = getattr(control, engine.name.lower()).payload
         assert isinstance(payload, data.View)

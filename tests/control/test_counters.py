@@ -4,11 +4,12 @@
 import random
 
 import cocotb
+import pytest
 from cocotb.triggers import FallingEdge
 
 from hw.control.counters import COUNTER_RECORD, Counters
-from hw.isa import COUNTER_WORDS, ENGINES
-from tests.support.bench import run_cocotb
+from hw.isa import COUNTER_WORDS, ENGINES, Engine
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import start_clock_and_reset
 
 
@@ -18,9 +19,10 @@ async def counts(dut):
     await start_clock_and_reset(dut)
     # As the documentation has it: (word, low bit, width) of each count.
     places = {"cycles": (0, 0, 64), "read_beat": (1, 0, 32), "written_beat": (1, 32, 32)}
-    places |= {"step": (6, 0, 32)}
+    places |= {"step": (7, 0, 32)}
     places |= {("busy", e): (2 + e, 0, 32) for e in range(ENGINES)}
     places |= {("stalled", e): (2 + e, 32, 32) for e in range(ENGINES)}
+    absent = [(what, e) for what in ("busy", "stalled") for e in bench_params()["absent"]]
     counts = dict.fromkeys(places, 0)
     for _ in range(2000):
         clear, running = chooser.random() < 0.002, chooser.random() < 0.8
@@ -32,6 +34,7 @@ async def counts(dut):
         dut.stalled.value = sum(now["stalled", e] << e for e in range(ENGINES))
         for name in counts:
             counts[name] = 0 if clear else counts[name] + (running and now[name])
+        counts |= dict.fromkeys(absent, 0)
         await FallingEdge(dut.clk)
         words = [dut.record.value.to_unsigned() >> 64 * k & (1 << 64) - 1 for k in range(8)]
         expected = [0] * COUNTER_WORDS
@@ -40,8 +43,10 @@ async def counts(dut):
         assert words == expected
 
 
-def test_counters():
-    run_cocotb(Counters(), __name__)
+@pytest.mark.parametrize("absent", [(), (Engine.SPECIAL,)])
+def test_counters(absent):
+    engines = [engine for engine in Engine if engine not in absent]
+    run_cocotb(Counters(engines), __name__, params={"absent": list(absent)})
 
 
 def test_record_fills_its_words():

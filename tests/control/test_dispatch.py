@@ -9,13 +9,26 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.config import preset
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
+from hw.control.engines import machine_engines
 from hw.control.fault import FAULT
 from hw.isa import ENGINES, Engine, ErrorCode, Opcode
-from tests.control.programs import END_WORD, engine_words, random_instruction
-from tests.support.bench import run_cocotb
+from tests.control.programs import END_WORD, engine_words, random_instruction, random_mask
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
 BASE = 0x8765_4321_9ABC_DEF0
+PLAIN = preset("tiny")
+SPECIAL = PLAIN.replace(special_lanes=1)
+
+
+def engines():
+    """Return the engines of the machine under test."""
+    return [Engine(number) for number in bench_params()["engines"]]
+
+
+def noise(chooser, count):
+    """Return the words of random instructions, per engine and all together."""
+    return engine_words([random_instruction(chooser, engines=engines()) for _ in range(count)])
 
 
 async def begin(dut, words, policies, offer="always"):
@@ -34,7 +47,7 @@ async def begin(dut, words, policies, offer="always"):
 @cocotb.parametrize(offer=["always", "random"], rotate=[0, 1, 2, 3])
 async def routes(dut, offer, rotate):
     chooser = random.Random(rotate)
-    separate, together = engine_words([random_instruction(chooser) for _ in range(100)])
+    separate, together = noise(chooser, 100)
     # Noise after END: none of it may be taken.
     words = [*together, END_WORD, *(chooser.getrandbits(64) for _ in range(20))]
     policies = [READY_POLICIES[(rotate + number) % 4] for number in range(ENGINES)]
@@ -53,7 +66,11 @@ async def routes(dut, offer, rotate):
 @cocotb.test(timeout_time=50, timeout_unit="us")
 @cocotb.parametrize(engine=list(range(ENGINES)))
 async def is_empty_only_when_no_queue_holds_a_word(dut, engine):
-    separate, together = engine_words([random_instruction(random.Random(engine), Engine(engine))])
+    if engine not in engines():
+        return
+    chooser = random.Random(engine)
+    instruction = random_instruction(chooser, Engine(engine), engines=engines())
+    separate, together = engine_words([instruction])
     source, _, _ = await begin(dut, [*together, END_WORD], [])
     await ClockCycles(dut.clk, 30)
     assert source.sent == len(together) + 1
@@ -68,8 +85,10 @@ async def is_empty_only_when_no_queue_holds_a_word(dut, engine):
 @cocotb.test(timeout_time=50, timeout_unit="us")
 @cocotb.parametrize(opcode=[0, *range(Opcode.END + 1, 16)])
 async def refuses_unknown_opcodes(dut, opcode):
+    if opcode == Opcode.SPECIAL and Engine.SPECIAL in engines():
+        return
     chooser = random.Random(opcode)
-    separate, together = engine_words([random_instruction(chooser) for _ in range(3)])
+    separate, together = noise(chooser, 3)
     words = [*together, chooser.getrandbits(60) << 4 | opcode, END_WORD]
     source, sinks, faults = await begin(dut, words, ["always"] * ENGINES)
     await ClockCycles(dut.clk, len(words) + 20)
@@ -81,7 +100,32 @@ async def refuses_unknown_opcodes(dut, opcode):
 
 
 @cocotb.test(timeout_time=50, timeout_unit="us")
-@cocotb.parametrize(bit=[4, 7, 8, 11, 12, 40, 63])
+@cocotb.parametrize(engine=list(range(ENGINES)), field=["wait", "signal"])
+async def refuses_to_wait_for_or_signal_what_is_not_there(dut, engine, field):
+    there = engines()
+    if engine not in there:
+        return
+    chooser = random.Random(engine)
+    before, together = noise(chooser, 3)
+    named = random_mask(chooser, there) | 1 << Engine.SPECIAL
+    last = random_instruction(chooser, Engine(engine), engines=there, **{field: named})
+    separate, words = engine_words([last])
+    source, sinks, faults = await begin(dut, [*together, *words, END_WORD], ["always"] * ENGINES)
+    await ClockCycles(dut.clk, len(together) + len(words) + 20)
+    accepted = Engine.SPECIAL in there
+    assert source.sent == len(together) + (len(words) + 1 if accepted else 0)
+    got = [
+        first + (second if accepted else [])
+        for first, second in zip(before, separate, strict=True)
+    ]
+    assert [list(sink.words) for sink in sinks] == got
+    expected = {"code": ErrorCode.ILLEGAL_FIELD.value, "address": engine}
+    assert list(faults.words) == ([] if accepted else [expected])
+    assert dut.ended.value == accepted
+
+
+@cocotb.test(timeout_time=50, timeout_unit="us")
+@cocotb.parametrize(bit=[4, 7, 8, 9, 13, 14, 40, 63])
 async def refuses_end_with_fields(dut, bit):
     source, _, faults = await begin(dut, [END_WORD | 1 << bit, END_WORD], ["always"] * ENGINES)
     await ClockCycles(dut.clk, 20)
@@ -91,10 +135,11 @@ async def refuses_end_with_fields(dut, bit):
     assert dut.ended.value == 0
 
 
-def test_dispatch():
-    run_cocotb(Dispatch(preset("tiny")), __name__)
+@pytest.mark.parametrize("cfg", [PLAIN, SPECIAL], ids=["plain", "special"])
+def test_dispatch(cfg):
+    run_cocotb(Dispatch(cfg), __name__, params={"engines": list(machine_engines(cfg))})
 
 
 def test_refuses_long_instructions():
     with pytest.raises(ValueError, match="^length of LOAD is 65; legal: 1 to 64$"):
-        Router({Opcode.LOAD: 65})
+        Router({Engine.LOAD: 65})

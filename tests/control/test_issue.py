@@ -7,7 +7,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.control.issue import Issue
-from hw.isa import VECTOR
+from hw.isa import ENGINES, VECTOR
 from tests.support.bench import run_cocotb
 from tests.support.streams import (
     READY_POLICIES,
@@ -39,10 +39,10 @@ async def acquires_then_issues(dut, tokens, engine):
     chooser = random.Random(2)
     instructions = [chooser.getrandbits(VECTOR.size) for _ in range(100)]
     StreamSource(dut, "i", None, policy="random", seed=1).put(instructions)
-    acquired = StreamSink(dut, "acquire", 4, policy=tokens, seed=2)
+    acquired = StreamSink(dut, "acquire", ENGINES, policy=tokens, seed=2)
     sink = StreamSink(dut, "o", None, policy=engine, seed=3)
     assert await sink.receive(len(instructions)) == instructions
-    masks = [bits >> 4 & 15 for bits in instructions]
+    masks = [unpack(VECTOR, bits)["wait"] for bits in instructions]
     assert list(acquired.words) == masks
     await ClockCycles(dut.clk, 2)
     assert log == [entry for mask in masks for entry in (("acquire", mask), ("issue", mask))]

@@ -3,14 +3,15 @@
 
 import pytest
 from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
-from hw.isa import ENGINES, ErrorCode, Opcode
+from hw.isa import END, ENGINES, Engine, ErrorCode, Opcode
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
-LENGTHS = {Opcode.LOAD: 2, Opcode.COMPUTE: 3, Opcode.VECTOR: 1, Opcode.STORE: 2}
+ALL = {Engine.LOAD: 2, Engine.COMPUTE: 3, Engine.VECTOR: 1, Engine.SPECIAL: 4, Engine.STORE: 2}
+PLAIN = {engine: length for engine, length in ALL.items() if engine is not Engine.SPECIAL}
 
 
 class BrokenRouter(Router):
@@ -18,14 +19,15 @@ class BrokenRouter(Router):
 
     def __init__(self, fault: str) -> None:
         self.fault = fault
-        super().__init__(LENGTHS)
+        super().__init__(PLAIN)
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         word = self.i.payload.word
         if self.fault == "later words are read as opcodes":
             with m.If(word[:4] == Opcode.STORE):
-                m.d.comb += [self.o[3].valid.eq(self.i.valid), self.i.ready.eq(self.o[3].ready)]
+                port = self.o[Engine.STORE]
+                m.d.comb += [port.valid.eq(self.i.valid), self.i.ready.eq(port.ready)]
         elif self.fault == "word to two engines":
             m.d.comb += self.o[0].valid.eq(self.i.valid & (word[:4] != Opcode.END))
         elif self.fault == "goes on after end":
@@ -33,6 +35,10 @@ class BrokenRouter(Router):
         elif self.fault == "end with fields":
             with m.If(self.i.valid & (word == (1 << 63 | Opcode.END))):
                 m.d.sync += [self.error.valid.eq(0), self.ended.eq(1)]
+        elif self.fault == "waits for what is not there":
+            with m.If((word[:4] == Opcode.VECTOR) & data.View(END, word).wait[Engine.SPECIAL]):
+                port = self.o[Engine.VECTOR]
+                m.d.comb += [port.valid.eq(self.i.valid), self.i.ready.eq(port.ready)]
         return m
 
 
@@ -66,16 +72,23 @@ class RouterSpec(wiring.Component):
                 Assume(Value.cast(self.i.payload) == Value.cast(payload)),
             ]
 
-        left, owner, over = Signal(3), Signal(2), Signal()
-        begins = Signal()
-        m.d.comb += begins.eq(left == 0)
-        legal = (opcode >= Opcode.LOAD) & (opcode <= Opcode.STORE)
-        target = Signal(2)
-        m.d.comb += target.eq(owner)
-        with m.If(begins):
-            m.d.comb += target.eq(opcode - 1)
+        left, owner, over = Signal(3), Signal(3), Signal()
+        begins, known, legal = Signal(), Signal(), Signal()
+        target = Signal(3)
+        engines = dut.lengths
+        named = data.View(END, word).wait | data.View(END, word).signal
+        absent = [named[number] for number in range(ENGINES) if number not in engines]
+        m.d.comb += [
+            begins.eq(left == 0),
+            target.eq(owner),
+            known.eq(Cat(opcode == Opcode[engine.name] for engine in engines).any()),
+            legal.eq(known & ~Cat(absent).any()),
+        ]
+        for engine in engines:
+            with m.If(begins & (opcode == Opcode[engine.name])):
+                m.d.comb += target.eq(engine)
         with m.If(taken & begins & legal):
-            lengths = Array(LENGTHS[Opcode(code)] for code in range(1, 5))
+            lengths = Array(engines.get(Engine(number), 1) for number in range(ENGINES))
             m.d.sync += [left.eq(lengths[target] - 1), owner.eq(target)]
         with m.Elif(taken & ~begins):
             m.d.sync += left.eq(left - 1)
@@ -83,11 +96,12 @@ class RouterSpec(wiring.Component):
             m.d.sync += over.eq(1)
 
         bad = self.i.valid & begins & ~legal & ~over
-        was_illegal, was_end, was_fields = Signal(), Signal(), Signal()
-        is_end, address = opcode == Opcode.END, Signal(64)
+        was_illegal, was_absent, was_fields = Signal(), Signal(), Signal()
+        is_end, address, number = opcode == Opcode.END, Signal(64), Signal(3)
         m.d.sync += [
-            was_illegal.eq(bad & ~is_end),
-            was_end.eq(bad & is_end & (word[4:] == 0)),
+            was_illegal.eq(bad & ~is_end & ~known),
+            was_absent.eq(bad & known),
+            number.eq(target),
             was_fields.eq(bad & is_end & (word[4:] != 0)),
             address.eq(self.i.payload.address),
         ]
@@ -103,19 +117,24 @@ class RouterSpec(wiring.Component):
                 m.d.comb += Assert(moved == (1 << target))
             with m.Else():
                 m.d.comb += Assert(moved == 0)
-            for number, port in enumerate(dut.o):
+            for index, port in enumerate(dut.o):
                 with m.If(port.valid):
-                    m.d.comb += [Assert(port.payload == word), Assert(target == number)]
-                waiting = Signal(name=f"waiting_{number}")
+                    m.d.comb += [Assert(port.payload == word), Assert(target == index)]
+                waiting = Signal(name=f"waiting_{index}")
                 m.d.sync += waiting.eq(port.valid & ~port.ready)
                 with m.If(waiting):
                     m.d.comb += Assert(port.valid)
             error = dut.error
-            m.d.comb += Assert(error.valid == (was_illegal | was_fields))
+            m.d.comb += Assert(error.valid == (was_illegal | was_absent | was_fields))
             with m.If(was_illegal):
                 m.d.comb += [
                     Assert(error.payload.code == ErrorCode.ILLEGAL_OPCODE),
                     Assert(error.payload.address == address),
+                ]
+            with m.If(was_absent):
+                m.d.comb += [
+                    Assert(error.payload.code == ErrorCode.ILLEGAL_FIELD),
+                    Assert(error.payload.address == number),
                 ]
             with m.If(was_fields):
                 m.d.comb += [
@@ -125,20 +144,23 @@ class RouterSpec(wiring.Component):
             # A word in the middle of an instruction may look like anything, END included.
             m.d.comb += [
                 Cover(taken & ~begins & is_end & (owner == 1)),
+                *([Cover(was_absent)] if absent else []),
                 Cover(was_illegal),
                 Cover(was_fields),
                 Cover(dut.ended & self.i.valid & legal),
-                *(Cover(moved[number] & held) for number in range(ENGINES)),
+                *(Cover(moved[engine] & held) for engine in engines),
             ]
         return m
 
 
-def test_proved():
-    assert_proved(RouterSpec(Router(LENGTHS)), depth=12)
+@pytest.mark.parametrize("lengths", [ALL, PLAIN])
+def test_proved(lengths):
+    assert_proved(RouterSpec(Router(lengths)), depth=12)
 
 
-def test_covered():
-    assert_covered(RouterSpec(Router(LENGTHS)), depth=8)
+@pytest.mark.parametrize("lengths", [ALL, PLAIN])
+def test_covered(lengths):
+    assert_covered(RouterSpec(Router(lengths)), depth=8)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +170,7 @@ def test_covered():
         "word to two engines",
         "goes on after end",
         "end with fields",
+        "waits for what is not there",
     ],
 )
 def test_broken_is_refuted(fault):

@@ -7,7 +7,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
 from hw.control.tokens import Tokens
-from hw.isa import ENGINES, ErrorCode
+from hw.isa import ENGINES, Engine, ErrorCode
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 BITS = 2
@@ -23,7 +23,7 @@ class Leaky(Tokens):
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
         acquire, release = self.acquire[1], self.release[2]
-        count = self._counts[2][1]
+        count = self._counts[Engine.VECTOR, Engine.COMPUTE]
         if self.fault == "any instead of all":
             m.d.comb += acquire.ready.eq((acquire.payload == 0) | (count != 0))
         elif self.fault == "give lost when taken":
@@ -76,7 +76,7 @@ class TokensSpec(wiring.Component):
                         Assert(balance[pair] >= 0),
                         Assert(balance[pair] <= most),
                         # What makes the proof inductive; the others speak of ports alone.
-                        Assert(balance[pair] == dut._counts[producer][consumer]),
+                        Assert(balance[pair] == dut._counts[Engine(producer), Engine(consumer)]),
                     ]
         error = dut.error
         with m.If(first.started):
@@ -85,15 +85,15 @@ class TokensSpec(wiring.Component):
                 m.d.comb += Assert(acquire.ready == ((acquire.payload & ~there) == 0))
             m.d.comb += [
                 Assert(error.valid == dropped_by.any()),
-                Assert(~error.valid | dropped_by.bit_select(error.payload.address[:2], 1)),
+                Assert(~error.valid | dropped_by.bit_select(error.payload.address[:3], 1)),
                 Assert(~error.valid | (error.payload.address < ENGINES)),
                 Assert(~error.valid | (error.payload.code == ErrorCode.TOKEN_OVERFLOW)),
             ]
-            for pair in (6, 15):
+            for pair in (7, 24):
                 m.d.comb += [
                     Cover(error.valid & (error.payload.address == pair // ENGINES)),
                     Cover((balance[pair] == most) & given[pair] & taken[pair]),
-                    Cover(taken.all() & Mux(pair == 6, given.all(), ~given.any())),
+                    Cover(taken.all() & Mux(pair == 7, given.all(), ~given.any())),
                 ]
         return m
 

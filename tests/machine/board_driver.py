@@ -9,6 +9,7 @@ import cocotb
 import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
 
+from hw.isa import Engine
 from sim.driver import AxiLite
 
 __all__ = ["run_jobs"]
@@ -16,7 +17,7 @@ __all__ = ["run_jobs"]
 _READ = (
     "status", "error_code", "error_address_low", "error_address_high", "interrupt_status",
     "cycles_low", "read_beats", "written_beats", "steps",
-    *(f"{e}_{k}" for e in ("load", "compute", "vector", "store") for k in ("busy", "stalled")),
+    *(f"{e.name.lower()}_{k}" for e in Engine for k in ("busy", "stalled")),
 )  # fmt: skip
 _ADDRESSES = ("program_address", "read_base", "read_limit", "write_base", "write_limit")
 _OUTPUTS = ("interrupt", "s_axil_awready", "s_axil_wready", "s_axil_bvalid", "s_axil_arready",

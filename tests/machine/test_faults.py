@@ -4,7 +4,18 @@
 import numpy as np
 
 from hw.config import preset
-from hw.isa import COUNTER_WORDS, Engine, ErrorCode, StoreSource
+from hw.control.dispatch import DISPATCH_NUMBER
+from hw.control.fetch import FETCH_NUMBER
+from hw.encoding import encode
+from hw.isa import (
+    COUNTER_WORDS,
+    Engine,
+    ErrorCode,
+    LoadTarget,
+    Opcode,
+    StoreSource,
+    WeightFormat,
+)
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import MEMORY_BYTES, Done, Job, board
 from tests.machine.layers import check, compile_layer
@@ -22,7 +33,8 @@ from tests.machine.programs import (
 )
 
 TINY = preset("tiny")
-DISPATCH, FETCH = 4, 5  # what stands for the engine number where no engine is at fault
+SPARSE = TINY.replace(name="sparse", weight_formats=("run-length",))
+_SPECIAL = 1 << Engine.SPECIAL  # an engine that this machine has not
 ERROR, DONE, IDLE, DRAINING = 1 << 4, 1 << 3, 1 << 0, 1 << 2
 WIDE = {
     "read_window": (0, 2 * MEMORY_BYTES),
@@ -31,10 +43,10 @@ WIDE = {
 FOREVER = compute(levels=levels(1, 1, 1, 65535, 65535, 65535))
 
 
-def good():
+def good(config=TINY):
     """Return a layer that must run after whatever happened."""
     work = random_work(np.random.default_rng(1), 1, 5, 5, 3, 6, *CASES["conv3x3"][5:])
-    return compile_layer("good", *work, TINY)
+    return compile_layer("good", *work, config)
 
 
 def illegal(engine, *programs):
@@ -55,34 +67,37 @@ def changed(words, index, value):
 
 
 def cases() -> list[tuple[str, ErrorCode, int, Job]]:
-    """Return (name, code, address, job): every code but NONE, every engine where it matters."""
+    """Return (name, code, address, job): all codes of every machine, engines where it matters."""
     opcode, field = ErrorCode.ILLEGAL_OPCODE, ErrorCode.ILLEGAL_FIELD
     three = program(load(), store())
     end_at = PROGRAM + 8 * len(load())
     return [
         ("opcode 0", opcode, PROGRAM, job(changed(three, 0, 0))),
         ("opcode 15", opcode, end_at, job(changed(three, len(load()), 0xF))),
-        ("END field", field, DISPATCH, job(changed(END, 0, int(END[0]) | 1 << 40))),
-        ("END waits", field, DISPATCH, job(changed(END, 0, int(END[0]) | 1 << 4))),
-        ("program misaligned", field, FETCH, job(END, program=(PROGRAM + 4, 8))),
-        ("program length", field, FETCH, job(END, program=(PROGRAM, 12))),
+        ("no such engine", opcode, PROGRAM, job(program(encode(Opcode.SPECIAL, rows=1)))),
+        ("END field", field, DISPATCH_NUMBER, job(changed(END, 0, int(END[0]) | 1 << 40))),
+        ("END waits", field, DISPATCH_NUMBER, job(changed(END, 0, int(END[0]) | 1 << 4))),
+        ("program misaligned", field, FETCH_NUMBER, job(END, program=(PROGRAM + 4, 8))),
+        ("program length", field, FETCH_NUMBER, job(END, program=(PROGRAM, 12))),
         *illegal(
             Engine.LOAD, load(length=0), load(segments=0), load(target=7), load(format=1),
-            load(reserved0=1), load(reserved1=1 << 15), load(local=1),
-            load(segments=2, pitch=8, local_pitch=4),
+            load(reserved0=1), load(extent=1 << 15), load(local=1),
+            load(segments=2, pitch=8, local_pitch=4), load(wait=_SPECIAL), load(signal=_SPECIAL),
         ),
         *illegal(
             Engine.COMPUTE, compute(rows=0), compute(rows=5), compute(reserved0=1),
-            compute(reserved1=1 << 47), compute(levels=levels(1, 1, 0)),
+            compute(reserved1=1 << 47), compute(levels=levels(1, 1, 0)), compute(wait=_SPECIAL),
         ),
         *illegal(
             Engine.VECTOR, vector(channels=0), vector(channels=5), vector(pixels=0),
             vector(lines=0), vector(zero_point=256), vector(low=-257), vector(high=300),
             vector(low=1, high=0), vector(reserved0=1), vector(reserved1=1),
+            vector(signal=_SPECIAL),
         ),
         *illegal(
             Engine.STORE, store(length=0), store(segments=0), store(source=2), store(format=1),
-            store(local=4), store(source=StoreSource.COUNTERS, length=8 * COUNTER_WORDS - 8),
+            store(extent=1), store(local=4), store(wait=_SPECIAL), store(signal=_SPECIAL),
+            store(source=StoreSource.COUNTERS, length=8 * COUNTER_WORDS - 8),
         ),
         ("no END", ErrorCode.PROGRAM_END, PROGRAM + 8 * len(load()), job(load())),
         ("half a COMPUTE", ErrorCode.PROGRAM_END, PROGRAM + 40, job(compute()[:5])),
@@ -141,12 +156,26 @@ def outside(name: str, asked: Job, done: Done) -> None:
 
 def test_every_error_and_recovery():
     made, layer = cases(), good()
-    assert {code for _, code, *_ in made} == set(ErrorCode) - {ErrorCode.NONE}
+    assert {code for _, code, *_ in made} == set(ErrorCode) - {
+        ErrorCode.NONE,
+        ErrorCode.MALFORMED_STREAM,
+    }
     jobs = [each for *_, asked in made for each in (asked, layer.job)]
     results = iter(board(TINY).run(jobs))
     for case in made:
         check_fault(*case, next(results))
         check(layer, next(results), f"after {case[0]}")
+
+
+def test_malformed_weights():
+    """A run of zeros that leaves its column, of four elements; byte 1 is where it begins."""
+    run = load(target=LoadTarget.WEIGHT, format=WeightFormat.RUN_LENGTH, address=0x400, length=8,
+               pitch=1 << 16 | 1)  # fmt: skip
+    asked, layer = job(program(run)), good(SPARSE)
+    asked.image[0x400:0x402] = (0x10, 0x51)  # no zeros and a 17, then five zeros
+    result, after = board(SPARSE).run([asked, layer.job])
+    check_fault("malformed", ErrorCode.MALFORMED_STREAM, 1, asked, result)
+    check(layer, after, "after malformed weights")
 
 
 def test_the_watchdog_knows_work_from_standstill():

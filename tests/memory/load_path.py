@@ -99,6 +99,13 @@ class Bench:
         self.writes, self.places, self.cycles, self.done, self.faults = [], [], [], [], []
         self.image = bytearray([GUARD]) * self.cfg.weight_bytes
 
+    async def reset(self):
+        self.dut.stop.value = 0
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, 2)
+        self.dut.rst.value = 0
+        self.clear()
+
     async def _watch(self):
         dut = self.dut
         shape, weights = scratchpad_write(self.cfg), weight_write(self.cfg)

@@ -8,9 +8,11 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.config import preset
-from hw.isa import LOAD, Engine, ErrorCode
+from hw.isa import LOAD, Engine, ErrorCode, WeightFormat
+from hw.memory.axi import REQUEST
 from hw.memory.pieces import load_targets
 from tests.memory.bus import ReadSubordinate
+from tests.memory.formats import compressed
 from tests.memory.load_path import SIZE, LoadPath, instruction, serve, start
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack
@@ -23,7 +25,14 @@ MACHINES = {
     "many": preset("tiny").replace(axi_outstanding=16),
     "special": preset("tiny").replace(special_lanes=2, special_bytes=1024, special_entries=256),
     "formats": preset("tiny").replace(transposer=True, weight_formats=("csc4",)),
-}
+    "slow": preset("tiny").replace(
+        columns=8, weight_bytes=1024, weight_formats=("csc8",), sparse_entries=1
+    ),
+    "fast": preset("tiny").replace(
+        columns=16, transposer=True, weight_formats=("csc4", "bitmask"), axi_data_width=128,
+        sparse_entries=8, weight_bytes=8192, axi_outstanding=8,
+    ),
+}  # fmt: skip
 
 
 def random_instruction(cfg, chooser):
@@ -129,10 +138,7 @@ async def refuses_what_is_illegal(dut):
         (ranges, {**two, "local": activation - 8, "local_pitch": 8}),
     ]  # fmt: skip
     for code, case in cases:
-        dut.rst.value = 1
-        await ClockCycles(dut.clk, 2)
-        dut.rst.value = 0
-        bench.clear()
+        await bench.reset()
         dut.i__payload.value = pack(LOAD, instruction(cfg, **case))
         dut.i__valid.value = 1
         await ClockCycles(dut.clk, 2)
@@ -161,6 +167,94 @@ async def reads_only_granted_memory(dut):
     assert refused == 1
     assert all(address + 8 * beats <= 0x1000 for _, address, beats in bench.referee.reads)
     assert not bench.done
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def lets_the_bus_drain(dut):
+    """Fetch waits for a slow decoder, but not for ever; after a stop or a fault nothing waits."""
+    cfg = MACHINES["slow"]
+    bench = await start(dut, cfg)
+    # Four entries a beat, a cycle for each of them, and up to 64 beats asked for.
+    rows = cfg.weight_bytes // 8
+    octets = bytes([0, rows * 8 >> 8, *[0] * 6]) + bytes([0, 1]) * rows * 8
+    memory = bytearray(octets.ljust(SIZE, b"\0"))
+    ReadSubordinate(dut, memory, beat_bytes=8, latency=2)
+    fields = {"target": 1, "format": WeightFormat.CSC8, "length": len(octets)}
+    load = instruction(cfg, **fields, pitch=rows << 16 | 1)
+    dut.fetch_request__payload.value = pack(REQUEST, {"address": 0x8000, "beats": 1})
+    waits = {}
+    for what in ("running", "stopped", "failed"):
+        memory[300] = 255 if what == "failed" else 0
+        bench.source.put([load])
+        while len(bench.places) < 16:
+            await RisingEdge(dut.clk)
+        while what == "failed" and not bench.faults:
+            await RisingEdge(dut.clk)
+        dut.stop.value = int(what == "stopped")
+        dut.fetch_request__valid.value = int(what != "stopped")
+        waits[what] = 0
+        while not (dut.idle.value if what == "stopped" else dut.fetch__valid.value):
+            await RisingEdge(dut.clk)
+            if dut.fetch_request__ready.value:
+                dut.fetch_request__valid.value = 0
+            waits[what] += 1
+        if what == "running":
+            await bench.finish(1)
+            assert bench.image == bytes([1]) * cfg.weight_bytes
+        else:
+            before = len(bench.places)
+            await ClockCycles(dut.clk, 100)
+            assert len(bench.places) <= before
+            assert not bench.done
+        await bench.reset()
+    # Bursts on the bus and in front of it, 16 beats of four entries each.
+    assert 200 < waits["running"] <= (cfg.axi_outstanding + 3) * 16 * 4, waits
+    assert waits["stopped"] < 100, waits
+    assert waits["failed"] < 100, waits
+
+
+MATRIX = {"target": 1, "length": 4096, "address": 0x1000, "local_pitch": 1024}
+
+#: Instructions, how many of them, and the cycles from the first to the last of 256 writes.
+FAST_MATRICES = [
+    # A weight row a cycle, tiles side by side or not, at any address.
+    (MATRIX | {"format": WeightFormat.ROWS, "extent": 16}, 1, 256),
+    (MATRIX | {"format": WeightFormat.ROWS, "extent": 64}, 1, 256),
+    (MATRIX | {"format": WeightFormat.ROWS, "extent": 64, "address": 0x1007}, 1, 256),
+    # A beat a cycle down the columns.
+    (MATRIX | {"format": WeightFormat.COLUMNS, "extent": 64}, 1, 256),
+    (MATRIX | {"format": WeightFormat.COLUMNS, "extent": 16, "local_pitch": 256}, 1, 256),
+    # Six cycles from the last write of an instruction to the first of the next one.
+    (MATRIX | {"format": WeightFormat.COLUMNS, "extent": 64, "length": 1024}, 4, 256 + 3 * 6),
+]
+#: Format, density, cycles: a row a cycle up to a quarter of the values.
+FAST_STREAMS = [
+    (WeightFormat.BITMASK, 0.25, 256), (WeightFormat.CSC4, 0.25, 270),
+    (WeightFormat.CSC4, 0.05, 256), (WeightFormat.CSC4, 0, 256),
+]  # fmt: skip
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def is_fast(dut):
+    cfg = MACHINES["fast"]
+    bench = await start(dut, cfg)
+    memory = bytearray(random.Random(3).randbytes(SIZE))
+    ReadSubordinate(dut, memory, beat_bytes=16, latency=20)
+    cases = [(instruction(cfg, **fields), *rest) for fields, *rest in FAST_MATRICES]
+    for name, density, cycles in FAST_STREAMS:
+        load = compressed(cfg, random.Random(4), name, density=density, length=32, columns=8)
+        ((_, octets),) = load.memory.items()
+        load.fields["address"] = 0x4000 + 0x1000 * len(cases)
+        memory[load.fields["address"] : load.fields["address"] + len(octets)] = octets
+        cases.append((load.fields, 1, cycles))
+    for fields, count, cycles in cases:
+        bench.source.put([fields] * count)
+        await bench.finish(count)
+        assert len(bench.cycles) == 256
+        spent = bench.cycles[-1] - bench.cycles[0] + 1
+        cocotb.log.info("%s: 256 writes in %d cycles", fields, spent)
+        assert spent <= cycles, fields
+        bench.clear()
 
 
 @pytest.mark.parametrize(
@@ -199,3 +293,11 @@ def test_refuses_what_is_illegal():
 def test_reads_only_granted_memory():
     unit = LoadPath(MACHINES["tiny"])
     run_cocotb(unit, __name__, testcase="reads_only_granted_memory")
+
+
+def test_lets_the_bus_drain():
+    run_cocotb(LoadPath(MACHINES["slow"]), __name__, testcase="lets_the_bus_drain")
+
+
+def test_is_fast():
+    run_cocotb(LoadPath(MACHINES["fast"]), __name__, testcase="is_fast")

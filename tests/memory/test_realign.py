@@ -35,7 +35,7 @@ async def closes_up(dut):
     chooser = random.Random(params["offer"])
     await start_clock_and_reset(dut)
     source = StreamSource(dut, "i", part_layout(beat), policy=params["offer"])
-    for count in (1, 2, 60, 200):
+    for count in (1, 2, 40, 120):
         beats, octets = parts(chooser, beat, count, whole=False)
         source.put(beats)
         found, due, cycles = b"", [], 0
@@ -72,17 +72,16 @@ async def keeps_pace(dut):
     beats[0]["head"] = head
     dut.count.value = beat
     StreamSource(dut, "i", part_layout(beat)).put(beats)
-    taken, cycle, offered = [], 0, None
+    # The first part is offered in this cycle, 0.
+    taken, cycle = [], 0
     while len(taken) < 49:
         await FallingEdge(dut.clk)
         cycle += 1
-        if offered is None and int(dut.i__valid.value):
-            offered = cycle
         dut.take.value = int(int(dut.level.value) >= beat)
         if int(dut.level.value) >= beat:
             taken.append(cycle)
     assert taken[-1] - taken[0] == 48
-    assert taken[0] - offered == 3 + (head > 0)
+    assert taken[0] == 3 + (head > 0)
 
 
 @pytest.mark.parametrize("offer", ["always", "random", "bursty"])

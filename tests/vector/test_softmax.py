@@ -25,8 +25,8 @@ from tests.support.streams import (
 
 MODES = [mode.value for mode in SoftmaxMode]
 
-#: Most cycles of a close: idle low.
-CLOSE = {"onnx": 5, "tflite": 46, "integer": 24}
+#: Most cycles for which a close holds idle low.
+CLOSE = {"onnx": 5, "tflite": 45, "integer": 22}
 
 
 def rows_of(mode, rng, count, length):
@@ -90,11 +90,12 @@ async def sets_of_rows(dut):
     core = softmax_core(mode)
     await start_clock_and_reset(dut)
     driver = Driver(dut, core)
-    before, expected, started = [], [], []
+    before, expected, closing = [], [], []
     for turn in range(8):
         # As many rows as the spacing asks for, or more, or fewer with pauses.
         count = [core.spacing, SLOTS // 2, 1][turn % 3]
-        length = [1, 3, 40, 17][turn % 4]
+        # ONNX Runtime overflows in rows of one element.
+        length = [2 if mode == "onnx" else 1, 3, 40, 17][turn % 4]
         slots = chooser.sample(range(SLOTS // 2), count)
         slots = [slot + SLOTS // 2 * (turn % 2) for slot in slots]
         terms, dividends, quotients = rows_of(mode, rng, count, length)
@@ -119,7 +120,7 @@ async def sets_of_rows(dut):
         begin = driver.cycle
         while not dut.idle.value:
             await driver.step()
-        started.append(driver.cycle - begin)
+        closing.append(driver.cycle - begin)
         places = [(row, place) for row in range(count) for place in range(length)]
         if chooser.random() < 0.5:
             chooser.shuffle(places)
@@ -130,7 +131,7 @@ async def sets_of_rows(dut):
     for _ in range(core.latency + 2):
         await driver.step()
     assert driver.quotients == expected
-    assert max(started) == CLOSE[mode], f"closes took {started}"
+    assert max(closing) == CLOSE[mode], f"closes took {closing}"
 
 
 @cocotb.test()
@@ -157,6 +158,46 @@ async def close_with_the_last_addition(dut):
     for _ in range(core.latency + 2):
         await driver.step()
     assert driver.quotients == expected
+
+
+def on_the_edge(mode, rng):
+    """A sum, dividends around those where the quotient changes, and the quotients."""
+    if mode == "tflite":
+        total = int(rng.integers(1 << 19, 1 << 28)) >> int(rng.integers(0, 9)) | 1 << 19
+        factor, exponent = (int(part) for part in golden.reciprocal(np.array(total)))
+        # Least dividends of a product, before its own rounding, half a unit below a threshold.
+        steps = rng.integers(0, max(factor >> exponent, 1), 8).tolist()
+        least = [-(-(((2 * k + 1 << exponent) - 1) << 30) // factor) for k in steps]
+        values = [min(max(v + d, 0), (1 << 31) - 1) for v in least for d in (-1, 0, 1)]
+        high = [(factor * v + (1 << 30)) >> 31 for v in values]
+        return total, values, [(h + (1 << exponent - 1)) >> exponent for h in high]
+    total = int(rng.integers(1 << 15, 1 << 32)) >> int(rng.integers(0, 17)) | 1 << 15
+    factor = (1 << 32) // total
+    least = [-(-(k << 24) // factor) for k in rng.integers(0, 256, 8).tolist()]
+    values = [min(v + d, 65535, total) for v in least for d in (-1, 0, 1) if v + d >= 0]
+    return total, values, [factor * v >> 24 for v in values]
+
+
+@cocotb.test()
+async def thresholds(dut):
+    """Fixed point: what the last bit of a sum, a factor or a product decides."""
+    mode = bench_params()["mode"]
+    core, rng = softmax_core(mode), np.random.default_rng(45)
+    await start_clock_and_reset(dut)
+    driver, expected = Driver(dut, core), []
+    for row in range(60):
+        total, values, quotients = on_the_edge(mode, rng)
+        add = {"slot": row % SLOTS, "first": 1, "value": total}
+        await driver.step(add=add, close=row % SLOTS)
+        while not dut.idle.value:
+            await driver.step()
+        for value in values:
+            await driver.step(divide={"slot": row % SLOTS, "value": value})
+        expected += quotients
+    for _ in range(core.latency + 2):
+        await driver.step()
+    assert driver.quotients == expected
+    assert len(set(expected)) > 100
 
 
 @cocotb.test()
@@ -194,6 +235,11 @@ def test_close_at_once(mode):
     run_cocotb(core, __name__, params={"mode": mode}, testcase="close_with_the_last_addition")
 
 
+@pytest.mark.parametrize("mode", ["tflite", "integer"])
+def test_thresholds(mode):
+    run_cocotb(softmax_core(mode)(), __name__, params={"mode": mode}, testcase="thresholds")
+
+
 @pytest.mark.parametrize("ready", READY_POLICIES)
 @pytest.mark.parametrize("unit", ["newton", "integer"])
 def test_reciprocals(unit, ready):
@@ -205,12 +251,13 @@ def test_reciprocals(unit, ready):
 
 
 def test_newton_is_a_reciprocal():
-    """gemmlowp's iteration is right to 28 bits."""
+    """gemmlowp's iteration is right to 27 bits."""
     rng = np.random.default_rng(44)
     totals = np.append(rng.integers(1 << 19, 1 << 31, 100_000), 1 << np.arange(19, 31))
     factor, exponent = golden.reciprocal(totals)
-    assert factor.min() >= 1 << 30 and factor.max() < 1 << 31
-    assert abs(factor * 2.0**23 / 2.0**exponent * (totals / 2.0**50) - 1).max() < 2.0**-28
+    assert factor.min() >= 1 << 30
+    assert factor.max() < 1 << 31
+    assert abs(factor * 2.0**23 / 2.0**exponent * (totals / 2.0**50) - 1).max() < 2.0**-27
 
 
 def test_modes():

@@ -15,10 +15,11 @@ from tests.support.streams import StreamSource, pack, start_clock_and_reset
 from tests.vector.special_cases import execute, instruction, tables_for
 
 TABLE, ADD, SOFTMAX, NORMALIZE = SpecialOperation
+FIELD, RANGE = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
 MACHINES = {
-    "one lane": {"special_lanes": 1, "axi_data_width": 64},
+    "one lane": {"special_lanes": 1, "axi_data_width": 64, "softmax_mode": "integer"},
     "two lanes": {"special_lanes": 2, "axi_data_width": 64, "special_entries": 512},
-    "four lanes": {"special_lanes": 4, "axi_data_width": 128, "special_bytes": 512},
+    "four lanes": {"special_lanes": 4, "axi_data_width": 128, "softmax_mode": "tflite"},
 }
 
 
@@ -55,6 +56,16 @@ class Bench:
             assert bool(dut.busy.value) == (pending > 0), f"busy wrong in cycle {self.cycle}"
             self.steps += bool(dut.stepping.value)
             self.cycle += 1
+
+    async def reset(self):
+        """Forget everything but what is in the memories."""
+        await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 1
+        await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        self.taken.clear()
+        self.done.clear()
+        self.steps = 0
 
     async def load(self, target, image):
         """Write an image of bytes, in any order, and what must not arrive anywhere."""
@@ -99,6 +110,7 @@ class Bench:
         expected = await self.results()
         self.done.clear()
         self.taken.clear()
+        self.steps = 0
         await self.source.send([dict(fields) for fields in program])
         while len(self.done) < len(program) and not self.errors:
             await ClockCycles(self.dut.clk, 1)
@@ -130,8 +142,120 @@ async def equals_golden(dut):
         await bench.run([instruction(bench.cfg, bench.rng, kind) for kind in kinds])
 
 
+#: What makes the instruction below illegal, and which error that is. The memories have 256 bytes a
+#: lane, the tables 512 entries, and there are two lanes.
+PLAIN = {
+    "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
+    "low": -128, "high": 127, "table": 0, "zero_point": 0, "x_signed": 0,
+}  # fmt: skip
+FAULTS = [
+    ({"operation": 4}, FIELD),
+    ({"operation": 15}, FIELD),
+    ({"reserved0": 1}, FIELD),
+    ({"reserved1": 128}, FIELD),
+    ({"rows": 0}, FIELD),
+    ({"length": 0}, FIELD),
+    ({"total": 0}, FIELD),
+    ({"total": 9}, FIELD),
+    ({"total": (1 << 32) - 1}, FIELD),
+    ({"low": 128}, FIELD),
+    ({"high": 256}, FIELD),
+    ({"low": -257}, FIELD),
+    ({"zero_point": 300}, FIELD),
+    ({"operation": NORMALIZE, "shift": 32}, FIELD),
+    ({"operation": NORMALIZE, "shift": -1}, FIELD),
+    ({"x": 217}, RANGE),
+    ({"y": 217}, RANGE),
+    ({"operation": ADD, "z": 217}, RANGE),
+    ({"operation": ADD, "z": 1 << 31}, RANGE),
+    ({"x": 256}, RANGE),
+    ({"x": 1 << 31}, RANGE),
+    ({"length": 65}, RANGE),
+    ({"length": 0xFFFF}, RANGE),
+    ({"length": 0x8000, "rows": 0x8000, "total": 0x8000}, RANGE),
+    ({"rows": 0xFFFF, "total": 0x10001}, RANGE),
+    ({"table": 2}, RANGE),
+    ({"table": 15}, RANGE),
+    ({"operation": NORMALIZE, "table": 1, "rows": 1, "total": 1, "length": 257}, RANGE),
+]  # fmt: skip
+#: Operation, length of the rows that fill 4096 bytes, and the cycles that they may take.
+PACE = [
+    (TABLE, 16, 4200),
+    (ADD, 197, 4200),
+    (SOFTMAX, 16, 9999),
+    (SOFTMAX, 64, 9999),
+    (SOFTMAX, 197, 9999),
+]
+LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64}]
+
+
+@cocotb.test()
+async def errors(dut):
+    """What is illegal is refused before it reads anything; what is just legal is carried out."""
+    bench = await begin(dut)
+    await bench.refill(TABLE)
+    await bench.run([PLAIN | change for change in LEGAL])
+    for change, code in FAULTS:
+        bench.taken.clear()
+        bench.done.clear()
+        bench.errors.clear()
+        bench.source.put([dict(PLAIN), PLAIN | change])
+        await ClockCycles(dut.clk, 150)
+        assert bench.errors == [int(code) | Engine.SPECIAL << 8], f"{change}: {bench.errors}"
+        assert (len(bench.taken), len(bench.done)) == (2, 1), str(change)
+        assert not dut.i__ready.value and dut.busy.value, str(change)
+        assert bench.steps == 40, f"{change}: {bench.steps} steps"
+        await bench.reset()
+
+
+@cocotb.test()
+async def keeps_pace(dut):
+    """Cycles from an instruction's transfer to its answer."""
+    bench = await begin(dut)
+    size = bench.cfg.special_bytes
+    for operation, length, most in PACE:
+        await bench.refill(operation)
+        rows = size // length
+        fields = PLAIN | {"operation": operation, "rows": rows, "total": rows, "length": length}
+        await bench.run([fields])
+        cycles = bench.done[0][0] - bench.taken[0]
+        pace = cycles / (rows * length)
+        dut._log.info(f"{operation.name} {length}: {cycles} cycles, {pace:.3f} an element")
+        assert cycles <= most, f"{operation.name}, rows of {length}: {cycles} cycles"
+
+
+def simulate(cfg, testcase, params):
+    run_cocotb(
+        SpecialEngine(cfg),
+        __name__,
+        params={"config": cfg.to_dict()} | params,
+        testcase=testcase,
+        simulator="verilator",
+    )
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_equals_golden(name):
     cfg = machine(**MACHINES[name])
-    params = {"config": cfg.to_dict(), "turns": 16, "seed": len(name)}
-    run_cocotb(SpecialEngine(cfg), __name__, params=params, testcase="equals_golden")
+    params = {"turns": 16, "seed": len(name)}
+    simulate(cfg, "equals_golden", params)
+
+
+@pytest.mark.parametrize("policy", ["random", "bursty"])
+def test_pauses_between_instructions(policy):
+    cfg = machine(**MACHINES["two lanes"])
+    simulate(cfg, "equals_golden", {"turns": 4, "offer": policy})
+
+
+def test_errors():
+    simulate(machine(**MACHINES["two lanes"]), "errors", {})
+
+
+def test_pace():
+    cfg = machine(special_lanes=1, special_bytes=4096, axi_data_width=64)
+    simulate(cfg, "keeps_pace", {})
+
+
+def test_without_lanes():
+    with pytest.raises(ValueError, match=r"^special_lanes is 0; legal: at least 1$"):
+        SpecialEngine(AcceleratorConfig())

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a layer that can be emitted one by one, and in which order."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Span", "Step", "interleave"]
+
+Span = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of a layer.
+
+    Members
+    -------
+    reads : (start, stop) in memory of its operands; holes may be included.
+    writes : the same of what it writes.
+    emit : appends its instructions to the program.
+    """
+
+    reads: tuple[Span, ...]
+    writes: Span
+    emit: Callable[[], None]
+
+
+def interleave(layers: Sequence[Sequence[Step]]) -> list[Step]:
+    """Return the steps of layers, of which each reads what the one before it writes, in one order.
+
+    Engines take instructions in order: a LOAD that waits for a result keeps those behind it
+    waiting. So each round takes a step of the first layer, then of each other layer all steps
+    whose operands were written in rounds before this one, and are on their way by now.
+    """
+    order: list[Step] = []
+    taken = [0] * len(layers)
+    while any(done < len(steps) for done, steps in zip(taken, layers, strict=True)):
+        before = list(taken)
+        order += layers[0][taken[0] : taken[0] + 1]
+        taken[0] = min(taken[0] + 1, len(layers[0]))
+        for place in range(1, len(layers)):
+            steps, producers = layers[place], layers[place - 1]
+            pending = [step.writes for step in producers[before[place - 1] :]]
+            while taken[place] < len(steps):
+                step = steps[taken[place]]
+                if any(a < stop and start < b for a, b in pending for start, stop in step.reads):
+                    break
+                order.append(step)
+                taken[place] += 1
+    return order

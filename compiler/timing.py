@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What LOAD's formats and SPECIAL's operations cost, for the performance model."""
+
+from compiler.onchip import align_up
+from hw.config import AcceleratorConfig, SoftmaxMode
+from hw.isa import SpecialOperation, WeightFormat
+
+__all__ = ["SPECIAL_LATENCY", "format_cycles", "special_cycles"]
+
+SPECIAL_LATENCY = 24
+"""Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
+
+_GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
+_MEASURE = 40  # from a group's last element to its first result
+_ROOT = 80  # square root and division of a row to normalize
+
+
+def format_cycles(
+    config: AcceleratorConfig, name: WeightFormat, extent: int, size: int
+) -> int:
+    """Cycles that a matrix of ``size`` bytes in lines of ``extent`` takes to write, beats apart.
+
+    A write is part of one line and of one tile's row (ROWS), or of one line (COLUMNS), and a beat
+    at most.
+    """
+    lines, rest = divmod(size, extent)
+
+    def pieces(length: int) -> int:
+        if name == WeightFormat.COLUMNS:
+            return -(-length // config.beat_bytes)
+        tiles, last = divmod(length, config.columns)
+        return tiles * -(-config.columns // config.beat_bytes) + -(-last // config.beat_bytes)
+
+    return lines * pieces(extent) + pieces(rest)
+
+
+def special_cycles(
+    config: AcceleratorConfig, operation: SpecialOperation, rows: int, length: int
+) -> int:
+    """Cycles of ``rows`` rows in every lane: an element a cycle, and a look at each row before.
+
+    SOFTMAX measures a group of rows while the one before it is computed: a beat a cycle for the
+    maximum, then an element of each row in turn, as often as a sum takes one. NORMALIZE measures
+    and computes row by row.
+    """
+    elements = rows * length
+    if operation == SpecialOperation.NORMALIZE:
+        return 2 * elements + rows * _ROOT
+    if operation != SpecialOperation.SOFTMAX:
+        return elements
+    spacing = 6 if config.softmax_mode is SoftmaxMode.ONNX else 2
+    beats = align_up(length, config.beat_bytes) // config.beat_bytes + 1
+    groups = [min(_GROUP, rows - first) for first in range(0, rows, _GROUP)]
+    measured = [group * beats + length * max(group, spacing) for group in groups]
+    total = measured[0]
+    for group, following in zip(groups, [*measured[1:], 0], strict=True):
+        total += max(group * length, following)
+    return total + _MEASURE

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The SPECIAL instruction with the tables of `hw.tables` gives the operators' results."""
+
+import numpy as np
+import pytest
+
+from golden.add import add, exchanged
+from golden.gelu import gelu, gelu_table
+from golden.normalize import normalize
+from golden.softmax import softmax
+from golden.special import special
+from hw.encoding import decode, encode
+from hw.isa import Opcode, SpecialOperation
+from hw.tables import add_tables, normalize_epsilon, normalize_parameters, softmax_tables
+
+TYPES = (np.int8, np.uint8)
+
+
+def random_codes(rng, dtype, shape):
+    return rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, shape).astype(dtype)
+
+
+def run(operation, x, y_dtype, tables, second=None, *, lanes=3, table=1, mode="onnx", **fields):
+    """Execute one instruction on the rows of ``x`` spread over the lanes; all else is noise."""
+    rng = np.random.default_rng(61)
+    total, length = x.shape
+    rows = -(-total // lanes)
+    size = 3 * rows * length + 64
+    places = {"x": 5, "z": 7 + rows * length, "y": 11 + rows * length}
+    operand, result = rng.integers(0, 256, (2, lanes, size)).astype(np.uint8)
+    before = result.copy()
+    for name, values in (("x", x), ("z", second)):
+        for row in range(total if values is not None else 0):
+            start = places[name] + row % rows * length
+            operand[row // rows, start : start + length] = values[row].view(np.uint8)
+    memory = rng.integers(0, 1 << 32, (2, 256 * table + len(tables[0]) + 3)).astype(np.uint32)
+    memory[:, 256 * table : 256 * table + len(tables[0])] = [t.view(np.uint32) for t in tables]
+    if second is None:
+        del places["z"]
+    bounds = np.iinfo(y_dtype)
+    words = encode(
+        Opcode.SPECIAL, operation=operation, x_signed=x.dtype == np.int8,
+        z_signed=second is not None and second.dtype == np.int8, table=table, rows=rows,
+        length=length, total=total, low=bounds.min, high=bounds.max, **places, **fields,
+    )  # fmt: skip
+    special(decode(Opcode.SPECIAL, words), operand, memory, result, mode)
+    y = np.empty(x.shape, y_dtype)
+    for row in range(total):
+        start = places["y"] + row % rows * length
+        y[row] = result[row // rows, start : start + length].view(y_dtype)
+        before[row // rows, start : start + length] = y[row].view(np.uint8)
+    assert np.array_equal(result, before), "bytes around the rows changed"
+    return y
+
+
+@pytest.mark.parametrize("x_dtype", TYPES)
+def test_table(x_dtype):
+    rng = np.random.default_rng(62)
+    x = random_codes(rng, x_dtype, (7, 40))
+    entries = gelu_table(0.04, 3, x_dtype, 0.03, -9, np.int8)
+    # Only the low byte counts, and there is no clamp.
+    a = entries.astype(np.uint32) | rng.integers(0, 1 << 24, 256).astype(np.uint32) << 8
+    y = run(SpecialOperation.TABLE, x, np.int8, (a, a), zero_point=5)
+    assert np.array_equal(y, gelu(x, 0.04, 3, 0.03, -9, np.int8))
+
+
+@pytest.mark.parametrize("x_dtype", TYPES)
+@pytest.mark.parametrize("z_dtype", TYPES)
+def test_add_every_pair(x_dtype, z_dtype):
+    rng = np.random.default_rng(63)
+    codes = np.arange(256, dtype=np.uint8)
+    x = np.repeat(codes, 256).view(x_dtype).reshape(256, 256)
+    z = np.tile(codes, 256).view(z_dtype).reshape(256, 256)
+    fitted = 0
+    for _ in range(30):
+        scales = np.exp(rng.normal(-3, 1, 3)).astype(np.float32).tolist()
+        zeros = [int(random_codes(rng, dtype, ())) for dtype in (x_dtype, z_dtype, x_dtype)]
+        operands = (scales[0], zeros[0], x_dtype, scales[1], zeros[1], z_dtype)
+        tables = add_tables(*operands, scales[2], zeros[2])
+        y = run(SpecialOperation.ADD, x, x_dtype, tables, z)
+        real = (scales[0], zeros[0], scales[1], zeros[1], scales[2], zeros[2], x_dtype)
+        assert np.array_equal(y, add(x, z, *real)), (scales, zeros)
+        products = codes.view(x_dtype).astype(np.float32) * np.float32(scales[0] / scales[2])
+        fitted += int((tables[0] != products.view(np.uint32)).sum())
+    assert fitted, "no case needed another product than the rounded one"
+
+
+def test_add_exchanged():
+    """The compiler's part when the first operand is broadcast along the innermost axis."""
+    rng = np.random.default_rng(64)
+    x, z = random_codes(rng, np.int8, (6, 1)), random_codes(rng, np.int8, (6, 50))
+    assert exchanged(x.shape, z.shape)
+    expected = add(x, z, 0.0317, 3, 0.0521, -70, 0.0613, 11, np.int8)
+    tables = add_tables(0.0521, -70, np.int8, 0.0317, 3, np.int8, 0.0613, 11)
+    y = run(SpecialOperation.ADD, z, np.int8, tables, np.repeat(x, 50, axis=1))
+    assert np.array_equal(y, expected)
+
+
+@pytest.mark.parametrize("mode", ["onnx", "tflite", "integer"])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("length", [2, 3, 64, 1000])
+def test_softmax(mode, dtype, length):
+    rng = np.random.default_rng([65, length])
+    low = int(np.iinfo(dtype).min)
+    outputs = [(1 / 256, low)]
+    if mode == "onnx":
+        outputs += [(0.01, low + 30), (1 / 290, low + 1)]
+    for x_scale in (1e-5, 0.01, 0.07, 0.3, 0.7, 1.3, 20.0):
+        for y_scale, y_zero in outputs:
+            x = random_codes(rng, dtype, (7, length))
+            x[1] = x[1, 0]
+            x[2] = low
+            x[2, length // 2] = np.iinfo(dtype).max
+            tables = softmax_tables(mode, x_scale, length, y_scale)
+            y = run(SpecialOperation.SOFTMAX, x, dtype, tables, mode=mode, zero_point=y_zero)
+            expected = softmax(x, x_scale, y_scale, y_zero, dtype, mode)
+            assert np.array_equal(y, expected), (x_scale, y_scale, y_zero)
+
+
+@pytest.mark.parametrize("x_dtype", TYPES)
+@pytest.mark.parametrize("length", [1, 5, 96, 700])
+def test_normalize(x_dtype, length):
+    rng = np.random.default_rng([66, length])
+    x = random_codes(rng, x_dtype, (7, length))
+    gamma, beta = rng.normal(1, 0.5, length), rng.normal(0, 1, length)
+    gains, offsets, shift = normalize_parameters(gamma, beta, 0.02)
+    epsilon = normalize_epsilon(length, 0.05, 1e-5)
+    y = run(
+        SpecialOperation.NORMALIZE, x, np.uint8, (gains, offsets),
+        shift=shift, zero_point=120, z=epsilon,
+    )  # fmt: skip
+    expected = normalize(x, gamma, beta, 0.02, 120, np.uint8, x_scale=0.05, epsilon=1e-5)
+    assert np.array_equal(y, expected)
+
+
+def fields_of(**changed):
+    fields = {
+        "operation": SpecialOperation.TABLE, "x_signed": 1, "z_signed": 1, "table": 0, "rows": 2,
+        "length": 10, "x": 4, "z": 80, "y": 30, "total": 3, "zero_point": 0, "low": -128,
+        "high": 127, "shift": 0,
+    }  # fmt: skip
+    return {**fields, **changed}
+
+
+def test_lanes_beyond_the_total_do_nothing():
+    rng = np.random.default_rng(67)
+    operand, result = rng.integers(0, 256, (2, 4, 100)).astype(np.uint8)
+    tables = rng.integers(0, 1 << 32, (2, 256)).astype(np.uint32)
+    before = result.copy()
+    special(fields_of(), operand, tables, result, "onnx")
+    changed = np.argwhere(result != before)
+    assert set(changed[:, 0]) == {0, 1}
+    assert changed[changed[:, 0] == 0, 1].max() >= 40
+    assert changed[changed[:, 0] == 1, 1].max() < 40
+    # What lane 2 would have read does not matter: it has no rows.
+    special(fields_of(total=2, x=80), operand[:1], tables, result, "onnx")
+
+
+def test_clamp_and_zero_point():
+    x = np.arange(256, dtype=np.uint8).reshape(1, 256)
+    tables = np.zeros((2, 256), np.float32)
+    tables[0] = np.arange(256) - 0.5
+    for operation, zero in ((SpecialOperation.ADD, 0), (SpecialOperation.SOFTMAX, 50)):
+        fields = fields_of(
+            operation=operation, length=256, rows=1, total=1, x=0, y=0, z=0, low=-3, high=100,
+            x_signed=0, zero_point=50,
+        )  # fmt: skip
+        result = np.zeros((1, 256), np.uint8)
+        if operation == SpecialOperation.SOFTMAX:
+            tables[:] = np.eye(1, 256)
+        special(fields, x, tables.view(np.uint32), result, "onnx")
+        if zero:
+            assert result[0].tolist() == [50] * 255 + [51]
+        else:
+            assert result[0, :3].tolist() == [0, 0, 2]
+            assert result[0, 100:].tolist() == [100] * 156
+
+
+@pytest.mark.parametrize(
+    "changed,message",
+    [
+        ({"x": 81}, r"lane 0: x ends at 101 of 100 bytes"),
+        ({"y": 81}, r"lane 0: y ends at 101 of 100 bytes"),
+        ({"operation": SpecialOperation.ADD, "z": 81}, r"lane 0: z ends at 101 of 100 bytes"),
+        ({"rows": 1, "total": 2, "length": 97}, r"lane 0: x ends at 101 of 100 bytes"),
+        ({"table": 1}, r"tables end at 512 of 300 entries"),
+        ({"operation": SpecialOperation.NORMALIZE, "length": 301}, r"tables end at 301 of 300"),
+    ],
+)
+def test_ranges(changed, message):
+    operand, result = np.zeros((2, 2, 100), np.uint8)
+    with pytest.raises(IndexError, match=f"^{message}"):
+        special(fields_of(**changed), operand, np.zeros((2, 300), np.uint32), result, "onnx")
+    special(fields_of(x=80, y=80, z=80), operand, np.zeros((2, 300), np.uint32), result, "onnx")
+
+
+def test_unknown_operation():
+    memory = np.zeros((1, 100), np.uint8)
+    with pytest.raises(ValueError, match="is not a valid SpecialOperation"):
+        special(fields_of(operation=9), memory, np.zeros((2, 300), np.uint32), memory, "onnx")

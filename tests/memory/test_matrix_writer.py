@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix writer alone: each byte once, in pieces as large as they may be, up to the edge."""
+
+import random
+
+import cocotb
+import pytest
+from cocotb.triggers import RisingEdge
+
+from hw.config import preset
+from hw.isa import WeightFormat
+from hw.memory.format_rules import format_job
+from hw.memory.matrix_writer import MatrixWriter
+from hw.memory.realign import part_layout
+from hw.memory.weight_scratchpad import WriteKind, weight_write
+from tests.memory.formats import spots
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.netlist import assert_structure
+from tests.support.streams import StreamSource, start_clock_and_reset, unpack
+
+TINY = preset("tiny").replace(transposer=True, weight_bytes=1024)
+MACHINES = {
+    "square": TINY.replace(columns=8, rows=8),
+    "narrow": TINY.replace(columns=3),
+    "wide": TINY.replace(columns=21),
+    "one column": TINY.replace(columns=1, rows=1, weight_bytes=256),
+}
+
+
+def piece_ends(cfg, fields, count):
+    """Return the numbers of the bytes that pieces of ``count`` bytes end before."""
+    ends, size = [], 0
+    for number in range(count):
+        line_ends = number % fields["extent"] == fields["extent"] - 1
+        byte = number % fields["extent"] % cfg.columns
+        tile_ends = fields["format"] == WeightFormat.ROWS and byte == cfg.columns - 1
+        size += 1
+        if line_ends or tile_ends or size == cfg.beat_bytes:
+            ends.append(number + 1)
+            size = 0
+    return ends + [count] * (size > 0)
+
+
+def random_job(cfg, chooser):
+    """Return a job's fields and the number of its bytes, all inside."""
+    pitch, rows = cfg.weight_pitch, cfg.weight_bytes // cfg.weight_pitch
+    while True:
+        extent = chooser.choice((1, cfg.columns, 8, chooser.randint(1, 40)))
+        count = chooser.choice((1, extent, chooser.randint(1, 150)))
+        fields = {
+            "format": chooser.choice((WeightFormat.ROWS, WeightFormat.COLUMNS)),
+            "extent": extent,
+            "local": chooser.randrange(rows) * pitch,
+            "local_pitch": chooser.randint(-rows, rows) * pitch,
+        }
+        if all(0 <= row < rows for row, _ in spots(cfg, fields, count)):
+            return fields, count
+
+
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def writes_pieces(dut):
+    params = bench_params()
+    cfg = MACHINES[params["machine"]]
+    chooser = random.Random(3)
+    beat, pitch = cfg.beat_bytes, cfg.weight_pitch
+    await start_clock_and_reset(dut)
+    jobs = StreamSource(dut, "job", format_job(cfg))
+    source = StreamSource(dut, "i", part_layout(beat), policy=params["offer"])
+    shape = weight_write(cfg)
+    for _ in range(25):
+        fields, count = random_job(cfg, chooser)
+        octets = chooser.randbytes(count)
+        jobs.put([
+            dict.fromkeys(format_job(cfg).members, 0) | {
+                "format": fields["format"], "extent": fields["extent"],
+                "row": fields["local"] // pitch, "row_pitch": fields["local_pitch"] // pitch,
+            }
+        ])  # fmt: skip
+        at, beats = 0, []
+        while at < count:
+            head = chooser.choice((0, chooser.randrange(beat)))
+            tail = chooser.choice((beat - 1, chooser.randrange(head, beat)))
+            tail = min(tail, head + count - at - 1)
+            data = chooser.randbytes(head) + octets[at : at + tail - head + 1]
+            at += tail - head + 1
+            word = int.from_bytes(data, "little")
+            beats.append({"data": word, "head": head, "tail": tail, "last": at == count})
+        source.put(beats)
+        written, sizes, done = [], [], False
+        while not done:
+            await RisingEdge(dut.clk)
+            assert not int(dut.outside.value)
+            done = bool(dut.done.value)
+            if dut.write__valid.value:
+                write = unpack(shape, int(dut.write__payload.value))
+                down = fields["format"] == WeightFormat.COLUMNS
+                assert write["kind"] == (WriteKind.COLUMN if down else WriteKind.ROW)
+                for index in range(write["live"] + 1):
+                    row, column = write["row"] + index * down, write["column"] + index * (not down)
+                    written.append((row, column, write["data"][index]))
+                sizes.append(len(written))
+            else:
+                assert not done, "done without the last write"
+        places = spots(cfg, fields, count)
+        assert written == [(*place, octet) for place, octet in zip(places, octets, strict=True)]
+        assert sizes == piece_ends(cfg, fields, count)
+
+
+@pytest.mark.parametrize("offer", ["always", "random"])
+@pytest.mark.parametrize("machine", list(MACHINES))
+def test_writes_pieces(machine, offer):
+    params = {"machine": machine, "offer": offer}
+    run_cocotb(MatrixWriter(MACHINES[machine]), __name__, params=params)
+
+
+def test_structure():
+    assert_structure(MatrixWriter(MACHINES["square"]))
