@@ -9,7 +9,12 @@ import numpy as np
 
 from compiler.dependencies import Dependencies, Range, Space
 from compiler.onchip import Ring
-from compiler.timing import SPECIAL_LATENCY, format_cycles, special_cycles
+from compiler.timing import (
+    READ_ROUND_TRIP,
+    SPECIAL_LATENCY,
+    format_cycles,
+    special_cycles,
+)
 from hw.config import AcceleratorConfig
 from hw.encoding import encode
 from hw.isa import (
@@ -36,8 +41,6 @@ _SPACES: dict[int, Space] = {
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
-_ROUND_TRIP = 28
-"""Cycles that a read burst is in flight, for the model: a memory latency of 20, and the master."""
 
 
 def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
@@ -157,14 +160,14 @@ class ProgramBuilder:
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
         bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
-        cycles = max(beats, bursts * _ROUND_TRIP // self.config.axi_outstanding)
+        cycles = max(beats, bursts * READ_ROUND_TRIP // self.config.axi_outstanding)
         if form != WeightFormat.DENSE:
             size = transfer.segments * transfer.length
             cycles = max(cycles, format_cycles(self.config, form, extent, size))
         fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
         self._add(
             Instruction(
-                Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, _ROUND_TRIP,
+                Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, READ_ROUND_TRIP,
                 bytes_read=beats * beat,
             ),
             [transfer.memory_range()],

@@ -4,16 +4,22 @@
 from compiler.contraction import Contraction
 from compiler.footprint import INSTRUCTION_GAP, minimum_pass, patch_bytes, reduction
 from compiler.tiling import Tiling
+from compiler.timing import READ_ROUND_TRIP, format_cycles
 from hw.config import AcceleratorConfig
-from hw.isa import PARAMETER_BYTES
+from hw.isa import PARAMETER_BYTES, WeightFormat
 
 __all__ = ["estimate"]
 
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 
 
-def estimate(work: Contraction, config: AcceleratorConfig, t: Tiling) -> tuple[float, float]:
-    """Return cycles, then bytes moved: the busiest engine, plus what nothing can hide."""
+def estimate(
+    work: Contraction, config: AcceleratorConfig, t: Tiling, times: int = 1
+) -> tuple[float, float]:
+    """Return cycles, then bytes moved: the busiest engine, plus what nothing can hide.
+
+    ``times`` works of this kind follow each other, with operands of their own.
+    """
     beat, y = config.beat_bytes, work.y
     tile = (t.images, t.rows, t.columns)
     spatial = -(-y.images // t.images) * -(-y.height // t.rows) * -(-y.width // t.columns)
@@ -27,15 +33,20 @@ def estimate(work: Contraction, config: AcceleratorConfig, t: Tiling) -> tuple[f
     compute += INSTRUCTION_GAP * spatial * groups * -(-passes // per_instruction)
 
     patch = patch_bytes(work, config, tile, t.channels)
-    patches = spatial * chunks
+    patches, patch_cycles = spatial * chunks, patch / beat
+    if not work.x.is_dense:
+        patch_cycles = t.rows * _run_cycles(config, min(t.channels, work.x.channels))
     if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
         patches *= groups
     weights = 0 if work.is_pool else len(t.tiles) * passes * r.rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
+    weight_cycles = weights / beat
     if work.matrix is not None:
         weights = work.x.channels * y.channels  # comes without padding
-    read = patches * patch + weights * (1 if resident else spatial)
-    read += PARAMETER_BYTES * y.channels
+        weight_cycles = _matrix_cycles(work, config, t, groups)
+    loads = 1 if resident else spatial
+    read = patches * patch + weights * loads + PARAMETER_BYTES * y.channels
+    load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat
 
     lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
     vector = spatial * t.pixels * lanes
@@ -44,7 +55,28 @@ def estimate(work: Contraction, config: AcceleratorConfig, t: Tiling) -> tuple[f
     if not t.assemble and groups > 1:
         store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)
 
-    steady = max(compute, read / beat, vector, store)
-    first = patch + min(weights / groups, config.weight_bytes / 2)
+    steady = max(compute, load, vector, store)
+    first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
     last = vector / spatial / groups + store / spatial / (1 if t.assemble else groups)
-    return steady + first / beat + last, read + written
+    return steady * times + first + last, read + written
+
+
+def _run_cycles(config: AcceleratorConfig, length: int) -> float:
+    """Cycles of a run of its own: its beats, or a burst's share of the round trip."""
+    return max(-(-length // config.beat_bytes), READ_ROUND_TRIP / config.axi_outstanding)
+
+
+def _matrix_cycles(
+    work: Contraction, config: AcceleratorConfig, t: Tiling, groups: int
+) -> float:
+    """Cycles of loading all of ``work.matrix`` once."""
+    assert work.matrix is not None
+    depth, outputs = work.x.channels, work.y.channels
+    form, pitch = work.matrix.form, work.matrix.pitch
+    if form == WeightFormat.ROWS:
+        lines, extent = depth * groups, min(outputs, t.group * config.columns)
+    else:
+        extent = min(depth, t.channels, t.kernel[2] * config.rows)
+        lines = outputs * -(-depth // extent)
+    run = extent / config.beat_bytes if pitch == extent else _run_cycles(config, extent)
+    return max(lines * run, format_cycles(config, form, extent, lines * extent))

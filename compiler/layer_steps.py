@@ -57,7 +57,7 @@ def layer_steps(
     config = builder.config
     if isinstance(node, ProductNode):
         works = product_contractions(node, addresses, config)
-        tiling = choose_tiling(works[0], config)
+        tiling = choose_tiling(works[0], config, len(works))
         return [_contraction_step(work, tiling, builder, store) for work in works]
     work = contraction(
         node, addresses[node.x.name], addresses[node.y.name], config.requantize_mode

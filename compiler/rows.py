@@ -9,7 +9,7 @@ from hw.config import AcceleratorConfig
 
 __all__ = ["Cut", "cut_rows", "longest_block"]
 
-_WORTH = 16  # rows of a lane that are worth an instruction of their own
+_WORTH = 8  # rows of a lane that are worth an instruction of their own
 _PIECES = 4  # so that loading, computing and storing overlap
 _MOST = 65535  # rows that an instruction counts
 

@@ -10,8 +10,12 @@ from hw.config import AcceleratorConfig
 __all__ = ["choose_tiling"]
 
 
-def choose_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
+def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) -> Tiling:
     """Return the tiling with the fewest estimated cycles, then the fewest bytes moved.
+
+    Parameters
+    ----------
+    times : how many works of this kind follow each other.
 
     Raises
     ------
@@ -19,7 +23,7 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
         When not even one output pixel fits; names the layer and the memories.
     """
     best = min(
-        legal_tilings(work, config), key=lambda t: estimate(work, config, t), default=None
+        legal_tilings(work, config), key=lambda t: estimate(work, config, t, times), default=None
     )
     if best is None:
         raise KiwichaError(

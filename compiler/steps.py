@@ -8,6 +8,8 @@ __all__ = ["Span", "Step", "interleave"]
 
 Span = tuple[int, int]
 
+_LAG = 2  # rounds from a step to those that read it
+
 
 @dataclass(frozen=True)
 class Step:
@@ -25,17 +27,19 @@ class Step:
     emit: Callable[[], None]
 
 
-def interleave(layers: Sequence[Sequence[Step]]) -> list[Step]:
+def interleave(layers: Sequence[Sequence[Step]], lag: int = _LAG) -> list[Step]:
     """Return the steps of layers, of which each reads what the one before it writes, in one order.
 
     Engines take instructions in order: a LOAD that waits for a result keeps those behind it
     waiting. So each round takes a step of the first layer, then of each other layer all steps
-    whose operands were written in rounds before this one, and are on their way by now.
+    whose operands were written ``lag`` rounds ago or earlier, and are there by now.
     """
     order: list[Step] = []
     taken = [0] * len(layers)
+    rounds = [list(taken)] * lag  # what was taken at the beginning of each, the oldest first
     while any(done < len(steps) for done, steps in zip(taken, layers, strict=True)):
-        before = list(taken)
+        rounds = [*rounds[1:], list(taken)]
+        before = rounds[0]
         order += layers[0][taken[0] : taken[0] + 1]
         taken[0] = min(taken[0] + 1, len(layers[0]))
         for place in range(1, len(layers)):

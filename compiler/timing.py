@@ -5,8 +5,10 @@ from compiler.onchip import align_up
 from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
-__all__ = ["SPECIAL_LATENCY", "format_cycles", "special_cycles"]
+__all__ = ["READ_ROUND_TRIP", "SPECIAL_LATENCY", "format_cycles", "special_cycles"]
 
+READ_ROUND_TRIP = 28
+"""Cycles that a read burst is in flight: a memory latency of 20, and the master."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
 

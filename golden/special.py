@@ -11,10 +11,10 @@ ADD: y = rint(f(A[x] + B[z])), A and B binary32, +0 or normal.
 SOFTMAX, with d = row maximum - x (0 to 255):
 onnx: s = sum of A[d] in order from 0, each step rounded to binary32; y = rint(f(B[d] / s)) +
 zero_point; A and B are +0 or positive normal binary32, s is too, the quotient is below 2^24.
-tflite: s = sum of B[d], 20 to 31 bits; (r, e) = `golden.softmax.reciprocal`(s), once a row;
-p = (r * A[d] + 2^30) >> 31; y = ((p + 2^(e - 1)) >> e) + zero_point, with e = 23 to 34.
+tflite: s = sum of A[d], 20 to 31 bits; (r, e) = `golden.softmax.reciprocal`(s), once a row;
+p = (r * B[d] + 2^30) >> 31; y = ((p + 2^(e - 1)) >> e) + zero_point, with e = 23 to 34.
 integer: s = sum of A[d], 15 to 31 bits; r = floor(2^32 / s), at most 18 bits, once a row;
-y = ((A[d] * r) >> 24) + zero_point, the product below 2^32.
+y = ((B[d] * r) >> 24) + zero_point, the product below 2^32.
 
 NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon in the field z.
 """
@@ -114,9 +114,10 @@ def _softmax(x: npt.NDArray[Any], a: Words, b: Words, mode: SoftmaxMode) -> npt.
     if mode is SoftmaxMode.ONNX:
         terms, scaled = a.view(np.float32)[below], b.view(np.float32)[below]
         return np.rint(scaled / np.cumsum(terms, axis=-1, dtype=np.float32)[..., -1:])
-    terms = a.astype(np.int64)[below]
+    total = a.astype(np.int64)[below].sum(axis=-1, keepdims=True)
+    dividends = b.astype(np.int64)[below]
     if mode is SoftmaxMode.TFLITE:
-        factor, exponent = reciprocal(b.astype(np.int64)[below].sum(axis=-1, keepdims=True))
-        product = (factor * terms + (1 << 30)) >> 31
+        factor, exponent = reciprocal(total)
+        product = (factor * dividends + (1 << 30)) >> 31
         return (product + (np.int64(1) << (exponent - 1))) >> exponent
-    return terms * ((1 << 32) // terms.sum(axis=-1, keepdims=True)) >> 24
+    return dividends * ((1 << 32) // total) >> 24

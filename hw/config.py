@@ -168,7 +168,7 @@ class AcceleratorConfig:
         self._require_power("queue_words", 16, 1024)
 
     def _require_formats(self) -> None:
-        formats = self.weight_formats
+        formats: Any = self.weight_formats
         if isinstance(formats, str) or not all(isinstance(name, str) for name in formats):
             raise ValueError(f"weight_formats is {formats!r}; legal: a list of names")
         if unknown := [name for name in formats if name not in WEIGHT_FORMATS]:

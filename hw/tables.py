@@ -31,9 +31,9 @@ def softmax_tables(
     onnx: binary32 bits, A the exponential of `golden.softmax.softmax_onnx`, B = f(A * factor) with
     factor = floor(f(1 / y_scale)). Where ONNX Runtime has denormals there is +0: less than 2^-126
     is lost beside the maximum's own A, which is 2^104 or more.
-    tflite: integers, A the exponential with 31 fraction bits, 0 where TFLite leaves the element
-    out, B the same with 19 (at most 2^19), to be summed.
-    integer: A the exponential in 16 bits (at most 32767), B all 0 and not used.
+    tflite: integers, B the exponential with 31 fraction bits, 0 where TFLite leaves the element
+    out, A the same with 19 (at most 2^19), to be summed.
+    integer: A and B the exponential in 16 bits (at most 32767).
 
     Raises
     ------
@@ -74,10 +74,10 @@ def _softmax_tflite(x_scale: float) -> Tables:
         raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: above 2^-26")
     multiplier, left = quantize_multiplier(min(x_scale * (1 << 26), float((1 << 31) - 1)))
     reach = (31 << 26) >> left
-    a = np.zeros(256, np.int64)
+    b = np.zeros(256, np.int64)
     for below in range(min(reach, 255) + 1):
-        a[below] = _fixed_exp(_high_mul(-below << left, multiplier))
-    return a.astype(np.uint32), ((a + (1 << 11)) >> 12).astype(np.uint32)
+        b[below] = _fixed_exp(_high_mul(-below << left, multiplier))
+    return ((b + (1 << 11)) >> 12).astype(np.uint32), b.astype(np.uint32)
 
 
 def _fixed_exp(a: int) -> int:
@@ -115,7 +115,7 @@ def _softmax_integer(x_scale: float) -> Tables:
         halvings, rest = divmod(min(below << 16, 30 * octave), octave)
         value = Fraction(max(0, rest * (rest - linear) + constant), 1 << halvings)
         a.append(math.floor(value * 32767 / constant + Fraction(1, 2)))
-    return np.array(a, np.uint32), np.zeros(256, np.uint32)
+    return np.array(a, np.uint32), np.array(a, np.uint32)
 
 
 def add_tables(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SPECIAL engine: tables, sums, softmax and normalization of rows of bytes."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -148,29 +148,28 @@ class SpecialEngine(Component):
         offset_bits = exact_log2(cfg.special_bytes)
         chosen = Signal(exact_log2(cfg.special_lanes), reset_less=True)
         m.d.sync += chosen.eq(self.result_address[offset_bits:])
-        with m.Switch(chosen):
-            for number, lane in enumerate(lanes):
-                m.submodules[f"lane_{number}"] = lane
-                wiring.connect(m, lane.look, measure.o)
-                m.d.comb += [
-                    lane.job.eq(job),
-                    lane.ahead.eq(ahead),
-                    lane.write.valid.eq(written),
-                    lane.write.payload.eq(write),
-                    lane.element.valid.eq(apply.o.valid),
-                    lane.element.payload.eq(apply.o.payload),
-                    lane.close.valid.eq(
-                        measure.close.valid & closing.live[number] & ~closed[number]
-                    ),
-                    lane.close.payload.slot.eq(closing.slot),
-                    waiting[number].eq(lane.close.valid & ~lane.close.ready),
-                    settled[number].eq(lane.settled | (normalize & ~closing.live[number])),
-                    lane.result_place.eq(place),
-                    lane.read_enable.eq(self.result_enable),
-                    lane.read_place.eq(self.result_address[:offset_bits]),
-                ]
-                with m.Case(number):
-                    m.d.sync += self.result_data.eq(lane.beat)
+        for number, lane in enumerate(lanes):
+            m.submodules[f"lane_{number}"] = lane
+            wiring.connect(m, lane.look, measure.o)
+            m.d.comb += [
+                lane.job.eq(job),
+                lane.ahead.eq(ahead),
+                lane.write.valid.eq(written),
+                lane.write.payload.eq(write),
+                lane.element.valid.eq(apply.o.valid),
+                lane.element.payload.eq(apply.o.payload),
+                lane.close.valid.eq(
+                    measure.close.valid & closing.live[number] & ~closed[number]
+                ),
+                lane.close.payload.slot.eq(closing.slot),
+                waiting[number].eq(lane.close.valid & ~lane.close.ready),
+                settled[number].eq(lane.settled | (normalize & ~closing.live[number])),
+                lane.result_place.eq(place),
+                lane.read_enable.eq(self.result_enable),
+                lane.read_place.eq(self.result_address[:offset_bits]),
+            ]
+        beats = Cat(lane.beat for lane in lanes)
+        m.d.sync += self.result_data.eq(beats.word_select(chosen, cfg.axi_data_width))
 
         count = Signal(range(5))
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)

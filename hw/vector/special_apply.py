@@ -9,7 +9,7 @@ from hw.config import AcceleratorConfig
 from hw.isa import SpecialOperation
 from hw.vector.softmax_common import SLOTS
 from hw.vector.special_check import count_bits, special_job
-from hw.vector.special_measure import GROUP
+from hw.vector.special_measure import GROUP, group_rows
 
 __all__ = ["ApplyWalker", "element_layout"]
 
@@ -68,13 +68,13 @@ class ApplyWalker(Component):
 
         x, z = Signal.like(element.x), Signal.like(element.z)
         column, rows_left, edge_left = Signal(counts), Signal(counts), Signal(counts)
-        row, half = Signal(range(GROUP)), Signal()
+        row, rows, half = Signal(range(GROUP)), Signal(range(GROUP + 1)), Signal()
         ready = Signal(range(3))  #: groups measured and not used up
         move, last_column, last_row = Signal(), Signal(), Signal()
         m.d.comb += [
             move.eq((rows_left != 0) & (~measures | (ready != 0))),
             last_column.eq(column == job.length - 1),
-            last_row.eq(~softmax | (row == GROUP - 1) | (rows_left == 1)),
+            last_row.eq(row == rows - 1),
             self.used.eq(move & measures & last_column & last_row),
         ]
         m.d.sync += [
@@ -96,11 +96,14 @@ class ApplyWalker(Component):
                     row.eq(Mux(last_row, 0, row + 1)),
                     half.eq(half ^ (measures & last_row)),
                 ]
+                with m.If(last_row):
+                    m.d.sync += rows.eq(group_rows(rows_left - 1, softmax))
         with m.If(self.start):
             m.d.sync += [
                 x.eq(job.x),
                 z.eq(Mux(job.operation == SpecialOperation.ADD, job.z, job.x)),
                 rows_left.eq(job.rows),
                 edge_left.eq(job.edge_rows),
+                rows.eq(group_rows(job.rows, softmax)),
             ]
         return m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SPECIAL's first look at rows: their maximum and sum, before any of their results."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -11,7 +11,7 @@ from hw.isa import SpecialOperation
 from hw.vector.softmax_common import SLOTS
 from hw.vector.special_check import count_bits, special_job
 
-__all__ = ["GROUP", "MeasureWalker", "closing_layout", "look_layout"]
+__all__ = ["GROUP", "MeasureWalker", "closing_layout", "group_rows", "look_layout"]
 
 GROUP = SLOTS // 2
 """Rows of a lane that are summed up column by column, so that a sum has time to be ready. There are
@@ -35,6 +35,13 @@ def look_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         "last": 1,
         "live": cfg.special_lanes,
     })
+
+
+def group_rows(left: Value, softmax: Value) -> Value:
+    """Return the rows of the next group when there are ``left``: the last two are about equal."""
+    half = Cat(left + 1)[1:]
+    fair = Mux(left > 2 * GROUP, GROUP, Mux(left > GROUP, half, left))
+    return Mux(softmax, fair, 1)[: GROUP.bit_length()]
 
 
 def closing_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -138,7 +145,7 @@ class MeasureWalker(Component):
             with m.State("BEGIN"):
                 m.d.comb += take.eq(begin)
                 m.d.sync += [
-                    rows.eq(Mux(softmax, Mux(rows_left > GROUP, GROUP, rows_left), 1)),
+                    rows.eq(group_rows(rows_left, softmax)),
                     row.eq(0),
                     first.eq(1),
                     place.eq(base),

@@ -67,7 +67,7 @@ def changed(words, index, value):
 
 
 def cases() -> list[tuple[str, ErrorCode, int, Job]]:
-    """Return (name, code, address, job): all codes of every machine, engines where it matters."""
+    """Return (name, code, address, job): all codes of `tiny`, every engine where it matters."""
     opcode, field = ErrorCode.ILLEGAL_OPCODE, ErrorCode.ILLEGAL_FIELD
     three = program(load(), store())
     end_at = PROGRAM + 8 * len(load())

@@ -5,9 +5,10 @@ import random
 
 import numpy as np
 
-from hw.config import preset
+from hw.config import AcceleratorConfig, preset
+from hw.control.engines import machine_engines
 from hw.encoding import encode
-from hw.isa import ENGINES, INSTRUCTIONS, LEVELS, Engine, ErrorCode, Opcode
+from hw.isa import ENGINES, INSTRUCTIONS, LEVELS, ErrorCode, Opcode
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import board
 from tests.machine.layers import check, compile_layer
@@ -18,11 +19,14 @@ PROGRAMS = 150  # of each kind
 
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
 _SMALL = {
-    "format": 1, "reserved0": 1, "reserved1": 1, "target": 3, "source": 1, "rows": 5,
+    "format": 1, "extent": 1, "reserved0": 1, "reserved1": 1, "reserved2": 1, "source": 1,
+    "LOAD.target": 3, "rows": 5, "dynamic": 1, "slot": 1, "mode": 1, "VECTOR.target": 1,
+    "begin": 1, "settle": 1, "relu": 1, "statistics": 1, "scales": 1, "tiles": 1, "tile_entries": 1,
     "channels": 5, "pixels": 9, "lines": 4, "length": 96, "segments": 4, "weight": 1100,
     "accumulator": 250, "parameter": 62, "weight_stride": 20, "address": 0x700, "local": 2048,
     "pitch": 128, "local_pitch": 128, "low": 200, "high": 200, "zero_point": 200,
-    "pixel_pitch": 40, "line_pitch": 400,
+    "pixel_pitch": 40, "line_pitch": 400, "operation": 5, "table": 2, "x_signed": 2,
+    "SPECIAL.x": 1000, "z": 1000, "SPECIAL.y": 1000, "total": 12,
 }  # fmt: skip
 _EIGHTHS = ("address", "local", "pitch", "local_pitch")
 
@@ -32,15 +36,17 @@ def noise(chooser: random.Random) -> np.ndarray:
     words = []
     for _ in range(chooser.randrange(1, 48)):
         word = chooser.getrandbits(64)
-        words.append(word if chooser.random() < 0.5 else word & ~0xF | chooser.randrange(1, 6))
+        words.append(word if chooser.random() < 0.5 else word & ~0xF | chooser.randrange(1, 7))
     return np.array(words, "<u8")
 
 
-def near_miss(chooser: random.Random) -> np.ndarray:
+def near_miss(chooser: random.Random, config: AcceleratorConfig = TINY) -> np.ndarray:
     """Return instructions most of whose fields are legal, in no sensible order."""
     parts = []
+    engines = machine_engines(config)
+    mask = sum(1 << engine for engine in engines)
     for _ in range(chooser.randrange(1, 12)):
-        opcode = Opcode[chooser.choice(list(Engine)).name]
+        opcode = Opcode[chooser.choice(engines).name]
         fields = {}
         for name, field in INSTRUCTIONS[opcode]:
             width = field.width
@@ -51,9 +57,10 @@ def near_miss(chooser: random.Random) -> np.ndarray:
                     for _ in range(LEVELS)
                 ]  # fmt: skip
             elif name in ("wait", "signal"):
-                fields[name] = chooser.choice([0, 0, 0, chooser.getrandbits(ENGINES)])
+                fields[name] = chooser.choice([0, 0, 0, chooser.getrandbits(ENGINES) & mask])
             elif name != "opcode":
-                limit = min(_SMALL.get(name, 1 << width), 1 << width)
+                small = _SMALL.get(f"{opcode.name}.{name}", _SMALL.get(name, 1 << width))
+                limit = min(small, 1 << width)
                 value = chooser.randrange(limit)
                 if opcode in (Opcode.LOAD, Opcode.STORE) and name in _EIGHTHS:
                     value &= ~7

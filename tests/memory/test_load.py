@@ -248,6 +248,7 @@ async def is_fast(dut):
         memory[load.fields["address"] : load.fields["address"] + len(octets)] = octets
         cases.append((load.fields, 1, cycles))
     for fields, count, cycles in cases:
+        bench.source.sent = 0
         bench.source.put([fields] * count)
         await bench.finish(count)
         assert len(bench.cycles) == 256

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SPECIAL's walkers show every byte of every row once, in order, and none outside the rows."""
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hw.config import AcceleratorConfig
+from hw.isa import SpecialOperation
+from hw.vector.special_apply import ApplyWalker
+from hw.vector.special_check import special_job
+from hw.vector.special_measure import GROUP, MeasureWalker, group_rows
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+
+CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=256, axi_data_width=64)
+SPACING, MAXIMUM_LATENCY, FETCH = 2, 3, 1
+BEAT = CFG.beat_bytes
+
+
+class BrokenMeasure(MeasureWalker):
+    """Broken on purpose."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        super().__init__(CFG, spacing=SPACING, maximum_latency=MAXIMUM_LATENCY, fetch=FETCH)
+
+    def elaborate(self, platform: object) -> Module:
+        if self.fault == "too early":
+            self.maximum_latency -= 1
+        elif self.fault == "too close":
+            self.spacing -= 1
+        m = super().elaborate(platform)
+        if self.fault == "beat too long":
+            m.d.comb += self.o.payload.high.eq(BEAT - 1)
+        elif self.fault == "never alone":
+            m.d.comb += self.o.payload.live.eq(self.job.full | self.job.edge)
+        return m
+
+
+class BrokenApply(ApplyWalker):
+    """Broken on purpose: rows are a byte apart."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += self.o.payload.x.eq(self.o.payload.z + self.o.payload.slot)
+        return m
+
+
+class WalkersSpec(wiring.Component):
+    """Both walkers on one small legal job, and plain counters beside them.
+
+    ``row`` and ``column``, chosen by the solver, are a byte that is followed.
+    """
+
+    job: In(special_job(CFG))
+    start: In(1)
+    settled: In(1)
+    ready: In(1)
+    row: In(4)
+    column: In(4)
+
+    def __init__(self, measure: MeasureWalker | None = None, apply: ApplyWalker | None = None):
+        self.measure = measure or MeasureWalker(
+            CFG, spacing=SPACING, maximum_latency=MAXIMUM_LATENCY, fetch=FETCH
+        )
+        self.apply = apply or ApplyWalker(CFG)
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.measure = measure = self.measure
+        m.submodules.apply = apply = self.apply
+        m.submodules.first = first = FirstCycle()
+        job, look, element = self.job, measure.o.payload, apply.o.payload
+        softmax = job.operation == SpecialOperation.SOFTMAX
+        measures = job.operation[1]
+        m.d.comb += [
+            measure.job.eq(job),
+            measure.start.eq(self.start & measures),
+            measure.settled.eq(self.settled),
+            measure.close.ready.eq(self.ready),
+            measure.used.eq(apply.used),
+            apply.job.eq(job),
+            apply.start.eq(self.start),
+            apply.measured.eq(measure.measured),
+        ]
+        # One job, legal and small, that stays; one byte of it.
+        before = Signal(special_job(CFG), reset_less=True)
+        chosen, started = Signal(8, reset_less=True), Signal()
+        m.d.sync += [
+            before.eq(job),
+            chosen.eq(Cat(self.row, self.column)),
+            started.eq(started | self.start),
+        ]
+        m.d.comb += [
+            Assume((job.rows != 0) & (job.rows <= 10) & (job.length != 0) & (job.length <= 10)),
+            Assume(job.x + job.rows * job.length <= CFG.special_bytes),
+            Assume(job.full[0] & (job.full & job.edge == 0) & (job.edge_rows < job.rows)),
+            Assume((self.row < job.rows) & (self.column < job.length)),
+            Assume(~(started & self.start)),
+        ]
+        with m.If(first.started):
+            m.d.comb += [
+                Assume(job.as_value() == before.as_value()),
+                Assume(chosen == Cat(self.row, self.column)),
+            ]
+
+        # Elements: all places in order.
+        at, row, column = Signal(8), Signal(4), Signal(4)
+        live = job.full | Mux(row < job.edge_rows, job.edge, 0)
+        with m.If(apply.o.valid):
+            m.d.sync += [at.eq(at + 1), column.eq(column + 1)]
+            with m.If(column == job.length - 1):
+                m.d.sync += [column.eq(0), row.eq(row + 1)]
+            m.d.comb += [
+                Assert(started & (row < job.rows)),
+                Assert(element.x == job.x + at),
+                Assert(
+                    element.z
+                    == Mux(job.operation == SpecialOperation.ADD, job.z[:8], job.x[:8]) + at
+                ),
+                Assert(element.column == column),
+                Assert(element.live == live),
+            ]
+
+        # Looks: the chosen byte in one beat and once alone, in that order, as far as due.
+        begun, group = Signal(4), Signal(4)  # the group's first row, its rows
+        rows_left = Signal(range(256))
+        m.d.comb += [rows_left.eq(job.rows - begun), group.eq(group_rows(rows_left, softmax))]
+        looked = begun + look.slot[:3]
+        row_start = job.x + looked * job.length
+        beat = Cat(Const(0, 3), look.place[3:])
+        of_chosen = looked == self.row
+        place = job.x + self.row * job.length + self.column
+        in_beat = (place >= beat + look.low) & (place <= beat + look.high)
+        beats, bytes_, since = Signal(2), Signal(2), Signal(4, init=15)
+        after = Signal(4, init=15)
+        with m.If(measure.o.valid):
+            m.d.comb += [
+                Assert(started & measures & (looked < job.rows) & (look.slot[:3] < group)),
+                Assert(look.live == job.full | Mux(looked < job.edge_rows, job.edge, 0)),
+            ]
+            with m.If(look.beat):
+                m.d.comb += [
+                    Assert(softmax),
+                    Assert(beat + look.low >= row_start),
+                    Assert(beat + look.high < row_start + job.length),
+                    Assert(look.first == (beat + look.low == row_start)),
+                    Assert(look.last == (beat + look.high + 1 == row_start + job.length)),
+                    Assert(~(of_chosen & in_beat & (beats != 0))),
+                ]
+                with m.If(of_chosen & in_beat):
+                    m.d.sync += beats.eq(beats + 1)
+                with m.If(of_chosen & look.last):
+                    m.d.sync += since.eq(1)
+            with m.Else():
+                m.d.comb += [
+                    Assert((look.place >= row_start) & (look.place < row_start + job.length)),
+                    Assert(look.first == (look.place == row_start)),
+                    Assert(look.last == (look.place + 1 == row_start + job.length)),
+                ]
+                with m.If(of_chosen):
+                    m.d.sync += after.eq(1)
+                    m.d.comb += Assert(~softmax | (since >= MAXIMUM_LATENCY))
+                    m.d.comb += Assert(~softmax | look.first | (after >= SPACING))
+                with m.If(of_chosen & (look.place == place)):
+                    m.d.sync += bytes_.eq(bytes_ + 1)
+                    m.d.comb += Assert((bytes_ == 0) & ((beats == 1) | ~softmax))
+        for age in (since, after):
+            with m.If((age != 15) & ~(measure.o.valid & of_chosen & ((age is after) ^ look.beat))):
+                m.d.sync += age.eq(age + 1)
+        # A group begins after the last byte of the one before.
+        ending = look.last & (look.slot[:3] == group - 1)
+        with m.If(measure.o.valid & ~look.beat & ending):
+            m.d.sync += begun.eq(begun + group)
+        # Nothing is used that is not measured.
+        with m.If(apply.o.valid & measures & (row == self.row)):
+            m.d.comb += Assert(bytes_ == 1)
+
+        done = started & (row == job.rows)
+        m.d.comb += [
+            Assert(~(done & measures) | (begun == job.rows)),
+            Cover(done & ~measures & (job.rows == 3) & (job.length == 2) & (job.edge_rows == 2)),
+            Cover(done & softmax & (job.rows == 1) & (job.length == 9) & (job.x == 7)),
+            Cover(done & softmax & (job.rows > GROUP) & (job.length == 1)),
+            Cover(done & measures & ~softmax & (job.rows == 2) & (job.length == 3)),
+        ]
+        return m
+
+
+def test_proved():
+    assert_proved(WalkersSpec(), depth=30, timeout=400)
+
+
+def test_covered():
+    assert_covered(WalkersSpec(), depth=50, timeout=400)
+
+
+@pytest.mark.parametrize("fault", ["too early", "too close", "beat too long", "never alone"])
+def test_broken_measure_is_refuted(fault):
+    assert_refuted(WalkersSpec(measure=BrokenMeasure(fault)), depth=26)
+
+
+def test_broken_apply_is_refuted():
+    assert_refuted(WalkersSpec(apply=BrokenApply(CFG)), depth=26)
