@@ -18,6 +18,7 @@ from compiler.builder import ProgramBuilder
 from compiler.errors import KiwichaError
 from compiler.graph import AddNode
 from compiler.lanes import Block, Lanes
+from compiler.onchip import align_up
 from compiler.residents import StoreConstant
 from compiler.rows import cut_rows, longest_block
 from compiler.special import require_lanes
@@ -109,9 +110,7 @@ class _Adder:
         else:
             self.constant = node.z.to_memory(node.constant).view(np.uint8)
             self.z = store(self.constant)
-        # One single value: ONNX Runtime exchanges the operands then (`golden.add`).
-        self.swapped = node.z_first != (node.x.size == 1)
-        first, second = (node.z, node.x) if self.swapped else (node.x, node.z)
+        first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
         self.tables = add_tables(
             float(first.scale), first.zero_point, first.dtype,
             float(second.scale), second.zero_point, second.dtype,
@@ -135,7 +134,8 @@ class _Adder:
         whole = part.length * times  # begins and ends with a beat
         if self.constant is None and (times > 1 or address % beat):
             return []
-        room = longest_block(self.config, 2, aligned=False)[0]
+        aligned = not any(place % beat for place in (self.x + part.x, self.y + part.x))
+        room = longest_block(self.config, 2, aligned)[0]
         if part.count == 1 or part.length >= lanes * _WORTH or whole > room:
             return []
         wanted = max(2 * _WORTH, -(-(self.ready or size // _PIECES) // lanes))
@@ -171,7 +171,8 @@ class _Adder:
         order = [(turn, *piece) for piece in pieces for turn in range(part.count)]
         for turn, start, length in sorted(order) if self.ready else order:
             z = self.z + part.z + start
-            load = partial(self.lanes.load, z, length, cut.stride)
+            walked = min(cut.stride, align_up(length, beat))
+            load = partial(self.lanes.load, z, length, cut.stride, walked)
             x = part.x + turn * part.length + start
             reads = None if self.constant is not None else (z, z + length)
             yield self._step(x, length, cut.stride, load, reads)
@@ -181,12 +182,14 @@ class _Adder:
     ) -> Step:
         lanes, beat = self.lanes, self.config.beat_bytes
         start, target, total = self.x + x, self.y + x, -(-size // beat)
+        walked = min(stride // beat, total) * beat
 
         def emit() -> None:
             table, entries = lanes.table(*self.tables)
-            own, other = lanes.pair(partial(lanes.load, start, size, stride), load, stride)
-            first, second = (other, own) if self.swapped else (own, other)
-            result = lanes.result(target, min(size, stride))
+            whole = partial(lanes.load, start, size, stride, walked)
+            own, other = lanes.pair(whole, load)
+            first, second = (other, own) if self.node.z_first else (own, other)
+            result = lanes.result(target, walked)
             lanes.builder.special(
                 {
                     **self.fields, "table": table, "rows": stride // beat, "length": beat,

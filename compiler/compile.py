@@ -53,6 +53,11 @@ class Layer:
     bytes_written: int
 
     @property
+    def node(self) -> Node:
+        """The last of its nodes."""
+        return self.nodes[-1]
+
+    @property
     def name(self) -> str:
         """Names of its nodes."""
         return " + ".join(node.name for node in self.nodes)

@@ -18,6 +18,8 @@ from hw.isa import ENGINES, Engine
 
 __all__ = ["Dependencies", "Range", "Space"]
 
+_MANY = 64
+
 
 class Space(Enum):
     """A memory that engines share; OPERAND and RESULT are offsets in every lane alike."""
@@ -71,6 +73,7 @@ class Dependencies:
         self.signal: list[int] = []
         self.sources: list[list[int]] = []  # instructions that each one waits for, for the model
         self._live: dict[Space, list[_Access]] = {space: [] for space in Space}
+        self._limit = dict.fromkeys(Space, _MANY)  # accesses before the old ones are merged
         self._place: list[list[int]] = [[] for _ in range(ENGINES)]  # engine order -> sequence
         # known[a][b]: engine a's next instruction runs after this many of engine b's are done.
         self._known = [[0] * ENGINES for _ in range(ENGINES)]
@@ -129,4 +132,31 @@ class Dependencies:
                     _Access(touched.stop, access.stop, access.engine, access.index, access.writes)
                 )
         kept.append(_Access(touched.start, touched.stop, engine, index, is_write))
+        if len(kept) > self._limit[touched.space]:
+            kept = self._merged(kept)
+            self._limit[touched.space] = max(_MANY, 2 * len(kept))
         self._live[touched.space] = kept
+
+    def _merged(self, accesses: list[_Access]) -> list[_Access]:
+        """Return accesses with those joined that touch each other and are out of reach.
+
+        Whoever waits for one of these waits for the last instruction that is out of reach anyway.
+        """
+        recent, old = [], []
+        for access in accesses:
+            reached = len(self._place[access.engine]) - self.reach[access.engine]
+            (old if access.index < reached else recent).append(access)
+        old.sort(key=lambda access: (access.engine, access.writes, access.start))
+        joined: list[_Access] = []
+        for access in old:
+            last = joined[-1] if joined else None
+            if (
+                last is not None
+                and (last.engine, last.writes) == (access.engine, access.writes)
+                and access.start <= last.stop
+            ):
+                last.stop = max(last.stop, access.stop)
+                last.index = max(last.index, access.index)
+            else:
+                joined.append(access)
+        return joined + recent

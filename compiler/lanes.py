@@ -64,13 +64,17 @@ class Lanes:
         self.builder.load(LoadTarget.TABLE, transfer, touched=touched)
         return unit, touched
 
-    def load(self, address: int, size: int, stride: int) -> Block:
+    def load(
+        self, address: int, size: int, stride: int, walked: int, keep: Hashable = None
+    ) -> Block:
         """Share ``size`` bytes out over the lanes, unless they are there already.
 
-        ``stride`` is whole beats where more than one lane gets any.
+        ``stride`` is whole beats where more than one lane gets any. ``walked`` bytes a lane are
+        operated on at the most, no less than lane 0 gets. ``keep`` is the key of a block that must
+        not be overwritten, if that is possible.
         """
         key = (address, size, stride)
-        block, new = self._place(key, min(size, stride), address)
+        block, new = self._place(key, walked, address, keep)
         if new:
             for transfer in self._runs(address, block, size, stride):
                 self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
@@ -94,15 +98,18 @@ class Lanes:
         return block
 
     def pair(
-        self, load: Callable[[], Block], other: Callable[[], Block], stride: int
+        self, load: Callable[..., Block], other: Callable[[], Block]
     ) -> tuple[Block, Block]:
-        """Load two blocks of up to ``stride`` bytes a lane so that both are there at once."""
-        ring = self.builder.operands
-        ring.reserve(min(ring.size, 2 * (stride + self.beat)))
-        first, second = load(), other()
-        if ring.find(first.key) is None:  # it was there before, and the second came over it
-            ring.reserve(min(ring.size, 2 * (stride + self.beat)))
-            first, second = load(), other()
+        """Have two blocks at once, of half of the memory at most; ``other`` rather stays.
+
+        ``load`` takes ``keep`` as the method of this name.
+        """
+        ring, second = self.builder.operands, other()
+        first = load(keep=second.key)
+        if ring.find(second.key) is None:  # it was in the middle, with no room on either side
+            ring.restart()
+            second = other()
+            first = load(keep=second.key)
         return first, second
 
     def result(self, address: int, size: int) -> Block:
@@ -116,12 +123,14 @@ class Lanes:
         for transfer in self._runs(address, block, size, stride):
             self.builder.store(transfer, StoreSource.RESULT, block.covered)
 
-    def _place(self, key: Hashable, size: int, address: int) -> tuple[Block, bool]:
+    def _place(
+        self, key: Hashable, size: int, address: int, keep: Hashable = None
+    ) -> tuple[Block, bool]:
         ring, room = self.builder.operands, self._room(address, size)
         base = ring.find(key)
         new = base is None
         if base is None:
-            base = ring.place(key, room)
+            base = ring.place(key, room, keep)
         covered = Range(Space.OPERAND, base, base + room)
         return Block(base + address % self.beat, covered, key), new
 

@@ -40,14 +40,16 @@ class Ring:
         entry = self._held.get(key)
         return None if entry is None else entry.start
 
-    def reserve(self, length: int) -> None:
-        """Make the next blocks of ``length`` units in all follow each other: none overwrites
-        another of them."""
-        if self._next + length > self.size:
-            self._next = 0
+    def restart(self) -> None:
+        """Make the next block begin where the memory does."""
+        self._next = 0
 
-    def place(self, key: Hashable, length: int) -> int:
+    def place(self, key: Hashable, length: int, keep: Hashable = None) -> int:
         """Give ``key`` a block of ``length`` units, forgetting whatever lay there.
+
+        Parameters
+        ----------
+        keep : of a block that is stepped around, where there is room beside it.
 
         Raises
         ------
@@ -57,12 +59,21 @@ class Ring:
         length = align_up(length, self.unit)
         if length > self.size:
             raise ValueError(f"a block of {length} does not fit a memory of {self.size}")
-        if self._next + length > self.size:
-            self._next = 0
-        start, stop = self._next, self._next + length
+        start = self._beside(self._held.get(keep), length)
+        stop = start + length
         self._next = stop
         self._held = {
             k: e for k, e in self._held.items() if e.stop <= start or stop <= e.start
         }
         self._held[key] = _Entry(start, stop)
         return start
+
+    def _beside(self, kept: _Entry | None, length: int) -> int:
+        """Return where the next block begins, if possible without a unit of ``kept``."""
+        # Where the last block ended, or else behind the kept one, or else at the beginning.
+        places = [self._next, 0] if kept is None else [self._next, kept.stop, 0]
+        fitting = [start for start in places if start + length <= self.size]
+        for start in fitting:
+            if kept is None or start >= kept.stop or start + length <= kept.start:
+                return start
+        return fitting[0]

@@ -72,7 +72,9 @@ def row_steps(
         raise KiwichaError(f"{where}: rows of {length} elements; the machine counts to 65535")
     total = -(-node.x.size // length)
     quantum = ready // length if ready % length == 0 else 0
-    cut = cut_rows(config, total, length, aligned=length % config.beat_bytes == 0, quantum=quantum)
+    x, y = addresses[node.x.name], addresses[node.y.name]
+    aligned = not any(place % config.beat_bytes for place in (length, x, y))
+    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum)
     if cut is None:
         raise KiwichaError(
             f"{where}: a row of {length} does not fit the machine's memories (special_bytes "
@@ -83,7 +85,6 @@ def row_steps(
     except ValueError as error:
         raise KiwichaError(f"{where}: {error}") from None
     lanes = Lanes(builder, store)
-    x, y = addresses[node.x.name], addresses[node.y.name]
     return [
         _step(lanes, fields, tables, cut, x + start, y + start, min(size, node.x.size - start))
         for size in (cut.together * length,)
@@ -108,11 +109,12 @@ def _step(
     size: int,
 ) -> Step:
     total = -(-size // cut.length)
+    walked = min(cut.rows, total) * cut.length
 
     def emit() -> None:
         table, entries = lanes.table(*tables)
-        operand = lanes.load(x, size, cut.stride)
-        result = lanes.result(y, min(size, cut.stride))
+        operand = lanes.load(x, size, cut.stride, walked)
+        result = lanes.result(y, walked)
         lanes.builder.special(
             {
                 **fields, "table": table, "rows": cut.rows, "length": cut.length, "total": total,

@@ -16,6 +16,7 @@ from hw.memory.read_arbiter import ReadArbiter
 from hw.memory.read_master import ReadMaster
 from hw.memory.store import StoreEngine
 from hw.memory.write_master import WriteMaster
+from hw.vector.special import SpecialEngine
 from hw.vector.vector import VectorEngine
 
 __all__ = ["Accelerator"]
@@ -70,7 +71,11 @@ class Accelerator(Component):
         m.submodules.compute = cleared(compute)
         m.submodules.vector = cleared(vector)
         m.submodules.store = cleared(store)
-        takers: list[ComputeEngine | VectorEngine] = [compute, vector]
+        takers: list[ComputeEngine | SpecialEngine | VectorEngine] = [compute, vector]
+        special = SpecialEngine(cfg) if cfg.special_lanes else None
+        if special:
+            m.submodules.special = cleared(special)
+            takers.append(special)
 
         self._connect_ports(m, "s_axil", control.s_axil)
         self._connect_ports(m, "m_axi", read.axi)
@@ -110,15 +115,22 @@ class Accelerator(Component):
             store.read_data.eq(vector.output_data),
             store.counters.eq(control.record),
         ]
+        if special:
+            m.d.comb += [
+                special.result_enable.eq(store.result_enable),
+                special.result_address.eq(store.result_address),
+                store.result_data.eq(special.result_data),
+            ]
 
         # Instructions out, tokens and faults back.
         engines: dict[
-            Engine, ComputeEngine | LoadEngine | StoreEngine | VectorEngine
+            Engine, ComputeEngine | LoadEngine | SpecialEngine | StoreEngine | VectorEngine
         ] = {
             Engine.LOAD: load,
             Engine.COMPUTE: compute,
             Engine.VECTOR: vector,
             Engine.STORE: store,
+            **({Engine.SPECIAL: special} if special else {}),
         }
         for number, engine in engines.items():
             wiring.connect(m, getattr(control, number.name.lower()), engine.i)
@@ -132,7 +144,7 @@ class Accelerator(Component):
             control.read_beat.eq(read.axi.rvalid & read.axi.rready),
             control.written_beat.eq(write.axi.wvalid & write.axi.wready),
             control.step.eq(compute.stepping),
-            control.progress.eq(vector.stepping),
+            control.progress.eq(vector.stepping | (special.stepping if special else 0)),
         ]
         return m
 

@@ -15,7 +15,10 @@ from hw.control.issue import Issue
 from hw.control.queue import Queue
 from hw.control.supervisor import Supervisor
 from hw.control.tokens import Tokens
+from hw.memory.matrix_writer import MatrixWriter
+from hw.memory.realign import Realigner
 from tests.control import test_fault, test_issue, test_supervisor
+from tests.memory import test_matrix_writer
 from tests.support.mutation import mutation_score
 
 ROWS = [
@@ -26,13 +29,21 @@ ROWS = [
     ("dispatch", lambda: Dispatch(preset("tiny")), [{}], 0.8),
     ("fault", lambda: FaultCollector(test_fault.SOURCES), [{}], 0.95),
     ("supervisor", lambda: Supervisor(2, drain_limit=test_supervisor.DRAIN_LIMIT), [{}], 0.85),
-]
+    ("realign", lambda: Realigner(8),
+     [{"beat": 8, "greed": 0.9, "offer": "random", "head": 1}], 0.9),
+    ("matrix_writer", lambda: MatrixWriter(test_matrix_writer.MACHINES["square"]),
+     [{"machine": "square", "offer": "random"}], 0.85),
+]  # fmt: skip
+
+#: Folder of the tests of those units that are not in `hw/control`.
+GROUPS = {"realign": "memory", "matrix_writer": "memory"}
 
 
 @pytest.mark.mutate
 @pytest.mark.parametrize(("unit", "make", "params", "limit"), ROWS, ids=[row[0] for row in ROWS])
 def test_score(unit, make, params, limit):
-    result = mutation_score(make(), f"tests.control.test_{unit}", 60, params=params, name=unit)
+    module = f"tests.{GROUPS.get(unit, 'control')}.test_{unit}"
+    result = mutation_score(make(), module, 60, params=params, name=unit)
     survivors = "\n".join(result.survivors)
     print(f"{result.score:.1%} of {result.mutants}\n{survivors}")
     assert result.score >= limit, survivors

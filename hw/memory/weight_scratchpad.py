@@ -60,9 +60,9 @@ def weight_write(cfg: AcceleratorConfig) -> data.StructLayout:
 class WeightScratchpad(Component):
     """``weight_banks`` bytes side by side, a super-row; a read and a write in each cycle.
 
-    A read sees a write of ``write_latency`` or more cycles ago. It means nothing when one of the
-    ``write_latency`` - 1 cycles before it, or its own, has a write to its row. Neither
-    back-pressure nor reset.
+    A read sees the writes of ``write_latency`` or more cycles ago and no later ones, but means
+    nothing when a write of ``write_latency`` - 1 cycles ago meets it: in its row with a transposer,
+    in its super-row without. Neither back-pressure nor reset.
 
     With a transposer, byte b of super-row s lies in bank (b + s mod weight_pitch) mod
     ``weight_banks``. So a super-row lies in different banks, and so do as many neighbouring bytes

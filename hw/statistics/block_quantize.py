@@ -4,14 +4,20 @@
 After Cambricon-Q (ISCA 2021): statistics while a block enters, quantization while it leaves.
 """
 
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.control.queue import Queue
 from hw.statistics.block_buffer import BlockBuffer
 from hw.statistics.lanes import magnitude, present, register, tree, tree_depth, vector_layout
-from hw.statistics.reciprocal import FRACTION, Reciprocal, request_layout, scale_layout
+from hw.statistics.reciprocal import (
+    FRACTION,
+    SHIFT_FRACTION,
+    Reciprocal,
+    request_layout,
+    scale_layout,
+)
 from hw.statistics.rounding import RandomWord, Round, Rounding, random_key
 
 __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
@@ -20,7 +26,10 @@ __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 #: ``step`` make the random words of rounding LFSR. Looked at with a block's last vector.
 CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step": 32})
 
-_TAG = data.StructLayout({"rounding": Rounding, "key": 32})
+def _tag(rounding: Rounding | int | None) -> data.StructLayout:
+    """What a block takes along to be rounded; nothing where that is settled."""
+    return data.StructLayout({} if rounding is not None else {"rounding": Rounding, "key": 32})
+
 
 #: Blocks between input and output at most; as many of one vector hide the unit's latency.
 _BLOCKS = 16
@@ -59,6 +68,8 @@ class BlockQuantize(Component):
     lanes : elements a cycle, 1 to 64.
     vectors : vectors in the largest block, at least 1.
     digit : quotient bits a cycle, 1 to 4.
+    free, rounding : given, they hold for all blocks (any rounding but LFSR): ``control`` and
+        ``index`` are not looked at, and powers of two need a shifter, no multiplier.
 
     Members
     -------
@@ -67,12 +78,23 @@ class BlockQuantize(Component):
     o : Out(stream of quantized_layout(lanes)); ``last`` is set where a block was ended.
     """
 
-    def __init__(self, lanes: int, vectors: int, digit: int = 1) -> None:
+    def __init__(
+        self,
+        lanes: int,
+        vectors: int,
+        digit: int = 1,
+        *,
+        free: bool | None = None,
+        rounding: Rounding | int | None = None,
+    ) -> None:
         if vectors < 1:
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
+        if rounding is Rounding.LFSR:
+            raise ValueError("rounding is LFSR; legal: None or any other")
+        self.free, self.rounding = free, rounding
         self.lanes = lanes
         self.vectors = vectors
-        self._reciprocal = Reciprocal(_TAG, digit)
+        self._reciprocal = Reciprocal(_tag(rounding), digit, free)
         # Room for a block and for what enters while its scale is being made.
         slack = self._reciprocal.steps + tree_depth(lanes) + 8
         self.depth = 1 << (vectors + slack - 1).bit_length()
@@ -92,9 +114,11 @@ class BlockQuantize(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": 32})
-        m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(_TAG), self.depth, _BLOCKS)
-        m.submodules.requests = requests = Queue(request_layout(_TAG), _BLOCKS)
+        tag, chosen = _tag(self.rounding), self.rounding is None
+        index = 32 if chosen else 0
+        entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": index})
+        m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(tag), self.depth, _BLOCKS)
+        m.submodules.requests = requests = Queue(request_layout(tag), _BLOCKS)
         m.submodules.reciprocal = reciprocal = self._reciprocal
         wiring.connect(m, requests.o, reciprocal.i)
         wiring.connect(m, reciprocal.o, buffer.scale)
@@ -126,13 +150,14 @@ class BlockQuantize(Component):
         waits = 1 + tree_depth(self.lanes)
         flags, ends = Signal(waits), Signal(waits)
         m.d.sync += [flags.eq(Cat(take, flags)), ends.eq(Cat(take & last, ends))]
-        made = data.StructLayout({"free": 1, "tag": _TAG})
+        made = data.StructLayout({"free": 1, "tag": tag})
         how = Signal(made)
-        m.d.comb += [
-            how.free.eq(control.free),
-            how.tag.rounding.eq(control.rounding),
-            how.tag.key.eq(random_key(m, control.seed, control.step)),
-        ]
+        m.d.comb += how.free.eq(control.free if self.free is None else self.free)
+        if chosen:
+            m.d.comb += [
+                how.tag.rounding.eq(control.rounding),
+                how.tag.key.eq(random_key(m, control.seed, control.step)),
+            ]
         along = how.as_value()
         for k in range(waits):
             along = register(m, along, f"along{k}")
@@ -150,7 +175,7 @@ class BlockQuantize(Component):
         ]
 
         # Out.
-        enable, pipeline = Signal(), _Pipeline(self.lanes)
+        enable, pipeline = Signal(), _Pipeline(self.lanes, self.free, self.rounding)
         m.submodules.pipeline = EnableInserter(enable)(pipeline)
         m.d.comb += [
             enable.eq(~pipeline.done | self.o.ready),
@@ -167,19 +192,19 @@ class BlockQuantize(Component):
 
 
 class _Pipeline(Component):
-    """Multiply and round, without handshake."""
+    """Multiply (or shift) and round, without handshake."""
 
     latency = 5
 
-    def __init__(self, lanes: int) -> None:
-        self.lanes = lanes
+    def __init__(self, lanes: int, free: bool | None, rounding: Rounding | int | None) -> None:
+        self.lanes, self.free, self.rounding = lanes, free, rounding
         super().__init__(
             {
                 "valid": In(1),
                 "vector": In(vector_layout(lanes)),
-                "index": In(32),
+                "index": In(32 if rounding is None else 0),
                 "ended": In(1),
-                "scale": In(scale_layout(_TAG)),
+                "scale": In(scale_layout(_tag(rounding))),
                 "done": Out(1),
                 "result": Out(quantized_layout(lanes)),
             }
@@ -199,39 +224,57 @@ class _Pipeline(Component):
             beside = register(m, beside, f"beside{k + 1}")
         m.d.comb += self.result.as_value()[8 * self.lanes :].eq(beside)
 
-        factor = register(m, self.scale.factor, "s1_factor")
-        used = Mux(self.scale.free, FRACTION, self.scale.shift)
-        rounding = self.scale.tag.rounding.as_value()
+        shifts = self.free is False
+        fraction = SHIFT_FRACTION if shifts else FRACTION
+        used = self.scale.shift
+        if self.free is not False:
+            used = Mux(self.scale.free, FRACTION, self.scale.shift)
+        chosen = self.rounding is None
+        rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
         for k in range(1, 4):
             used = register(m, used, f"s{k}_used")
             rounding = register(m, rounding, f"s{k}_rounding")
         for lane in range(self.lanes):
             value = self.vector.lanes[lane]
-            size = register(m, magnitude(value), f"s1_size{lane}")
-            # Of the product, 47 bits: it is at most 127 * 2^40.
-            parts = []
-            for a, b in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
-                cut = size[16 * a : 16 * a + 16] * factor[16 * b : 16 * b + 16]
-                place = 16 * (a + b)
-                name = f"s2_part{a}{b}_{lane}"
-                parts.append(register(m, cut[: 47 - place], name) << place)
-            product = register(m, sum(parts[1:], parts[0])[:47], f"s3_product{lane}")
+            product = (self._shift if shifts else self._multiply)(m, magnitude(value), lane)
             negative = value[31]
             for k in range(1, 4):
                 negative = register(m, negative, f"s{k}_negative{lane}")
-
-            word = m.submodules[f"word{lane}"] = RandomWord()
-            m.d.comb += [
-                word.index.eq((self.index + lane)[:32]),
-                word.key.eq(self.scale.tag.key),
-            ]
-            final = m.submodules[f"round{lane}"] = Round(FRACTION)
+            final = m.submodules[f"round{lane}"] = Round(fraction)
             m.d.comb += [
                 final.value.eq(product),
                 final.negative.eq(negative),
                 final.used.eq(used),
-                final.rounding.eq(Rounding(rounding)),
-                final.word.eq(register(m, word.o, f"s3_word{lane}")),
+                final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]
+            if chosen:
+                word = m.submodules[f"word{lane}"] = RandomWord()
+                m.d.comb += [
+                    word.index.eq((self.index + lane)[:32]),
+                    word.key.eq(self.scale.tag.key),
+                    final.word.eq(register(m, word.o, f"s3_word{lane}")),
+                ]
         return m
+
+    def _multiply(self, m: Module, size: Value, lane: int) -> Value:
+        """Return ``size`` times the factor three cycles later."""
+        size = register(m, size, f"s1_size{lane}")
+        factor = register(m, self.scale.factor, f"s1_factor{lane}")
+        # Of the product, 47 bits: it is at most 127 * 2^40.
+        parts = []
+        for a, b in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+            cut = size[16 * a : 16 * a + 16] * factor[16 * b : 16 * b + 16]
+            place = 16 * (a + b)
+            name = f"s2_part{a}{b}_{lane}"
+            parts.append(register(m, cut[: 47 - place], name) << place)
+        return register(m, sum(parts[1:], parts[0])[:47], f"s3_product{lane}")
+
+    def _shift(self, m: Module, size: Value, lane: int) -> Value:
+        """Return ``size`` with its point moved left by ``shift`` places, three cycles later."""
+        size = register(m, size, f"s1_size{lane}")
+        shift = register(m, self.scale.shift, f"s1_shift{lane}")
+        moved = Cat(Const(0, SHIFT_FRACTION), size) >> Cat(Const(0, 3), shift[3:])
+        moved = register(m, moved[: 7 + 7 + SHIFT_FRACTION], f"s2_moved{lane}")
+        moved = moved >> register(m, shift[:3], f"s2_shift{lane}")
+        return register(m, moved[: 7 + SHIFT_FRACTION], f"s3_product{lane}")

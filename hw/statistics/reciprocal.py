@@ -5,10 +5,13 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["FRACTION", "Reciprocal", "request_layout", "scale_layout"]
+__all__ = ["FRACTION", "SHIFT_FRACTION", "Reciprocal", "request_layout", "scale_layout"]
 
 #: Bits behind the point of every factor.
 FRACTION = 40
+
+#: Bits behind the point that the greatest shift needs.
+SHIFT_FRACTION = 25
 
 _WIDTH = FRACTION + 7
 
@@ -35,16 +38,18 @@ class Reciprocal(Component):
     ----------
     tag : goes along unchanged.
     digit : quotient bits a cycle, 1 to 4.
+    free : given, it holds for all requests.
 
     Members
     -------
     i : In(stream of request_layout(tag)); o : Out(stream of scale_layout(tag)).
     """
 
-    def __init__(self, tag: data.Layout, digit: int = 1) -> None:
+    def __init__(self, tag: data.Layout, digit: int = 1, free: bool | None = None) -> None:
         if not 1 <= digit <= 4:
             raise ValueError(f"digit is {digit}; legal: 1 to 4")
         self.digit = digit
+        self.free = free
         self.steps = -(-_WIDTH // digit)
         self._request = request_layout(tag)
         super().__init__(
@@ -59,9 +64,10 @@ class Reciprocal(Component):
         request, divides, free_o, put = Signal(self._request), Signal(), Signal(), Signal()
         left = Signal(range(self.steps + 1))
         busy = Signal()
+        free = self.i.payload.free if self.free is None else Const(self.free, 1)
         m.d.comb += [
             free_o.eq(~self.o.valid | self.o.ready),
-            divides.eq(self.i.payload.free & self.i.payload.magnitude.any()),
+            divides.eq(free & self.i.payload.magnitude.any()),
             self.i.ready.eq(~busy & free_o),
         ]
 
@@ -104,8 +110,8 @@ class Reciprocal(Component):
             with m.Else():
                 m.d.comb += put.eq(1)
                 m.d.sync += [
-                    self.o.payload.shift.eq(Mux(self.i.payload.free, 0, shift)),
-                    self.o.payload.factor.eq(Mux(self.i.payload.free, 0, power)),
+                    self.o.payload.shift.eq(Mux(free, 0, shift)),
+                    self.o.payload.factor.eq(Mux(free, 0, power)),
                 ]
                 m.d.sync += self._copy(self.i.payload)
         with m.Elif(busy & ~left.any() & free_o):

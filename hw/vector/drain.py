@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loops of VECTOR: lines, pixels and groups of channels, checked step by step."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, VECTOR, Engine, ErrorCode
+from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
+from hw.vector.modes import block_pauses, foreign_fields, scale_bytes, vector_modes
 
 __all__ = ["CONSTANTS", "DrainWalker", "step_layout"]
 
@@ -21,8 +22,10 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 
     Columns ``group * requantize_lanes`` on of accumulator ``entry``, with the parameters of group
     ``parameter``, become output bytes from ``address`` on; lanes 0 to ``live`` count. ``first`` and
-    ``last`` bound an instruction, to be answered with ``signal``.
+    ``last`` bound an instruction, to be answered with ``signal``. Only with ``block_channels``:
+    ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``.
     """
+    blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.block_channels else {}
     return data.StructLayout({
         "entry": range(cfg.accumulator_depth),
         "group": range(-(-cfg.columns // cfg.requantize_lanes)),
@@ -32,6 +35,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         "first": 1,
         "last": 1,
         "signal": ENGINES,
+        **blocks,
     })
 
 
@@ -42,11 +46,16 @@ class DrainWalker(Component):
     a group before its own: nothing outside the accumulators, the parameter memory or the output
     buffer is ever named. Latency: two cycles from an instruction to its first step. The next
     instruction's first step follows the last one directly, unless that instruction had fewer than
-    ``interval`` steps.
+    ``interval`` steps. A step of mode RAW takes four cycles, for as many bytes are written; blocks
+    of mode BLOCK have pauses between them as ``block_pauses`` says.
+
+    A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``block_channels``; all but the
+    last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
+    writes nothing, but its places are checked like those of QUANTIZE.
 
     Parameters
     ----------
-    cfg : sizes of the memories, ``columns`` and ``requantize_lanes``.
+    cfg : sizes of the memories, ``columns``, ``requantize_lanes`` and what modes there are.
     interval : least number of cycles from one instruction to the next.
 
     Members
@@ -87,18 +96,29 @@ class DrainWalker(Component):
         return Cat(
             asked.reserved0,
             asked.reserved1,
+            asked.reserved2,
+            foreign_fields(self.cfg, asked),
             asked.channels == 0,
-            asked.channels > self.cfg.columns,
+            self._channels_beyond(),
             asked.pixels == 0,
             asked.lines == 0,
             *(_exceeds(value, 9) for value in bounds),
             asked.low[:9].as_signed() > asked.high[:9].as_signed(),
         ).any()
 
+    def _channels_beyond(self) -> Value:
+        """Return whether there are more channels than in the column tiles, or a tile without."""
+        asked, columns = self.i.payload, self.cfg.columns
+        if not self.cfg.block_channels:
+            return asked.channels > columns
+        full = asked.tiles * columns
+        return (asked.channels <= full) | (asked.channels > full + columns)
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
         lanes = cfg.requantize_lanes
+        tiled, raw = cfg.block_channels > 0, VectorMode.RAW in vector_modes(cfg)
         entry_bits = exact_log2(cfg.accumulator_depth)
         place_bits = exact_log2(cfg.output_bytes)
         parameter_bits = exact_log2(cfg.parameter_channels // cfg.parameter_lanes)
@@ -109,32 +129,37 @@ class DrainWalker(Component):
         pixel_base, line_base, pixel_pitch, line_pitch = (
             Signal(place_bits + 1) for _ in range(4)
         )
-        offset = Signal(range(cfg.columns))
+        most = cfg.columns << 8 if tiled else cfg.columns  # channels of a pixel
+        offset = Signal(range(most << 2 if raw else most))
         entry = Signal(entry_bits + 1)
+        walked_entry = Signal(entry_bits + 1) if tiled else entry  # that of the column tile
         parameter = Signal(parameter_bits)
         group = Signal.like(step.group)
-        channels, channels_left = Signal(range(cfg.columns)), Signal(range(cfg.columns))  # less one
+        channels, channels_left = Signal(range(most)), Signal(range(most))  # less one
         pixels, pixels_left, lines_left = (Signal(entry_bits + 1) for _ in range(3))
         last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
 
         active, illegal, outside, failed, beyond, move, ending = (Signal() for _ in range(7))
-        last_group = Signal()
+        last_group, paused, wide, no_scale = (Signal() for _ in range(4))
         live = Signal.like(step.live)
         group_parameter = Signal(parameter_bits + 1)
         end = Signal(place_bits + 1)
+        span = Signal(range(most << 2 if raw else most))  # bytes of a pixel, less one
         m.d.comb += [
             last_group.eq(channels_left < lanes),
             live.eq(Mux(last_group, channels_left, lanes - 1)),
-            group_parameter.eq(parameter + group),
-            end.eq(pixel_base[:-1] + channels),
-            beyond.eq(pixel_base[-1] | end[-1] | entry[-1] | group_parameter[-1]),
-            move.eq(active & ~illegal & ~outside & ~failed),
+            span.eq(Mux(wide, Cat(Const(3, 2), channels), channels)),
+            end.eq(pixel_base[:-1] + span[:place_bits]),
+            beyond.eq(
+                pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
+            ),
+            move.eq(active & ~illegal & ~outside & ~failed & ~paused),
             ending.eq(last_group & last_pixel & last_line),
         ]
         m.d.sync += [
             self.o.valid.eq(move & ~beyond),
-            step.entry.eq(entry),
+            step.entry.eq(walked_entry),
             step.group.eq(group),
             step.parameter.eq(group_parameter),
             step.address.eq(pixel_base + offset),
@@ -152,7 +177,7 @@ class DrainWalker(Component):
             m.d.sync += [
                 active.eq(~ending),
                 first.eq(0),
-                offset.eq(offset + lanes),
+                offset.eq(offset + Mux(wide, lanes << 2, lanes)),
                 channels_left.eq(channels_left - lanes),
                 group.eq(group + 1),
             ]
@@ -192,6 +217,7 @@ class DrainWalker(Component):
                         asked.lines[entry_bits + 1 :],
                         asked.parameter[parameter_bits:],
                         asked.local[place_bits:],
+                        *self._foreign_places(place_bits, entry_bits),
                         (asked.pixels != 1) & _exceeds(asked.pixel_pitch, place_bits + 1),
                         (asked.lines != 1) & _exceeds(asked.line_pitch, place_bits + 1),
                     ).any()
@@ -206,6 +232,7 @@ class DrainWalker(Component):
                 group.eq(0),
                 channels.eq(asked.channels - 1),
                 channels_left.eq(asked.channels - 1),
+                wide.eq(asked.mode == VectorMode.RAW if raw else 0),
                 pixels.eq(asked.pixels),
                 pixels_left.eq(asked.pixels),
                 lines_left.eq(asked.lines),
@@ -215,6 +242,29 @@ class DrainWalker(Component):
                 signal.eq(asked.signal),
                 *(self.constants[name].eq(asked[name]) for name, _ in CONSTANTS),
             ]
+
+        if tiled:
+            following_entry = Signal(entry_bits + 1)
+            m.d.comb += following_entry.eq(entry + 1)
+            tile_entries = Signal(entry_bits)
+            walked_parameter = Signal(parameter_bits + 1)
+            m.d.comb += group_parameter.eq(walked_parameter)
+            with m.If(move):
+                m.d.sync += walked_parameter.eq(walked_parameter + 1)
+                with m.If(last_group):
+                    m.d.sync += [walked_entry.eq(following_entry), walked_parameter.eq(parameter)]
+                with m.Elif(group == cfg.columns // lanes - 1):
+                    m.d.sync += [group.eq(0), walked_entry.eq(walked_entry + tile_entries)]
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += [
+                    walked_entry.eq(asked.accumulator),
+                    walked_parameter.eq(asked.parameter),
+                    tile_entries.eq(asked.tile_entries),
+                ]
+        else:
+            m.d.comb += group_parameter.eq(parameter + group)
+        if raw:
+            self._pace(m, move, wide, last_group, paused, no_scale)
 
         m.d.sync += self.error.valid.eq(0)
         with m.If(~failed & active & (illegal | outside | beyond)):
@@ -227,6 +277,61 @@ class DrainWalker(Component):
                 ),
             ]
         return m
+
+    def _foreign_places(self, place_bits: int, entry_bits: int) -> list[Value]:
+        """Return what of scales and column tiles lies outside the memories in any case."""
+        asked = self.i.payload
+        if not self.cfg.block_channels:
+            return []
+        wide = asked.mode == VectorMode.RAW
+        highest = (asked.channels - 1)[:16]
+        return [
+            asked.scales[place_bits:].any(),
+            asked.tile_entries[entry_bits:].any() & asked.tiles.any(),
+            highest[place_bits:].any() | (wide & highest[place_bits - 2 :].any()),
+        ]
+
+    def _pace(
+        self, m: Module, move: Signal, wide: Signal, last: Signal, paused: Signal, no_scale: Signal
+    ) -> None:
+        """Pause after each step of RAW and each block of BLOCK; walk over the blocks' scales."""
+        cfg, asked, step = self.cfg, self.i.payload, self.o.payload
+        writes, spacing = block_pauses(cfg) if cfg.block_channels else (0, 1)
+        pause = Signal(range(max(writes, 3) + 1))
+        m.d.comb += paused.eq(pause != 0)
+        with m.If(pause != 0):
+            m.d.sync += pause.eq(pause - 1)
+        with m.If(move & wide):
+            m.d.sync += pause.eq(3)
+        if not cfg.block_channels:
+            return
+
+        place_bits = exact_log2(cfg.output_bytes)
+        size, steps = scale_bytes(cfg), cfg.block_channels // cfg.requantize_lanes
+        place, scale = Signal(range(steps)), Signal(place_bits + 1)
+        blocks, ended = Signal(), Signal()
+        m.d.comb += [
+            ended.eq(last | (place == steps - 1)),
+            no_scale.eq(blocks & (scale[-1] | (scale[:-1] + (size - 1))[place_bits:].any())),
+        ]
+        m.d.sync += [step.ended.eq(ended), step.scale.eq(scale)]
+        with m.If(move):
+            m.d.sync += place.eq(Mux(ended, 0, place + 1))
+        with m.If(move & ended & blocks):
+            m.d.sync += [pause.eq(writes), scale.eq(scale + size)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [
+                place.eq(0),
+                scale.eq(asked.scales),
+                blocks.eq(asked.mode == VectorMode.BLOCK),
+            ]
+        if spacing > 1:
+            rest = Signal(range(spacing))
+            m.d.comb += paused.eq((pause != 0) | (blocks & ended & (rest != 0)))
+            with m.If(rest != 0):
+                m.d.sync += rest.eq(rest - 1)
+            with m.If(move & ended & blocks):
+                m.d.sync += rest.eq(spacing - 1)
 
 
 def _exceeds(value: Value, width: int) -> Value:

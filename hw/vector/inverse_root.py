@@ -20,8 +20,8 @@ class InverseRoot(Component):
     """``factor = floor(2^47 / floor(sqrt(value * 4^places)))``, one at a time.
 
     ``places``, 1 to 24, is the largest with ``value * 4^places`` below 2^48, so that the root has
-    24 bits. Both are found by restoring subtraction, a bit a cycle: ``o`` is valid 50 +
-    ``places`` - 1 cycles after the transfer on ``i``, 51 at least counting its own. Value 0 has
+    24 bits. Both are found by restoring subtraction, a bit a cycle: ``o`` is valid 49 +
+    ``places`` cycles after the transfer on ``i``, and stays until it is taken. Value 0 has
     ``places`` 24 and a factor that means nothing.
 
     Members
@@ -44,10 +44,11 @@ class InverseRoot(Component):
         m.d.comb += [self.o.payload.factor.eq(factor), self.o.payload.places.eq(places)]
 
         # rest = value - root^2 of the digits so far, at most 2 root; a further digit 1 makes the
-        # square 4 root + 1 larger, two places on. Of a quotient, rest is the remainder.
+        # square 4 root + 1 larger, two places on, so differences are within 4 root + 2. Of a
+        # quotient, rest is the remainder, below the root.
         pair = value[-2:]
-        square = Signal(_ROOT_BITS + 4)
-        quotient = Signal(_ROOT_BITS + 3)
+        square = Signal(_ROOT_BITS + 2)
+        quotient = Signal(_ROOT_BITS + 1)
         m.d.comb += [
             square.eq(Cat(pair, rest) - Cat(Const(1, 2), root)),
             quotient.eq(Cat(Const(0, 1), rest) - root),

@@ -23,7 +23,7 @@ class NormalizeMeasure(Component):
     S, W, s and f of ``golden.normalize``. W = n Q - S^2 comes from shifting and adding, a bit of n
     and of S a cycle; then the root and the quotient.
 
-    An element a cycle. ``measured`` rises 74 + s cycles after the row's last element (75 to 98).
+    An element a cycle. ``measured`` rises 73 + s cycles after the row's last element (74 to 97).
     The next row must not begin before.
 
     Members
@@ -74,9 +74,7 @@ class NormalizeMeasure(Component):
         sized = Mux(total[-1], -total, total)[:_TURNS]
         whole = Mux(length_bits[-1], squares, 0)
         part = Mux(total_bits[-1], magnitude, 0)
-        m.d.comb += root.i.payload.value.eq(
-            Cat(self.epsilon[:8], (spread + self.epsilon[8:])[:38])
-        )
+        m.d.comb += root.i.payload.value.eq(Cat(self.epsilon[:8], (spread + self.epsilon[8:])[:38]))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [

@@ -141,7 +141,6 @@ class SpecialEngine(Component):
         ]
         with m.If(measure.close.valid):
             m.d.sync += closed.eq(Mux(measure.close.ready, 0, ~waiting))
-        normalize = job.operation == SpecialOperation.NORMALIZE
         write = Signal(scratchpad_write(cfg), reset_less=True)
         written = Signal()
         m.d.sync += [write.eq(self.write.payload), written.eq(self.write.valid)]
@@ -158,12 +157,10 @@ class SpecialEngine(Component):
                 lane.write.payload.eq(write),
                 lane.element.valid.eq(apply.o.valid),
                 lane.element.payload.eq(apply.o.payload),
-                lane.close.valid.eq(
-                    measure.close.valid & closing.live[number] & ~closed[number]
-                ),
+                lane.close.valid.eq(measure.close.valid & closing.live[number] & ~closed[number]),
                 lane.close.payload.slot.eq(closing.slot),
                 waiting[number].eq(lane.close.valid & ~lane.close.ready),
-                settled[number].eq(lane.settled | (normalize & ~closing.live[number])),
+                settled[number].eq(lane.settled),
                 lane.result_place.eq(place),
                 lane.read_enable.eq(self.result_enable),
                 lane.read_place.eq(self.result_address[:offset_bits]),

@@ -22,8 +22,8 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a legal instruction: each lane's rows, and where they are.
 
     Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, their ``results``
-    bytes from ``y`` on; ``z`` is whatever the operation says it is. A lane in ``full`` has all of them, the one in ``edge`` the first
-    ``edge_rows``, the others none; lane 0 always has all.
+    bytes from ``y`` on; ``z`` is what the operation says it is. A lane in ``full`` has all of them,
+    the one in ``edge`` the first ``edge_rows``, the others none; lane 0 always has all.
     """
     place = range(cfg.special_bytes)
     counts = unsigned(count_bits(cfg))

@@ -53,8 +53,8 @@ class MeasureWalker(Component):
     """Shows the lanes every row of a job, group by group, as its operation wants it.
 
     SOFTMAX: groups of up to ``GROUP`` rows, each row's beats, then the group's bytes column by
-    column, a row every ``spacing`` cycles at most. NORMALIZE: each row's bytes. A group is measured
-    while the one before it is in use (SOFTMAX), or after that (NORMALIZE).
+    column, a row every ``spacing`` cycles at most. NORMALIZE: each row's bytes, when the row before
+    is ready to be used. A group or row is measured while the one before it is in use.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class MeasureWalker(Component):
         begun = Signal(range(3))  #: groups measured, being measured or in use
         closing = Signal()
         begin, take = Signal(), Signal()
-        m.d.comb += begin.eq((rows_left != 0) & Mux(softmax, begun != 2, begun == 0))
+        m.d.comb += begin.eq((rows_left != 0) & (begun != 2) & (softmax | ~closing))
         m.d.sync += begun.eq(begun + take - self.used)
 
         place, end, top = Signal(place_bits), Signal(place_bits), Signal(place_bits)

@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
 
-from amaranth.hdl import Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, VECTOR
+from hw.isa import ENGINES, VECTOR, VectorMode
 from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
+from hw.vector.block import BlockPath
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from hw.vector.modes import check_blocks, vector_modes
+from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.requantize import RequantizeLane
 
 __all__ = ["VectorEngine"]
@@ -27,6 +30,10 @@ class VectorEngine(Component):
     Throughput: a step a cycle, over the borders of pixels, lines and instructions; an instruction
     in ``interval`` cycles at least. Latency: ``latency`` cycles from an instruction's transfer on
     ``i`` to its ``done``, and one more for every step after the first.
+
+    That is mode REQUANTIZE. Steps of RAW take four cycles; blocks of BLOCK have pauses behind them
+    (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes on. After a
+    fault, a block that is not complete leaves nothing behind.
 
     Parameters
     ----------
@@ -59,13 +66,15 @@ class VectorEngine(Component):
     Raises
     ------
     ValueError
-        For a ``read_latency`` below 1.
+        For a ``read_latency`` below 1, and as ``modes.check_blocks``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
         if read_latency < 1:
             raise ValueError(f"read_latency is {read_latency}; legal: at least 1")
+        check_blocks(cfg)
         self.cfg = cfg
+        self._modes = vector_modes(cfg)
         self.read_latency = read_latency
         self._lanes = [
             RequantizeLane(cfg.requantize_mode, cfg.requantize_multiplier_width)
@@ -79,6 +88,11 @@ class VectorEngine(Component):
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self.latency = 2 + self._fetch + self._lanes[0].latency + self._output.write_latency
+        self._block = BlockPath(cfg) if cfg.block_channels else None
+        #: Instructions in flight at most.
+        self._most = self.latency // self.interval + 2
+        if self._block is not None:
+            self._most += 2 * self._block.depth
         super().__init__({
             "i": In(stream.Signature(VECTOR)),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
@@ -99,7 +113,7 @@ class VectorEngine(Component):
         m.submodules.walker = walker = self._walker
         m.submodules.parameters = parameters = self._parameters
         m.submodules.output = output = self._output
-        wiring.connect(m, walker.i, wiring.flipped(self.i))
+        count, mode = self._admit(m, walker)
         wiring.connect(m, wiring.flipped(self.error), walker.error)
         wiring.connect(m, parameters.write, wiring.flipped(self.write))
         step = walker.o.payload
@@ -126,45 +140,108 @@ class VectorEngine(Component):
         with m.If(started[fetch - 2]):
             m.d.sync += constants.eq(walker.constants)
 
-        write = output.write.payload
+        result = Signal(answered_write(cfg))
+        written = Signal()
         for index, lane in enumerate(self._lanes):
             m.submodules[f"lane_{index}"] = lane
             columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
             m.d.comb += [
-                lane.i.valid.eq(valid[-1]),
+                lane.i.valid.eq(valid[-1] & (mode == VectorMode.REQUANTIZE)),
                 lane.i.payload.acc.eq(self._pick(m, columns, select.o, f"lane_{index}")),
                 *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
                 lane.o.ready.eq(1),
-                write.data[index].eq(lane.o.payload.value),
+                result.write.data[index].eq(lane.o.payload.value),
             ]
 
         # Beside them: where the results go.
-        kept = ("address", "live", "last", "signal")
-        beside = data.StructLayout({name: step_layout(cfg)[name].shape for name in kept})
-        latency = self._lanes[0].latency
-        m.submodules.beside = delay = Delay(beside, fetch + latency)
+        beside = self._beside()
+        m.submodules.beside = delay = Delay(beside, fetch + self._lanes[0].latency)
         m.d.comb += [
-            *(delay.i[name].eq(step[name]) for name in kept),
-            output.write.valid.eq(self._lanes[0].o.valid),
-            write.address.eq(delay.o.address),
-            write.live.eq(delay.o.live),
+            *(delay.i[name].eq(step[name]) for name, _ in beside),
+            written.eq(self._lanes[0].o.valid),
+            result.write.address.eq(delay.o.address),
+            result.write.live.eq(delay.o.live),
+            result.last.eq(delay.o.last),
+            result.signal.eq(delay.o.signal),
+        ]
+        if len(self._modes) > 1:
+            self._integer_modes(m, mode, valid[-1], written, result)
+
+        ended, signal = Signal(), Signal(ENGINES)
+        m.d.comb += [
+            output.write.valid.eq(written),
+            output.write.payload.eq(result.write),
             output.read_enable.eq(self.output_enable),
             output.read_address.eq(self.output_address),
             self.output_data.eq(output.read_data),
         ]
-
-        written, signal = Signal(), Signal(ENGINES)
         m.d.sync += [
-            written.eq(output.write.valid & delay.o.last),
-            signal.eq(delay.o.signal),
-            self.done.valid.eq(written),
+            ended.eq(written & result.last),
+            signal.eq(result.signal),
+            self.done.valid.eq(ended),
             self.done.payload.eq(signal),
+            count.eq(count + (self.i.valid & self.i.ready) - self.done.valid),
         ]
-        count = Signal(range(self.latency // self.interval + 3))
-        m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         m.d.comb += self.busy.eq(count != 0)
         return m
+
+    def _beside(self) -> data.StructLayout:
+        """Return what of a step goes along with its values."""
+        kept = ["address", "live", "last", "signal"]
+        if self.cfg.block_channels:
+            kept += ["ended", "scale"]
+        layout = step_layout(self.cfg)
+        return data.StructLayout({name: layout[name].shape for name in kept})
+
+    def _admit(self, m: Module, walker: DrainWalker) -> tuple[Signal, Value]:
+        """Let instructions in, of one mode at a time; return their number and their mode."""
+        count = Signal(range(self._most + 1))
+        if len(self._modes) == 1:
+            wiring.connect(m, walker.i, wiring.flipped(self.i))
+            return count, Const(VectorMode.REQUANTIZE)
+        mode, free = Signal(self.i.payload.mode.shape()), Signal()
+        m.d.comb += [
+            free.eq((count == 0) | (mode == self.i.payload.mode)),
+            walker.i.payload.eq(self.i.payload),
+            walker.i.valid.eq(self.i.valid & free),
+            self.i.ready.eq(walker.i.ready & free),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += mode.eq(self.i.payload.mode)
+        return count, mode
+
+    def _integer_modes(
+        self, m: Module, mode: Value, valid: Value, written: Signal, result: data.View
+    ) -> None:
+        """Modes RAW and BLOCK: accumulator and bias, and the writers that take them."""
+        cfg, beside = self.cfg, self._beside()
+        m.submodules.integers = delay = Delay(beside, self._fetch + 1)
+        m.submodules.raw = raw = NarrowWriter(cfg, 4 * cfg.requantize_lanes)
+        arrived = Signal()
+        totals = Signal(data.ArrayLayout(signed(32), cfg.requantize_lanes), reset_less=True)
+        m.d.sync += arrived.eq(valid)
+        for lane, total in zip(self._lanes, totals, strict=True):
+            m.d.sync += total.eq(lane.i.payload.acc + lane.i.payload.bias)
+        m.d.comb += [
+            *(delay.i[name].eq(self._walker.o.payload[name]) for name, _ in beside),
+            raw.i.valid.eq(arrived & (mode == VectorMode.RAW)),
+            raw.i.payload.data.as_value().eq(totals.as_value()),
+            raw.i.payload.live.eq(Cat(Const(3, 2), delay.o.live)),
+            *(raw.i.payload[name].eq(delay.o[name]) for name in ("address", "last", "signal")),
+        ]
+        with m.If(mode == VectorMode.RAW):
+            m.d.comb += [written.eq(raw.o.valid), result.eq(raw.o.payload)]
+        if self._block is None:
+            return
+        m.submodules.block = block = self._block
+        m.d.comb += [
+            block.i.valid.eq(arrived & (mode == VectorMode.BLOCK)),
+            block.i.payload["values"].eq(totals),
+            *(block.i.payload[name].eq(delay.o[name]) for name, _ in beside),
+        ]
+        with m.If(mode == VectorMode.BLOCK):
+            m.d.comb += [written.eq(block.o.valid), result.eq(block.o.payload)]
 
     def _pick(self, m: Module, columns: list[Value], index: Value, name: str) -> Value:
         """Return the column that ``index`` tells, one or two registers later."""

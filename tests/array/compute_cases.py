@@ -2,15 +2,20 @@
 """Random legal COMPUTE instructions, and the cycles in which their vectors enter the array."""
 
 import random
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from hw.config import AcceleratorConfig
-from hw.isa import COMPUTE, ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
+from hw.isa import COMPUTE, ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS, ErrorCode
+from hw.memory.weight_scratchpad import WriteKind, weight_banks
 
-__all__ = ["entry_cycles", "first_fill", "level", "random_memories", "random_program"]
+__all__ = [
+    "broken", "entry_cycles", "first_fill", "level", "random_memories", "random_program",
+    "weight_writes",
+]  # fmt: skip
 
 STEPS = 120
 """Most steps of a random instruction."""
@@ -37,11 +42,58 @@ def random_memories(cfg: AcceleratorConfig, seed: int) -> tuple[np.ndarray, np.n
     return activation, weight
 
 
+def weight_writes(cfg: AcceleratorConfig, weight: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Yield writes that fill the weight scratchpad: columns if it takes them, else beats."""
+    beat, (rows, pitch) = cfg.beat_bytes, weight.shape
+    places = [(WriteKind.BEAT, *divmod(byte, pitch)) for byte in range(0, rows * pitch, beat)]
+    if cfg.transposer:
+        tops = range(0, rows, beat)
+        places = [(WriteKind.COLUMN, row, column) for column in range(pitch) for row in tops]
+    for kind, row, column in places:
+        content = weight.reshape(-1)[row * pitch + column :][:beat]
+        if kind == WriteKind.COLUMN:
+            content = weight[row : row + beat, column]
+        padding = [0] * (weight_banks(cfg) - len(content))
+        yield {
+            "kind": kind, "row": row, "column": column, "live": len(content) - 1,
+            "data": [*content.tolist(), *padding],
+        }  # fmt: skip
+
+
 def first_fill(cfg: AcceleratorConfig) -> dict[str, Any]:
     """Return an instruction that overwrites every accumulator, in one long pass."""
     fields = _blank(cfg.rows)
     fields["levels"][0] = level(cfg.accumulator_depth, 0, 0, 3)
     return fields
+
+
+def broken(cfg: AcceleratorConfig) -> Iterator[tuple[str, dict[str, Any], ErrorCode]]:
+    """Return (name, fields, error code) of instructions that have to be refused."""
+    good = {**first_fill(cfg), "accumulate": 1}
+    good["levels"] = [level(4), *good["levels"][1:]]
+    weight_rows = cfg.weight_bytes // cfg.weight_pitch
+    illegal, outside = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
+    for index in range(LEVELS):
+        levels = [level(2) for _ in range(LEVELS)]
+        levels[index] = level(0)
+        yield f"count{index}", {**good, "levels": levels}, illegal
+    for field, value, code in (
+        ("rows", 0, illegal),
+        ("rows", cfg.rows + 1, illegal),
+        ("rows", 127, illegal),
+        ("reserved0", 1 << COMPUTE["reserved0"].width - 1, illegal),
+        ("reserved1", 1 << COMPUTE["reserved1"].width - 1, illegal),
+        ("accumulator", cfg.accumulator_depth, outside),
+        ("accumulator", 65535, outside),
+        ("weight", weight_rows - cfg.rows + 1, outside),
+        ("weight", (1 << 24) - 1, outside),
+    ):
+        yield f"{field}={value}", {**good, field: value}, code
+    # Only the second tile, and only the last entry, lie outside.
+    tiles = [level(4) if index == 3 else level() for index in range(LEVELS)]
+    far = {"weight": 0, "weight_stride": weight_rows - cfg.rows + 1, "levels": tiles}
+    yield "second tile", {**good, **far}, outside
+    yield "fifth entry", {**good, "accumulator": cfg.accumulator_depth - 3}, outside
 
 
 def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from hw.config import AcceleratorConfig
 from hw.control.fault import FAULT
 from hw.emit import emit_verilog
 from hw.memory.load import scratchpad_write
-from hw.memory.weight_scratchpad import WriteKind, weight_banks, weight_write
+from hw.memory.weight_scratchpad import weight_write
 from tests.array.compute_cases import (
+    broken,
     entry_cycles,
     first_fill,
     level,
     random_memories,
     random_program,
+    weight_writes,
 )
 from tests.support.bench import (
     bench_params,
@@ -107,25 +109,10 @@ class Bench:
         self.dut.write__valid.value = 0
         self.dut.weight_write__valid.value = 1
         shape = weight_write(self.cfg)
-        for fields, content in self._weight_writes(weight):
-            padding = [0] * (weight_banks(self.cfg) - len(content))
-            fields = {"live": len(content) - 1, **fields, "data": [*content.tolist(), *padding]}
+        for fields in weight_writes(self.cfg, weight):
             self.dut.weight_write__payload.value = pack(shape, fields)
             await FallingEdge(self.dut.clk)
         self.dut.weight_write__valid.value = 0
-
-    def _weight_writes(self, weight):
-        """Yield place and bytes of writes that fill the scratchpad: columns if it takes them."""
-        beat, (rows, pitch) = self.cfg.beat_bytes, weight.shape
-        if self.cfg.transposer:
-            for column in range(pitch):
-                for row in range(0, rows, beat):
-                    place = {"kind": WriteKind.COLUMN, "row": row, "column": column}
-                    yield place, weight[row : row + beat, column]
-            return
-        for byte in range(0, rows * pitch, beat):
-            place = {"kind": WriteKind.BEAT, "row": byte // pitch, "column": byte % pitch}
-            yield place, weight.reshape(-1)[byte : byte + beat]
 
     def source(self, policy="always", seed=1):
         return StreamSource(self.dut, "i", isa.COMPUTE, policy=policy, seed=seed)
@@ -296,35 +283,6 @@ async def drains_meanwhile(dut):
 
 def test_drains_meanwhile():
     run("4x4", "drains_meanwhile")
-
-
-def broken(cfg):
-    """Return (name, fields, error code) of instructions that have to be refused."""
-    good = {**first_fill(cfg), "accumulate": 1}
-    good["levels"] = [level(4), *good["levels"][1:]]
-    weight_rows = cfg.weight_bytes // cfg.weight_pitch
-    illegal, outside = isa.ErrorCode.ILLEGAL_FIELD, isa.ErrorCode.SCRATCHPAD_RANGE
-    for index in range(isa.LEVELS):
-        levels = [level(2) for _ in range(isa.LEVELS)]
-        levels[index] = level(0)
-        yield f"count{index}", {**good, "levels": levels}, illegal
-    for field, value, code in (
-        ("rows", 0, illegal),
-        ("rows", cfg.rows + 1, illegal),
-        ("rows", 127, illegal),
-        ("reserved0", 1 << isa.COMPUTE["reserved0"].width - 1, illegal),
-        ("reserved1", 1 << isa.COMPUTE["reserved1"].width - 1, illegal),
-        ("accumulator", cfg.accumulator_depth, outside),
-        ("accumulator", 65535, outside),
-        ("weight", weight_rows - cfg.rows + 1, outside),
-        ("weight", (1 << 24) - 1, outside),
-    ):
-        yield f"{field}={value}", {**good, field: value}, code
-    # Only the second tile, and only the last entry, lie outside.
-    tiles = [level(4) if index == 3 else level() for index in range(isa.LEVELS)]
-    far = {"weight": 0, "weight_stride": weight_rows - cfg.rows + 1, "levels": tiles}
-    yield "second tile", {**good, **far}, outside
-    yield "fifth entry", {**good, "accumulator": cfg.accumulator_depth - 3}, outside
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

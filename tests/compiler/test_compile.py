@@ -13,7 +13,7 @@ from golden.machine import Machine, MachineError
 from golden.network import evaluate
 from hw.config import AcceleratorConfig, RequantizeMode, preset
 from hw.encoding import encode, walk_program
-from hw.isa import Opcode
+from hw.isa import Engine, Opcode
 from models.variants import DEFAULT, NETWORKS, build
 
 SMALL = [name for name in NETWORKS if not name.startswith("bench_")]
@@ -83,7 +83,8 @@ def test_no_window_is_left() -> None:
 
 def test_token_that_never_comes() -> None:
     machine = Machine(preset("tiny"), np.zeros(64, np.uint8), (0, 64), (0, 64))
-    words = np.concatenate([encode(Opcode.LOAD, wait=8, length=1, segments=1), encode(Opcode.END)])
+    load = encode(Opcode.LOAD, wait=1 << Engine.STORE, length=1, segments=1)
+    words = np.concatenate([load, encode(Opcode.END)])
     assert len(list(walk_program(words))) == 2
     with pytest.raises(MachineError, match="^word 0, LOAD: waits for a token from STORE"):
         machine.run(words)

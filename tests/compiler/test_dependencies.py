@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from compiler import dependencies
 from compiler.dependencies import Dependencies, Range, Space
 from hw.isa import ENGINES, Engine
 
@@ -44,8 +45,11 @@ def before(deps: Dependencies, engines: list[Engine]) -> np.ndarray:
     return order
 
 
+@pytest.mark.parametrize("many", [1, 64])
 @pytest.mark.parametrize("seed", range(20))
-def test_random_sequences(seed: int) -> None:
+def test_random_sequences(seed: int, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With old accesses merged as soon as possible, and not at all."""
+    monkeypatch.setattr(dependencies, "_MANY", many)
     rng = np.random.default_rng(seed)
     deps = Dependencies(REACH)
     engines, touched = [], []
@@ -65,6 +69,16 @@ def test_random_sequences(seed: int) -> None:
         for earlier in range(later):
             if engines[earlier] != engines[later] and conflict(touched[earlier], touched[later]):
                 assert order[earlier, later], f"{earlier} and {later} may overlap"
+
+
+def test_a_long_sequence_is_not_remembered_byte_by_byte() -> None:
+    deps = Dependencies(REACH)
+    for index in range(2000):
+        place = Range(Space.MEMORY, 8 * index, 8 * index + 8)
+        deps.add(Engine.STORE, [], [place])
+    assert len(deps._live[Space.MEMORY]) <= 128
+    deps.add(Engine.LOAD, [Range(Space.MEMORY, 0, 8)], [])
+    assert deps.wait[-1] == 1 << Engine.STORE
 
 
 def test_implied_token_is_dropped() -> None:

@@ -27,6 +27,18 @@ def test_ring_forgets_what_it_overwrites() -> None:
     assert ring.find("b") is None
 
 
+def test_ring_steps_around_what_is_kept() -> None:
+    ring = Ring(64, 8)
+    assert (ring.place("a", 16), ring.place("kept", 16)) == (0, 16)
+    places = [ring.place(number, 16, "kept") for number in range(4)]
+    assert places == [32, 48, 0, 32]  # behind it, behind it, before it, behind it again
+    assert ring.find("kept") == 16
+    assert ring.place("large", 40, "kept") == 0  # there is no such room beside it
+    assert ring.find("kept") is None
+    ring.restart()
+    assert ring.place("b", 8) == 0
+
+
 def test_ring_refuses_what_never_fits() -> None:
     with pytest.raises(ValueError, match="^a block of 72 does not fit a memory of 64$"):
         Ring(64, 8).place("a", 65)

@@ -12,12 +12,16 @@ import pytest
 from golden.machine import Machine, MachineError
 from hw.config import preset
 from hw.encoding import encode
-from hw.isa import LEVELS, PARAMETER_BYTES, LoadTarget, Opcode, StoreSource
+from hw.isa import LEVELS, PARAMETER_BYTES, Engine, LoadTarget, Opcode, StoreSource
 
 CONFIG = preset("tiny").replace(requantize_mode="shift")
 SIZE = 1024
 ACTIVATIONS, WEIGHTS, PARAMETERS, RESULT = 0, 64, 256, 768
 LOOPS = [{"count": 1, "y": 0, "x": 0, "address": 0}] * LEVELS
+
+
+def mask(engine):
+    return 1 << engine
 
 
 def load(target=LoadTarget.ACTIVATION, **fields):
@@ -69,10 +73,13 @@ def test_a_product_by_hand():
         np.concatenate([
             load(length=2),
             load(LoadTarget.WEIGHT, address=WEIGHTS, length=2 * pitch),
-            load(LoadTarget.PARAMETER, address=PARAMETERS, length=2 * PARAMETER_BYTES, signal=2),
-            compute(signal=4),
-            vector(wait=2, zero_point=1, signal=8),
-            store(wait=4),
+            load(
+                LoadTarget.PARAMETER, address=PARAMETERS, length=2 * PARAMETER_BYTES,
+                signal=mask(Engine.COMPUTE),
+            ),
+            compute(signal=mask(Engine.VECTOR)),
+            vector(wait=mask(Engine.COMPUTE), zero_point=1, signal=mask(Engine.STORE)),
+            store(wait=mask(Engine.VECTOR)),
             encode(Opcode.END),
         ])
     )  # fmt: skip
@@ -84,7 +91,10 @@ def test_a_product_by_hand():
 
 
 REFUSED = {
-    "token": (load(wait=8), "word 0, LOAD: waits for a token from STORE that never comes"),
+    "token": (
+        load(wait=mask(Engine.STORE)),
+        "word 0, LOAD: waits for a token from STORE that never comes",
+    ),
     "read": (
         load(address=RESULT - 8, length=16),
         "word 0, LOAD: read 0x2f8 to 0x308 leaves the granted",

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from hw.config import AcceleratorConfig, RequantizeMode
+from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, SoftmaxMode
 
 __all__ = ["random_config"]
 
@@ -24,6 +24,8 @@ def random_config(seed: int) -> AcceleratorConfig:
 
     modes = [RequantizeMode.ONNX] * 6 + [RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE]
     rows, columns = pick(1, 12), pick(1, 12)
+    # What a machine may do without comes from a draw of its own.
+    extras = np.random.default_rng([seed, 1])
     pitch = 1 << (columns - 1).bit_length()
     return AcceleratorConfig(
         name=f"random{seed}",
@@ -42,4 +44,11 @@ def random_config(seed: int) -> AcceleratorConfig:
         requantize_lanes=pick(1, columns),
         requantize_multiplier_width=int(rng.choice([0, 9, 18])),
         queue_words=power(16, 128),
+        transposer=bool(extras.random() < 0.25),
+        weight_formats=tuple(f for f in WEIGHT_FORMATS if extras.random() < 0.1),
+        sparse_entries=int(extras.integers(1, 9)),
+        special_lanes=int(extras.choice([0, 0, 0, 1, 2, 4])),
+        special_bytes=1 << int(extras.integers(8, 11)),
+        special_entries=1 << int(extras.integers(8, 10)),
+        softmax_mode=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
     )

@@ -4,17 +4,20 @@
 import random
 
 import numpy as np
+import pytest
 
 from hw.config import AcceleratorConfig, preset
 from hw.control.engines import machine_engines
 from hw.encoding import encode
-from hw.isa import ENGINES, INSTRUCTIONS, LEVELS, ErrorCode, Opcode
+from hw.isa import END, ENGINES, INSTRUCTIONS, LEVELS, ErrorCode, LoadTarget, Opcode, StoreSource
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import board
 from tests.machine.layers import check, compile_layer
-from tests.machine.programs import END, WINDOW, job, program
+from tests.machine.programs import END as NOTHING
+from tests.machine.programs import WINDOW, job, program
 
 TINY = preset("tiny")
+SPECIAL = TINY.replace(name="special", special_lanes=2, special_bytes=256, special_entries=256)
 PROGRAMS = 150  # of each kind
 
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
@@ -31,16 +34,22 @@ _SMALL = {
 _EIGHTHS = ("address", "local", "pitch", "local_pitch")
 
 
-def noise(chooser: random.Random) -> np.ndarray:
-    """Return words of noise; half of them with a legal opcode in the low bits."""
+def noise(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
+    """Return words of noise; half of them with a header that gets past dispatch."""
     words = []
+    engines = machine_engines(config)
+    absent = ((1 << ENGINES) - 1) & ~sum(1 << engine for engine in engines)
+    opcodes = [Opcode.END, *(Opcode[engine.name] for engine in engines)]
     for _ in range(chooser.randrange(1, 48)):
         word = chooser.getrandbits(64)
-        words.append(word if chooser.random() < 0.5 else word & ~0xF | chooser.randrange(1, 7))
+        if chooser.random() < 0.5:
+            word &= ~sum(absent << END[field].offset for field in ("wait", "signal"))
+            word = word & ~0xF | chooser.choice(opcodes)
+        words.append(word)
     return np.array(words, "<u8")
 
 
-def near_miss(chooser: random.Random, config: AcceleratorConfig = TINY) -> np.ndarray:
+def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
     """Return instructions most of whose fields are legal, in no sensible order."""
     parts = []
     engines = machine_engines(config)
@@ -58,6 +67,10 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig = TINY) -> np.nd
                 ]  # fmt: skip
             elif name in ("wait", "signal"):
                 fields[name] = chooser.choice([0, 0, 0, chooser.getrandbits(ENGINES) & mask])
+            elif name == "target" and opcode == Opcode.LOAD and config.special_lanes:
+                fields[name] = chooser.randrange(LoadTarget.TABLE + 1)
+            elif name == "source" and config.special_lanes:
+                fields[name] = chooser.choice([StoreSource.OUTPUT, StoreSource.RESULT])
             elif name != "opcode":
                 small = _SMALL.get(f"{opcode.name}.{name}", _SMALL.get(name, 1 << width))
                 limit = min(small, 1 << width)
@@ -77,20 +90,21 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig = TINY) -> np.nd
     return program(*parts)
 
 
-def test_no_program_escapes():
+@pytest.mark.parametrize("config", [TINY, SPECIAL], ids=["tiny", "special"])
+def test_no_program_escapes(config):
     chooser = random.Random(1)
     work = random_work(np.random.default_rng(2), 1, 4, 4, 3, 6, *CASES["conv3x3"][5:])
-    good = compile_layer("good", *work, TINY)
-    programs = [make(chooser) for _ in range(PROGRAMS) for make in (noise, near_miss)]
+    good = compile_layer("good", *work, config)
+    programs = [make(chooser, config) for _ in range(PROGRAMS) for make in (noise, near_miss)]
     jobs = []
     for index, words in enumerate(programs):
         # A program may be long and legal: software gives up after a while.
         jobs.append(job(words, watchdog=200, abort=1500, stall=chooser.choice([0, 0, 60])))
         if index % 8 == 7:
             jobs.append(good.job)
-    jobs += [job(END), good.job]
+    jobs += [job(NOTHING), good.job]
     codes: dict[str, int] = {}
-    for index, (asked, done) in enumerate(zip(jobs, board(TINY).run(jobs), strict=True)):
+    for index, (asked, done) in enumerate(zip(jobs, board(config).run(jobs), strict=True)):
         if asked is good.job:
             check(good, done, f"after program {index - 1}")
             continue

@@ -41,11 +41,11 @@ def piece_ends(cfg, fields, count):
     return ends + [count] * (size > 0)
 
 
-def random_job(cfg, chooser):
-    """Return a job's fields and the number of its bytes, all inside."""
+def random_job(cfg, chooser, *, inside=True):
+    """Return a job's fields and the number of its bytes, all inside the scratchpad or not."""
     pitch, rows = cfg.weight_pitch, cfg.weight_bytes // cfg.weight_pitch
     while True:
-        extent = chooser.choice((1, cfg.columns, 8, chooser.randint(1, 40)))
+        extent = chooser.choice((cfg.columns, chooser.randint(1, 15), chooser.randint(1, 40)))
         count = chooser.choice((1, extent, chooser.randint(1, 150)))
         fields = {
             "format": chooser.choice((WeightFormat.ROWS, WeightFormat.COLUMNS)),
@@ -53,8 +53,31 @@ def random_job(cfg, chooser):
             "local": chooser.randrange(rows) * pitch,
             "local_pitch": chooser.randint(-rows, rows) * pitch,
         }
-        if all(0 <= row < rows for row, _ in spots(cfg, fields, count)):
+        if all(0 <= row < rows for row, _ in spots(cfg, fields, count)) == inside:
             return fields, count
+
+
+def job(cfg, fields):
+    """Return the payload of ``job``."""
+    pitch = cfg.weight_pitch
+    return dict.fromkeys(format_job(cfg).members, 0) | {
+        "format": fields["format"], "extent": fields["extent"],
+        "row": fields["local"] // pitch, "row_pitch": fields["local_pitch"] // pitch,
+    }  # fmt: skip
+
+
+def beats_of(chooser, octets, beat):
+    """Return parts of beats that make up ``octets``."""
+    at, beats = 0, []
+    while at < len(octets):
+        head = chooser.choice((0, chooser.randrange(beat)))
+        tail = chooser.choice((beat - 1, chooser.randrange(head, beat)))
+        tail = min(tail, head + len(octets) - at - 1)
+        data = chooser.randbytes(head) + octets[at : at + tail - head + 1]
+        at += tail - head + 1
+        word = int.from_bytes(data, "little")
+        beats.append({"data": word, "head": head, "tail": tail, "last": at == len(octets)})
+    return beats
 
 
 @cocotb.test(timeout_time=4, timeout_unit="ms")
@@ -62,7 +85,7 @@ async def writes_pieces(dut):
     params = bench_params()
     cfg = MACHINES[params["machine"]]
     chooser = random.Random(3)
-    beat, pitch = cfg.beat_bytes, cfg.weight_pitch
+    beat = cfg.beat_bytes
     await start_clock_and_reset(dut)
     jobs = StreamSource(dut, "job", format_job(cfg))
     source = StreamSource(dut, "i", part_layout(beat), policy=params["offer"])
@@ -70,22 +93,8 @@ async def writes_pieces(dut):
     for _ in range(25):
         fields, count = random_job(cfg, chooser)
         octets = chooser.randbytes(count)
-        jobs.put([
-            dict.fromkeys(format_job(cfg).members, 0) | {
-                "format": fields["format"], "extent": fields["extent"],
-                "row": fields["local"] // pitch, "row_pitch": fields["local_pitch"] // pitch,
-            }
-        ])  # fmt: skip
-        at, beats = 0, []
-        while at < count:
-            head = chooser.choice((0, chooser.randrange(beat)))
-            tail = chooser.choice((beat - 1, chooser.randrange(head, beat)))
-            tail = min(tail, head + count - at - 1)
-            data = chooser.randbytes(head) + octets[at : at + tail - head + 1]
-            at += tail - head + 1
-            word = int.from_bytes(data, "little")
-            beats.append({"data": word, "head": head, "tail": tail, "last": at == count})
-        source.put(beats)
+        jobs.put([job(cfg, fields)])
+        source.put(beats_of(chooser, octets, beat))
         written, sizes, done = [], [], False
         while not done:
             await RisingEdge(dut.clk)
@@ -106,11 +115,52 @@ async def writes_pieces(dut):
         assert sizes == piece_ends(cfg, fields, count)
 
 
+@cocotb.test(timeout_time=4, timeout_unit="ms")
+async def stops_at_the_edge(dut):
+    """Pieces inside come out, the first one outside and all after it do not."""
+    cfg = MACHINES[bench_params()["machine"]]
+    chooser = random.Random(4)
+    rows = cfg.weight_bytes // cfg.weight_pitch
+    await start_clock_and_reset(dut)
+    jobs = StreamSource(dut, "job", format_job(cfg))
+    source = StreamSource(dut, "i", part_layout(cfg.beat_bytes))
+    for _ in range(12):
+        fields, count = random_job(cfg, chooser, inside=False)
+        places = list(spots(cfg, fields, count))
+        expected, start = 0, 0
+        for end in piece_ends(cfg, fields, count):
+            if not all(0 <= row < rows for row, _ in places[start:end]):
+                break
+            expected, start = expected + 1, end
+        jobs.put([job(cfg, fields)])
+        source.put(beats_of(chooser, chooser.randbytes(count), cfg.beat_bytes))
+        written, outside = 0, []
+        for _ in range(count + 40):
+            await RisingEdge(dut.clk)
+            if dut.outside.value:
+                outside.append(written)
+            written += int(dut.write__valid.value)
+            assert not dut.done.value
+        assert outside == [expected], fields
+        assert written == expected
+        source._queue.clear()
+        dut.rst.value = 1
+        await RisingEdge(dut.clk)
+        await RisingEdge(dut.clk)
+        dut.rst.value = 0
+
+
 @pytest.mark.parametrize("offer", ["always", "random"])
 @pytest.mark.parametrize("machine", list(MACHINES))
 def test_writes_pieces(machine, offer):
     params = {"machine": machine, "offer": offer}
-    run_cocotb(MatrixWriter(MACHINES[machine]), __name__, params=params)
+    run_cocotb(MatrixWriter(MACHINES[machine]), __name__, params=params, testcase="writes_pieces")
+
+
+@pytest.mark.parametrize("machine", ["square", "narrow"])
+def test_stops_at_the_edge(machine):
+    unit = MatrixWriter(MACHINES[machine])
+    run_cocotb(unit, __name__, params={"machine": machine}, testcase="stops_at_the_edge")
 
 
 def test_structure():

@@ -26,7 +26,10 @@ BASE = {
 #: What may be wrong with an instruction for columns 5, lanes 2, 16 entries, 256 bytes, 8 groups.
 ILLEGAL = [
     {"pixels": 0}, {"lines": 0}, {"channels": 0}, {"channels": 6}, {"channels": 0x8001},
-    {"reserved0": 8}, {"reserved1": 0x8000}, {"reserved1": 1},
+    {"mode": 1}, {"mode": 2}, {"mode": 3}, {"mode": 4}, {"mode": 5}, {"mode": 8},
+    {"slot": 1}, {"target": 2}, {"begin": 1}, {"settle": 1}, {"relu": 1}, {"statistics": 1},
+    {"scales": 1}, {"scales": 1 << 31}, {"tiles": 1}, {"tiles": 0x80}, {"tile_entries": 1},
+    {"reserved2": 1}, {"reserved2": 0x80},
     {"zero_point": 256}, {"zero_point": -257}, {"low": -257}, {"high": 256}, {"high": 0x7F00},
     {"low": 4, "high": 3}, {"low": 256, "high": 300},
 ]  # fmt: skip
@@ -40,7 +43,7 @@ OUTSIDE = [
     {"line_pitch": 1 << 9}, {"line_pitch": -(1 << 9)}, {"line_pitch": 0x7FFFFFFF},
     {"local": 240, "pixel_pitch": 0, "line_pitch": 12},
 ]  # fmt: skip
-ILLEGAL += [{"reserved0": 1 << k} for k in range(4)] + [{"reserved1": 1 << k} for k in range(16)]
+ILLEGAL += [{name: 1 << k} for name, n in (("reserved0", 2), ("reserved1", 4)) for k in range(n)]
 ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
 ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]
 ILLEGAL += [{"high": 1 << k, "low": 0} for k in range(8, 15)]
@@ -215,6 +218,9 @@ class WalkSpec(wiring.Component):
         illegal = (
             (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
             | (now.reserved0 != 0) | (now.reserved1 != 0) | (now.low > now.high)
+            | (now.reserved2 != 0) | (now.mode != 0) | (now.slot != 0) | (now.target != 0)
+            | now.begin | now.settle | now.relu | now.statistics | (now.scales != 0)
+            | (now.tiles != 0) | (now.tile_entries != 0)
             | (now.low < -256) | (now.high > 255) | (now.low > 255) | (now.high < -256)
             | (now.zero_point < -256) | (now.zero_point > 255)
         )  # fmt: skip

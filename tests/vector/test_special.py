@@ -134,7 +134,7 @@ async def begin(dut):
 async def equals_golden(dut):
     bench = await begin(dut)
     for turn in range(bench_params()["turns"]):
-        operation = SpecialOperation(turn % 3)
+        operation = SpecialOperation(turn % 4)
         await bench.refill(operation)
         kinds = [operation if bench.rng.random() < 0.7 else TABLE for _ in range(4)]
         await bench.run([instruction(bench.cfg, bench.rng, kind) for kind in kinds])
@@ -144,7 +144,7 @@ async def equals_golden(dut):
 #: lane, the tables 512 entries, and there are two lanes.
 PLAIN = {
     "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
-    "low": -128, "high": 127, "table": 0, "zero_point": 0, "x_signed": 0,
+    "low": -128, "high": 127, "table": 0, "shift": 20, "zero_point": 0, "x_signed": 0,
 }  # fmt: skip
 FAULTS = [
     ({"operation": 4}, FIELD),
@@ -184,6 +184,8 @@ PACE = [
     (SOFTMAX, 16, 9999, 9999),
     (SOFTMAX, 64, 9999, 9999),
     (SOFTMAX, 197, 9999, 9999),
+    (NORMALIZE, 64, 99999, 99999),
+    (NORMALIZE, 197, 99999, 99999),
 ]
 LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64}]
 
@@ -203,7 +205,8 @@ async def errors(dut):
         await ClockCycles(dut.clk, 150)
         assert bench.errors == [int(code) | Engine.SPECIAL << 8], f"{change}: {bench.errors}"
         assert (len(bench.taken), len(bench.done)) == (2, 1), str(change)
-        assert not dut.i__ready.value and dut.busy.value, str(change)
+        assert not dut.i__ready.value, str(change)
+        assert dut.busy.value, str(change)
         assert bench.steps == 40, f"{change}: {bench.steps} steps"
         await bench.reset()
 

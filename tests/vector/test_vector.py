@@ -9,7 +9,7 @@ import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from hw.config import AcceleratorConfig
-from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget
+from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
 from hw.memory.load import scratchpad_write
 from hw.vector.vector import VectorEngine
 from tests.support.bench import bench_params, run_cocotb
@@ -121,12 +121,13 @@ async def begin(dut):
 async def equals_golden(dut):
     bench = await begin(dut)
     cfg = bench.cfg
-    program = instructions(cfg, bench.rng, bench_params()["count"])
+    modes = tuple(bench_params().get("modes", [VectorMode.REQUANTIZE]))
+    program = instructions(cfg, bench.rng, bench_params()["count"], modes=modes)
     expected = await bench.output()
     await bench.source.send(program)
     await bench.finish(len(program))
     assert [mask for _, mask in bench.done] == [fields["signal"] for fields in program]
-    expected_output(cfg, program, bench.records, bench.accumulators, expected)
+    expected_output(cfg, program, bench.raw, bench.accumulators, expected)
     wrong = np.flatnonzero(await bench.output() != expected)
     assert not len(wrong), f"bytes {wrong[:8]} of {len(wrong)} wrong"
     assert not bench.errors
@@ -169,7 +170,7 @@ async def stops_at_a_fault(dut):
     assert len(bench.done) == 1
     assert bench.source.sent == 2
     done = {**bad, "pixels": 3}
-    expected_output(cfg, [good[0], done], bench.records, bench.accumulators, expected)
+    expected_output(cfg, [good[0], done], bench.raw, bench.accumulators, expected)
     assert (await bench.output() == expected).all()
 
 
@@ -215,6 +216,19 @@ def test_read_latencies(latency):
 def test_many_groups(columns, lanes):
     cfg = machine(columns, lanes, 128, "shift", parameter_channels=128, output_bytes=4096)
     run(cfg, count=20)
+
+
+@pytest.mark.parametrize("columns,lanes,block,scale,offer", [
+    (4, 1, 8, "pot", "always"), (8, 2, 8, "free", "always"), (8, 4, 16, "pot", "bursty"),
+    (16, 8, 8, "pot", "always"), (16, 8, 64, "free", "random"), (4, 1, 32, "free", "always"),
+])  # fmt: skip
+def test_blocks(columns, lanes, block, scale, offer):
+    cfg = machine(columns, lanes, 64, output_bytes=2048, block_channels=block, block_scale=scale)
+    modes = [VectorMode.REQUANTIZE, VectorMode.RAW, VectorMode.BLOCK, VectorMode.BLOCK]
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 80, "offer": offer, "modes": modes}
+    run_cocotb(
+        VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
+    )
 
 
 def test_without_initial_values(icarus):

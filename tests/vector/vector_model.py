@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What VECTOR must leave in the output buffer, in NumPy, and random legal instructions."""
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from golden.requantize import requantize
-from hw.config import AcceleratorConfig, RequantizeMode
-from hw.isa import PARAMETER_BYTES
+from golden.vector import VectorState, vector
+from hw.config import AcceleratorConfig, BlockScale, RequantizeMode
+from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
 from tests.vector.requantize_cases import fixed_point_cases, float_cases, random_int32
 
 __all__ = ["expected_output", "instructions", "parameters", "steps"]
@@ -57,47 +58,66 @@ def parameters(
 def steps(cfg: AcceleratorConfig, fields: Fields) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (entry, column group, parameter group, output byte, live lanes) of every step."""
     lanes = cfg.requantize_lanes
+    tile, wide = cfg.columns // lanes, 4 if fields.get("mode") == VectorMode.RAW else 1
     entry = fields["accumulator"]
     for line in range(fields["lines"]):
         for pixel in range(fields["pixels"]):
             place = fields["local"] + line * fields["line_pitch"] + pixel * fields["pixel_pitch"]
             for group in range(-(-fields["channels"] // lanes)):
                 live = min(lanes, fields["channels"] - group * lanes)
-                yield entry, group, fields["parameter"] + group, place + group * lanes, live
+                at, column = (entry, group) if not fields.get("tiles") else (
+                    entry + group // tile * fields["tile_entries"], group % tile
+                )  # fmt: skip
+                yield at, column, fields["parameter"] + group, place + group * lanes * wide, live
             entry += 1
 
 
 def expected_output(
     cfg: AcceleratorConfig,
     program: list[Fields],
-    records: npt.NDArray[Any],
+    raw: npt.NDArray[np.uint8],
     accumulators: npt.NDArray[np.int64],
     output: npt.NDArray[Any],
-) -> None:
-    """Run ``program`` into ``output``, one step after the other."""
+    state: VectorState | None = None,
+) -> VectorState:
+    """Run ``program`` into ``output`` with the parameters' bytes ``raw``; return the state."""
+    state = state or VectorState()
+    unset = dict.fromkeys((name for name, _ in VECTOR), 0)
+    octets = np.zeros(output.size, np.uint8)
     for fields in program:
-        for entry, group, parameter, place, live in steps(cfg, fields):
-            record = records[parameter * cfg.parameter_lanes :][:live]
-            first = group * cfg.requantize_lanes
-            output[place : place + live] = requantize(
-                accumulators[entry, first : first + live],
-                record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
-                fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
-            ).astype(np.uint8)  # fmt: skip
+        # What the instruction writes shows as what becomes of two different backgrounds.
+        others = (octets, octets + np.uint8(1))
+        made = [other.copy() for other in others]
+        for index, buffer in enumerate(made):
+            before = state if index == 1 else copy.deepcopy(state)
+            vector(cfg, unset | fields, accumulators.astype(np.int32), raw, buffer, before)
+        written = (made[0] != others[0]) | (made[1] != others[1])
+        output[written] = made[0][written]
+    return state
 
 
 def instructions(
-    cfg: AcceleratorConfig, rng: np.random.Generator, count: int, longest: int = 12
+    cfg: AcceleratorConfig,
+    rng: np.random.Generator,
+    count: int,
+    longest: int = 12,
+    modes: tuple[int, ...] = (VectorMode.REQUANTIZE,),
 ) -> list[Fields]:
     """Return random legal instructions, some of a single step, pitches of either sign."""
     program: list[Fields] = []
     groups = cfg.parameter_channels // cfg.parameter_lanes
     while len(program) < count:
-        channels = int(rng.integers(1, cfg.columns + 1))
+        mode = int(rng.choice(modes))
+        tiles = int(rng.integers(4)) if cfg.block_channels and rng.random() < 0.6 else 0
+        channels = int(rng.integers(1, cfg.columns + 1)) + tiles * cfg.columns
         pixels, lines = (int(n) for n in rng.integers(1, longest, 2) // rng.integers(1, 5, 2) + 1)
         if rng.random() < 0.4:  # a step or so
-            pixels, lines, channels = 1, 1, min(channels, cfg.requantize_lanes + 1)
+            pixels, lines, tiles = 1, 1, 0
+            channels = min(channels, cfg.columns, cfg.requantize_lanes + 1)
+        wide = 4 if mode == VectorMode.RAW else 1
         room = groups - -(-channels // cfg.requantize_lanes)
+        if room < 0:
+            continue
         low, high = [(-128, 127), (0, 255), (-3, 90), (17, 17)][rng.integers(4)]
         fields = {
             "zero_point": int(rng.integers(low, high + 1)),
@@ -109,16 +129,28 @@ def instructions(
             "local": int(rng.integers(cfg.output_bytes)),
             "pixels": pixels,
             "lines": lines,
-            "pixel_pitch": int(rng.integers(-2 * channels, 2 * channels + 1)),
-            "line_pitch": int(rng.integers(-8 * channels, 8 * channels + 1)),
+            "pixel_pitch": int(rng.integers(-2 * channels, 2 * channels + 1)) * wide,
+            "line_pitch": int(rng.integers(-8 * channels, 8 * channels + 1)) * wide,
             "signal": int(rng.integers(16)),
+            "mode": mode,
+            "tiles": tiles,
+            "tile_entries": int(rng.integers(0, 20)) if tiles else 0,
         }
+        highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
+        limit = cfg.output_bytes
+        if mode == VectorMode.BLOCK:  # scales into the upper half
+            size = 1 if cfg.block_scale is BlockScale.POT else 4
+            size *= pixels * lines * -(-channels // cfg.block_channels)
+            limit //= 2
+            if size > limit:
+                continue
+            fields["scales"] = limit + int(rng.choice([0, rng.integers(limit - size + 1)]))
         corners = [
             fields["local"] + p * fields["pixel_pitch"] + n * fields["line_pitch"]
             for p in (0, pixels - 1)
             for n in (0, lines - 1)
         ]
-        inside = min(corners) >= 0 and max(corners) + channels <= cfg.output_bytes
-        if inside and fields["accumulator"] + pixels * lines <= cfg.accumulator_depth:
+        inside = min(corners) >= 0 and max(corners) + channels * wide <= limit
+        if inside and highest <= cfg.accumulator_depth:
             program.append(fields)
     return program

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dynamic quantization as ONNX Runtime 1.31.1 computes it: scales that follow from the values.
+
+What ``onnxruntime.quantization.quantize_dynamic`` makes of a linear layer, operator by operator:
+DynamicQuantizeLinear, MatMulInteger, Cast, Mul by the product of both scales, Add. Every
+operation is one rounding to binary32. Infinity and NaN are outside the domain.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "dynamic_linear", "dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values",
+]  # fmt: skip
+
+Floats = npt.NDArray[np.float32]
+
+
+def dynamic_scale(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.float32, int]:
+    """Return scale and zero point (uint8) for values from ``low`` to ``high``.
+
+    The range always includes 0; one of nothing but 0 has scale 1 and zero point 0.
+    """
+    lowest = np.minimum(np.asarray(low, np.float32), np.float32(0))
+    highest = np.maximum(np.asarray(high, np.float32), np.float32(0))
+    if highest == lowest:
+        return np.float32(1), 0
+    scale = np.float32(np.float32(highest - lowest) / np.float32(255))
+    zero = np.float32(0) - np.float32(lowest / scale)
+    return scale, int(np.rint(np.clip(zero, 0, 255)))
+
+
+def quantize_values(v: npt.ArrayLike, scale: npt.ArrayLike, zero: int) -> npt.NDArray[np.uint8]:
+    """Return ``clip(rint(v / scale) + zero, 0, 255)``, the quotient a binary32 number."""
+    quotient = np.divide(v, scale, dtype=np.float32)
+    return np.clip(np.rint(quotient) + np.float32(zero), 0, 255).astype(np.uint8)
+
+
+def dynamic_quantize(x: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], np.float32, int]:
+    """Return DynamicQuantizeLinear of ``x``: values, scale, zero point."""
+    v = np.asarray(x, np.float32)
+    scale, zero = dynamic_scale(v.min(), v.max())
+    return quantize_values(v, scale, zero), scale, zero
+
+
+def linear_values(
+    acc: npt.ArrayLike, x_scale: npt.ArrayLike, w_scale: npt.ArrayLike, bias: npt.ArrayLike,
+    relu: bool,
+) -> Floats:  # fmt: skip
+    """Return ``f(f(f(acc) * f(x_scale * w_scale)) + bias)``, negative values 0 with ``relu``.
+
+    Parameters
+    ----------
+    acc : int32 [..., N]; w_scale, bias : binary32 [N] or scalar.
+    """
+    scale = np.multiply(x_scale, w_scale, dtype=np.float32)
+    v = np.asarray(acc).astype(np.float32) * scale + np.asarray(bias, np.float32)
+    return np.asarray(np.maximum(v, np.float32(0)) if relu else v, np.float32)
+
+
+def dynamic_linear(
+    x: npt.ArrayLike, w: npt.ArrayLike, w_scale: npt.ArrayLike, w_zero: int,
+    bias: npt.ArrayLike, relu: bool = False,
+) -> Floats:  # fmt: skip
+    """Return a linear layer on float ``x`` [M, K] with int8 or uint8 weights ``w`` [K, N]."""
+    q, scale, zero = dynamic_quantize(x)
+    acc = (q.astype(np.int64) - zero) @ (np.asarray(w).astype(np.int64) - w_zero)
+    return linear_values(acc, scale, w_scale, bias, relu)

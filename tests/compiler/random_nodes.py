@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random nodes of products and special functions, and running one in the middle of guard bytes."""
+
+import numpy as np
+
+from compiler.builder import ProgramBuilder
+from compiler.graph import (
+    AddNode,
+    Graph,
+    NormalizeNode,
+    ProductNode,
+    SoftmaxNode,
+    TableNode,
+    Tensor,
+    Value,
+)
+from compiler.layer_steps import layer_steps
+from compiler.layout import Layout
+from compiler.onchip import align_up
+from golden.machine import Machine
+from golden.network import evaluate
+from hw.config import AcceleratorConfig, preset
+
+__all__ = [
+    "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",
+    "random_table", "run_node", "tensor",
+]  # fmt: skip
+
+MICRO = AcceleratorConfig(
+    name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
+    accumulator_depth=16, output_bytes=256, parameter_channels=16, requantize_lanes=2,
+    queue_words=16, transposer=True, special_lanes=2, special_bytes=256, special_entries=256,
+)  # fmt: skip
+CONFIGS = {
+    "micro": MICRO,
+    "tiny": preset("tiny").replace(
+        transposer=True, special_lanes=1, special_bytes=256, special_entries=512
+    ),
+    "wide": preset("wide").replace(transposer=True, special_lanes=4, special_bytes=512),
+    "default": preset("default").replace(transposer=True, special_lanes=8, special_bytes=1024),
+}
+GUARD = 0xA5
+
+
+def run_node(
+    node: object, config: AcceleratorConfig, rng: np.random.Generator, *, anywhere: bool = True
+) -> ProgramBuilder:
+    """Compile one node, its tensors ``anywhere`` in memory or at multiples of 64; run it, and
+    compare every byte there."""
+    reads = {tensor.name: tensor for tensor in node.inputs}
+    values = [Value(t.name, t.shape, t.dtype) for t in (*reads.values(), node.y)]
+    graph = Graph(tuple(values[:-1]), (values[-1],), (), (node,), ())
+    given = {t.name: codes(rng, t.shape, t.dtype) for t in reads.values()}
+    tensors = evaluate(graph, given, config.requantize_mode, config.softmax_mode)
+    addresses, top = {}, 0
+    for tensor in (*reads.values(), node.y):
+        addresses[tensor.name] = top + (int(rng.integers(0, 70)) if anywhere else 0)
+        top = align_up(addresses[tensor.name] + tensor.size, 64) + 64
+    constants = []
+
+    def store(data: np.ndarray) -> int:
+        address = top + sum(part.size for part in constants)
+        constants.append(np.pad(data.reshape(-1).view(np.uint8), (0, -data.size % 64)))
+        return address
+
+    builder = ProgramBuilder(config)
+    for step in layer_steps(node, addresses, builder, store):
+        step.emit()
+    memory = np.full(top, GUARD, np.uint8)
+    for tensor in reads.values():
+        start = addresses[tensor.name]
+        memory[start : start + tensor.size] = tensor.to_memory(given[tensor.name]).view(np.uint8)
+    memory = np.concatenate([memory, *constants])
+    want = memory.copy()
+    start, stop = addresses[node.y.name], addresses[node.y.name] + node.y.size
+    want[start:stop] = node.y.to_memory(tensors[node.y.name]).view(np.uint8)
+    machine = Machine(config, memory, (0, memory.size), (start, stop))
+    machine.run(builder.words())
+    assert not machine.tokens.any(), "tokens left over"
+    np.testing.assert_array_equal(memory, want)
+    return builder
+
+
+def codes(rng: np.random.Generator, shape, dtype) -> np.ndarray:
+    """Random values of an 8-bit type."""
+    info = np.iinfo(dtype)
+    return rng.integers(info.min, info.max + 1, shape).astype(dtype)
+
+
+def tensor(rng, name, shape, layout, dtype=None, scale=None) -> Tensor:
+    """A tensor with random type, scale and zero point where they are not given."""
+    dtype = np.dtype(dtype or rng.choice(["int8", "uint8"]))
+    info = np.iinfo(dtype)
+    scale = np.float32(scale or rng.uniform(0.01, 0.1))
+    return Tensor(name, tuple(shape), dtype, scale, pick(rng, info.min, info.max), layout)
+
+
+def pick(rng: np.random.Generator, low: int, high: int) -> int:
+    """A number from ``low`` to ``high``."""
+    return int(rng.integers(low, high + 1))
+
+
+def permuted(rng: np.random.Generator, rank: int, inner: int) -> Layout:
+    """Axes in memory in any order, but ``inner`` last: views of heads, and more."""
+    others = [axis for axis in range(rank) if axis != inner]
+    return Layout((("transpose", (*(int(a) for a in rng.permutation(others)), inner)),))
+
+
+def random_product(rng: np.random.Generator, largest: int = 24) -> ProductNode:
+    """Stacks that broadcast, rows with others between, second operands either way."""
+    lead = [pick(rng, 1, 3) for _ in range(pick(rng, 0, 2))]
+    rows, depth, columns = (pick(rng, 1, largest) for _ in range(3))
+
+    def stack() -> list[int]:
+        some = [size if rng.integers(4) else 1 for size in lead]
+        return some[pick(rng, 0, len(some)) if rng.integers(3) == 0 else 0 :]
+
+    x_shape, z_shape = [*stack(), rows, depth], [*stack(), depth, columns]
+    full = np.broadcast_shapes(tuple(x_shape[:-2]), tuple(z_shape[:-2]))
+    y_shape = [*full, rows, columns]
+    dtype = rng.choice(["int8", "uint8"])
+    rank = len(z_shape)
+    x = tensor(rng, "x", x_shape, permuted(rng, len(x_shape), len(x_shape) - 1), dtype)
+    z = tensor(rng, "z", z_shape, permuted(rng, rank, rank - 1 - int(rng.integers(2))), dtype)
+    y = tensor(rng, "y", y_shape, permuted(rng, len(y_shape), len(y_shape) - 1), dtype)
+    scale = np.float32(rng.uniform(1e-3, 1e-2) / depth**0.5)
+    info = np.iinfo(dtype)
+    low, high = int(info.min), int(info.max)
+    return ProductNode("product", "QLinearMatMul", x, z, y, scale, low, high)
+
+
+def shape_of(rng: np.random.Generator) -> list[int]:
+    """Up to four axes; rows may have any length."""
+    return [*(pick(rng, 1, 4) for _ in range(pick(rng, 0, 2))), pick(rng, 1, 20), pick(rng, 2, 70)]
+
+
+def random_table(rng: np.random.Generator) -> TableNode:
+    """A table of any bytes."""
+    shape = shape_of(rng)
+    x = tensor(rng, "x", shape, permuted(rng, len(shape), pick(rng, 0, len(shape) - 1)))
+    y = tensor(rng, "y", shape, x.layout)
+    return TableNode("table", "Gelu", x, y, codes(rng, 256, np.uint8))
+
+
+def random_softmax(rng: np.random.Generator) -> SoftmaxNode:
+    """A softmax whose output every arithmetic takes."""
+    shape = shape_of(rng)
+    x = tensor(rng, "x", shape, permuted(rng, len(shape), len(shape) - 1))
+    low = int(np.iinfo(x.dtype).min)
+    y = Tensor("y", tuple(shape), x.dtype, np.float32(1 / 256), low, x.layout)
+    return SoftmaxNode("softmax", "QLinearSoftmax", x, y)
+
+
+def random_normalize(rng: np.random.Generator) -> NormalizeNode:
+    """A normalization with gains around one."""
+    shape = shape_of(rng)
+    x = tensor(rng, "x", shape, permuted(rng, len(shape), len(shape) - 1))
+    y = tensor(rng, "y", shape, x.layout)
+    gamma = rng.normal(1, 0.2, shape[-1]).astype(np.float32)
+    beta = rng.normal(0, 0.2, shape[-1]).astype(np.float32)
+    return NormalizeNode("norm", "LayerNormalization", x, y, gamma, beta, 1e-5)
+
+
+def random_add(rng: np.random.Generator) -> AddNode:
+    """A sum whose second operand is repeated along any axes but the innermost, or is whole."""
+    shape = shape_of(rng)
+    layout = permuted(rng, len(shape), pick(rng, 0, len(shape) - 1))
+    inner = layout.steps[0][1][-1]
+    dtype = rng.choice(["int8", "uint8"])
+    whole = rng.integers(4) == 0
+    z_shape = [
+        size if whole or axis == inner or rng.integers(2) else 1 for axis, size in enumerate(shape)
+    ]
+    x = tensor(rng, "x", shape, layout, dtype, 0.05)
+    z = tensor(rng, "z", z_shape, layout, dtype, 0.03)
+    y = tensor(rng, "y", shape, layout, dtype, 0.0777)
+    info = np.iinfo(dtype)
+    constant = codes(rng, z_shape, dtype) if rng.integers(2) else None
+    return AddNode(
+        "sum", "QLinearAdd", x, z, y, int(info.min), int(info.max), constant,
+        z_first=bool(rng.integers(2)),
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole attention models as programs: every bit of the golden machine's outputs is ONNX Runtime's,
+every tensor that of the golden operators."""
+
+import numpy as np
+import onnx
+import pytest
+
+from compiler.compile import CompiledModel, compile_graph
+from compiler.errors import KiwichaError
+from compiler.legalize import legalize
+from compiler.lower import LoweredModel, lower
+from compiler.reference import reference
+from golden.machine import Machine
+from golden.network import evaluate, outputs
+from hw.config import AcceleratorConfig, preset
+from models.attention import attention_block, attention_inputs
+from tests.compiler.random_nodes import CONFIGS
+from tests.compiler.transformers import SHAPE, Builder, encoder
+
+MODELS = {
+    "heads": {"sequence": 8, "embedding": 16, "heads": 2, "head_dim": 8},
+    "odd": {"sequence": 7, "embedding": 10, "heads": 3, "head_dim": 5, "batch": 2, "signed": True},
+    "causal": {"sequence": 9, "embedding": 12, "heads": 2, "head_dim": 6, "causal": True},
+    "padding": {"sequence": 8, "embedding": 16, "heads": 2, "head_dim": 8, "batch": 3,
+                "padding": True, "projected": False},
+    "both": {"sequence": 5, "embedding": 8, "heads": 1, "head_dim": 8, "batch": 2,
+             "padding": True, "causal": True, "projected": False},
+}  # fmt: skip
+
+
+def run(
+    lowered: LoweredModel, inputs: dict[str, np.ndarray], config: AcceleratorConfig
+) -> tuple[CompiledModel, dict[str, np.ndarray]]:
+    """Run on the golden machine; return the graph outputs."""
+    graph = legalize(lowered)
+    tensors = evaluate(graph, inputs)
+    compiled = compile_graph(graph, config)
+    memory = compiled.load(tensors)
+    machine = Machine(config, memory, compiled.read_window, compiled.write_window)
+    machine.run(compiled.words)
+    assert not machine.tokens.any()
+    for name, tensor in graph.tensors.items():
+        np.testing.assert_array_equal(compiled.read(memory, tensor), tensors[name], err_msg=name)
+    found = {t.name: compiled.read(memory, t) for t in graph.output_tensors}
+    return compiled, outputs(graph, found)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("name", MODELS)
+def test_attention_is_onnx_runtimes(name: str, config: str) -> None:
+    model = attention_block(**MODELS[name])
+    lowered = lower(model)
+    inputs = attention_inputs(model, 3)
+    compiled, found = run(lowered, inputs, CONFIGS[config])
+    for key, value in reference(lowered, inputs).outputs.items():
+        np.testing.assert_array_equal(found[key], value)
+    assert {layer.promise for layer in compiled.layers} == {"runtime-exact"}
+    assert any(len(layer.nodes) > 2 for layer in compiled.layers)
+    ends = sum(layer.predicted_cycles for layer in compiled.layers)
+    assert ends == compiled.timeline.layer_end[len(compiled.layers) - 1]
+
+
+def test_encoder() -> None:
+    """Residual sums, normalization and Gelu around it."""
+    build = Builder(2)
+    lowered = lower(build.quantized(encoder(build, "x")))
+    inputs = {"x": np.random.default_rng(2).standard_normal(SHAPE).astype(np.float32)}
+    compiled, _ = run(lowered, inputs, CONFIGS["tiny"])
+    golden = [layer.name for layer in compiled.layers if layer.promise == "golden-exact"]
+    assert golden == ["norm1", "norm2"]
+
+
+def test_vision_transformer() -> None:
+    lowered = lower(onnx.load("models/vit/vit_int8.onnx"), 2)
+    graph = legalize(lowered)
+    rng = np.random.default_rng(5)
+    value = graph.inputs[0]
+    inputs = {value.name: rng.random(value.shape).astype(np.float32)}
+    run(lowered, inputs, preset("default").replace(transposer=True, special_lanes=4))
+
+
+@pytest.mark.parametrize(
+    ("missing", "node"),
+    [({"transposer": False}, "score.*transposer"), ({"special_lanes": 0}, "share.*special_lanes")],
+)
+def test_a_machine_without(missing: dict[str, object], node: str) -> None:
+    graph = legalize(lower(attention_block(**MODELS["heads"])))
+    with pytest.raises(KiwichaError, match=node):
+        compile_graph(graph, CONFIGS["tiny"].replace(**missing))

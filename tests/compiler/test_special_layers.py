@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of the special function engine as programs, against the golden operators."""
+
+import numpy as np
+import pytest
+
+from compiler.builder import ProgramBuilder
+from compiler.errors import KiwichaError
+from compiler.graph import AddNode, NormalizeNode, SoftmaxNode, Tensor
+from compiler.layer_steps import layer_steps
+from compiler.layout import ROW_MAJOR, Layout
+from compiler.rows import cut_rows
+from hw.config import SoftmaxMode
+from hw.isa import Engine, LoadTarget, Opcode
+from tests.compiler.random_nodes import (
+    CONFIGS,
+    codes,
+    random_add,
+    random_normalize,
+    random_softmax,
+    random_table,
+    run_node,
+    tensor,
+)
+
+MAKERS = {
+    "table": random_table, "softmax": random_softmax, "normalize": random_normalize,
+    "add": random_add,
+}  # fmt: skip
+
+
+def refused(node, config, match):
+    addresses = {tensor.name: 0 for tensor in (*node.inputs, node.y)}
+    with pytest.raises(KiwichaError, match=match):
+        layer_steps(node, addresses, ProgramBuilder(config), lambda _: 0)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("kind", MAKERS)
+def test_random(kind, config):
+    for seed in range(30):
+        rng = np.random.default_rng([seed, len(config)])
+        run_node(MAKERS[kind](rng), CONFIGS[config], rng)
+
+
+@pytest.mark.parametrize("mode", SoftmaxMode)
+def test_softmax_modes(mode):
+    rng = np.random.default_rng(3)
+    for config in CONFIGS.values():
+        run_node(random_softmax(rng), config.replace(softmax_mode=mode), rng)
+
+
+def rows_of(shape, dtype="uint8", zero=7, name="x", layout=ROW_MAJOR, scale=0.05):
+    return Tensor(name, shape, np.dtype(dtype), np.float32(scale), zero, layout)
+
+
+def softmax_of(shape, zero=0, layout=ROW_MAJOR):
+    y = rows_of(shape, zero=zero, name="y", layout=layout, scale=1 / 256)
+    return SoftmaxNode("s", "QLinearSoftmax", rows_of(shape, layout=layout), y)
+
+
+@pytest.mark.parametrize("shape", [(1, 250), (3, 1000), (2, 17), (300, 3), (5, 1, 2)])
+def test_rows_of_all_lengths(shape):
+    """Longer than half of a lane's memory; shorter than a beat; fewer than there are lanes."""
+    rng = np.random.default_rng(5)
+    for config in CONFIGS.values():
+        if shape[-1] + config.beat_bytes <= config.special_bytes:
+            run_node(softmax_of(shape), config, rng)
+        else:
+            refused(softmax_of(shape), config, r"^s \(QLinearSoftmax\): a row of .*_bytes")
+
+
+def test_a_normalization_takes_as_many_tables_as_it_needs():
+    rng = np.random.default_rng(6)
+    x, y = (rows_of((4, 300), name=name) for name in "xy")
+    ones = np.ones(300, np.float32)
+    node = NormalizeNode("n", "LayerNormalization", x, y, ones, ones, 1e-5)
+    builder = run_node(node, CONFIGS["wide"], rng)
+    (table,) = (
+        i for i in builder.instructions
+        if i.engine == Engine.LOAD and i.fields["target"] == LoadTarget.TABLE
+    )  # fmt: skip
+    assert (table.fields["length"], table.fields["segments"]) == (2 * 256 * 4, 2)
+    small = CONFIGS["wide"].replace(special_entries=256)
+    refused(node, small, r"^n \(Layer.*\): a row of 300 .*special_entries 256")
+
+
+def add_of(x_shape, z_shape, constant=None, layout=ROW_MAJOR, z_layout=None, z_first=False):
+    x, y = (rows_of(x_shape, name=name, layout=layout, scale=s) for name, s in zip(
+        "xy", (0.05, 0.0777), strict=True))  # fmt: skip
+    z = rows_of(z_shape, name="z", layout=layout if z_layout is None else z_layout, scale=0.03)
+    return AddNode("a", "QLinearAdd", x, z, y, 0, 255, constant, z_first)
+
+
+@pytest.mark.parametrize("kind", ["tensor", "constant"])
+@pytest.mark.parametrize(
+    ("x_shape", "z_shape"),
+    [
+        ((9, 32), (32,)),  # a vector to every row, whole beats
+        ((9, 31), (31,)),  # and not
+        ((2, 3, 16, 16), (1, 1, 16, 16)),  # a mask to every head
+        ((2, 3, 16, 16), (2, 1, 1, 16)),  # hidden keys of every sample
+        ((70, 40), (70, 40)),
+        ((1, 1), (1, 1)),
+        ((40, 300), (300,)),  # a period that no lane holds twice
+    ],
+)
+def test_repeated_operands(x_shape, z_shape, kind):
+    rng = np.random.default_rng(7)
+    constant = codes(rng, z_shape, np.uint8) if kind == "constant" else None
+    for config in CONFIGS.values():
+        for first in (False, True):
+            node = add_of(x_shape, z_shape, constant, z_first=first)
+            run_node(node, config, rng, anywhere=first)
+
+
+def test_what_is_added_again_stays_on_chip():
+    rng = np.random.default_rng(8)
+    builder = run_node(add_of((4096, 16), (16,)), CONFIGS["default"], rng, anywhere=False)
+    steps = [i for i in builder.instructions if i.opcode == Opcode.SPECIAL]
+    assert len(steps) > 20
+    assert {i.fields["z"] for i in steps} == {0}
+    tables, repeated = 2 * 256 * 4, 8 * 256
+    assert sum(i.bytes_read for i in builder.instructions) == 4096 * 16 + tables + repeated
+
+
+def test_sum_with_itself():
+    rng = np.random.default_rng(9)
+    x = rows_of((37, 11))
+    y = rows_of((37, 11), name="y", scale=0.1)
+    run_node(AddNode("a", "QLinearAdd", x, x, y, 0, 200), CONFIGS["tiny"], rng)
+
+
+def test_no_lanes():
+    rng = np.random.default_rng(0)
+    config = CONFIGS["tiny"].replace(special_lanes=0)
+    for kind, make in MAKERS.items():
+        node = make(rng)
+        refused(node, config, rf"^{node.name} .*special_lanes, for {kind}$")
+
+
+def test_rows_in_pieces():
+    node = softmax_of((4, 6), layout=Layout((("transpose", (1, 0)),)))
+    refused(node, CONFIGS["tiny"], "rows of 'x' do not lie in one piece")
+
+
+class Crossed(AddNode):
+    """A sum whose second operand no layout has in this order."""
+
+    @property
+    def places(self):
+        return np.array([0, 1, 3, 2])
+
+
+def test_repeated_in_no_order_of_axes():
+    node = Crossed(**vars(add_of((2, 2), (2, 2))))
+    refused(node, CONFIGS["tiny"], r"^a .*'z' is not repeated along whole axes")
+
+
+def test_scales_out_of_range_are_named():
+    rng = np.random.default_rng(0)
+    node = softmax_of((4, 6), zero=3)
+    tflite = CONFIGS["tiny"].replace(softmax_mode="tflite")
+    refused(node, tflite, r"^s \(.*\): zero point is 3; .* mode tflite: 0")
+    x = tensor(rng, "x", (4, 5), ROW_MAJOR, "uint8", 1.0)
+    y = tensor(rng, "y", (4, 5), ROW_MAJOR, "uint8", 1e-20)
+    node = AddNode("a", "QLinearAdd", x, x, y, 0, 255)
+    refused(node, CONFIGS["tiny"], r"^a \(QLinearAdd\): .* 2\^31")
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 17, 64, 200])
+@pytest.mark.parametrize("total", [1, 7, 64, 1000])
+@pytest.mark.parametrize("quantum", [0, 5, 64])
+def test_cuts(length, total, quantum):
+    for config in CONFIGS.values():
+        cut = cut_rows(config, total, length, quantum=quantum)
+        assert 1 <= cut.together <= cut.rows * config.special_lanes
+        assert cut.stride + config.beat_bytes - 1 <= config.special_bytes
+        assert cut.stride % config.beat_bytes == 0 or cut.together <= cut.rows
+    assert cut_rows(CONFIGS["micro"], 4, 250) is None
+
+
+def test_a_lane_has_whole_matrices_ready():
+    cut = cut_rows(CONFIGS["default"], 8 * 64, 64, aligned=True, quantum=64)
+    assert cut.together % 64 == 0

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dynamic quantization against ONNX Runtime, for equality."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from golden.dynamic import dynamic_linear, dynamic_quantize, dynamic_scale
+
+
+def runtime(nodes, inputs, outputs, constants=()):
+    """Return a session of a graph without any optimization."""
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs],
+        [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
+        [numpy_helper.from_array(value, name) for name, value in constants],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+@pytest.fixture(scope="module")
+def quantizer():
+    node = helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"])
+    kinds = {"q": TensorProto.UINT8, "s": TensorProto.FLOAT, "z": TensorProto.UINT8}
+    return runtime([node], ["x"], kinds)
+
+
+def tensors():
+    """Yield tensors of all kinds, more than 200000 values."""
+    rng = np.random.default_rng(1)
+    for value in (0.0, -0.0, 1.0, -1.0, 1e-30, -3e30, 255.0, 0.1):
+        yield np.array([value])
+        yield np.full(7, value)
+    for scale in (1.0, 2.0**-9, 0.0625):  # halves: multiples of half a step
+        steps = rng.integers(0, 511, 3000) * 0.5
+        yield np.concatenate([steps, [255.0]]) * scale
+        yield (np.concatenate([steps, [255.0, 0.0]]) - 127.5) * scale
+        yield (np.concatenate([steps, [255.0, 0.0]]) - 100) * scale
+    for _ in range(60):
+        x = rng.normal(size=4000) * 10.0 ** rng.integers(-20, 20)
+        yield x
+        yield np.abs(x)
+        yield -np.abs(x) - abs(x).max() * 0.1
+
+
+def test_quantize(quantizer):
+    count = 0
+    for tensor in tensors():
+        x = tensor.astype(np.float32)
+        q, scale, zero = quantizer.run(None, {"x": x})
+        own = dynamic_quantize(x)
+        np.testing.assert_array_equal(own[0], q)
+        assert own[1].tobytes() == scale.tobytes()
+        assert own[2] == zero
+        count += x.size
+    assert count > 200_000
+
+
+def test_scales(quantizer):
+    rng = np.random.default_rng(2)
+    for _ in range(3000):
+        x = (rng.normal(size=2) * 2.0 ** rng.integers(-60, 60, 2)).astype(np.float32)
+        _, scale, zero = quantizer.run(None, {"x": x})
+        assert dynamic_scale(x.min(), x.max()) == (scale, zero)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("kind,zero", [(np.int8, 0), (np.uint8, 131)])
+def test_linear(relu, kind, zero):
+    rng = np.random.default_rng(3)
+    depth, width = 37, 24
+    w = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, (depth, width)).astype(kind)
+    constants = {
+        "w": w, "ws": np.float32(0.0123), "wz": np.array(zero, kind),
+        "b": rng.normal(size=width).astype(np.float32),
+    }  # fmt: skip
+    make = helper.make_node
+    nodes = [
+        make("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        make("MatMulInteger", ["q", "w", "z", "wz"], ["a"]),
+        make("Cast", ["a"], ["c"], to=TensorProto.FLOAT),
+        make("Mul", ["s", "ws"], ["m"]),
+        make("Mul", ["c", "m"], ["d"]),
+        make("Add", ["d", "b"], ["e"]),
+        make("Relu" if relu else "Identity", ["e"], ["y"]),
+    ]
+    constants = [(name, np.asarray(value)) for name, value in constants.items()]
+    session = runtime(nodes, ["x"], {"y": TensorProto.FLOAT}, constants)
+    values = dict(constants)
+    for _ in range(50):
+        x = (rng.normal(size=(5, depth)) * 10.0 ** rng.integers(-5, 5)).astype(np.float32)
+        own = dynamic_linear(x, w, values["ws"], zero, values["b"], relu)
+        np.testing.assert_array_equal(own, session.run(None, {"x": x})[0])

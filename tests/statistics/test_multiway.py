@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of every kind, judged by every criterion, against the golden model."""
+
+import cocotb
+import numpy as np
+import pytest
+from amaranth.lib import data
+from cocotb.triggers import RisingEdge
+
+from golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
+from golden.rounding import ROUNDINGS
+from hw.statistics import multiway
+from hw.statistics.lanes import vector_layout
+from hw.statistics.multiway import Criterion, MultiwayQuantize, chosen_layout
+from hw.statistics.rounding import Rounding
+from tests.statistics.vectors import corner_blocks, random_blocks, to_vectors
+from tests.support.bench import bench_params, run_cocotb
+from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+
+FOUR = [(8, 0), (4, 0), (4, 1), (4, 2)]
+
+
+def start(dut, params):
+    lanes, ways = params["lanes"], len(params["ways"])
+    tag = {"criterion": Criterion} if params["criterion"] is None else {}
+    layout = data.StructLayout({"vector": vector_layout(lanes), **tag})
+    source = StreamSource(dut, "i", layout, policy=params["offer"], seed=5)
+    return source, StreamSink(dut, "o", chosen_layout(lanes, ways), policy=params["ready"], seed=6)
+
+
+def words(params, values, criterion, seed=0):
+    for k, vector in enumerate(to_vectors(values, params["lanes"], seed)):
+        # Only the block's last vector says by what its way is chosen.
+        said = {"criterion": criterion if vector["last"] else k % 5}
+        yield {"vector": vector} | (said if params["criterion"] is None else {})
+
+
+def heavy_blocks(seed, count, block):
+    """Blocks with a few great elements, for which clipping is worth something."""
+    rng = np.random.default_rng(seed)
+    blocks = np.rint(rng.standard_t(2, (count, block)) * 2.0 ** rng.integers(2, 26, (count, 1)))
+    return np.clip(blocks, -(1 << 31), (1 << 31) - 1).astype(int).tolist()
+
+
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def equals_the_golden_model(dut):
+    params = bench_params()
+    lanes, block = params["lanes"], params["lanes"] * params["vectors"]
+    await start_clock_and_reset(dut)
+    source, sink = start(dut, params)
+    rng = np.random.default_rng(7)
+    blocks = corner_blocks(block) + random_blocks(8, 20, block) + heavy_blocks(9, 40, block)
+    expected = []
+    for k, values in enumerate(blocks):
+        criterion = int(rng.integers(5)) if params["criterion"] is None else params["criterion"]
+        source.put(words(params, values, criterion, seed=k))
+        expected.append(
+            multiway_quantize(
+                values, len(values), params["ways"], criterion=CRITERIA[criterion],
+                rounding=params["rounding"], threshold=params["threshold"],
+            )
+        )  # fmt: skip
+    for values, golden in zip(blocks, expected, strict=True):
+        results = await sink.receive(-(-len(values) // lanes))
+        given = [q for result in results for q in result["lanes"][: result["count"]]]
+        assert given == golden.values.tolist(), values
+        assert [result["last"] for result in results] == [0] * (len(results) - 1) + [1]
+        for result in results:
+            assert result["way"] == golden.way[0], values
+            assert result["shift"] == golden.shift[0]
+    # Or nothing would have been chosen.
+    chosen = {int(golden.way[0]) for golden in expected}
+    assert len(chosen) >= min(3, len(params["ways"])), chosen
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def ends_long_blocks_and_has_no_bubbles(dut):
+    params = bench_params() | {"offer": "always", "ready": "always"}
+    lanes, vectors = params["lanes"], params["vectors"]
+    if vectors < params["cycles"]:
+        return
+    await start_clock_and_reset(dut)
+    source, sink = start(dut, params)
+    blocks = heavy_blocks(3, 6, lanes * vectors)
+    values = [x for block in blocks for x in block]
+    # One block that never says where it ends, six times as long as a block may be.
+    stream = list(words(params, values, 3))
+    for word in stream:
+        word |= {"criterion": 3} if params["criterion"] is None else {}
+    source.put(stream)
+    cycles = 0
+    while len(sink.words) < len(stream):
+        await RisingEdge(dut.clk)
+        cycles += 1
+        if not sink.words:
+            first = cycles
+    assert cycles - first == len(stream), "a bubble"
+    criterion = CRITERIA[3 if params["criterion"] is None else params["criterion"]]
+    golden = multiway_quantize(
+        values, lanes * vectors, params["ways"], criterion=criterion,
+        rounding=params["rounding"], threshold=params["threshold"],
+    )  # fmt: skip
+    results = list(sink.words)
+    assert [q for result in results for q in result["lanes"]] == golden.values.tolist()
+    ends = [result for result in results if result["last"]]
+    assert [result["way"] for result in ends] == golden.way.tolist()
+    assert [result["shift"] for result in ends] == golden.shift.tolist()
+
+
+def run(lanes, vectors, ways, ready, offer, criterion=None, rounding=Rounding.HALF_EVEN, **more):
+    unit = MultiwayQuantize(
+        lanes, vectors, ways, criterion=criterion, rounding=rounding, **more
+    )  # fmt: skip
+    params = {
+        "lanes": lanes, "vectors": vectors, "ways": ways, "ready": ready, "offer": offer,
+        "criterion": None if criterion is None else criterion.value,
+        "rounding": ROUNDINGS[rounding.value], "threshold": unit.threshold,
+        "cycles": unit.arbiter_cycles,
+    }  # fmt: skip
+    run_cocotb(unit, __name__, params=params)
+
+
+@pytest.mark.parametrize("ready", READY_POLICIES)
+def test_policies(ready):
+    run(2, 16, FOUR, ready, "always" if ready == "always" else "bursty")
+
+
+@pytest.mark.parametrize("criterion", Criterion)
+def test_one_criterion_and_full_rate(criterion):
+    vectors = 112 if criterion is Criterion.COSINE else 32
+    run(1, vectors, FOUR[1:], "random", "always", criterion)
+
+
+def test_other_ways_and_roundings():
+    ways = [(2, 0), (3, 7), (5, 2), (8, 7), (8, 0)]
+    run(3, 5, ways, "random", "always", rounding=Rounding.PSEUDO, threshold=6000)
+    run(1, 40, [(6, 1), (7, 0), (8, 3)], "always", "always", rounding=Rounding.HALF_UP)
+
+
+def test_criteria_and_threshold_are_those_of_the_golden_model():
+    assert tuple(criterion.name.lower() for criterion in Criterion) == CRITERIA
+    assert multiway.THRESHOLD == THRESHOLD
+
+
+@pytest.mark.parametrize(
+    ("lanes", "vectors", "ways", "more", "message"),
+    [
+        (0, 8, FOUR, {}, "lanes is 0; legal: 1 to 64"),
+        (4, 0, FOUR, {}, "vectors is 0; legal: at least 1"),
+        (4, 8, [], {}, "there are 0 ways; legal: 1 to 8"),
+        (4, 8, [(9, 0)], {}, "bits is 9; legal: 2 to 8"),
+        (4, 8, [(8, 8)], {}, "clip is 8; legal: 0 to 7"),
+        (4, 8, FOUR, {"rounding": Rounding.LFSR}, "rounding is LFSR; legal: any other"),
+        (4, 8, FOUR, {"threshold": 65537}, "threshold is 65537; legal: 0 to 65536"),
+    ],
+)
+def test_bad_parameters(lanes, vectors, ways, more, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        MultiwayQuantize(lanes, vectors, ways, **more)
