@@ -70,10 +70,10 @@ class Ring:
 
     def _beside(self, kept: _Entry | None, length: int) -> int:
         """Return where the next block begins, if possible without a unit of ``kept``."""
-        # Where the last block ended, or else behind the kept one, or else at the beginning.
-        places = [self._next, 0] if kept is None else [self._next, kept.stop, 0]
-        fitting = [start for start in places if start + length <= self.size]
-        for start in fitting:
-            if kept is None or start >= kept.stop or start + length <= kept.start:
-                return start
-        return fitting[0]
+        first = self._next if self._next + length <= self.size else 0
+        if kept is not None:
+            for start in (first, kept.stop, 0):
+                beside = start >= kept.stop or start + length <= kept.start
+                if beside and start + length <= self.size:
+                    return start
+        return first

@@ -8,30 +8,9 @@ its non-zero values from lane 0 up; after the last row, zeros up to a multiple o
 import numpy as np
 from numpy.typing import NDArray
 
-from golden import csc
+from hw.formats import encode_bitmask as encode
 
 __all__ = ["decode", "encode"]
-
-
-def _require_lanes(lanes: int) -> None:
-    if lanes < 8 or lanes % 8:
-        raise ValueError(f"lanes is {lanes}; legal: multiples of 8")
-
-
-def encode(rows: NDArray[np.int8], *, beat_bytes: int = 16) -> NDArray[np.uint8]:
-    """Return the stream of n dense rows, n x lanes."""
-    _require_lanes(rows.shape[1])
-    used = rows != 0
-    mask = np.packbits(used, axis=1, bitorder="little")
-    sizes = mask.shape[1] + used.sum(axis=1)
-    start = np.cumsum(sizes) - sizes
-    octets = np.zeros(int(sizes.sum()), np.uint8)
-    at_mask = (start[:, None] + np.arange(mask.shape[1])).ravel()
-    octets[at_mask] = mask.ravel()
-    is_value = np.ones(len(octets), bool)
-    is_value[at_mask] = False
-    octets[is_value] = rows[used].view(np.uint8)
-    return csc.pad_bytes(octets, beat_bytes)
 
 
 def decode(
@@ -45,7 +24,8 @@ def decode(
         Where the stream ends early, holds a 0 as value, or more than zeros up to the next beat
         follow the last row.
     """
-    _require_lanes(lanes)
+    if lanes < 8 or lanes % 8:
+        raise ValueError(f"lanes is {lanes}; legal: multiples of 8")
     out = np.zeros((rows, lanes), np.int8)
     width, at = lanes // 8, 0
     # Where a row starts depends on every mask before it: one step a row, vectors within.

@@ -9,15 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden import csc
+from hw.formats import encode_csr as encode
 
 __all__ = ["decode", "encode"]
-
-
-def encode(
-    matrix: NDArray[np.int8], *, index_bits: int = 10, beat_bytes: int = 16
-) -> NDArray[np.uint8]:
-    """Return the stream of an n x L matrix; ValueError where L is above 2**index_bits."""
-    return csc.encode(matrix.T, index_bits=index_bits, relative=False, beat_bytes=beat_bytes)
 
 
 def decode(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from golden import bitmask, csc, csr, run_length
 from hw.config import AcceleratorConfig
+from hw.formats import ABSOLUTE_BITS, INDEX_BITS, LONGEST, MOST_COLUMNS, compressed_formats
 from hw.isa import LoadTarget, WeightFormat
 
 __all__ = ["MATRICES", "compressed_rows", "illegal_format", "machine_formats", "matrix_places"]
@@ -18,20 +19,10 @@ Bytes = NDArray[np.uint8]
 MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
 """Matrices as they are; all others but DENSE are compressed."""
 
-_ABSOLUTE_BITS = 10
-_POINTERS = 1024  # columns whose pointers a decoder holds
-_INDEX_BITS = {
-    WeightFormat.CSC4: 4,
-    WeightFormat.CSC5: 5,
-    WeightFormat.CSC8: 8,
-    WeightFormat.CSC4_CODEBOOK: 4,
-}
-
 
 def machine_formats(config: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the formats that LOAD takes besides DENSE."""
-    named = [WeightFormat[name.upper().replace("-", "_")] for name in config.weight_formats]
-    return (*(MATRICES if config.transposer else ()), *named)
+    return (*(MATRICES if config.transposer else ()), *compressed_formats(config))
 
 
 def illegal_format(config: AcceleratorConfig, fields: Mapping[str, Any]) -> str | None:
@@ -79,26 +70,26 @@ def compressed_rows(config: AcceleratorConfig, fields: Mapping[str, Any], octets
     if name is WeightFormat.BITMASK:
         return bitmask.decode(octets, columns * rows, lanes, beat_bytes=beat).view(np.uint8)
     length = rows * lanes
-    if length > csc.LONGEST:
-        raise ValueError(f"columns of {length} elements; legal: up to {csc.LONGEST}")
-    if name is not WeightFormat.RUN_LENGTH and columns > _POINTERS:
-        raise ValueError(f"{columns} columns; legal: up to {_POINTERS}")
+    if length > LONGEST:
+        raise ValueError(f"columns of {length} elements; legal: up to {LONGEST}")
+    if name is not WeightFormat.RUN_LENGTH and columns > MOST_COLUMNS:
+        raise ValueError(f"{columns} columns; legal: up to {MOST_COLUMNS}")
     decoders: dict[WeightFormat, Callable[[], NDArray[np.int8]]] = {
         WeightFormat.RUN_LENGTH: lambda: run_length.decode(
             octets, length, columns, beat_bytes=beat
         ),
         WeightFormat.CSR: lambda: csr.decode(
-            octets, columns, length, index_bits=_ABSOLUTE_BITS, beat_bytes=beat
+            octets, columns, length, index_bits=ABSOLUTE_BITS, beat_bytes=beat
         ).T,
         WeightFormat.CSC_ABSOLUTE: lambda: csc.decode(
-            octets, length, columns, index_bits=_ABSOLUTE_BITS, relative=False, beat_bytes=beat
+            octets, length, columns, index_bits=ABSOLUTE_BITS, relative=False, beat_bytes=beat
         ),
     }
     if name in decoders:
         matrix = decoders[name]()
     else:
         matrix = csc.decode(
-            octets, length, columns, index_bits=_INDEX_BITS[name],
+            octets, length, columns, index_bits=INDEX_BITS[name],
             codebook=name is WeightFormat.CSC4_CODEBOOK, beat_bytes=beat,
         )  # fmt: skip
     return np.ascontiguousarray(matrix.T).reshape(-1, lanes).view(np.uint8)

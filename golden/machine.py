@@ -12,8 +12,8 @@ import numpy as np
 
 from golden.compute import compute
 from golden.load import MATRICES, compressed_rows, illegal_format, matrix_places
-from golden.requantize import requantize
 from golden.special import special
+from golden.vector import VectorState, vector
 from hw.config import AcceleratorConfig
 from hw.encoding import walk_program
 from hw.isa import (
@@ -59,6 +59,7 @@ class Machine:
         self.parameter = np.zeros(config.parameter_channels * PARAMETER_BYTES, np.uint8)
         self.accumulator = np.zeros((config.accumulator_depth, config.columns), np.int32)
         self.output = np.zeros(config.output_bytes, np.uint8)
+        self.state = VectorState()
         self.operand = np.zeros((config.special_lanes, config.special_bytes), np.uint8)
         self.result = np.zeros_like(self.operand)
         self.tables = np.zeros((2, config.special_entries), np.uint32)
@@ -216,30 +217,9 @@ class Machine:
             raise MachineError(str(error)) from None
 
     def _vector(self, fields: dict[str, Any]) -> None:
-        config, channels = self.config, fields["channels"]
-        pixels = fields["pixels"] * fields["lines"]
-        entry = fields["accumulator"]
-        if entry + pixels > config.accumulator_depth:
-            raise MachineError(f"accumulator entry {entry + pixels - 1} out of range")
-        used, lanes = config.requantize_lanes, config.parameter_lanes
-        groups = -(-channels // used)
-        size = lanes * PARAMETER_BYTES
-        start = fields["parameter"] * size
-        if start + groups * size > self.parameter.size:
-            raise MachineError(f"parameter group {fields['parameter'] + groups - 1} out of range")
-        record = self.parameter[start : start + groups * size].view(
-            np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "V7")])
-        )
-        record = record.reshape(groups, lanes)[:, :used].reshape(-1)[:channels]
-        result = requantize(
-            self.accumulator[entry : entry + pixels, :channels],
-            record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
-            fields["low"], fields["high"], config.requantize_mode, bias=record["bias"],
-        )  # fmt: skip
-        pixel = np.arange(pixels)
-        local = fields["local"] + (pixel // fields["pixels"]) * fields["line_pitch"]
-        local = local + (pixel % fields["pixels"]) * fields["pixel_pitch"]
-        target = local[:, None] + np.arange(channels)
-        if target.min() < 0 or target.max() >= self.output.size:
-            raise MachineError(f"output buffer byte {target.max()} out of range")
-        self.output[target] = result.astype(np.uint8)
+        try:
+            vector(
+                self.config, fields, self.accumulator, self.parameter, self.output, self.state
+            )
+        except (IndexError, ValueError) as error:
+            raise MachineError(str(error)) from None

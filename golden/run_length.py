@@ -11,20 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from golden import csc
+from hw.formats import encode_run_length as encode
 
 __all__ = ["decode", "encode"]
-
-
-def encode(
-    matrix: NDArray[np.int8], *, index_bits: int = 4, beat_bytes: int = 16
-) -> NDArray[np.uint8]:
-    """Return the stream of an L x n matrix, column after column."""
-    # A value at every column's end makes the runs end there; it is set back to what it was.
-    closed = matrix.astype(np.int64)
-    closed[-1, matrix[-1] == 0] = 256
-    values, indices, _ = csc.entries(closed, index_bits)
-    words = indices | ((values & 255) << index_bits)
-    return csc.pad_bytes(csc.pack_bits(words, index_bits + 8), beat_bytes)
 
 
 def decode(

@@ -107,11 +107,28 @@ PARTS = {
     "entries": "csc",
     "pick": "csc",
     "window": "csc",
+    "operand_memory": "special",
+    "result_memory": "special",
+    "table_memory": "special",
+    "row_maximum": "special",
+    "special_apply": "special",
+    "special_check": "special",
+    "special_fetch": "special",
+    "special_lane": "special",
+    "special_measure": "special",
+    "softmax_float": "softmax",
+    "softmax_fixed": "softmax",
+    "softmax_reciprocal": "softmax",
+    "normalize_measure": "normalize",
 }
 
 #: Units that compute a part of what a golden model of another name says: unit -> that model.
 MODELS = {
     "activation_feed": "address_generator",
+    "add_round": "add",
+    "divide": "softmax",
+    "float_sum": "softmax",
+    "inverse_root": "normalize",
     "multiplier": "systolic",
     "processing_element": "systolic",
     "vector": "requantize",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lane's tables: written by the beat, read an entry a cycle by every reader."""
+"""A lane's tables: written by the beat, read an entry of each a cycle."""
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream
@@ -24,25 +24,23 @@ class TableMemory(Component):
     Parameters
     ----------
     cfg : ``special_entries``, ``axi_data_width``.
-    readers : which table each reader reads, 0 for A and 1 for B; each has a memory of its own.
 
     Members
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for other targets are ignored.
-    index : In(ArrayLayout(range(special_entries), readers))
-        Which entry to read, in every cycle.
-    entry : Out(ArrayLayout(32, readers))
+    index : In(ArrayLayout(range(special_entries), 2))
+        Which entry of A and which of B to read, in every cycle.
+    entry : Out(ArrayLayout(32, 2))
         These entries, two cycles later, from registers.
     """
 
-    def __init__(self, cfg: AcceleratorConfig, readers: tuple[int, ...] = (0, 1)) -> None:
+    def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self.readers = readers
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "index": In(data.ArrayLayout(range(cfg.special_entries), len(readers))),
-            "entry": Out(data.ArrayLayout(32, len(readers))),
+            "index": In(data.ArrayLayout(range(cfg.special_entries), 2)),
+            "entry": Out(data.ArrayLayout(32, 2)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -51,19 +49,19 @@ class TableMemory(Component):
         beat_bits = exact_log2(cfg.beat_bytes)
         table_bits = exact_log2(_ENTRY_BYTES * cfg.special_entries)
         in_beat = exact_log2(cfg.beat_bytes // _ENTRY_BYTES)
-        for reader, table in enumerate(self.readers):
+        for number, name in enumerate("ab"):
             memory = block_ram(
                 cfg.axi_data_width, _ENTRY_BYTES * cfg.special_entries // cfg.beat_bytes
             )
-            m.submodules[f"memory_{reader}"] = memory
+            m.submodules[f"table_{name}"] = memory
             write, read = memory.write_port(), memory.read_port()
-            index = self.index[reader]
-            position = Signal(in_beat, name=f"position_{reader}", reset_less=True)
+            index = self.index[number]
+            position = Signal(in_beat, name=f"position_{name}", reset_less=True)
             m.d.comb += [
                 write.en.eq(
                     self.write.valid
                     & (asked.target == LoadTarget.TABLE)
-                    & (asked.address[table_bits] == table)
+                    & (asked.address[table_bits] == number)
                 ),
                 write.addr.eq(asked.address[beat_bits:table_bits]),
                 write.data.eq(asked.data),
@@ -71,6 +69,6 @@ class TableMemory(Component):
             ]
             m.d.sync += [
                 position.eq(index[:in_beat]),
-                self.entry[reader].eq(read.data.word_select(position, 32)),
+                self.entry[number].eq(read.data.word_select(position, 32)),
             ]
         return m

@@ -71,7 +71,6 @@ class DigitProduct(Component):
         part = register(m, (sums[0] + sums[1])[: a_bits + _DIGIT], "part")
 
         high, low, total = Signal(a_bits), Signal(b_bits), Signal(a_bits + _DIGIT)
-        new = Signal(init=1)
         m.d.comb += [total.eq(part + high), self.o.eq(Cat(low, high))]
         with m.If(flags[1]):
             m.d.sync += [

@@ -82,8 +82,8 @@ class MultiwayQuantize(Component):
         vectors: int,
         ways: Sequence[tuple[int, int]],
         *,
-        criterion: Criterion | None = None,
-        rounding: Rounding = Rounding.HALF_EVEN,
+        criterion: Criterion | int | None = None,
+        rounding: Rounding | int = Rounding.HALF_EVEN,
         threshold: int = THRESHOLD,
     ) -> None:
         if vectors < 1:
@@ -169,7 +169,7 @@ class MultiwayQuantize(Component):
             }
         )
         enable, pipeline = Signal(), _Pipeline(self)
-        slack = sums.latency + arbiter.cycles + 8
+        slack = sums.latency + arbiter.cycles + 12
         depth = 1 << (self.vectors + slack - 1).bit_length()
         m.submodules.pipeline = EnableInserter(enable)(pipeline)
         m.submodules.judged = judged = BlockBuffer(entry, choice_layout(ways), depth, _JUDGED)
@@ -178,7 +178,10 @@ class MultiwayQuantize(Component):
         verdicts = Queue(verdict_layout(ways, self.lanes * self.vectors, self.criterion), _JUDGED)
         m.submodules.verdicts = verdicts
         wiring.connect(m, verdicts.o, arbiter.i)
-        wiring.connect(m, arbiter.o, judged.scale)
+        # The next way is looked for while a block leaves.
+        m.submodules.choices = choices = Queue(choice_layout(ways), _JUDGED)
+        wiring.connect(m, arbiter.o, choices.i)
+        wiring.connect(m, choices.o, judged.scale)
         entered = Signal()
         m.d.comb += [
             enable.eq(~pipeline.done | judged.i.ready),

@@ -16,7 +16,7 @@ __all__ = ["Arbiter", "choice_layout", "verdict_layout"]
 _THRESHOLD_BITS = 17
 
 
-def verdict_layout(ways: int, block: int, criterion: Criterion | None) -> data.StructLayout:
+def verdict_layout(ways: int, block: int, criterion: Criterion | int | None) -> data.StructLayout:
     """Return the payload of a block's ``sums``, and its ``criterion`` where that is not given."""
     tag = {} if criterion is not None else {"criterion": Criterion}
     return data.StructLayout({**tag, "sums": sums_layout(ways, block, criterion)})
@@ -47,7 +47,9 @@ class Arbiter(Component):
     o : Out(stream of choice_layout(ways)).
     """
 
-    def __init__(self, ways: int, block: int, criterion: Criterion | None, threshold: int) -> None:
+    def __init__(
+        self, ways: int, block: int, criterion: Criterion | int | None, threshold: int
+    ) -> None:
         self.ways, self.block = ways, block
         self.criterion, self.threshold = criterion, threshold
         self.layout = verdict_layout(ways, block, criterion)
@@ -66,7 +68,7 @@ class Arbiter(Component):
             }
         )
 
-    def _may(self, criterion: Criterion) -> bool:
+    def _may(self, criterion: Criterion | int) -> bool:
         return self.criterion in (None, criterion)
 
     @property
@@ -84,7 +86,7 @@ class Arbiter(Component):
         total, sums = request.sums.total, request.sums.ways[0]
         ways = request.sums.ways.as_value()
 
-        def by(criterion: Criterion) -> Value:
+        def by(criterion: Criterion | int) -> Value:
             if self.criterion is None:
                 return request.criterion == criterion
             return Const(self.criterion is criterion)

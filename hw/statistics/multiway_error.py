@@ -22,7 +22,7 @@ class Criterion(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
     QEM = 4
 
 
-def sums_layout(ways: int, block: int, criterion: Criterion | None) -> data.StructLayout:
+def sums_layout(ways: int, block: int, criterion: Criterion | int | None) -> data.StructLayout:
     """Return the payload of a block's sums; those that ``criterion`` does not need have no bits.
 
     Members
@@ -69,7 +69,9 @@ class ErrorSums(Component):
     sums : Out(sums_layout(...)); of that block.
     """
 
-    def __init__(self, lanes: int, ways: int, block: int, criterion: Criterion | None) -> None:
+    def __init__(
+        self, lanes: int, ways: int, block: int, criterion: Criterion | int | None
+    ) -> None:
         self.lanes, self.ways = lanes, ways
         self.layout = sums_layout(ways, block, criterion)
         super().__init__(

@@ -34,7 +34,7 @@ class WayLane(Component):
     shift: In(5)
     o: Out(signed(8))
 
-    def __init__(self, bits: int, clip: int, rounding: Rounding) -> None:
+    def __init__(self, bits: int, clip: int, rounding: Rounding | int) -> None:
         self.bits, self.clip, self.rounding = bits, clip, rounding
         super().__init__()
 

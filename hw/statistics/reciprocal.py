@@ -5,7 +5,10 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["FRACTION", "SHIFT_FRACTION", "Reciprocal", "request_layout", "scale_layout"]
+__all__ = [
+    "FRACTION", "SHIFT_FRACTION", "Reciprocal", "division_cycles", "request_layout",
+    "scale_layout",
+]  # fmt: skip
 
 #: Bits behind the point of every factor.
 FRACTION = 40
@@ -25,6 +28,11 @@ def scale_layout(tag: data.Layout) -> data.StructLayout:
     """Return the payload of a request with its ``shift`` (0 if free) and its ``factor``."""
     fields = {"magnitude": unsigned(32), "free": 1, "tag": tag, "shift": 5, "factor": _WIDTH}
     return data.StructLayout(fields)
+
+
+def division_cycles(digit: int) -> int:
+    """Return the cycles from one division to the next with ``digit`` quotient bits a cycle."""
+    return 2 + -(-_WIDTH // digit)
 
 
 class Reciprocal(Component):
@@ -50,7 +58,7 @@ class Reciprocal(Component):
             raise ValueError(f"digit is {digit}; legal: 1 to 4")
         self.digit = digit
         self.free = free
-        self.steps = -(-_WIDTH // digit)
+        self.steps = division_cycles(digit) - 2
         self._request = request_layout(tag)
         super().__init__(
             {
@@ -68,7 +76,7 @@ class Reciprocal(Component):
         m.d.comb += [
             free_o.eq(~self.o.valid | self.o.ready),
             divides.eq(free & self.i.payload.magnitude.any()),
-            self.i.ready.eq(~busy & free_o),
+            self.i.ready.eq(~busy & (free_o | divides)),
         ]
 
         # Restoring division: quotient bits push the dividend out of one register.

@@ -6,7 +6,7 @@ from amaranth.lib import data
 
 from hw.config import AcceleratorConfig, BlockScale
 from hw.isa import VectorMode
-from hw.statistics.reciprocal import Reciprocal
+from hw.statistics.reciprocal import division_cycles
 
 __all__ = [
     "DIGIT", "block_pauses", "check_blocks", "foreign_fields", "scale_bytes", "vector_modes",
@@ -38,7 +38,7 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     writes = -(-scale_bytes(cfg) // cfg.requantize_lanes)
     if cfg.block_scale is BlockScale.POT:
         return writes, 1
-    return writes, Reciprocal(data.StructLayout({}), DIGIT).steps + 2
+    return writes, division_cycles(DIGIT)
 
 
 def check_blocks(cfg: AcceleratorConfig) -> None:

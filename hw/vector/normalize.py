@@ -25,8 +25,8 @@ class NormalizeCore(Component):
     ``o = saturate((((u * gain) >> shift) + offset) >> 16)`` to 16 bits, u the normalized element.
 
     An element is measured and one is applied to in every cycle; rows of n elements can follow each
-    other every n + 73 + s cycles: that long after a row's last element ``measured`` rises (74 to
-    97 cycles; s as there, small where the row is long and its spread large). There are two sets of
+    other every n + 72 + s cycles: ``measured`` rises 73 + s cycles after a row's last element (74
+    to 97; s as there, small where the row is long and its spread large). There are two sets of
     constants: the next row may be measured as soon as ``measured`` is high, while this one is
     still being applied to. ``apply`` takes elements of a row from ``measured`` on, while the next
     row is measured, and up to ``hold`` cycles after the next row's last element.

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig, SoftmaxMode
+from hw.config import AcceleratorConfig
 from hw.isa import SpecialOperation
 from hw.memory.load import scratchpad_write
 from hw.memory.operand_memory import OperandMemory
@@ -23,24 +23,16 @@ ROW_OPERANDS = data.StructLayout({
     "first": 1,
     "last": 1,
     "x": signed(9),
-    "term": 32,
+    "a": 32,
 })
-"""A byte of a row that is measured, and what SOFTMAX adds to the row's sum for it."""
+"""A byte of a row that is measured, and its entry of table A."""
 ELEMENT_OPERANDS = data.StructLayout({
     "slot": range(SLOTS),
     "x": signed(9),
     "a": 32,
     "b": 32,
-    "dividend": 32,
 })
-"""An element, its entries of tables A and B, and what SOFTMAX divides by the row's sum for it."""
-
-_READERS = {
-    SoftmaxMode.ONNX: (0, 1),
-    SoftmaxMode.TFLITE: (1, 0),
-    SoftmaxMode.INTEGER: (0, 2),
-}
-"""Which reader of the tables serves the terms, and which the dividends."""
+"""An element and its entries of tables A and B."""
 
 
 class SpecialFetch(Component):
@@ -98,10 +90,7 @@ class SpecialFetch(Component):
         m.d.comb += ahead.eq(Mux(job.operation[1], self.ahead.as_value(), job.as_value()))
         jobs = (ahead, job)
         m.submodules.operands = memory = OperandMemory(cfg, self.lane)
-        summed, divided = _READERS[cfg.softmax_mode]
-        # Where terms and dividends are of one table, there are two copies of it.
-        readers = (0, 1, 0) if divided == 2 else (0, 1)
-        m.submodules.tables = tables = TableMemory(cfg, readers)
+        m.submodules.tables = tables = TableMemory(cfg)
         m.submodules.maximum = maximum = self._maximum
         wiring.connect(m, memory.write, wiring.flipped(self.write))
         wiring.connect(m, tables.write, wiring.flipped(self.write))
@@ -141,7 +130,6 @@ class SpecialFetch(Component):
 
         # Cycle 2: the bytes and the maxima. Cycle 3: which entries. Cycle 5: the entries.
         numbers: list[Value] = []
-        indices: list[Value] = []
         of_column = Signal(range(cfg.special_entries), reset_less=True)
         m.d.sync += of_column.eq(Cat(column[:8], (job.table + column[8:])[: len(job.table)]))
         for reader in range(2):
@@ -149,28 +137,23 @@ class SpecialFetch(Component):
             byte = memory.byte[reader]
             m.d.comb += code.eq(byte ^ flips[reader])
             m.d.sync += low.eq(Mux(softmax, maximum.maximum[reader] - code, byte))
-            indices.append(Cat(low, jobs[reader].table))
+            index = Mux(normalize, of_column, Cat(low, jobs[reader].table))
+            m.d.comb += tables.index[reader].eq(index)
             number = Signal(8, name=f"number_{reader}")
             m.d.comb += number.eq(code ^ 0x80)
             numbers.append(_later(m, number, 3, f"number_{reader}")[3].as_signed())
-        ways = {0: indices[0], 1: indices[1], 2: indices[1]}
-        of_softmax = ways | {summed: indices[0], divided: indices[1]}
-        for reader in range(len(readers)):
-            index = Mux(softmax, of_softmax[reader], ways[reader])
-            m.d.comb += tables.index[reader].eq(Mux(normalize, of_column, index))
         m.d.comb += [
             self.row.valid.eq(looked[-1]),
             row.slot.eq(slots[0][5]),
             row.first.eq(bounds[0][5]),
             row.last.eq(bounds[1][5]),
             row.x.eq(numbers[0]),
-            row.term.eq(tables.entry[summed]),
+            row.a.eq(tables.entry[0]),
             self.operands.valid.eq(walked[-1]),
             operands.slot.eq(slots[1][5]),
             operands.x.eq(numbers[1]),
             operands.a.eq(tables.entry[0]),
             operands.b.eq(tables.entry[1]),
-            operands.dividend.eq(tables.entry[divided]),
         ]
         return m
 

@@ -20,6 +20,7 @@ from compiler.onchip import align_up
 from golden.machine import Machine
 from golden.network import evaluate
 from hw.config import AcceleratorConfig, preset
+from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 __all__ = [
     "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",
@@ -45,8 +46,8 @@ GUARD = 0xA5
 def run_node(
     node: object, config: AcceleratorConfig, rng: np.random.Generator, *, anywhere: bool = True
 ) -> ProgramBuilder:
-    """Compile one node, its tensors ``anywhere`` in memory or at multiples of 64; run it, and
-    compare every byte there."""
+    """Compile one node, its tensors ``anywhere`` in memory or at multiples of 64; run it in any
+    order that its tokens allow, and compare every byte there."""
     reads = {tensor.name: tensor for tensor in node.inputs}
     values = [Value(t.name, t.shape, t.dtype) for t in (*reads.values(), node.y)]
     graph = Graph(tuple(values[:-1]), (values[-1],), (), (node,), ())
@@ -56,12 +57,14 @@ def run_node(
     for tensor in (*reads.values(), node.y):
         addresses[tensor.name] = top + (int(rng.integers(0, 70)) if anywhere else 0)
         top = align_up(addresses[tensor.name] + tensor.size, 64) + 64
-    constants = []
+    constants, known = [], {}
 
     def store(data: np.ndarray) -> int:
-        address = top + sum(part.size for part in constants)
-        constants.append(np.pad(data.reshape(-1).view(np.uint8), (0, -data.size % 64)))
-        return address
+        octets = data.reshape(-1).view(np.uint8)
+        if octets.tobytes() not in known:
+            known[octets.tobytes()] = top + sum(part.size for part in constants)
+            constants.append(np.pad(octets, (0, -octets.size % 64)))
+        return known[octets.tobytes()]
 
     builder = ProgramBuilder(config)
     for step in layer_steps(node, addresses, builder, store):
@@ -75,9 +78,13 @@ def run_node(
     start, stop = addresses[node.y.name], addresses[node.y.name] + node.y.size
     want[start:stop] = node.y.to_memory(tensors[node.y.name]).view(np.uint8)
     machine = Machine(config, memory, (0, memory.size), (start, stop))
-    machine.run(builder.words())
+    words = builder.words()
+    early, late = (run_in_order_of(order, machine, words) for order in (EAGER_LOAD, LAZY_STORE))
+    machine.run(words)
     assert not machine.tokens.any(), "tokens left over"
     np.testing.assert_array_equal(memory, want)
+    np.testing.assert_array_equal(early, want, "tokens are missing")
+    np.testing.assert_array_equal(late, want, "tokens are missing")
     return builder
 
 

@@ -15,6 +15,7 @@ from golden.machine import Machine
 from golden.network import evaluate, outputs
 from hw.config import AcceleratorConfig, preset
 from models.attention import attention_block, attention_inputs
+from tests.compiler.any_order import EAGER_LOAD, run_in_order_of
 from tests.compiler.random_nodes import CONFIGS
 from tests.compiler.transformers import SHAPE, Builder, encoder
 
@@ -38,8 +39,10 @@ def run(
     compiled = compile_graph(graph, config)
     memory = compiled.load(tensors)
     machine = Machine(config, memory, compiled.read_window, compiled.write_window)
+    early = run_in_order_of(EAGER_LOAD, machine, compiled.words)
     machine.run(compiled.words)
     assert not machine.tokens.any()
+    np.testing.assert_array_equal(early, memory, "tokens are missing")
     for name, tensor in graph.tensors.items():
         np.testing.assert_array_equal(compiled.read(memory, tensor), tensors[name], err_msg=name)
     found = {t.name: compiled.read(memory, t) for t in graph.output_tensors}

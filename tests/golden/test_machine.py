@@ -12,9 +12,22 @@ import pytest
 from golden.machine import Machine, MachineError
 from hw.config import preset
 from hw.encoding import encode
-from hw.isa import LEVELS, PARAMETER_BYTES, Engine, LoadTarget, Opcode, StoreSource
+from hw.isa import (
+    LEVELS,
+    PARAMETER_BYTES,
+    Engine,
+    LoadTarget,
+    Opcode,
+    SpecialOperation,
+    StoreSource,
+    VectorMode,
+    WeightFormat,
+)
 
-CONFIG = preset("tiny").replace(requantize_mode="shift")
+PLAIN = preset("tiny").replace(requantize_mode="shift")
+CONFIG = PLAIN.replace(
+    transposer=True, weight_formats=["csc4"], special_lanes=2, special_bytes=256
+)
 SIZE = 1024
 ACTIVATIONS, WEIGHTS, PARAMETERS, RESULT = 0, 64, 256, 768
 LOOPS = [{"count": 1, "y": 0, "x": 0, "address": 0}] * LEVELS
@@ -42,18 +55,32 @@ def vector(**fields):
     return encode(Opcode.VECTOR, **fields)
 
 
-def store(**fields):
+def store(source=StoreSource.OUTPUT, **fields):
     fields = {"local": 0, "address": RESULT, "length": 2, "segments": 1} | fields
-    return encode(Opcode.STORE, source=StoreSource.OUTPUT, **fields)
+    return encode(Opcode.STORE, source=source, **fields)
 
 
-def machine(memory=None):
+def formatted(form=WeightFormat.ROWS, target=LoadTarget.WEIGHT, **fields):
+    return load(target, **{"format": form, "extent": 8, "local_pitch": 64} | fields)
+
+
+def stream(**fields):
+    fields = {"extent": 0, "local_pitch": 0, "pitch": 1 | 1 << 16, "length": 16} | fields
+    return formatted(WeightFormat.CSC4, **fields)
+
+
+def special(**fields):
+    fields = {"operation": SpecialOperation.TABLE, "rows": 1, "length": 4, "total": 2} | fields
+    return encode(Opcode.SPECIAL, **fields)
+
+
+def machine(memory=None, config=CONFIG):
     memory = np.zeros(SIZE, np.uint8) if memory is None else memory
-    return Machine(CONFIG, memory, (0, RESULT), (RESULT, SIZE))
+    return Machine(config, memory, (0, RESULT), (RESULT, SIZE))
 
 
-def run(*instructions):
-    model = machine()
+def run(*instructions, config=CONFIG):
+    model = machine(config=config)
     model.run(np.concatenate([*instructions, encode(Opcode.END)]))
     return model
 
@@ -90,6 +117,44 @@ def test_a_product_by_hand():
     assert model.tokens.sum() == 1  # LOAD's, which nobody took
 
 
+def test_a_special_function_by_hand():
+    memory = np.zeros(SIZE, np.uint8)
+    memory[:16] = np.arange(100, 116)
+    memory[64:576] = np.arange(128, dtype="<u4").view(np.uint8)
+    lanes = {"segments": 2, "pitch": 8, "local_pitch": 256}  # a beat each
+    model = machine(memory)
+    model.run(
+        np.concatenate([
+            load(LoadTarget.OPERAND, local=8, **lanes),
+            load(LoadTarget.TABLE, address=64, local=1024, length=512,
+                 signal=mask(Engine.SPECIAL)),
+            special(table=1, x=10, y=20, wait=mask(Engine.LOAD), signal=mask(Engine.STORE)),
+            store(StoreSource.RESULT, wait=mask(Engine.SPECIAL), address=RESULT + 4, local=20,
+                  length=4, **lanes),
+            encode(Opcode.END),
+        ])
+    )  # fmt: skip
+    # Bytes 2 to 5 of each beat, through the identity.
+    assert memory[RESULT : RESULT + 16].tolist() == [
+        *[0] * 4, 102, 103, 104, 105, *[0] * 4, 110, 111, 112, 113,
+    ]  # fmt: skip
+    assert not model.tokens.any()
+
+
+def test_a_transposed_matrix_by_hand():
+    memory = np.arange(SIZE).astype(np.uint8)
+    model = machine(memory)
+    # Five lines of three bytes, seven from each other, to two tiles of four columns.
+    runs = formatted(
+        WeightFormat.COLUMNS, address=3, length=3, segments=5, pitch=7, extent=3, local=16
+    )
+    model.run(np.concatenate([runs, encode(Opcode.END)]))
+    rows = model.weight.reshape(-1, CONFIG.weight_pitch)
+    assert rows[4:7].tolist() == [[3, 10, 17, 24], [4, 11, 18, 25], [5, 12, 19, 26]]
+    assert rows[20:23, 0].tolist() == [31, 32, 33]
+    assert np.count_nonzero(rows) == 15
+
+
 REFUSED = {
     "token": (
         load(wait=mask(Engine.STORE)),
@@ -119,7 +184,42 @@ REFUSED = {
         vector(local=CONFIG.output_bytes - 1),
         f"VECTOR: output buffer byte {CONFIG.output_bytes} out of range",
     ),
+    "mode": (vector(mode=VectorMode.RAW), "VECTOR: mode is 1"),
+    "extent": (load(extent=3), "LOAD: extent is 3; legal without a format: 0"),
+    "format": (formatted(WeightFormat.CSR), "LOAD: format CSR is not one of the machine's"),
+    "target": (
+        formatted(target=LoadTarget.ACTIVATION),
+        "LOAD: format ROWS is for weights, not for ACTIVATION",
+    ),
+    "line": (formatted(extent=0), "LOAD: extent is 0; legal: at least 1"),
+    "row": (formatted(local=2), "LOAD: local 2, local_pitch 64: not whole rows"),
+    "rows": (
+        formatted(local=CONFIG.weight_bytes - 4, length=16),
+        "LOAD: weight rows 1023 to 1040 of 1024",
+    ),
+    "window": (formatted(address=RESULT - 4), "LOAD: read 0x2f8 to 0x308 leaves the granted"),
+    "segments": (stream(segments=2), "LOAD: extent, local_pitch and segments; legal of a stream"),
+    "beats": (stream(address=4), "LOAD: stream at 0x4 of 16 bytes: not whole beats"),
+    "stream": (stream(), "LOAD: malformed stream: trailing: beats after the last entry"),
+    "streamed": (
+        stream(length=8, local=CONFIG.weight_bytes - 4, pitch=1 | 2 << 16),
+        "LOAD: weight rows 1023 to 1024 of 1024",
+    ),
+    "special": (special(y=253), "SPECIAL: lane 0: y ends at 257 of 256 bytes"),
+    "total": (special(total=3), "SPECIAL: 3 rows, 1 a lane"),
+    "counters": (store(StoreSource.COUNTERS, length=128), "STORE: run 0: local address 0 outside"),
 }
+"""What a machine with everything refuses."""
+
+LACKING = {
+    "rows": (formatted(), "LOAD: format ROWS is not one of the machine's"),
+    "stream": (stream(), "LOAD: format CSC4 is not one of the machine's"),
+    "operand": (load(LoadTarget.OPERAND), "LOAD: the machine has no target OPERAND"),
+    "table": (load(LoadTarget.TABLE), "LOAD: the machine has no target TABLE"),
+    "result": (store(StoreSource.RESULT), "STORE: the machine has no source RESULT"),
+    "special": (special(), "SPECIAL: the machine has no special_lanes"),
+}
+"""What a machine with nothing optional refuses."""
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -127,6 +227,13 @@ def test_refuses(case):
     instruction, message = REFUSED[case]
     with pytest.raises(MachineError, match=re.escape(message)):
         run(instruction)
+
+
+@pytest.mark.parametrize("case", LACKING)
+def test_refuses_what_it_has_not(case):
+    instruction, message = LACKING[case]
+    with pytest.raises(MachineError, match=re.escape(message)):
+        run(instruction, config=PLAIN)
 
 
 def test_names_the_word():

@@ -23,9 +23,10 @@ PROGRAMS = 150  # of each kind
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
 _SMALL = {
     "format": 1, "extent": 1, "reserved0": 1, "reserved1": 1, "reserved2": 1, "source": 1,
-    "LOAD.target": 3, "rows": 5, "dynamic": 1, "slot": 1, "mode": 1, "VECTOR.target": 1,
-    "begin": 1, "settle": 1, "relu": 1, "statistics": 1, "scales": 1, "tiles": 1, "tile_entries": 1,
-    "channels": 5, "pixels": 9, "lines": 4, "length": 96, "segments": 4, "weight": 1100,
+    "LOAD.target": 3, "LOAD.address": 0xC00, "rows": 5, "dynamic": 1, "slot": 1, "mode": 1,
+    "VECTOR.target": 1, "begin": 1, "settle": 1, "relu": 1, "statistics": 1, "scales": 1,
+    "tiles": 1, "tile_entries": 1, "channels": 5, "pixels": 9, "lines": 4, "length": 96,
+    "segments": 4, "weight": 1100,
     "accumulator": 250, "parameter": 62, "weight_stride": 20, "address": 0x700, "local": 2048,
     "pitch": 128, "local_pitch": 128, "low": 200, "high": 200, "zero_point": 200,
     "pixel_pitch": 40, "line_pitch": 400, "operation": 5, "table": 2, "x_signed": 2,

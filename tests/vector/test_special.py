@@ -17,8 +17,13 @@ from tests.vector.special_cases import execute, instruction, tables_for
 TABLE, ADD, SOFTMAX, NORMALIZE = SpecialOperation
 FIELD, RANGE = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
 MACHINES = {
-    "one lane": {"special_lanes": 1, "axi_data_width": 64, "softmax_mode": "integer"},
-    "two lanes": {"special_lanes": 2, "axi_data_width": 64, "special_entries": 512},
+    "one lane": {"special_lanes": 1, "axi_data_width": 64, "special_bytes": 2048},
+    "two lanes": {
+        "special_lanes": 2,
+        "axi_data_width": 64,
+        "special_entries": 512,
+        "softmax_mode": "integer",
+    },
     "four lanes": {"special_lanes": 4, "axi_data_width": 128, "softmax_mode": "tflite"},
 }
 
@@ -137,7 +142,7 @@ async def equals_golden(dut):
         operation = SpecialOperation(turn % 4)
         await bench.refill(operation)
         kinds = [operation if bench.rng.random() < 0.7 else TABLE for _ in range(4)]
-        await bench.run([instruction(bench.cfg, bench.rng, kind) for kind in kinds])
+        await bench.run([instruction(bench.cfg, bench.rng, kind, longest=256) for kind in kinds])
 
 
 #: What makes the instruction below illegal, and which error that is. The memories have 256 bytes a
@@ -176,7 +181,7 @@ FAULTS = [
     ({"table": 15}, RANGE),
     ({"operation": NORMALIZE, "table": 1, "rows": 1, "total": 1, "length": 257}, RANGE),
 ]  # fmt: skip
-#: Operation, length of the rows that fill 4096 bytes, and the cycles that they may take alone and
+#: Operation, length of the rows that fill 2048 bytes, and the cycles that they may take alone and
 #: after others of their kind.
 PACE = [
     (TABLE, 16, 4200, 4200),
@@ -259,8 +264,7 @@ def test_errors():
 
 
 def test_pace():
-    cfg = machine(special_lanes=1, special_bytes=4096, axi_data_width=64)
-    simulate(cfg, "keeps_pace", {})
+    simulate(machine(**MACHINES["one lane"]), "keeps_pace", {})
 
 
 def test_without_lanes():
