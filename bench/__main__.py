@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the measured tables: MAC utilization, simulation speed, Verilog emission."""
+"""Prints the measured tables: utilization, simulation speed, emission, quantization."""
 
 import argparse
 import importlib.metadata
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.emission import emission
+from bench.quantization import block_scales, picture, several_ways
 from bench.speed import speed
 from bench.table import Table, terminal
 from bench.utilization import utilization
@@ -64,6 +65,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the random data (default: 1)")
     parser.add_argument("--write", metavar="FILE", type=Path, help="write the tables as Markdown")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
+    parser.add_argument("--picture", metavar="FILE", type=Path, help="draw what quantization costs")
     arguments = parser.parse_args()
     try:
         config = preset(arguments.preset)
@@ -77,6 +79,8 @@ def main() -> int:
         lambda: utilization(config, **settings, more_lanes=lanes),
         lambda: speed(config, **settings),
         lambda: emission(size, size),
+        block_scales,
+        several_ways,
     ):
         tables.append(measured())
         tables[-1].show(terminal())
@@ -85,6 +89,8 @@ def main() -> int:
         command += f" --write {arguments.write.as_posix()}"
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         arguments.write.write_text(_page(tables, versions, command), encoding="utf-8")
+    if arguments.picture:
+        picture(tables[-2], tables[-1], arguments.picture)
     if arguments.json:
         values = {"versions": versions, "preset": config.name, **settings}
         values["tables"] = {table.name: table.to_dict()["values"] for table in tables}

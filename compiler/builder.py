@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from compiler.compress import StoredWeights
 from compiler.dependencies import Dependencies, Range, Space
 from compiler.onchip import Ring
 from compiler.timing import (
@@ -108,6 +110,9 @@ class ProgramBuilder:
     config: AcceleratorConfig
     instructions: list[Instruction] = field(default_factory=list)
     layer: int = 0
+    stored: defaultdict[int, list[StoredWeights]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by layer
 
     def __post_init__(self) -> None:
         beat = self.config.beat_bytes
@@ -148,22 +153,25 @@ class ProgramBuilder:
         *,
         form: WeightFormat = WeightFormat.DENSE,
         extent: int = 0,
+        decoding: int = 0,
         touched: Range | None = None,
     ) -> None:
         """Append a LOAD.
 
         Parameters
         ----------
-        form, extent : how a matrix is stored, and the bytes of its lines.
+        form : how the bytes are stored.
+        extent : bytes of a line, of matrices; ``decoding`` : cycles of the decoder, of streams.
         touched : what is written on chip, where it is not the bytes that ``transfer`` says.
         """
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
         bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
         cycles = max(beats, bursts * READ_ROUND_TRIP // self.config.axi_outstanding)
-        if form != WeightFormat.DENSE:
+        if extent:
             size = transfer.segments * transfer.length
             cycles = max(cycles, format_cycles(self.config, form, extent, size))
+        cycles = max(cycles, decoding)
         fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
         self._add(
             Instruction(

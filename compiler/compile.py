@@ -10,6 +10,7 @@ import numpy as np
 
 from compiler.builder import Instruction, ProgramBuilder
 from compiler.chains import chains
+from compiler.compress import LayerWeights
 from compiler.errors import KiwichaError
 from compiler.graph import Graph, Node, Tensor, ViewNode
 from compiler.layer_steps import layer_steps
@@ -51,6 +52,7 @@ class Layer:
     bound_by: str
     bytes_read: int
     bytes_written: int
+    weights: LayerWeights
 
     @property
     def node(self) -> Node:
@@ -230,6 +232,7 @@ def compile_graph(
                 *_bound(mine),
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),
+                LayerWeights.of(nodes, builder.stored[index]),
             )
         )
     return CompiledModel(

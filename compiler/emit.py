@@ -103,7 +103,8 @@ class _Emitter:
 
         def pack() -> np.ndarray:
             packed = [pack_tile(work, tile, self.t, self.config, channel) for tile in group]
-            return np.concatenate([tile[chunk].reshape(-1) for tile in packed])
+            pitch = self.config.weight_pitch
+            return np.concatenate([tile[chunk].reshape(-1, pitch) for tile in packed])
 
         if work.is_pool:
             local, size = self.residents.constant(
@@ -119,12 +120,9 @@ class _Emitter:
             size = len(group) * runs * rows * self.config.weight_pitch
             signed = int(work.matrix.signed)
             return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
-        assert work.weights is not None
         bounds = tuple((part.start, part.stop) for part in chunk)
         key = ("weights", group[0].output, channel, bounds)
-        local, size = self.residents.constant(LoadTarget.WEIGHT, key, pack)
-        signed = int(work.weights.dtype == np.int8)
-        return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
+        return {**self.residents.weights(key, pack, zero), "stride": rows}
 
     def _correct_zero(
         self, s: SpatialTile, group: _Group, patch: Patch, length: int, entry: int

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a tiling costs, roughly: the sum the search goes by. `performance` is the true model."""
 
+from compiler.compress import Storage
 from compiler.contraction import Contraction
 from compiler.footprint import INSTRUCTION_GAP, minimum_pass, patch_bytes, reduction
 from compiler.tiling import Tiling
@@ -14,11 +15,16 @@ _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 
 
 def estimate(
-    work: Contraction, config: AcceleratorConfig, t: Tiling, times: int = 1
+    work: Contraction,
+    config: AcceleratorConfig,
+    t: Tiling,
+    times: int = 1,
+    stored: Storage | None = None,
 ) -> tuple[float, float]:
     """Return cycles, then bytes moved: the busiest engine, plus what nothing can hide.
 
-    ``times`` works of this kind follow each other, with operands of their own.
+    ``times`` works of this kind follow each other, with operands of their own. Constant weights
+    are ``stored`` like this; None if dense.
     """
     beat, y = config.beat_bytes, work.y
     tile = (t.images, t.rows, t.columns)
@@ -38,9 +44,12 @@ def estimate(
         patch_cycles = t.rows * _run_cycles(config, min(t.channels, work.x.channels))
     if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
         patches *= groups
-    weights = 0 if work.is_pool else len(t.tiles) * passes * r.rows * config.weight_pitch
+    stored = stored or Storage()
+    rows = 0 if work.is_pool else len(t.tiles) * passes * r.rows
+    weights: float = rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
-    weight_cycles = weights / beat
+    weights *= stored.bytes
+    weight_cycles = max(weights / beat, rows * stored.cycles)
     if work.matrix is not None:
         weights = work.x.channels * y.channels  # comes without padding
         weight_cycles = _matrix_cycles(work, config, t, groups)

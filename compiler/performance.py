@@ -29,7 +29,7 @@ class Timeline:
 
 
 def predict(builder: ProgramBuilder) -> Timeline:
-    """Play a program through four in-order engines, their queues and their tokens."""
+    """Play a program through the in-order engines, their queues and their tokens."""
     deps = builder.dependencies
     count = len(builder.instructions)
     start, end = np.zeros(count), np.zeros(count)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.builder import ProgramBuilder, Transfer
+from compiler.compress import StoredWeights, compress
 from compiler.contraction import Contraction
 from compiler.dependencies import Range, Space
 from compiler.onchip import align_up
@@ -41,6 +42,7 @@ class Residents:
         self.work, self.tiling, self.builder, self.store = work, tiling, builder, store
         self.beat = builder.config.beat_bytes
         self._images: dict[Hashable, tuple[int, int]] = {}  # packed bytes already in memory
+        self._weights: dict[Hashable, tuple[int, StoredWeights]] = {}
 
     def constant(
         self, target: int, key: Hashable, make: Callable[[], np.ndarray]
@@ -61,6 +63,37 @@ class Residents:
             local = ring.place(place, length)
             builder.load(target, Transfer(address, local, length))
         return local, length
+
+    def weights(
+        self, key: Hashable, make: Callable[[], np.ndarray], zero: int
+    ) -> dict[str, int]:
+        """Return where constant weights are on chip, their bytes, and how COMPUTE reads them.
+
+        ``make`` packs the rows, the first time that ``key`` is asked for.
+        """
+        work, builder = self.work, self.builder
+        assert work.weights is not None
+        if key not in self._weights:
+            signed = work.weights.dtype == np.int8
+            stored = compress(make(), builder.config, signed=signed, zero=zero)
+            self._weights[key] = self.store(stored.octets), stored
+            builder.stored[builder.layer].append(stored)
+        address, stored = self._weights[key]
+        place = (address, stored.octets.size, stored.form, stored.pitch)
+        local = builder.weights.find(place)
+        if local is None:
+            # No super-row of the scratchpad is shared with other weights: rings keep to those.
+            local = builder.weights.place(place, stored.size)
+            builder.load(
+                LoadTarget.WEIGHT,
+                Transfer(address, local, stored.octets.size, pitch=stored.pitch),
+                form=stored.form,
+                decoding=stored.cycles,
+                touched=Range(Space.WEIGHT, local, local + stored.size),
+            )
+        return {
+            "local": local, "size": stored.size, "signed": int(stored.signed), "zero": stored.zero,
+        }  # fmt: skip
 
     def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
         """Return the local address of a part of ``work.matrix`` as weight tiles.

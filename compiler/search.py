@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chooses the tiling of a contraction."""
 
+from compiler.compress import storage
 from compiler.contraction import Contraction
 from compiler.errors import KiwichaError
 from compiler.estimate import estimate
@@ -22,13 +23,12 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
     KiwichaError
         When not even one output pixel fits; names the layer and the memories.
     """
-    best = min(
-        legal_tilings(work, config), key=lambda t: estimate(work, config, t, times), default=None
-    )
-    if best is None:
+    tilings = list(legal_tilings(work, config))
+    if not tilings:
         raise KiwichaError(
             f"{work.name} ({work.op}): one output pixel does not fit half of the machine's "
             f"memories (activation_bytes {config.activation_bytes}, output_bytes "
             f"{config.output_bytes})"
         )
-    return best
+    stored = storage(work, tilings[0], config)
+    return min(tilings, key=lambda t: estimate(work, config, t, times, stored))

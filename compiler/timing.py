@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What LOAD's formats and SPECIAL's operations cost, for the performance model."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from compiler.onchip import align_up
 from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
-__all__ = ["READ_ROUND_TRIP", "SPECIAL_LATENCY", "format_cycles", "special_cycles"]
+__all__ = [
+    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
+]  # fmt: skip
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
@@ -15,6 +20,8 @@ SPECIAL_LATENCY = 24
 _GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
 _MEASURE = 40  # from a group's last element to its first result
 _ROOT = 80  # square root and division of a row to normalize
+_DECODER = 10  # cycles between the last row of a stream and the first one of the next
+_POINTERS = 4  # columns whose pointers a decoder takes in a cycle
 
 
 def format_cycles(
@@ -34,6 +41,19 @@ def format_cycles(
         return tiles * -(-config.columns // config.beat_bytes) + -(-last // config.beat_bytes)
 
     return lines * pieces(extent) + pieces(rest)
+
+
+def decode_cycles(
+    config: AcceleratorConfig, form: WeightFormat, columns: int, entries: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Cycles that a stream's decoder takes for its rows, and before the first one, beats apart.
+
+    A row a cycle, or as many as its ``entries`` take.
+    """
+    work = int(np.maximum(1, -(-entries // config.sparse_entries)).sum())
+    if form in (WeightFormat.BITMASK, WeightFormat.RUN_LENGTH):
+        return work, _DECODER
+    return work, _DECODER + -(-columns // _POINTERS)
 
 
 def special_cycles(

@@ -30,17 +30,19 @@ def dynamic_scale(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.float32, 
     return scale, int(np.rint(np.clip(zero, 0, 255)))
 
 
-def quantize_values(v: npt.ArrayLike, scale: npt.ArrayLike, zero: int) -> npt.NDArray[np.uint8]:
-    """Return ``clip(rint(v / scale) + zero, 0, 255)``, the quotient a binary32 number."""
+def quantize_values(
+    v: npt.ArrayLike, scale: npt.ArrayLike, zero: int, low: int = 0, high: int = 255
+) -> npt.NDArray[np.int64]:
+    """Return ``clip(rint(v / scale) + zero, low, high)``, the quotient a binary32 number."""
     quotient = np.divide(v, scale, dtype=np.float32)
-    return np.clip(np.rint(quotient) + np.float32(zero), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(quotient) + np.float32(zero), low, high).astype(np.int64)
 
 
 def dynamic_quantize(x: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], np.float32, int]:
     """Return DynamicQuantizeLinear of ``x``: values, scale, zero point."""
     v = np.asarray(x, np.float32)
     scale, zero = dynamic_scale(v.min(), v.max())
-    return quantize_values(v, scale, zero), scale, zero
+    return quantize_values(v, scale, zero).astype(np.uint8), scale, zero
 
 
 def linear_values(

@@ -195,8 +195,9 @@ def _dynamic(
     v = linear_values(acc, scale, w_scale, bias, bool(fields["relu"]))
     if fields["mode"] == VectorMode.QUANTIZE:
         slot = state.slots[to]
-        q = quantize_values(v, slot["scale"], int(slot["zero_point"])).astype(np.int64)
-        output[target] = np.clip(q, fields["low"], fields["high"]).astype(np.uint8)
+        output[target] = quantize_values(
+            v, slot["scale"], int(slot["zero_point"]), fields["low"], fields["high"]
+        ).astype(np.uint8)
         return
     state.low, state.high = np.minimum(state.low, v.min()), np.maximum(state.high, v.max())
     if fields["settle"]:

@@ -98,8 +98,8 @@ class AcceleratorConfig:
     transposer: bool = False
     """Whether LOAD puts activations, plain or transposed, into the weight scratchpad."""
     weight_formats: tuple[str, ...] = ()
-    """Compressed weights that LOAD decodes: bitmask, csc4, csc5, csc8, csc-absolute,
-    csc4-codebook, csr, run-length."""
+    """Compressed weights that LOAD decodes: bitmask (5 columns or more), csc4, csc5, csc8,
+    csc-absolute, csc4-codebook, csr, run-length."""
     sparse_entries: int = 4
     """Entries that a decoder takes a cycle at most, 1 to 16."""
     special_lanes: int = 0
@@ -169,11 +169,16 @@ class AcceleratorConfig:
 
     def _require_formats(self) -> None:
         formats: Any = self.weight_formats
-        if isinstance(formats, str) or not all(isinstance(name, str) for name in formats):
+        named = isinstance(formats, list | tuple) and all(isinstance(n, str) for n in formats)
+        if not named:
             raise ValueError(f"weight_formats is {formats!r}; legal: a list of names")
         if unknown := [name for name in formats if name not in WEIGHT_FORMATS]:
             raise ValueError(
                 f"weight_formats names {unknown[0]!r}; legal: {', '.join(WEIGHT_FORMATS)}"
+            )
+        if "bitmask" in formats and self.weight_pitch < 8:
+            raise ValueError(
+                f"weight_formats names 'bitmask', columns is {self.columns}; legal: 5 to 64"
             )
         object.__setattr__(
             self, "weight_formats", tuple(name for name in WEIGHT_FORMATS if name in formats)

@@ -149,6 +149,11 @@ def _print(report: Report, console: Console) -> None:
     )
     if not reference["compared"]:
         line(f"not compared with it (requantize mode {report.config['requantize_mode']})")
+    elif not reference["whole"]:
+        line(
+            "golden-exact layers: each other layer is compared with it on the inputs that it had; "
+            f"{reference['outputs_differ']:,} of {reference['outputs']:,} output elements differ"
+        )
     if (accuracy := report.accuracy) is not None:
         shares = [("ONNX Runtime int8", accuracy.runtime), ("RTL", accuracy.machine)]
         if accuracy.float32 is not None:

@@ -2,7 +2,8 @@
 """Runs a model on the simulated machine and compares everything with everything.
 
 Three judges: the golden operators layer by layer, the golden machine running the same program
-(which tells a compiler fault from a hardware fault), and ONNX Runtime on the outputs.
+(which tells a compiler fault from a hardware fault), and ONNX Runtime, node by node for the inputs
+that each node had and, where every node is to be exact to it, on the outputs.
 """
 
 from collections.abc import Mapping
@@ -19,13 +20,14 @@ from compiler.errors import InputError
 from compiler.graph import Graph
 from compiler.inputs import check_inputs, input_batch, random_inputs
 from compiler.legalize import legalize
-from compiler.lower import lower
+from compiler.lower import LoweredModel, lower
 from compiler.reference import Reference, reference
 from golden.machine import Machine
 from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig, RequantizeMode
+from hw.config import AcceleratorConfig
 from hw.control.counters import COUNTER_RECORD
 from hw.isa import COUNTER_WORDS, WORD_BITS
+from sim.judge import Verdict, judge
 from sim.report import LayerReport, Report
 from sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
 from sim.simulator import find_simulator
@@ -113,9 +115,13 @@ def run_model(
     total = compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0)
     result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
 
-    found = {tensor.name: compiled.read(result.memory, tensor) for tensor in graph.output_tensors}
+    listener("comparing", 0, 0)
+    found = {name: compiled.read(result.memory, t) for name, t in graph.tensors.items()}
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden)
+    layers = tuple(_layers(compiled, lowered, result.memory, tensors, found))
+    whole = all(layer.promise == "runtime-exact" for layer in layers)
+    differ = _reference_mismatches(produced, expected)
     report = Report(
         model=name,
         config={"name": config.name, **config.to_dict()},
@@ -124,20 +130,21 @@ def run_model(
         predicted_cycles=total,
         macs=compiled.macs,
         utilization=_utilization(compiled.macs, result.cycles, config),
-        mismatches=wrong,
+        mismatches=wrong + sum(layer.mismatches for layer in layers),
         reference={
             **expected.info.to_dict(),
-            "compared": config.requantize_mode is RequantizeMode.ONNX,
-            "mismatches": _reference_mismatches(config, produced, expected),
+            "compared": any(layer.compared for layer in layers),
+            "whole": whole,
+            "mismatches": sum(layer.differ for layer in layers) + (differ if whole else 0),
+            "outputs_differ": differ,
+            "outputs": sum(value.size for value in expected.outputs.values()),
         },
-        layers=tuple(_layers(compiled, result.memory, tensors)),
+        layers=layers,
         notes=tuple({"node": note.node, "text": note.text} for note in graph.notes),
         counters=result.counters,
         seconds=result.seconds,
         waves=None if result.waves is None else str(result.waves),
     )
-    layers = sum(layer.mismatches for layer in report.layers)
-    report = Report(**{**vars(report), "mismatches": wrong + layers})
     return Outcome(report, produced, expected)
 
 
@@ -186,11 +193,7 @@ def _differences(
     return int(np.count_nonzero(differ))
 
 
-def _reference_mismatches(
-    config: AcceleratorConfig, produced: Mapping[str, NDArray[Any]], expected: Reference
-) -> int:
-    if config.requantize_mode is not RequantizeMode.ONNX:
-        return 0  # another runtime's rounding: the report says that it was not compared
+def _reference_mismatches(produced: Mapping[str, NDArray[Any]], expected: Reference) -> int:
     return sum(
         int(np.count_nonzero(produced[name] != value)) for name, value in expected.outputs.items()
     )
@@ -200,14 +203,26 @@ def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
     return macs / (cycles * config.rows * config.columns) if cycles else 0.0
 
 
+def _dense(compiled: CompiledModel) -> tuple[Layer, ...]:
+    """Return the layers as they would be with dense weights."""
+    if not any(layer.weights.compressed for layer in compiled.layers):
+        return compiled.layers
+    return compile_graph(compiled.graph, compiled.config.replace(weight_formats=())).layers
+
+
 def _layers(
-    compiled: CompiledModel, memory: NDArray[np.uint8], tensors: Mapping[str, NDArray[Any]]
+    compiled: CompiledModel,
+    lowered: LoweredModel,
+    memory: NDArray[np.uint8],
+    tensors: Mapping[str, NDArray[Any]],
+    found: Mapping[str, NDArray[Any]],
 ) -> list[LayerReport]:
     reports, before = [], 0
-    for layer in compiled.layers:
+    for layer, dense in zip(compiled.layers, _dense(compiled), strict=True):
         record = memory[layer.record : layer.record + _RECORD].tobytes()
         end = COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles
-        reports.append(_layer(compiled, layer, end - before, memory, tensors))
+        verdict = judge(lowered, layer.nodes, compiled.config, found)
+        reports.append(_layer(compiled, layer, dense, end - before, verdict, tensors, found))
         before = end
     return reports
 
@@ -215,19 +230,22 @@ def _layers(
 def _layer(
     compiled: CompiledModel,
     layer: Layer,
+    dense: Layer,
     cycles: int,
-    memory: NDArray[np.uint8],
+    verdict: Verdict,
     tensors: Mapping[str, NDArray[Any]],
+    found: Mapping[str, NDArray[Any]],
 ) -> LayerReport:
     config = compiled.config
     wrong = sum(
-        int(np.count_nonzero(compiled.read(memory, node.y) != tensors[node.y.name]))
-        for node in layer.nodes
+        int(np.count_nonzero(found[node.y.name] != tensors[node.y.name])) for node in layer.nodes
     )
+    weights = layer.weights
+    saves = weights.compressed and dense.bound_by == "read"
     return LayerReport(
         name=layer.name,
         op=layer.op,
-        promise=layer.promise,
+        **vars(verdict),
         x_shape=layer.nodes[0].x.shape,
         y_shape=layer.nodes[-1].y.shape,
         macs=layer.macs,
@@ -239,4 +257,9 @@ def _layer(
         bytes_read=layer.bytes_read,
         bytes_written=layer.bytes_written,
         mismatches=wrong,
+        density=weights.density,
+        weight_bytes=weights.dense_bytes,
+        stored_bytes=weights.stored_bytes,
+        weight_formats=weights.formats,
+        cycles_saved=dense.predicted_cycles - cycles if saves else None,
     )

@@ -19,6 +19,8 @@ class LayerReport:
     Members
     -------
     promise : "runtime-exact", or "golden-exact" for arithmetic of our own.
+    compared, differ : elements that ONNX Runtime computed from the same inputs, and how many of
+        them are different.
     x_shape, y_shape : input and output in ONNX order.
     macs : multiply-accumulates, padding taps included.
     cycles, predicted_cycles : from the end of the layer before to the end of this one.
@@ -26,11 +28,18 @@ class LayerReport:
     bound, bound_by : the best utilization that the busiest engine allows, and which that is.
     bytes_read, bytes_written : over the memory port, whole beats.
     mismatches : bytes that differ from the golden operator.
+    density : share of the weights that are not their zero point; 0 without constant weights.
+    weight_bytes, stored_bytes : of the weights in memory, if all were dense and as they are.
+    weight_formats : what they are stored in.
+    cycles_saved : predicted cycles with dense weights less ``cycles``, of a layer with compressed
+        weights that would be bound by reading; else None.
     """
 
     name: str
     op: str
     promise: str
+    compared: int
+    differ: int
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     macs: int
@@ -42,6 +51,16 @@ class LayerReport:
     bytes_read: int
     bytes_written: int
     mismatches: int
+    density: float
+    weight_bytes: int
+    stored_bytes: int
+    weight_formats: tuple[str, ...]
+    cycles_saved: int | None
+
+    @property
+    def compressed(self) -> bool:
+        """Whether some of the weights are."""
+        return any(name != "dense" for name in self.weight_formats)
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,8 @@ class Report:
     -------
     mismatches : output bytes that differ from the golden model in any layer, plus those in which
         the golden machine (same program, NumPy) differs from the simulation.
-    reference : runtime, version, processor, and the elements in which its outputs differ.
+    reference : runtime, version, processor; ``mismatches`` counts elements that differ, of nodes
+        and, if the ``whole`` model is to be exact to it, of outputs.
     """
 
     model: str
@@ -110,38 +130,49 @@ def differences(report: Report) -> list[str]:
     if rest := report.mismatches - sum(layer.mismatches for layer in report.layers):
         wrong.append(f"{rest:,} bytes of memory differ from the golden machine's")
     if count := report.reference["mismatches"]:
-        wrong.append(f"{count:,} output elements differ from {report.reference['runtime']}'s")
+        wrong.append(f"{count:,} elements differ from {report.reference['runtime']}'s")
     return wrong
 
 
 def layer_tables(report: Report, console: Console) -> list[Table]:
-    """Return the layer table, a row a layer and a sum; two where the console is too narrow."""
+    """Return the layer table, a row a layer and a sum; parts where the console is too narrow."""
     title = escape(f"{report.model} on '{report.config['name']}'") + (
         f" ({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
     )
     rows = [*map(_row, report.layers), _sum(report)]
-    whole = _table(title, _HEADINGS, rows)
+    headings, first = _HEADINGS, len(_HEADINGS)
+    if any(layer.compressed for layer in report.layers):
+        headings = headings + _WEIGHT_HEADINGS
+        extra = [*map(_weights, report.layers), _weight_sum(report)]
+        rows = [row + more for row, more in zip(rows, extra, strict=True)]
+    whole = _table(title, headings, rows)
     wide = console.options.update(width=1 << 16)
     if console.measure(whole, options=wide).maximum <= console.width:
         return [whole]
     # A cut table hides digits, a wrapped one cannot be read.
-    left, right = (
-        ([_HEADINGS[i] for i in columns], [[row[i] for i in columns] for row in rows])
-        for columns in ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8, 9, 10))
-    )
-    return [_table(title, *left), _table(None, *right)]
+    cuts = [range(1, 5), range(5, first), range(first, len(headings))]
+    parts = [[0, *columns] for columns in cuts if columns]
+    return [
+        _table(
+            None if index else title,
+            [headings[i] for i in columns],
+            [[row[i] for i in columns] for row in rows],
+        )
+        for index, columns in enumerate(parts)
+    ]
 
 
 _HEADINGS = [
     "layer", "operator", "promise", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B",
     "written B", "mismatches",
 ]  # fmt: skip
+_WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format", "cycles saved"]
 
 
 def _table(title: str | None, headings: list[str], rows: list[list[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     for name in headings:
-        text = name in ("layer", "operator", "promise", "shapes")
+        text = name in ("layer", "operator", "promise", "shapes", "format")
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row, end_section=row is rows[-2])
@@ -173,6 +204,28 @@ def _sum(report: Report) -> list[str]:
         f"{sum(layer.bytes_written for layer in report.layers):,}",
         _count(report.mismatches),
     ]  # fmt: skip
+
+
+def _weights(layer: LayerReport) -> list[str]:
+    if not layer.weight_bytes:
+        return ["-"] * len(_WEIGHT_HEADINGS)
+    return [
+        f"{layer.density:.1%}",
+        f"{layer.stored_bytes:,}",
+        f"{layer.weight_bytes:,}",
+        ", ".join(layer.weight_formats),
+        "-" if layer.cycles_saved is None else f"{layer.cycles_saved:,}",
+    ]
+
+
+def _weight_sum(report: Report) -> list[str]:
+    return [
+        "",
+        f"{sum(layer.stored_bytes for layer in report.layers):,}",
+        f"{sum(layer.weight_bytes for layer in report.layers):,}",
+        "",
+        f"{sum(layer.cycles_saved or 0 for layer in report.layers):,}",
+    ]
 
 
 def _count(mismatches: int) -> str:

@@ -74,6 +74,13 @@ def test_weight_formats_are_in_their_own_order() -> None:
         AcceleratorConfig(weight_formats="csr")  # type: ignore[arg-type]
 
 
+def test_a_bitmask_takes_whole_bytes() -> None:
+    message = r"^weight_formats names 'bitmask', columns is 4; legal: 5 to 64$"
+    with pytest.raises(ValueError, match=message):
+        preset("tiny").replace(weight_formats=["bitmask"])
+    assert preset("tiny").replace(weight_formats=["bitmask"], columns=5).weight_pitch == 8
+
+
 def test_weight_formats_have_their_names() -> None:
     numbers = [WeightFormat[name.upper().replace("-", "_")] for name in WEIGHT_FORMATS]
     assert numbers == [f for f in WeightFormat if f > WeightFormat.COLUMNS]

@@ -18,8 +18,8 @@ GROUPS = tuple(sorted({path.parent.name for path in (ROOT / "hw").glob("*/*.py")
 #: Packages of the project that each package may import from, besides itself.
 MAY_IMPORT = {
     "hw": (),
-    "golden": ("hw.config", "hw.encoding", "hw.isa", "hw.scales", "hw.tables"),
-    "compiler": ("hw.config", "hw.encoding", "hw.isa", "hw.scales", "hw.tables"),
+    "golden": ("hw.config", "hw.encoding", "hw.formats", "hw.isa", "hw.scales", "hw.tables"),
+    "compiler": ("hw.config", "hw.encoding", "hw.formats", "hw.isa", "hw.scales", "hw.tables"),
     "sim": ("hw", "golden", "compiler", "models"),
     "boards": ("hw", "golden", "compiler", "sim", "models"),
     "models": (),

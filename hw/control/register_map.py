@@ -16,7 +16,7 @@ ADDRESS_BITS = 12
 """The registers fill an aperture of 4 KiB."""
 IDENTITY = int.from_bytes(b"KIWI", "big")
 """Reads 0x4B495749: what software looks for first."""
-VERSION = (0, 1)
+VERSION = (1, 0)
 """Of the registers and the instructions: major (changes when old software breaks), minor."""
 
 _WATCHDOG_RESET = 1 << 20

@@ -27,7 +27,8 @@ class ParameterMemory(Component):
     """Holds ``parameter_channels`` records in groups of ``parameter_lanes``, a group a cycle.
 
     Only what the requantizer of this machine looks at is stored: no padding, no lane beyond
-    ``requantize_lanes``, no field its mode has no use for (that one reads as 0). A group is not to
+    ``requantize_lanes``, no field its mode has no use for (that one reads as 0; with ``dynamic``
+    there is always a multiplier). A group is not to
     be read in the cycle in which it is written.
 
     Parameters
@@ -55,6 +56,10 @@ class ParameterMemory(Component):
             "read_group": In(range(self.groups)),
             "data": Out(data.ArrayLayout(PARAMETER, cfg.requantize_lanes)),
         })
+
+    def _dynamic(self, name: str) -> bool:
+        """Return whether dynamic quantization needs a field that the requantizer does not."""
+        return self.cfg.dynamic and name == "multiplier"
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -84,7 +89,7 @@ class ParameterMemory(Component):
                     (name, field)
                     for name, field in PARAMETER
                     if start <= field.offset // 8 < start + chunk
-                    and name != _UNUSED.get(cfg.requantize_mode)
+                    and (name != _UNUSED.get(cfg.requantize_mode) or self._dynamic(name))
                 ]
                 if not stored:
                     continue

@@ -14,6 +14,7 @@ from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
 from hw.vector.block import BlockPath
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from hw.vector.dynamic import SLOT_BYTES, SLOTS, DynamicPath
 from hw.vector.modes import check_blocks, vector_modes
 from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.requantize import RequantizeLane
@@ -22,6 +23,8 @@ __all__ = ["VectorEngine"]
 
 _WAYS = 16
 """Inputs of a multiplexer that fit between two registers."""
+
+_RECORD_BITS = 8 * SLOTS * SLOT_BYTES
 
 
 class VectorEngine(Component):
@@ -62,6 +65,8 @@ class VectorEngine(Component):
         Beats from LOAD; those for the parameter memory are taken.
     output_enable : In(1); output_address : In(32); output_data : Out(axi_data_width)
         STORE's read of the output buffer, as ``OutputBuffer`` has it.
+    slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); slots_record : Out(8 * SLOTS * SLOT_BYTES)
+        The slots of dynamic quantization, and as STORE writes them; only with ``dynamic``.
 
     Raises
     ------
@@ -88,6 +93,7 @@ class VectorEngine(Component):
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self.latency = 2 + self._fetch + self._lanes[0].latency + self._output.write_latency
+        self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
         self._block = BlockPath(cfg) if cfg.block_channels else None
         #: Instructions in flight at most.
         self._most = self.latency // self.interval + 2
@@ -105,6 +111,11 @@ class VectorEngine(Component):
             "output_enable": In(1),
             "output_address": In(32),
             "output_data": Out(cfg.axi_data_width),
+            **(
+                {"slots": Out(self._dynamic.slots.shape()), "slots_record": Out(_RECORD_BITS)}
+                if self._dynamic is not None
+                else {}
+            ),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -141,7 +152,7 @@ class VectorEngine(Component):
             m.d.sync += constants.eq(walker.constants)
 
         result = Signal(answered_write(cfg))
-        written = Signal()
+        written, measured = Signal(), Signal()
         for index, lane in enumerate(self._lanes):
             m.submodules[f"lane_{index}"] = lane
             columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
@@ -167,6 +178,8 @@ class VectorEngine(Component):
         ]
         if len(self._modes) > 1:
             self._integer_modes(m, mode, valid[-1], written, result)
+        if self._dynamic is not None:
+            self._dynamic_modes(m, self._dynamic, mode, valid[-1], written, measured, result)
 
         ended, signal = Signal(), Signal(ENGINES)
         m.d.comb += [
@@ -177,7 +190,7 @@ class VectorEngine(Component):
             self.output_data.eq(output.read_data),
         ]
         m.d.sync += [
-            ended.eq(written & result.last),
+            ended.eq((written & result.last) | measured),
             signal.eq(result.signal),
             self.done.valid.eq(ended),
             self.done.payload.eq(signal),
@@ -201,8 +214,11 @@ class VectorEngine(Component):
             wiring.connect(m, walker.i, wiring.flipped(self.i))
             return count, Const(VectorMode.REQUANTIZE)
         mode, free = Signal(self.i.payload.mode.shape()), Signal()
+        alone: Value = Const(0)
+        if self.cfg.dynamic:
+            alone = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
         m.d.comb += [
-            free.eq((count == 0) | (mode == self.i.payload.mode)),
+            free.eq((count == 0) | ((mode == self.i.payload.mode) & ~alone)),
             walker.i.payload.eq(self.i.payload),
             walker.i.valid.eq(self.i.valid & free),
             self.i.ready.eq(walker.i.ready & free),
@@ -242,6 +258,42 @@ class VectorEngine(Component):
         ]
         with m.If(mode == VectorMode.BLOCK):
             m.d.comb += [written.eq(block.o.valid), result.eq(block.o.payload)]
+
+    def _dynamic_modes(
+        self, m: Module, unit: DynamicPath, mode: Value, valid: Value, written: Signal,
+        measured: Signal, result: data.View,
+    ) -> None:  # fmt: skip
+        """Modes MEASURE and QUANTIZE, and the slots."""
+        step = self._walker.o.payload
+        names = ("address", "live", "last")
+        beside = data.StructLayout({name: step[name].shape() for name in names})
+        m.submodules.dynamic = unit
+        m.submodules.dynamic_beside = delay = Delay(beside, self._fetch)
+        m.d.comb += [
+            *(delay.i[name].eq(step[name]) for name in names),
+            *(unit.i.payload[name].eq(delay.o[name]) for name in names),
+            unit.take.eq(self.i.valid & self.i.ready),
+            unit.instruction.eq(self.i.payload),
+            unit.write.valid.eq(self.write.valid),
+            unit.write.payload.eq(self.write.payload),
+            self.slots.eq(unit.slots),
+            self.slots_record.eq(unit.record),
+        ]
+        for index, lane in enumerate(self._lanes):
+            m.d.comb += [
+                unit.i.payload.acc[index].eq(lane.i.payload.acc),
+                unit.i.payload.bias[index].eq(lane.i.payload.bias),
+                unit.i.payload.scale[index].eq(lane.i.payload.multiplier),
+            ]
+        with m.If((mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)):
+            m.d.comb += [
+                unit.i.valid.eq(valid),
+                measured.eq(unit.measured),
+                written.eq(unit.o.valid),
+                result.eq(unit.o.payload),
+            ]
+            with m.If(unit.measured):
+                m.d.comb += result.signal.eq(unit.signal)
 
     def _pick(self, m: Module, columns: list[Value], index: Value, name: str) -> Value:
         """Return the column that ``index`` tells, one or two registers later."""

@@ -115,8 +115,7 @@ async def refuses_to_wait_for_or_signal_what_is_not_there(dut, engine, field):
     accepted = Engine.SPECIAL in there
     assert source.sent == len(together) + (len(words) + 1 if accepted else 0)
     got = [
-        first + (second if accepted else [])
-        for first, second in zip(before, separate, strict=True)
+        first + (second if accepted else []) for first, second in zip(before, separate, strict=True)
     ]
     assert [list(sink.words) for sink in sinks] == got
     expected = {"code": ErrorCode.ILLEGAL_FIELD.value, "address": engine}

@@ -99,6 +99,14 @@ def test_threshold_is_the_published_one():
     assert 0 < passed < 40
 
 
+@pytest.mark.parametrize(("threshold", "way"), [(1 << 15, 0), ((1 << 15) - 1, 1)])
+def test_the_threshold_itself_passes(threshold, way):
+    # In 2 bits 3 and 1 become 2 and 0: the error is exactly half of the sum.
+    ways = [(2, 0), (8, 0)]
+    found = multiway_quantize([3, 1], 2, ways, criterion="qem", threshold=threshold)
+    assert found.way.tolist() == [way]
+
+
 @pytest.mark.parametrize("criterion", ["qem", "cosine", "l2"])
 def test_sums_beyond_64_bits(criterion):
     x = np.full(1 << 16, -(1 << 31))

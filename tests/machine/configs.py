@@ -45,7 +45,9 @@ def random_config(seed: int) -> AcceleratorConfig:
         requantize_multiplier_width=int(rng.choice([0, 9, 18])),
         queue_words=power(16, 128),
         transposer=bool(extras.random() < 0.25),
-        weight_formats=tuple(f for f in WEIGHT_FORMATS if extras.random() < 0.05),
+        weight_formats=tuple(
+            f for f in WEIGHT_FORMATS if extras.random() < 0.05 and (f != "bitmask" or pitch >= 8)
+        ),
         sparse_entries=int(extras.integers(1, 9)),
         special_lanes=int(extras.choice([0, 0, 0, 1, 2, 4])),
         special_bytes=1 << int(extras.integers(8, 11)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
+from golden.vector import VectorState
 from hw.config import AcceleratorConfig
 from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
 from hw.memory.load import scratchpad_write
@@ -36,6 +37,9 @@ class Bench:
         rng = np.random.default_rng(seed)
         self.records, self.accumulators, self.raw = parameters(cfg, rng, cfg.accumulator_depth)
         self.rng = rng
+        self.state = VectorState()
+        self.state.slots["scale"] = rng.uniform(0.01, 3, 4)
+        self.state.slots["zero_point"] = rng.integers(0, 256, 4)
         self.cycle = 0
         self.taken, self.done, self.errors, self.idle = [], [], [], []
         self.source = StreamSource(dut, "i", VECTOR, policy=bench_params().get("offer", "always"))
@@ -85,6 +89,14 @@ class Bench:
                 dut.write__valid.value = 1
                 dut.write__payload.value = pack(layout, fields)
                 await FallingEdge(dut.clk)
+        if self.cfg.dynamic:
+            octets = self.state.slots.tobytes()
+            for address in range(0, len(octets), beat):
+                word = int.from_bytes(octets[address : address + beat], "little")
+                fields = {"target": LoadTarget.DYNAMIC, "address": address, "data": word}
+                dut.write__valid.value = 1
+                dut.write__payload.value = pack(layout, fields)
+                await FallingEdge(dut.clk)
         dut.write__valid.value = 0
 
     async def output(self):
@@ -129,9 +141,12 @@ async def equals_golden(dut):
     expected = await bench.output()
     bench.source.put(program)
     await bench.finish(len(program))
-    assert not bench.errors, f"instruction {len(bench.taken)} refused: {program[len(bench.taken) - 1]}"
+    assert not bench.errors, f"refused: {program[len(bench.taken) - 1]}"
     assert [mask for _, mask in bench.done] == [fields["signal"] for fields in program]
-    expected_output(cfg, program, bench.raw, bench.accumulators, expected)
+    expected_output(cfg, program, bench.raw, bench.accumulators, expected, bench.state)
+    if cfg.dynamic:
+        record = dut.slots_record.value.to_unsigned().to_bytes(64, "little")
+        assert record == bench.state.slots.tobytes()
     wrong = np.flatnonzero(await bench.output() != expected)
     assert not len(wrong), f"bytes {wrong[:8]} of {len(wrong)} wrong"
     assert not bench.errors
@@ -230,6 +245,22 @@ def test_blocks(columns, lanes, block, scale, offer):
     cfg = machine(columns, lanes, 64, output_bytes=1024, block_channels=block, block_scale=scale)
     modes = [VectorMode.REQUANTIZE, VectorMode.RAW, VectorMode.BLOCK, VectorMode.BLOCK]
     params = {"config": cfg.to_dict(), "seed": 9, "count": 24, "offer": offer, "modes": modes}
+    run_cocotb(
+        VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
+    )
+
+
+@pytest.mark.parametrize("columns,lanes,width,mode,more", [
+    (4, 1, 64, "onnx", {}), (8, 4, 128, "shift", {"requantize_multiplier_width": 18}),
+    (6, 3, 256, "tflite", {}), (8, 2, 64, "onnx", {"block_channels": 8}),
+])  # fmt: skip
+def test_dynamic(columns, lanes, width, mode, more):
+    cfg = machine(columns, lanes, width, mode, dynamic=True, **more)
+    # The multiplier is a binary32 number in every mode; not all requantizers take that.
+    modes = [VectorMode.RAW] if mode == "tflite" else [VectorMode.RAW, VectorMode.REQUANTIZE]
+    modes += [VectorMode.MEASURE, VectorMode.QUANTIZE] * 2
+    modes += [VectorMode.BLOCK] if cfg.block_channels else []
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 40, "modes": modes}
     run_cocotb(
         VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
     )

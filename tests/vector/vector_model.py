@@ -37,6 +37,9 @@ def parameters(
     else:
         total, multiplier, shift = (c[-count:] for c in fixed_point_cases(rng, max(count, 4096)))
     bias = rng.integers(-(1 << 31), 1 << 31, count)
+    if cfg.dynamic:  # binary32 numbers, both
+        bias = rng.normal(0, 100, count).astype(np.float32).view(np.int32).astype(np.int64)
+        multiplier = rng.uniform(1e-6, 1e-3, count).astype(np.float32).view(np.uint32)
     lanes = cfg.parameter_lanes
     column = np.arange(cfg.columns)
     channel = column // cfg.requantize_lanes * lanes + column % cfg.requantize_lanes
@@ -46,6 +49,8 @@ def parameters(
     near = total[channel] + rng.integers(-2, 3, shape)
     accumulators = np.where(rng.random(shape) < 0.7, aimed, near) - bias[channel]
     accumulators = (accumulators + (1 << 31)) % (1 << 32) - (1 << 31)
+    if cfg.dynamic:
+        accumulators = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 28, shape)
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
     ])  # fmt: skip
@@ -136,6 +141,11 @@ def instructions(
             "tiles": tiles,
             "tile_entries": int(rng.integers(0, 20)) if tiles else 0,
         }
+        if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
+            fields |= {name: int(rng.integers(4)) for name in ("slot", "target")}
+            fields["relu"] = int(rng.integers(2))
+        if mode == VectorMode.MEASURE:
+            fields |= {name: int(rng.random() < 0.6) for name in ("begin", "settle")}
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         limit = cfg.output_bytes
         if mode == VectorMode.BLOCK:  # scales into the upper half

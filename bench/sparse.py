@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed weights: a memory-bound layer dense and compressed, and what each format costs."""
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bench.table import Table, say, terminal
+from hw.config import WEIGHT_FORMATS, AcceleratorConfig
+from hw.formats import INDEX_BITS, encode
+from hw.isa import WeightFormat
+from sim.inference import run_model
+
+__all__ = ["CONFIG", "formats", "main", "pruned_product", "sparse"]
+
+CONFIG = AcceleratorConfig(
+    name="narrow-port", rows=8, columns=64, weight_bytes=131072, requantize_lanes=8,
+    weight_formats=("bitmask", "csc4", "csc5"), sparse_entries=16,
+)  # fmt: skip
+"""Four beats a weight row: a batch of one waits for memory."""
+
+_GOALS = {"bytes": 0.2, "cycles": 0.25}
+_DENSITIES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
+_POINTER_BITS, _VALUE_BITS = 16, 8
+_COLUMN = 1024  # elements of a column of absolute indices
+
+
+def random_weights(
+    rng: np.random.Generator, shape: tuple[int, int], density: float
+) -> NDArray[np.int8]:
+    """Return int8 values, each not 0 with this probability."""
+    values = rng.integers(1, 128, shape) * rng.choice([-1, 1], shape)
+    return np.where(rng.random(shape) < density, values, 0).astype(np.int8)
+
+
+def pruned_product(size: int, density: float, seed: int) -> onnx.ModelProto:
+    """Return a model of one QLinearMatMul, 1 x size by size x size."""
+    rng = np.random.default_rng(seed)
+    weights = random_weights(rng, (size, size), density)
+    spread = 2 / (5400 * np.sqrt(max(density, 1 / size) * size))
+    constants = {
+        "x_scale": np.float32(1), "x_zero": np.uint8(128), "w": weights,
+        "w_scale": np.float32(spread), "w_zero": np.int8(0), "y_scale": np.float32(0.04),
+        "y_zero": np.uint8(120),
+    }  # fmt: skip
+    names = ["x", "x_scale", "x_zero", "w", "w_scale", "w_zero", "y_scale", "y_zero"]
+    node = helper.make_node("QLinearMatMul", names, ["y"], name="fc")
+    shape = (1, size)
+    graph = helper.make_graph(
+        [node],
+        "pruned",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, shape)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    )
+
+
+def _measured(
+    config: AcceleratorConfig, size: int, density: float, latency: int, seed: int
+) -> dict[str, Any]:
+    report = run_model(
+        pruned_product(size, density, seed), config, latency=latency, seed=seed
+    ).report
+    if not report.exact:
+        raise RuntimeError("results differ: no figure from a fault")
+    layer, beat = report.layers[0], config.beat_bytes
+    return {
+        "format": ", ".join(layer.weight_formats),
+        "bytes": layer.stored_bytes,
+        "cycles": report.cycles,
+        "predicted": report.predicted_cycles,
+        "memory": -(-layer.bytes_read // beat),
+        "array": layer.weight_bytes // config.weight_pitch,
+    }
+
+
+def sparse(
+    config: AcceleratorConfig = CONFIG,
+    *,
+    size: int = 1024,
+    density: float = 0.1,
+    latency: int = 20,
+    seed: int = 1,
+    progress: Callable[[str], None] = say,
+) -> Table:
+    """Measure a fully connected layer, batch 1, whose weights are dense and as they are stored.
+
+    Parameters
+    ----------
+    config : machine with the formats; those are taken away for the dense run.
+    """
+    values = []
+    choices = [(), *((name,) for name in config.weight_formats), config.weight_formats]
+    for chosen in choices:
+        what = " ".join(chosen) or "dense"
+        progress(f"sparse: {size} x {size} at {density:.0%}, {what}")
+        machine = config.replace(weight_formats=chosen)
+        found = {"machine": what, **_measured(machine, size, density, latency, seed)}
+        first = values[0] if values else found
+        ratios = {f"{name}_ratio": found[name] / first[name] for name in _GOALS}
+        values.append({**found, **ratios})
+    return Table(
+        "sparse",
+        f"Compressed weights: {size} x {size} at {density:.0%}, batch 1, on {config.rows}x"
+        f"{config.columns}, {config.axi_data_width}-bit AXI, latency {latency}",
+        (
+            "formats", "in use", "weights B", "ratio", "cycles", "ratio", "predicted",
+            "memory bound", "array bound",
+        ),
+        tuple(
+            (
+                v["machine"], v["format"], f"{v['bytes']:,}", f"{v['bytes_ratio']:.3f}",
+                f"{v['cycles']:,}", f"{v['cycles_ratio']:.3f}", f"{v['predicted']:,}",
+                f"{v['memory']:,}", f"{v['array']:,}",
+            )
+            for v in values
+        ),
+        (
+            f"A QLinearMatMul model through ONNX Runtime, compiler and simulated RTL, random data "
+            f"of seed {seed}; outputs and all of memory were compared. Weights are "
+            "not 0 with the given probability, one by one.",
+            "Cycles are the machine's own counter, from START to the interrupt. The memory bound "
+            "is all beats read; the array bound is a weight row a cycle, which is as fast as they "
+            "are written to the scratchpad and as fast as the array takes them.",
+            f"Goals: bytes <= {_GOALS['bytes']}, cycles <= {_GOALS['cycles']} of dense.",
+        ),
+        tuple(values),
+    )  # fmt: skip
+
+
+def _formula(form: WeightFormat, density: float) -> float:
+    """Bits of each value that is not 0, if such values are independent of each other."""
+    if form == WeightFormat.BITMASK:
+        return _VALUE_BITS + 1 / density
+    if form in (WeightFormat.CSR, WeightFormat.CSC_ABSOLUTE):
+        return _VALUE_BITS + 10 + _POINTER_BITS / (density * _COLUMN)
+    bits = INDEX_BITS[form]
+    value = 4 if form == WeightFormat.CSC4_CODEBOOK else _VALUE_BITS
+    return (value + bits) / (1 - (1 - density) ** (1 << bits))
+
+
+def formats(
+    *, size: int = 1 << 20, seed: int = 1, progress: Callable[[str], None] = say
+) -> Table:
+    """Count the stored bits of each value that is not 0, for all formats and some densities."""
+    progress("sparse: stored bits of all formats")
+    rng = np.random.default_rng(seed)
+    values = []
+    for density in _DENSITIES:
+        rows = random_weights(rng, (size // 64, 64), density)
+        used = np.count_nonzero(rows)
+        coded = np.sign(rows) * (1 + np.abs(rows) % 7)  # 14 values
+        found: dict[str, Any] = {"density": density}
+        for name in WEIGHT_FORMATS:
+            form = WeightFormat[name.upper().replace("-", "_")]
+            matrix = coded if form == WeightFormat.CSC4_CODEBOOK else rows
+            stream = encode(form, matrix.view(np.uint8), 16)
+            assert stream is not None
+            found[name] = 8 * stream.octets.size / used
+            found[f"{name} formula"] = _formula(form, used / rows.size)
+        values.append(found)
+    return Table(
+        "formats",
+        "Stored bits of a weight that is not 0, measured / by formula",
+        ("density", *WEIGHT_FORMATS),
+        tuple(
+            (
+                f"{v['density']:.2f}",
+                *(f"{v[name]:.2f} / {v[f'{name} formula']:.2f}" for name in WEIGHT_FORMATS),
+            )
+            for v in values
+        ),
+        (
+            f"{size:,} random int8 weights of seed {seed} in rows of 64, each not 0 with that "
+            "probability; 14 different values for the codebook. Dense weights take 8 / density.",
+            "Formulas, for the density d that was drawn: bitmask 8 + 1 / d; relative index of b "
+            "bits and values of v (8, or 4 with a codebook) (v + b) / (1 - (1 - d) ** (2 ** b)), "
+            "since of the gaps those of 2 ** b zeros or more take further entries; absolute "
+            "18 + 16 / (1024 d), a pointer for each column of 1024 weights.",
+        ),
+        tuple(values),
+    )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default 20)")
+    parser.add_argument("--density", type=float, default=0.1, help="of the layer (default 0.1)")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    formats(seed=arguments.seed).show(terminal())
+    settings = {"latency": arguments.latency, "seed": arguments.seed}
+    sparse(density=arguments.density, **settings).show(terminal())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VECTOR's modes MEASURE and QUANTIZE: dynamic quantization, exact to ONNX Runtime."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.isa import ENGINES, VECTOR, LoadTarget, VectorMode
+from hw.memory.delay import Delay
+from hw.memory.load import scratchpad_write
+from hw.statistics.lanes import tree, tree_depth
+from hw.vector.divide import DivideRound
+from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat
+from hw.vector.narrow import answered_write
+from hw.vector.requantize_common import delay, register
+from hw.vector.settle import Settle
+
+__all__ = ["SLOTS", "SLOT_BYTES", "DynamicPath", "dynamic_step"]
+
+SLOTS = 4
+SLOT_BYTES = 16
+_SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
+_FIELDS = ("mode", "slot", "target", "settle", "relu", "low", "high", "signal")
+
+
+def dynamic_step(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return the operands of one step, bias and scale as binary32, and where its results go."""
+    lanes = cfg.requantize_lanes
+    return data.StructLayout({
+        "acc": data.ArrayLayout(signed(32), lanes),
+        "bias": data.ArrayLayout(unsigned(32), lanes),
+        "scale": data.ArrayLayout(unsigned(32), lanes),
+        "address": range(cfg.output_bytes),
+        "live": range(lanes),
+        "last": 1,
+    })
+
+
+class DynamicPath(Component):
+    """``v = f(f(f(acc) * f(slot scale * scale)) + bias)``, its range, and its quantization.
+
+    A step a cycle, one instruction at a time. MEASURE keeps the range of v (0 is always in it) and,
+    asked to settle, sets a slot from it; QUANTIZE gives ``clamp(rint(f(v / target scale)) + target
+    zero point)`` between low and high. v has to be finite; where it is no normal number it is 0.
+
+    Parameters
+    ----------
+    cfg : ``requantize_lanes``, ``output_bytes``, ``requantize_multiplier_width``, the bus.
+    latency, measure_latency : cycles from a step to its write, or to its place in the range.
+
+    Members
+    -------
+    take : In(1); instruction : In(VECTOR)
+        An instruction is taken; not before the one before it is answered.
+    i : In(always-ready stream of dynamic_step(cfg))
+    o : Out(always-ready stream of answered_write(cfg))
+        The results of QUANTIZE.
+    measured : Out(1)
+        MEASURE is done; with the signal mask of the instruction, ``signal``.
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats from LOAD; those for the slots are taken.
+    slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); record : Out(8 * SLOTS * SLOT_BYTES)
+        All slots, and as STORE writes them.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        width, lanes = cfg.requantize_multiplier_width, range(cfg.requantize_lanes)
+        self._scales = [FloatProduct(width) for _ in lanes]
+        self._products = [FloatProduct(width) for _ in lanes]
+        self._aligned = max(IntegerFloat.latency, self._scales[0].latency)
+        self._summed = self._aligned + self._products[0].latency
+        self._value = self._summed + FloatAdd.latency + 1
+        self.latency = self._value + DivideRound.latency + 2
+        self.measure_latency = self._value + 1 + tree_depth(len(lanes)) + 1
+        super().__init__({
+            "take": In(1),
+            "instruction": In(VECTOR),
+            "i": In(stream.Signature(dynamic_step(cfg), always_ready=True)),
+            "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
+            "measured": Out(1),
+            "signal": Out(ENGINES),
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "slots": Out(data.ArrayLayout(_SLOT, SLOTS)),
+            "record": Out(8 * SLOTS * SLOT_BYTES),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        now = Signal(data.StructLayout({name: VECTOR[name].shape for name in _FIELDS}))
+        with m.If(self.take):
+            m.d.sync += [now[name].eq(self.instruction[name]) for name in _FIELDS]
+        x_scale, target = Signal(32), Signal(_SLOT)
+        m.d.sync += [x_scale.eq(self.slots[now.slot].scale), target.eq(self.slots[now.target])]
+        for slot in range(SLOTS):
+            stored = self.record[8 * SLOT_BYTES * slot :]
+            m.d.comb += stored[:40].eq(self.slots[slot].as_value())
+        m.d.comb += self.signal.eq(now.signal)
+
+        step = self.i.payload
+        place = data.StructLayout({
+            name: field.shape for name, field in step.shape() if name in ("address", "live", "last")
+        })
+        m.submodules.place = places = Delay(place, self._value)
+        m.submodules.behind = behind = Delay(place, self.latency - self._value)
+        valid, writes, ready = Signal(self._value), Signal(self.latency - self._value), Signal()
+        measures = now.mode == VectorMode.MEASURE
+        m.d.sync += [
+            valid.eq(Cat(self.i.valid, valid)),
+            writes.eq(Cat(ready & ~measures, writes)),
+        ]
+        m.d.comb += [
+            *(places.i[name].eq(step[name]) for name, _ in place),
+            behind.i.eq(places.o),
+            ready.eq(valid[-1]),
+            self.o.valid.eq(writes[-1]),
+            self.o.payload.write.address.eq(behind.o.address),
+            self.o.payload.write.live.eq(behind.o.live),
+            self.o.payload.last.eq(behind.o.last),
+            self.o.payload.signal.eq(now.signal),
+        ]
+        highs, lows = [], []
+        for lane in range(self.cfg.requantize_lanes):
+            value = self._lane(m, lane, x_scale, now.relu)
+            counts = ready & (places.o.live >= lane)
+            size = Mux(counts, value[:31], 0)
+            highs.append(register(m, Mux(value[31], 0, size), f"high{lane}"))
+            lows.append(register(m, Mux(value[31], size, 0), f"low{lane}"))
+            m.submodules[f"divide{lane}"] = divide = DivideRound()
+            m.d.comb += [divide.a.eq(value[:31]), divide.b.eq(target.scale)]
+            below = delay(m, value[31], divide.latency, f"below{lane}")
+            zero = target.zero_point
+            total = Mux(below, zero - divide.o, zero + divide.o).as_signed()
+            total = register(m, total, f"total{lane}")
+            low, high = now.low[:9].as_signed(), now.high[:9].as_signed()
+            result = Mux(total < low, low, Mux(total > high, high, total))[:8]
+            m.d.comb += self.o.payload.write.data[lane].eq(register(m, result, f"result{lane}"))
+        self._measure(m, now, highs, lows, ready & places.o.last & measures)
+        return m
+
+    def _lane(self, m: Module, lane: int, x_scale: Signal, relu: Signal) -> Signal:
+        """Return v of a lane, ``_value`` cycles later."""
+        step = self.i.payload
+        m.submodules[f"float{lane}"] = number = IntegerFloat()
+        m.submodules[f"scale{lane}"] = scale = self._scales[lane]
+        m.submodules[f"product{lane}"] = product = self._products[lane]
+        m.submodules[f"add{lane}"] = add = FloatAdd()
+        m.submodules[f"bias{lane}"] = bias = Delay(unsigned(32), self._summed)
+        m.d.comb += [
+            number.i.eq(step.acc[lane]),
+            scale.a.eq(x_scale),
+            scale.b.eq(step.scale[lane]),
+            product.a.eq(delay(m, number.o, self._aligned - number.latency, f"acc{lane}")),
+            product.b.eq(delay(m, scale.o, self._aligned - scale.latency, f"by{lane}")),
+            bias.i.eq(step.bias[lane]),
+            add.a.eq(product.o),
+            add.b.eq(bias.o),
+        ]
+        value = Signal(32, name=f"value{lane}", reset_less=True)
+        m.d.sync += value.eq(Mux(relu & add.o[31], 0, add.o))
+        return value
+
+    def _measure(
+        self, m: Module, now: data.View, highs: list, lows: list, ended: Signal
+    ) -> None:
+        """Keep the range, make a slot of it if asked to, and let LOAD write slots."""
+
+        def greater(a: Signal, b: Signal) -> Signal:
+            return Mux(a < b, b, a)
+
+        m.submodules.settle = settle = Settle()
+        high, low = Signal(31), Signal(31)
+        top, bottom = tree(m, highs, greater, "highs"), tree(m, lows, greater, "lows")
+        last = delay(m, ended, 2 + tree_depth(len(highs)), "ended")
+        with m.If(now.mode == VectorMode.MEASURE):
+            m.d.sync += [high.eq(greater(high, top)), low.eq(greater(low, bottom))]
+        with m.If(self.take & self.instruction.begin):
+            m.d.sync += [high.eq(0), low.eq(0)]
+        m.d.comb += [
+            settle.high.eq(high),
+            settle.low.eq(low),
+            settle.start.eq(last & now.settle),
+        ]
+        m.d.sync += self.measured.eq(settle.done | (last & ~now.settle))
+        with m.If(settle.done):
+            slot = self.slots[now.target]
+            m.d.sync += [slot.scale.eq(settle.scale), slot.zero_point.eq(settle.zero)]
+
+        beat = self.cfg.beat_bytes
+        written = self.write.payload
+        address = written.address[exact_log2(beat) : exact_log2(SLOTS * SLOT_BYTES)]
+        for slot in range(SLOTS):
+            start = slot * SLOT_BYTES
+            with m.If(
+                self.write.valid
+                & (written.target == LoadTarget.DYNAMIC)
+                & (address == start // beat)
+            ):
+                m.d.sync += self.slots[slot].as_value().eq(written.data[8 * (start % beat) :][:40])
