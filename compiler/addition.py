@@ -186,8 +186,8 @@ class _Adder:
 
         def emit() -> None:
             table, entries = lanes.table(*self.tables)
-            whole = partial(lanes.load, start, size, stride, walked)
-            own, other = lanes.pair(whole, load)
+            other = load()
+            own = lanes.load(start, size, stride, walked, keep=other.key)
             first, second = (other, own) if self.node.z_first else (own, other)
             result = lanes.result(target, walked)
             lanes.builder.special(

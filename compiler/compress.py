@@ -30,7 +30,7 @@ class StoredWeights:
     octets : uint8, what is stored.
     form : its format.
     pitch : LOAD's field of this name, 0 if dense.
-    cycles : of the decoder, 0 if dense.
+    cycles, start : of the decoder, and those before its first row; 0 if dense.
     size : bytes on chip.
     signed, zero : how COMPUTE must read the rows on chip.
     """
@@ -39,6 +39,7 @@ class StoredWeights:
     form: WeightFormat
     pitch: int
     cycles: int
+    start: int
     size: int
     signed: bool
     zero: int
@@ -78,7 +79,7 @@ def compress(
     are dense.
     """
     dense = rows.reshape(-1)
-    best = StoredWeights(dense, WeightFormat.DENSE, 0, 0, rows.size, signed, zero)
+    best = StoredWeights(dense, WeightFormat.DENSE, 0, 0, 0, rows.size, signed, zero)
     formats = compressed_formats(config)
     plain = _without_zero(rows, signed, zero) if formats else None
     if plain is None:
@@ -91,17 +92,20 @@ def compress(
         work, start = decode_cycles(config, form, stream.columns, stream.entries)
         if work <= longest:
             best = StoredWeights(
-                stream.octets, form, _pitch(stream), work + start, rows.size, plain[1], 0
+                stream.octets, form, _pitch(stream), work + start, start, rows.size, plain[1], 0
             )
     return best
 
 
 @dataclass(frozen=True)
 class Storage:
-    """What loading weights costs: stored bytes for each byte on chip, cycles for each row."""
+    """What loading weights costs: stored bytes for each byte on chip, a decoder's cycles for each
+    row and for each LOAD.
+    """
 
     bytes: float = 1.0
     cycles: float = 0.0
+    start: float = 0.0
 
 
 def storage(work: Contraction, tiling: Tiling, config: AcceleratorConfig) -> Storage:
@@ -110,13 +114,14 @@ def storage(work: Contraction, tiling: Tiling, config: AcceleratorConfig) -> Sto
         return Storage()
     most = config.weight_bytes // 2 // config.weight_pitch
     signed = work.weights.dtype == np.int8
-    stored = on_chip = rows = cycles = 0
+    stored = on_chip = rows = cycles = start = samples = 0
     for tile in tiling.tiles[:: -(-len(tiling.tiles) // _SAMPLES)]:
         packed = pack_tile(work, tile, tiling, config, 0).reshape(-1, config.weight_pitch)[:most]
         made = compress(packed, config, signed=signed, zero=int(work.weight_zero[tile.output]))
         stored, on_chip = stored + made.octets.size, on_chip + made.size
         rows, cycles = rows + len(packed), cycles + made.cycles
-    return Storage(stored / on_chip, cycles / rows)
+        start, samples = start + made.start, samples + 1
+    return Storage(stored / on_chip, (cycles - start) / rows, start / samples)
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class _Emitter:
         if work.matrix is not None:
             runs = chunk[2].stop - chunk[2].start
             first = channel + chunk[2].start * rows
-            end = min(channel + chunk[2].stop * rows, channel + self.t.channels, work.x.channels)
+            end = min(channel + chunk[2].stop * rows, work.x.channels)
             local = self.residents.matrix(group, range(first, end), runs, rows)
             size = len(group) * runs * rows * self.config.weight_pitch
             signed = int(work.matrix.signed)

@@ -12,6 +12,7 @@ from hw.isa import PARAMETER_BYTES, WeightFormat
 __all__ = ["estimate"]
 
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
+_ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
 
 
 def estimate(
@@ -49,7 +50,8 @@ def estimate(
     weights: float = rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
     weights *= stored.bytes
-    weight_cycles = max(weights / beat, rows * stored.cycles)
+    pieces = groups * -(-passes // per_instruction)
+    weight_cycles = max(weights / beat, rows * stored.cycles) + pieces * stored.start
     if work.matrix is not None:
         weights = work.x.channels * y.channels  # comes without padding
         weight_cycles = _matrix_cycles(work, config, t, groups)
@@ -66,6 +68,11 @@ def estimate(
 
     steady = max(compute, load, vector, store)
     first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
+    if stored.start:
+        # A piece's room is free again once it was loaded and computed with.
+        first = patch_cycles + weight_cycles / pieces
+        room = pieces * config.weight_bytes / (rows * config.weight_pitch)
+        steady = max(steady, (load + compute + pieces * loads * _ROUND) / max(1, int(room)))
     last = vector / spatial / groups + store / spatial / (1 if t.assemble else groups)
     return steady * times + first + last, read + written
 

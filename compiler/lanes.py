@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """SPECIAL's memories: blocks of operands and results shared out over the lanes, and tables."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +70,8 @@ class Lanes:
         """Share ``size`` bytes out over the lanes, unless they are there already.
 
         ``stride`` is whole beats where more than one lane gets any. ``walked`` bytes a lane are
-        operated on at the most, no less than lane 0 gets. ``keep`` is the key of a block that must
-        not be overwritten, if that is possible.
+        operated on at the most, no less than lane 0 gets. ``keep`` is the key of a block that is
+        not overwritten: both are at most a quarter of the memory.
         """
         key = (address, size, stride)
         block, new = self._place(key, walked, address, keep)
@@ -96,21 +96,6 @@ class Lanes:
                 transfer = Transfer(address, block.offset + lane * memory, size, times, 0, size)
                 self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
         return block
-
-    def pair(
-        self, load: Callable[..., Block], other: Callable[[], Block]
-    ) -> tuple[Block, Block]:
-        """Have two blocks at once, of half of the memory at most; ``other`` rather stays.
-
-        ``load`` takes ``keep`` as the method of this name.
-        """
-        ring, second = self.builder.operands, other()
-        first = load(keep=second.key)
-        if ring.find(second.key) is None:  # it was in the middle, with no room on either side
-            ring.restart()
-            second = other()
-            first = load(keep=second.key)
-        return first, second
 
     def result(self, address: int, size: int) -> Block:
         """Take room for results of ``size`` bytes a lane, aligned as they will be in memory."""

@@ -40,10 +40,6 @@ class Ring:
         entry = self._held.get(key)
         return None if entry is None else entry.start
 
-    def restart(self) -> None:
-        """Make the next block begin where the memory does."""
-        self._next = 0
-
     def place(self, key: Hashable, length: int, keep: Hashable = None) -> int:
         """Give ``key`` a block of ``length`` units, forgetting whatever lay there.
 

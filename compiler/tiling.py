@@ -12,6 +12,11 @@ from hw.config import AcceleratorConfig
 __all__ = ["ColumnTile", "Tiling", "column_tiles", "legal_tilings"]
 
 
+_SHARES = (2, 4, 8, 16)
+"""Shares of the weight scratchpad for a piece of weights. Compressed ones come about as fast as
+the array takes them, so that it waits for whole pieces where there are few."""
+
+
 @dataclass(frozen=True)
 class ColumnTile:
     """Output channels side by side in the array, and the input channels that they reduce over."""
@@ -117,11 +122,12 @@ def _spatial(work: Contraction, config: AcceleratorConfig) -> Iterator[tuple[int
 
 
 def _kernel_chunk(
-    work: Contraction, config: AcceleratorConfig, flat: bool, channels: int
+    work: Contraction, config: AcceleratorConfig, flat: bool, channels: int, share: int = 2
 ) -> tuple[int, int, int]:
-    """Return the (rows, columns, runs) whose weights fit half the weight scratchpad."""
+    """Return the (rows, columns, runs) whose weights fit a share of the weight scratchpad."""
     r = reduction(work, config, flat, channels)
-    room = config.weight_bytes // 2 // (r.rows * config.weight_pitch)
+    room = config.weight_bytes // share // (r.rows * config.weight_pitch)
+    room = max(room, 1)  # half of it holds a tile
     if r.runs * r.wide <= room:
         return min(r.high, room // (r.runs * r.wide)), r.wide, r.runs
     if r.runs <= room:
@@ -142,15 +148,18 @@ def _channelwise(
     flat = whole and _dense(work) and work.dilations[1] == 1 and work.kernel[1] > 1
     reduced = channels if _dense(work) else tiles[0].channels
     r = reduction(work, config, flat, reduced)
-    kernel = (*work.kernel, 1) if work.is_pool else _kernel_chunk(work, config, flat, reduced)
+    shares = _SHARES if config.weight_formats and work.weights is not None else _SHARES[:1]
+    kernels = [(*work.kernel, 1)] if work.is_pool else [
+        _kernel_chunk(work, config, flat, reduced, share) for share in shares
+    ]
     total = 0 if work.is_pool else r.passes * r.rows * config.weight_pitch
-    groups = {1}
     mixed = len({int(zero) for zero in work.weight_zero}) > 1
     regular = (work.groups == 1 or work.is_pool) and not mixed
-    if regular and whole and kernel == (r.high, r.wide, r.runs):
-        groups |= set(_splits(len(tiles)))
+    together = regular and whole and (r.high, r.wide, r.runs) in kernels[:1]
     room = config.output_bytes // 2
-    for group in sorted(groups):
+    choices = [(kernel, 1) for kernel in dict.fromkeys(kernels)]
+    choices += [(kernels[0], group) for group in sorted(_splits(len(tiles)))[1:] if together]
+    for kernel, group in choices:
         if group * pixels > config.accumulator_depth // 2:
             continue
         if group > 1 and group * total > config.weight_bytes // 2:

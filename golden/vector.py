@@ -10,7 +10,6 @@ import numpy.typing as npt
 from golden.block_quantize import block_quantize
 from golden.dynamic import dynamic_scale, linear_values, quantize_values
 from golden.requantize import requantize
-from golden.statistics import BlockStatistics, statistics
 from hw.config import AcceleratorConfig
 from hw.isa import PARAMETER_BYTES, VectorMode
 
@@ -33,29 +32,17 @@ class VectorState:
     -------
     slots : SLOT records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
-    values : the int32 values that entered the statistics since ``begin``, a part each time.
     """
 
     slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT))
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
-    values: list[npt.NDArray[Any]] = field(default_factory=list)
-
-    def statistics(self) -> BlockStatistics:
-        """Return the statistics of all values since ``begin``.
-
-        Raises
-        ------
-        ValueError
-            When there are none.
-        """
-        return statistics(np.concatenate(self.values or [np.zeros(0, np.int64)]))
 
 
 def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     """Return why the hardware refuses the instruction's mode or channels, or None."""
     mode, has = fields["mode"], [VectorMode.REQUANTIZE]
-    has += [VectorMode.RAW] if cfg.dynamic or cfg.statistics or cfg.block_channels else []
+    has += [VectorMode.RAW] if cfg.dynamic or cfg.block_channels else []
     has += [VectorMode.MEASURE, VectorMode.QUANTIZE] if cfg.dynamic else []
     has += [VectorMode.BLOCK] if cfg.block_channels else []
     dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
@@ -69,8 +56,8 @@ def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
         "settle": fields["settle"] and not measure,
         "tiles": fields["tiles"] and not cfg.block_channels,
         "tile_entries": fields["tile_entries"] and not cfg.block_channels,
-        "statistics": fields["statistics"] and (not cfg.statistics or dynamic),
-        "begin": fields["begin"] and not (cfg.statistics or measure),
+        "statistics": fields["statistics"],
+        "begin": fields["begin"] and not measure,
         "channels": not 0 <= fields["channels"] - 1 - fields["tiles"] * cfg.columns < cfg.columns,
     }
     bad = [name for name, is_wrong in wrong.items() if is_wrong]
@@ -107,25 +94,21 @@ def vector(
     wide = 4 if mode == VectorMode.RAW else 1
     target = _places(fields, channels * wide, output.size)
     if fields["begin"]:
-        state.values.clear()
         state.low = state.high = np.float32(0)
     if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
         _dynamic(fields, acc, record, target, output, state)
         return
     total = (acc.astype(np.int64) + record["bias"]).astype(np.int32)
-    entering: npt.NDArray[Any] = total
     if mode == VectorMode.REQUANTIZE:
-        entering = requantize(
+        results = requantize(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
         )  # fmt: skip
-        output[target] = entering.astype(np.uint8)
+        output[target] = results.astype(np.uint8)
     elif mode == VectorMode.RAW:
         output[target] = total.astype("<i4").view(np.uint8).reshape(target.shape)
     else:
         _blocks(cfg, fields, total, target, output)
-    if fields["statistics"]:
-        state.values.append(entering.reshape(-1).astype(np.int64))
 
 
 def _accumulators(

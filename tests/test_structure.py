@@ -120,6 +120,11 @@ PARTS = {
     "softmax_fixed": "softmax",
     "softmax_reciprocal": "softmax",
     "normalize_measure": "normalize",
+    "block_maximum": "multiway",
+    "digit_product": "multiway",
+    "multiway_arbiter": "multiway",
+    "multiway_error": "multiway",
+    "multiway_lane": "multiway",
 }
 
 #: Units that compute a part of what a golden model of another name says: unit -> that model.

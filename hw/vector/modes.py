@@ -19,7 +19,7 @@ DIGIT = 4
 def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     """Return the modes of a machine; RAW comes with any feature that has a use for it."""
     modes = [VectorMode.REQUANTIZE]
-    if cfg.dynamic or cfg.statistics or cfg.block_channels:
+    if cfg.dynamic or cfg.block_channels:
         modes.append(VectorMode.RAW)
     if cfg.dynamic:
         modes += [VectorMode.MEASURE, VectorMode.QUANTIZE]
@@ -47,7 +47,7 @@ def check_blocks(cfg: AcceleratorConfig) -> None:
     Raises
     ------
     ValueError
-        With ``block_channels``, when ``requantize_lanes`` divides it or ``columns`` not.
+        With ``block_channels``, when ``requantize_lanes`` does not divide it or ``columns``.
     """
     lanes = cfg.requantize_lanes
     if cfg.block_channels and (cfg.block_channels % lanes or cfg.columns % lanes):
@@ -58,7 +58,10 @@ def check_blocks(cfg: AcceleratorConfig) -> None:
 
 
 def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
-    """Return whether a mode or field is in use that this machine, or this mode, has not."""
+    """Return whether a mode or field is in use that this machine, or this mode, has not.
+
+    No machine takes statistics of VECTOR's results: that flag is refused.
+    """
     mode = asked.mode
     blocks = (mode == VectorMode.BLOCK) if cfg.block_channels else Const(0, 1)
     measures = (mode == VectorMode.MEASURE) if cfg.dynamic else Const(0, 1)
@@ -67,10 +70,9 @@ def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         ~Cat(mode == known for known in vector_modes(cfg)).any(),
         ~blocks & asked.scales.any(),
         ~dynamic & Cat(asked.slot, asked.target, asked.relu).any(),
-        ~measures & asked.settle,
+        ~measures & (asked.settle | asked.begin),
+        asked.statistics,
     ]
     if not cfg.block_channels:
         forbidden += [asked.tiles.any(), asked.tile_entries.any()]
-    if not cfg.statistics:
-        forbidden += [asked.statistics, asked.begin & ~measures]
     return Cat(forbidden).any()

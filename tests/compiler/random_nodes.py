@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random nodes of products and special functions, and running one in the middle of guard bytes."""
+"""Random nodes of products and special functions, and running some in the middle of guard bytes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,7 +27,7 @@ from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 __all__ = [
     "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",
-    "random_table", "run_node", "tensor",
+    "random_table", "renamed", "run_node", "run_nodes", "tensor",
 ]  # fmt: skip
 
 MICRO = AcceleratorConfig(
@@ -43,20 +46,27 @@ CONFIGS = {
 GUARD = 0xA5
 
 
-def run_node(
-    node: object, config: AcceleratorConfig, rng: np.random.Generator, *, anywhere: bool = True
+def run_node(node: object, *arguments, **named) -> ProgramBuilder:
+    """`run_nodes` with one."""
+    return run_nodes([node], *arguments, **named)
+
+
+def run_nodes(
+    nodes: Sequence, config: AcceleratorConfig, rng: np.random.Generator, *, anywhere: bool = True
 ) -> ProgramBuilder:
-    """Compile one node, its tensors ``anywhere`` in memory or at multiples of 64; run it in any
-    order that its tokens allow, and compare every byte there."""
-    reads = {tensor.name: tensor for tensor in node.inputs}
-    values = [Value(t.name, t.shape, t.dtype) for t in (*reads.values(), node.y)]
-    graph = Graph(tuple(values[:-1]), (values[-1],), (), (node,), ())
-    given = {t.name: codes(rng, t.shape, t.dtype) for t in reads.values()}
-    tensors = evaluate(graph, given, config.requantize_mode, config.softmax_mode)
+    """Compile nodes, their tensors ``anywhere`` in memory or at multiples of 64; run them in any
+    order that the tokens allow, and compare every byte there."""
+    written = {node.y.name: node.y for node in nodes}
+    reads = {tensor.name: tensor for node in nodes for tensor in node.inputs}
+    given = {name: tensor for name, tensor in reads.items() if name not in written}
+    values = [Value(t.name, t.shape, t.dtype) for t in given.values()]
+    graph = Graph(tuple(values), (), (), tuple(nodes), ())
+    inputs = {tensor.name: codes(rng, tensor.shape, tensor.dtype) for tensor in given.values()}
+    tensors = evaluate(graph, inputs, config.requantize_mode, config.softmax_mode)
     addresses, top = {}, 0
-    for tensor in (*reads.values(), node.y):
-        addresses[tensor.name] = top + (int(rng.integers(0, 70)) if anywhere else 0)
-        top = align_up(addresses[tensor.name] + tensor.size, 64) + 64
+    for name, tensor in (given | written).items():
+        addresses[name] = top + (int(rng.integers(0, 70)) if anywhere else 0)
+        top = align_up(addresses[name] + tensor.size, 64) + 64
     constants, known = [], {}
 
     def store(data: np.ndarray) -> int:
@@ -67,17 +77,20 @@ def run_node(
         return known[octets.tobytes()]
 
     builder = ProgramBuilder(config)
-    for step in layer_steps(node, addresses, builder, store):
-        step.emit()
-    memory = np.full(top, GUARD, np.uint8)
-    for tensor in reads.values():
-        start = addresses[tensor.name]
-        memory[start : start + tensor.size] = tensor.to_memory(given[tensor.name]).view(np.uint8)
-    memory = np.concatenate([memory, *constants])
-    want = memory.copy()
-    start, stop = addresses[node.y.name], addresses[node.y.name] + node.y.size
-    want[start:stop] = node.y.to_memory(tensors[node.y.name]).view(np.uint8)
-    machine = Machine(config, memory, (0, memory.size), (start, stop))
+    for node in nodes:
+        for step in layer_steps(node, addresses, builder, store):
+            step.emit()
+
+    def memory_of(present: Mapping[str, Tensor]) -> np.ndarray:
+        memory = np.full(top, GUARD, np.uint8)
+        for name, tensor in present.items():
+            octets = tensor.to_memory(tensors[name]).view(np.uint8)
+            memory[addresses[name] : addresses[name] + tensor.size] = octets
+        return np.concatenate([memory, *constants])
+
+    memory, want = memory_of(given), memory_of(given | written)
+    window = (min(addresses[name] for name in written), top)
+    machine = Machine(config, memory, (0, memory.size), window)
     words = builder.words()
     early, late = (run_in_order_of(order, machine, words) for order in (EAGER_LOAD, LAZY_STORE))
     machine.run(words)
@@ -86,6 +99,11 @@ def run_node(
     np.testing.assert_array_equal(early, want, "tokens are missing")
     np.testing.assert_array_equal(late, want, "tokens are missing")
     return builder
+
+
+def renamed(node, **names: str):
+    """The node with tensors ``x``, ``z`` or ``y`` of other names."""
+    return replace(node, **{k: replace(getattr(node, k), name=v) for k, v in names.items()})
 
 
 def codes(rng: np.random.Generator, shape, dtype) -> np.ndarray:

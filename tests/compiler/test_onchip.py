@@ -35,8 +35,6 @@ def test_ring_steps_around_what_is_kept() -> None:
     assert ring.find("kept") == 16
     assert ring.place("large", 40, "kept") == 0  # there is no such room beside it
     assert ring.find("kept") is None
-    ring.restart()
-    assert ring.place("b", 8) == 0
 
 
 def test_ring_refuses_what_never_fits() -> None:

@@ -10,7 +10,7 @@ from compiler.graph import ProductNode, Tensor
 from compiler.layer_steps import layer_steps
 from compiler.layout import ROW_MAJOR, Layout
 from hw.isa import Engine, LoadTarget, WeightFormat
-from tests.compiler.random_nodes import CONFIGS, random_product, run_node
+from tests.compiler.random_nodes import CONFIGS, random_product, renamed, run_node, run_nodes
 
 
 def product_of(x, z, x_order=None, z_order=None, y_order=None, zero=5, z_zero=9):
@@ -55,7 +55,9 @@ def test_heads(config, transposed):
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("z_order", [None, (1, 0)])
-@pytest.mark.parametrize(("rows", "depth", "columns"), [(40, 150, 37), (1, 300, 1), (70, 1, 90)])
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"), [(40, 150, 37), (1, 300, 1), (70, 1, 90), (2, 2500, 7)]
+)
 def test_larger_than_half_of_a_memory(config, z_order, rows, depth, columns):
     """Cut along all three axes in the smallest machine."""
     node = product_of((rows, depth), (depth, columns), z_order=z_order)
@@ -77,6 +79,17 @@ def test_an_operand_for_all_matrices_is_loaded_once():
     rows = loads(builder, LoadTarget.ACTIVATION)
     assert sum(fields["length"] for fields in rows) == 8 * 16
     assert len(loads(builder, LoadTarget.PARAMETER)) == 1
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_operand_of_products_of_different_sizes(config):
+    """What the first one left on chip serves the second only as far as it goes."""
+    for sizes in ((4, 90), (90, 4), (33, 34, 1)):
+        nodes = [
+            renamed(product_of((40, 16), (16, size)), z=f"z{index}", y=f"y{index}")
+            for index, size in enumerate(sizes)
+        ]
+        run_nodes(nodes, CONFIGS[config], np.random.default_rng(6))
 
 
 def test_a_tensor_times_itself():

@@ -17,9 +17,12 @@ from tests.compiler.random_nodes import (
     codes,
     random_add,
     random_normalize,
+    random_product,
     random_softmax,
     random_table,
+    renamed,
     run_node,
+    run_nodes,
     tensor,
 )
 
@@ -38,9 +41,23 @@ def refused(node, config, match):
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("kind", MAKERS)
 def test_random(kind, config):
-    for seed in range(30):
+    for seed in range(15):
         rng = np.random.default_rng([seed, len(config)])
         run_node(MAKERS[kind](rng), CONFIGS[config], rng)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("seed", range(5))
+def test_one_after_the_other(seed, config):
+    """More tables than fit, memories in the middle of use."""
+    rng = np.random.default_rng([seed, len(config)])
+    makers = [*MAKERS.values(), random_product]
+    nodes = []
+    for index in range(8):
+        node = makers[int(rng.integers(len(makers)))](rng)
+        names = {name: f"{name}{index}" for name in "xzy" if name in vars(node)}
+        nodes.append(renamed(node, **names))
+    run_nodes(nodes, CONFIGS[config], rng)
 
 
 @pytest.mark.parametrize("mode", SoftmaxMode)

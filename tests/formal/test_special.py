@@ -35,7 +35,7 @@ class BrokenMeasure(MeasureWalker):
 
 
 class WalkersSpec(wiring.Component):
-    """Both walkers on one small legal job, and plain counters beside them.
+    """Both walkers on one legal job of ``rows`` and ``length``, and plain counters beside them.
 
     ``row`` and ``column``, chosen by the solver, are a byte that is followed.
     """
@@ -47,7 +47,10 @@ class WalkersSpec(wiring.Component):
     row: In(4)
     column: In(4)
 
-    def __init__(self, measure: MeasureWalker | None = None, wrong: str = "") -> None:
+    def __init__(
+        self, rows: int, length: int, measure: MeasureWalker | None = None, wrong: str = ""
+    ) -> None:
+        self.rows, self.length = rows, length
         self.measure = measure or MeasureWalker(
             CFG, spacing=SPACING, maximum_latency=MAXIMUM_LATENCY, fetch=FETCH
         )
@@ -63,6 +66,7 @@ class WalkersSpec(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        rows, length = self.rows, self.length
         m.submodules.measure = measure = self.measure
         m.submodules.apply = apply = self.apply
         m.submodules.first = first = FirstCycle()
@@ -79,7 +83,7 @@ class WalkersSpec(wiring.Component):
             apply.start.eq(self.start),
             apply.measured.eq(measure.measured),
         ]
-        # One job, legal and small, that stays; one byte of it.
+        # One job that stays; one byte of it.
         before = Signal(special_job(CFG), reset_less=True)
         chosen, started = Signal(8, reset_less=True), Signal()
         m.d.sync += [
@@ -88,10 +92,10 @@ class WalkersSpec(wiring.Component):
             started.eq(started | self.start),
         ]
         m.d.comb += [
-            Assume((job.rows != 0) & (job.rows <= 10) & (job.length != 0) & (job.length <= 10)),
-            Assume(job.x + job.rows * job.length <= CFG.special_bytes),
-            Assume(job.full[0] & (job.full & job.edge == 0) & (job.edge_rows < job.rows)),
-            Assume((self.row < job.rows) & (self.column < job.length)),
+            Assume((job.rows == rows) & (job.length == length)),
+            Assume(job.x <= CFG.special_bytes - rows * length),
+            Assume(job.full[0] & (job.full & job.edge == 0) & (job.edge_rows < rows)),
+            Assume((self.row < rows) & (self.column < length)),
             Assume(~(started & self.start)),
         ]
         with m.If(first.started):
@@ -105,10 +109,10 @@ class WalkersSpec(wiring.Component):
         live = job.full | Mux(row < job.edge_rows, job.edge, 0)
         with m.If(apply.o.valid):
             m.d.sync += [at.eq(at + 1), column.eq(column + 1)]
-            with m.If(column == job.length - 1):
+            with m.If(column == length - 1):
                 m.d.sync += [column.eq(0), row.eq(row + 1)]
             m.d.comb += [
-                Assert(started & (row < job.rows)),
+                Assert(started & (row < rows)),
                 Assert(element.x == job.x + at),
                 Assert(element.z == (Mux(adds, job.z, job.x) + at)[:8]),
                 Assert(element.column == column),
@@ -118,27 +122,27 @@ class WalkersSpec(wiring.Component):
         # Looks: the chosen byte in one beat and once alone, in that order, as far as due.
         begun, group = Signal(4), Signal(4)  # the group's first row, its rows
         rows_left = Signal(range(256))
-        m.d.comb += [rows_left.eq(job.rows - begun), group.eq(group_rows(rows_left, softmax))]
+        m.d.comb += [rows_left.eq(rows - begun), group.eq(group_rows(rows_left, softmax))]
         looked = begun + look.slot[:3]
-        row_start = job.x + looked * job.length
+        row_start = job.x + looked * length
         beat = Cat(Const(0, 3), look.place[3:])
         of_chosen = looked == self.row
-        place = job.x + self.row * job.length + self.column
+        place = job.x + self.row * length + self.column
         in_beat = (place >= beat + look.low) & (place <= beat + look.high)
         beats, bytes_, since = Signal(2), Signal(2), Signal(4, init=15)
         after = Signal(4, init=15)
         with m.If(measure.o.valid):
             m.d.comb += [
-                Assert(started & measures & (looked < job.rows) & (look.slot[:3] < group)),
+                Assert(started & measures & (looked < rows) & (look.slot[:3] < group)),
                 Assert(look.live == job.full | Mux(looked < job.edge_rows, job.edge, 0)),
             ]
             with m.If(look.beat):
                 m.d.comb += [
                     Assert(softmax),
                     Assert(beat + look.low >= row_start),
-                    Assert(beat + look.high < row_start + job.length),
+                    Assert(beat + look.high < row_start + length),
                     Assert(look.first == (beat + look.low == row_start)),
-                    Assert(look.last == (beat + look.high + 1 == row_start + job.length)),
+                    Assert(look.last == (beat + look.high + 1 == row_start + length)),
                     Assert(~(of_chosen & in_beat & (beats != 0))),
                 ]
                 with m.If(of_chosen & in_beat):
@@ -147,9 +151,9 @@ class WalkersSpec(wiring.Component):
                     m.d.sync += since.eq(1)
             with m.Else():
                 m.d.comb += [
-                    Assert((look.place >= row_start) & (look.place < row_start + job.length)),
+                    Assert((look.place >= row_start) & (look.place < row_start + length)),
                     Assert(look.first == (look.place == row_start)),
-                    Assert(look.last == (look.place + 1 == row_start + job.length)),
+                    Assert(look.last == (look.place + 1 == row_start + length)),
                 ]
                 with m.If(of_chosen):
                     m.d.sync += after.eq(1)
@@ -169,31 +173,36 @@ class WalkersSpec(wiring.Component):
         with m.If(apply.o.valid & measures & (row == self.row)):
             m.d.comb += Assert(bytes_ == 1)
 
-        done = started & (row == job.rows)
+        done = started & (row == rows)
         m.d.comb += [
-            Assert(~(done & measures) | (begun == job.rows)),
-            Cover(done & ~measures & (job.rows == 3) & (job.length == 2) & (job.edge_rows == 2)),
-            Cover(done & softmax & (job.rows == 1) & (job.length == 9) & (job.x == 7)),
-            Cover(done & softmax & (job.rows > GROUP) & (job.length == 1)),
-            Cover(done & measures & ~softmax & (job.rows == 2) & (job.length == 3)),
+            Assert(~(done & measures) | (begun == rows)),
+            Cover(done & (job.operation == SpecialOperation.ADD) & (job.edge_rows == rows - 1)),
+            Cover(done & softmax & (job.x[:3] == 7)),
+            Cover(done & measures & ~softmax),
         ]
         return m
 
 
-def test_proved():
-    assert_proved(WalkersSpec(), depth=30, timeout=400)
+#: Rows, length, and the cycles that the slowest operation takes if nothing makes it wait.
+SIZES = [(1, 1, 24), (3, 2, 40), (2, 4, 40), (GROUP + 1, 1, 120)]
 
 
-def test_covered():
-    assert_covered(WalkersSpec(), depth=50, timeout=400)
+@pytest.mark.parametrize("rows,length,cycles", SIZES)
+def test_proved(rows, length, cycles):
+    assert_proved(WalkersSpec(rows, length), depth=cycles, timeout=400)
+
+
+@pytest.mark.parametrize("rows,length,cycles", SIZES)
+def test_covered(rows, length, cycles):
+    assert_covered(WalkersSpec(rows, length), depth=cycles)
 
 
 @pytest.mark.parametrize("fault", ["too early", "too close"])
 def test_broken_is_refuted(fault):
-    assert_refuted(WalkersSpec(BrokenMeasure(fault)), depth=26)
+    assert_refuted(WalkersSpec(3, 2, BrokenMeasure(fault)), depth=26)
 
 
 @pytest.mark.parametrize("walker", ["measure", "apply"])
 @pytest.mark.parametrize("field", ["x", "length", "rows", "edge_rows"])
 def test_wrong_is_refuted(walker, field):
-    assert_refuted(WalkersSpec(wrong=f"{walker} {field}"), depth=26)
+    assert_refuted(WalkersSpec(3, 2, wrong=f"{walker} {field}"), depth=40)

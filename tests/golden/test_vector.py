@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VECTOR's modes against their formulas, one channel at a time, and what is refused."""
+
+import numpy as np
+import pytest
+
+from golden.dynamic import dynamic_quantize
+from golden.vector import VectorState, vector
+from hw.config import AcceleratorConfig
+from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
+
+CONFIG = AcceleratorConfig(
+    columns=8, requantize_lanes=2, accumulator_depth=64, output_bytes=1024, parameter_channels=64,
+    dynamic=True, block_channels=8,
+)  # fmt: skip
+BASE = dict.fromkeys((name for name, _ in VECTOR), 0) | {
+    "low": 0, "high": 255, "channels": 13, "tiles": 1, "tile_entries": 20, "pixels": 3, "lines": 2,
+    "pixel_pitch": 60, "line_pitch": 180, "accumulator": 4, "parameter": 2,
+}  # fmt: skip
+
+
+def execute(fields, state=None):
+    """Return accumulators [pixel, channel], bias, multiplier and the output buffer."""
+    rng = np.random.default_rng(5)
+    acc = rng.integers(-(1 << 20), 1 << 20, (64, 8)).astype(np.int32)
+    records = np.zeros((64, PARAMETER_BYTES // 4), np.uint32)
+    records[:, 0] = rng.normal(size=64).astype(np.float32).view(np.uint32)
+    records[:, 1] = rng.uniform(1e-5, 1e-4, 64).astype(np.float32).view(np.uint32)
+    output = np.zeros(1024, np.uint8)
+    vector(CONFIG, BASE | fields, acc, records.reshape(-1).view(np.uint8), output,
+           state or VectorState())  # fmt: skip
+    seen = np.concatenate([acc[4:10], acc[24:30, :5]], axis=1)
+    return seen, records[4:17, 0], records[4:17, 1], output
+
+
+def test_raw():
+    acc, bias, _, output = execute({"mode": VectorMode.RAW})
+    for pixel in range(6):
+        for channel in range(13):
+            word = output[60 * pixel + 4 * channel :][:4].view("<i4")[0]
+            total = int(acc[pixel, channel]) + int(bias[channel].astype(np.int32))
+            assert word == (total + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def test_blocks():
+    acc, bias, _, output = execute({"mode": VectorMode.BLOCK, "scales": 1000})
+    total = (acc.astype(np.int64) + bias.astype(np.int32)).astype(np.int32).astype(np.int64)
+    for pixel in range(6):
+        for block, part in enumerate((total[pixel, :8], total[pixel, 8:])):
+            shift = max(0, int(np.abs(part).max()).bit_length() - 7)
+            assert output[1000 + 2 * pixel + block] == shift
+            q = output[60 * pixel + 8 * block :][: part.size].view(np.int8)
+            assert q.tolist() == [min(127, round(int(x) / 2**shift)) for x in part]
+
+
+def test_dynamic():
+    state = VectorState()
+    state.slots["scale"][1] = 0.5
+    base = {"slot": 1, "target": 2, "relu": 1}
+    acc, bias, scale, _ = execute(
+        base | {"mode": VectorMode.MEASURE, "begin": 1, "settle": 1}, state
+    )
+    *_, output = execute(base | {"mode": VectorMode.QUANTIZE}, state)
+    v = acc.astype(np.float32) * (np.float32(0.5) * scale.view(np.float32)) + bias.view(np.float32)
+    q, s, zero = dynamic_quantize(np.maximum(v, 0))
+    assert (state.slots["scale"][2], state.slots["zero_point"][2]) == (s, zero)
+    for pixel in range(6):
+        assert output[60 * pixel :][:13].tolist() == q[pixel].tolist()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"channels": 8}, {"channels": 17}, {"mode": 5}, {"slot": 1}, {"settle": 1}, {"scales": 4}],
+)
+def test_illegal(fields):
+    with pytest.raises(ValueError, match=f"^{next(iter(fields))} is "):
+        execute(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"accumulator": 40}, {"parameter": 26}, {"local": 960}, {"local": 2, "line_pitch": -3},
+        {"mode": VectorMode.BLOCK, "scales": 1013}, {"mode": VectorMode.RAW, "local": 673},
+    ],
+)  # fmt: skip
+def test_outside(fields):
+    with pytest.raises(IndexError):
+        execute(fields)
