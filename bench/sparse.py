@@ -97,7 +97,7 @@ def sparse(
     ----------
     config : machine with the formats; those are taken away for the dense run.
     """
-    values = []
+    values: list[dict[str, Any]] = []
     choices = [(), *((name,) for name in config.weight_formats), config.weight_formats]
     for chosen in choices:
         what = " ".join(chosen) or "dense"

@@ -142,7 +142,8 @@ class Dependencies:
 
         Whoever waits for one of these waits for the last instruction that is out of reach anyway.
         """
-        recent, old = [], []
+        recent: list[_Access] = []
+        old: list[_Access] = []
         for access in accesses:
             reached = len(self._place[access.engine]) - self.reach[access.engine]
             (old if access.index < reached else recent).append(access)

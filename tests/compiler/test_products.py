@@ -92,6 +92,24 @@ def test_one_operand_of_products_of_different_sizes(config):
         run_nodes(nodes, CONFIGS[config], np.random.default_rng(6))
 
 
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_matrix_for_operands_of_different_sizes(config):
+    nodes = [
+        renamed(product_of((size, 16), (16, 90)), x=f"x{index}", y=f"y{index}")
+        for index, size in enumerate((1, 60, 7))
+    ]
+    run_nodes(nodes, CONFIGS[config], np.random.default_rng(7))
+
+
+def test_a_large_matrix_waits_for_all_that_it_overwrites():
+    sizes = [4] * 30 + [120, 120]  # the second large one comes round to all small ones
+    nodes = [
+        renamed(product_of((8, 16), (16, size)), z=f"z{index}", y=f"y{index}")
+        for index, size in enumerate(sizes)
+    ]
+    run_nodes(nodes, CONFIGS["tiny"], np.random.default_rng(8))
+
+
 def test_a_tensor_times_itself():
     x = product_of((7, 7), (7, 7)).x
     y = product_of((7, 7), (7, 7)).y

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers of the special function engine as programs, against the golden operators."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from compiler.builder import ProgramBuilder
 from compiler.errors import KiwichaError
-from compiler.graph import AddNode, NormalizeNode, SoftmaxNode, Tensor
+from compiler.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
 from compiler.layer_steps import layer_steps
 from compiler.layout import ROW_MAJOR, Layout
 from compiler.rows import cut_rows
@@ -139,6 +141,15 @@ def test_what_is_added_again_stays_on_chip():
     assert {i.fields["z"] for i in steps} == {0}
     tables, repeated = 2 * 256 * 4, 8 * 256
     assert sum(i.bytes_read for i in builder.instructions) == 4096 * 16 + tables + repeated
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_operand_of_two_layers(config):
+    """Shared out over the lanes in two different ways."""
+    node = softmax_of((6, 16))
+    table = TableNode("t", "Gelu", node.x, replace(node.y, name="t"), np.arange(256, dtype=np.uint8))
+    for nodes in ([node, table], [table, node]):
+        run_nodes(nodes, CONFIGS[config], np.random.default_rng(9))
 
 
 def test_sum_with_itself():
