@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the measured tables: utilization, simulation speed, emission, quantization."""
+"""Prints the measured tables: utilization, speed, emission, compression, quantization."""
 
 import argparse
 import importlib.metadata
@@ -7,11 +7,13 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.emission import emission
 from bench.quantization import block_scales, picture, several_ways
+from bench.sparse import formats, sparse
 from bench.speed import speed
 from bench.table import Table, terminal
 from bench.utilization import utilization
@@ -75,13 +77,16 @@ def main() -> int:
     lanes = min(config.columns, 2 * config.requantize_lanes) if arguments.full else 0
     size = 64 if arguments.full else 32
     versions, tables = _versions(), []
-    for measured in (
+    measurements: list[Callable[[], Table]] = [
         lambda: utilization(config, **settings, more_lanes=lanes),
         lambda: speed(config, **settings),
         lambda: emission(size, size),
+        lambda: formats(seed=arguments.seed),
+        *([lambda: sparse(**settings)] if arguments.full else []),
         block_scales,
         several_ways,
-    ):
+    ]
+    for measured in measurements:
         tables.append(measured())
         tables[-1].show(terminal())
     if arguments.write:

@@ -73,10 +73,10 @@ def compress(
 ) -> StoredWeights:
     """Return weight rows, n x pitch, as the machine loads them with the fewest bytes.
 
-    Not taken are streams with so many entries that they take longer than the dense bytes do, and
-    longer than a row a cycle, which is all that the array takes. A zero point is taken off, since
-    a stream leaves out bytes that are 0; if the differences need more than 8 bits, the weights
-    are dense.
+    Not taken are streams with so many entries that they take an eighth longer, or more, than the
+    dense bytes do, or than a row a cycle, which is all that the array takes. A zero point is taken
+    off, since a stream leaves out bytes that are 0; if the differences need more than 8 bits, the
+    weights are dense.
     """
     dense = rows.reshape(-1)
     best = StoredWeights(dense, WeightFormat.DENSE, 0, 0, 0, rows.size, signed, zero)
@@ -84,13 +84,13 @@ def compress(
     plain = _without_zero(rows, signed, zero) if formats else None
     if plain is None:
         return best
-    longest = max(len(rows), -(-dense.size // config.beat_bytes))
+    longest = max(len(rows), -(-dense.size // config.beat_bytes)) * 9 / 8
     for form in formats:
         stream = encode(form, plain[0], config.beat_bytes)
         if stream is None or stream.octets.size >= best.octets.size:
             continue
         work, start = decode_cycles(config, form, stream.columns, stream.entries)
-        if work <= longest:
+        if work < longest:
             best = StoredWeights(
                 stream.octets, form, _pitch(stream), work + start, start, rows.size, plain[1], 0
             )

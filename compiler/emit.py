@@ -74,11 +74,11 @@ class _Emitter:
             wide = 1 if self.t.flat else work.kernel[1]
             for h in range(0, work.kernel[0], nh):
                 for w in range(0, wide, nw):
-                    for part in self._parts(runs, nr, group[-1] is self.t.tiles[-1]):
+                    for r in range(0, runs, nr):
                         chunk = (
                             slice(h, min(h + nh, work.kernel[0])),
                             slice(w, min(w + nw, wide)),
-                            part,
+                            slice(r, min(r + nr, runs)),
                         )
                         rows = min(length, self.config.rows)
                         weights = self._weights(group, channel, chunk, rows)
@@ -87,18 +87,6 @@ class _Emitter:
             self._correct_zero(s, group, patch, length, entry)
         for index, tile in enumerate(group):
             self.results.drain(s, tile, entry + index * s.pixels, block)
-
-    def _parts(self, runs: int, most: int, last: bool) -> list[slice]:
-        """Cut runs into parts of ``most``; on the ``last`` outputs, the end into smaller ones.
-
-        Compressed weights come about as fast as the array takes them, and what it still has to do
-        when all are there is only the last part.
-        """
-        stops = {*range(most, runs, most), runs}
-        if last and self.config.weight_formats:
-            stops |= {runs - (min(most, runs) >> shift) for shift in (1, 2, 3)}
-        ends = sorted(stops)
-        return [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""

@@ -73,6 +73,9 @@ class Machine:
             self._targets[LoadTarget.OPERAND] = self.operand.reshape(-1)
             self._targets[LoadTarget.TABLE] = self.tables.reshape(-1).view(np.uint8)
             self._sources[StoreSource.RESULT] = self.result.reshape(-1)
+        if config.dynamic:
+            slots = self.state.slots.view(np.uint8)
+            self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
 
@@ -159,6 +162,7 @@ class Machine:
             data = self._read(address, fields["length"])
             start = local // beat * beat
             target[start : start + data.size] = data
+        self.state.slots["rest"] = 0  # the machine has no place for it
 
     def _load_format(self, fields: dict[str, Any]) -> None:
         if reason := illegal_format(self.config, fields):
@@ -210,6 +214,11 @@ class Machine:
             raise MachineError(str(error)) from None
 
     def _compute(self, fields: dict[str, Any]) -> None:
+        if (fields["dynamic"] or fields["slot"]) and not self.config.dynamic:
+            raise MachineError("the machine has no slots of dynamic quantization")
+        if fields["dynamic"]:
+            zero = int(self.state.slots["zero_point"][fields["slot"]])
+            fields = fields | {"activation_zero": zero}
         weights = self.weight.reshape(-1, self.config.weight_pitch)
         try:
             compute(fields, self.activation, weights, self.accumulator, self.config.rows)

@@ -122,6 +122,12 @@ class Accelerator(Component):
                 store.result_data.eq(special.result_data),
             ]
 
+        if cfg.dynamic:
+            m.d.comb += [
+                compute.slots.eq(vector.slots),
+                store.slots_record.eq(vector.slots_record),
+            ]
+
         # Instructions out, tokens and faults back.
         engines: dict[
             Engine, ComputeEngine | LoadEngine | SpecialEngine | StoreEngine | VectorEngine

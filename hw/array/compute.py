@@ -2,7 +2,7 @@
 """The COMPUTE engine: activation scratchpad through the array into the accumulators."""
 
 from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
@@ -17,6 +17,7 @@ from hw.memory.activation_scratchpad import ActivationScratchpad
 from hw.memory.address_generator import AddressGenerator
 from hw.memory.delay_line import DelayLine
 from hw.memory.load import scratchpad_write
+from hw.memory.pieces import SLOT, SLOTS
 from hw.memory.weight_scratchpad import WeightScratchpad, weight_write
 
 __all__ = ["ComputeEngine"]
@@ -52,6 +53,9 @@ class ComputeEngine(Component):
         and from LOAD's ``done`` to ``i`` tokens take 2.
     read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
         Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
+    slots : In(ArrayLayout(SLOT, SLOTS))
+        The slots of dynamic quantization; only with ``dynamic``. That of an instruction is read in
+        its second cycle.
     done : Out(stream.Signature(ENGINES, always_ready=True))
         ``signal`` of an instruction when its last accumulator is written, in order.
     busy : Out(1)
@@ -87,6 +91,7 @@ class ComputeEngine(Component):
             "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "read_entry": In(exact_log2(cfg.accumulator_depth)),
             "read_data": Out(self._accumulators.signature.members["read_data"].shape),
+            **({"slots": In(data.ArrayLayout(SLOT, SLOTS))} if cfg.dynamic else {}),
             "done": Out(stream.Signature(isa.ENGINES, always_ready=True)),
             "busy": Out(1),
             "stepping": Out(1),
@@ -96,7 +101,7 @@ class ComputeEngine(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.generator = generator = AddressGenerator(
-            self.cfg.rows, self.interval, self.gap
+            self.cfg.rows, self.interval, self.gap, self.cfg.dynamic
         )
         m.submodules.activation = activation = ActivationScratchpad(self.cfg)
         m.submodules.weight = weight = self._weight
@@ -133,6 +138,10 @@ class ComputeEngine(Component):
             array.weight.valid.eq(loader.o.valid),
             array.weight.payload.eq(loader.o.payload),
         ]
+
+        if self.cfg.dynamic:
+            with m.If(fields.dynamic):
+                m.d.comb += feed.operand.activation_zero.eq(self.slots[fields.slot].zero_point)
 
         live = self._guard(m, generator, loader)
         entering = Signal(ActivationFeed.latency)

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -47,6 +47,7 @@ class AddressGenerator(Component):
     rows : rows of the array, the largest legal ``rows`` field.
     gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
     interval : least cycles from the first step of a pass to that of the next, gap + 2 to 127.
+    dynamic : whether the fields ``dynamic`` and ``slot`` are legal.
 
     Members
     -------
@@ -63,7 +64,9 @@ class AddressGenerator(Component):
         leaves.
     """
 
-    def __init__(self, rows: int, interval: int = 7, gap: int = 5) -> None:
+    def __init__(
+        self, rows: int, interval: int = 7, gap: int = 5, dynamic: bool = False
+    ) -> None:
         if not 1 <= rows <= 64:
             raise ValueError(f"rows is {rows}; legal: 1 to 64")
         if not 4 <= gap <= 7:
@@ -73,6 +76,7 @@ class AddressGenerator(Component):
         self.rows = rows
         self.interval = interval
         self.gap = gap
+        self.dynamic = dynamic
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "stop": In(1),
@@ -208,7 +212,8 @@ class AddressGenerator(Component):
         fields = self.i.payload
         faults = [level.count == 0 for level in (fields.levels[k] for k in range(isa.LEVELS))]
         faults += [fields.rows == 0, fields.rows > self.rows]
-        faults += [fields.reserved0.any(), fields.reserved1.any()]
+        slot = [] if self.dynamic else [fields.dynamic, fields.slot]
+        faults += [Cat(fields.reserved0, *slot).any(), fields.reserved1.any()]
         fault = Signal(len(faults))
         m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]
         with m.If(running):

@@ -9,7 +9,12 @@ from hw.config import AcceleratorConfig
 from hw.isa import ENGINES, PARAMETER_BYTES, LoadTarget
 from hw.memory.format_rules import machine_formats
 
-__all__ = ["load_targets", "piece_layout"]
+__all__ = ["SLOT", "SLOTS", "SLOT_BYTES", "load_targets", "piece_layout"]
+
+SLOTS = 4
+SLOT_BYTES = 16
+SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
+"""Slots of dynamic quantization, and the bytes in which LOAD and STORE move one: SLOT, then zeros."""
 
 
 def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
@@ -22,6 +27,8 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     if cfg.special_lanes:
         targets[LoadTarget.OPERAND] = cfg.special_lanes * cfg.special_bytes
         targets[LoadTarget.TABLE] = 2 * 4 * cfg.special_entries
+    if cfg.dynamic:
+        targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets
 
 

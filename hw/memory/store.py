@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The STORE engine: runs of what the machine computed, or the counters, into memory."""
+"""The STORE engine: runs of what the machine computed, or a record, into memory."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -11,6 +11,7 @@ from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
 from hw.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Engine, StoreSource
 from hw.memory.axi import REQUEST, write_beat
+from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.memory.runs import SegmentWalker
 
 __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
@@ -31,6 +32,8 @@ def store_sources(cfg: AcceleratorConfig) -> dict[int, int]:
     }
     if cfg.special_lanes:
         sources[StoreSource.RESULT] = cfg.special_lanes * cfg.special_bytes
+    if cfg.dynamic:
+        sources[StoreSource.DYNAMIC] = SLOTS * SLOT_BYTES
     return sources
 
 
@@ -67,6 +70,8 @@ class StoreEngine(Component):
         The same of SPECIAL's results; only if the machine has that engine.
     counters : In(COUNTER_WORDS * WORD_BITS)
         The counter record. A beat is taken in one cycle, different beats in different cycles.
+    slots_record : In(8 * SLOTS * SLOT_BYTES)
+        The same of the slots of dynamic quantization; only if the machine has them.
     request : Out(stream.Signature(REQUEST))
     data : Out(stream.Signature(write_beat(cfg)))
     written : In(stream.Signature(0, always_ready=True))
@@ -94,6 +99,7 @@ class StoreEngine(Component):
                 else {}
             ),
             "counters": In(_COUNTER_BITS),
+            **({"slots_record": In(8 * SLOTS * SLOT_BYTES)} if cfg.dynamic else {}),
             "request": Out(stream.Signature(REQUEST)),
             "data": Out(stream.Signature(write_beat(cfg))),
             "written": In(stream.Signature(0, always_ready=True)),
@@ -206,6 +212,10 @@ class StoreEngine(Component):
             if StoreSource.RESULT in sources:
                 with m.Case(StoreSource.RESULT):
                     m.d.comb += buffer.i.payload.data.eq(self.result_data)
+            if StoreSource.DYNAMIC in sources:
+                slots = self.slots_record.word_select(back.index, cfg.axi_data_width)
+                with m.Case(StoreSource.DYNAMIC):
+                    m.d.comb += buffer.i.payload.data.eq(slots)
 
         m.d.comb += pending.o.ready.eq(self.written.valid)
         m.d.sync += [

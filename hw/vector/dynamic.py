@@ -10,6 +10,7 @@ from hw.config import AcceleratorConfig
 from hw.isa import ENGINES, VECTOR, LoadTarget, VectorMode
 from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
+from hw.memory.pieces import SLOT, SLOT_BYTES, SLOTS
 from hw.statistics.lanes import tree, tree_depth
 from hw.vector.divide import DivideRound
 from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat
@@ -17,11 +18,8 @@ from hw.vector.narrow import answered_write
 from hw.vector.requantize_common import delay, register
 from hw.vector.settle import Settle
 
-__all__ = ["SLOTS", "SLOT_BYTES", "DynamicPath", "dynamic_step"]
+__all__ = ["DynamicPath", "dynamic_step"]
 
-SLOTS = 4
-SLOT_BYTES = 16
-_SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
 _FIELDS = ("mode", "slot", "target", "settle", "relu", "low", "high", "signal")
 
 
@@ -83,7 +81,7 @@ class DynamicPath(Component):
             "measured": Out(1),
             "signal": Out(ENGINES),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "slots": Out(data.ArrayLayout(_SLOT, SLOTS)),
+            "slots": Out(data.ArrayLayout(SLOT, SLOTS)),
             "record": Out(8 * SLOTS * SLOT_BYTES),
         })
 
@@ -92,7 +90,7 @@ class DynamicPath(Component):
         now = Signal(data.StructLayout({name: VECTOR[name].shape for name in _FIELDS}))
         with m.If(self.take):
             m.d.sync += [now[name].eq(self.instruction[name]) for name in _FIELDS]
-        x_scale, target = Signal(32), Signal(_SLOT)
+        x_scale, target = Signal(32), Signal(SLOT)
         m.d.sync += [x_scale.eq(self.slots[now.slot].scale), target.eq(self.slots[now.target])]
         for slot in range(SLOTS):
             stored = self.record[8 * SLOT_BYTES * slot :]

@@ -150,7 +150,7 @@ class MeasureWalker(Component):
                     first.eq(1),
                     place.eq(base),
                     end.eq(base + job.length - 1),
-                    rest.eq(Mux(softmax, self.maximum_latency - 1, 0)),
+                    rest.eq(Mux(softmax, self.maximum_latency - 2, 0)),
                 ]
                 with m.If(begin):
                     m.next = "BEATS"

@@ -12,9 +12,10 @@ from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
+from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.vector.block import BlockPath
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
-from hw.vector.dynamic import SLOT_BYTES, SLOTS, DynamicPath
+from hw.vector.dynamic import DynamicPath
 from hw.vector.modes import check_blocks, vector_modes
 from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.requantize import RequantizeLane

@@ -106,6 +106,7 @@ def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table) -> None:
     monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
+    monkeypatch.setattr(front, "formats", lambda **_: table)
     page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
     monkeypatch.setattr("sys.argv", ["bench", "--write", str(page), "--json", str(figures)])
     assert front.main() == 0

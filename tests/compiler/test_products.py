@@ -102,12 +102,13 @@ def test_one_matrix_for_operands_of_different_sizes(config):
 
 
 def test_a_large_matrix_waits_for_all_that_it_overwrites():
-    sizes = [4] * 30 + [120, 120]  # the second large one comes round to all small ones
+    """Five matrices fill the weights of the smallest machine; the next one covers two of them."""
+    depths = [6] * 5 + [12]
     nodes = [
-        renamed(product_of((8, 16), (16, size)), z=f"z{index}", y=f"y{index}")
-        for index, size in enumerate(sizes)
+        renamed(product_of((2, depth), (depth, 5)), x=f"x{index}", z=f"z{index}", y=f"y{index}")
+        for index, depth in enumerate(depths)
     ]
-    run_nodes(nodes, CONFIGS["tiny"], np.random.default_rng(8))
+    run_nodes(nodes, CONFIGS["micro"], np.random.default_rng(8))
 
 
 def test_a_tensor_times_itself():

@@ -147,7 +147,8 @@ def test_what_is_added_again_stays_on_chip():
 def test_one_operand_of_two_layers(config):
     """Shared out over the lanes in two different ways."""
     node = softmax_of((6, 16))
-    table = TableNode("t", "Gelu", node.x, replace(node.y, name="t"), np.arange(256, dtype=np.uint8))
+    y = replace(node.y, name="t")
+    table = TableNode("t", "Gelu", node.x, y, np.arange(256, dtype=np.uint8))
     for nodes in ([node, table], [table, node]):
         run_nodes(nodes, CONFIGS[config], np.random.default_rng(9))
 

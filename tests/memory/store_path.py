@@ -12,6 +12,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from hw.control.fault import FaultSignature
 from hw.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Opcode, StoreSource
 from hw.memory.axi import AXI4WriteSignature
+from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.memory.store import READ_LATENCY, StoreEngine, store_sources
 from hw.memory.write_master import WriteMaster
 from tests.memory.bus import Referee
@@ -47,6 +48,7 @@ class StorePath(Component):
             "result_address": Out(32),
             "result_data": In(cfg.axi_data_width),
             "counters": In(COUNTER_WORDS * WORD_BITS),
+            "slots_record": In(8 * SLOTS * SLOT_BYTES),
             "axi": Out(AXI4WriteSignature(cfg.axi_address_width, cfg.axi_data_width)),
         })  # fmt: skip
 
@@ -74,6 +76,8 @@ class StorePath(Component):
                 self.result_address.eq(engine.result_address),
                 engine.result_data.eq(self.result_data),
             ]
+        if self.cfg.dynamic:
+            m.d.comb += engine.slots_record.eq(self.slots_record)
         return m
 
 
@@ -87,7 +91,8 @@ def random_instruction(cfg, chooser):
     """Return a legal STORE inside the memory."""
     beat = cfg.beat_bytes
     counters = chooser.random() < 0.1
-    sizes = {source: size for source, size in store_sources(cfg).items() if size != RECORD}
+    sizes = store_sources(cfg)
+    del sizes[StoreSource.COUNTERS]
     source = StoreSource.COUNTERS if counters else chooser.choice(list(sizes))
     while True:
         size = RECORD if counters else sizes[source]

@@ -24,6 +24,7 @@ MACHINES = {
     "large": preset("large").replace(activation_bytes=4096, weight_bytes=4096),
     "many": preset("tiny").replace(axi_outstanding=16),
     "special": preset("tiny").replace(special_lanes=2, special_bytes=1024, special_entries=256),
+    "dynamic": preset("tiny").replace(dynamic=True),
     "formats": preset("tiny").replace(transposer=True, weight_formats=("csc4",)),
     "slow": preset("tiny").replace(
         columns=8, weight_bytes=1024, weight_formats=("csc8",), sparse_entries=1
@@ -123,8 +124,8 @@ async def refuses_what_is_illegal(dut):
     activation, parameter = cfg.activation_bytes, cfg.parameter_channels * 16
     two = {"segments": 2, "length": 8}
     cases = [
-        (fields, {"target": 3}), (fields, {"target": 15}), (fields, {"format": 1}),
-        (fields, {"reserved0": 0x200}), (fields, {"extent": 1}), (fields, {"length": 0}),
+        (fields, {"target": 3}), (fields, {"target": 5}), (fields, {"target": 15}),
+        (fields, {"format": 1}), (fields, {"reserved0": 0x200}), (fields, {"extent": 1}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
         (fields, {**two, "pitch": 8, "local_pitch": 12}), (fields, {**two, "pitch": -1}),
         (ranges, {"local": activation}), (ranges, {"local": activation - 8, "length": 9}),
@@ -261,7 +262,7 @@ async def is_fast(dut):
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
-     ("large", 0.5), ("many", 0), ("special", 0.5), ("formats", 0.5)],
+     ("large", 0.5), ("many", 0), ("special", 0.5), ("formats", 0.5), ("dynamic", 0)],
 )  # fmt: skip
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 41}

@@ -30,6 +30,8 @@ MACHINES = {
     "default": preset("default").replace(output_bytes=8192),
     "large": preset("large").replace(output_bytes=4096),
     "special": preset("tiny").replace(special_lanes=4, special_bytes=1024),
+    "dynamic": preset("tiny").replace(dynamic=True),
+    "wide": preset("tiny").replace(dynamic=True, axi_data_width=256),
 }
 
 
@@ -43,6 +45,7 @@ async def moves_segments(dut):
     results = contents.get(StoreSource.RESULT, b"")
     bench = await start(dut, cfg, contents[StoreSource.OUTPUT], results)
     dut.counters.value = int.from_bytes(contents[StoreSource.COUNTERS], "little")
+    dut.slots_record.value = int.from_bytes(contents.get(StoreSource.DYNAMIC, b""), "little")
     ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, PREFIX), dut.clk, size=SIZE)
     ram.write(0, bytes(memory))
     if pause:
@@ -101,7 +104,7 @@ async def refuses_what_is_illegal(dut):
     two = {"segments": 2, "length": 8, "pitch": 64}
     record = {"source": 1, "length": RECORD}
     cases = [
-        (fields, {"source": 3}), (fields, {"source": 15}), (fields, {"format": 1}),
+        (fields, {"source": 5}), (fields, {"source": 15}), (fields, {"format": 1}),
         (fields, {"reserved0": 1}), (fields, {"reserved0": 1 << 9}), (fields, {"extent": 1}),
         (fields, {"extent": 0x8000}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
@@ -118,6 +121,11 @@ async def refuses_what_is_illegal(dut):
                   (ranges, {**result, "local": len(results) - 8, "length": 9})]  # fmt: skip
     else:
         cases.append((fields, {"source": StoreSource.RESULT}))
+    if cfg.dynamic:
+        slots = {"source": StoreSource.DYNAMIC, "length": 8}
+        cases += [(ranges, {**slots, "local": 64}), (ranges, {**slots, "local": 56, "length": 9})]
+    else:
+        cases.append((fields, {"source": StoreSource.DYNAMIC}))
     for code, case in cases:
         dut.rst.value = 1
         await ClockCycles(dut.clk, 2)
@@ -161,7 +169,7 @@ async def writes_only_granted_memory(dut):
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
-     ("large", 0.5), ("special", 0), ("special", 0.5)],
+     ("large", 0.5), ("special", 0), ("special", 0.5), ("dynamic", 0.5), ("wide", 0)],
 )  # fmt: skip
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 51}
@@ -189,7 +197,8 @@ def test_keeps_the_bus_busy(machine, count, fields, cycles):
 @pytest.mark.parametrize(
     ("case", "machine"),
     [("answers_after_the_last_response", "tiny"), ("refuses_what_is_illegal", "tiny"),
-     ("refuses_what_is_illegal", "special"), ("writes_only_granted_memory", "tiny")],
+     ("refuses_what_is_illegal", "special"), ("refuses_what_is_illegal", "dynamic"),
+     ("writes_only_granted_memory", "tiny")],
 )  # fmt: skip
 def test_rules(case, machine):
     params = {"machine": machine}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SPECIAL's check lets through what is legal and fits, and nothing else."""
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In
+
+from hw.config import AcceleratorConfig
+from hw.isa import SPECIAL, ErrorCode, SpecialOperation
+from hw.vector.special_check import SpecialCheck
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+
+CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=512)
+SMALL = 16
+
+
+class CheckSpec(wiring.Component):
+    """One instruction, any but for its rows and length below ``SMALL``, and the plain formulas."""
+
+    i: In(stream.Signature(SPECIAL))
+    ready: In(1)
+
+    def __init__(self, told: AcceleratorConfig = CFG) -> None:
+        self.dut = SpecialCheck(told)
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.submodules.first = first = FirstCycle()
+        wiring.connect(m, wiring.flipped(self.i), dut.i)
+        m.d.comb += dut.o.ready.eq(self.ready)
+        asked, job = Signal(SPECIAL), dut.o.payload
+        taken, answered = Signal(), Signal()
+        m.d.comb += [
+            Assume(self.i.payload.rows < SMALL),
+            Assume(self.i.payload.length < SMALL),
+            Assume(~(taken & self.i.valid)),
+        ]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [asked.eq(self.i.payload), taken.eq(1)]
+
+        rows, length = asked.rows[:4], asked.length[:4]
+        used = Signal(8)
+        bounds = [asked.zero_point, asked.low, asked.high]
+        is_add = asked.operation == SpecialOperation.ADD
+        is_normalize = asked.operation == SpecialOperation.NORMALIZE
+        illegal, outside = Signal(), Signal()
+        m.d.comb += [
+            used.eq(Mux(asked.total < rows, asked.total[:4], rows) * length),
+            illegal.eq(
+                Cat(
+                    asked.operation > 3,
+                    asked.reserved0 != 0,
+                    asked.reserved1 != 0,
+                    rows == 0,
+                    length == 0,
+                    asked.total == 0,
+                    asked.total > 2 * rows,
+                    asked.low > asked.high,
+                    *((bound < -256) | (bound > 255) for bound in bounds),
+                    is_normalize & ((asked.shift < 0) | (asked.shift > 31)),
+                ).any()
+            ),
+            outside.eq(
+                (asked.x + used > CFG.special_bytes)
+                | (asked.y + used > CFG.special_bytes)
+                | (is_add & (asked.z + used > CFG.special_bytes))
+                | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special_entries)
+            ),
+        ]
+        with m.If(dut.o.valid & first.started):
+            m.d.sync += answered.eq(1)
+            m.d.comb += [
+                Assert(taken & ~illegal & ~outside),
+                Assert(job.results == used),
+                Assert(job.rows * length == used),
+                Assert(job.full == Cat(asked.total >= rows, asked.total == 2 * rows)),
+                Assert(job.edge[0] == (asked.total < rows)),
+                Assert(job.edge[1] == ((asked.total > rows) & (asked.total < 2 * rows))),
+                Assert(~job.edge[0] | (job.edge_rows == asked.total)),
+                Assert(~job.edge[1] | (job.edge_rows == asked.total - rows)),
+                *(
+                    Assert(job[name] == asked[name])
+                    for name in ("operation", "table", "length", "x", "y", "z", "low", "shift")
+                ),
+            ]
+        with m.If(dut.error.valid & first.started):
+            m.d.sync += answered.eq(1)
+            code = Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
+            m.d.comb += [
+                Assert(taken & ~answered & (illegal | outside)),
+                Assert(dut.error.payload.code == code),
+            ]
+        m.d.comb += [
+            Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_add),
+            Cover(dut.o.valid & (asked.x + used == CFG.special_bytes) & job.full[1]),
+            Cover(dut.error.valid & outside & ~illegal & is_normalize),
+        ]
+        return m
+
+
+def test_proved():
+    assert_proved(CheckSpec(), depth=14)
+
+
+def test_covered():
+    assert_covered(CheckSpec(), depth=14)
+
+
+@pytest.mark.parametrize("wrong", [{"special_bytes": 512}, {"special_entries": 1024}])
+def test_wrong_size_is_refuted(wrong):
+    assert_refuted(CheckSpec(CFG.replace(**wrong)), depth=14)
