@@ -52,6 +52,7 @@ class Memory:
     work: Contraction
     x: np.ndarray
     constants: list[np.ndarray] = field(default_factory=list)
+    _known: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def window(self) -> tuple[int, int]:
@@ -60,11 +61,13 @@ class Memory:
         return start, start + self.work.y.images * self.work.y.image_bytes
 
     def put(self, data: np.ndarray) -> int:
-        """Append constants, and return their address."""
-        address = align_up(self.window[1], _ALIGN) + sum(part.size for part in self.constants)
+        """Append constants that are not there yet, and return their address."""
         flat = data.reshape(-1).view(np.uint8)
-        self.constants.append(np.pad(flat, (0, -flat.size % _ALIGN)))
-        return address
+        if flat.tobytes() not in self._known:
+            address = align_up(self.window[1], _ALIGN) + sum(part.size for part in self.constants)
+            self._known[flat.tobytes()] = address
+            self.constants.append(np.pad(flat, (0, -flat.size % _ALIGN)))
+        return self._known[flat.tobytes()]
 
     def image(self) -> np.ndarray:
         """Return the bytes."""

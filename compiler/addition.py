@@ -163,8 +163,7 @@ class _Adder:
         total = -(-part.length // beat)
         quantum = self.ready // beat if self.ready < part.length else 0
         cut = cut_rows(self.config, total, beat, operands=2, aligned=aligned, quantum=quantum)
-        if cut is None:
-            raise ValueError(f"special_bytes {self.config.special_bytes} hold no two operands")
+        assert cut is not None  # a beat fits a quarter of any memory
         size = cut.together * beat
         pieces = [(start, min(size, part.length - start)) for start in range(0, part.length, size)]
         # Parts of z stay on chip for all periods, unless x comes period by period.

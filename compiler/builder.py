@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from compiler.compress import StoredWeights
+from compiler.contraction import SLOT_BYTES, SLOTS
 from compiler.dependencies import Dependencies, Range, Space
 from compiler.onchip import Ring
 from compiler.timing import (
+    DYNAMIC_LATENCY,
     READ_ROUND_TRIP,
     SPECIAL_LATENCY,
     format_cycles,
@@ -29,6 +31,7 @@ from hw.isa import (
     Opcode,
     SpecialOperation,
     StoreSource,
+    VectorMode,
     WeightFormat,
 )
 
@@ -40,6 +43,7 @@ _SPACES: dict[int, Space] = {
     LoadTarget.PARAMETER: Space.PARAMETER,
     LoadTarget.OPERAND: Space.OPERAND,
     LoadTarget.TABLE: Space.TABLE,
+    LoadTarget.DYNAMIC: Space.SLOT,
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
@@ -194,14 +198,33 @@ class ProgramBuilder:
             [writes],
         )
 
-    def vector(self, fields: dict[str, Any], reads: Sequence[Range], writes: Range) -> None:
+    def vector(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
         """Append a VECTOR."""
+        mode = VectorMode(fields["mode"])
         groups = -(-fields["channels"] // self.config.requantize_lanes)
         cycles = fields["pixels"] * fields["lines"] * groups
+        cycles *= 4 if mode == VectorMode.RAW else 1
+        latency = 16 if mode in (VectorMode.REQUANTIZE, VectorMode.RAW) else DYNAMIC_LATENCY
         self._add(
-            Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, 16),
+            Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,
-            [writes],
+            writes,
+        )
+
+    def load_slots(self, address: int) -> None:
+        """Append a LOAD of all slots of dynamic quantization."""
+        touched = Range(Space.SLOT, 0, SLOTS)
+        self.load(LoadTarget.DYNAMIC, Transfer(address, 0, SLOTS * SLOT_BYTES), touched=touched)
+
+    def store_slot(self, address: int, slot: int) -> None:
+        """Append a STORE of one slot to its place in the record of all at ``address``."""
+        place = slot * SLOT_BYTES
+        self.store(
+            Transfer(address + place, place, SLOT_BYTES),
+            StoreSource.DYNAMIC,
+            Range(Space.SLOT, slot, slot + 1),
         )
 
     def special(

@@ -196,11 +196,14 @@ def compile_graph(
         if isinstance(node, ViewNode):
             addresses[node.y.name] = addresses[node.x.name]
         else:
-            addresses[node.y.name] = memory.take(node.y.size, f"output of {node.name!r}")
+            for tensor in node.results:
+                addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
     records = memory.take(_RECORD * len(parts), "the layer records")
     write_limit = memory.top
 
     builder = ProgramBuilder(config)
+    if graph.dynamic and config.dynamic:
+        builder.load_slots(addresses[graph.dynamic[0].record.name])
     done = 0
     for index, nodes in enumerate(parts):
         builder.layer = index

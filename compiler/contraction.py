@@ -5,13 +5,18 @@ Convolution, matrix product and pooling all are this with other numbers: a matri
 1x1 convolution over an image one pixel wide, a pooling reduces by maximum instead of sum.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hw.isa import WeightFormat
+from hw.isa import VectorMode, WeightFormat
 
-__all__ = ["Contraction", "Matrix", "Place"]
+__all__ = ["SLOTS", "SLOT_BYTES", "Contraction", "Dynamic", "Matrix", "Place"]
+
+SLOTS = 4
+"""Slots of dynamic quantization that a machine has, if any."""
+SLOT_BYTES = 16
+"""A slot in memory: scale (binary32), zero point (uint8), zeros."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,23 @@ class Matrix:
     signed: bool
 
 
+@dataclass(frozen=True)
+class Dynamic:
+    """Scales and zero points that follow from the values, in slots of the machine.
+
+    Members
+    -------
+    slot : of the input.
+    target : of the result, which is measured and then quantized; None: the result is the int32
+        sums themselves.
+    relu : whether negative results become 0.
+    """
+
+    slot: int
+    target: int | None
+    relu: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Contraction:
     """One layer for the array.
@@ -70,7 +92,8 @@ class Contraction:
     ``weights`` is ``int8`` or ``uint8`` of shape (outputs, kernel height, kernel width,
     inputs / groups), or None where ``matrix`` stands for it, and for a maximum pooling. ``bias``,
     ``multiplier``, ``shift`` and ``weight_zero`` hold one value per output channel, in the
-    encoding of `golden.requantize`.
+    encoding of `golden.requantize`; with ``dynamic``, ``bias`` and ``multiplier`` (the weights'
+    scale) are the bits of binary32 numbers.
     """
 
     name: str
@@ -94,11 +117,31 @@ class Contraction:
     low: int
     high: int
     matrix: Matrix | None = None
+    dynamic: Dynamic | None = None
 
     @property
     def is_pool(self) -> bool:
         """Whether this reduces by maximum."""
         return self.weights is None and self.matrix is None
+
+    @property
+    def modes(self) -> tuple[VectorMode, ...]:
+        """What becomes of the accumulators, one after the other."""
+        if self.dynamic is None:
+            return (VectorMode.REQUANTIZE,)
+        if self.dynamic.target is None:
+            return (VectorMode.RAW,)
+        return VectorMode.MEASURE, VectorMode.QUANTIZE
+
+    @property
+    def octets(self) -> int:
+        """Bytes of a result."""
+        return 4 if self.modes == (VectorMode.RAW,) else 1
+
+    @property
+    def written(self) -> Place:
+        """``y`` with the bytes of its channels for channels."""
+        return replace(self.y, channels=self.y.channels * self.octets)
 
     @property
     def macs(self) -> int:

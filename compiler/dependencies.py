@@ -22,7 +22,8 @@ _MANY = 64
 
 
 class Space(Enum):
-    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike."""
+    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, SLOT counts
+    the slots of dynamic quantization."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -33,6 +34,7 @@ class Space(Enum):
     OPERAND = "operand"
     TABLE = "table"
     RESULT = "result"
+    SLOT = "slot"
 
 
 @dataclass(frozen=True)

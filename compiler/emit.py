@@ -13,7 +13,7 @@ from compiler.residents import Patch, Residents, StoreConstant
 from compiler.results import Block, Results
 from compiler.spatial import SpatialTile, spatial_tiles
 from compiler.tiling import ColumnTile, Tiling
-from hw.isa import LoadTarget
+from hw.isa import LoadTarget, VectorMode
 
 __all__ = ["emit"]
 
@@ -36,11 +36,24 @@ class _Emitter:
         self.config = builder.config
         self.residents = Residents(work, tiling, builder, store)
         self.results = Results(work, tiling, builder, self.residents)
+        self.modes = work.modes
 
     def run(self) -> None:
+        """All modes drain the same accumulators where those hold all results; else the layer is
+        computed once for each."""
         t = self.t
         tiles = spatial_tiles(self.work, t)
         groups = [t.tiles[i : i + t.group] for i in range(0, len(t.tiles), t.group)]
+        if len(tiles) * len(groups) == 1:
+            self._walk(tiles, groups)
+            return
+        for mode in self.work.modes:
+            self.modes = (mode,)
+            self._walk(tiles, groups)
+
+    def _walk(self, tiles: list[SpatialTile], groups: list[_Group]) -> None:
+        """Compute all tiles of all groups."""
+        t = self.t
         if t.outputs_outer:
             for group in groups:
                 for tile in tiles:
@@ -51,18 +64,24 @@ class _Emitter:
                     self._finish(tile, group)
         else:
             for tile in tiles:
-                block = self.results.place(tile, t.tiles)
+                block = self._place(tile, t.tiles)
                 for group in groups:
                     self._accumulate(tile, group, block)
-                self.results.store(tile, block)
+                if block is not None:
+                    self.results.store(tile, block)
 
     def _finish(self, s: SpatialTile, group: _Group) -> None:
         """Compute a group's results and store them at once."""
-        block = self.results.place(s, group)
+        block = self._place(s, group)
         self._accumulate(s, group, block)
-        self.results.store(s, block)
+        if block is not None:
+            self.results.store(s, block)
 
-    def _accumulate(self, s: SpatialTile, group: _Group, block: Block) -> None:
+    def _place(self, s: SpatialTile, group: _Group) -> Block | None:
+        """Take room for results, but for those that are only measured."""
+        return None if self.modes == (VectorMode.MEASURE,) else self.results.place(s, group)
+
+    def _accumulate(self, s: SpatialTile, group: _Group, block: Block | None) -> None:
         """Reduce a spatial tile over all its input into accumulators, and drain them."""
         work, (nh, nw, nr) = self.work, self.t.kernel
         entry = self.builder.next_accumulators()
@@ -85,8 +104,9 @@ class _Emitter:
                         self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
                         accumulate = True
             self._correct_zero(s, group, patch, length, entry)
-        for index, tile in enumerate(group):
-            self.results.drain(s, tile, entry + index * s.pixels, block)
+        for mode in self.modes:
+            for index, tile in enumerate(group):
+                self.results.drain(s, tile, entry + index * s.pixels, block, mode)
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""
@@ -199,9 +219,14 @@ class _Emitter:
         for part in chunk:
             passes *= part.stop - part.start
         local, size = weights["local"], weights["size"]
+        reads = [patch.covered, Range(Space.WEIGHT, local, local + size)]
+        if work.dynamic is not None:
+            slot = work.dynamic.slot
+            fields |= {"dynamic": 1, "slot": slot}
+            reads.append(Range(Space.SLOT, slot, slot + 1))
         self.builder.compute(
             fields,
             passes * max(s.pixels, minimum_pass(config, rows)),
-            [patch.covered, Range(Space.WEIGHT, local, local + size)],
+            reads,
             Range(Space.ACCUMULATOR, entry, entry + len(group) * s.pixels),
         )

@@ -60,8 +60,8 @@ def estimate(
     load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat
 
     lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
-    vector = spatial * t.pixels * lanes
-    written = y.images * y.height * y.width * y.channels
+    vector = spatial * t.pixels * lanes * work.octets
+    written = y.images * y.height * y.width * y.channels * work.octets
     store = written / beat
     if not t.assemble and groups > 1:
         store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)

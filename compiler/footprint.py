@@ -87,11 +87,12 @@ def patch_bytes(
 
 
 def pixel_pitch(work: Contraction, config: AcceleratorConfig, channels: int) -> int:
-    """Output buffer bytes from pixel to pixel when ``channels`` of them are collected.
+    """Output buffer bytes from pixel to pixel when the results of ``channels`` are collected.
 
     Congruent to the pitch in memory, so that STORE finds every pixel aligned alike.
     """
-    return channels + (work.y.channels - channels) % config.beat_bytes
+    octets = channels * work.octets
+    return octets + (work.y.channels * work.octets - octets) % config.beat_bytes
 
 
 def block_bytes(

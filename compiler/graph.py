@@ -2,7 +2,8 @@
 """The compiler's own graph: what is left of a quantized ONNX model once it is ready to schedule.
 
 The machine executes the nodes of `compiler.nodes`, but for `ViewNode`, which gives bytes a new name
-and shape; `HostQuantize` and `HostDequantize` are the float edges, computed by the host.
+and shape; `HostQuantize`, `HostDequantize` and those in `compiler.dynamic_edges` are the float
+edges, computed by the host.
 """
 
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
 from compiler.layout import Layout
 from compiler.nodes import (
     AddNode,
     ConvNode,
+    DynamicLinearNode,
     MatMulNode,
     Node,
     NormalizeNode,
@@ -27,7 +30,8 @@ from compiler.nodes import (
 from compiler.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "ConvNode", "Graph", "HostDequantize", "HostQuantize", "MatMulNode", "Node",
+    "AddNode", "ConvNode", "DynamicLinearNode", "Graph", "HostDequantize",
+    "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize", "MatMulNode", "Node",
     "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Quad", "Shape", "SoftmaxNode",
     "TableNode", "Tensor", "Value", "ViewNode",
 ]  # fmt: skip
@@ -82,6 +86,16 @@ class HostDequantize:
     target: str
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
 
+    @property
+    def shape(self) -> Shape:
+        """Of the graph output."""
+        return self.tensor.shape
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it reads."""
+        return (self.tensor,)
+
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
         centred = array.astype(np.int32) - self.tensor.zero_point
@@ -107,19 +121,23 @@ class Graph:
     quantize : float inputs on their way in; an integer input is itself the tensor of its name.
     nodes : in topological order.
     dequantize : float outputs on their way out; an integer output is the tensor of its name.
+    dynamic : float inputs that are quantized by their own range. They share one record.
     """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     quantize: tuple[HostQuantize, ...]
     nodes: tuple[Node, ...]
-    dequantize: tuple[HostDequantize, ...]
+    dequantize: tuple[HostDequantize | HostDynamicDequantize, ...]
     notes: tuple[Note, ...] = ()
+    dynamic: tuple[HostDynamicQuantize, ...] = ()
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by name, as its producer writes it."""
-        written = [q.tensor for q in self.quantize] + [node.y for node in self.nodes]
+        written = [q.tensor for q in self.quantize]
+        written += [tensor for q in self.dynamic for tensor in (q.tensor, q.record)]
+        written += [tensor for node in self.nodes for tensor in node.results]
         produced = {tensor.name: tensor for tensor in written}
         read = {tensor.name: tensor for node in self.nodes for tensor in node.inputs}
         return {**read, **produced}
@@ -130,12 +148,13 @@ class Graph:
         names = {value.name for value in self.inputs}
         read = (tensor for node in self.nodes for tensor in node.inputs)
         integer = {tensor.name: tensor for tensor in read if tensor.name in names}
-        return (*(q.tensor for q in self.quantize), *integer.values())
+        dynamic = {t.name: t for q in self.dynamic for t in (q.tensor, q.record)}
+        return (*(q.tensor for q in self.quantize), *dynamic.values(), *integer.values())
 
     @property
     def output_tensors(self) -> tuple[Tensor, ...]:
         """Tensors that the host reads when the machine is done."""
         names = {value.name for value in self.outputs}
-        tensors = {d.tensor.name: d.tensor for d in self.dequantize}
+        tensors = {t.name: t for d in self.dequantize for t in d.tensors}
         tensors |= {n: t for n, t in self.tensors.items() if n in names}
         return tuple(tensors.values())

@@ -2,13 +2,16 @@
 """The steps of any node: which part of the compiler emits it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from compiler.addition import add_steps
 from compiler.builder import ProgramBuilder
 from compiler.contraction import Contraction, Matrix, Place
 from compiler.emit import emit
+from compiler.errors import KiwichaError
 from compiler.graph import (
     AddNode,
+    DynamicLinearNode,
     Node,
     NormalizeNode,
     ProductNode,
@@ -16,7 +19,7 @@ from compiler.graph import (
     TableNode,
     ViewNode,
 )  # fmt: skip
-from compiler.mapping import contraction
+from compiler.mapping import contraction, dynamic_contraction
 from compiler.product import product_contractions
 from compiler.residents import StoreConstant
 from compiler.search import choose_tiling
@@ -55,6 +58,8 @@ def layer_steps(
     if isinstance(node, TableNode | SoftmaxNode | NormalizeNode):
         return row_steps(node, addresses, builder, store, ready)
     config = builder.config
+    if isinstance(node, DynamicLinearNode):
+        return [_dynamic_step(node, addresses, builder, store)]
     if isinstance(node, ProductNode):
         works = product_contractions(node, addresses, config)
         tiling = choose_tiling(works[0], config, len(works))
@@ -65,13 +70,35 @@ def layer_steps(
     return [_contraction_step(work, choose_tiling(work, config), builder, store)]
 
 
+def _dynamic_step(
+    node: DynamicLinearNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+) -> Step:
+    """The layer, and its output's scale and zero point to memory."""
+    if not builder.config.dynamic:
+        raise KiwichaError(
+            f"{node.name} ({node.op}): is quantized dynamically; the machine's dynamic is false"
+        )
+    work = dynamic_contraction(node, addresses[node.x.name], addresses[node.y.name])
+    step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
+
+    def emit_all() -> None:
+        step.emit()
+        if node.y_record is not None and node.target is not None:
+            builder.store_slot(addresses[node.y_record.name], node.target)
+
+    return replace(step, emit=emit_all)
+
+
 def _contraction_step(
     work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
 ) -> Step:
     reads = [_span(work.x)]
     if work.matrix is not None:
         reads.append(_matrix_span(work.matrix, work.x.channels, work.y.channels))
-    return Step(tuple(reads), _span(work.y), lambda: emit(work, tiling, builder, store))
+    return Step(tuple(reads), _span(work.written), lambda: emit(work, tiling, builder, store))
 
 
 def _span(place: Place) -> Span:

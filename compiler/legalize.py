@@ -14,6 +14,7 @@ from compiler.load import constants_of
 from compiler.lower import LoweredModel
 from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
 from compiler.operators.conv import qlinear_conv
+from compiler.operators.dynamic import DynamicLayers
 from compiler.operators.edge import (
     FLOAT_OPERATORS,
     dequantize_linear,
@@ -28,6 +29,7 @@ from compiler.operators.softmax import qlinear_softmax
 from compiler.operators.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
 from compiler.operators.view import VIEWS, view
 from compiler.operators.where import float_where, qlinear_where
+from compiler.slots import with_slots
 
 __all__ = ["legalize"]
 
@@ -57,8 +59,10 @@ _REASONS = {
     "BatchNormalization": "fold it into the convolution before quantizing "
     "(onnxruntime.quantization.preprocess does)",
     **dict.fromkeys(
-        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul"),
-        "is quantized dynamically; use quantize_static",
+        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
+         "DynamicQuantizeLSTM"),
+        "is quantized dynamically, which only linear layers may be, and then all; use "
+        "quantize_static",
     ),
     **dict.fromkeys(
         ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose",
@@ -93,15 +97,19 @@ def legalize(lowered: LoweredModel) -> Graph:
             context.floats[value.name] = FloatValue(value)
         else:
             _integer_input(context, value)
+    layers = DynamicLayers(context)
     for node in model.node:
         try:
-            _rule(context, node)(context, node)
+            if not (lowered.dynamic and layers.take(node)):
+                _rule(context, node)(context, node)
         except Unknown:
             pass
         except Refusal as refusal:
             refusals.append((node_name(node), _operator(node), str(refusal)))
     for output in lowered.outputs:
         try:
+            if layers.finish(output):
+                continue
             if output.name in context.floats:
                 finish_output(context, output)
             elif output.name in constants:
@@ -110,7 +118,7 @@ def legalize(lowered: LoweredModel) -> Graph:
             refusals.append((output.name, "graph output", str(refusal)))
     if refusals:
         raise UnsupportedModel(refusals)
-    return _finish(context, lowered)
+    return with_slots(_finish(context, lowered, layers))
 
 
 def _operator(node: onnx.NodeProto) -> str:
@@ -146,14 +154,14 @@ def _integer_input(context: Context, value: Value) -> None:
     context.free.add(value.name)
 
 
-def _finish(context: Context, lowered: LoweredModel) -> Graph:
+def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> Graph:
     """Drop what nobody reads and make node names unique."""
     wanted = {value.name for value in lowered.outputs} | {
-        edge.tensor.name for edge in context.dequantize
+        tensor.name for edge in context.dequantize for tensor in edge.tensors
     }
     kept: list[Node] = []
     for node in reversed(context.nodes):
-        if node.y.name in wanted:
+        if wanted & {tensor.name for tensor in node.results}:
             wanted.update(tensor.name for tensor in node.inputs)
             kept.append(node)
     seen: Counter[str] = Counter()
@@ -163,7 +171,7 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
         count = seen[node.name]
         nodes.append(replace(node, name=f"{node.name}/{count}") if count > 1 else node)
     shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
-    shapes |= {edge.target: edge.tensor.shape for edge in context.dequantize}
+    shapes |= {edge.target: edge.shape for edge in context.dequantize}
     return Graph(
         inputs=lowered.inputs,
         outputs=tuple(replace(value, shape=shapes[value.name]) for value in lowered.outputs),
@@ -171,4 +179,5 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
         nodes=tuple(nodes),
         dequantize=tuple(context.dequantize),
         notes=(*lowered.notes, *context.notes),
+        dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
     )

@@ -35,7 +35,10 @@ _TYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.INT8: np.dtype(np.int8),
     onnx.TensorProto.UINT8: np.dtype(np.uint8),
 }
-_DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger")
+_DYNAMIC = {
+    "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger",
+    "DynamicQuantizeLSTM",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,8 @@ class LoweredModel:
     settings : session configuration under which ``model`` was made and has to be run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
     notes : rules of our own that were applied.
+    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out then; they change
+        no bit of it.
     """
 
     model: onnx.ModelProto
@@ -57,6 +62,7 @@ class LoweredModel:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     notes: tuple[Note, ...] = ()
+    dynamic: bool = False
 
 
 def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
@@ -70,8 +76,8 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     Raises
     ------
     ModelError
-        The model is float, quantized dynamically, has other dynamic dimensions, or ONNX Runtime
-        refuses it.
+        The model is float, has other dynamic dimensions than the batch, or ONNX Runtime refuses
+        it.
     UnsupportedModel
         A scale is NaN, infinite, zero, negative or denormal; a line for each.
     InputError
@@ -86,9 +92,17 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     _bind_batch(source, 1 if batch is None else batch)
     inputs = tuple(_value(info) for info in _inputs(source.graph))
     outputs = tuple(_value(info) for info in source.graph.output)
-    lowered, settings = _optimize(source)
+    operators = {node.op_type for node in model.graph.node}
+    dynamic = not operators & set(_SCALES)
+    settings: Settings = ()
+    if dynamic:
+        open_session(source, settings)
+        lowered = onnx.ModelProto()
+        lowered.CopyFrom(source)
+    else:
+        lowered, settings = _optimize(source)
     notes = rewrite(lowered)
-    return LoweredModel(lowered, source, settings, inputs, outputs, tuple(notes))
+    return LoweredModel(lowered, source, settings, inputs, outputs, tuple(notes), dynamic)
 
 
 # Without VNNI, uint8 x int8 products saturate in pairs. x64quantprecision makes int8 weights
@@ -132,11 +146,11 @@ def _activation_types(model: onnx.ModelProto) -> set[np.dtype[Any]]:
 
 def _check_quantized(model: onnx.ModelProto) -> None:
     operators = {node.op_type for node in model.graph.node}
-    if operators & set(_SCALES):
+    if operators & (set(_SCALES) | _DYNAMIC):
         return
-    how = "quantized dynamically" if operators & set(_DYNAMIC) else "a float model"
     raise ModelError(
-        f"the model is {how}; quantize it to int8 with onnxruntime.quantization.quantize_static"
+        "the model is a float model; quantize it to int8 with "
+        "onnxruntime.quantization.quantize_static"
     )
 
 

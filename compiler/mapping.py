@@ -3,13 +3,13 @@
 
 import numpy as np
 
-from compiler.contraction import Contraction, Place
+from compiler.contraction import Contraction, Dynamic, Place
 from compiler.errors import KiwichaError
-from compiler.graph import ConvNode, MatMulNode, PoolNode, Tensor
+from compiler.graph import ConvNode, DynamicLinearNode, MatMulNode, PoolNode, Tensor
 from hw.config import RequantizeMode
 from hw.scales import encode_scale
 
-__all__ = ["TALLEST", "contraction"]
+__all__ = ["TALLEST", "contraction", "dynamic_contraction"]
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
 
@@ -101,4 +101,41 @@ def contraction(
         y_zero=node.y.zero_point,
         low=node.low,
         high=node.high,
+    )
+
+
+def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int) -> Contraction:
+    """Return a linear layer with dynamic scales as work for the array.
+
+    Raises
+    ------
+    KiwichaError
+        When it has too many rows.
+    """
+    depth, outputs = node.weights.shape
+    shape = _fold(1, node.rows, 1, node.name, node.op)
+    raw = node.target is None
+    none = np.zeros(outputs, np.float32)
+    return Contraction(
+        name=node.name,
+        op=node.op,
+        x=Place(x_address, *shape, depth),
+        y=Place(y_address, *shape, outputs),
+        kernel=(1, 1),
+        strides=(1, 1),
+        pads=(0, 0),
+        dilations=(1, 1),
+        groups=1,
+        weights=node.weights.T[:, None, None, :],
+        weight_zero=node.weight_zero,
+        bias=(none if raw else node.bias).view(np.int32),
+        multiplier=(none if raw else node.w_scale).view(np.uint32),
+        shift=np.zeros(outputs, np.int64),
+        x_signed=False,
+        x_zero=0,
+        pad=0,
+        y_zero=0,
+        low=0,
+        high=255,
+        dynamic=Dynamic(node.slot, node.target, node.relu),
     )

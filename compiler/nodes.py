@@ -6,6 +6,7 @@ Every node has ``name``, ``op`` (ONNX operator and what was fused into it, for t
 
 - ``kind`` : its class in short;
 - ``inputs`` : the tensors that it reads and that another node or the host writes;
+- ``results`` : the tensors that it writes, ``y`` the first of them;
 - ``promise`` : "runtime" where its bytes are those of ONNX Runtime's own operator for these
   inputs, "golden" where they are those of our golden model only;
 - ``macs`` : useful multiply-accumulates.
@@ -18,10 +19,11 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.dynamic_node import DynamicLinearNode
 from compiler.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "ConvNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode", "ProductNode",
+    "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode", "ProductNode",
     "SoftmaxNode", "TableNode", "ViewNode",
 ]  # fmt: skip
 
@@ -32,12 +34,18 @@ class _Node:
     """What is the same for most nodes: one input, no products, exact to the runtime."""
 
     x: Tensor
+    y: Tensor
     promise: ClassVar[Promise] = "runtime"
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """Tensors read that another node or the host writes."""
         return (self.x,)
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """Tensors written."""
+        return (self.y,)
 
     @property
     def macs(self) -> int:
@@ -303,6 +311,6 @@ class NormalizeNode(_Node):
 
 
 Node = (
-    ConvNode | MatMulNode | PoolNode | ViewNode
+    ConvNode | MatMulNode | PoolNode | ViewNode | DynamicLinearNode
     | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
 )  # fmt: skip

@@ -9,16 +9,17 @@ from compiler.dependencies import Range, Space
 from compiler.footprint import pixel_pitch
 from compiler.packing import pack_parameters
 from compiler.residents import Residents
-from compiler.spatial import SpatialTile
+from compiler.spatial import SpatialTile, spatial_tiles
 from compiler.tiling import ColumnTile, Tiling
-from hw.isa import PARAMETER_BYTES, LoadTarget
+from hw.isa import PARAMETER_BYTES, LoadTarget, VectorMode
 
 __all__ = ["Block", "Results"]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Output pixels of a spatial tile in the output buffer, channels from ``channel`` on."""
+    """Output pixels of a spatial tile in the output buffer: ``channels`` bytes of each in memory,
+    from byte ``channel`` of a pixel on."""
 
     local: int
     pixel_pitch: int
@@ -35,9 +36,11 @@ class Results:
     ) -> None:
         self.work, self.tiling, self.builder, self.residents = work, tiling, builder, residents
         self.beat = builder.config.beat_bytes
+        self.drains = len(spatial_tiles(work, tiling)) * len(tiling.tiles)
+        self._measured = 0
 
     def _address(self, s: SpatialTile, channel: int) -> int:
-        y = self.work.y
+        y = self.work.written
         return (
             y.address + s.image * y.image_bytes + s.row * y.row_bytes
             + s.column * y.channels + channel
@@ -45,9 +48,9 @@ class Results:
 
     def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
         """Take room for the results of some column tiles, aligned as they are in memory."""
-        y, first = self.work.y, group[0].output
-        channels = sum(tile.outputs for tile in group)
-        pixel = pixel_pitch(self.work, self.builder.config, channels)
+        y, octets = self.work.written, self.work.octets
+        first, outputs = group[0].output * octets, sum(tile.outputs for tile in group)
+        pixel, channels = pixel_pitch(self.work, self.builder.config, outputs), outputs * octets
         line = s.columns * pixel
         if s.columns < y.width or channels < y.channels or not y.is_dense:
             line += (y.row_bytes - line) % self.beat
@@ -55,40 +58,59 @@ class Results:
         base = self.builder.outputs.place((self.builder.layer, s, first), size)
         return Block(base + self._address(s, first) % self.beat, pixel, line, first, channels)
 
-    def drain(self, s: SpatialTile, tile: ColumnTile, entry: int, block: Block) -> None:
-        """Requantize one column tile's accumulators, ``entry`` on, into its place in ``block``."""
-        work, config = self.work, self.builder.config
+    def drain(
+        self, s: SpatialTile, tile: ColumnTile, entry: int, block: Block | None, mode: VectorMode
+    ) -> None:
+        """Bring one column tile's accumulators, ``entry`` on, into its place in ``block``.
+
+        MEASURE brings nothing anywhere, and ``block`` may be None.
+        """
+        work, config, dynamic = self.work, self.builder.config, self.work.dynamic
         local, size = self.residents.constant(
             LoadTarget.PARAMETER,
             ("parameters", tile.output),
             lambda: pack_parameters(work, tile, config),
         )
         fields = {
+            "mode": mode,
             "zero_point": work.y_zero,
             "low": work.low,
             "high": work.high,
             "accumulator": entry,
             "channels": tile.outputs,
             "parameter": local // (config.parameter_lanes * PARAMETER_BYTES),
-            "local": block.local + tile.output - block.channel,
             "pixels": s.columns,
             "lines": s.lines,
-            "pixel_pitch": block.pixel_pitch,
-            "line_pitch": block.line_pitch,
         }
-        start = block.local // self.beat * self.beat
-        self.builder.vector(
-            fields,
-            [
-                Range(Space.ACCUMULATOR, entry, entry + s.pixels),
-                Range(Space.PARAMETER, local, local + size),
-            ],
-            Range(Space.OUTPUT, start, block.local + s.lines * block.line_pitch),
-        )
+        reads = [
+            Range(Space.ACCUMULATOR, entry, entry + s.pixels),
+            Range(Space.PARAMETER, local, local + size),
+        ]
+        writes: list[Range] = []
+        if dynamic is not None and dynamic.target is not None:
+            fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
+            slot = Range(Space.SLOT, dynamic.target, dynamic.target + 1)
+            reads.append(Range(Space.SLOT, dynamic.slot, dynamic.slot + 1))
+            (writes if mode == VectorMode.MEASURE else reads).append(slot)
+        if mode == VectorMode.MEASURE:
+            fields["begin"] = int(self._measured == 0)
+            self._measured += 1
+            fields["settle"] = int(self._measured == self.drains)
+        else:
+            assert block is not None
+            fields |= {
+                "local": block.local + tile.output * work.octets - block.channel,
+                "pixel_pitch": block.pixel_pitch,
+                "line_pitch": block.line_pitch,
+            }
+            start = block.local // self.beat * self.beat
+            end = block.local + s.lines * block.line_pitch
+            writes.append(Range(Space.OUTPUT, start, end))
+        self.builder.vector(fields, reads, writes)
 
     def store(self, s: SpatialTile, block: Block) -> None:
         """Write a finished block to memory, in as few runs as its shape allows."""
-        y, lines = self.work.y, s.lines
+        y, lines = self.work.written, s.lines
         start = self._address(s, block.channel)
 
         def store(*transfer: int) -> None:

@@ -31,4 +31,12 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
             f"{config.output_bytes})"
         )
     stored = storage(work, tilings[0], config)
-    return min(tilings, key=lambda t: estimate(work, config, t, times, stored))
+    return min(
+        tilings, key=lambda t: estimate(work, config, t, times * _rounds(work, t), stored)
+    )
+
+
+def _rounds(work: Contraction, t: Tiling) -> int:
+    """How often the work is done: once for each mode, unless the accumulators hold all results."""
+    whole = t.pixels == work.y.images * work.y.height * work.y.width
+    return 1 if whole and t.group == len(t.tiles) else len(work.modes)

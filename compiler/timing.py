@@ -9,18 +9,20 @@ from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
 __all__ = [
-    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
+    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
 ]  # fmt: skip
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
+DYNAMIC_LATENCY = 60
+"""Cycles from the last value that VECTOR measures, or quantizes dynamically, to its `done`."""
 
 _GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
 _MEASURE = 40  # from a group's last element to its first result
 _ROOT = 80  # square root and division of a row to normalize
-_DECODER = 10  # cycles between the last row of a stream and the first one of the next
+_DECODER = 8  # cycles between the last row of a stream and the first one of the next
 _POINTERS = 4  # columns whose pointers a decoder takes in a cycle
 
 

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from golden.add import add, exchanged
 from golden.conv import conv2d
+from golden.dynamic import dynamic_quantize, linear_values
 from golden.matmul import matmul
 from golden.normalize import normalize
 from golden.pool import max_pool2d
 from golden.product import product
 from golden.requantize import requantize
 from golden.softmax import softmax
+from golden.vector import SLOT, SLOTS
 from hw.config import RequantizeMode, SoftmaxMode
 from hw.scales import encode_scale
 
@@ -43,15 +45,23 @@ def evaluate(
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
     for edge in graph.quantize:
         tensors[edge.tensor.name] = edge(tensors[edge.source])
+    for edge in graph.dynamic:
+        tensors[edge.tensor.name], record = edge(tensors[edge.source])
+        tensors[edge.record.name] = tensors.get(edge.record.name, np.zeros_like(record)) | record
     for node in graph.nodes:
         operands = [tensors[tensor.name] for tensor in node.inputs]
-        tensors[node.y.name] = _RUN[node.kind](node, *operands, modes)
+        made = _RUN[node.kind](node, *operands, modes)
+        results = made if isinstance(made, tuple) else (made,)
+        tensors.update(zip((tensor.name for tensor in node.results), results, strict=True))
     return {name: array for name, array in tensors.items() if array.dtype.itemsize == 1}
 
 
 def outputs(graph: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the graph outputs, dequantized where they are float."""
-    found = {edge.target: edge(tensors[edge.tensor.name]) for edge in graph.dequantize}
+    found = {
+        edge.target: edge(*(tensors[tensor.name] for tensor in edge.tensors))
+        for edge in graph.dequantize
+    }
     return {v.name: found[v.name] if v.name in found else tensors[v.name] for v in graph.outputs}
 
 
@@ -143,7 +153,26 @@ def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     )  # fmt: skip
 
 
-_RUN: dict[str, Callable[..., NDArray[Any]]] = {
+def _dynamic(
+    node: Any, x: NDArray[Any], record: NDArray[Any], _modes: _Modes
+) -> NDArray[Any] | tuple[NDArray[Any], ...]:
+    """The int32 sums as bytes; or the quantized values, and the record with their scale."""
+    scale, zero = (np.ascontiguousarray(record).view(SLOT)[n][node.slot] for n in ("scale", "zero_point"))
+    acc = matmul(
+        x.reshape(-1, len(node.weights)), node.weights, x_zero=int(zero),
+        weight_zero=node.weight_zero,
+    )  # fmt: skip
+    if node.target is None:
+        return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
+    v = linear_values(acc, scale, node.w_scale, node.bias, node.relu)
+    values, y_scale, y_zero = dynamic_quantize(v)
+    slots = np.zeros(SLOTS, SLOT)
+    slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
+    return values.reshape(node.y.shape), slots.view(np.uint8)
+
+
+_RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "matmul": _matmul, "max": _pool, "view": _view, "product": _product,
     "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
+    "dynamic": _dynamic,
 }  # fmt: skip

@@ -314,7 +314,13 @@ PRESETS: dict[str, AcceleratorConfig] = {
             weight_bytes=32768,
         ),
         # Eight lanes drain a 64-deep product as fast as the array computes it.
-        AcceleratorConfig(name="default", requantize_lanes=8),
+        AcceleratorConfig(
+            name="default",
+            requantize_lanes=8,
+            transposer=True,
+            weight_formats=("bitmask", "csc5"),
+            special_lanes=4,
+        ),
         AcceleratorConfig(
             name="large",
             rows=32,

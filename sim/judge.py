@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import AddNode, Node, SoftmaxNode, TableNode, ViewNode
+from compiler.graph import AddNode, DynamicLinearNode, Node, SoftmaxNode, TableNode, ViewNode
 from compiler.lower import LoweredModel
 from compiler.reference import node_reference
 from hw.config import AcceleratorConfig, RequantizeMode, SoftmaxMode
@@ -40,7 +40,7 @@ def runtime_exact(node: Node, config: AcceleratorConfig) -> bool:
         return False
     if isinstance(node, SoftmaxNode):
         return config.softmax_mode is SoftmaxMode.ONNX
-    if isinstance(node, AddNode | TableNode | ViewNode):
+    if isinstance(node, AddNode | DynamicLinearNode | TableNode | ViewNode):
         return True
     return config.requantize_mode is RequantizeMode.ONNX
 

@@ -141,7 +141,9 @@ MODELS = {
 }
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
-GOLDEN_ALONE = {"add", "conv", "gelu", "machine", "matmul", "network", "pool", "table"}
+GOLDEN_ALONE = {
+    "add", "conv", "gelu", "machine", "matmul", "network", "pool", "product", "table",
+}
 
 
 def has_component(path):

@@ -9,7 +9,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compiler.graph import HostDequantize, HostQuantize, Node, Note, Shape, Tensor, Value
+from compiler.graph import (
+    HostDequantize,
+    HostDynamicDequantize,
+    HostQuantize,
+    Node,
+    Note,
+    Shape,
+    Tensor,
+    Value,
+)  # fmt: skip
 from compiler.layout import ROW_MAJOR, Layout, channels_last
 from compiler.session import Settings
 
@@ -95,7 +104,7 @@ class Context:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)
-    dequantize: list[HostDequantize] = field(default_factory=list)
+    dequantize: list[HostDequantize | HostDynamicDequantize] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     free: set[str] = field(default_factory=set)

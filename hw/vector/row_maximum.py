@@ -3,9 +3,10 @@
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
+
+from hw.memory.ram import block_ram
 
 __all__ = ["RowMaximum"]
 
@@ -87,7 +88,7 @@ class RowMaximum(Component):
         m.d.sync += [complete.eq(valid & tag.last), slot.eq(tag.slot)]
         with m.If(valid & (tag.first | (values[0] > largest))):
             m.d.sync += largest.eq(values[0])
-        m.submodules.maxima = maxima = Memory(shape=8, depth=self.slots, init=[])
+        m.submodules.maxima = maxima = block_ram(8, self.slots)
         write = maxima.write_port()
         m.d.comb += [write.en.eq(complete), write.addr.eq(slot), write.data.eq(largest)]
         for reader in range(2):

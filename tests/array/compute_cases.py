@@ -83,6 +83,7 @@ def broken(cfg: AcceleratorConfig) -> Iterator[tuple[str, dict[str, Any], ErrorC
         ("rows", 127, illegal),
         ("reserved0", 1 << COMPUTE["reserved0"].width - 1, illegal),
         ("reserved1", 1 << COMPUTE["reserved1"].width - 1, illegal),
+        *(() if cfg.dynamic else (("dynamic", 1, illegal), ("slot", 2, illegal))),
         ("accumulator", cfg.accumulator_depth, outside),
         ("accumulator", 65535, outside),
         ("weight", weight_rows - cfg.rows + 1, outside),
@@ -140,6 +141,8 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
             for count in counts
         ],
     }
+    if cfg.dynamic:
+        fields |= {"dynamic": chooser.randrange(2), "slot": chooser.randrange(4)}
     if maximum:
         # Sums have to stay within 10 bits: one weight of 1 in each column.
         fields |= {"maximum": 1, "accumulate": 0, "weight": weight_rows - cfg.rows}

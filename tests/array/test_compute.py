@@ -4,6 +4,7 @@
 import cocotb
 import numpy as np
 import pytest
+from amaranth.lib import data
 from cocotb.triggers import FallingEdge, RisingEdge
 
 from golden.compute import compute
@@ -13,6 +14,7 @@ from hw.config import AcceleratorConfig
 from hw.control.fault import FAULT
 from hw.emit import emit_verilog
 from hw.memory.load import scratchpad_write
+from hw.memory.pieces import SLOT, SLOTS
 from hw.memory.weight_scratchpad import weight_write
 from tests.array.compute_cases import (
     broken,
@@ -44,7 +46,11 @@ CONFIGS = {
              "transposer": True},
     "3x16t": {"rows": 3, "columns": 16, "axi_data_width": 64, "accumulator_depth": 64,
               "transposer": True},
+    "4x3d": {"rows": 4, "columns": 3, "axi_data_width": 64, "accumulator_depth": 16,
+             "dynamic": True},
 }  # fmt: skip
+ZEROS = (255, 1, 86, 128)
+"""Zero points of the slots."""
 
 
 def config(name):
@@ -148,6 +154,9 @@ class Bench:
 async def start(dut, cfg, seed=1):
     await start_clock_and_reset(dut)
     bench = Bench(dut, cfg)
+    if cfg.dynamic:
+        slots = [{"scale": ~zero & 0xFFFFFFFF, "zero_point": zero} for zero in ZEROS]
+        dut.slots.value = pack(data.ArrayLayout(SLOT, SLOTS), slots)
     activation, weight = random_memories(cfg, seed)
     await bench.fill(activation, weight)
     return bench, activation, weight
@@ -163,7 +172,8 @@ async def programs(dut):
     await bench.finish(len(program))
     expected = np.zeros((cfg.accumulator_depth, cfg.columns), np.int32)
     for fields in program:
-        compute(fields, activation, weight, expected, cfg.rows)
+        zero = {"activation_zero": ZEROS[fields["slot"]]} if fields["dynamic"] else {}
+        compute(fields | zero, activation, weight, expected, cfg.rows)
     assert [signal for _, signal in bench.done] == [fields["signal"] for fields in program]
     assert np.array_equal(await bench.accumulators(), expected)
 
@@ -181,7 +191,7 @@ async def programs(dut):
         (name, policy)
         for policy in ("always", "random", "bursty")
         for name in CONFIGS
-        if policy == "always" or name in ("4x4", "3x5", "4x5t")
+        if policy == "always" or name in ("4x4", "3x5", "4x5t", "4x3d")
     ],
 )
 def test_programs(name, policy):

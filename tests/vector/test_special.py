@@ -184,13 +184,13 @@ FAULTS = [
 #: Operation, length of the rows that fill 2048 bytes, and the cycles that they may take alone and
 #: after others of their kind.
 PACE = [
-    (TABLE, 16, 4200, 4200),
-    (ADD, 197, 4200, 4200),
-    (SOFTMAX, 16, 9999, 9999),
-    (SOFTMAX, 64, 9999, 9999),
-    (SOFTMAX, 197, 9999, 9999),
-    (NORMALIZE, 64, 99999, 99999),
-    (NORMALIZE, 197, 99999, 99999),
+    (TABLE, 16, 2072, 2059),
+    (ADD, 197, 1996, 1987),
+    (SOFTMAX, 16, 2599, 2440),
+    (SOFTMAX, 64, 2897, 2356),
+    (SOFTMAX, 197, 3664, 2652),
+    (NORMALIZE, 64, 5027, 5016),
+    (NORMALIZE, 197, 3090, 3081),
 ]
 LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64}]
 

@@ -38,8 +38,8 @@ class Bench:
         self.records, self.accumulators, self.raw = parameters(cfg, rng, cfg.accumulator_depth)
         self.rng = rng
         self.state = VectorState()
-        self.state.slots["scale"] = rng.uniform(0.01, 3, 4)
-        self.state.slots["zero_point"] = rng.integers(0, 256, 4)
+        self.state.slots["scale"] = rng.uniform(0.5, 1.5, 4)
+        self.state.slots["zero_point"] = [0, 120, 255, rng.integers(256)]
         self.cycle = 0
         self.taken, self.done, self.errors, self.idle = [], [], [], []
         self.source = StreamSource(dut, "i", VECTOR, policy=bench_params().get("offer", "always"))
@@ -132,6 +132,27 @@ async def begin(dut):
     return bench
 
 
+async def quantize_to_every_number(bench, expected):
+    """All accumulators by all pairs of slots: every distance from the zero point, either way."""
+    cfg, slots, done = bench.cfg, bench.state.slots, len(bench.done)
+    whole = {
+        "mode": VectorMode.QUANTIZE, "channels": cfg.columns, "pixels": cfg.accumulator_depth,
+        "lines": 1, "pixel_pitch": cfg.columns, "low": 0, "high": 255, "line_pitch": 0,
+    }  # fmt: skip
+    whole |= dict.fromkeys(("accumulator", "parameter", "local", "signal", "slot", "target"), 0)
+    distances = set()
+    for pair in range(len(slots) ** 2):
+        fields = {**whole, "slot": pair % len(slots), "target": pair // len(slots)}
+        bench.source.put([fields])
+        await bench.finish(done + pair + 1)
+        expected_output(cfg, [fields], bench.raw, bench.accumulators, expected, bench.state)
+        found = await bench.output()
+        assert (found == expected).all(), f"slot {fields['slot']}, target {fields['target']}"
+        results = found[: cfg.accumulator_depth * cfg.columns]
+        distances |= set(results - int(slots["zero_point"][fields["target"]]))
+    assert distances >= set(range(-100, 101))
+
+
 @cocotb.test()
 async def equals_golden(dut):
     bench = await begin(dut)
@@ -149,6 +170,8 @@ async def equals_golden(dut):
         assert record == bench.state.slots.tobytes()
     wrong = np.flatnonzero(await bench.output() != expected)
     assert not len(wrong), f"bytes {wrong[:8]} of {len(wrong)} wrong"
+    if cfg.dynamic:
+        await quantize_to_every_number(bench, expected)
     assert not bench.errors
 
 

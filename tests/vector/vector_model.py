@@ -38,8 +38,8 @@ def parameters(
         total, multiplier, shift = (c[-count:] for c in fixed_point_cases(rng, max(count, 4096)))
     bias = rng.integers(-(1 << 31), 1 << 31, count)
     if cfg.dynamic:  # binary32 numbers, both
-        bias = rng.normal(0, 100, count).astype(np.float32).view(np.int32).astype(np.int64)
-        multiplier = rng.uniform(1e-6, 1e-3, count).astype(np.float32).view(np.uint32)
+        bias = rng.normal(0, 30, count).astype(np.float32).view(np.int32).astype(np.int64)
+        multiplier = rng.uniform(5e-5, 2e-4, count).astype(np.float32).view(np.uint32)
     lanes = cfg.parameter_lanes
     column = np.arange(cfg.columns)
     channel = column // cfg.requantize_lanes * lanes + column % cfg.requantize_lanes
@@ -50,7 +50,9 @@ def parameters(
     accumulators = np.where(rng.random(shape) < 0.7, aimed, near) - bias[channel]
     accumulators = (accumulators + (1 << 31)) % (1 << 32) - (1 << 31)
     if cfg.dynamic:
+        # Values of any size in the first entries, else such that a scale of 1 spreads the results.
         accumulators = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 28, shape)
+        accumulators[entries // 4 :] = rng.integers(-(3 << 19), 3 << 19, shape)[entries // 4 :]
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
     ])  # fmt: skip
@@ -142,9 +144,13 @@ def instructions(
             "tile_entries": int(rng.integers(0, 20)) if tiles else 0,
         }
         if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
-            fields |= {name: int(rng.integers(4)) for name in ("slot", "target")}
+            # The first two slots keep the scales that suit the values.
+            fields |= {name: int(rng.choice((0, 1, 0, 1, 2, 3))) for name in ("slot", "target")}
             fields["relu"] = int(rng.integers(2))
+            if rng.random() < 0.8:
+                fields |= {"low": 0, "high": 255}
         if mode == VectorMode.MEASURE:
+            fields["target"] = int(rng.integers(2, 4))
             fields |= {name: int(rng.random() < 0.6) for name in ("begin", "settle")}
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         limit = cfg.output_bytes

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the performance model believes of formats and special functions."""
+
+import pytest
+
+from compiler import timing
+from compiler.timing import format_cycles, special_cycles
+from hw.config import SoftmaxMode, preset
+from hw.isa import SpecialOperation, WeightFormat
+from hw.vector.softmax_fixed import TfliteSoftmax
+from hw.vector.softmax_float import FloatSoftmax
+from hw.vector.special_measure import GROUP
+
+CONFIG = preset("default").replace(special_lanes=8)
+
+
+def written(name, extent, size, columns, beat):
+    """Writes of a matrix, byte by byte: a new one at each line, tile and full beat."""
+    count, held = 0, 0
+    for number in range(size):
+        place = number % extent
+        new_tile = name == WeightFormat.ROWS and place % columns == 0
+        if place == 0 or new_tile or held == beat:
+            count, held = count + 1, 0
+        held += 1
+    return count
+
+
+@pytest.mark.parametrize("name", [WeightFormat.ROWS, WeightFormat.COLUMNS])
+def test_formats(name):
+    for columns, width in ((16, 128), (5, 64), (33, 128)):
+        config = CONFIG.replace(columns=columns, axi_data_width=width, requantize_lanes=1)
+        for extent in (1, 7, 16, 40, 100):
+            for size in (1, extent, 3 * extent, 3 * extent + 2):
+                expected = written(name, extent, size, columns, config.beat_bytes)
+                assert format_cycles(config, name, extent, size) == expected
+
+
+def test_the_softmax_is_measured_as_the_hardware_does():
+    assert timing._GROUP == GROUP
+    for mode, core in ((SoftmaxMode.ONNX, FloatSoftmax), (SoftmaxMode.TFLITE, TfliteSoftmax)):
+        config = CONFIG.replace(softmax_mode=mode)
+        alone = special_cycles(config, SpecialOperation.SOFTMAX, 1, 160)
+        # Beats for the maximum, the sum a byte every `spacing` cycles, the results.
+        assert alone == 11 + 160 * core.spacing + 160 + timing._MEASURE
+
+
+def test_an_element_a_cycle():
+    for operation in (SpecialOperation.TABLE, SpecialOperation.ADD):
+        assert special_cycles(CONFIG, operation, 9, 16) == 144
+    many = special_cycles(CONFIG, SpecialOperation.SOFTMAX, 800, 160)
+    assert 1.0 < many / (800 * 160) < 1.2
