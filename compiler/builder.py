@@ -15,6 +15,7 @@ from compiler.onchip import Ring
 from compiler.timing import (
     DYNAMIC_LATENCY,
     READ_ROUND_TRIP,
+    SETTLE_LATENCY,
     SPECIAL_LATENCY,
     format_cycles,
     special_cycles,
@@ -202,11 +203,13 @@ class ProgramBuilder:
         self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
     ) -> None:
         """Append a VECTOR."""
-        mode = VectorMode(fields["mode"])
+        mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
         groups = -(-fields["channels"] // self.config.requantize_lanes)
         cycles = fields["pixels"] * fields["lines"] * groups
         cycles *= 4 if mode == VectorMode.RAW else 1
-        latency = 16 if mode in (VectorMode.REQUANTIZE, VectorMode.RAW) else DYNAMIC_LATENCY
+        dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
+        latency = DYNAMIC_LATENCY if dynamic else 16
+        latency += SETTLE_LATENCY if fields.get("settle", 0) else 0
         self._add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,

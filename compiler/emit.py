@@ -228,5 +228,14 @@ class _Emitter:
             fields,
             passes * max(s.pixels, minimum_pass(config, rows)),
             reads,
-            Range(Space.ACCUMULATOR, entry, entry + len(group) * s.pixels),
+            self._half(entry),
         )
+
+    def _half(self, entry: int) -> Range:
+        """Half of the accumulators that an instruction works in: a drain of any of it must wait.
+
+        The columns have one read port a half, and that of the array goes before that of VECTOR.
+        """
+        half = self.config.accumulator_depth // 2
+        start = entry // half * half
+        return Range(Space.ACCUMULATOR, start, start + half)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from compiler.errors import InputError, ModelError, UnsupportedModel
 from compiler.graph import Note, Value
@@ -52,8 +53,8 @@ class LoweredModel:
     settings : session configuration under which ``model`` was made and has to be run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
     notes : rules of our own that were applied.
-    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out then; they change
-        no bit of it.
+    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out then, which change no
+        bit of it; int8 weights are uint8.
     """
 
     model: onnx.ModelProto
@@ -99,6 +100,7 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
         open_session(source, settings)
         lowered = onnx.ModelProto()
         lowered.CopyFrom(source)
+        _unsigned_products(lowered.graph)
     else:
         lowered, settings = _optimize(source)
     notes = rewrite(lowered)
@@ -130,6 +132,24 @@ def _optimize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Settings]:
             except ModelError as error:
                 errors.append(error)
     raise errors[0]
+
+
+def _unsigned_products(graph: onnx.GraphProto) -> None:
+    """int8 weights of MatMulInteger become uint8, for the same reason; the products stay."""
+    constants = constants_of(graph)
+    for number, node in enumerate(graph.node):
+        if node.op_type != "MatMulInteger" or len(node.input) < 3:
+            continue
+        weights = constants.get(node.input[1])
+        zero = constants.get(node.input[3], None) if len(node.input) > 3 else np.zeros((), np.int8)
+        if weights is None or zero is None or weights.dtype != np.int8:
+            continue
+        names = []
+        for what, value in (("weight", weights), ("zero", zero)):
+            names.append(f"{node.output[0]}/{what}{number}")
+            moved = (value.astype(np.int16) + 128).astype(np.uint8)
+            graph.initializer.append(numpy_helper.from_array(moved, names[-1]))
+        node.input[:] = [node.input[0], names[0], node.input[2], names[1]]
 
 
 def _activation_types(model: onnx.ModelProto) -> set[np.dtype[Any]]:

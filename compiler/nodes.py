@@ -23,7 +23,8 @@ from compiler.dynamic_node import DynamicLinearNode
 from compiler.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode", "ProductNode",
+    "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode",
+    "ProductNode",
     "SoftmaxNode", "TableNode", "ViewNode",
 ]  # fmt: skip
 

@@ -9,15 +9,18 @@ from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
 __all__ = [
-    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
+    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "decode_cycles",
+    "format_cycles", "special_cycles",
 ]  # fmt: skip
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
-DYNAMIC_LATENCY = 60
-"""Cycles from the last value that VECTOR measures, or quantizes dynamically, to its `done`."""
+DYNAMIC_LATENCY = 33
+"""Cycles from the last value that VECTOR measures or quantizes dynamically to its `done`."""
+SETTLE_LATENCY = 45
+"""What it takes longer to make a scale of the range."""
 
 _GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
 _MEASURE = 40  # from a group's last element to its first result
@@ -50,9 +53,9 @@ def decode_cycles(
 ) -> tuple[int, int]:
     """Cycles that a stream's decoder takes for its rows, and before the first one, beats apart.
 
-    A row a cycle, or as many as its ``entries`` take.
+    A row ends in the cycle that shows an entry of a later one.
     """
-    work = int(np.maximum(1, -(-entries // config.sparse_entries)).sum())
+    work = int((entries // config.sparse_entries + 1).sum())
     if form in (WeightFormat.BITMASK, WeightFormat.RUN_LENGTH):
         return work, _DECODER
     return work, _DECODER + -(-columns // _POINTERS)

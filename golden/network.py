@@ -157,14 +157,14 @@ def _dynamic(
     node: Any, x: NDArray[Any], record: NDArray[Any], _modes: _Modes
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
     """The int32 sums as bytes; or the quantized values, and the record with their scale."""
-    scale, zero = (np.ascontiguousarray(record).view(SLOT)[n][node.slot] for n in ("scale", "zero_point"))
+    slot = np.ascontiguousarray(record).view(SLOT)[node.slot]
     acc = matmul(
-        x.reshape(-1, len(node.weights)), node.weights, x_zero=int(zero),
+        x.reshape(-1, len(node.weights)), node.weights, x_zero=int(slot["zero_point"]),
         weight_zero=node.weight_zero,
     )  # fmt: skip
     if node.target is None:
         return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
-    v = linear_values(acc, scale, node.w_scale, node.bias, node.relu)
+    v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
     values, y_scale, y_zero = dynamic_quantize(v)
     slots = np.zeros(SLOTS, SLOT)
     slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero

@@ -115,8 +115,7 @@ class AcceleratorConfig:
     dynamic: bool = False
     """Whether VECTOR quantizes dynamically, exact to ONNX Runtime's DynamicQuantizeLinear."""
     block_channels: int = 0
-    """Channels of a block that local dynamic quantization gives a scale of its own: 0 (the machine
-    has none of it) or a power of two, 8 to 1024."""
+    """Channels of a block that gets a scale of its own: 0 (none) or a power of two, 8 to 1024."""
     block_scale: BlockScale = BlockScale.POT
     """What scales blocks have."""
     queue_words: int = 64
@@ -160,6 +159,9 @@ class AcceleratorConfig:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; legal: true or false")
         if self.block_channels:
             self._require_power("block_channels", 8, 1024)
+            if any(size % self.requantize_lanes for size in (self.block_channels, self.columns)):
+                legal = f"divisors of block_channels {self.block_channels}, columns {self.columns}"
+                raise ValueError(f"requantize_lanes is {self.requantize_lanes}; legal: {legal}")
         self._require_formats()
         self._require_range("sparse_entries", 1, 16)
         self._require_choice("special_lanes", (0, 1, 2, 4, 8, 16))

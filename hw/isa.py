@@ -203,7 +203,8 @@ COMPUTE: Final = data.StructLayout({
     "x_limit": unsigned(24),  # and 0 <= x + l < x_limit
     "weight": unsigned(24),  # first weight row: scratchpad byte address / weight pitch
     "weight_stride": unsigned(16),  # weight rows from one tile to the next; 0 keeps the tile
-    "accumulator": unsigned(16),  # entry of the first output pixel of the first channel tile
+    "accumulator": unsigned(16),  # entry of the first output pixel of the first channel tile;
+    # no VECTOR may drain any of the same half of the accumulators meanwhile
     "reserved1": unsigned(32 + 16),
     "levels": data.ArrayLayout(_LEVEL, LEVELS),
 })

@@ -58,6 +58,16 @@ def test_illegal_value_is_named(field: str) -> None:
         AcceleratorConfig(**{field: value})
 
 
+@pytest.mark.parametrize(("columns", "lanes"), [(9, 3), (6, 4), (12, 12)])
+def test_blocks_take_whole_steps(columns: int, lanes: int) -> None:
+    message = (
+        f"requantize_lanes is {lanes}; legal: divisors of block_channels 8, columns {columns}"
+    )
+    plain = AcceleratorConfig(columns=columns, requantize_lanes=lanes)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        plain.replace(block_channels=8)
+
+
 def test_every_field_has_a_bad_value() -> None:
     assert set(BAD) == {field.name for field in fields(AcceleratorConfig)}
 

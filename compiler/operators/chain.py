@@ -13,7 +13,15 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compiler.graph import NormalizeNode, PoolNode, SoftmaxNode, TableNode, Tensor, ViewNode
+from compiler.graph import (
+    DynamicLinearNode,
+    NormalizeNode,
+    PoolNode,
+    SoftmaxNode,
+    TableNode,
+    Tensor,
+    ViewNode,
+)  # fmt: skip
 from compiler.operators.context import Context, FloatOp, Refusal, node_name
 from compiler.operators.pool import emit_pool
 from compiler.operators.view import emit_view
@@ -165,8 +173,8 @@ def _fuse(
     if place is None or any(context.uses[name] != 1 for name in (x.name, *through)):
         return None
     node = context.nodes[place]
-    if isinstance(node, ViewNode | TableNode | SoftmaxNode | NormalizeNode):
-        return None  # these have no clamp
+    if isinstance(node, ViewNode | TableNode | SoftmaxNode | NormalizeNode | DynamicLinearNode):
+        return None  # these have no clamp, or none that could be narrower
     if node.y.zero_point != x.zero_point:
         return None
     move = y.zero_point - node.y.zero_point

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
-from amaranth.hdl import Cat, Const, Value
+from amaranth.hdl import Cat, Mux, Value
 from amaranth.lib import data
 
 from hw.config import AcceleratorConfig, BlockScale
 from hw.isa import VectorMode
 from hw.statistics.reciprocal import division_cycles
 
-__all__ = [
-    "DIGIT", "block_pauses", "check_blocks", "foreign_fields", "scale_bytes", "vector_modes",
-]  # fmt: skip
+__all__ = ["DIGIT", "block_pauses", "foreign_fields", "scale_bytes", "vector_modes"]
 
 DIGIT = 4
 """Quotient bits a cycle of the division for a free scale."""
@@ -41,38 +39,24 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     return writes, division_cycles(DIGIT)
 
 
-def check_blocks(cfg: AcceleratorConfig) -> None:
-    """Check that blocks and column tiles consist of whole steps.
-
-    Raises
-    ------
-    ValueError
-        With ``block_channels``, when ``requantize_lanes`` does not divide it or ``columns``.
-    """
-    lanes = cfg.requantize_lanes
-    if cfg.block_channels and (cfg.block_channels % lanes or cfg.columns % lanes):
-        raise ValueError(
-            f"requantize_lanes is {lanes}; legal with block_channels: a divisor of "
-            f"{cfg.block_channels} (block_channels) and {cfg.columns} (columns)"
-        )
-
-
 def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
-    """Return whether a mode or field is in use that this machine, or this mode, has not.
+    """Return bits of modes and fields that this machine, or this mode, has not: they must be 0.
 
-    No machine takes statistics of VECTOR's results: that flag is refused.
+    No machine takes statistics of VECTOR's results: that flag is refused. What a machine has
+    nothing of stays as it is, for one OR of all such bits is smaller than one of their ORs.
     """
-    mode = asked.mode
-    blocks = (mode == VectorMode.BLOCK) if cfg.block_channels else Const(0, 1)
-    measures = (mode == VectorMode.MEASURE) if cfg.dynamic else Const(0, 1)
-    dynamic = measures | (mode == VectorMode.QUANTIZE) if cfg.dynamic else Const(0, 1)
-    forbidden: list[Value] = [
-        ~Cat(mode == known for known in vector_modes(cfg)).any(),
-        ~blocks & asked.scales.any(),
-        ~dynamic & Cat(asked.slot, asked.target, asked.relu).any(),
-        ~measures & (asked.settle | asked.begin),
+    modes, mode = vector_modes(cfg), asked.mode
+    dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+
+    def unless(has: object, allowed: Value, *bits: Value) -> Value:
+        return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
+
+    return Cat(
+        # REQUANTIZE, which every machine has, is 0.
+        ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
+        unless(cfg.block_channels, mode == VectorMode.BLOCK, asked.scales),
+        unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
+        unless(cfg.dynamic, mode == VectorMode.MEASURE, asked.settle, asked.begin),
         asked.statistics,
-    ]
-    if not cfg.block_channels:
-        forbidden += [asked.tiles.any(), asked.tile_entries.any()]
-    return Cat(forbidden).any()
+        *(() if cfg.block_channels else (asked.tiles, asked.tile_entries)),
+    )

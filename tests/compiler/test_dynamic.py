@@ -11,13 +11,15 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from compiler.compile import compile_graph
 from compiler.errors import KiwichaError, UnsupportedModel
-from compiler.graph import DynamicLinearNode
 from compiler.legalize import legalize
 from compiler.lower import lower
 from golden.machine import Machine
 from golden.network import evaluate, outputs
 from hw.config import AcceleratorConfig
+from hw.encoding import walk_program
 from hw.isa import Opcode, VectorMode
+from sim.inference import run_model
+from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 SMALL = AcceleratorConfig(
     name="small", rows=4, columns=4, axi_data_width=64, activation_bytes=512, weight_bytes=256,
@@ -28,7 +30,6 @@ WIDE = AcceleratorConfig(
     name="wide", rows=8, columns=8, axi_data_width=256, weight_bytes=16384, dynamic=True
 )
 CONFIGS = {"small": SMALL, "wide": WIDE}
-EDGE = ("x", "float", [3, 4])
 
 
 def save(path, nodes, constants, x_shape, outputs=("y",)):
@@ -69,14 +70,18 @@ def quantized(tmp_path, nodes, constants, x_shape, outputs=("y",), **options):
 
 
 def check(model, config, x, batch=None):
-    """Compile and run; return the program's builder fields as decoded by the golden machine."""
+    """Compile for the golden machine, compare every tensor with the golden network and the outputs
+    with ONNX Runtime on the model as it is."""
     graph = legalize(lower(model, batch))
     compiled = compile_graph(graph, config)
     tensors = evaluate(graph, {"x": x})
     memory = compiled.load(tensors)
     machine = Machine(config, memory, compiled.read_window, compiled.write_window)
+    others = [run_in_order_of(order, machine, compiled.words) for order in (EAGER_LOAD, LAZY_STORE)]
     machine.run(compiled.words)
     assert not machine.tokens.any()
+    for other in others:
+        np.testing.assert_array_equal(other, memory)
     found = {name: compiled.read(memory, t) for name, t in graph.tensors.items()}
     for name, array in found.items():
         np.testing.assert_array_equal(array, tensors[name], name)
@@ -86,7 +91,7 @@ def check(model, config, x, batch=None):
     )
     names = [value.name for value in model.graph.output]
     for name, expected in zip(names, session.run(names, {"x": x}), strict=True):
-        assert results[name].dtype == expected.dtype and results[name].shape == expected.shape
+        assert (results[name].dtype, results[name].shape) == (expected.dtype, expected.shape)
         np.testing.assert_array_equal(results[name].view(np.uint32), expected.view(np.uint32))
     return graph, compiled
 
@@ -94,7 +99,8 @@ def check(model, config, x, batch=None):
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("weight_type", [QuantType.QInt8, QuantType.QUInt8])
 @pytest.mark.parametrize("per_channel", [False, True])
-@pytest.mark.parametrize(("bias", "relu"), [(True, True), (False, True), (True, False), (False,) * 2])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("sizes", [(5, 7), (19, 33, 3), (13, 21, 9, 11)])
 def test_perceptrons(tmp_path, config, weight_type, per_channel, bias, relu, sizes):
     rng = np.random.default_rng([len(sizes), bias, relu, per_channel])
@@ -106,3 +112,119 @@ def test_perceptrons(tmp_path, config, weight_type, per_channel, bias, relu, siz
     for rows in (1, 7):
         x = rng.normal(0.5, 2, (rows, sizes[0])).astype(np.float32)
         check(model, CONFIGS[config], x, rows)
+
+def modes(compiled):
+    """The modes of all VECTOR instructions, in their order."""
+    return [
+        VectorMode(fields["mode"])
+        for _, opcode, fields in walk_program(compiled.words)
+        if opcode == Opcode.VECTOR
+    ]
+
+
+def test_computed_once_where_the_accumulators_hold_all(tmp_path):
+    rng = np.random.default_rng(1)
+    nodes, constants = mlp(rng, (8, 16, 8))
+    model = quantized(tmp_path, nodes, constants, [None, 8])
+    config = CONFIGS["wide"].replace(accumulator_depth=16)
+    for rows, tiles in ((4, 2), (40, 10)):
+        x = rng.normal(size=(rows, 8)).astype(np.float32)
+        _, compiled = check(model, config, x, rows)
+        first = [mode for mode in modes(compiled) if mode != VectorMode.RAW]
+        assert first == [VectorMode.MEASURE] * tiles + [VectorMode.QUANTIZE] * tiles
+        # Those of the second layer are not many: its sums are drained once.
+        count = sum(opcode == Opcode.COMPUTE for _, opcode, _ in walk_program(compiled.words))
+        raw = modes(compiled).count(VectorMode.RAW)
+        assert count - raw == (1 if rows == 4 else 2 * tiles)
+
+
+def test_ranges(tmp_path):
+    """Nothing but 0, one sign only, and far apart."""
+    rng = np.random.default_rng(2)
+    nodes, constants = mlp(rng, (9, 6, 5), bias=False)
+    model = quantized(tmp_path, nodes, constants, [3, 9])
+    zeros = np.zeros((3, 9), np.float32)
+    for x in (zeros, zeros + 2, zeros - 3, rng.normal(size=(3, 9)) * 1e6, zeros + 1e-9):
+        check(model, CONFIGS["small"], x.astype(np.float32))
+
+
+def test_stacks_views_and_gemm(tmp_path):
+    """A matrix stack, a reshape on the way, and Gemm, which quantize_dynamic makes MatMul."""
+    rng = np.random.default_rng(3)
+    _, constants = mlp(rng, (6, 5, 4))
+    make, gemm = helper.make_node, {"w1": rng.normal(size=(4, 10)).astype(np.float32)}
+    nodes = [
+        make("Flatten", ["x"], ["f"], axis=2),
+        make("MatMul", ["f", "w0"], ["m"]),
+        make("Add", ["b0", "m"], ["a"]),
+        make("Relu", ["a"], ["r"]),
+        make("Reshape", ["r", "shape"], ["v"]),
+        make("Gemm", ["v", "w1", "b1"], ["y"], transB=1),
+    ]
+    shape = {"shape": np.array([3, 10])}
+    model = quantized(tmp_path, nodes, constants | gemm | shape, [2, 3, 2, 3])
+    check(model, CONFIGS["small"], rng.normal(size=(2, 3, 2, 3)).astype(np.float32))
+
+
+def test_a_hidden_value_is_an_output_too(tmp_path):
+    rng = np.random.default_rng(4)
+    nodes, constants = mlp(rng, (5, 6, 4, 3))
+    model = quantized(tmp_path, nodes, constants, [3, 5], ["r1", "y", "a0"])
+    check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
+
+
+def test_slots_go_round(tmp_path):
+    rng = np.random.default_rng(4)
+    nodes, constants = mlp(rng, (5, 6, 4, 3, 7, 6, 5))
+    model = quantized(tmp_path, nodes, constants, [3, 5])
+    graph, _ = check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
+    assert [node.slot for node in graph.nodes] == [0, 1, 2, 3, 0, 1]
+    assert [node.target for node in graph.nodes] == [1, 2, 3, 0, 1, None]
+
+
+@pytest.mark.parametrize("branches", [3, 4])
+def test_slots_in_use_at_once(tmp_path, branches):
+    """All first layers of some branches, then all second ones; x is in use with its last reader."""
+    rng = np.random.default_rng(5)
+    first, second, constants, names = [], [], {}, []
+    for k in range(branches):
+        constants |= {f"{n}{k}": rng.normal(size=(5, 5)).astype(np.float32) for n in "vw"}
+        first.append(helper.make_node("MatMul", ["x", f"v{k}"], [f"h{k}"]))
+        second.append(helper.make_node("MatMul", [f"h{k}", f"w{k}"], [f"y{k}"]))
+        names.append(f"y{k}")
+    model = quantized(tmp_path, [*first, *second], constants, [3, 5], names)
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    if branches == 3:
+        check(model, CONFIGS["small"], x)
+        return
+    with pytest.raises(UnsupportedModel, match="more than 4 dynamically quantized tensors are in"):
+        legalize(lower(model))
+
+
+def test_refusals(tmp_path):
+    rng = np.random.default_rng(6)
+    nodes, constants = mlp(rng, (5, 6))
+    model = quantized(tmp_path, nodes, constants, [3, 5])
+    with pytest.raises(KiwichaError, match="is quantized dynamically; the machine's dynamic is fa"):
+        compile_graph(legalize(lower(model)), CONFIGS["small"].replace(dynamic=False))
+    make = helper.make_node
+    sigmoid = [*nodes[:2], make("Sigmoid", ["a0"], ["s"]), make("MatMul", ["s", "w"], ["y"])]
+    model = quantized(tmp_path, sigmoid, constants | {"w": np.ones((6, 2), np.float32)}, [3, 5])
+    with pytest.raises(UnsupportedModel, match="Sigmoid of a dynamically quantized layer's result"):
+        legalize(lower(model))
+    kernel = {"k": rng.normal(size=(2, 3, 3, 3)).astype(np.float32)}
+    model = quantized(tmp_path, [make("Conv", ["x", "k"], ["y"])], kernel, [1, 3, 8, 8])
+    with pytest.raises(UnsupportedModel, match="ConvInteger.: is quantized dynamically, which on"):
+        legalize(lower(model))
+
+
+def test_simulated(tmp_path):
+    """The hardware too: layers computed once and twice, every one against ONNX Runtime."""
+    rng = np.random.default_rng(7)
+    nodes, constants = mlp(rng, (13, 21, 9, 11))
+    model = quantized(tmp_path, nodes, constants, [None, 13])
+    x = rng.normal(0.5, 2, (7, 13)).astype(np.float32)
+    report = run_model(model, CONFIGS["small"], {"x": x}).report
+    assert report.exact
+    assert report.reference["whole"]
+    assert all(layer.compared for layer in report.layers)

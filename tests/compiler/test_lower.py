@@ -4,7 +4,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from compiler.errors import KiwichaError, ModelError, UnsupportedModel
 from compiler.load import load_model
@@ -104,13 +104,30 @@ def test_float_model_is_told_to_quantize():
     )
 
 
-def test_dynamic_quantization_is_told_apart():
+def test_dynamic_quantization_stays_as_it_is():
     nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
-             node("MatMulInteger", ["q", "W", "z"], ["y"])]  # fmt: skip
-    dynamic = model(nodes, {"W": np.ones((4, 2), np.int8)}, {"x": [1, 4]},
-                    types={"y": TensorProto.INT32})  # fmt: skip
-    with pytest.raises(ModelError, match="^the model is quantized dynamically; quantize it to"):
-        lower(dynamic)
+             node("MatMulInteger", ["q", "W", "z"], ["a"]),
+             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+    dynamic = model(nodes, {"W": np.ones((4, 2), np.uint8)}, {"x": [1, 4]})
+    lowered = lower(dynamic)
+    assert lowered.dynamic
+    assert lowered.model.graph == dynamic.graph
+    assert not lower(small()).dynamic
+
+
+@pytest.mark.parametrize("zero", [None, 0, -3])
+def test_int8_weights_of_dynamic_models_become_uint8(zero):
+    """What keeps ONNX Runtime exact on hosts without VNNI."""
+    given = {} if zero is None else {"W_z": np.int8(zero)}
+    nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+             node("MatMulInteger", ["q", "W", "z", *given], ["a"]),
+             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+    weights = np.array([[-128, 127], [0, 1]], np.int8)
+    graph = lower(model(nodes, given | {"W": weights}, {"x": [1, 2]})).model.graph
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    _, moved, _, moved_zero = (constants.get(name) for name in graph.node[1].input)
+    assert (moved.dtype, moved_zero.dtype) == (np.uint8, np.uint8)
+    np.testing.assert_array_equal(moved.astype(int) - moved_zero, weights.astype(int) - (zero or 0))
 
 
 @pytest.mark.parametrize("scale", [np.nan, np.inf, 0.0, -0.5, 1e-40])

@@ -3,7 +3,6 @@
 
 import pytest
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
-from amaranth.hdl._ast import Statement
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -65,7 +64,7 @@ class WalkersSpec(wiring.Component):
         self.wrong = wrong
         super().__init__()
 
-    def _tell(self, walker: MeasureWalker | ApplyWalker, name: str) -> list[Statement]:
+    def _tell(self, walker: MeasureWalker | ApplyWalker, name: str) -> list[object]:
         """Give a walker the job; something else in one field if it is ``wrong``."""
         told = [walker.job.eq(self.job)]
         who, _, field = self.wrong.partition(" ")

@@ -18,7 +18,7 @@ from tests.machine.board import Job, board
 from tests.machine.networks import Prepared, check, result_bits, to_job
 from tests.machine.test_faults import check_fault
 
-MACHINE = DENSE.replace(name="every-format", weight_formats=WEIGHT_FORMATS, sparse_entries=2)
+MACHINE = DENSE.replace(name="every-format", weight_formats=WEIGHT_FORMATS, sparse_entries=4)
 POINTER = 16  # place of the first column's in a stream with a codebook
 
 

@@ -133,7 +133,7 @@ async def begin(dut):
 
 
 async def quantize_to_every_number(bench, expected):
-    """All accumulators by all pairs of slots: every distance from the zero point, either way."""
+    """All accumulators by six pairs of slots: every small distance from the zero point."""
     cfg, slots, done = bench.cfg, bench.state.slots, len(bench.done)
     whole = {
         "mode": VectorMode.QUANTIZE, "channels": cfg.columns, "pixels": cfg.accumulator_depth,
@@ -141,8 +141,8 @@ async def quantize_to_every_number(bench, expected):
     }  # fmt: skip
     whole |= dict.fromkeys(("accumulator", "parameter", "local", "signal", "slot", "target"), 0)
     distances = set()
-    for pair in range(len(slots) ** 2):
-        fields = {**whole, "slot": pair % len(slots), "target": pair // len(slots)}
+    for pair in range(6):
+        fields = {**whole, "slot": pair % 2, "target": pair // 2}
         bench.source.put([fields])
         await bench.finish(done + pair + 1)
         expected_output(cfg, [fields], bench.raw, bench.accumulators, expected, bench.state)
@@ -150,7 +150,7 @@ async def quantize_to_every_number(bench, expected):
         assert (found == expected).all(), f"slot {fields['slot']}, target {fields['target']}"
         results = found[: cfg.accumulator_depth * cfg.columns]
         distances |= set(results - int(slots["zero_point"][fields["target"]]))
-    assert distances >= set(range(-100, 101))
+    assert distances >= set(range(-16, 17))
 
 
 @cocotb.test()
@@ -283,7 +283,7 @@ def test_dynamic(columns, lanes, width, mode, more):
     modes = [VectorMode.RAW] if mode == "tflite" else [VectorMode.RAW, VectorMode.REQUANTIZE]
     modes += [VectorMode.MEASURE, VectorMode.QUANTIZE] * 2
     modes += [VectorMode.BLOCK] if cfg.block_channels else []
-    params = {"config": cfg.to_dict(), "seed": 9, "count": 40, "modes": modes}
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "modes": modes}
     run_cocotb(
         VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
     )

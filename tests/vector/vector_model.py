@@ -52,7 +52,7 @@ def parameters(
     if cfg.dynamic:
         # Values of any size in the first entries, else such that a scale of 1 spreads the results.
         accumulators = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 28, shape)
-        accumulators[entries // 4 :] = rng.integers(-(3 << 19), 3 << 19, shape)[entries // 4 :]
+        accumulators[entries // 4 :] = rng.integers(-(1 << 19), 1 << 19, shape)[entries // 4 :]
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
     ])  # fmt: skip

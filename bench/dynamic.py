@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What dynamic quantization costs: bytes on the bus and cycles of one layer, beside static int8.
+
+Scales that follow from a whole tensor are known only when all of it is: the host does it, or the
+layer is computed twice. A scale for every block of channels is known as soon as the block is.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from bench.program import Memory, layer, measure
+from bench.table import Table, say, terminal
+from compiler.builder import ProgramBuilder, Transfer
+from compiler.contraction import SLOT_BYTES, SLOTS, Contraction, Dynamic
+from compiler.dependencies import Range, Space
+from compiler.emit import emit
+from compiler.estimate import estimate
+from compiler.onchip import align_up
+from compiler.search import choose_tiling
+from compiler.tiling import Tiling, legal_tilings
+from hw.config import AcceleratorConfig, preset
+from hw.isa import VectorMode
+from sim.simulation import SimulatedMachine, simulated_machine
+
+__all__ = ["WAYS", "dynamic", "main"]
+
+WAYS = ("static", "static, in blocks", "host", "two passes", "blocks")
+_SIZES = (256, 64)
+_RECORD = SLOTS * SLOT_BYTES
+
+
+@dataclass
+class _Results(Memory):
+    """Memory with room for results other than the tensor, behind it.
+
+    Members
+    -------
+    size : bytes of the tensor; ``more`` : of the rest.
+    """
+
+    size: int = 0
+    more: int = 0
+
+    @property
+    def extra(self) -> int:
+        """Address of the rest."""
+        return align_up(self.work.y.address + self.size, 64)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """First byte of the results, and the byte after their last."""
+        return self.work.y.address, self.extra + self.more
+
+
+@dataclass
+class _Blocks(ProgramBuilder):
+    """Drains column tiles together, in mode BLOCK, and stores the scales of the blocks.
+
+    Members
+    -------
+    scales : address in memory of the first scale.
+    """
+
+    scales: int = 0
+    _tiles: list[dict[str, Any]] = field(default_factory=list)
+    _reads: list[Range] = field(default_factory=list)
+
+    def vector(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
+        """Keep a column tile until a whole block is there."""
+        self._tiles.append(fields)
+        self._reads += reads
+        channels = sum(tile["channels"] for tile in self._tiles)
+        if channels < self.config.block_channels:
+            return
+        first, second = self._tiles[:2]
+        steps = {(b["accumulator"] - a["accumulator"], b["parameter"] - a["parameter"])
+                 for a, b in zip(self._tiles, self._tiles[1:], strict=False)}  # fmt: skip
+        if len(steps) != 1 or channels != self.config.block_channels:
+            raise ValueError("the column tiles of a block do not lie side by side")
+        pixels, beat = first["pixels"] * first["lines"], self.config.beat_bytes
+        local = self.outputs.place(("scales", self.scales), pixels + beat) + self.scales % beat
+        merged = first | {
+            "mode": VectorMode.BLOCK, "channels": channels, "tiles": len(self._tiles) - 1,
+            "tile_entries": second["accumulator"] - first["accumulator"], "scales": local,
+            "zero_point": 0, "low": 0, "high": 0,
+        }  # fmt: skip
+        written = Range(Space.OUTPUT, local // beat * beat, align_up(local + pixels, beat))
+        super().vector(merged, self._reads, [*writes, written])
+        self.store(Transfer(self.scales, local, pixels))
+        self.scales += pixels
+        self._tiles, self._reads = [], []
+
+
+def _block_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
+    """Return the best tiling whose groups are blocks of channels."""
+    tilings = [
+        t for t in legal_tilings(work, config) if t.group * config.columns == config.block_channels
+    ]
+    return min(tilings, key=lambda t: estimate(work, config, t))
+
+
+def _program(
+    config: AcceleratorConfig, way: str, size: int, seed: int
+) -> tuple[ProgramBuilder, _Results]:
+    """Return the program of a size x size x size product, and its memory."""
+    work, x = layer(config, (size, 1, size), size, 1, seed=seed)
+    if way.startswith("static"):
+        builder, memory = ProgramBuilder(config), _Results(work, x, size=size * size)
+        tiling = (choose_tiling if way == "static" else _block_tiling)(work, config)
+        emit(work, tiling, builder, memory.put)
+        return builder, memory
+    if way == "blocks":
+        scales = size * size // config.block_channels
+        memory = _Results(work, x, size=size * size, more=scales)
+        builder = _Blocks(config, scales=memory.extra)
+        emit(work, _block_tiling(work, config), builder, memory.put)
+        return builder, memory
+    raw = way == "host"
+    work = replace(
+        work, bias=np.ones(size, np.float32).view(np.int32),
+        multiplier=np.full(size, 0.01, np.float32).view(np.uint32), x_zero=0, y_zero=0, low=0,
+        high=255, dynamic=Dynamic(0, None if raw else 1, False),
+    )  # fmt: skip
+    memory = _Results(work, x, size=work.octets * size * size, more=0 if raw else _RECORD)
+    slots = np.zeros(SLOTS, [("scale", "<f4"), ("zero_point", "u1"), ("rest", "V11")])
+    slots["scale"], slots["zero_point"] = 0.02, 128
+    builder = ProgramBuilder(config)
+    builder.load_slots(memory.put(slots.view(np.uint8)))
+    emit(work, choose_tiling(work, config), builder, memory.put)
+    if not raw:
+        builder.store_slot(memory.extra, 1)
+    return builder, memory
+
+
+def _figures(
+    config: AcceleratorConfig, machine: SimulatedMachine, way: str, size: int, latency: int,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    builder, memory = _program(config, way, size, seed)
+    moved = sum(i.bytes_read + i.bytes_written for i in builder.instructions)
+    run = measure(builder, memory, machine, latency=latency)
+    # The host reads the int32 sums and writes int8 in their place.
+    host = 5 * size * size if way == "host" else 0
+    return {"bytes": moved + host, "machine_bytes": moved, "cycles": run.cycles,
+            "predicted": run.predicted}  # fmt: skip
+
+
+def dynamic(
+    config: AcceleratorConfig,
+    *,
+    latency: int = 20,
+    seed: int = 1,
+    sizes: Sequence[int] = _SIZES,
+    progress: Callable[[str], None] = say,
+) -> Table:
+    """Measure the four ways on one machine, from memory to memory, weights included.
+
+    Parameters
+    ----------
+    config : gets what it lacks: ``dynamic``, and blocks of four column tiles.
+    sizes : of the matrix products, in all three dimensions.
+    """
+    config = config.replace(
+        name=f"{config.name}-dynamic", dynamic=True, block_channels=4 * config.columns
+    )
+    progress(f"dynamic: building the machine '{config.name}'")
+    machine = simulated_machine(config, 0)
+    values = []
+    for size in sizes:
+        static: dict[str, Any] = {}
+        for way in WAYS:
+            progress(f"dynamic: {size} x {size} x {size}, {way}")
+            figures = _figures(config, machine, way, size, latency, seed)
+            static = static or figures
+            ratios = {f"{name}_ratio": figures[name] / static[name] for name in ("bytes", "cycles")}
+            values.append({"size": size, "way": way, **figures, **ratios})
+    rows = tuple(
+        (f"{v['size']} x {v['size']} x {v['size']}, {v['way']}", f"{v['bytes']:,}",
+         f"{v['bytes_ratio']:.3f}", f"{v['cycles']:,}", f"{v['cycles_ratio']:.3f}")
+        for v in values
+    )  # fmt: skip
+    return Table(
+        "dynamic",
+        f"Dynamic quantization on {config.rows}x{config.columns} ('{config.name}')",
+        ("matrix product", "bytes", "to static", "cycles", "to static"),
+        rows,
+        (
+            "static: int8 by scales known before, also cut as the blocks are. host: int32 sums to "
+            "memory, which the host reads and writes back as int8; its bytes are counted, its time "
+            "is not.",
+            "two passes: one scale for the tensor, exact to ONNX Runtime; the layer is computed "
+            "twice, but where the accumulators hold all of it. "
+            f"blocks: a power of two for every {config.block_channels} channels, in one pass.",
+            "Every program was simulated, and left in memory what the golden machine leaves there.",
+        ),
+        tuple(values),
+    )
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.dynamic", description=__doc__)
+    parser.add_argument("--preset", default="default", help="which machine (default: default)")
+    parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
+    arguments = parser.parse_args()
+    dynamic(preset(arguments.preset), latency=arguments.latency).show(terminal())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

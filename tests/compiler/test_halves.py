@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The array never works in a half of the accumulators that VECTOR is draining.
+
+A column has one read port a half: tokens have to keep the two apart even where entries differ.
+"""
+
+import onnx
+import pytest
+
+from compiler.builder import ProgramBuilder
+from compiler.compile import compile_graph
+from compiler.dependencies import Range, Space
+from compiler.legalize import legalize
+from compiler.lower import lower
+from hw.config import preset
+from hw.encoding import walk_program
+from hw.isa import ENGINES, Engine, Opcode
+from sim.shipped import SHIPPED
+
+__all__: list[str] = []
+
+
+def orders(words, half):
+    """Yield, for each COMPUTE, how many VECTORs of its half precede it, and how many are done."""
+    tokens = {(a, b): [] for a in range(ENGINES) for b in range(ENGINES)}
+    known = [[0] * ENGINES for _ in range(ENGINES)]
+    begun = [0] * ENGINES
+    drained = {0: 0, 1: 0}
+    for _, opcode, fields in walk_program(words):
+        if opcode == Opcode.END:
+            return
+        engine = Engine[opcode.name]
+        for other in range(ENGINES):
+            if fields["wait"] >> other & 1:
+                seen = tokens[other, engine].pop(0)
+                known[engine] = [max(a, b) for a, b in zip(known[engine], seen, strict=True)]
+        if opcode == Opcode.COMPUTE:
+            yield drained[fields["accumulator"] // half], known[engine][Engine.VECTOR]
+        begun[engine] += 1
+        if opcode == Opcode.VECTOR:
+            drained[fields["accumulator"] // half] = begun[engine]
+        done = list(known[engine])
+        done[engine] = begun[engine]
+        for other in range(ENGINES):
+            if fields["signal"] >> other & 1:
+                tokens[engine, other].append(done)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vit"])
+@pytest.mark.parametrize("machine", ["default", "small"])
+def test_halves_are_kept_apart(name, machine) -> None:
+    config = preset(machine).replace(transposer=True, special_lanes=2)
+    compiled = compile_graph(legalize(lower(onnx.load(SHIPPED[name].path), 5)), config)
+    found = list(orders(compiled.words, config.accumulator_depth // 2))
+    assert len(found) > 20
+    assert all(before <= done for before, done in found)
+
+
+def test_a_missing_token_is_seen() -> None:
+    builder = ProgramBuilder(preset("tiny"))
+    drain = {"accumulator": 64, "channels": 4, "pixels": 8, "lines": 1}
+    builder.vector(drain, [], [Range(Space.OUTPUT, 0, 8)])
+    one = {"accumulate": 0, "accumulator": 0, "rows": 1, "levels": [{"count": 1}] * 7}
+    builder.compute(one, 8, [], Range(Space.ACCUMULATOR, 0, 1))
+    half = builder.config.accumulator_depth // 2
+    assert list(orders(builder.words(), half)) == [(1, 0)]
