@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.attention import attention
 from bench.emission import emission
 from bench.quantization import block_scales, picture, several_ways
 from bench.sparse import formats, sparse
@@ -81,6 +82,7 @@ def main() -> int:
         lambda: utilization(config, **settings, more_lanes=lanes),
         lambda: speed(config, **settings),
         lambda: emission(size, size),
+        lambda: attention(config, **settings),
         lambda: formats(seed=arguments.seed),
         *([lambda: sparse(**settings)] if arguments.full else []),
         block_scales,

@@ -14,7 +14,7 @@ __all__ = ["SLOT", "SLOTS", "SLOT_BYTES", "load_targets", "piece_layout"]
 SLOTS = 4
 SLOT_BYTES = 16
 SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
-"""Slots of dynamic quantization, and the bytes in which LOAD and STORE move one: SLOT, then zeros."""
+"""Slots of dynamic quantization; LOAD and STORE move one as SLOT_BYTES: SLOT, then zeros."""
 
 
 def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:

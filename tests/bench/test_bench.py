@@ -106,13 +106,14 @@ def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table) -> None:
     monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
-    monkeypatch.setattr(front, "formats", lambda **_: table)
+    for name in ("attention", "formats", "block_scales", "several_ways"):
+        monkeypatch.setattr(front, name, lambda *_, **__: table)
     page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
     monkeypatch.setattr("sys.argv", ["bench", "--write", str(page), "--json", str(figures)])
     assert front.main() == 0
     assert "depthwise" in capsys.readouterr().out
     text = page.read_text()
-    assert text.count("\n## ") == 3
+    assert text.count("\n## ") == 7
     assert "- verilator: " in text
     values = json.loads(figures.read_text())
     assert values["tables"]["utilization"][0]["layer"] == "conv"

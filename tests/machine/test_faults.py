@@ -80,8 +80,8 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
         ("program misaligned", field, FETCH_NUMBER, job(END, program=(PROGRAM + 4, 8))),
         ("program length", field, FETCH_NUMBER, job(END, program=(PROGRAM, 12))),
         *illegal(
-            Engine.LOAD, load(length=0), load(segments=0), load(target=7), load(target=5), load(format=1),
-            load(reserved0=1), load(extent=1 << 15), load(local=1),
+            Engine.LOAD, load(length=0), load(segments=0), load(target=7), load(target=5),
+            load(format=1), load(reserved0=1), load(extent=1 << 15), load(local=1),
             load(segments=2, pitch=8, local_pitch=4), load(wait=_SPECIAL), load(signal=_SPECIAL),
         ),
         *illegal(
@@ -99,8 +99,9 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
             vector(tile_entries=1 << 15), vector(reserved2=128),
         ),
         *illegal(
-            Engine.STORE, store(length=0), store(segments=0), store(source=2), store(source=3), store(format=1),
-            store(extent=1), store(local=4), store(wait=_SPECIAL), store(signal=_SPECIAL),
+            Engine.STORE, store(length=0), store(segments=0), store(source=2), store(source=3),
+            store(format=1), store(extent=1), store(local=4), store(wait=_SPECIAL),
+            store(signal=_SPECIAL),
             store(source=StoreSource.COUNTERS, length=8 * COUNTER_WORDS - 8),
         ),
         ("no END", ErrorCode.PROGRAM_END, PROGRAM + 8 * len(load()), job(load())),
