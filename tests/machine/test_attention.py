@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention and the vision transformer on the simulated machine, every node against ONNX Runtime."""
+"""Attention and the vision transformer on simulated RTL, every node against ONNX Runtime."""
 
 import onnx
 import pytest
