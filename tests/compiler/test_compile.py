@@ -14,9 +14,9 @@ from golden.network import evaluate
 from hw.config import AcceleratorConfig, RequantizeMode, preset
 from hw.encoding import encode, walk_program
 from hw.isa import Engine, Opcode
-from models.variants import DEFAULT, NETWORKS, build
+from models.variants import DEFAULT, NETWORKS, SPECIAL, build
 
-SMALL = [name for name in NETWORKS if not name.startswith("bench_")]
+SMALL = [n for n in NETWORKS if not n.startswith("bench_") and n not in SPECIAL]
 
 
 def compiled_on(name: str, config: AcceleratorConfig, form: object = DEFAULT) -> CompiledModel:

@@ -15,8 +15,6 @@ from models.quantize import FORMS
 from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 from tests.compiler.agree import agree
 
-#: Our own rules, the host's layout and the special functions make these run.
-RUNNABLE = ("gemm_alpha", "gemm_trans_a", "sigmoid", "softmax", "residual", "bias_add")
 PER_NETWORK = 4
 
 
@@ -26,9 +24,9 @@ def forms_of(place):
     return [names[(place + 7 * step) % len(names)] for step in range(PER_NETWORK)]
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *(n for n in RUNNABLE if n in UNSUPPORTED)])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_networks_equal_onnx_runtime(name):
-    place = list([*NETWORKS, *UNSUPPORTED]).index(name)
+    place = list(NETWORKS).index(name)
     for form in forms_of(place):
         model, shape = build(name, FORMS[form])
         own_rule = name == "gemm_alpha"
@@ -53,7 +51,7 @@ def test_corners_equal_onnx_runtime(name, operator):
     agree(model, {model.graph.input[0].name: array})
 
 
-@pytest.mark.parametrize("name", [n for n in UNSUPPORTED if n not in (*RUNNABLE, "pool_only")])
+@pytest.mark.parametrize("name", [n for n in UNSUPPORTED if n != "pool_only"])
 @pytest.mark.parametrize(
     "form", ["qdq-u8s8-channel-asyma-symw", "qoperator-s8s8-tensor-asyma-symw"]
 )
