@@ -2,7 +2,7 @@
 """The address generator keeps its distances and its instruction, whatever the source does."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
@@ -86,7 +86,7 @@ class GeneratorSpec(wiring.Component):
                 legal.eq(
                     (fields.rows != 0)
                     & (fields.rows <= ROWS)
-                    & ~fields.reserved0.any()
+                    & ~Cat(fields.dynamic, fields.slot, fields.reserved0).any()
                     & ~fields.reserved1.any()
                     & (sum(zeros) == 0)
                 ),

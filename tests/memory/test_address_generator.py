@@ -24,7 +24,8 @@ def random_instruction(chooser):
         counts[chooser.randrange(isa.LEVELS)] = 1
     names = ("accumulate", "maximum")
     fields = {name: chooser.randrange(2) for name in names}
-    fields |= {name: 0 for name in ("reserved0", "reserved1", "activation_zero", "pad")}
+    unused = ("dynamic", "slot", "reserved0", "reserved1", "activation_zero", "pad")
+    fields |= dict.fromkeys(unused, 0)
     return fields | {
         "signal": chooser.randrange(16),
         "rows": chooser.choice((1, ROWS, chooser.randint(1, ROWS))),
@@ -133,7 +134,8 @@ async def refuses(dut):
     await start_clock_and_reset(dut)
     good = random_instruction(chooser)
     bad = [{"rows": 0}, {"rows": ROWS + 1}, {"rows": 127}]
-    bad += [{"reserved0": 1 << bit} for bit in (0, 13)]
+    bad += [{"reserved0": 1 << bit} for bit in (0, isa.COMPUTE["reserved0"].width - 1)]
+    bad += [{"dynamic": 1}, {"slot": 1}, {"slot": 2}]
     bad += [{"reserved1": 1 << bit} for bit in (0, 47)]
     for index in range(isa.LEVELS):
         levels = [dict(item) for item in good["levels"]]
