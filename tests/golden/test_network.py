@@ -33,7 +33,8 @@ def operation(kind, y, *inputs, **members):
 def graph(*nodes):
     values = [SimpleNamespace(name="x")], [SimpleNamespace(name="y")]
     return SimpleNamespace(
-        inputs=values[0], outputs=values[1], quantize=(), nodes=nodes, dequantize=()
+        inputs=values[0], outputs=values[1], quantize=(), dynamic=(), nodes=nodes, results=(),
+        dequantize=(),
     )
 
 

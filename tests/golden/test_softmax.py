@@ -120,16 +120,16 @@ def test_exp_on_negative_values():
     assert np.all(np.abs(powers - exact) <= 1 + 3e-7 * exact)
     # Right below -16, where the last of them comes in: 188.2.
     assert exp_on_negative_values(np.array(-(65 << 24))) == 188
-    assert softmax_tables("tflite", 0.65, 8)[0][25] == 188
+    assert softmax_tables("tflite", 0.65, 8)[1][25] == 188
     # The tables' own exponential, at a scale that brings in every power.
     multiplier, left = quantize_multiplier(float(np.float32(0.999)) * 2.0**26)
     a = (-(np.arange(32) << left) * multiplier + (1 << 30)) >> 31
-    assert np.array_equal(softmax_tables("tflite", 0.999, 8)[0][:32], exp_on_negative_values(a))
+    assert np.array_equal(softmax_tables("tflite", 0.999, 8)[1][:32], exp_on_negative_values(a))
 
 
 def test_tflite_leaves_out_what_lies_far_below():
     # 31 * 2^26 / 2^left: at the scale 0.5 left is 26, 31 codes below the maximum count.
-    table = softmax_tables("tflite", 0.5, 8)[0]
+    table = softmax_tables("tflite", 0.5, 8)[1]
     assert table[31] == np.rint(np.exp(-15.5) * 2.0**31)
     assert not table[32:].any()
     flat = np.zeros((1, 4095), np.uint8)

@@ -123,7 +123,7 @@ def test_beats(columns, beat):
 
 @pytest.mark.parametrize(("columns", "beat"), DECODING)
 def test_decoded_rows(columns, beat):
-    run(columns, beat, False, ("bitmask",))
+    run(columns, beat, False, ("csr",))
 
 
 @pytest.mark.parametrize(("columns", "beat"), SKEWED)
