@@ -27,14 +27,13 @@ def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
 
 def operation(kind, y, *inputs, **members):
     named = dict(zip("xz", inputs, strict=False))
-    return SimpleNamespace(kind=kind, y=y, inputs=inputs, **named, **members)
+    return SimpleNamespace(kind=kind, y=y, results=(y,), inputs=inputs, **named, **members)
 
 
 def graph(*nodes):
     values = [SimpleNamespace(name="x")], [SimpleNamespace(name="y")]
     return SimpleNamespace(
-        inputs=values[0], outputs=values[1], quantize=(), dynamic=(), nodes=nodes, results=(),
-        dequantize=(),
+        inputs=values[0], outputs=values[1], quantize=(), dynamic=(), nodes=nodes, dequantize=()
     )
 
 
