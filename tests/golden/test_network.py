@@ -20,8 +20,8 @@ def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
 
 def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
     return SimpleNamespace(
-        kind="max", x=x, y=y, inputs=(x,), kernel=kernel, strides=kernel, pads=(0, 0, 0, 0),
-        dilations=(1, 1), scale=np.float32(scale), low=low, high=high,
+        kind="max", x=x, y=y, inputs=(x,), results=(y,), kernel=kernel, strides=kernel,
+        pads=(0, 0, 0, 0), dilations=(1, 1), scale=np.float32(scale), low=low, high=high,
     )  # fmt: skip
 
 
