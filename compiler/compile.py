@@ -74,12 +74,6 @@ class Layer:
         """Useful multiply-accumulates, those on padding included."""
         return sum(node.macs for node in self.nodes)
 
-    @property
-    def promise(self) -> str:
-        """What its bytes are equal to: "runtime-exact" or "golden-exact"."""
-        runtime = all(node.promise == "runtime" for node in self.nodes)
-        return "runtime-exact" if runtime else "golden-exact"
-
 
 @dataclass(frozen=True, eq=False)
 class CompiledModel:

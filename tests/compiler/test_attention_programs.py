@@ -58,7 +58,7 @@ def test_attention_is_onnx_runtimes(name: str, config: str) -> None:
     compiled, found = run(lowered, inputs, CONFIGS[config])
     for key, value in reference(lowered, inputs).outputs.items():
         np.testing.assert_array_equal(found[key], value)
-    assert {layer.promise for layer in compiled.layers} == {"runtime-exact"}
+    assert {node.promise for layer in compiled.layers for node in layer.nodes} == {"runtime"}
     assert any(len(layer.nodes) > 2 for layer in compiled.layers)
     ends = sum(layer.predicted_cycles for layer in compiled.layers)
     assert ends == compiled.timeline.layer_end[len(compiled.layers) - 1]
@@ -70,7 +70,7 @@ def test_encoder() -> None:
     lowered = lower(build.quantized(encoder(build, "x")))
     inputs = {"x": np.random.default_rng(2).standard_normal(SHAPE).astype(np.float32)}
     compiled, _ = run(lowered, inputs, CONFIGS["tiny"])
-    golden = [layer.name for layer in compiled.layers if layer.promise == "golden-exact"]
+    golden = [layer.name for layer in compiled.layers if layer.node.promise == "golden"]
     assert golden == ["norm1", "norm2"]
 
 
