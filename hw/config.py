@@ -110,8 +110,6 @@ class AcceleratorConfig:
     """Entries of its two tables, the longest row to normalize: a power of two, 256 to 4096."""
     softmax_mode: SoftmaxMode = SoftmaxMode.ONNX
     """Arithmetic of the softmax."""
-    statistics: bool = False
-    """Whether VECTOR's results can enter a record of minimum, maximum, sums and a histogram."""
     dynamic: bool = False
     """Whether VECTOR quantizes dynamically, exact to ONNX Runtime's DynamicQuantizeLinear."""
     block_channels: int = 0
@@ -154,7 +152,7 @@ class AcceleratorConfig:
         self._require_power("parameter_channels", max(16, 2 * _ceil_power(self.columns)), 4096)
         self._require_range("requantize_lanes", 1, self.columns)
         self._require_choice("requantize_multiplier_width", (0, 9, 18))
-        for field in ("transposer", "statistics", "dynamic"):
+        for field in ("transposer", "dynamic"):
             if type(getattr(self, field)) is not bool:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; legal: true or false")
         if self.block_channels:

@@ -100,7 +100,6 @@ class StoreSource(enum.IntEnum, shape=4):
     COUNTERS = 1  #: one record of COUNTER_WORDS words; length must say so
     RESULT = 2  #: SPECIAL's results: lane * special_bytes + offset
     DYNAMIC = 3  #: the slots of dynamic quantization, as LOAD takes them
-    STATISTICS = 4  #: the statistics record
 
 
 class VectorMode(enum.IntEnum, shape=4):
@@ -221,10 +220,10 @@ VECTOR: Final = data.StructLayout({
     "mode": unsigned(4),  # VectorMode
     "slot": unsigned(2),  # dynamic quantization of the input (MEASURE, QUANTIZE)
     "target": unsigned(2),  # dynamic quantization of the output (MEASURE, QUANTIZE)
-    "begin": unsigned(1),  # minimum, maximum and statistics start anew
+    "begin": unsigned(1),  # minimum and maximum start anew
     "settle": unsigned(1),  # MEASURE: scale and zero point of `target` follow from them at the end
     "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0
-    "statistics": unsigned(1),  # results (int32 of RAW and BLOCK) enter the statistics record
+    "statistics": unsigned(1),  # kept for statistics of the results; no machine has them yet
     "reserved1": unsigned(4),
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
     "pixels": unsigned(16),  # pixels a line, at least 1
@@ -247,7 +246,7 @@ SPECIAL: Final = data.StructLayout({
     "rows": unsigned(16),  # rows of a lane: lane l takes rows l * rows on, at least 1
     "length": unsigned(16),  # elements (bytes) of a row, at least 1
     "x": unsigned(32),  # offset of the first row in every lane's operand memory, dense rows
-    "z": unsigned(32),  # the same of the second operand (ADD)
+    "z": unsigned(32),  # the same of the second operand (ADD); epsilon (NORMALIZE)
     "y": unsigned(32),  # offset of the first row in every lane's result memory, dense rows
     "total": unsigned(32),  # rows of all lanes, at least 1
     "zero_point": signed(16),  # of the output (SOFTMAX, NORMALIZE)

@@ -42,7 +42,6 @@ BAD = {
     "special_bytes": (128, "special_bytes is 128; legal: a power of two, 256 to 1048576"),
     "special_entries": (300, "special_entries is 300; legal: a power of two, 256 to 4096"),
     "softmax_mode": ("hard", "softmax_mode is 'hard'; legal: onnx, tflite, integer"),
-    "statistics": ("yes", "statistics is 'yes'; legal: true or false"),
     "dynamic": (0, "dynamic is 0; legal: true or false"),
     "block_channels": (4, "block_channels is 4; legal: a power of two, 8 to 1024"),
     "block_scale": ("log", "block_scale is 'log'; legal: pot, free"),
