@@ -18,7 +18,7 @@ from bench.sparse import formats, sparse
 from bench.speed import speed
 from bench.table import Table, terminal
 from bench.utilization import utilization
-from hw.config import preset
+from hw.presets import preset
 from sim.simulator import find_verilator
 
 __all__ = ["main"]

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.table import Table, say, terminal
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from models.attention import attention_block, attention_inputs
 from sim.inference import run_model
 

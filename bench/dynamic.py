@@ -22,8 +22,9 @@ from compiler.estimate import estimate
 from compiler.onchip import align_up
 from compiler.search import choose_tiling
 from compiler.tiling import Tiling, legal_tilings
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
 from hw.isa import VectorMode
+from hw.presets import preset
 from sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["WAYS", "dynamic", "main"]

@@ -11,7 +11,8 @@ from bench.table import Table, say, terminal
 from compiler.builder import ProgramBuilder
 from compiler.emit import emit
 from compiler.search import choose_tiling
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["LAYERS", "main", "utilization"]

@@ -7,7 +7,8 @@ from rich import box
 from rich.table import Table
 
 from compiler.errors import KiwichaError
-from hw.config import PRESETS, AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import PRESETS, preset, read_config
 from sim.files import check_folder
 from sim.hardware import write_hardware
 from sim.progress import Progress
@@ -30,7 +31,7 @@ def configuration(args: argparse.Namespace) -> AcceleratorConfig:
     """
     try:
         if args.config is not None:
-            return AcceleratorConfig.from_toml(args.config)
+            return read_config(args.config)
         return preset(args.preset or "default")
     except OSError as error:
         raise ConfigError(f"{args.config}: {error.strerror or error}") from None

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.config import PRESETS, WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, preset
+from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode
 from hw.isa import WeightFormat
+from hw.presets import PRESETS, preset, read_config
 
 BAD = {
     "rows": (0, "rows is 0; legal: 1 to 64"),
@@ -124,7 +125,7 @@ def test_fingerprint_tells_machines_apart_but_not_names() -> None:
 def test_toml(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('preset = "tiny"\nrows = 3\nrequantize_mode = "shift"\n')
-    config = AcceleratorConfig.from_toml(path)
+    config = read_config(path)
     assert (config.name, config.rows, config.columns) == ("mine", 3, 4)
     assert config.requantize_mode is RequantizeMode.SHIFT
 
@@ -143,4 +144,4 @@ def test_broken_toml(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {re.escape(message)}"):
-        AcceleratorConfig.from_toml(path)
+        read_config(path)

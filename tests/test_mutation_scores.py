@@ -7,7 +7,6 @@ them. The limits are what was reached when the row was written, and only ever ri
 
 import pytest
 
-from hw.config import preset
 from hw.control.counters import Counters
 from hw.control.dispatch import Dispatch
 from hw.control.fault import FaultCollector
@@ -17,6 +16,7 @@ from hw.control.supervisor import Supervisor
 from hw.control.tokens import Tokens
 from hw.memory.matrix_writer import MatrixWriter
 from hw.memory.realign import Realigner
+from hw.presets import preset
 from tests.control import test_fault, test_issue, test_supervisor
 from tests.memory import test_matrix_writer
 from tests.support.mutation import mutation_score

@@ -17,7 +17,7 @@ from compiler.builder import ProgramBuilder
 from compiler.emit import emit
 from compiler.search import choose_tiling
 from golden.machine import Machine
-from hw.config import preset
+from hw.presets import preset
 from sim.simulation import simulated_machine
 
 __all__: list[str] = []

@@ -22,7 +22,8 @@ from compiler.layout import Layout
 from compiler.onchip import align_up
 from golden.machine import Machine
 from golden.network import evaluate
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 __all__ = [

@@ -13,7 +13,8 @@ from compiler.lower import LoweredModel, lower
 from compiler.reference import reference
 from golden.machine import Machine
 from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from models.attention import attention_block, attention_inputs
 from tests.compiler.any_order import EAGER_LOAD, run_in_order_of
 from tests.compiler.random_nodes import CONFIGS

@@ -11,9 +11,10 @@ from compiler.legalize import legalize
 from compiler.lower import lower
 from golden.machine import Machine, MachineError
 from golden.network import evaluate
-from hw.config import AcceleratorConfig, RequantizeMode, preset
+from hw.config import AcceleratorConfig, RequantizeMode
 from hw.encoding import encode, walk_program
 from hw.isa import Engine, Opcode
+from hw.presets import preset
 from models.variants import DEFAULT, NETWORKS, SPECIAL, build
 
 SMALL = [n for n in NETWORKS if not n.startswith("bench_") and n not in SPECIAL]

@@ -14,7 +14,8 @@ from compiler.performance import predict
 from compiler.search import choose_tiling
 from golden.machine import Machine
 from golden.requantize import requantize
-from hw.config import AcceleratorConfig, RequantizeMode, preset
+from hw.config import AcceleratorConfig, RequantizeMode
+from hw.presets import preset
 from hw.scales import encode_scale
 
 MICRO = AcceleratorConfig(

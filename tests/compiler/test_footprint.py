@@ -6,8 +6,9 @@ import pytest
 from compiler.builder import queued_instructions
 from compiler.footprint import INSTRUCTION_GAP, minimum_pass
 from hw.array.compute import ComputeEngine
-from hw.config import PRESETS, AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
 from hw.isa import Opcode
+from hw.presets import PRESETS, preset
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (12, 7), (2, 33)]
 CONFIGS = [*PRESETS.values()] + [

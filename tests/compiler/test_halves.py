@@ -12,9 +12,9 @@ from compiler.compile import compile_graph
 from compiler.dependencies import Range, Space
 from compiler.legalize import legalize
 from compiler.lower import lower
-from hw.config import preset
 from hw.encoding import walk_program
 from hw.isa import ENGINES, Engine, Opcode
+from hw.presets import preset
 from sim.shipped import SHIPPED
 
 __all__: list[str] = []

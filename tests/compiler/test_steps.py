@@ -20,7 +20,7 @@ from compiler.inputs import random_inputs
 from compiler.steps import Step, interleave
 from golden.machine import Machine
 from golden.network import evaluate
-from hw.config import preset
+from hw.presets import preset
 
 SHAPE = (8, 64, 64)
 

@@ -5,8 +5,9 @@ import pytest
 
 from compiler import timing
 from compiler.timing import format_cycles, special_cycles
-from hw.config import SoftmaxMode, preset
+from hw.config import SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
+from hw.presets import preset
 from hw.vector.softmax_fixed import TfliteSoftmax
 from hw.vector.softmax_float import FloatSoftmax
 from hw.vector.special_measure import GROUP

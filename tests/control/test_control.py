@@ -9,12 +9,12 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 from cocotbext.axi import AxiResp
 
-from hw.config import preset
 from hw.control.control import Control
 from hw.control.counters import COUNTER_RECORD
 from hw.control.engines import machine_engines
 from hw.control.fault import FAULT
 from hw.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
+from hw.presets import preset
 from tests.control.environment import (
     BASE,
     REGISTERS,

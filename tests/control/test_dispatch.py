@@ -7,11 +7,11 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import preset
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
 from hw.control.engines import machine_engines
 from hw.control.fault import FAULT
 from hw.isa import ENGINES, Engine, ErrorCode, Opcode
+from hw.presets import preset
 from tests.control.programs import END_WORD, engine_words, random_instruction, random_mask
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset

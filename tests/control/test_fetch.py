@@ -7,12 +7,12 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from hw.config import preset
 from hw.control.dispatch import PROGRAM_WORD
 from hw.control.fault import FAULT
 from hw.control.fetch import FETCH_NUMBER, Fetch
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
 

@@ -7,10 +7,11 @@ import subprocess
 
 import pytest
 
-from hw.config import PRESETS, RequantizeMode, preset
+from hw.config import RequantizeMode
 from hw.control.register_map import Access, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.isa import ErrorCode
+from hw.presets import PRESETS, preset
 
 VIEWS = (to_json, to_c_header, to_python_module, to_markdown)
 

@@ -8,9 +8,9 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from hw.config import preset
 from hw.control.register_map import Access, RegisterMap
 from hw.control.registers import RegisterFile
+from hw.presets import preset
 from tests.support.bench import run_cocotb
 from tests.support.streams import start_clock_and_reset
 

@@ -5,9 +5,10 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In
 
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
 from hw.memory.axi import REQUEST
 from hw.memory.bursts import BurstPlanner
+from hw.presets import preset
 
 __all__ = ["TOTAL", "AddressRules", "ShortPlanner", "held", "machine"]
 

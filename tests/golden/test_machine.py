@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from golden.machine import Machine, MachineError
-from hw.config import preset
 from hw.encoding import encode
 from hw.isa import (
     LEVELS,
@@ -23,6 +22,7 @@ from hw.isa import (
     VectorMode,
     WeightFormat,
 )
+from hw.presets import preset
 
 PLAIN = preset("tiny").replace(requantize_mode="shift")
 CONFIG = PLAIN.replace(

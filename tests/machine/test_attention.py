@@ -4,7 +4,7 @@
 import onnx
 import pytest
 
-from hw.config import preset
+from hw.presets import preset
 from models.attention import attention_block, attention_inputs
 from sim.inference import run_model
 from sim.shipped import SHIPPED

@@ -11,9 +11,9 @@ from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam, AxiResp
 
 from hw.accelerator import Accelerator
-from hw.config import preset
 from hw.control.register_map import IDENTITY, RegisterMap
 from hw.emit import emit_verilog
+from hw.presets import preset
 from tests.compiler.test_emit import random_work
 from tests.machine.layers import compile_layer
 from tests.memory.bus import Referee, pauses

@@ -5,8 +5,8 @@ import numpy as np
 
 from golden.machine import Machine
 from golden.vector import SLOT, SLOTS
-from hw.config import preset
 from hw.isa import Engine, ErrorCode, LoadTarget, StoreSource, VectorMode
+from hw.presets import preset
 from tests.machine.board import Job, board
 from tests.machine.programs import compute, job, load, program, store, vector
 from tests.machine.test_faults import beyond, check_fault, illegal, outside

@@ -3,7 +3,6 @@
 
 import numpy as np
 
-from hw.config import preset
 from hw.control.dispatch import DISPATCH_NUMBER
 from hw.control.fetch import FETCH_NUMBER
 from hw.encoding import encode
@@ -16,6 +15,7 @@ from hw.isa import (
     StoreSource,
     WeightFormat,
 )
+from hw.presets import preset
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import MEMORY_BYTES, Done, Job, board
 from tests.machine.layers import check, compile_layer

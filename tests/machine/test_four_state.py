@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from hw.config import preset
+from hw.presets import preset
 from tests.compiler.test_emit import random_work
 from tests.machine.board import board
 from tests.machine.layers import check, compile_layer

@@ -6,10 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
 from hw.control.engines import machine_engines
 from hw.encoding import encode
 from hw.isa import END, ENGINES, INSTRUCTIONS, LEVELS, ErrorCode, LoadTarget, Opcode, StoreSource
+from hw.presets import preset
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import board
 from tests.machine.layers import check, compile_layer

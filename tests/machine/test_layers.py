@@ -4,7 +4,8 @@
 import numpy as np
 import pytest
 
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from tests.compiler.test_emit import CASES, random_work
 from tests.machine.board import board
 from tests.machine.layers import CompiledLayer, check, compile_layer

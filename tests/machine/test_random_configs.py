@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from compiler.errors import KiwichaError
-from hw.config import AcceleratorConfig, preset
+from hw.config import AcceleratorConfig
+from hw.presets import preset
 from sim.simulator import SimulatorError, find_icarus
 from tests.machine.board import Job, board
 from tests.machine.configs import random_config

@@ -3,9 +3,9 @@
 
 import numpy as np
 
-from hw.config import preset
 from hw.encoding import encode
 from hw.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOperation, StoreSource
+from hw.presets import preset
 from tests.machine.board import Job, board
 from tests.machine.layers import GUARD
 from tests.machine.programs import END, WINDOW, job, load, program, store

@@ -13,8 +13,8 @@ from amaranth.lib.wiring import In
 from cocotb.triggers import FallingEdge
 
 from golden.accumulator import accumulate
-from hw.config import preset
 from hw.memory.accumulator import Accumulators, control_layout
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from tests.support.streams import pack, start_clock_and_reset

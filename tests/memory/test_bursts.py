@@ -7,10 +7,10 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import preset
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST
 from hw.memory.bursts import BurstPlanner, block_beats, burst_layout
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 

@@ -7,9 +7,10 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import WEIGHT_FORMATS, preset
+from hw.config import WEIGHT_FORMATS
 from hw.isa import Engine, ErrorCode, LoadTarget, WeightFormat
 from hw.memory.format_rules import MATRICES, machine_formats
+from hw.presets import preset
 from tests.memory.bus import ReadSubordinate
 from tests.memory.formats import (
     apply,

@@ -7,10 +7,10 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import preset
 from hw.isa import LOAD, Engine, ErrorCode, WeightFormat
 from hw.memory.axi import REQUEST
 from hw.memory.pieces import load_targets
+from hw.presets import preset
 from tests.memory.bus import ReadSubordinate
 from tests.memory.formats import compressed
 from tests.memory.load_path import SIZE, LoadPath, instruction, serve, start

@@ -7,12 +7,12 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
-from hw.config import preset
 from hw.isa import WeightFormat
 from hw.memory.format_rules import format_job
 from hw.memory.matrix_writer import MatrixWriter
 from hw.memory.realign import part_layout
 from hw.memory.weight_scratchpad import WriteKind, weight_write
+from hw.presets import preset
 from tests.memory.formats import spots
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.netlist import assert_structure

@@ -7,9 +7,9 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import preset
 from hw.memory.axi import REQUEST, read_beat
 from hw.memory.read_arbiter import ReadArbiter
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 

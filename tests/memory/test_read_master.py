@@ -8,10 +8,10 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
 
-from hw.config import preset
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST, read_beat
 from hw.memory.read_master import ReadMaster
+from hw.presets import preset
 from tests.memory.bus import DECERR, OKAY, PREFIX, SLVERR, ReadSubordinate, Referee, pauses
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset

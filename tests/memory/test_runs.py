@@ -7,10 +7,10 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import preset
 from hw.isa import LOAD, Engine
 from hw.memory.pieces import load_targets
 from hw.memory.runs import SegmentWalker, segment_layout
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 

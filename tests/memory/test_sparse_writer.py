@@ -7,11 +7,12 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
-from hw.config import WEIGHT_FORMATS, preset
+from hw.config import WEIGHT_FORMATS
 from hw.isa import WeightFormat
 from hw.memory.format_rules import MATRICES, format_job, machine_formats
 from hw.memory.sparse_writer import SparseWriter, make_decoder
 from hw.memory.weight_scratchpad import WriteKind, weight_write
+from hw.presets import preset
 from hw.sparse.contract import beat_layout
 from tests.memory.formats import compressed
 from tests.sparse.run import cut

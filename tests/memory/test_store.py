@@ -8,9 +8,9 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamWrite, AxiWriteBus
 
-from hw.config import preset
 from hw.isa import STORE, Engine, ErrorCode, StoreSource
 from hw.memory.store import store_sources
+from hw.presets import preset
 from tests.memory.bus import PREFIX, WriteSubordinate, pauses
 from tests.memory.store_path import (
     RECORD,

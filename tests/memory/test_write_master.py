@@ -8,10 +8,10 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamWrite, AxiWriteBus
 
-from hw.config import preset
 from hw.isa import ErrorCode
 from hw.memory.axi import REQUEST, write_beat
 from hw.memory.write_master import OUTSTANDING_WRITES, WriteMaster
+from hw.presets import preset
 from tests.memory.bus import DECERR, OKAY, PREFIX, SLVERR, Referee, WriteSubordinate, pauses
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import StreamSource, start_clock_and_reset

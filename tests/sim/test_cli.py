@@ -15,7 +15,7 @@ from rich.console import Console
 import sim.cli_sim
 import sim.inference
 from compiler.load import load_model
-from hw.config import PRESETS
+from hw.presets import PRESETS
 from models.lenet5 import CALIBRATION, FP32, INT8, TEST
 from sim.cli import main
 from sim.inference import run_model

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machines that have a name, and machines from configuration files."""
+
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from hw.config import AcceleratorConfig
+
+__all__ = ["PRESETS", "preset", "read_config"]
+
+PRESETS: dict[str, AcceleratorConfig] = {
+    config.name: config
+    for config in (
+        AcceleratorConfig(
+            name="tiny",
+            rows=4,
+            columns=4,
+            axi_data_width=64,
+            axi_burst_beats=16,
+            activation_bytes=4096,
+            weight_bytes=4096,
+            accumulator_depth=256,
+            output_bytes=2048,
+            parameter_channels=64,
+            requantize_lanes=1,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="small",
+            rows=8,
+            columns=8,
+            axi_data_width=64,
+            activation_bytes=16384,
+            weight_bytes=16384,
+            accumulator_depth=512,
+            output_bytes=8192,
+            parameter_channels=256,
+            requantize_lanes=2,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="wide",
+            rows=8,
+            columns=16,
+            axi_data_width=64,
+            activation_bytes=32768,
+            weight_bytes=32768,
+        ),
+        # Eight lanes drain a 64-deep product as fast as the array computes it.
+        AcceleratorConfig(
+            name="default",
+            requantize_lanes=8,
+            transposer=True,
+            weight_formats=("bitmask", "csc5"),
+            special_lanes=4,
+        ),
+        AcceleratorConfig(
+            name="large",
+            rows=32,
+            columns=32,
+            axi_data_width=256,
+            activation_bytes=131072,
+            weight_bytes=131072,
+            output_bytes=65536,
+            requantize_lanes=8,
+        ),
+    )
+}
+
+
+def preset(name: str) -> AcceleratorConfig:
+    """Return a named machine.
+
+    Raises
+    ------
+    ValueError
+        When there is no such preset; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; legal: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def read_config(path: str | Path) -> AcceleratorConfig:
+    """Read a TOML file: fields of ``AcceleratorConfig`` as top-level keys, optionally ``preset``.
+
+    Raises
+    ------
+    ValueError
+        For broken TOML, an unknown key or an illegal value; the message names the file.
+    OSError
+        When the file cannot be read.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        base = preset(table.pop("preset")) if "preset" in table else AcceleratorConfig()
+        known = {field.name for field in fields(AcceleratorConfig)}
+        if unknown := sorted(set(table) - known):
+            raise ValueError(f"unknown key {unknown[0]!r}; legal: {', '.join(sorted(known))}")
+        return base.replace(**{"name": Path(path).stem, **table})
+    except (ValueError, TypeError) as error:  # TOMLDecodeError is a ValueError
+        raise ValueError(f"{path}: {error}") from None
