@@ -12,38 +12,22 @@ from compiler.compile import compile_graph
 from compiler.dependencies import Range, Space
 from compiler.legalize import legalize
 from compiler.lower import lower
-from hw.encoding import walk_program
-from hw.isa import ENGINES, Engine, Opcode
+from hw.isa import Engine, Opcode
 from hw.presets import preset
 from sim.shipped import SHIPPED
+from tests.compiler.happens_before import steps
 
 __all__: list[str] = []
 
 
 def orders(words, half):
     """Yield, for each COMPUTE, how many VECTORs of its half precede it, and how many are done."""
-    tokens = {(a, b): [] for a in range(ENGINES) for b in range(ENGINES)}
-    known = [[0] * ENGINES for _ in range(ENGINES)]
-    begun = [0] * ENGINES
     drained = {0: 0, 1: 0}
-    for _, opcode, fields in walk_program(words):
-        if opcode == Opcode.END:
-            return
-        engine = Engine[opcode.name]
-        for other in range(ENGINES):
-            if fields["wait"] >> other & 1:
-                seen = tokens[other, engine].pop(0)
-                known[engine] = [max(a, b) for a, b in zip(known[engine], seen, strict=True)]
-        if opcode == Opcode.COMPUTE:
-            yield drained[fields["accumulator"] // half], known[engine][Engine.VECTOR]
-        begun[engine] += 1
-        if opcode == Opcode.VECTOR:
-            drained[fields["accumulator"] // half] = begun[engine]
-        done = list(known[engine])
-        done[engine] = begun[engine]
-        for other in range(ENGINES):
-            if fields["signal"] >> other & 1:
-                tokens[engine, other].append(done)
+    for step in steps(words):
+        if step.opcode == Opcode.COMPUTE:
+            yield drained[step.fields["accumulator"] // half], step.done[Engine.VECTOR]
+        if step.opcode == Opcode.VECTOR:
+            drained[step.fields["accumulator"] // half] = step.number
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vit"])
