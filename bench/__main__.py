@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the measured tables: utilization, speed, emission, compression, quantization."""
+"""Prints the measured tables, all but those of FPGAs: utilization, speed, compression, ..."""
 
 import argparse
 import importlib.metadata
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.attention import attention
+from bench.dynamic import dynamic
 from bench.emission import emission
 from bench.quantization import block_scales, picture, several_ways
 from bench.sparse import formats, sparse
@@ -85,6 +86,7 @@ def main() -> int:
         lambda: attention(config, **settings),
         lambda: formats(seed=arguments.seed),
         *([lambda: sparse(**settings)] if arguments.full else []),
+        *([lambda: dynamic(config, **settings)] if arguments.full else []),
         block_scales,
         several_ways,
     ]

@@ -209,8 +209,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.dynamic", description=__doc__)
     parser.add_argument("--preset", default="default", help="which machine (default: default)")
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random data (default 1)")
     arguments = parser.parse_args()
-    dynamic(preset(arguments.preset), latency=arguments.latency).show(terminal())
+    try:
+        config = preset(arguments.preset)
+    except ValueError as error:
+        parser.error(str(error))
+    dynamic(config, latency=arguments.latency, seed=arguments.seed).show(terminal())
     return 0
 
 

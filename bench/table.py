@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 __all__ = ["Table", "say", "terminal"]
 
 
-_WIDTH = 132
+_WIDTH = 160
 
 
 def terminal() -> Console:

@@ -59,8 +59,8 @@ def add_steps(
     Raises
     ------
     KiwichaError
-        When the machine has no special function engine, z is repeated in a way that it cannot do,
-        or the scales are beyond its arithmetic; names the node.
+        When the machine has no special function engine, or z is repeated in a way that it cannot
+        do; names the node.
     """
     require_lanes(node, builder.config)
     try:
@@ -111,7 +111,7 @@ class _Adder:
             self.constant = node.z.to_memory(node.constant).view(np.uint8)
             self.z = store(self.constant)
         first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
-        self.tables = add_tables(
+        *self.tables, shift = add_tables(
             float(first.scale), first.zero_point, first.dtype,
             float(second.scale), second.zero_point, second.dtype,
             float(node.y.scale), node.y.zero_point,
@@ -119,6 +119,7 @@ class _Adder:
         self.fields = {
             "operation": SpecialOperation.ADD, "low": node.low, "high": node.high,
             "x_signed": int(first.dtype == np.int8), "z_signed": int(second.dtype == np.int8),
+            "shift": shift,
         }  # fmt: skip
 
     def steps(self) -> Iterator[Step]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from hw.tables import multiply_add
 
-__all__ = ["add", "exchanged"]
+__all__ = ["add", "exchanged", "to_integers"]
 
 
 def add(
@@ -30,20 +30,26 @@ def add(
 
     rA = f(a_scale / y_scale), rB = f(b_scale / y_scale),
     F = f(y_zero - f(rA * a_zero + f(rB * b_zero))),
-    y = clamp(rint(f(a * rA + f(b * rB + F)))), halves to even.
+    y = clamp(rint(f(a * rA + f(b * rB + F)))), rint as in `to_integers`.
 
-    Where `exchanged` says so, a and b change places in all of this. Sums stay below 2^31 (past
-    that, the processor's conversion gives the lowest code). ``a`` and ``b`` are int8 or uint8;
-    ONNX Runtime takes both operands and the result of one type only.
+    Where `exchanged` says so, a and b change places in all of this. ``a`` and ``b`` are int8 or
+    uint8; ONNX Runtime takes both operands and the result of one type only.
     """
     if exchanged(a.shape, b.shape):
         a, a_scale, a_zero, b, b_scale, b_zero = b, b_scale, b_zero, a, a_scale, a_zero
-    ratio_a, ratio_b = (np.float32(scale) / np.float32(y_scale) for scale in (a_scale, b_scale))
-    zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
-    fixed = np.float32(y_zero) - zero
-    total = multiply_add(a, ratio_a, multiply_add(b, ratio_b, fixed))
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        ratio_a, ratio_b = (np.float32(scale) / np.float32(y_scale) for scale in (a_scale, b_scale))
+        zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
+        fixed = np.float32(y_zero) - zero
+        total = multiply_add(a, ratio_a, multiply_add(b, ratio_b, fixed))
     bounds = np.iinfo(np.dtype(y_dtype))
-    return np.clip(np.rint(total), bounds.min, bounds.max).astype(y_dtype)
+    return np.clip(to_integers(total), bounds.min, bounds.max).astype(y_dtype)
+
+
+def to_integers(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Round halves to even; -2^31 for NaN and what is no int32, as the CVTPS2DQ of x86 does."""
+    fits = np.abs(values) < 2.0**31
+    return np.where(fits, np.rint(values), -(2.0**31)).astype(np.int64)
 
 
 def exchanged(a_shape: tuple[int, ...], b_shape: tuple[int, ...]) -> bool:

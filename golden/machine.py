@@ -60,6 +60,7 @@ class Machine:
         self.accumulator = np.zeros((config.accumulator_depth, config.columns), np.int32)
         self.output = np.zeros(config.output_bytes, np.uint8)
         self.state = VectorState()
+        self.statistics = self.state.statistics.octets().copy()
         self.operand = np.zeros((config.special_lanes, config.special_bytes), np.uint8)
         self.result = np.zeros_like(self.operand)
         self.tables = np.zeros((2, config.special_entries), np.uint32)
@@ -76,6 +77,8 @@ class Machine:
         if config.dynamic:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots
+        if config.statistics_elements:
+            self._sources[StoreSource.STATISTICS] = self.statistics
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
 
@@ -232,3 +235,5 @@ class Machine:
             )
         except (IndexError, ValueError) as error:
             raise MachineError(str(error)) from None
+        if fields["statistics"]:
+            self.statistics[:] = self.state.statistics.octets()

@@ -6,7 +6,8 @@ even; every result is clamped to [low, high] and stored as its low byte.
 
 TABLE: y = low byte of A[x] (not clamped).
 
-ADD: y = rint(f(A[x] + B[z])), A and B binary32, +0 or normal.
+ADD: y = rint(f(±A[x] * 2^shift + B[z])), A integers, 0 or 2^23 and more, - where x is signed and
+negative, B binary32; rint as in `golden.add.to_integers`.
 
 SOFTMAX, with d = row maximum - x (0 to 255):
 onnx: s = sum of A[d] in order from 0, each step rounded to binary32; y = rint(f(B[d] / s)) +
@@ -25,10 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from golden.add import to_integers
 from golden.normalize import normalize_rows
 from golden.softmax import reciprocal
 from hw.config import SoftmaxMode
 from hw.isa import SpecialOperation
+from hw.tables import multiply_add
 
 __all__ = ["special"]
 
@@ -87,7 +90,11 @@ def special(
         if operation is SpecialOperation.TABLE:
             y = (a[x] & 0xFF).astype(np.int64)
         elif operation is SpecialOperation.ADD:
-            y = _clamp(np.rint(a.view(np.float32)[x] + b.view(np.float32)[rows("z")]), fields)
+            signs = np.where(_typed(x, fields["x_signed"]) < 0, -1, 1)
+            total = multiply_add(
+                signs * a[x].astype(np.int64), 2.0 ** fields["shift"], b.view(np.float32)[rows("z")]
+            )
+            y = _clamp(to_integers(total), fields)
         elif operation is SpecialOperation.SOFTMAX:
             y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
         else:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact statistics of one block of int32 values."""
+"""Exact statistics of blocks of int32 values, and the record in which a machine keeps them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BlockStatistics", "statistics"]
+from hw.isa import STATISTICS_RECORD
+
+__all__ = ["BlockStatistics", "StatisticsRecord", "statistics"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class BlockStatistics:
     -------
     minimum, maximum, magnitude : smallest and greatest value, greatest absolute value.
     total, total_magnitude, total_square : sums of x, \\|x\\| and x * x.
-    count, zeros : elements, and those that are 0.
-    histogram : entry b counts the elements with 2**(b - 1) <= \\|x\\| < 2**b (b = 0: zeros); the
-        last entry also counts all greater ones; no entry exceeds the saturation limit.
+    count : elements.
+    histogram : entry b counts the elements with 2**(b - 1) <= \\|x\\| < 2**b (b = 0: zeros), b
+        from 0 to 32.
     """
 
     minimum: int
@@ -29,37 +31,38 @@ class BlockStatistics:
     total_magnitude: int
     total_square: int
     count: int
-    zeros: int
     histogram: tuple[int, ...]
 
+    def joined(self, other: "BlockStatistics") -> "BlockStatistics":
+        """Return the statistics of the elements of both."""
+        return BlockStatistics(
+            minimum=min(self.minimum, other.minimum),
+            maximum=max(self.maximum, other.maximum),
+            magnitude=max(self.magnitude, other.magnitude),
+            total=self.total + other.total,
+            total_magnitude=self.total_magnitude + other.total_magnitude,
+            total_square=self.total_square + other.total_square,
+            count=self.count + other.count,
+            histogram=tuple(a + b for a, b in zip(self.histogram, other.histogram, strict=True)),
+        )
 
-def statistics(
-    block: npt.ArrayLike, *, bins: int = 33, histogram_limit: int | None = None
-) -> BlockStatistics:
+
+def statistics(block: npt.ArrayLike) -> BlockStatistics:
     """Return the statistics of all elements of ``block`` (int32 values, at least one).
-
-    Parameters
-    ----------
-    bins : entries of the histogram, 2 to 33.
-    histogram_limit : greatest number in an entry (default: none).
 
     Raises
     ------
     ValueError
-        For an empty block, values beyond int32, or ``bins`` out of range.
+        For an empty block, or values beyond int32.
     """
     values = [int(x) for x in np.asarray(block).ravel()]
     if not values:
         raise ValueError("block is empty; legal: at least one element")
     if min(values) < -(1 << 31) or max(values) >= 1 << 31:
         raise ValueError(f"block holds {min(values)} to {max(values)}; legal: int32")
-    if not 2 <= bins <= 33:
-        raise ValueError(f"bins is {bins}; legal: 2 to 33")
-    histogram = [0] * bins
+    histogram = [0] * 33
     for x in values:
-        histogram[min(abs(x).bit_length(), bins - 1)] += 1
-    if histogram_limit is not None:
-        histogram = [min(entry, histogram_limit) for entry in histogram]
+        histogram[abs(x).bit_length()] += 1
     return BlockStatistics(
         minimum=min(values),
         maximum=max(values),
@@ -68,6 +71,41 @@ def statistics(
         total_magnitude=sum(map(abs, values)),
         total_square=sum(x * x for x in values),
         count=len(values),
-        zeros=values.count(0),
         histogram=tuple(histogram),
     )
+
+
+@dataclass
+class StatisticsRecord:
+    """The statistics that a machine with ``statistics_elements`` of ``limit`` keeps.
+
+    Members
+    -------
+    block : of the elements since ``begin``, None before the first one.
+    overflow : more than ``limit`` of them came.
+    """
+
+    block: BlockStatistics | None = None
+    overflow: bool = False
+
+    def add(self, values: npt.ArrayLike, limit: int, *, begin: bool) -> None:
+        """Let ``values`` enter; ``begin`` forgets what came before."""
+        found = statistics(values)
+        if begin or (self.block is None and not self.overflow):
+            self.block, self.overflow = found, False
+        elif self.block is not None:
+            self.block = self.block.joined(found)
+        if self.block is not None and self.block.count > limit:
+            self.block, self.overflow = None, True
+
+    def octets(self) -> npt.NDArray[np.uint8]:
+        """Return the record as STORE writes it, ``hw.isa.STATISTICS_RECORD``."""
+        fields = vars(self.block) if self.block is not None else {}
+        bits = int(self.overflow) << STATISTICS_RECORD["overflow"].offset
+        for name, value in fields.items():
+            field = STATISTICS_RECORD[name]
+            if name == "histogram":
+                value = sum(entry << 32 * place for place, entry in enumerate(value))
+            bits |= (value % (1 << field.width)) << field.offset
+        size = STATISTICS_RECORD.size // 8
+        return np.frombuffer(bits.to_bytes(size, "little"), np.uint8)

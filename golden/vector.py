@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from golden.block_quantize import block_quantize
 from golden.dynamic import dynamic_scale, linear_values, quantize_values
+from golden.multiway import multiway_quantize
 from golden.requantize import requantize
-from hw.config import AcceleratorConfig
+from golden.statistics import StatisticsRecord
+from hw.config import AcceleratorConfig, BlockScale
 from hw.isa import PARAMETER_BYTES, VectorMode
 
 __all__ = ["SLOT", "SLOTS", "VectorState", "illegal_vector", "vector"]
@@ -32,21 +34,24 @@ class VectorState:
     -------
     slots : SLOT records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
+    statistics : of the results that were counted.
     """
 
     slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT))
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
+    statistics: StatisticsRecord = field(default_factory=StatisticsRecord)
 
 
 def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     """Return why the hardware refuses the instruction's mode or channels, or None."""
     mode, has = fields["mode"], [VectorMode.REQUANTIZE]
-    has += [VectorMode.RAW] if cfg.dynamic or cfg.block_channels else []
+    has += [VectorMode.RAW] if cfg.dynamic or cfg.block_channels or cfg.statistics_elements else []
     has += [VectorMode.MEASURE, VectorMode.QUANTIZE] if cfg.dynamic else []
     has += [VectorMode.BLOCK] if cfg.block_channels else []
     dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
     measure = mode == VectorMode.MEASURE
+    counted, one = fields["statistics"], fields["only"]
     wrong = {
         "mode": mode not in has,
         "scales": fields["scales"] and mode != VectorMode.BLOCK,
@@ -56,8 +61,10 @@ def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
         "settle": fields["settle"] and not measure,
         "tiles": fields["tiles"] and not cfg.block_channels,
         "tile_entries": fields["tile_entries"] and not cfg.block_channels,
-        "statistics": fields["statistics"],
-        "begin": fields["begin"] and not measure,
+        "statistics": counted and (measure or not cfg.statistics_elements),
+        "begin": fields["begin"] and not (measure or counted),
+        "only": one and not counted,
+        "channel": fields["channel"] and (not one or fields["channel"] >= fields["channels"]),
         "channels": not 0 <= fields["channels"] - 1 - fields["tiles"] * cfg.columns < cfg.columns,
     }
     bad = [name for name, is_wrong in wrong.items() if is_wrong]
@@ -93,22 +100,32 @@ def vector(
     record = _parameters(cfg, fields, parameter)
     wide = 4 if mode == VectorMode.RAW else 1
     target = _places(fields, channels * wide, output.size)
-    if fields["begin"]:
-        state.low = state.high = np.float32(0)
-    if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
-        _dynamic(fields, acc, record, target, output, state)
+    if mode == VectorMode.MEASURE:
+        _measure(fields, acc, record, state)
         return
     total = (acc.astype(np.int64) + record["bias"]).astype(np.int32)
     if mode == VectorMode.REQUANTIZE:
-        results = requantize(
+        octets = requantize(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
-        )  # fmt: skip
-        output[target] = results.astype(np.uint8)
+        ).astype(np.uint8)  # fmt: skip
+    elif mode == VectorMode.QUANTIZE:
+        octets = _quantized(fields, acc, record, state)
     elif mode == VectorMode.RAW:
-        output[target] = total.astype("<i4").view(np.uint8).reshape(target.shape)
+        octets = total.astype("<i4").view(np.uint8)
     else:
-        _blocks(cfg, fields, total, target, output)
+        octets, scales = _blocks(cfg, total)
+        if fields["scales"] + scales.size > output.size:
+            raise IndexError(f"scale at byte {fields['scales'] + scales.size - 1} out of range")
+    output[target] = octets
+    if mode == VectorMode.BLOCK:
+        output[fields["scales"] : fields["scales"] + scales.size] = scales
+    if fields["statistics"]:
+        natural = mode in (VectorMode.REQUANTIZE, VectorMode.QUANTIZE) and fields["high"] > 127
+        narrow = octets if natural else octets.view(np.int8)
+        values = total if mode == VectorMode.RAW else narrow
+        counted = values[:, fields["channel"]] if fields["only"] else values
+        state.statistics.add(counted, cfg.statistics_elements, begin=bool(fields["begin"]))
 
 
 def _accumulators(
@@ -147,41 +164,51 @@ def _places(fields: Fields, octets: int, size: int) -> npt.NDArray[np.int64]:
 
 
 def _blocks(
-    cfg: AcceleratorConfig,
-    fields: Fields,
-    total: npt.NDArray[np.int32],
-    target: npt.NDArray[np.int64],
-    output: npt.NDArray[np.uint8],
-) -> None:
-    """Quantize in blocks, each pixel from its first channel on; one scale for every block."""
-    scaling = cfg.block_scale.value
-    parts = [block_quantize(pixel, cfg.block_channels, scaling=scaling) for pixel in total]
-    scales = np.concatenate([part.shift if scaling == "pot" else part.magnitude for part in parts])
-    octets = scales.astype("<u1" if scaling == "pot" else "<u4").view(np.uint8)
-    if fields["scales"] + octets.size > output.size:
-        raise IndexError(f"scale at byte {fields['scales'] + octets.size - 1} out of range")
-    output[target] = np.stack([part.values for part in parts]).view(np.uint8)
-    output[fields["scales"] : fields["scales"] + octets.size] = octets
+    cfg: AcceleratorConfig, total: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return int8 values, each pixel in blocks from its first channel on, and their scales."""
+    size, values, scales = cfg.block_channels, [], []
+    for pixel in total:
+        if cfg.block_scale is BlockScale.MULTIWAY:
+            criterion = cfg.block_criterion.value
+            chosen = multiway_quantize(pixel, size, cfg.block_ways, criterion=criterion)
+            values.append(chosen.values)
+            scales.append(np.stack([chosen.shift, chosen.way], axis=1).astype(np.uint8))
+            continue
+        part = block_quantize(pixel, size, scaling=cfg.block_scale.value)
+        values.append(part.values)
+        pot = cfg.block_scale is BlockScale.POT
+        scales.append(part.shift.astype("<u1") if pot else part.magnitude.astype("<u4"))
+    return np.stack(values).view(np.uint8), np.concatenate(scales).reshape(-1).view(np.uint8)
 
 
-def _dynamic(
-    fields: Fields,
-    acc: npt.NDArray[np.int32],
-    record: npt.NDArray[Any],
-    target: npt.NDArray[np.int64],
-    output: npt.NDArray[np.uint8],
-    state: VectorState,
-) -> None:
-    """MEASURE keeps the values' range, QUANTIZE writes them; the slots hold the scales."""
+def _values(
+    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
+) -> npt.NDArray[np.float32]:
+    """Return the binary32 values of a layer with dynamic scales."""
     bias, w_scale = record["bias"].copy().view("<f4"), record["multiplier"].copy().view("<f4")
-    scale, to = state.slots["scale"][fields["slot"]], fields["target"]
-    v = linear_values(acc, scale, w_scale, bias, bool(fields["relu"]))
-    if fields["mode"] == VectorMode.QUANTIZE:
-        slot = state.slots[to]
-        output[target] = quantize_values(
-            v, slot["scale"], int(slot["zero_point"]), fields["low"], fields["high"]
-        ).astype(np.uint8)
-        return
+    scale = state.slots["scale"][fields["slot"]]
+    return linear_values(acc, scale, w_scale, bias, bool(fields["relu"]))
+
+
+def _measure(
+    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
+) -> None:
+    """Keep the values' range; asked to settle, make a slot of it."""
+    v = _values(fields, acc, record, state)
+    if fields["begin"]:
+        state.low = state.high = np.float32(0)
     state.low, state.high = np.minimum(state.low, v.min()), np.maximum(state.high, v.max())
     if fields["settle"]:
-        state.slots[to] = (*dynamic_scale(state.low, state.high), np.zeros(11, np.uint8))
+        found = dynamic_scale(state.low, state.high)
+        state.slots[fields["target"]] = (*found, np.zeros(11, np.uint8))
+
+
+def _quantized(
+    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
+) -> npt.NDArray[np.uint8]:
+    """Return the values quantized with the scale of a slot."""
+    slot, v = state.slots[fields["target"]], _values(fields, acc, record, state)
+    scale, zero_point = slot["scale"], int(slot["zero_point"])
+    results = quantize_values(v, scale, zero_point, fields["low"], fields["high"])
+    return results.astype(np.uint8)

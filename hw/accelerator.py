@@ -9,11 +9,12 @@ from hw.array.compute import ComputeEngine
 from hw.config import AcceleratorConfig
 from hw.control.control import Control
 from hw.control.register_map import ADDRESS_BITS
-from hw.isa import ENGINES, Engine
+from hw.isa import ENGINES, Engine, StoreSource
 from hw.memory.axi import AXI4LiteSignature, AXI4Signature
 from hw.memory.load import LoadEngine
 from hw.memory.read_arbiter import ReadArbiter
 from hw.memory.read_master import ReadMaster
+from hw.memory.records import Records
 from hw.memory.store import StoreEngine
 from hw.memory.write_master import WriteMaster
 from hw.vector.special import SpecialEngine
@@ -64,6 +65,7 @@ class Accelerator(Component):
         load, store = LoadEngine(cfg), StoreEngine(cfg)
         compute = ComputeEngine(cfg)
         vector = VectorEngine(cfg, compute.read_latency)
+        records = Records(cfg)
         m.submodules.read_master = cleared(read)
         m.submodules.write_master = cleared(write)
         m.submodules.read_arbiter = cleared(arbiter)
@@ -71,6 +73,7 @@ class Accelerator(Component):
         m.submodules.compute = cleared(compute)
         m.submodules.vector = cleared(vector)
         m.submodules.store = cleared(store)
+        m.submodules.records = records
         takers: list[ComputeEngine | SpecialEngine | VectorEngine] = [compute, vector]
         special = SpecialEngine(cfg) if cfg.special_lanes else None
         if special:
@@ -113,7 +116,14 @@ class Accelerator(Component):
             vector.output_enable.eq(store.read_enable),
             vector.output_address.eq(store.read_address),
             store.read_data.eq(vector.output_data),
-            store.counters.eq(control.record),
+            records.kind.eq(store.record_kind),
+            records.index.eq(store.record_index),
+            store.record_data.eq(records.data),
+            control.record_enable.eq(
+                store.record_enable & (store.record_kind == StoreSource.COUNTERS)
+            ),
+            control.record_index.eq(store.record_index),
+            records.counters.eq(control.record_data),
         ]
         if special:
             m.d.comb += [
@@ -125,8 +135,10 @@ class Accelerator(Component):
         if cfg.dynamic:
             m.d.comb += [
                 compute.slots.eq(vector.slots),
-                store.slots_record.eq(vector.slots_record),
+                records.dynamic.eq(vector.slots_record),
             ]
+        if cfg.statistics_elements:
+            m.d.comb += records.statistics.eq(vector.statistics)
 
         # Instructions out, tokens and faults back.
         engines: dict[

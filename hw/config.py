@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
-    "WEIGHT_FORMATS", "AcceleratorConfig", "BlockScale", "MultiplierTarget", "RequantizeMode",
-    "SoftmaxMode",
+    "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockScale", "MultiplierTarget",
+    "RequantizeMode", "SoftmaxMode",
 ]  # fmt: skip
 
 WEIGHT_FORMATS = (
@@ -40,12 +40,25 @@ class BlockScale(str, Enum):
 
     POT = "pot"  #: powers of two: a shift
     FREE = "free"  #: largest magnitude / 127: a division for each block
+    MULTIWAY = "multiway"  #: powers of two, the best of several bit widths and clips
+
+
+class BlockCriterion(str, Enum):
+    """What the best of several ways to quantize a block is; `golden.multiway` defines them."""
+
+    L1 = "l1"  #: least sum of the errors
+    L2 = "l2"  #: least sum of their squares
+    BIAS = "bias"  #: least error of the sum of magnitudes
+    COSINE = "cosine"  #: least angle
+    QEM = "qem"  #: the first way whose bias is within a bound
 
 
 class MultiplierTarget(str, Enum):
     """What a processing element's multiplier is made of."""
 
     GENERIC = "generic"  #: a plain `*`, left to the synthesis tool
+    ECP5 = "ecp5"  #: MULT18X18D with all its registers
+    ICE40 = "ice40"  #: SB_MAC16 of the UltraPlus with all its registers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +77,9 @@ class AcceleratorConfig:
     name: str = "custom"
     """Name used in reports and file names: letters, digits, ``-`` and ``_``."""
     rows: int = 16
-    """Array rows, the reduction dimension, 1 to 64."""
+    """Array rows, the reduction dimension, 1 to 128."""
     columns: int = 16
-    """Array columns, the output-channel dimension, 1 to 64."""
+    """Array columns, the output-channel dimension, 1 to 128."""
     multiplier: MultiplierTarget = MultiplierTarget.GENERIC
     """What a processing element's multiplier is made of."""
     axi_data_width: int = 128
@@ -90,7 +103,7 @@ class AcceleratorConfig:
     requantize_mode: RequantizeMode = RequantizeMode.ONNX
     """Rounding of the requantizer."""
     requantize_lanes: int = 4
-    """Requantizers side by side, 1 to ``columns``; each takes one result a cycle."""
+    """Requantizers side by side, 1 to ``columns``, 64 at most; each takes one result a cycle."""
     requantize_multiplier_width: int = 0
     """Widest product the requantizer may use: 0 (one full product), 18 or 9 bit operands."""
     transposer: bool = False
@@ -114,6 +127,13 @@ class AcceleratorConfig:
     """Channels of a block that gets a scale of its own: 0 (none) or a power of two, 8 to 1024."""
     block_scale: BlockScale = BlockScale.POT
     """What scales blocks have."""
+    block_ways: tuple[tuple[int, int], ...] = ((4, 0), (4, 1), (4, 2), (4, 3))
+    """Ways of ``multiway``, 1 to 8 pairs: bits, 2 to 8, and halvings of the range, 0 to 7."""
+    block_criterion: BlockCriterion = BlockCriterion.L2
+    """What chooses between them: l1, l2, bias, cosine or qem."""
+    statistics_elements: int = 0
+    """Elements of the largest block whose statistics VECTOR keeps: 0 (none) or a power of two,
+    256 to 2^30."""
     queue_words: int = 64
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
@@ -124,6 +144,7 @@ class AcceleratorConfig:
             ("requantize_mode", RequantizeMode),
             ("softmax_mode", SoftmaxMode),
             ("block_scale", BlockScale),
+            ("block_criterion", BlockCriterion),
         ):
             value = getattr(self, field)
             try:
@@ -137,8 +158,8 @@ class AcceleratorConfig:
             value = getattr(self, known.name)
             if known.type in (int, "int") and type(value) is not int:
                 raise ValueError(f"{known.name} is {value!r}; legal: an integer")
-        self._require_range("rows", 1, 64)
-        self._require_range("columns", 1, 64)
+        self._require_range("rows", 1, 128)
+        self._require_range("columns", 1, 128)
         self._require_choice("axi_data_width", (64, 128, 256))
         self._require_range("axi_address_width", 16, 48)
         self._require_power("axi_burst_beats", 1, 256)
@@ -148,7 +169,7 @@ class AcceleratorConfig:
         self._require_power("accumulator_depth", 16, 1 << 15)
         self._require_power("output_bytes", 256, 1 << 22)
         self._require_power("parameter_channels", max(16, 2 * _ceil_power(self.columns)), 4096)
-        self._require_range("requantize_lanes", 1, self.columns)
+        self._require_range("requantize_lanes", 1, min(self.columns, 64))
         self._require_choice("requantize_multiplier_width", (0, 9, 18))
         for field in ("transposer", "dynamic"):
             if type(getattr(self, field)) is not bool:
@@ -158,6 +179,9 @@ class AcceleratorConfig:
             if any(size % self.requantize_lanes for size in (self.block_channels, self.columns)):
                 legal = f"divisors of block_channels {self.block_channels}, columns {self.columns}"
                 raise ValueError(f"requantize_lanes is {self.requantize_lanes}; legal: {legal}")
+        self._require_ways()
+        if self.statistics_elements:
+            self._require_power("statistics_elements", 256, 1 << 30)
         self._require_formats()
         self._require_range("sparse_entries", 1, 16)
         self._require_choice("special_lanes", (0, 1, 2, 4, 8, 16))
@@ -176,11 +200,25 @@ class AcceleratorConfig:
             )
         if "bitmask" in formats and self.weight_pitch < 8:
             raise ValueError(
-                f"weight_formats names 'bitmask', columns is {self.columns}; legal: 5 to 64"
+                f"weight_formats names 'bitmask', columns is {self.columns}; legal: 5 to 128"
             )
         object.__setattr__(
             self, "weight_formats", tuple(name for name in WEIGHT_FORMATS if name in formats)
         )
+
+    def _require_ways(self) -> None:
+        ways: Any = self.block_ways
+        pairs = isinstance(ways, list | tuple) and all(
+            isinstance(way, list | tuple) and [type(n) for n in way] == [int, int] for way in ways
+        )
+        if not pairs or not 1 <= len(ways) <= 8:
+            raise ValueError(f"block_ways is {ways!r}; legal: 1 to 8 pairs of bits and clip")
+        for bits, clip in ways:
+            if not (2 <= bits <= 8 and 0 <= clip <= 7):
+                raise ValueError(
+                    f"block_ways has {bits} bits, clip {clip}; legal: 2 to 8 bits, clip 0 to 7"
+                )
+        object.__setattr__(self, "block_ways", tuple((bits, clip) for bits, clip in ways))
 
     def _require_range(self, field: str, low: int, high: int) -> None:
         value = getattr(self, field)

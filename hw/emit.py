@@ -33,7 +33,9 @@ _CELL = re.compile(r"  cell \\(\S+) \\\S+$")
 _ANONYMOUS = re.compile(r"\\port\$\d+\$\d+")
 
 
-def emit_verilog(component: wiring.Component, name: str = "top") -> str:
+def emit_verilog(
+    component: wiring.Component, name: str = "top", *, cells: bool = True
+) -> str:
     """Return Verilog-2005 for ``component``, the same bytes on every run.
 
     Port names are those of the signature, levels joined by ``__``; ``clk`` and ``rst`` belong to
@@ -43,20 +45,22 @@ def emit_verilog(component: wiring.Component, name: str = "top") -> str:
     Parameters
     ----------
     name : name of the top module; the others are named after their class or their place.
+    cells : whether cells of an FPGA family are instantiated where the component asks for them; for
+        a simulator they are replaced by plain logic, the same bits in the same cycles.
 
     Raises
     ------
     ValueError
         For a name that is no identifier, or a shared component that cannot be shared.
     """
-    return rtlil_to_verilog(emit_rtlil(component, name))
+    return rtlil_to_verilog(emit_rtlil(component, name, cells=cells))
 
 
-def emit_rtlil(component: wiring.Component, name: str = "top") -> str:
+def emit_rtlil(component: wiring.Component, name: str = "top", *, cells: bool = True) -> str:
     """Return RTLIL for ``component``, as ``emit_verilog`` does for Verilog."""
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise ValueError(f"name is {name!r}; legal: letters, digits and _, no digit first")
-    emission = _Emission(name)
+    emission = _Emission(name, cells)
     fragment = Fragment.get(component, emission)
     ports = {}
     for port, value, direction in _ports(component):
@@ -97,7 +101,8 @@ class _Shared(Elaboratable):
 class _Emission:
     """The elaboration platform: collects one definition for every distinct shared component."""
 
-    def __init__(self, top: str) -> None:
+    def __init__(self, top: str, cells: bool) -> None:
+        self.cells = cells
         self.definitions: list[str] = []
         self._names = {top}
         self._known: dict[Hashable, tuple[str, dict[str, int], bool]] = {}

@@ -19,7 +19,8 @@ else:
 
 __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL",
-    "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SPECIAL", "STORE", "VECTOR", "WORD_BITS",
+    "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SPECIAL", "STATISTICS_RECORD", "STORE", "VECTOR",
+    "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]  # fmt: skip
@@ -100,6 +101,7 @@ class StoreSource(enum.IntEnum, shape=4):
     COUNTERS = 1  #: one record of COUNTER_WORDS words; length must say so
     RESULT = 2  #: SPECIAL's results: lane * special_bytes + offset
     DYNAMIC = 3  #: the slots of dynamic quantization, as LOAD takes them
+    STATISTICS = 4  #: STATISTICS_RECORD of what VECTOR has written since ``begin``
 
 
 class VectorMode(enum.IntEnum, shape=4):
@@ -117,7 +119,7 @@ class SpecialOperation(enum.IntEnum, shape=4):
     """What SPECIAL does to each row; A and B are its tables, of `hw.tables`."""
 
     TABLE = 0  #: y = A[x], low byte
-    ADD = 1  #: y = clamp(rint(f(A[x] + B[z]))), binary32
+    ADD = 1  #: y = clamp(rint(f(±A[x] * 2^shift + B[z]))), A integers without x's sign, B binary32
     SOFTMAX = 2  #: y = clamp(rint(f(B[d] / sum A[d])) + zero_point), d = row maximum - x
     NORMALIZE = 3  #: integer layer normalization, gains in A and offsets in B by place in the row
 
@@ -191,10 +193,10 @@ COMPUTE: Final = data.StructLayout({
     "activation_zero": signed(9),  # taken off every activation at the array's edge
     "weight_zero": signed(9),  # taken off every weight at the array's edge
     "pad": signed(9),  # what a lane outside the image reads as, zero point already off
-    "rows": unsigned(7),  # live array rows and weight rows of a tile, 1 to R
+    "rows": unsigned(8),  # live array rows and weight rows of a tile, 1 to R
     "dynamic": unsigned(1),  # activation_zero is that of `slot` instead
     "slot": unsigned(2),
-    "reserved0": unsigned(9),
+    "reserved0": unsigned(8),
     "y": signed(16),  # image row of the first access
     "x": signed(24),  # byte within that row of its lane 0
     "address": signed(24),  # scratchpad byte address of its lane 0
@@ -220,10 +222,11 @@ VECTOR: Final = data.StructLayout({
     "mode": unsigned(4),  # VectorMode
     "slot": unsigned(2),  # dynamic quantization of the input (MEASURE, QUANTIZE)
     "target": unsigned(2),  # dynamic quantization of the output (MEASURE, QUANTIZE)
-    "begin": unsigned(1),  # minimum and maximum start anew
+    "begin": unsigned(1),  # MEASURE: minimum and maximum start anew; else the statistics do
     "settle": unsigned(1),  # MEASURE: scale and zero point of `target` follow from them at the end
     "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0
-    "statistics": unsigned(1),  # kept for statistics of the results; no machine has them yet
+    "statistics": unsigned(1),  # the results (not of MEASURE) enter the statistics: int8, or
+    # uint8 where `high` of REQUANTIZE and QUANTIZE is above 127, or the int32 of RAW
     "reserved1": unsigned(4),
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
     "pixels": unsigned(16),  # pixels a line, at least 1
@@ -233,8 +236,24 @@ VECTOR: Final = data.StructLayout({
     "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale
     "tiles": unsigned(8),  # column tiles of a pixel less one; they lie side by side in its results
     "tile_entries": unsigned(16),  # accumulator entries from a column tile to the next
-    "reserved2": unsigned(8),
+    "only": unsigned(1),  # statistics: only those of one channel
+    "channel": unsigned(7),  # which one, less than `channels`
 })
+
+STATISTICS_RECORD: Final = data.StructLayout({
+    "minimum": signed(64),
+    "maximum": signed(64),
+    "magnitude": unsigned(64),  # the greatest absolute value
+    "total": signed(64),  # sums of the values, of their magnitudes and of their squares
+    "total_magnitude": unsigned(64),
+    "total_square": unsigned(128),
+    "count": unsigned(64),
+    # Entry 0 counts zeros, entry b values whose magnitude has b bits.
+    "histogram": data.ArrayLayout(unsigned(32), 33),
+    "overflow": unsigned(1),  # more than `statistics_elements` came: all else is 0
+    "reserved0": unsigned(479),
+})
+"""Statistics as STORE writes them, little endian; all 0 before the first value."""
 
 SPECIAL: Final = data.StructLayout({
     **_header(),
@@ -252,7 +271,7 @@ SPECIAL: Final = data.StructLayout({
     "zero_point": signed(16),  # of the output (SOFTMAX, NORMALIZE)
     "low": signed(16),  # clamp of the output
     "high": signed(16),
-    "shift": signed(8),  # NORMALIZE: right shift of the product with the gain
+    "shift": signed(8),  # ADD: of table A; NORMALIZE: right shift of the product with the gain
     "reserved1": unsigned(8),
 })
 

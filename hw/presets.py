@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, MultiplierTarget
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
@@ -64,6 +64,54 @@ PRESETS: dict[str, AcceleratorConfig] = {
             weight_bytes=131072,
             output_bytes=65536,
             requantize_lanes=8,
+        ),
+        # What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
+        AcceleratorConfig(
+            name="ecp5-8x8",
+            rows=8,
+            columns=8,
+            multiplier=MultiplierTarget.ECP5,
+            axi_data_width=64,
+            activation_bytes=32768,
+            weight_bytes=32768,
+            accumulator_depth=512,
+            output_bytes=16384,
+            parameter_channels=256,
+            requantize_lanes=2,
+            requantize_multiplier_width=18,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="ecp5-12x12",
+            rows=12,
+            columns=12,
+            multiplier=MultiplierTarget.ECP5,
+            axi_data_width=64,
+            activation_bytes=65536,
+            weight_bytes=32768,
+            accumulator_depth=512,
+            output_bytes=16384,
+            parameter_channels=256,
+            requantize_lanes=2,
+            requantize_multiplier_width=18,
+            queue_words=32,
+        ),
+        # Its memory is on the FPGA: 128 KiB, all that 17 bits address, hold LeNet-5 and an image.
+        AcceleratorConfig(
+            name="ulx3s-85f",
+            rows=8,
+            columns=8,
+            multiplier=MultiplierTarget.ECP5,
+            axi_data_width=64,
+            axi_address_width=17,
+            axi_burst_beats=16,
+            activation_bytes=16384,
+            weight_bytes=16384,
+            accumulator_depth=512,
+            output_bytes=8192,
+            parameter_channels=256,
+            requantize_lanes=2,
+            queue_words=32,
         ),
     )
 }

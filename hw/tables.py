@@ -127,78 +127,51 @@ def add_tables(
     b_dtype: npt.DTypeLike,
     y_scale: float,
     y_zero: int,
-) -> Tables:
-    """Return ADD's tables A and B by the raw byte, binary32 bits: y = rint(f(A[a] + B[b])).
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], int]:
+    """Return ADD's tables A and B by the raw byte and the field shift, for every pair of scales.
 
-    B = f(b * rB + F), with rA, rB and F as in `golden.add`, whose `exchanged` says when to exchange
-    the operands. ONNX Runtime adds the product a * rA unrounded; A is a binary32 number beside it
-    with which all 65,536 sums come out as they do there. No denormals.
+    y = rint(f(±A[a] * 2^shift + B[b])): A, integers, and shift hold the products a * rA as they
+    are, without their signs; B = f(b * rB + F) is binary32. rA, rB and F are as in `golden.add`,
+    whose `exchanged` says when to exchange the operands.
+
+    Products that are all below 2^-40 are 0. Beside a B of 2^-14 or more they are less than half of
+    what f() can tell, and with a lesser one the sum is rounded to 0. Where a scale's ratio to
+    y_scale overflows, no sum is finite: B is infinite.
 
     Raises
     ------
     ValueError
-        On scales that are not positive normal binary32 numbers; on ratios to y_scale below 2^-64;
-        on sums that reach 2^31, where ONNX Runtime's conversion to integers overflows; where there
-        is no such A. That happens with ratios of small integers, where many sums lie within an ulp
-        of a half.
+        On scales that are not positive normal binary32 numbers.
     """
     y_single = _single("y_scale", y_scale)
-    with np.errstate(over="ignore", under="ignore"):
-        ratio_a = _single("a_scale", a_scale) / y_single
-        ratio_b = _single("b_scale", b_scale) / y_single
-    for name, ratio in (("a_scale", ratio_a), ("b_scale", ratio_b)):
-        if not 2.0**-64 <= ratio < 2.0**31:
-            raise ValueError(f"{name} / y_scale is {ratio}; legal: 2^-64 to 2^31")
-    zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
-    b = multiply_add(_codes(b_dtype), ratio_b, np.float32(y_zero) - zero)
-    products = _codes(a_dtype).astype(np.float64) * float(ratio_a)
-    reach = float(np.abs(products).max() + np.abs(b).max())
-    if not reach < 2.0**31:
-        raise ValueError(f"a sum reaches {reach} codes; legal: below 2^31")
-    sums = np.clip(np.rint(multiply_add(products[:, None], 1, b)), -128, 255).astype(np.int64)
-    a_bits, b_bits = _bits(_fit(products, b, sums)), _bits(b)
-    found = np.rint(a_bits.view(np.float32)[:, None] + b_bits.view(np.float32))
-    if wrong := int((np.clip(found, -128, 255) != sums).sum()):
-        raise ValueError(
-            f"a_scale {a_scale}, b_scale {b_scale}, y_scale {y_scale}: "
-            f"{wrong} of 65536 sums cannot be rounded as ONNX Runtime does"
-        )
-    return a_bits, b_bits
-
-
-def _fit(
-    products: npt.NDArray[np.float64], b: npt.NDArray[np.float32], sums: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float32]:
-    """Return binary32 numbers next to ``products`` with rint(f(a + b)) = ``sums``, if there are."""
-    codes = np.arange(-127, 256)
-    half = (codes - 0.5).astype(np.float32)
-    # The least binary32 number that rounds to the code, and the least number that rounds to it.
-    first = np.where(codes % 2 == 0, half, np.nextafter(half, np.float32(np.inf)))
-    before = np.nextafter(first, np.float32(-np.inf))
-    middle = (first.astype(np.float64) + before.astype(np.float64)) / 2
-    even = (first.view(np.int32) & 1) == 0
-    reached = np.where(even, middle, np.nextafter(middle, np.inf))
-    lowest = np.concatenate([[-np.inf], reached])
-    highest = np.concatenate([np.nextafter(reached, -np.inf), [np.inf]])
-    low = (lowest[sums + 128] - b).max(axis=1)
-    high = (highest[sums + 128] - b).min(axis=1)
-    a = np.clip(products, low, high).astype(np.float32)
-    a = np.where(a < low, np.nextafter(a, np.float32(np.inf)), a)
-    return np.where(a > high, np.nextafter(a, np.float32(-np.inf)), a).astype(np.float32)
+    a_single, b_single = _single("a_scale", a_scale), _single("b_scale", b_scale)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        ratio_a, ratio_b = a_single / y_single, b_single / y_single
+        zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
+        b = multiply_add(_codes(b_dtype), ratio_b, np.float32(y_zero) - zero)
+    if not np.isfinite(ratio_a):
+        ratio_a, b = np.float32(0), np.full(256, np.inf, np.float32)
+    fraction, exponent = math.frexp(float(ratio_a))
+    factor, shift = int(fraction * (1 << 24)), exponent - 24
+    if shift < -71:
+        factor, shift = 0, 0
+    products = np.abs(_codes(a_dtype).astype(np.int64)) * factor
+    return products.astype(np.uint32), b.view(np.uint32), shift
 
 
 def multiply_add(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """Return x * y + z rounded once to binary32, of products exact in a double."""
-    product = np.asarray(x, np.float64) * np.asarray(y, np.float64)
-    z = np.asarray(z, np.float64)
-    total = np.asarray(product + z)
-    # The sum's own rounding error, exactly (Knuth), then the sum rounded to odd instead of to
-    # nearest: from there to binary32 nothing is rounded twice.
-    back = total - product
-    error = (product - (total - back)) + (z - back)
-    even = (total.view(np.int64) & 1) == 0
-    odd = np.where((error != 0) & even, np.nextafter(total, np.copysign(np.inf, error)), total)
-    return odd.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = np.asarray(x, np.float64) * np.asarray(y, np.float64)
+        z = np.asarray(z, np.float64)
+        total = np.asarray(product + z)
+        # The sum's own rounding error, exactly (Knuth), then the sum rounded to odd instead of to
+        # nearest: from there to binary32 nothing is rounded twice.
+        back = total - product
+        error = (product - (total - back)) + (z - back)
+        inexact = np.isfinite(total) & (error != 0) & ((total.view(np.int64) & 1) == 0)
+        odd = np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
+        return odd.astype(np.float32)
 
 
 def _codes(dtype: npt.DTypeLike) -> npt.NDArray[np.float32]:

@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sim.cli_options import UsageError, command_parser
+from sim.cli_options import Extension, UsageError, command_parser
 
 __all__ = ["main"]
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    args = command_parser().parse_args(argv)
+def _run(argv: Sequence[str] | None, extensions: Sequence[Extension]) -> int:
+    args = command_parser(extensions).parse_args(argv)
+    if hasattr(args, "run"):  # a command of an extension
+        return int(args.run(args))
     # Imported here because ONNX Runtime and Amaranth would make even --help take a second.
     if args.command == "sim":
         from sim.cli_sim import run_sim
@@ -31,13 +33,15 @@ def _failed(message: object, code: int) -> int:
     return code
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, extensions: Sequence[Extension] = ()) -> int:
     """Run the command line ``argv`` (default: the process's own) and return the exit code.
+
+    ``extensions`` add commands of packages that this one must not know.
 
     ``--help`` and ``--version`` raise SystemExit(0), as argparse does.
     """
     try:
-        return _run(argv)
+        return _run(argv, extensions)
     except UsageError as error:
         return _failed(error, 2)
     except KeyboardInterrupt:

@@ -3,13 +3,17 @@
 
 import argparse
 import importlib.metadata
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from sim.shipped import SHIPPED
 from sim.toolchain import SIMULATORS
 
-__all__ = ["UsageError", "command_parser"]
+__all__ = ["Extension", "UsageError", "command_parser"]
+
+Extension = Callable[["argparse._SubParsersAction[_Parser]"], None]
+"""Adds a command, whose default ``run`` takes the arguments and returns the exit code."""
 
 _EPILOG = "Every command explains itself: kiwicha sim --help"
 
@@ -81,7 +85,7 @@ def _configuration_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def command_parser() -> argparse.ArgumentParser:
+def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentParser:
     """Return the parser; it raises `UsageError` where argparse would exit."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
@@ -153,4 +157,6 @@ def command_parser() -> argparse.ArgumentParser:
         "presets", help="list the named machines",
         description=_PRESETS, epilog=_PRESETS_EPILOG, formatter_class=raw,
     )  # fmt: skip
+    for extension in extensions:
+        extension(commands)
     return parser

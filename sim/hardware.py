@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hw
 from hw.accelerator import Accelerator
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, MultiplierTarget
 from hw.control.register_map import VERSION, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.emit import emit_verilog
@@ -41,11 +41,18 @@ def _write(path: Path, text: str) -> None:
     write_file(path, text.encode())
 
 
-def accelerator_verilog(config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache") -> Path:
-    """Return the machine's Verilog, module ``accelerator``; generated unless it is there."""
-    path = Path(cache) / f"{config.name}-{_digest(config)}.v"
+def accelerator_verilog(
+    config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache", *, cells: bool = False
+) -> Path:
+    """Return the machine's Verilog, module ``accelerator``; generated unless it is there.
+
+    With ``cells`` it has the cells of an FPGA family that the configuration names, without them
+    plain logic of the same bits and cycles, which a simulator can take.
+    """
+    cells = cells and config.multiplier is not MultiplierTarget.GENERIC
+    path = Path(cache) / f"{config.name}-{_digest(config)}{'-cells' if cells else ''}.v"
     if not path.exists():
-        _write(path, emit_verilog(Accelerator(config), "accelerator"))
+        _write(path, emit_verilog(Accelerator(config), "accelerator", cells=cells))
     return path
 
 
@@ -65,7 +72,7 @@ def write_hardware(config: AcceleratorConfig, out: Path) -> list[Path]:
     ``registers.json``, ``registers.h``, ``registers.py`` and ``registers.md``. The same bytes on
     every run with the same tools.
     """
-    verilog = accelerator_verilog(config).read_text(encoding="utf-8")
+    verilog = accelerator_verilog(config, cells=True).read_text(encoding="utf-8")
     registers = RegisterMap(config)
     manifest = {
         "name": config.name,

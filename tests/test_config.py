@@ -14,8 +14,8 @@ from hw.isa import WeightFormat
 from hw.presets import PRESETS, preset, read_config
 
 BAD = {
-    "rows": (0, "rows is 0; legal: 1 to 64"),
-    "columns": (65, "columns is 65; legal: 1 to 64"),
+    "rows": (0, "rows is 0; legal: 1 to 128"),
+    "columns": (129, "columns is 129; legal: 1 to 128"),
     "axi_data_width": (32, "axi_data_width is 32; legal: 64, 128, 256"),
     "axi_address_width": (8, "axi_address_width is 8; legal: 16 to 48"),
     "axi_burst_beats": (3, "axi_burst_beats is 3; legal: a power of two, 1 to 256"),
@@ -45,8 +45,17 @@ BAD = {
     "softmax_mode": ("hard", "softmax_mode is 'hard'; legal: onnx, tflite, integer"),
     "dynamic": (0, "dynamic is 0; legal: true or false"),
     "block_channels": (4, "block_channels is 4; legal: a power of two, 8 to 1024"),
-    "block_scale": ("log", "block_scale is 'log'; legal: pot, free"),
-    "multiplier": ("gold", "multiplier is 'gold'; legal: generic"),
+    "block_scale": ("log", "block_scale is 'log'; legal: pot, free, multiway"),
+    "block_ways": (((9, 0),), "block_ways has 9 bits, clip 0; legal: 2 to 8 bits, clip 0 to 7"),
+    "block_criterion": (
+        "best",
+        "block_criterion is 'best'; legal: l1, l2, bias, cosine, qem",
+    ),
+    "statistics_elements": (
+        128,
+        "statistics_elements is 128; legal: a power of two, 256 to 1073741824",
+    ),
+    "multiplier": ("gold", "multiplier is 'gold'; legal: generic, ecp5, ice40"),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }
 
@@ -84,8 +93,17 @@ def test_weight_formats_are_in_their_own_order() -> None:
         AcceleratorConfig(weight_formats="csr")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("ways", [(), 4, ((4,),), (4, 0), ((4, 0.5),), ((4, 0),) * 9])
+def test_ways_are_pairs(ways: object) -> None:
+    with pytest.raises(ValueError, match=r"^block_ways is .*; legal: 1 to 8 pairs of bits and"):
+        AcceleratorConfig(block_ways=ways)  # type: ignore[arg-type]
+    config = AcceleratorConfig(block_ways=[[8, 0], [4, 7]])  # type: ignore[arg-type]
+    assert config.block_ways == ((8, 0), (4, 7))
+    assert hash(config) == hash(config.replace(block_ways=((8, 0), (4, 7))))
+
+
 def test_a_bitmask_takes_whole_bytes() -> None:
-    message = r"^weight_formats names 'bitmask', columns is 4; legal: 5 to 64$"
+    message = r"^weight_formats names 'bitmask', columns is 4; legal: 5 to 128$"
     with pytest.raises(ValueError, match=message):
         preset("tiny").replace(weight_formats=["bitmask"])
     assert preset("tiny").replace(weight_formats=["bitmask"], columns=5).weight_pitch == 8
@@ -96,7 +114,7 @@ def test_weight_formats_have_their_names() -> None:
     assert numbers == [f for f in WeightFormat if f > WeightFormat.COLUMNS]
 
 
-@given(st.integers(1, 64), st.integers(1, 64), st.sampled_from([64, 128, 256]))
+@given(st.integers(1, 128), st.integers(1, 128), st.sampled_from([64, 128, 256]))
 def test_any_shape(rows: int, columns: int, width: int) -> None:
     config = AcceleratorConfig(rows=rows, columns=columns, axi_data_width=width, requantize_lanes=1)
     assert config.weight_pitch >= columns
@@ -136,7 +154,7 @@ def test_toml(tmp_path: Path) -> None:
         ("rows = ", "Invalid value"),
         ("row = 3", "unknown key 'row'; legal: "),
         ('preset = "huge"', "unknown preset 'huge'"),
-        ("rows = 99", "rows is 99; legal: 1 to 64"),
+        ("rows = 199", "rows is 199; legal: 1 to 128"),
         ('rows = "4"', "rows is '4'; legal: an integer"),
     ],
 )

@@ -20,8 +20,8 @@ def test_round_trip(pitch: int, address: int, wait: int) -> None:
 
 
 def test_field_out_of_range_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^COMPUTE\.rows is 128; legal: 0 to 127$"):
-        encode(Opcode.COMPUTE, rows=128)
+    with pytest.raises(ValueError, match=r"^COMPUTE\.rows is 256; legal: 0 to 255$"):
+        encode(Opcode.COMPUTE, rows=256)
     levels = [{"count": 1, "y": 0, "x": 0, "address": 1 << 23}] * 7
     with pytest.raises(ValueError, match=r"^COMPUTE\.levels\.0\.address is 8388608; legal: "):
         encode(Opcode.COMPUTE, levels=levels)

@@ -99,10 +99,10 @@ NO_ARITHMETIC = {"control", "memory", "drain", "skew"}
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
 PARTS = {
+    "multiplier_base": "multiplier",
     "requantize_fixed": "requantize",
     "requantize_float": "requantize",
     "requantize_multiply": "requantize",
-    "block": "vector",
     "dynamic": "vector",
     "narrow": "vector",
     "settle": "vector",
@@ -135,11 +135,13 @@ PARTS = {
 MODELS = {
     "activation_feed": "address_generator",
     "add_round": "add",
+    "block": "block_quantize",
     "divide": "softmax",
     "float_sum": "softmax",
     "inverse_root": "normalize",
     "multiplier": "systolic",
     "processing_element": "systolic",
+    "statistics_path": "statistics",
     "float_units": "dynamic",
     "weight_loader": "address_generator",
 }

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -21,7 +21,7 @@ FEED_OPERAND: Final = data.StructLayout({
     "activation_signed": unsigned(1),
     "activation_zero": signed(9),
     "pad": signed(9),
-    "rows": unsigned(7),
+    "rows": unsigned(8),
 })
 """COMPUTE's fields for the value of a lane."""
 
@@ -35,7 +35,7 @@ class ActivationFeed(Component):
 
     Parameters
     ----------
-    rows : lanes, 1 to 64.
+    rows : lanes, 1 to 128.
 
     Members
     -------
@@ -51,13 +51,13 @@ class ActivationFeed(Component):
     """
 
     operand_after = 1
-    gap = 3
-    bytes_after = 4
-    latency = 5
+    gap = 4
+    bytes_after = 5
+    latency = 6
 
     def __init__(self, rows: int) -> None:
-        if not 1 <= rows <= 64:
-            raise ValueError(f"rows is {rows}; legal: 1 to 64")
+        if not 1 <= rows <= 128:
+            raise ValueError(f"rows is {rows}; legal: 1 to 128")
         self.rows = rows
         super().__init__({
             "position": In(FEED_POSITION),
@@ -69,7 +69,9 @@ class ActivationFeed(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, bits = self.rows, self.rows.bit_length()
+        rows = self.rows
+        # Lanes differ in so many bits of a place.
+        bits = max(1, (rows - 1).bit_length())
         here = self.position
 
         # Cycle 1: the row test and the room to the right edge.
@@ -84,18 +86,20 @@ class ActivationFeed(Component):
             s1_begin.eq(self.begin),
         ]
 
-        # Cycle 2: both bounds cut down to the few bits that lanes differ in.
-        s2_row, s2_right = Signal(), Signal()
+        # Cycle 2: both bounds cut down to those bits. To the left of the image only the last
+        # 2**bits places count.
+        s2_row, s2_left, s2_right = Signal(), Signal(), Signal()
         s2_low, s2_high = Signal(bits), Signal(bits)
         m.d.sync += [
-            s2_row.eq(s1_row & (s1_x >= -rows) & (s1_room > 0)),
-            s2_low.eq(Mux(s1_x < 0, -s1_x, 0)),
-            s2_right.eq(s1_room >= rows),
+            s2_row.eq(s1_row & (~s1_x[-1] | s1_x[bits:].all()) & ~s1_room[-1]),
+            s2_left.eq(~s1_x[-1]),
+            s2_low.eq(s1_x),
+            s2_right.eq(s1_room[bits:].any()),
             s2_high.eq(s1_room),
         ]
 
         # An instruction's operand counts when its first vector is in cycle 2; the last vector of
-        # the instruction before has left cycle 4 by then.
+        # the instruction before has left cycle 5 by then.
         zero, pad, extend = Signal(9), Signal(9), Signal()
         live = Signal(rows)
         with m.If(s1_begin):
@@ -105,7 +109,10 @@ class ActivationFeed(Component):
                 zero.eq(operand.activation_zero),
                 # The zero point is taken off both bytes and padding.
                 pad.eq(operand.pad + operand.activation_zero),
-                *(live[lane].eq(operand.rows > lane) for lane in range(rows)),
+                *(
+                    live[lane].eq(_at_least(operand.rows[: rows.bit_length()], lane + 1))
+                    for lane in range(rows)
+                ),
             ]
 
         # Cycle 3: a bit per lane for either bound.
@@ -114,13 +121,16 @@ class ActivationFeed(Component):
         m.d.sync += s3_row.eq(s2_row)
         for lane in range(rows):
             m.d.sync += [
-                s3_low[lane].eq(s2_low <= lane),
-                s3_high[lane].eq(s2_right | (s2_high > lane)),
+                s3_low[lane].eq(s2_left | _at_least(s2_low, (1 << bits) - lane)),
+                s3_high[lane].eq(s2_right | _at_least(s2_high, lane + 1)),
             ]
 
-        # Cycle 4: inside or not. Cycle 5: the operand.
-        inside = Signal(rows)
-        m.d.sync += inside.eq(s3_low & s3_high & s3_row.replicate(rows))
+        # Cycles 4 and 5: inside or not. Cycle 6: the operand.
+        s4_inside, inside = Signal(rows), Signal(rows)
+        m.d.sync += [
+            s4_inside.eq(s3_low & s3_high & s3_row.replicate(rows)),
+            inside.eq(s4_inside),
+        ]
         for lane in range(rows):
             byte = self.bytes[lane]
             nine = Signal(9, name=f"nine{lane}")
@@ -128,3 +138,13 @@ class ActivationFeed(Component):
             value = Mux(inside[lane], nine, pad) - zero
             m.d.sync += self.lanes[lane].eq(Mux(live[lane], value[:9], 0))
         return m
+
+
+def _at_least(value: Value, bound: int) -> Value:
+    """Return whether an unsigned value is ``bound`` or more, in gates: carry chains cost more."""
+    if bound >> len(value):
+        return Const(0, 1)
+    result: Value = Const(1, 1)
+    for place, bit in enumerate(value):
+        result = bit & result if bound >> place & 1 else bit | result
+    return result

@@ -73,7 +73,10 @@ class ComputeEngine(Component):
         self._accumulators = Accumulators(cfg)
         self._weight = WeightScratchpad(cfg)
         self._loader = WeightLoader(
-            cfg.weight_bytes // cfg.weight_pitch, cfg.columns, self._weight.read_latency
+            depth := cfg.weight_bytes // cfg.weight_pitch,
+            cfg.columns,
+            self._weight.read_latency,
+            tile_bits=exact_log2(depth) + 1,
         )
         self.latency = 3 + ActivationFeed.latency
         # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
@@ -82,7 +85,7 @@ class ComputeEngine(Component):
         assert ahead >= self._array.switch_after
         hazard = self._accumulators.hazard
         self.drain = self._array.latency + cfg.columns + hazard - 1
-        self.gap = max(4, hazard)
+        self.gap = max(ActivationFeed.gap, hazard)
         self.interval = max(self.gap + 2, self._array.reload_after + ahead, hazard)
         self.read_latency = self._accumulators.read_latency
         super().__init__({
@@ -101,7 +104,13 @@ class ComputeEngine(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.generator = generator = AddressGenerator(
-            self.cfg.rows, self.interval, self.gap, self.cfg.dynamic
+            self.cfg.rows,
+            self.interval,
+            self.gap,
+            self.cfg.dynamic,
+            address_bits=exact_log2(self.cfg.activation_bytes),
+            entry_bits=exact_log2(self.cfg.accumulator_depth) + 1,
+            row_bits=self._loader.tile_bits,
         )
         m.submodules.activation = activation = ActivationScratchpad(self.cfg)
         m.submodules.weight = weight = self._weight
@@ -123,7 +132,7 @@ class ComputeEngine(Component):
             activation.write.payload.data.eq(written.data),
         ]
 
-        # Cycle 0: a step's position. Four cycles on its bytes are here, in the fifth its operands.
+        # Cycle 0: a step's position. Its bytes come `bytes_after` cycles later, then its operands.
         m.d.comb += [
             activation.address.eq(step.address),
             feed.begin.eq(generator.o.valid & step.begin),
@@ -170,7 +179,8 @@ class ComputeEngine(Component):
         wiring.connect(m, beside.o, accumulators.control)
         wiring.connect(m, accumulators.done, wiring.flipped(self.done))
 
-        flying = Signal(5)
+        # Instructions follow each other every `interval` cycles at best.
+        flying = Signal(range((self.latency + self.drain) // self.interval + 3))
         m.d.sync += flying.eq(flying + generator.started - self.done.valid)
         m.d.comb += self.busy.eq(flying.any())
         return m

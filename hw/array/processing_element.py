@@ -8,17 +8,25 @@ from amaranth.lib.wiring import In, Out
 from hw.array.multiplier import OPERAND, multiplier_class
 from hw.config import MultiplierTarget
 
-__all__ = ["PSUM", "ProcessingElement"]
+__all__ = ["PSUM", "ProcessingElement", "psum_width"]
 
 PSUM = signed(32)
-"""A partial sum; wraps like int32 addition in two's complement."""
+"""A sum as it leaves the array; wraps like int32 addition in two's complement."""
+
+
+def psum_width(products: int) -> int:
+    """Return the bits that a sum of so many products takes, at most those of ``PSUM``.
+
+    The largest product is 2**16, that of -256 and -256.
+    """
+    return min(PSUM.width, (products << 16).bit_length() + 1)
 
 
 class ProcessingElement(wiring.Component):
     """Multiplies a passing activation by a weight that stays, adds to a passing partial sum.
 
-    Between any two registers lies the multiplier or one 32-bit addition. No register has a reset:
-    control upstream says which sums mean something.
+    Between any two registers lies the multiplier or one addition. No register has a reset: control
+    upstream says which sums mean something.
 
     Latency: ``activation`` taken in cycle t meets ``psum_in`` of cycle t + multiplier latency;
     their sum is in ``psum_out`` one cycle later (``latency``). The neighbours to the right and
@@ -27,6 +35,7 @@ class ProcessingElement(wiring.Component):
     Parameters
     ----------
     multiplier : what the multiplier is made of.
+    width : bits of a partial sum, which wraps.
 
     Members
     -------
@@ -37,18 +46,23 @@ class ProcessingElement(wiring.Component):
     psum_in, psum_out : passes down.
     """
 
-    activation: In(OPERAND)
-    switch: In(1)
-    weight: In(OPERAND)
-    load: In(1)
-    psum_in: In(PSUM)
-    activation_out: Out(OPERAND)
-    switch_out: Out(1)
-    psum_out: Out(PSUM)
-
-    def __init__(self, multiplier: MultiplierTarget = MultiplierTarget.GENERIC) -> None:
+    def __init__(
+        self,
+        multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+        width: int = PSUM.width,
+    ) -> None:
         self.multiplier = multiplier
-        super().__init__()
+        self.width = width
+        super().__init__({
+            "activation": In(OPERAND),
+            "switch": In(1),
+            "weight": In(OPERAND),
+            "load": In(1),
+            "psum_in": In(signed(width)),
+            "activation_out": Out(OPERAND),
+            "switch_out": Out(1),
+            "psum_out": Out(signed(width)),
+        })
 
     @property
     def latency(self) -> int:
@@ -60,7 +74,7 @@ class ProcessingElement(wiring.Component):
         m.submodules.multiplier = multiplier = multiplier_class(self.multiplier)()
         next_weight = Signal(OPERAND, reset_less=True)
         switch = Signal(reset_less=True)
-        psum = Signal(PSUM, reset_less=True)
+        psum = Signal(signed(self.width), reset_less=True)
         with m.If(self.load):
             m.d.sync += next_weight.eq(self.weight)
         m.d.sync += [switch.eq(self.switch), psum.eq(self.psum_in + multiplier.product)]

@@ -5,12 +5,12 @@ The arithmetic is ``golden/systolic.py``; the arrangement is that of Kung and Le
 Arrays (for VLSI), 1978, with the weights staying and the partial sums moving down.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.multiplier import OPERAND, multiplier_class
-from hw.array.processing_element import PSUM, ProcessingElement
+from hw.array.processing_element import PSUM, ProcessingElement, psum_width
 from hw.array.skew import Skew
 from hw.config import MultiplierTarget
 from hw.emit import shared
@@ -30,6 +30,7 @@ class SystolicRow(wiring.Component):
     ----------
     columns : processing elements.
     multiplier : what their multipliers are made of.
+    width : bits of their partial sums.
 
     Members
     -------
@@ -39,24 +40,28 @@ class SystolicRow(wiring.Component):
     """
 
     def __init__(
-        self, columns: int, multiplier: MultiplierTarget = MultiplierTarget.GENERIC
+        self,
+        columns: int,
+        multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+        width: int = PSUM.width,
     ) -> None:
         self.columns = columns
         self.multiplier = multiplier
+        self.width = width
         super().__init__({
             "activation": In(OPERAND),
             "switch": In(1),
             "weight": In(OPERAND).array(columns),
             "load": In(self.columns),
-            "psum_in": In(PSUM).array(columns),
-            "psum_out": Out(PSUM).array(columns),
+            "psum_in": In(signed(width)).array(columns),
+            "psum_out": Out(signed(width)).array(columns),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         activation, switch = self.activation, self.switch
         for column in range(self.columns):
-            element = ProcessingElement(self.multiplier)
+            element = ProcessingElement(self.multiplier, self.width)
             m.submodules[f"element_{column}"] = shared(element)
             m.d.comb += [
                 element.activation.eq(activation),
@@ -146,7 +151,7 @@ class SystolicArray(wiring.Component):
 
     Parameters
     ----------
-    rows, columns : 1 to 64.
+    rows, columns : 1 to 128.
     multiplier : what the multipliers are made of.
     latency : cycles, rows + multiplier latency.
     switch_after, reload_after : cycles, see above.
@@ -172,8 +177,8 @@ class SystolicArray(wiring.Component):
         multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
     ) -> None:
         for name, value in (("rows", rows), ("columns", columns)):
-            if not 1 <= value <= 64:
-                raise ValueError(f"{name} is {value}; legal: 1 to 64")
+            if not 1 <= value <= 128:
+                raise ValueError(f"{name} is {value}; legal: 1 to 128")
         self.rows = rows
         self.columns = columns
         self.multiplier = multiplier
@@ -191,7 +196,11 @@ class SystolicArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.skew = skew = Skew(OPERAND, self.rows)
-        rows = [SystolicRow(self.columns, self.multiplier) for _ in range(self.rows)]
+        # A sum of a few products is narrow: so are the registers and adders that it passes.
+        rows = [
+            SystolicRow(self.columns, self.multiplier, psum_width(r + 1))
+            for r in range(self.rows)
+        ]
         m.d.comb += skew.i.eq(self.i.payload.lanes)
 
         m.submodules.weights = weights = WeightPath(self.rows, self.columns)

@@ -11,7 +11,7 @@ __all__ = ["WEIGHT_OPERAND", "WeightLoader"]
 WEIGHT_OPERAND = data.StructLayout({
     "weight_signed": unsigned(1),
     "weight_zero": signed(9),
-    "rows": unsigned(7),
+    "rows": unsigned(8),
 })
 """COMPUTE's fields for weight tiles."""
 
@@ -27,10 +27,11 @@ class WeightLoader(Component):
     depth : rows in the scratchpad, a power of two.
     columns : bytes of a row.
     read_latency : cycles from ``row`` to ``bytes``, 2 or 3. With 2, ``row`` is a register.
+    tile_bits : bits of a tile's first row, more than those of ``row``.
 
     Members
     -------
-    tile : In(stream.Signature(24, always_ready=True))
+    tile : In(stream.Signature(tile_bits, always_ready=True))
         First row of the tile.
     operand : In(WEIGHT_OPERAND)
         ``rows`` is looked at together with ``tile``, the others ``operand_after`` cycles later.
@@ -45,21 +46,24 @@ class WeightLoader(Component):
     """
 
     operand_after = 2
-    latency = 4
+    latency = 5
 
-    def __init__(self, depth: int, columns: int, read_latency: int = 2) -> None:
+    def __init__(
+        self, depth: int, columns: int, read_latency: int = 2, tile_bits: int = 24
+    ) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
-        if not 1 <= columns <= 64:
-            raise ValueError(f"columns is {columns}; legal: 1 to 64")
+        if not 1 <= columns <= 128:
+            raise ValueError(f"columns is {columns}; legal: 1 to 128")
         if read_latency not in (2, 3):
             raise ValueError(f"read_latency is {read_latency}; legal: 2 or 3")
         self.depth = depth
         self.columns = columns
         self.read_latency = read_latency
+        self.tile_bits = tile_bits
         word = data.StructLayout({"lanes": data.ArrayLayout(signed(9), columns), "first": 1})
         super().__init__({
-            "tile": In(stream.Signature(24, always_ready=True)),
+            "tile": In(stream.Signature(tile_bits, always_ready=True)),
             "operand": In(WEIGHT_OPERAND),
             "row": Out(range(depth)),
             "bytes": In(data.ArrayLayout(8, columns)),
@@ -76,9 +80,9 @@ class WeightLoader(Component):
             following = Signal.like(self.row)
             m.d.comb += self.row.eq(Mux(self.tile.valid, self.tile.payload, following))
             m.d.sync += following.eq(self.row + 1)
-        first, valid = Signal(3), Signal(3)
-        left = Signal(7)
-        end = Signal(25)
+        first, valid = Signal(4), Signal(4)
+        left = Signal(8)
+        end = Signal(self.tile_bits + 1)
         m.d.sync += first.eq(Cat(self.tile.valid, first))
         bits = exact_log2(self.depth)
         beyond = end[bits + 1 :].any() | (end[bits] & end[:bits].any())
@@ -93,16 +97,23 @@ class WeightLoader(Component):
             m.d.sync += [left.eq(left - 1), valid[0].eq(valid[0] & (left != 1))]
         m.d.sync += valid[1:].eq(valid)
 
-        # Cycle 3: the bytes are here. Cycle 4: the operands.
-        zero, extend = Signal(9), Signal()
+        # Cycle 3: the bytes are here. Cycle 4: nine bits. Cycle 5: the operands.
+        zero, later_zero, extend = Signal(9), Signal(9), Signal()
         with m.If(first[1]):
             m.d.sync += [
                 zero.eq(self.operand.weight_zero),
                 extend.eq(self.operand.weight_signed),
             ]
-        m.d.sync += [self.o.valid.eq(valid[2]), self.o.payload.first.eq(first[2])]
+        m.d.sync += [
+            later_zero.eq(zero),
+            self.o.valid.eq(valid[3]),
+            self.o.payload.first.eq(first[3]),
+        ]
         for column in range(self.columns):
             byte = self.bytes[column]
-            nine = Cat(byte, byte[7] & extend)
-            m.d.sync += self.o.payload.lanes[column].eq((nine - zero)[:9])
+            nine = Signal(9, name=f"nine_{column}", reset_less=True)
+            m.d.sync += [
+                nine.eq(Cat(byte, byte[7] & extend)),
+                self.o.payload.lanes[column].eq((nine - later_zero)[:9]),
+            ]
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.assemble import Assembler
-from hw.control.counters import Counters
+from hw.control.counters import COUNTER_RECORD, Counters
 from hw.control.dispatch import Dispatch
 from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
@@ -15,9 +15,9 @@ from hw.control.fetch import Fetch
 from hw.control.issue import Issue
 from hw.control.register_map import ADDRESS_BITS
 from hw.control.registers import RegisterFile
-from hw.control.supervisor import State, Supervisor
+from hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
 from hw.control.tokens import Tokens
-from hw.isa import COUNTER_WORDS, ENGINES, INSTRUCTIONS, WORD_BITS, Opcode
+from hw.isa import ENGINES, INSTRUCTIONS, Opcode
 from hw.memory.axi import REQUEST, AXI4LiteSignature, read_beat
 
 __all__ = ["FAULT_SOURCES", "Control"]
@@ -64,8 +64,9 @@ class Control(Component):
         Reset of engines and masters; no new bus transactions.
     read_base, read_limit, write_base, write_limit : Out(axi_address_width)
         Grant windows, limits exclusive; constant while a program runs.
-    record : Out(COUNTER_WORDS * 64)
-        COUNTER_RECORD, for STORE.
+    record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
+        Read of a beat of COUNTER_RECORD, for STORE; the beat comes two cycles later. Whole records
+        are read, in order.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -95,14 +96,18 @@ class Control(Component):
             "read_limit": Out(address),
             "write_base": Out(address),
             "write_limit": Out(address),
-            "record": Out(COUNTER_WORDS * WORD_BITS),
+            "record_enable": In(1),
+            "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
+            "record_data": Out(cfg.axi_data_width),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.registers = registers = RegisterFile(self.cfg)
-        m.submodules.supervisor = supervisor = Supervisor(len(self.engines) + 5)
-        m.submodules.counters = counters = Counters(self.engines)
+        m.submodules.counters = counters = Counters(self.engines, self.cfg.axi_data_width)
+        m.submodules.supervisor = supervisor = Supervisor(
+            len(self.engines) + 5, clear_cycles=max(CLEAR_CYCLES, counters.clear_cycles)
+        )
         cleared = ResetInserter(supervisor.clear)
         fetch, dispatch = Fetch(self.cfg), Dispatch(self.cfg)
         tokens = Tokens(self.cfg.token_bits, self.engines)
@@ -173,18 +178,25 @@ class Control(Component):
             self.stop.eq(supervisor.stop),
         ]
         m.d.comb += [
-            counters.clear.eq(supervisor.clear),
+            # Idle: after reset, which the counts outlive in their memory.
+            counters.clear.eq(supervisor.clear | (supervisor.state == State.IDLE)),
             counters.running.eq(supervisor.running),
             counters.read_beat.eq(self.read_beat),
             counters.written_beat.eq(self.written_beat),
             counters.step.eq(self.step),
             counters.busy.eq(self.busy),
             *(counters.stalled[engine].eq(issue.stalled) for engine, issue in issues.items()),
-            self.record.eq(counters.record),
+            counters.enable.eq(self.record_enable),
+            counters.index.eq(self.record_index),
+            self.record_data.eq(counters.data),
+            counters.ask.eq(registers.count_ask),
+            counters.place.eq(registers.count_place),
+            registers.count_there.eq(counters.there),
+            registers.count.eq(counters.count),
         ]
         for name in ("read_base", "read_limit", "write_base", "write_limit"):
             m.d.comb += getattr(self, name).eq(_joined(registers, name))
-        self._report(m, registers, supervisor, counters, fetch)
+        self._report(m, registers, supervisor, fetch)
         return m
 
     def _report(
@@ -192,7 +204,6 @@ class Control(Component):
         m: Module,
         registers: RegisterFile,
         supervisor: Supervisor,
-        counters: Counters,
         fetch: Fetch,
     ) -> None:
         """What software sees."""
@@ -220,19 +231,6 @@ class Control(Component):
             registers.interrupt_status.error.eq(supervisor.failed),
             self.interrupt.eq(registers.interrupt),
         ]
-        record = counters.record
-        m.d.comb += [
-            Cat(registers.cycles_low.value, registers.cycles_high.value).eq(record.cycles),
-            registers.read_beats.value.eq(record.read_beats),
-            registers.written_beats.value.eq(record.written_beats),
-            registers.steps.value.eq(record.steps),
-        ]
-        for engine in self.engines:
-            name = engine.name.lower()
-            m.d.comb += [
-                getattr(registers, f"{name}_busy").value.eq(record.engines[engine].busy),
-                getattr(registers, f"{name}_stalled").value.eq(record.engines[engine].stalled),
-            ]
 
 
 def _joined(registers: RegisterFile, name: str) -> Value:

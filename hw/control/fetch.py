@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads the program from memory, ahead of its use, and hands it out word by word."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -39,7 +39,7 @@ class Fetch(Component):
     -------
     go : In(1)
         Pulse: fetch the program at ``address`` (a multiple of the beat), ``length`` bytes long (a
-        multiple of 8). Only once after each reset.
+        multiple of 8). Only once after each reset; both stay as they are from then on.
     request : Out(stream.Signature(REQUEST))
         Runs of beats to read.
     data : In(stream.Signature(read_beat(cfg)))
@@ -81,17 +81,28 @@ class Fetch(Component):
         room = max(2, _CHUNKS * self.chunk_beats)
         m.submodules.buffer = buffer = Queue(self.cfg.axi_data_width, room)
 
-        # Of the program: beats not yet requested, words not yet handed out.
-        unrequested = Signal(33 - beat_bits)
-        unread = Signal(33 - exact_log2(_WORD_BYTES))
-        active = Signal()
+        # Counted from the start of the program: chunks requested, words handed out. All starts at 0
+        # after reset, so no count has to be loaded.
+        chunk_bits = exact_log2(self.chunk_beats)
+        total = Signal(33 - beat_bits)
+        chunks = Signal(33 - beat_bits - chunk_bits)
+        taken = Signal(32 - exact_log2(_WORD_BYTES))
+        active, final, finished = Signal(), Signal(), Signal()
         due = Signal(range(room + 1))
         reserved = Signal(range(room + 1))
-        next_request = Signal(self.cfg.axi_address_width - beat_bits)
-        next_word = Signal(self.cfg.axi_address_width)
         index = Signal(range(max(2, per_beat)))
+        words = self.length[3:]
+        if per_beat == 1:
+            m.d.comb += total.eq(words)
+        else:
+            m.d.comb += total.eq(self.length[beat_bits:] + self.length[3:beat_bits].any())
 
         misaligned = (self.address[:beat_bits] != 0) | (self.length[:3] != 0)
+        complete, exhausted = Signal(), Signal()
+        m.d.comb += [
+            complete.eq(finished | (final & (total[:chunk_bits] == 0))),
+            exhausted.eq(complete & (reserved == 0) & ~self.words.valid),
+        ]
         m.d.sync += self.error.valid.eq(0)
         with m.If(self.go & misaligned):
             m.d.sync += [
@@ -100,29 +111,24 @@ class Fetch(Component):
                 self.error.payload.address.eq(FETCH_NUMBER),
             ]
         with m.Elif(self.go):
-            m.d.sync += [
-                active.eq(1),
-                unrequested.eq((self.length + (beat_bytes - 1))[beat_bits:]),
-                unread.eq(self.length[3:]),
-                next_request.eq(self.address[beat_bits:]),
-                next_word.eq(self.address),
-            ]
-        with m.If(active & (unread == 0)):
+            m.d.sync += active.eq(1)
+        with m.If(active & exhausted):
             m.d.sync += active.eq(0)
             with m.If(~self.ended):
                 m.d.sync += [
                     self.error.valid.eq(1),
                     self.error.payload.code.eq(ErrorCode.PROGRAM_END),
-                    self.error.payload.address.eq(next_word),
+                    self.error.payload.address.eq(self.words.payload.address),
                 ]
 
         # A beat's place in the buffer is reserved from its request until its last word leaves.
         chunk = Signal(range(self.chunk_beats + 1))
         asked, freed, arrived = Signal(), Signal(), Signal()
         m.d.comb += [
-            chunk.eq(self.chunk_beats),
+            chunk.eq(Mux(final, total[:chunk_bits], self.chunk_beats)),
             asked.eq(
-                (unrequested != 0)
+                active
+                & ~complete
                 & (reserved <= room - self.chunk_beats)
                 & ~self.request.valid
                 & ~self.ended
@@ -130,15 +136,18 @@ class Fetch(Component):
             ),
             arrived.eq(self.data.valid & (due != 0)),
         ]
-        with m.If(unrequested < self.chunk_beats):
-            m.d.comb += chunk.eq(unrequested)
+        # No two chunks are asked for one right after the other, so this is in time.
+        m.d.sync += final.eq(chunks == total[chunk_bits:])
+        base = self.address[beat_bits:]
         with m.If(asked):
             m.d.sync += [
                 self.request.valid.eq(1),
-                self.request.payload.address[beat_bits:].eq(next_request),
+                self.request.payload.address[beat_bits : self.cfg.axi_address_width].eq(
+                    Cat(base[:chunk_bits], base[chunk_bits:] + chunks)
+                ),
                 self.request.payload.beats.eq(chunk),
-                next_request.eq(next_request + chunk),
-                unrequested.eq(unrequested - chunk),
+                chunks.eq(chunks + 1),
+                finished.eq(final),
             ]
         with m.Elif(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
@@ -156,20 +165,26 @@ class Fetch(Component):
             self.busy.eq(self.request.valid | (due != 0)),
         ]
 
-        word_taken, beat_done = Signal(), Signal()
+        # Block RAM is slow, and what routes a word is not fast either: a register between them.
+        moved, last_beat, tail = Signal(), Signal(), Signal.like(index)
         m.d.comb += [
-            self.words.valid.eq(buffer.o.valid & (unread != 0)),
-            self.words.payload.word.eq(buffer.o.payload.word_select(index, WORD_BITS)),
-            self.words.payload.address.eq(next_word),
-            word_taken.eq(self.words.valid & self.words.ready),
-            beat_done.eq(word_taken & ((index == per_beat - 1) | (unread == 1))),
-            buffer.o.ready.eq(beat_done),
-            freed.eq(beat_done),
+            moved.eq(buffer.o.valid & (~self.words.valid | self.words.ready)),
+            last_beat.eq(complete & (reserved == 1)),
+            tail.eq(words - 1),
+            freed.eq(moved & ((index == per_beat - 1) | (last_beat & (index == tail)))),
+            buffer.o.ready.eq(freed),
+            self.words.payload.address.eq(
+                Cat(Const(0, 3), self.address[3:] + taken)[: self.cfg.axi_address_width]
+            ),
         ]
-        with m.If(word_taken):
+        with m.If(self.words.ready):
+            m.d.sync += self.words.valid.eq(0)
+        with m.If(self.words.valid & self.words.ready):
+            m.d.sync += taken.eq(taken + 1)
+        with m.If(moved):
             m.d.sync += [
-                next_word.eq(next_word + _WORD_BYTES),
-                unread.eq(unread - 1),
+                self.words.valid.eq(1),
+                self.words.payload.word.eq(buffer.o.payload.word_select(index, WORD_BITS)),
                 index.eq(index + 1),
             ]
         if per_beat == 1:

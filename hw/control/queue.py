@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A first-in first-out queue in a synchronous memory, with stream ports."""
 
-from amaranth.hdl import Module, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -9,12 +9,16 @@ from amaranth.utils import exact_log2
 
 __all__ = ["Queue"]
 
+_ROW = 16  # entries of a row of distributed RAM
+_BLOCK_BITS = 1024
+
 
 class Queue(Component):
     """Holds ``depth`` entries in memory and one more in the memory's output register.
 
     Throughput one entry a cycle; latency two cycles through an empty queue. The memory is read
-    synchronously and never read and written at one address in a cycle: it maps to block RAM.
+    synchronously and never read and written at one address in a cycle: it maps to block RAM, and
+    does so where distributed RAM would take more than one row of it.
 
     Parameters
     ----------
@@ -44,31 +48,37 @@ class Queue(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.shape, depth=self.depth, init=[])
+        large = self.depth > _ROW and self.depth * Shape.cast(self.shape).width >= _BLOCK_BITS
+        attrs: dict[str, int | str] = {"no_rw_check": 1}
+        if large:
+            attrs["ram_style"] = "block"
+        m.submodules.memory = memory = Memory(
+            shape=self.shape, depth=self.depth, init=[], attrs=attrs
+        )
         write, read = memory.write_port(), memory.read_port()
-        # One bit more than an address, so that full and empty differ.
-        bits = exact_log2(self.depth) + 1
+        bits = exact_log2(self.depth)
         written, fetched = Signal(bits), Signal(bits)
-        full, put, get = Signal(), Signal(), Signal()
-        level_after = Signal(bits)
+        # Entries in the memory; the bit on top says that it is full.
+        level = Signal(bits + 1)
+        put, get = Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(~full),
+            self.i.ready.eq(~level[-1]),
             put.eq(self.i.valid & self.i.ready),
-            get.eq((written != fetched) & (~self.o.valid | self.o.ready)),
-            level_after.eq(written - fetched + put - get),
+            get.eq((level != 0) & (~self.o.valid | self.o.ready)),
             write.en.eq(put),
-            write.addr.eq(written[:-1]),
+            write.addr.eq(written),
             write.data.eq(self.i.payload),
             read.en.eq(get),
-            read.addr.eq(fetched[:-1]),
+            read.addr.eq(fetched),
             self.o.payload.eq(read.data),
-            self.empty.eq((written == fetched) & ~self.o.valid),
+            self.empty.eq((level == 0) & ~self.o.valid),
         ]
-        m.d.sync += [
-            full.eq(level_after == self.depth),
-            written.eq(written + put),
-            fetched.eq(fetched + get),
-        ]
+        with m.If(put):
+            m.d.sync += written.eq(written + 1)
+        with m.If(get):
+            m.d.sync += fetched.eq(fetched + 1)
+        with m.If(put ^ get):
+            m.d.sync += level.eq(level + Cat(1, get.replicate(bits)))
         with m.If(get):
             m.d.sync += self.o.valid.eq(1)
         with m.Elif(self.o.ready):

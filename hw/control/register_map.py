@@ -9,13 +9,16 @@ from hw.config import AcceleratorConfig, RequantizeMode
 from hw.isa import Engine
 
 __all__ = [
-    "ADDRESS_BITS", "IDENTITY", "VERSION", "Access", "Field", "Register", "RegisterMap",
+    "ADDRESS_BITS", "IDENTITY", "RECORD_OFFSET", "VERSION", "Access", "Field", "Register",
+    "RegisterMap",
 ]  # fmt: skip
 
 ADDRESS_BITS = 12
 """The registers fill an aperture of 4 KiB."""
 IDENTITY = int.from_bytes(b"KIWI", "big")
 """Reads 0x4B495749: what software looks for first."""
+RECORD_OFFSET = 0x100
+"""Where the record of the counters begins, of 64 bytes."""
 VERSION = (1, 0)
 """Of the registers and the instructions: major (changes when old software breaks), minor."""
 
@@ -48,7 +51,7 @@ class Register:
     """32 bits at a byte offset.
 
     ``constant`` registers never change; ``locked`` ones cannot be written while a program runs
-    (SLVERR, and the write has no effect).
+    (SLVERR, and the write has no effect); ``counted`` ones lie in the record of the counters.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Register:
     fields: tuple[Field, ...] = field(default=())
     constant: bool = False
     locked: bool = False
+    counted: bool = False
 
     @property
     def reset(self) -> int:
@@ -108,7 +112,7 @@ def _packed(name: str, offset: int, description: str, *parts: Field) -> Register
 
 def _count(name: str, offset: int, description: str) -> Register:
     part = Field("value", 0, 32, description)
-    return Register(name, offset, Access.READ, description, (part,))
+    return Register(name, offset, Access.READ, description, (part,), counted=True)
 
 
 def _address(
@@ -216,8 +220,8 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("value", 0, 32, "anything"),
     ))  # fmt: skip
 
-    # Beyond 0x100: the record of hw/control/counters.py, word for word.
-    yield _count("cycles_low", 0x100, "cycles since start, low half")
+    # From RECORD_OFFSET on: the record of hw/control/counters.py, word for word.
+    yield _count("cycles_low", RECORD_OFFSET, "cycles since start, low half")
     yield _count("cycles_high", 0x104, "cycles since start, high half")
     yield _count("read_beats", 0x108, "beats read")
     yield _count("written_beats", 0x10C, "beats written")

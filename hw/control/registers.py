@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registers of register_map.py behind an AXI4-Lite port."""
 
-from amaranth.hdl import Module, Signal, Value, ValueLike
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.control.register_map import ADDRESS_BITS, Access, Register, RegisterMap
+from hw.control.register_map import ADDRESS_BITS, RECORD_OFFSET, Access, Register, RegisterMap
+from hw.isa import COUNTER_WORDS, WORD_BITS
 from hw.memory.axi import AXI4LiteSignature, Response
 
 __all__ = ["RegisterFile", "register_layout"]
 
 _BYTES = 4
+_PLACE_BITS = exact_log2(COUNTER_WORDS * WORD_BITS // 32)
 
 
 def register_layout(register: Register) -> data.FlexibleLayout:
@@ -26,8 +30,11 @@ class RegisterFile(Component):
 
     Write address and write data are taken in either order and independently; one write and one
     read are in progress at a time. A write answers two cycles after the later of its two halves, a
-    read two cycles after its address; answers wait for the master. The two low address bits are
-    ignored. Byte strobes are honoured everywhere.
+    read three cycles after its address, a counter one cycle after it was given; answers wait for
+    the master. The two low address bits are ignored. Byte strobes are honoured everywhere.
+
+    Nothing is taken in the first cycles after reset, at most 64, while reset values are written to
+    the memory that registers are read from; that of constants has them from the beginning.
 
     Answers: OKAY, also for writes to read-only registers (which have no effect). SLVERR, and
     reads as 0, for offsets without a register. SLVERR, without effect, for writes to a locked
@@ -44,6 +51,8 @@ class RegisterFile(Component):
         The port.
     locked : In(1)
         A program runs.
+    count_ask : Out(1); count_place : Out(4); count_there : In(1); count : In(32)
+        Read of 32 bits of the record, as ``Counters`` has it.
     <register name> : In or Out(register_layout(register))
         READ: In, what software reads. WRITE: Out, what software wrote. PULSE: Out, high for one
         cycle. CLEAR: In, ones set the bits, also in the cycle in which software clears them.
@@ -65,29 +74,69 @@ class RegisterFile(Component):
             if register.access in (Access.WRITE, Access.PULSE):
                 init = {part.name: part.reset for part in register.fields}
                 ports[register.name] = Out(layout, init=init)
-            elif not register.constant:
+            elif not register.constant and not register.counted:
                 ports[register.name] = In(layout)
+        # The machine changes these by itself, or they have fewer than 32 bits.
+        self._live = {
+            register.name
+            for register in self.map
+            if register.name in ports and sum(part.width for part in register.fields) < 32
+        } | {name for name, port in ports.items() if port.flow == In}
         super().__init__({
             "bus": In(AXI4LiteSignature(ADDRESS_BITS)),
             "locked": In(1),
             "interrupt": Out(1),
+            "count_ask": Out(1),
+            "count_place": Out(_PLACE_BITS),
+            "count_there": In(1),
+            "count": In(32),
             **ports,
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bus = self.bus
-        readable = self._storage(m)
+        # Registers are read from a copy of them, which settles on their reset values first.
+        stored = [r for r in self.map if r.access is Access.WRITE and r.name not in self._live]
+        copies = [0] * (RECORD_OFFSET >> 2)
+        for register in self.map:
+            if register.constant:
+                copies[register.offset >> 2] = register.reset
+        m.submodules.copies = memory = Memory(
+            shape=32, depth=len(copies), init=copies, attrs={"no_rw_check": 1}
+        )
+        lookup, copy = memory.read_port(), memory.write_port(granularity=8)
+        settling = Signal(init=1)
+
+        for register in self.map:
+            if register.access is Access.PULSE:
+                m.d.sync += getattr(self, register.name).eq(0)
+            elif register.access is Access.CLEAR:
+                state = self._states[register.name]
+                m.d.sync += state.eq(state | getattr(self, register.name).as_value())
+                m.d.comb += self.interrupt.eq((state & self.interrupt_enable.as_value()).any())
 
         # Writes: the two halves are parked until both are there and the last answer is gone.
         address_held, data_held, write = Signal(), Signal(), Signal()
-        write_index = Signal(ADDRESS_BITS - 2)
-        write_data, strobe = Signal(32), Signal(_BYTES)
+        accepted, reset_value = Signal(), Signal(32)
+        write_index = Signal(ADDRESS_BITS - 2, init=stored[0].offset >> 2)
+        write_data, strobe = Signal(32), Signal(_BYTES, init=(1 << _BYTES) - 1)
         m.d.comb += [
-            bus.awready.eq(~address_held),
-            bus.wready.eq(~data_held),
+            bus.awready.eq(~address_held & ~settling),
+            bus.wready.eq(~data_held & ~settling),
+            copy.addr.eq(write_index),
+            copy.data.eq(write_data | reset_value),
+            copy.en.eq(Mux(accepted | settling, strobe, 0)),
             write.eq(address_held & data_held & ~bus.bvalid),
         ]
+        with m.If(settling):
+            m.d.sync += write_index.eq(write_index + 1)
+            m.d.sync += settling.eq(write_index != stored[-1].offset >> 2)
+            with m.Switch(write_index):
+                for register in stored:
+                    if register.reset:
+                        with m.Case(register.offset >> 2):
+                            m.d.comb += reset_value.eq(register.reset)
         with m.If(bus.awvalid & bus.awready):
             m.d.sync += [address_held.eq(1), write_index.eq(bus.awaddr[2:])]
         with m.If(bus.wvalid & bus.wready):
@@ -106,38 +155,48 @@ class RegisterFile(Component):
                 with m.If(~self.locked if register.locked else 1):
                     m.d.sync += bus.bresp.eq(Response.OKAY)
                     self._write(m, register, write_data, strobe)
+                    if register in stored:
+                        m.d.comb += accepted.eq(1)
 
-        # Reads: cycle 1 parks the address, cycle 2 the answer.
-        read, read_index = Signal(), Signal(ADDRESS_BITS - 2)
-        m.d.comb += bus.arready.eq(~read & ~bus.rvalid)
+        # Reads: the address is parked, then the copy is looked up, or the counters are asked.
+        read, looked, known = Signal(), Signal(), Signal()
+        read_index = Signal(ADDRESS_BITS - 2)
+        counted, answered = Signal(), Signal()
+        copied = Signal(32)
+        m.d.comb += [
+            bus.arready.eq(~read & ~bus.rvalid & ~settling),
+            counted.eq(read_index[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
+            # Not while it is written: a memory is not read and written at one address.
+            lookup.en.eq(read & ~write & ~looked),
+            lookup.addr.eq(read_index),
+            copied.eq(lookup.data),
+            self.count_ask.eq(read & counted),
+            self.count_place.eq(read_index),
+            answered.eq(Mux(counted, self.count_there, looked)),
+        ]
+        m.d.sync += looked.eq(lookup.en & ~counted)
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [read.eq(1), read_index.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.If(read):
+        other = Signal(32)
+        with m.Switch(read_index):
+            for register in self.map:
+                with m.Case(register.offset >> 2):
+                    m.d.comb += known.eq(1)
+                    if register.access is Access.CLEAR:
+                        m.d.comb += other.eq(self._states[register.name])
+                    elif register.access is not Access.PULSE and register.name in self._live:
+                        m.d.comb += other.eq(getattr(self, register.name).as_value())
+        with m.If(answered):
             m.d.sync += [read.eq(0), bus.rvalid.eq(1)]
             m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(Response.SLVERR)]
-            with m.Switch(read_index):
-                for register, value in readable:
-                    with m.Case(register.offset >> 2):
-                        m.d.sync += [bus.rdata.eq(value), bus.rresp.eq(Response.OKAY)]
+            with m.If(known):
+                m.d.sync += [
+                    bus.rdata.eq(Mux(counted, self.count, copied | other)),
+                    bus.rresp.eq(Response.OKAY),
+                ]
         return m
-
-    def _storage(self, m: Module) -> list[tuple[Register, ValueLike]]:
-        """Declare what changes by itself; return what each register reads as."""
-        readable: list[tuple[Register, ValueLike]] = []
-        for register in self.map:
-            value: ValueLike = register.reset
-            if register.access is Access.PULSE:
-                m.d.sync += getattr(self, register.name).eq(0)
-            elif register.access is Access.CLEAR:
-                value = state = self._states[register.name]
-                m.d.sync += state.eq(state | getattr(self, register.name).as_value())
-                m.d.comb += self.interrupt.eq((state & self.interrupt_enable.as_value()).any())
-            elif not register.constant:
-                value = getattr(self, register.name).as_value()
-            readable.append((register, value))
-        return readable
 
     def _write(self, m: Module, register: Register, written: Value, strobe: Value) -> None:
         """Do what writing the bytes of ``written`` with a ``strobe`` does."""

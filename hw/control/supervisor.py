@@ -5,7 +5,7 @@
 State      Meaning and way out
 =========  ====================================================================================
 IDLE       After reset. START: CLEARING.
-CLEARING   ``clear`` resets the engines for CLEAR_CYCLES cycles; then ``go``, RUNNING.
+CLEARING   ``clear`` resets the engines for ``clear_cycles``; then ``go``, RUNNING.
 RUNNING    END was taken and nothing has moved for SETTLE_CYCLES cycles: DONE.
            A fault, software's ABORT, or no progress for as long as the watchdog allows: DRAINING.
 DRAINING   ``stop`` keeps new bus transactions back. Memory port idle for SETTLE_CYCLES: ERROR.
@@ -59,6 +59,8 @@ class Supervisor(Component):
         Number of units that may report a fault.
     drain_limit
         Cycles of DRAINING after which the interrupt is raised in any case, at least 1.
+    clear_cycles
+        Cycles of CLEARING, at least 1.
 
     Members
     -------
@@ -89,10 +91,15 @@ class Supervisor(Component):
         Pulses for the two interrupts.
     """
 
-    def __init__(self, sources: int, *, drain_limit: int = DRAIN_LIMIT) -> None:
+    def __init__(
+        self, sources: int, *, drain_limit: int = DRAIN_LIMIT, clear_cycles: int = CLEAR_CYCLES
+    ) -> None:
         if drain_limit < 1:
             raise ValueError(f"drain_limit is {drain_limit}; legal: at least 1")
+        if clear_cycles < 1:
+            raise ValueError(f"clear_cycles is {clear_cycles}; legal: at least 1")
         self.sources = sources
+        self.clear_cycles = clear_cycles
         self.drain_limit = drain_limit
         super().__init__({
             "start": In(1),
@@ -117,7 +124,7 @@ class Supervisor(Component):
         m = Module()
         m.submodules.collector = collector = FaultCollector(self.sources + 2)
         running, arriving = Signal(), Signal()
-        bitten, aborted = Signal(), Signal()
+        waited, bitten, aborted = Signal(), Signal(), Signal()
         for source, port in zip(self.fault, collector.i, strict=False):
             m.d.comb += [
                 port.payload.eq(source.payload),
@@ -129,9 +136,11 @@ class Supervisor(Component):
         ):
             m.d.comb += [port.valid.eq(happened), port.payload.code.eq(code)]
 
+        # Cycles without progress, this one included.
         still = Signal(32)
+        watched = Signal()
         settled = Signal(range(SETTLE_CYCLES + 1))
-        wait = Signal(range(max(CLEAR_CYCLES, self.drain_limit) + 1))
+        wait = Signal(range(max(self.clear_cycles, self.drain_limit) + 1))
         reported = Signal()
         m.d.comb += [
             arriving.eq(Cat(port.valid for port in collector.i).any()),
@@ -142,21 +151,24 @@ class Supervisor(Component):
             self.error.eq(collector.fault),
             collector.clear.eq(self.clear),
             aborted.eq(running & self.abort),
-            bitten.eq(running & (self.watchdog_limit != 0) & (still == self.watchdog_limit)),
         ]
+        # Compared a cycle ahead: a wide comparison and the collector do not fit one cycle.
+        due = running & ~self.progress & watched & (still == self.watchdog_limit)
+        m.d.sync += [watched.eq(self.watchdog_limit != 0), waited.eq(due)]
+        m.d.comb += bitten.eq(running & waited)
         m.d.sync += [self.go.eq(0), self.finished.eq(0), self.failed.eq(0)]
         with m.Switch(self.state):
             with m.Case(State.IDLE, State.DONE, State.ERROR):
                 with m.If(self.start):
                     m.d.sync += [self.state.eq(State.CLEARING), wait.eq(0)]
             with m.Case(State.CLEARING):
-                m.d.sync += [wait.eq(wait + 1), still.eq(0), settled.eq(0), reported.eq(0)]
-                with m.If(wait == CLEAR_CYCLES - 1):
+                m.d.sync += [wait.eq(wait + 1), still.eq(1), settled.eq(0), reported.eq(0)]
+                with m.If(wait == self.clear_cycles - 1):
                     m.d.sync += [self.state.eq(State.RUNNING), self.go.eq(1)]
             with m.Case(State.RUNNING):
                 m.d.sync += [still.eq(still + 1), settled.eq(0), wait.eq(0)]
                 with m.If(self.progress):
-                    m.d.sync += still.eq(0)
+                    m.d.sync += still.eq(1)
                 with m.If(collector.valid):
                     m.d.sync += self.state.eq(State.DRAINING)
                 with m.Elif(self.ended & self.quiet & self.masters_idle & ~arriving):

@@ -4,7 +4,7 @@
 The arithmetic is ``golden/accumulator.py``. While one half accumulates, the other one is read out.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -19,6 +19,8 @@ __all__ = ["AccumulatorBank", "Accumulators", "control_layout"]
 _COMBINE = 2  # cycle, after the one in which the psum arrives, in which it meets the old value
 _WRITE = 4  # cycle in which the new value is written; the next one may read it
 _MAXIMUM_BITS = 10
+_COPIED = 512
+"""Entries of both halves that one block RAM holds: it is 512 x 36 in ECP5 and Xilinx."""
 
 
 def control_layout(depth: int) -> data.StructLayout:
@@ -44,6 +46,10 @@ def control_layout(depth: int) -> data.StructLayout:
 class AccumulatorBank(wiring.Component):
     """The accumulators of one column: two memories, one adder, no control of its own.
 
+    Either each memory is a half, updated or drained, or, where that takes no more block RAM, both
+    hold everything: one is read to be updated, the other to be drained, and no multiplexer is
+    needed.
+
     Control arrives from outside, in the cycle in which it is used, because all columns share one
     delay line. No register has a reset.
 
@@ -51,6 +57,7 @@ class AccumulatorBank(wiring.Component):
     ----------
     depth : entries of both halves together, a power of two.
     width : bits of an entry.
+    copied : whether both memories hold everything.
 
     Members
     -------
@@ -62,9 +69,10 @@ class AccumulatorBank(wiring.Component):
     drain_data : its contents, in cycle t + 2.
     """
 
-    def __init__(self, depth: int, width: int = 32) -> None:
+    def __init__(self, depth: int, width: int = 32, *, copied: bool = False) -> None:
         self.depth = depth
         self.width = width
+        self.copied = copied
         entry = unsigned(exact_log2(depth))
         address = data.StructLayout({"entry": entry, "valid": 1})
         super().__init__({
@@ -81,27 +89,31 @@ class AccumulatorBank(wiring.Component):
         shape = signed(self.width)
         held = []
         total = Signal(shape, reset_less=True)
+        entries = self.depth if self.copied else self.depth // 2
+        places = exact_log2(entries)
         for half in range(2):
             # What a read returns that meets a write to its entry is never used (`hazard`), so
             # synthesis need not build the old value around the block RAM.
-            memory = Memory(
-                shape=shape, depth=self.depth // 2, init=[], attrs={"no_rw_check": 1}
-            )
+            memory = Memory(shape=shape, depth=entries, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"half_{half}"] = memory
             read, write = memory.read_port(), memory.write_port()
             # Cycle 0: read; cycle 1: the memory's slow output goes to a register.
-            updated = self.read.valid & (self.read.entry[-1] == half)
             output = Signal(shape, name=f"output_{half}", reset_less=True)
-            m.d.comb += read.addr.eq(
-                Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
-            )
+            if self.copied:
+                m.d.comb += read.addr.eq(self.drain_entry if half else self.read.entry)
+            else:
+                updated = self.read.valid & (self.read.entry[-1] == half)
+                m.d.comb += read.addr.eq(
+                    Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
+                )
             m.d.sync += output.eq(read.data)
             held.append(output)
             # Cycle 4: write.
+            chosen = Const(1) if self.copied else self.write.entry[-1] == half
             m.d.comb += [
-                write.addr.eq(self.write.entry[:-1]),
+                write.addr.eq(self.write.entry[:places]),
                 write.data.eq(total),
-                write.en.eq(self.write.valid & (self.write.entry[-1] == half)),
+                write.en.eq(self.write.valid & chosen),
             ]
 
         # Cycle 2: choose what is added. The unwanted operand becomes 0 in its register, by the
@@ -113,8 +125,9 @@ class AccumulatorBank(wiring.Component):
         greater = Signal()
         m.d.sync += [psum_1.eq(self.psum), psum_2.eq(psum_1)]
         m.d.comb += [
-            old.eq(Mux(self.combine.half, held[1], held[0])),
-            greater.eq(_low(old) > _low(psum_2)),
+            old.eq(held[0] if self.copied else Mux(self.combine.half, held[1], held[0])),
+            # The sign of the difference: a carry chain, without a test for equality behind it.
+            greater.eq((_low(psum_2) - _low(old))[-1]),
             keep.eq(~self.combine.first & (~self.combine.maximum | greater)),
             take.eq(self.combine.first | ~self.combine.maximum | ~greater),
         ]
@@ -127,6 +140,9 @@ class AccumulatorBank(wiring.Component):
             total.eq(left + right),
         ]
 
+        if self.copied:
+            m.d.comb += self.drain_data.eq(held[1])
+            return m
         # The half that is drained was chosen in cycle 0 by the top bit of the entry.
         drained = Signal(2, reset_less=True)
         m.d.sync += drained.eq(Cat(self.drain_entry[-1], drained[0]))
@@ -154,6 +170,8 @@ class Accumulators(wiring.Component):
     ----------
     config : columns and accumulator_depth (entries a column, both halves together) are used.
     width : bits of an entry; less than 32 is for proofs.
+    copied : whether a bank's memories both hold everything; where it is not said, they do up to
+        512 entries, the same number of block RAMs.
     hazard : cycles.
     read_latency : cycles.
 
@@ -169,11 +187,14 @@ class Accumulators(wiring.Component):
     hazard = _WRITE + 1
     read_latency = 2
 
-    def __init__(self, config: AcceleratorConfig, *, width: int = 32) -> None:
+    def __init__(
+        self, config: AcceleratorConfig, *, width: int = 32, copied: bool | None = None
+    ) -> None:
         self.config = config
         self.columns = config.columns
         self.depth = config.accumulator_depth
         self.width = width
+        self.copied = self.depth <= _COPIED if copied is None else copied
         sums = data.ArrayLayout(signed(width), self.columns)
         super().__init__({
             "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),
@@ -195,7 +216,7 @@ class Accumulators(wiring.Component):
             valids.append(valid)
 
         for column in range(self.columns):
-            bank = AccumulatorBank(self.depth, self.width)
+            bank = AccumulatorBank(self.depth, self.width, copied=self.copied)
             m.submodules[f"bank_{column}"] = shared(bank)
             combine, write = column + _COMBINE, column + _WRITE
             m.d.comb += [

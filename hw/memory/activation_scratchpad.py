@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activations on chip: written a beat at a time, read as a run of bytes from any address."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -71,7 +71,7 @@ class ActivationScratchpad(Component):
         The bytes from that address on, ``read_latency`` cycles later.
     """
 
-    read_latency = 4
+    read_latency = 5
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
@@ -105,7 +105,7 @@ class ActivationScratchpad(Component):
         # Cycle 2: the banks' outputs.
         write = self.write.payload
         group = write.address[:bits] >> (beat - 1).bit_length()
-        read = []
+        read: list[Value] = []
         for index in range(banks):
             bank = ActivationBank(depth)
             m.submodules[f"bank{index}"] = shared(bank)
@@ -117,18 +117,26 @@ class ActivationScratchpad(Component):
             ]
             read.append(bank.read_byte)
 
-        # Cycles 3 and 4: rotate by the high bits of the offset, then by the low ones.
-        low = (bits + 1) // 2
-        s2_offset, s3_offset = Signal(bits), Signal(low)
-        m.d.sync += [s2_offset.eq(offset), s3_offset.eq(s2_offset[:low])]
-        coarse = [Signal(8, name=f"coarse{bank}") for bank in range(banks)]
-        with m.Switch(s2_offset[low:]):
-            for shift in range(banks >> low):
-                with m.Case(shift):
-                    m.d.sync += Cat(coarse).eq(Cat(read).rotate_right(8 * (shift << low)))
-        with m.Switch(s3_offset):
-            for shift in range(1 << low):
-                with m.Case(shift):
-                    turned = Cat(coarse).rotate_right(8 * shift)
-                    m.d.sync += self.lanes.as_value().eq(turned[: 8 * rows])
+        # Cycles 3 to 5: rotate, by a third of the offset's bits in each.
+        turned: Value = Cat(read)
+        steps: Value = Signal(bits, name="offset_2")
+        m.d.sync += steps.eq(offset)
+        done = 0
+        for cycle in range(3):
+            part = -(-(bits - done) // (3 - cycle))
+            turned = _rotate(turned, steps[:part], 8 << done)
+            done += part
+            later, rest = Signal(8 * banks, name=f"turned_{cycle}"), Signal(max(bits - done, 0))
+            if cycle == 2:
+                m.d.sync += self.lanes.as_value().eq(turned[: 8 * rows])
+            else:
+                m.d.sync += [later.eq(turned), rest.eq(steps[part:])]
+                turned, steps = later, rest
         return m
+
+
+def _rotate(value: Value, steps: Value, step: int) -> Value:
+    """Return ``value`` rotated right by ``steps`` times ``step`` bits."""
+    for place, bit in enumerate(steps):
+        value = Mux(bit, value.rotate_right(step << place), value)
+    return value

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """COMPUTE's loops in hardware: im2col on the fly, one position a cycle."""
 
+from functools import reduce
+from operator import or_
 from typing import Final
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -48,13 +50,17 @@ class AddressGenerator(Component):
     gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
     interval : least cycles from the first step of a pass to that of the next, gap + 2 to 127.
     dynamic : whether the fields ``dynamic`` and ``slot`` are legal.
+    address_bits : bits that are kept of an address, which wraps.
+    entry_bits, row_bits : bits that are kept of an accumulator entry and of a weight row. The
+        highest one is set in all numbers that need it or more bits; the steps after such a number
+        mean nothing.
 
     Members
     -------
     i : In(stream.Signature(COMPUTE)).
     stop : In(1)
         No further step is made while high.
-    tile : Out(stream.Signature(24, always_ready=True))
+    tile : Out(stream.Signature(row_bits, always_ready=True))
         First weight row of a pass, one cycle before the pass's first step appears at ``o``.
     o : Out(stream.Signature(STEP, always_ready=True)).
     started : Out(1)
@@ -65,10 +71,18 @@ class AddressGenerator(Component):
     """
 
     def __init__(
-        self, rows: int, interval: int = 7, gap: int = 5, dynamic: bool = False
+        self,
+        rows: int,
+        interval: int = 7,
+        gap: int = 5,
+        dynamic: bool = False,
+        *,
+        address_bits: int = 24,
+        entry_bits: int = 16,
+        row_bits: int = 24,
     ) -> None:
-        if not 1 <= rows <= 64:
-            raise ValueError(f"rows is {rows}; legal: 1 to 64")
+        if not 1 <= rows <= 128:
+            raise ValueError(f"rows is {rows}; legal: 1 to 128")
         if not 4 <= gap <= 7:
             raise ValueError(f"gap is {gap}; legal: 4 to 7")
         if not gap + 2 <= interval <= 127:
@@ -77,10 +91,13 @@ class AddressGenerator(Component):
         self.interval = interval
         self.gap = gap
         self.dynamic = dynamic
+        self.address_bits = address_bits
+        self.entry_bits = entry_bits
+        self.row_bits = row_bits
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "stop": In(1),
-            "tile": Out(stream.Signature(24, always_ready=True)),
+            "tile": Out(stream.Signature(row_bits, always_ready=True)),
             "o": Out(stream.Signature(STEP, always_ready=True)),
             "started": Out(1),
             "illegal": Out(1),
@@ -93,19 +110,19 @@ class AddressGenerator(Component):
         m.d.comb += [nest.counts[k].eq(fields.levels[k].count) for k in range(isa.LEVELS)]
         carry = nest.carry
 
-        # Cycle 0: one step of the loops. `move` says how this step was reached.
+        # Cycle 0: one step of the loops. The bit in `move` says how this step was reached.
         running = Signal()
         at_pass = Signal()
-        move = Signal(range(isa.LEVELS + 1))
+        move = Signal(isa.LEVELS + 1)
         advance = Signal()
         may_begin, may_end = self._timer(m, advance & at_pass)
         m.d.comb += advance.eq(running & ~self.stop & (may_begin | ~at_pass))
         m.d.comb += nest.advance.eq(advance)
         with m.If(advance):
-            m.d.sync += at_pass.eq(carry[isa.LEVEL_REDUCTION])
-            for level in range(isa.LEVELS):
-                with m.If(carry[level]):
-                    m.d.sync += move.eq(level)
+            m.d.sync += [
+                at_pass.eq(carry[isa.LEVEL_REDUCTION]),
+                move.eq(carry[:-1] & ~carry[1:]),
+            ]
 
         # Running, then releasing the instruction, then resting. Without rest two cycles lie between
         # release and the next start, since the source needs one to bring the next instruction.
@@ -125,7 +142,7 @@ class AddressGenerator(Component):
         with m.Elif(self.i.ready):
             m.d.sync += releasing.eq(0)
         with m.If(self.started):
-            m.d.sync += [running.eq(1), move.eq(_START), at_pass.eq(1)]
+            m.d.sync += [running.eq(1), move.eq(1 << _START), at_pass.eq(1)]
 
         entry, first, tile = self._targets(m, advance, at_pass, carry)
         self._check(m, running)
@@ -139,26 +156,25 @@ class AddressGenerator(Component):
             self.tile.payload.eq(tile),
             s1.entry.eq(entry),
             s1.first.eq(first),
-            s1.begin.eq(move == _START),
+            s1.begin.eq(move[_START]),
             s1.switch.eq(at_pass),
             s1.last.eq(carry[isa.LEVELS]),
             s1.maximum.eq(fields.maximum),
             s1.signal.eq(fields.signal),
         ]
-        with m.Switch(move):
-            for level in range(isa.LEVELS):
-                with m.Case(level):
-                    jump = fields.levels[level]
-                    m.d.sync += [s1.y.eq(jump.y), s1.x.eq(jump.x), s1.address.eq(jump.address)]
-            with m.Default():
-                m.d.sync += [s1.y.eq(fields.y), s1.x.eq(fields.x), s1.address.eq(fields.address)]
-
         # Cycle 2: the position. The bounds are kept because `i` may move on before the last step.
         s2 = self.o.payload
         m.d.sync += self.o.valid.eq(s1_valid & ~self.illegal)
+        for name, bits in (("y", 16), ("x", 24), ("address", self.address_bits)):
+            jumps = [fields.levels[level][name][:bits] for level in range(isa.LEVELS)]
+            position, jump = Signal(bits, name=name), Signal(bits, name=f"s1_{name}")
+            m.d.sync += jump.eq(_select([*jumps, fields[name][:bits]], move))
+            m.d.comb += s2[name].eq(position.as_signed())
+            with m.If(s1_valid):
+                m.d.sync += position.eq(position + jump)
+            with m.If(self.started):
+                m.d.sync += position.eq(0)
         with m.If(s1_valid):
-            for name in ("y", "x", "address"):
-                m.d.sync += s2[name].eq(Mux(s1.begin, 0, s2[name]) + s1[name])
             for name in ("entry", "first", "begin", "switch", "last", "maximum", "signal"):
                 m.d.sync += s2[name].eq(s1[name])
             with m.If(s1.begin):
@@ -169,10 +185,10 @@ class AddressGenerator(Component):
         """Return flags: the next pass may begin, the last pass's instruction may be given up."""
         may_begin = Signal(init=1)
         may_end = Signal(init=1)
-        left = Signal(7)
+        left = Signal(8)
         rows = self.i.payload.rows
         with m.If(begins):
-            longest = Mux(rows > self.interval, rows, Const(self.interval, 7))
+            longest = Mux(rows > self.interval, rows, Const(self.interval, 8))
             m.d.sync += [left.eq(longest - 1), may_begin.eq(0), may_end.eq(0)]
         with m.Else():
             m.d.sync += [left.eq(left - ~may_begin), may_begin.eq(may_begin | (left == 1))]
@@ -185,17 +201,19 @@ class AddressGenerator(Component):
     ) -> tuple[Signal, Signal, Signal]:
         """Return accumulator entry, overwrite flag and weight row of the step in cycle 0."""
         fields = self.i.payload
-        entry, base = Signal(16), Signal(16)
+        entry, base = Signal(self.entry_bits), Signal(self.entry_bits)
         first = Signal()
-        tile = Signal(24)
+        tile = Signal(self.row_bits)
+        start = _narrow(fields.accumulator, self.entry_bits)
+        stride = _narrow(fields.weight_stride, self.row_bits)
         pass_ends = carry[isa.LEVEL_REDUCTION]
         channel_ends = carry[isa.LEVEL_CHANNEL]
         with m.If(self.started):
             m.d.sync += [
-                entry.eq(fields.accumulator),
-                base.eq(fields.accumulator),
+                entry.eq(start),
+                base.eq(start),
                 first.eq(~fields.accumulate),
-                tile.eq(fields.weight),
+                tile.eq(_narrow(fields.weight, self.row_bits)),
             ]
         with m.Elif(advance):
             m.d.sync += entry.eq(Mux(pass_ends & ~channel_ends, base, entry + 1))
@@ -204,7 +222,7 @@ class AddressGenerator(Component):
             with m.Elif(pass_ends):
                 m.d.sync += first.eq(0)
             with m.If(at_pass):
-                m.d.sync += tile.eq(tile + fields.weight_stride)
+                m.d.sync += tile.eq(tile + stride)
         return entry, first, tile
 
     def _check(self, m: Module, running: Signal) -> None:
@@ -218,3 +236,16 @@ class AddressGenerator(Component):
         m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]
         with m.If(running):
             m.d.sync += self.illegal.eq(self.illegal | fault.any())
+
+
+def _select(values: list[Value], chosen: Value) -> Value:
+    """Return the value whose bit is set in ``chosen``: a LUT for two, and one for four of those."""
+    terms = [value & bit.replicate(len(value)) for value, bit in zip(values, chosen, strict=True)]
+    while len(terms) > 1:
+        terms = [reduce(or_, terms[first : first + 2]) for first in range(0, len(terms), 2)]
+    return terms[0]
+
+
+def _narrow(value: Value, bits: int) -> Value:
+    """Return ``value`` in so many bits, the highest of them set if it does not fit the others."""
+    return Cat(value[: bits - 1], value[bits - 1 :].any())

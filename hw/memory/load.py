@@ -191,7 +191,8 @@ class LoadEngine(Component):
         fresh = Signal()
         final = Signal()
         sent = Signal()
-        high = Signal(64 - beat - block)
+        # The bit on top: no address of the memory port.
+        high = Signal(cfg.axi_address_width + 1 - beat - block)
         low = Signal(block)
         last_low = Signal(block)
         blocks_left = Signal(max(len(segment.span), block) + 1 - block)
@@ -200,7 +201,9 @@ class LoadEngine(Component):
             final.eq(blocks_left == 0),
             # `pieces.i.ready` only falls with a transfer, so a request once offered stays.
             self.request.valid.eq(active & pieces.i.ready),
-            self.request.payload.address.eq(Cat(Const(0, beat), low, high)),
+            self.request.payload.address.eq(
+                Cat(Const(0, beat), low, high, high[-1].replicate(63 - cfg.axi_address_width))
+            ),
             self.request.payload.beats.eq(Mux(final, last_low, (1 << block) - 1) - low + 1),
             sent.eq(self.request.valid & self.request.ready),
             pieces.i.valid.eq(active & self.request.ready),

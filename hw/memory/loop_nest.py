@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters of nested loops, one step a cycle whatever wraps."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -11,7 +11,7 @@ __all__ = ["LoopNest"]
 class LoopNest(Component):
     """Nested loops, level 0 innermost; every wrap of any number of levels takes one cycle.
 
-    Each level counts down to a registered flag "this is my last iteration", so that nothing but
+    Each level counts down to -1, whose sign says "this is my last iteration", so that nothing but
     a chain of such flags lies between two steps.
 
     Parameters
@@ -50,13 +50,16 @@ class LoopNest(Component):
         m = Module()
         m.d.comb += self.carry[0].eq(1)
         for level in range(self.levels):
-            left = Signal(self.width, name=f"left{level}")
-            last = Signal(name=f"last{level}")
-            m.d.comb += self.carry[level + 1].eq(self.carry[level] & last)
+            # Iterations that follow this one, less one.
+            left = Signal(self.width + 1, name=f"left{level}")
+            last = left[-1]
+            reload = Signal(name=f"reload{level}")
+            m.d.comb += [
+                self.carry[level + 1].eq(self.carry[level] & last),
+                reload.eq(self.start | last),
+            ]
             with m.If(self.start | (self.advance & self.carry[level])):
-                with m.If(self.start | last):
-                    count = self.counts[level]
-                    m.d.sync += [left.eq(count), last.eq(count == 1)]
-                with m.Else():
-                    m.d.sync += [left.eq(left - 1), last.eq(left == 2)]
+                # One adder: less 2 from the count, or less 1.
+                minus = Cat(~reload, Const(-1, self.width))
+                m.d.sync += left.eq(Mux(reload, self.counts[level], left) + minus)
         return m

@@ -21,7 +21,8 @@ def segment_layout(
 ) -> data.StructLayout:
     """Return the layout of a segment.
 
-    ``address`` is in memory, in bytes, a multiple of a beat; ``local`` (on chip) and ``span`` (the
+    ``address`` is in memory, in bytes, a multiple of a beat, and exact if it is one of the memory
+    port's addresses, else just none of them; ``local`` (on chip) and ``span`` (the
     segment's beats less one) are in beats. ``head`` and ``tail`` are the first and the last byte
     wanted of the first and the last beat. ``last`` ends the instruction, which is to be answered
     with ``signal``. With ``formats``, a segment that is ``formatted`` has no ``local``, and may be
@@ -53,7 +54,7 @@ class SegmentWalker(Component):
     Parameters
     ----------
     cfg
-        ``axi_data_width``.
+        ``axi_data_width``, ``axi_address_width``.
     layout
         ``hw.isa.LOAD`` or ``hw.isa.STORE``.
     engine
@@ -134,23 +135,30 @@ class SegmentWalker(Component):
             move.eq(~self.o.valid | self.o.ready),
         ]
 
-        # Cycle 1: the instruction's registers, stepping from segment to segment. One bit more and
-        # a sign keep a local address that a pitch has carried out of 32 bits apart from legal ones.
+        # Cycle 1: the instruction's registers, stepping from segment to segment. A segment outside
+        # is the last one that there is, so a bit is enough to say that an address is in no memory.
+        width = self.cfg.axi_address_width
+        size = exact_log2(max(self.kinds.values()))
+        longest = 32 if self.formats else size + 1
         active = Signal()
         illegal = Signal()
         step = Signal()
         formatted = Signal()
         kind = Signal(4)
         signal = Signal(ENGINES)
-        address = Signal(64)
-        local = Signal(signed(34))
-        length_less_one = Signal(32)
+        address = Signal(width)
+        beyond = Signal()
+        local = Signal(size)
+        outside = Signal()
+        length = Signal(longest)
         segments_left = Signal(16)
         pitch = Signal(signed(32))
         local_pitch = Signal(signed(32))
         asked = self.i.payload
         asked_kind = Value.cast(asked[kind_field])
-        final = segments_left == 0
+        final = segments_left == 1
+        address_after, leaves = _stepped(address, pitch)
+        local_after, local_leaves = _stepped(local, local_pitch)
         m.d.comb += [
             step.eq(active & ~illegal & move & ~halt),
             self.i.ready.eq(~failed & (~active | (step & final))),
@@ -158,8 +166,10 @@ class SegmentWalker(Component):
         with m.If(step):
             m.d.sync += [
                 active.eq(~final),
-                address.eq(address + pitch),
-                local.eq(local + local_pitch),
+                address.eq(address_after),
+                beyond.eq(beyond | leaves),
+                local.eq(local_after),
+                outside.eq(outside | local_leaves),
                 segments_left.eq(segments_left - 1),
             ]
         with m.If(self.i.valid & self.i.ready):
@@ -170,30 +180,36 @@ class SegmentWalker(Component):
                 kind.eq(asked_kind),
                 signal.eq(asked.signal),
                 address.eq(asked.address),
+                beyond.eq(asked.address[width:].any()),
                 local.eq(asked.local),
-                length_less_one.eq(asked.length - 1),
-                segments_left.eq(asked.segments - 1),
+                outside.eq(Cat(asked.local[size:], asked.length[longest:]).any()),
+                length.eq(asked.length),
+                segments_left.eq(asked.segments),
                 pitch.eq(asked.pitch),
                 local_pitch.eq(asked.local_pitch),
             ]
 
         # Cycle 2: from byte addresses to beats.
         carried = data.StructLayout({
-            "address": unsigned(64 - beat), "local": signed(34 - beat), "span": unsigned(33 - beat),
-            "head": unsigned(beat), "tail": unsigned(beat), "kind": unsigned(4),
-            "signal": unsigned(ENGINES), "last": unsigned(1), "formatted": unsigned(1),
+            "address": unsigned(width - beat), "beyond": unsigned(1),
+            "local": unsigned(size - beat), "outside": unsigned(1),
+            "span": unsigned(longest + 1 - beat), "head": unsigned(beat), "tail": unsigned(beat),
+            "kind": unsigned(4), "signal": unsigned(ENGINES), "last": unsigned(1),
+            "formatted": unsigned(1),
         })  # fmt: skip
         s2 = Signal(carried)
         s3 = Signal(carried)
         s2_valid = Signal()
         s3_valid = Signal()
-        tail = Signal(33)
-        m.d.comb += tail.eq(length_less_one + address[:beat])
+        tail = Signal(longest + 1)
+        m.d.comb += tail.eq(length + (address[:beat] - 1))
         with m.If(move & ~halt):
             m.d.sync += [
                 s2_valid.eq(step),
                 s2.address.eq(address[beat:]),
-                s2.local.eq(local >> beat),
+                s2.beyond.eq(beyond),
+                s2.local.eq(local[beat:]),
+                s2.outside.eq(outside & ~formatted),
                 s2.span.eq(tail[beat:]),
                 s2.head.eq(address[:beat]),
                 s2.tail.eq(tail[:beat]),
@@ -204,29 +220,32 @@ class SegmentWalker(Component):
             ]
 
         # Cycle 3: the place on chip of the segment's last beat.
-        s3_end = Signal(signed(36 - beat))
+        s3_end = Signal(max(size, longest + 1) - beat + 1)
         with m.If(move & ~halt):
             m.d.sync += [s3_valid.eq(s2_valid), s3.eq(s2), s3_end.eq(s2.local + s2.span)]
 
         # Cycle 4: is all of it inside the memory?
-        outside = Signal()
+        refused = Signal()
         with m.Switch(s3.kind):
-            for legal, size in self.kinds.items():
+            for legal, bytes_ in self.kinds.items():
                 with m.Case(legal):
-                    bits = exact_log2(size) - beat
-                    beyond = (s3.local[bits:] != 0) | (s3_end[bits:] != 0)
-                    m.d.comb += outside.eq(beyond & ~s3.formatted)
+                    bits = exact_log2(bytes_) - beat
+                    over = (s3.local[bits:] != 0) | (s3_end[bits:] != 0)
+                    m.d.comb += refused.eq(s3.outside | (over & ~s3.formatted))
         with m.If(move):
             m.d.sync += [
-                self.o.valid.eq(s3_valid & ~outside & ~halt),
-                self.o.payload.address.eq(Cat(Const(0, beat), s3.address)),
+                self.o.valid.eq(s3_valid & ~refused & ~halt),
+                # Above the memory port's addresses: all that matters is that it is not 0.
+                self.o.payload.address.eq(
+                    Cat(Const(0, beat), s3.address, s3.beyond.replicate(64 - width))
+                ),
             ]
             for name in self.o.payload.shape().members:
                 if name != "address":
                     m.d.sync += self.o.payload[name].eq(s3[name])
 
         misplaced = Signal()
-        m.d.comb += misplaced.eq(s3_valid & outside & move & ~halt)
+        m.d.comb += misplaced.eq(s3_valid & refused & move & ~halt)
         m.d.sync += self.error.valid.eq(0)
         with m.If(~failed & ((active & illegal) | misplaced)):
             m.d.sync += [
@@ -238,3 +257,11 @@ class SegmentWalker(Component):
                 ),
             ]
         return m
+
+
+def _stepped(place: Signal, pitch: Signal) -> tuple[Value, Value]:
+    """Return an address after a step, and whether it is negative or too large for its bits."""
+    width = len(place)
+    total = place + Cat(pitch, pitch[-1].replicate(max(0, width - len(pitch))))[:width]
+    above = pitch[width:] if width < len(pitch) else pitch[-1]
+    return total[:width], Mux(total[width], ~above.all(), above.any())

@@ -9,31 +9,25 @@ from amaranth.utils import exact_log2
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
-from hw.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Engine, StoreSource
+from hw.isa import ENGINES, STORE, Engine, StoreSource
 from hw.memory.axi import REQUEST, write_beat
-from hw.memory.pieces import SLOT_BYTES, SLOTS
+from hw.memory.records import RECORD_LATENCY, record_bytes, record_index
 from hw.memory.runs import SegmentWalker
 
 __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
 
-READ_LATENCY = 2
-"""Cycles from ``read_address`` to ``read_data``, and of a result the same."""
+READ_LATENCY = RECORD_LATENCY
+"""Cycles from ``read_address`` to ``read_data``, and of a result or a record the same."""
 
 _BUFFERED = 8
 _PENDING = 32
-_COUNTER_BITS = COUNTER_WORDS * WORD_BITS
 
 
 def store_sources(cfg: AcceleratorConfig) -> dict[int, int]:
     """Return the bytes of each memory that STORE can read."""
-    sources: dict[int, int] = {
-        StoreSource.OUTPUT: cfg.output_bytes,
-        StoreSource.COUNTERS: _COUNTER_BITS // 8,
-    }
+    sources: dict[int, int] = {StoreSource.OUTPUT: cfg.output_bytes, **record_bytes(cfg)}
     if cfg.special_lanes:
         sources[StoreSource.RESULT] = cfg.special_lanes * cfg.special_bytes
-    if cfg.dynamic:
-        sources[StoreSource.DYNAMIC] = SLOTS * SLOT_BYTES
     return sources
 
 
@@ -68,10 +62,10 @@ class StoreEngine(Component):
         That beat, exactly ``READ_LATENCY`` cycles later.
     result_enable, result_address, result_data
         The same of SPECIAL's results; only if the machine has that engine.
-    counters : In(COUNTER_WORDS * WORD_BITS)
-        The counter record. A beat is taken in one cycle, different beats in different cycles.
-    slots_record : In(8 * SLOTS * SLOT_BYTES)
-        The same of the slots of dynamic quantization; only if the machine has them.
+    record_enable : Out(1); record_kind : Out(StoreSource); record_index : Out(record_index(cfg))
+        Read of a beat of a record. A beat is taken in one cycle, different beats in different ones.
+    record_data : In(axi_data_width)
+        That beat, exactly ``READ_LATENCY`` cycles later.
     request : Out(stream.Signature(REQUEST))
     data : Out(stream.Signature(write_beat(cfg)))
     written : In(stream.Signature(0, always_ready=True))
@@ -98,8 +92,10 @@ class StoreEngine(Component):
                 if cfg.special_lanes
                 else {}
             ),
-            "counters": In(_COUNTER_BITS),
-            **({"slots_record": In(8 * SLOTS * SLOT_BYTES)} if cfg.dynamic else {}),
+            "record_enable": Out(1),
+            "record_kind": Out(StoreSource),
+            "record_index": Out(record_index(cfg)),
+            "record_data": In(cfg.axi_data_width),
             "request": Out(stream.Signature(REQUEST)),
             "data": Out(stream.Signature(write_beat(cfg))),
             "written": In(stream.Signature(0, always_ready=True)),
@@ -151,7 +147,7 @@ class StoreEngine(Component):
         first = Signal()
         head = Signal(beat)
         tail = Signal(beat)
-        kind = Signal(range(max(sources) + 1))
+        kind = Signal(StoreSource)
         reserved = Signal(range(_BUFFERED + 1))
         everything = (1 << cfg.beat_bytes) - 1
         after_head = Signal(cfg.beat_bytes)
@@ -164,6 +160,9 @@ class StoreEngine(Component):
             until_tail.eq(Mux(left == 0, Const(everything) >> ~tail, everything)),
             self.read_enable.eq(issue & (kind == StoreSource.OUTPUT)),
             self.read_address.eq(Cat(Const(0, beat), local)),
+            self.record_enable.eq(issue & (kind != StoreSource.OUTPUT)),
+            self.record_kind.eq(StoreSource(kind)),
+            self.record_index.eq(local),
         ]
         if StoreSource.RESULT in sources:
             m.d.comb += [
@@ -186,36 +185,26 @@ class StoreEngine(Component):
         m.d.sync += reserved.eq(reserved + issue - sent)
 
         # What a read does not carry itself travels beside it.
-        counter_beats = _COUNTER_BITS // cfg.axi_data_width
-        beside = data.StructLayout({
-            "valid": 1, "strobe": cfg.beat_bytes, "kind": kind.shape(),
-            "index": range(counter_beats),
-        })  # fmt: skip
+        beside = data.StructLayout({"valid": 1, "strobe": cfg.beat_bytes, "kind": StoreSource})
         stages = [Signal(beside, name=f"stage{index}") for index in range(READ_LATENCY)]
         m.d.sync += [
             stages[0].valid.eq(issue),
             stages[0].strobe.eq(after_head & until_tail),
             stages[0].kind.eq(kind),
-            stages[0].index.eq(local),
             *(after.eq(before) for before, after in zip(stages, stages[1:], strict=False)),
         ]
         back = stages[-1]
-        record = self.counters.word_select(back.index, cfg.axi_data_width)
         m.d.comb += [
             buffer.i.valid.eq(back.valid),
             buffer.i.payload.strobe.eq(back.strobe),
-            buffer.i.payload.data.eq(self.read_data),
+            buffer.i.payload.data.eq(self.record_data),
         ]
         with m.Switch(back.kind):
-            with m.Case(StoreSource.COUNTERS):
-                m.d.comb += buffer.i.payload.data.eq(record)
+            with m.Case(StoreSource.OUTPUT):
+                m.d.comb += buffer.i.payload.data.eq(self.read_data)
             if StoreSource.RESULT in sources:
                 with m.Case(StoreSource.RESULT):
                     m.d.comb += buffer.i.payload.data.eq(self.result_data)
-            if StoreSource.DYNAMIC in sources:
-                slots = self.slots_record.word_select(back.index, cfg.axi_data_width)
-                with m.Case(StoreSource.DYNAMIC):
-                    m.d.comb += buffer.i.payload.data.eq(slots)
 
         m.d.comb += pending.o.ready.eq(self.written.valid)
         m.d.sync += [

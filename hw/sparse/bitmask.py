@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder of a mask and its values for each dense row; the bytes are those of golden.bitmask."""
 
-from functools import reduce
-from operator import or_
+from collections.abc import Sequence
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
@@ -22,7 +21,7 @@ class BitmaskDecoder(Component):
     Parameters
     ----------
     beat_bytes : bytes of a beat of the stream.
-    lanes : elements of a dense row, 8 to 64.
+    lanes : elements of a dense row, 8 to 128.
 
     Members
     -------
@@ -32,7 +31,7 @@ class BitmaskDecoder(Component):
     def __init__(self, beat_bytes: int, lanes: int) -> None:
         super().__init__(decoder_members(beat_bytes, lanes))
         if lanes < 8:
-            raise ValueError(f"lanes is {lanes}; legal: 8 to 64")
+            raise ValueError(f"lanes is {lanes}; legal: 8 to 128")
         self.beat_bytes = beat_bytes
         self.lanes = lanes
 
@@ -56,26 +55,13 @@ class BitmaskDecoder(Component):
                 self.error.payload.offset.eq(window.offset),
             ]
 
-        # before[l] = values of lanes below l: which of the stored values lane l has, if any.
         mask = window.view[:lanes]
-        before: list[Value] = []
-        for lane in range(lanes + 1):
-            count = Signal(range(lane + 1), name=f"before{lane}")
-            if lane:
-                m.d.comb += count.eq(before[-1] + mask[lane - 1])
-            before.append(count)
         values = [window.view.word_select(lanes // 8 + k, 8) for k in range(lanes)]
+        stored, dense = _spread(m, [mask[lane] for lane in range(lanes)], values)
         empty = Signal(lanes)
-        dense = [Signal(8, name=f"dense{lane}") for lane in range(lanes)]
-        for lane in range(lanes):
-            # Lane l has one of the first l + 1 values.
-            chosen = reduce(or_, (Mux(before[lane] == k, values[k], 0) for k in range(lane + 1)))
-            m.d.comb += [
-                dense[lane].eq(Mux(mask[lane], chosen, 0)),
-                empty[lane].eq(mask[lane] & (chosen == 0)),
-            ]
+        m.d.comb += [empty[k].eq(mask[k] & (dense[k] == 0)) for k in range(lanes)]
         here = Signal()
-        with m.Switch(before[lanes]):
+        with m.Switch(stored):
             for count in range(lanes + 1):
                 with m.Case(count):
                     m.d.comb += here.eq(window.has[count + 1])
@@ -110,7 +96,7 @@ class BitmaskDecoder(Component):
                     with m.If(empty.any()):
                         refuse(StreamError.PADDING)
                     with m.Else():
-                        m.d.comb += window.take.eq(before[lanes] + 1)
+                        m.d.comb += window.take.eq(stored + 1)
                         m.d.sync += [
                             self.o.valid.eq(1),
                             self.o.payload.last.eq(last),
@@ -135,3 +121,30 @@ class BitmaskDecoder(Component):
             with m.State("FAILED"):
                 pass
         return m
+
+
+def _spread(
+    m: Module, mask: Sequence[Value], values: Sequence[Value]
+) -> tuple[Value, list[Value]]:
+    """Return how many bits of ``mask`` are set, and for each its value, or 0 where it is not.
+
+    Lanes take their values in order. The upper half of the lanes takes those behind the lower
+    half's, so it looks at values that are moved down by as many; each half does the same again.
+    """
+    lanes = len(mask)
+    if lanes == 1:
+        return mask[0], [Mux(mask[0], values[0], 0)]
+    half, moved = lanes // 2, values
+    first, lower = _spread(m, mask[:half], values[:half])
+    for bit in reversed(range(len(first))):
+        # What is left of the values: the upper lanes', and those that may still be passed.
+        reach = half + (1 << bit) - 1
+        # All of them set is the one case that moves by `half`: what is behind counts no more.
+        behind = [*moved[1 << bit :], *moved][:reach]
+        level = [Signal(8, name="moved") for _ in range(reach)]
+        m.d.comb += [level[k].eq(Mux(first[bit], behind[k], moved[k])) for k in range(reach)]
+        moved = level
+    second, upper = _spread(m, mask[half:], moved[:half])
+    total = Signal(range(lanes + 1))
+    m.d.comb += total.eq(first + second)
+    return total, lower + upper

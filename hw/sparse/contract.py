@@ -55,8 +55,8 @@ def decoder_members(beat_bytes: int, lanes: int) -> dict[str, Member]:
     """
     if not 4 <= beat_bytes <= 64 or beat_bytes & (beat_bytes - 1):
         raise ValueError(f"beat_bytes is {beat_bytes}; legal: powers of two from 4 to 64")
-    if not 1 <= lanes <= 64 or lanes & (lanes - 1):
-        raise ValueError(f"lanes is {lanes}; legal: powers of two from 1 to 64")
+    if not 1 <= lanes <= 128 or lanes & (lanes - 1):
+        raise ValueError(f"lanes is {lanes}; legal: powers of two from 1 to 128")
     return {
         "job": In(stream.Signature(JOB)),
         "i": In(stream.Signature(beat_layout(beat_bytes))),

@@ -82,7 +82,7 @@ class EntryDecoder(Component):
         lanes, shift, pointers = self.lanes, exact_log2(self.lanes), self.columns > 0
         m.submodules.pick = pick = self._picker()
         sizes = [pick.bits * taken for taken in range(self.entries + 1)] + [WORD_BITS] * pointers
-        m.submodules.window = window = BitWindow(self.beat_bytes, sizes)
+        m.submodules.window = window = BitWindow(self.beat_bytes, sizes, slack=8 * self.beat_bytes)
         word = self.entries + 1
 
         # Faults: reported once, and beats are swallowed from then on.

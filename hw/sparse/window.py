@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from math import gcd
 
-from amaranth.hdl import Cat, Const, Module, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -17,14 +17,16 @@ __all__ = ["BitWindow"]
 class BitWindow(Component):
     """Shows the next bits of a stream, its first bit at bit 0.
 
-    Latency: a beat is in view the cycle after its transfer. Throughput: pieces of up to half a
-    beat come without a pause, larger ones at the rate that beats do, at worst every second cycle.
+    Latency: a beat is in view the cycle after its transfer. Throughput: a beat a cycle as long as
+    that fits, which ``slack`` is for: without it pieces of up to half a beat come without a pause,
+    larger ones every second cycle at worst; with a beat of it, pieces that take a beat a cycle on
+    average lose about one cycle in a hundred.
 
     Parameters
     ----------
     beat_bytes : bytes of a beat.
     sizes : bits that each choice of ``take`` takes away, the first one 0.
-    slack : bits held beyond a beat and the largest piece, a multiple of a beat.
+    slack : bits held beyond a beat and the largest piece.
 
     Members
     -------
@@ -76,16 +78,18 @@ class BitWindow(Component):
         # Counted in units: the narrower, the fewer places a beat can go to.
         count = Signal(range(self.capacity // unit + 1))
         after = Signal.like(count)
-        kept = Signal.like(held)
+        filled = Signal.like(held)
+        put = Signal()
+        # The beat goes to its place while the unit that takes decides how much, and moves on with
+        # the rest. A beat is a power of two, so a unit is one too.
+        placed = (self.i.payload.data << Cat(Const(0, exact_log2(unit)), count))[: self.capacity]
+        m.d.comb += filled.eq(held | Mux(put, placed, 0))
         consumed = Signal(unsigned(36))
         with m.Switch(self.take):
             for choice, size in enumerate(self.sizes):
                 with m.Case(choice):
-                    m.d.comb += [after.eq(count - size // unit), kept.eq(held >> size)]
-                    m.d.sync += consumed.eq(consumed + size)
-        put = Signal()
-        # A beat is a power of two, so a unit is one too.
-        placed = self.i.payload.data << Cat(Const(0, exact_log2(unit)), after)
+                    m.d.comb += after.eq(count - size // unit)
+                    m.d.sync += [held.eq(filled >> size), consumed.eq(consumed + size)]
         m.d.comb += [
             self.i.ready.eq((count <= (self.capacity - self.beat) // unit) & ~self.ended),
             put.eq(self.i.valid & self.i.ready),
@@ -96,12 +100,10 @@ class BitWindow(Component):
             self.surplus.eq(count >= self.beat // unit),
             self.offset.eq(consumed >> 3),
         ]
-        m.d.sync += [held.eq(kept), count.eq(after)]
+        m.d.sync += count.eq(after)
         with m.If(put):
             m.d.sync += [
-                held.eq(kept | placed[: self.capacity]),
-                count.eq(after + self.beat // unit),
-                self.ended.eq(self.i.payload.last),
+                count.eq(after + self.beat // unit), self.ended.eq(self.i.payload.last)
             ]
         with m.If(self.restart):
             m.d.sync += [held.eq(0), count.eq(0), self.ended.eq(0), consumed.eq(0)]

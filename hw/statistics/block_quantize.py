@@ -70,6 +70,7 @@ class BlockQuantize(Component):
     digit : quotient bits a cycle, 1 to 4.
     free, rounding : given, they hold for all blocks (any rounding but LFSR): ``control`` and
         ``index`` are not looked at, and powers of two need a shifter, no multiplier.
+    depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
@@ -91,7 +92,7 @@ class BlockQuantize(Component):
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
         if rounding is Rounding.LFSR:
             raise ValueError("rounding is LFSR; legal: None or any other")
-        self.free, self.rounding = free, rounding
+        self.free, self.rounding, self.blocks = free, rounding, _BLOCKS
         self.lanes = lanes
         self.vectors = vectors
         self._reciprocal = Reciprocal(_tag(rounding), digit, free)

@@ -6,10 +6,15 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.statistics.lanes import register
 
-__all__ = ["DigitProduct"]
+__all__ = ["DigitProduct", "product_cycles"]
 
 _DIGIT = 8
 _PIECE = 16
+
+
+def product_cycles(b_bits: int) -> int:
+    """Return the cycles from ``start`` to ``done`` for a factor of ``b_bits``."""
+    return -(-b_bits // _DIGIT) + 3
 
 
 class DigitProduct(Component):
@@ -41,8 +46,8 @@ class DigitProduct(Component):
 
     @property
     def cycles(self) -> int:
-        """Cycles from ``start`` to ``done``."""
-        return self.digits + 3
+        """``product_cycles``."""
+        return product_cycles(len(self.b))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -24,9 +24,8 @@ __all__ = ["THRESHOLD", "Criterion", "MultiwayQuantize", "chosen_layout"]
 #: ``round((2**0.03 - 1) * 2**16)``: the bound of Zhang et al. (arXiv 1911.00361).
 THRESHOLD = 1377
 
-#: Blocks in front of the ways at most, and behind them while their way is looked for.
-_WAITING = 16
-_JUDGED = 4
+#: Blocks in front of the ways at most, and as many behind them while their way is looked for.
+_BLOCKS = 16
 
 
 def chosen_layout(lanes: int, ways: int) -> data.StructLayout:
@@ -68,6 +67,7 @@ class MultiwayQuantize(Component):
     criterion : given, it holds for all blocks, and what other criteria need is left out.
     rounding : any but LFSR.
     threshold : of criterion QEM, 0 to 2^16.
+    depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
@@ -107,6 +107,10 @@ class MultiwayQuantize(Component):
         self._sums = ErrorSums(lanes, len(ways), lanes * vectors, criterion)
         self._arbiter = Arbiter(len(ways), lanes * vectors, criterion, threshold)
         self._maximum = BlockMaximum(lanes)
+        self.blocks = _BLOCKS
+        # One block that enters and one that leaves, and what follows while a way is looked for.
+        slack = self._maximum.latency + self._sums.latency + self._arbiter.cycles + 24
+        self.depth = 1 << (2 * vectors + slack - 1).bit_length()
         super().__init__(
             {
                 "i": In(stream.Signature(self._input)),
@@ -124,9 +128,9 @@ class MultiwayQuantize(Component):
         m.submodules.maximum = maximum = self._maximum
         depth = 1 << (self.vectors + maximum.latency + 8 - 1).bit_length()
         m.submodules.waiting = waiting = BlockBuffer(
-            vector_layout(self.lanes), self._scale, depth, _WAITING
+            vector_layout(self.lanes), self._scale, depth, _BLOCKS
         )
-        m.submodules.scales = scales = Queue(self._scale, _WAITING)
+        m.submodules.scales = scales = Queue(self._scale, _BLOCKS)
         wiring.connect(m, scales.o, waiting.scale)
 
         # In: every vector goes to the first buffer and past the maximum.
@@ -169,17 +173,17 @@ class MultiwayQuantize(Component):
             }
         )
         enable, pipeline = Signal(), _Pipeline(self)
-        slack = sums.latency + arbiter.cycles + 12
-        depth = 1 << (self.vectors + slack - 1).bit_length()
         m.submodules.pipeline = EnableInserter(enable)(pipeline)
-        m.submodules.judged = judged = BlockBuffer(entry, choice_layout(ways), depth, _JUDGED)
+        m.submodules.judged = judged = BlockBuffer(
+            entry, choice_layout(ways), self.depth, _BLOCKS
+        )
         m.submodules.sums = sums
         m.submodules.arbiter = arbiter
-        verdicts = Queue(verdict_layout(ways, self.lanes * self.vectors, self.criterion), _JUDGED)
+        verdicts = Queue(verdict_layout(ways, self.lanes * self.vectors, self.criterion), _BLOCKS)
         m.submodules.verdicts = verdicts
         wiring.connect(m, verdicts.o, arbiter.i)
         # The next way is looked for while a block leaves.
-        m.submodules.choices = choices = Queue(choice_layout(ways), _JUDGED)
+        m.submodules.choices = choices = Queue(choice_layout(ways), _BLOCKS)
         wiring.connect(m, arbiter.o, choices.i)
         wiring.connect(m, choices.o, judged.scale)
         entered = Signal()

@@ -8,10 +8,10 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
-from hw.statistics.digit_product import DigitProduct
+from hw.statistics.digit_product import DigitProduct, product_cycles
 from hw.statistics.multiway_error import Criterion, sums_layout
 
-__all__ = ["Arbiter", "choice_layout", "verdict_layout"]
+__all__ = ["Arbiter", "arbiter_cycles", "choice_layout", "verdict_layout"]
 
 _THRESHOLD_BITS = 17
 
@@ -25,6 +25,25 @@ def verdict_layout(ways: int, block: int, criterion: Criterion | int | None) -> 
 def choice_layout(ways: int) -> data.StructLayout:
     """Return the payload of the index of a block's ``way`` and its ``shift``."""
     return data.StructLayout({"way": range(max(ways, 2)), "shift": 5})
+
+
+def _product_bits(block: int, criterion: Criterion | int | None) -> tuple[int, int]:
+    """Return the widths of the widest factors; one bit each where nothing is multiplied."""
+    bits = bits_for(block << 38)
+    if criterion in (None, Criterion.COSINE):
+        return 2 * bits, bits
+    if criterion is Criterion.QEM:
+        return bits, _THRESHOLD_BITS
+    # Never started, so nothing of it is left after synthesis.
+    return 1, 1
+
+
+def arbiter_cycles(ways: int, block: int, criterion: Criterion | int | None) -> int:
+    """Return the cycles from one block to the next one at most, if its choice is taken at once."""
+    product = 1 + product_cycles(_product_bits(block, criterion)[1])
+    scored = 4 * ways + 2 + product * (criterion in (None, Criterion.QEM))
+    squared = (2 + product) * ways + 2 * product * (ways - 1) + 2
+    return max(scored, squared * (criterion in (None, Criterion.COSINE)))
 
 
 class Arbiter(Component):
@@ -53,14 +72,7 @@ class Arbiter(Component):
         self.ways, self.block = ways, block
         self.criterion, self.threshold = criterion, threshold
         self.layout = verdict_layout(ways, block, criterion)
-        bits = bits_for(block << 38)
-        if self._may(Criterion.COSINE):
-            self._product = DigitProduct(2 * bits, bits)
-        elif self._may(Criterion.QEM):
-            self._product = DigitProduct(bits, _THRESHOLD_BITS)
-        else:
-            # Never started, so nothing of it is left after synthesis.
-            self._product = DigitProduct(1, 1)
+        self._product = DigitProduct(*_product_bits(block, criterion))
         super().__init__(
             {
                 "i": In(stream.Signature(self.layout)),
@@ -73,11 +85,8 @@ class Arbiter(Component):
 
     @property
     def cycles(self) -> int:
-        """Cycles from one block to the next one at most, if ``o`` is taken at once."""
-        product = 1 + self._product.cycles
-        scored = 4 * self.ways + 2 + product * self._may(Criterion.QEM)
-        squared = (2 + product) * self.ways + 2 * product * (self.ways - 1) + 2
-        return max(scored, squared * self._may(Criterion.COSINE))
+        """``arbiter_cycles``."""
+        return arbiter_cycles(self.ways, self.block, self.criterion)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """VECTOR's mode BLOCK: local dynamic quantization on the way to the output buffer."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -9,11 +9,16 @@ from hw.config import AcceleratorConfig, BlockScale
 from hw.control.queue import Queue
 from hw.isa import ENGINES
 from hw.statistics.block_quantize import BlockQuantize
+from hw.statistics.multiway import MultiwayQuantize
 from hw.statistics.rounding import Rounding
-from hw.vector.modes import DIGIT, scale_bytes
+from hw.vector.modes import DIGIT, block_criterion, scale_bytes
 from hw.vector.narrow import NarrowWriter, answered_write
+from hw.vector.statistics_path import counts_member
 
 __all__ = ["BlockPath", "block_step"]
+
+_SLIPPED = 3
+"""Steps that the walker may make after one that lets ``hold`` rise, that one included."""
 
 
 def _place(cfg: AcceleratorConfig) -> dict[str, object]:
@@ -23,6 +28,7 @@ def _place(cfg: AcceleratorConfig) -> dict[str, object]:
         "scale": range(cfg.output_bytes),
         "last": 1,
         "signal": ENGINES,
+        **counts_member(cfg),
     }
 
 
@@ -36,33 +42,49 @@ def block_step(cfg: AcceleratorConfig) -> data.StructLayout:
 class BlockPath(Component):
     """Quantizes blocks of steps, and writes each block's results and behind them its scale.
 
-    A scale is one byte, the shift of a power of two, or four, the block's greatest magnitude, of
-    which the scale is a 127th. Rounding is half to even. Throughput: a step a cycle, and between
-    blocks the pauses of ``modes.block_pauses``, which the source has to make. Latency:
+    A scale is one byte, the shift of a power of two, or two, shift and way, or four, the block's
+    greatest magnitude, of which the scale is a 127th. Rounding is half to even. Throughput: a step
+    a cycle, and between blocks the pauses of ``modes.block_pauses``, which the source has to make.
+    Short blocks behind a long one come faster than they leave: they wait for ``hold``. Latency:
     ``latency`` cycles from a block's last step to its first result for powers of two.
 
     Parameters
     ----------
-    cfg : ``block_channels``, ``block_scale``, ``requantize_lanes`` and ``output_bytes``.
+    cfg : ``block_channels``, ``block_scale``, ``block_ways``, ``block_criterion``,
+        ``requantize_lanes`` and ``output_bytes``.
+    depth : steps on their way through this unit at most.
 
     Members
     -------
+    begun, ended : In(1)
+        A step that will come on ``i`` is made; it ends its block.
+    hold : Out(1)
+        Make no further step, but for one that is made in this cycle; from a register.
     i : In(always-ready stream of block_step(cfg))
     o : Out(always-ready stream of answered_write(cfg))
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self._quantize = BlockQuantize(
-            cfg.requantize_lanes,
-            cfg.block_channels // cfg.requantize_lanes,
-            DIGIT,
-            free=cfg.block_scale is BlockScale.FREE,
-            rounding=Rounding.HALF_EVEN,
-        )
-        self.latency = self._quantize.latency
+        vectors = cfg.block_channels // cfg.requantize_lanes
+        self._quantize: BlockQuantize | MultiwayQuantize
+        if cfg.block_scale is BlockScale.MULTIWAY:
+            self._quantize = MultiwayQuantize(
+                cfg.requantize_lanes, vectors, cfg.block_ways, criterion=block_criterion(cfg)
+            )
+        else:
+            self._quantize = BlockQuantize(
+                cfg.requantize_lanes,
+                vectors,
+                DIGIT,
+                free=cfg.block_scale is BlockScale.FREE,
+                rounding=Rounding.HALF_EVEN,
+            )
         self.depth = self._quantize.depth
         super().__init__({
+            "begun": In(1),
+            "ended": In(1),
+            "hold": Out(1),
             "i": In(stream.Signature(block_step(cfg), always_ready=True)),
             "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
         })
@@ -72,14 +94,13 @@ class BlockPath(Component):
         cfg, quantize = self.cfg, self._quantize
         place = data.StructLayout(_place(cfg))
         m.submodules.quantize = quantize
-        # Room for the ring of steps and for those in the pipeline behind it.
-        m.submodules.places = places = Queue(place, 2 * quantize.depth)
+        m.submodules.places = places = Queue(place, quantize.depth)
         m.submodules.scale = scale = NarrowWriter(cfg, scale_bytes(cfg))
         step = self.i.payload
         vector = quantize.i.payload.vector
         m.d.comb += [
             quantize.i.valid.eq(self.i.valid),
-            vector.lanes.eq(step.values),
+            vector.lanes.eq(step["values"]),
             vector.count.eq(step.live + 1),
             vector.last.eq(step.ended),
             places.i.valid.eq(self.i.valid),
@@ -97,9 +118,7 @@ class BlockPath(Component):
             scale.i.payload.live.eq(scale_bytes(cfg) - 1),
             scale.i.payload.last.eq(at.last),
             scale.i.payload.signal.eq(at.signal),
-            scale.i.payload.data.as_value().eq(
-                result.shift if cfg.block_scale is BlockScale.POT else result.magnitude
-            ),
+            scale.i.payload.data.as_value().eq(self._scale(result)),
             self.o.payload.eq(scale.o.payload),
             self.o.valid.eq(scale.o.valid | quantize.o.valid),
         ]
@@ -109,5 +128,24 @@ class BlockPath(Component):
                 write.address.eq(at.address),
                 write.live.eq(at.live),
                 write.data.eq(result.lanes),
+                *(self.o.payload[name].eq(at[name]) for name in counts_member(cfg)),
             ]
+
+        # Nobody waits inside: what is on its way must fit.
+        steps, blocks = Signal(range(self.depth + 1)), Signal(range(quantize.blocks + 1))
+        m.d.sync += [
+            steps.eq(steps + self.begun - take),
+            blocks.eq(blocks + (self.begun & self.ended) - scale.i.valid),
+            self.hold.eq(
+                (steps >= self.depth - _SLIPPED) | (blocks >= quantize.blocks - _SLIPPED)
+            ),
+        ]
         return m
+
+    def _scale(self, result: data.View) -> Value:
+        """Return the bytes of the scale of a block."""
+        if self.cfg.block_scale is BlockScale.FREE:
+            return result.magnitude
+        if self.cfg.block_scale is BlockScale.POT:
+            return result.shift
+        return Cat(result.shift, Const(0, 3), result.way)

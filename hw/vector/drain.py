@@ -23,7 +23,8 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     Columns ``group * requantize_lanes`` on of accumulator ``entry``, with the parameters of group
     ``parameter``, become output bytes from ``address`` on; lanes 0 to ``live`` count. ``first`` and
     ``last`` bound an instruction, to be answered with ``signal``. Only with ``block_channels``:
-    ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``.
+    ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``. Only with
+    ``statistics_elements``: ``final`` ends a pixel.
     """
     blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.block_channels else {}
     return data.StructLayout({
@@ -36,6 +37,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         "last": 1,
         "signal": ENGINES,
         **blocks,
+        **({"final": 1} if cfg.statistics_elements else {}),
     })
 
 
@@ -64,6 +66,8 @@ class DrainWalker(Component):
         Instructions; ``opcode`` and ``wait`` are not looked at.
     o : Out(stream.Signature(step_layout(cfg), always_ready=True))
         The steps, from registers.
+    hold : In(1)
+        Make no step but for the one that is made just now. Only with ``block_channels``.
     constants : Out(CONSTANTS)
         Those of the instruction, from one cycle before its first step, for at least ``interval``
         cycles and until the next instruction's.
@@ -87,6 +91,7 @@ class DrainWalker(Component):
             "o": Out(stream.Signature(step_layout(cfg), always_ready=True)),
             "constants": Out(CONSTANTS),
             "error": Out(FaultSignature),
+            **({"hold": In(1)} if cfg.block_channels else {}),
         })  # fmt: skip
 
     def _illegal(self) -> Value:
@@ -96,7 +101,6 @@ class DrainWalker(Component):
         return Cat(
             asked.reserved0,
             asked.reserved1,
-            asked.reserved2,
             foreign_fields(self.cfg, asked),
             asked.channels == 0,
             self._channels_beyond(),
@@ -263,6 +267,8 @@ class DrainWalker(Component):
                 ]
         else:
             m.d.comb += group_parameter.eq(parameter + group)
+        if cfg.statistics_elements:
+            m.d.sync += step.final.eq(last_group)
         if raw:
             self._pace(m, move, wide, last_group, paused, no_scale)
 
@@ -298,7 +304,8 @@ class DrainWalker(Component):
         cfg, asked, step = self.cfg, self.i.payload, self.o.payload
         writes, spacing = block_pauses(cfg) if cfg.block_channels else (0, 1)
         pause = Signal(range(max(writes, 3) + 1))
-        m.d.comb += paused.eq(pause != 0)
+        hold = self.hold if cfg.block_channels else Const(0)
+        m.d.comb += paused.eq((pause != 0) | hold)
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
         with m.If(move & wide):
@@ -327,7 +334,7 @@ class DrainWalker(Component):
             ]
         if spacing > 1:
             rest = Signal(range(spacing))
-            m.d.comb += paused.eq((pause != 0) | (blocks & ended & (rest != 0)))
+            m.d.comb += paused.eq((pause != 0) | hold | (blocks & ended & (rest != 0)))
             with m.If(rest != 0):
                 m.d.sync += rest.eq(rest - 1)
             with m.If(move & ended & blocks):

@@ -17,6 +17,7 @@ from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat
 from hw.vector.narrow import answered_write
 from hw.vector.requantize_common import delay, register
 from hw.vector.settle import Settle
+from hw.vector.statistics_path import counts_member
 
 __all__ = ["DynamicPath", "dynamic_step"]
 
@@ -33,6 +34,7 @@ def dynamic_step(cfg: AcceleratorConfig) -> data.StructLayout:
         "address": range(cfg.output_bytes),
         "live": range(lanes),
         "last": 1,
+        **counts_member(cfg),
     })
 
 
@@ -98,9 +100,8 @@ class DynamicPath(Component):
         m.d.comb += self.signal.eq(now.signal)
 
         step = self.i.payload
-        place = data.StructLayout({
-            name: field.shape for name, field in step.shape() if name in ("address", "live", "last")
-        })
+        names = ("address", "live", "last", *counts_member(self.cfg))
+        place = data.StructLayout({name: step.shape()[name].shape for name in names})
         m.submodules.place = places = Delay(place, self._value)
         m.submodules.behind = behind = Delay(place, self.latency - self._value)
         valid, writes, ready = Signal(self._value), Signal(self.latency - self._value), Signal()
@@ -117,6 +118,7 @@ class DynamicPath(Component):
             self.o.payload.write.address.eq(behind.o.address),
             self.o.payload.write.live.eq(behind.o.live),
             self.o.payload.last.eq(behind.o.last),
+            *(self.o.payload[name].eq(behind.o[name]) for name in counts_member(self.cfg)),
             self.o.payload.signal.eq(now.signal),
         ]
         highs, lows = [], []
@@ -174,7 +176,8 @@ class DynamicPath(Component):
         last = delay(m, ended, 2 + tree_depth(len(highs)), "ended")
         with m.If(now.mode == VectorMode.MEASURE):
             m.d.sync += [high.eq(greater(high, top)), low.eq(greater(low, bottom))]
-        with m.If(self.take & self.instruction.begin):
+        asked = self.instruction
+        with m.If(self.take & asked.begin & (asked.mode == VectorMode.MEASURE)):
             m.d.sync += [high.eq(0), low.eq(0)]
         m.d.comb += [
             settle.high.eq(high),

@@ -3,6 +3,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Value, unsigned
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import bits_for
 
 from hw.vector.requantize_common import register
 
@@ -21,16 +22,18 @@ def significand(bits: Value) -> Value:
 
 
 def shift_jam(bits: Value, amount: Value) -> Value:
-    """Return ``bits`` shifted right by ``amount`` (at least 5 bits), and one bit below them.
+    """Return ``bits`` shifted right by ``amount``, and one bit below them.
 
-    That lowest bit of the result tells whether any bit was lost.
+    That lowest bit of the result tells whether any bit was lost. ``amount`` has at least as many
+    bits as the number of places.
     """
+    steps = bits_for(len(bits) - 1)
     lost: Value = Const(0, 1)
-    for k in reversed(range(5)):
+    for k in reversed(range(steps)):
         step = 1 << k
         lost = lost | (amount[k] & bits[:step].any())
         bits = Mux(amount[k], Cat(bits[step:], Const(0, step)), bits)
-    far = amount[5:].any()
+    far = amount[steps:].any()
     return Cat(lost | (far & bits.any()), bits & ~far.replicate(len(bits)))
 
 

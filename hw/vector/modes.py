@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
-from amaranth.hdl import Cat, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
 from hw.config import AcceleratorConfig, BlockScale
 from hw.isa import VectorMode
+from hw.statistics.multiway import Criterion
+from hw.statistics.multiway_arbiter import arbiter_cycles
 from hw.statistics.reciprocal import division_cycles
 
-__all__ = ["DIGIT", "block_pauses", "foreign_fields", "scale_bytes", "vector_modes"]
+__all__ = [
+    "DIGIT", "block_criterion", "block_pauses", "foreign_fields", "scale_bytes", "vector_modes",
+]  # fmt: skip
 
 DIGIT = 4
 """Quotient bits a cycle of the division for a free scale."""
@@ -17,7 +21,7 @@ DIGIT = 4
 def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     """Return the modes of a machine; RAW comes with any feature that has a use for it."""
     modes = [VectorMode.REQUANTIZE]
-    if cfg.dynamic or cfg.block_channels:
+    if cfg.dynamic or cfg.block_channels or cfg.statistics_elements:
         modes.append(VectorMode.RAW)
     if cfg.dynamic:
         modes += [VectorMode.MEASURE, VectorMode.QUANTIZE]
@@ -27,8 +31,14 @@ def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
 
 
 def scale_bytes(cfg: AcceleratorConfig) -> int:
-    """Return the bytes of a block's scale: its shift, or its greatest magnitude."""
-    return 1 if cfg.block_scale is BlockScale.POT else 4
+    """Return the bytes of a block's scale: its shift, or that and its way, or its magnitude."""
+    return {BlockScale.POT: 1, BlockScale.MULTIWAY: 2, BlockScale.FREE: 4}[cfg.block_scale]
+
+
+def block_criterion(cfg: AcceleratorConfig) -> Criterion:
+    """Return what chooses between the ways of a block."""
+    criterion: Criterion = getattr(Criterion, cfg.block_criterion.name)
+    return criterion
 
 
 def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
@@ -36,17 +46,21 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     writes = -(-scale_bytes(cfg) // cfg.requantize_lanes)
     if cfg.block_scale is BlockScale.POT:
         return writes, 1
-    return writes, division_cycles(DIGIT)
+    if cfg.block_scale is BlockScale.FREE:
+        return writes, division_cycles(DIGIT)
+    return writes, arbiter_cycles(len(cfg.block_ways), cfg.block_channels, block_criterion(cfg))
 
 
 def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return bits of modes and fields that this machine, or this mode, has not: they must be 0.
 
-    No machine takes statistics of VECTOR's results: that flag is refused. What a machine has
-    nothing of stays as it is, for one OR of all such bits is smaller than one of their ORs.
+    What a machine has nothing of stays as it is, for one OR of all such bits is smaller than one of
+    their ORs.
     """
     modes, mode = vector_modes(cfg), asked.mode
     dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
+    counts = asked.statistics if cfg.statistics_elements else Const(0)
 
     def unless(has: object, allowed: Value, *bits: Value) -> Value:
         return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
@@ -56,7 +70,10 @@ def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
         unless(cfg.block_channels, mode == VectorMode.BLOCK, asked.scales),
         unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
-        unless(cfg.dynamic, mode == VectorMode.MEASURE, asked.settle, asked.begin),
-        asked.statistics,
+        unless(cfg.dynamic, measures, asked.settle),
+        unless(cfg.dynamic or cfg.statistics_elements, measures | counts, asked.begin),
+        unless(cfg.statistics_elements, ~measures, asked.statistics),
+        unless(cfg.statistics_elements, counts & (asked.channel < asked.channels), asked.only),
+        unless(cfg.statistics_elements, asked.only, asked.channel),
         *(() if cfg.block_channels else (asked.tiles, asked.tile_entries)),
     )

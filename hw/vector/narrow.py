@@ -8,13 +8,17 @@ from amaranth.lib.wiring import Component, In, Out
 from hw.config import AcceleratorConfig
 from hw.isa import ENGINES
 from hw.memory.output_buffer import output_write
+from hw.vector.statistics_path import counts_member
 
 __all__ = ["NarrowWriter", "answered_write"]
 
 
 def answered_write(cfg: AcceleratorConfig) -> data.StructLayout:
-    """Return a write to the output buffer, and whether it ends an instruction with ``signal``."""
-    return data.StructLayout({"write": output_write(cfg), "last": 1, "signal": ENGINES})
+    """Return a write to the output buffer, and whether it ends an instruction with ``signal``;
+    ``counts`` says on machines with statistics which of the bytes are results that count."""
+    return data.StructLayout({
+        "write": output_write(cfg), "last": 1, "signal": ENGINES, **counts_member(cfg)
+    })  # fmt: skip
 
 
 class NarrowWriter(Component):
@@ -35,7 +39,7 @@ class NarrowWriter(Component):
     busy : Out(1)
         Another piece follows the one on ``o``.
     o : Out(always-ready stream of answered_write(cfg))
-        The pieces; ``last`` goes along with the last one.
+        The pieces; ``last`` goes along with the last one. No byte of them counts.
     """
 
     def __init__(self, cfg: AcceleratorConfig, size: int) -> None:

@@ -138,5 +138,6 @@ def clamp(
     low = register(m, low, "clamp_low")
     high = register(m, high, "clamp_high")
     below = Mux(saturate, negative, total < low)
-    above = Mux(saturate, ~negative, total > high)
+    # The sign of a difference: a carry chain, without a test for equality behind it.
+    above = Mux(saturate, ~negative, (high - total)[-1])
     return register(m, Mux(below, low, Mux(above, high, total[:9].as_signed())), "clamp_value")

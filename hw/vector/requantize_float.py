@@ -52,7 +52,7 @@ class FloatRequantize(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return 9 + self._multiply.latency
+        return 11 + self._multiply.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -63,38 +63,37 @@ class FloatRequantize(wiring.Component):
         number: Value = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_number")
         distance: Value = register(m, 105 - self.i.multiplier[23:31], "s1_distance")
 
-        # Cycles 2 to 4: normalise, until the two top bits differ.
+        # Cycles 2 to 6: normalise, until the two top bits differ. A LUT a bit and step: two steps in
+        # a cycle would take twice as many.
         count: list[Value] = []
-        for cycle, steps in ((2, (16,)), (3, (8, 4)), (4, (2, 1))):
-            for step in steps:
-                small = ~differs(number[31 - step : 31], number[31])
-                moved = Cat(Const(0, step), number[: 32 - step]).as_signed()
-                number = Mux(small, moved, number)
-                count.insert(0, small)
-            number = register(m, number, f"s{cycle}_number")
+        for cycle, step in enumerate((16, 8, 4, 2, 1), start=2):
+            small = ~differs(number[31 - step : 31], number[31])
+            moved = Cat(Const(0, step), number[: 32 - step]).as_signed()
+            number = register(m, Mux(small, moved, number), f"s{cycle}_number")
+            count.insert(0, small)
             count = [register(m, b, f"s{cycle}_count{4 - k}") for k, b in enumerate(count[::-1])]
             count.reverse()
-        distance = delay(m, distance, 3, "s4_distance")
+        distance = delay(m, distance, 5, "s6_distance")
 
-        # Cycle 5: round to 24 significant bits. From +2^24 - 1 the sum runs into the sign.
+        # Cycle 7: round to 24 significant bits. From +2^24 - 1 the sum runs into the sign.
         increment = number[6] & (number[:6].any() | number[7])
         rounded = (number[7:].as_signed() + increment)[:25]
         renormalise = rounded[24] & ~number[31]
         significand = register(
-            m, Cat(rounded[:23], rounded[23] | renormalise, number[31]), "s5_significand"
+            m, Cat(rounded[:23], rounded[23] | renormalise, number[31]), "s7_significand"
         )
-        renormalise = register(m, renormalise, "s5_renormalise")
-        distance = register(m, (distance + Cat(count))[:9].as_signed(), "s5_distance")
-        fraction = delay(m, self.i.multiplier[:23], 5, "s5_fraction")
+        renormalise = register(m, renormalise, "s7_renormalise")
+        distance = register(m, (distance + Cat(count))[:9].as_signed(), "s7_distance")
+        fraction = delay(m, self.i.multiplier[:23], 7, "s7_fraction")
 
-        # Cycle 6, beside the multiplier. A shift of 15 leaves nothing, so more is as good.
+        # Cycle 8, beside the multiplier. A shift of 15 leaves nothing, so more is as good.
         m.d.comb += [multiply.a.eq(significand.as_signed()), multiply.b.eq(Cat(fraction, 1))]
         distance = (distance - renormalise)[:9].as_signed()
         negligible = ~distance[-1] & distance[4:-1].any()
         waits = multiply.latency - 1
-        amount = register(m, distance[:4] | negligible.replicate(4), "s6_amount")
+        amount = register(m, distance[:4] | negligible.replicate(4), "s8_amount")
         amount = delay(m, amount, waits, "product_amount")
-        saturate = delay(m, register(m, distance[-1], "s6_saturate"), waits, "product_saturate")
+        saturate = delay(m, register(m, distance[-1], "s8_saturate"), waits, "product_saturate")
 
         # The product's leading bit is 46 or 47; rounding it to 24 bits adds ``carry`` at bit 23 or
         # 24. Together with the rounding to an integer that is one increment, decided at the end.

@@ -29,10 +29,11 @@ ROW_OPERANDS = data.StructLayout({
 ELEMENT_OPERANDS = data.StructLayout({
     "slot": range(SLOTS),
     "x": signed(9),
+    "negative": 1,
     "a": 32,
     "b": 32,
 })
-"""An element and its entries of tables A and B."""
+"""An element, its entries of tables A and B, and whether the byte of A's is a negative number."""
 
 
 class SpecialFetch(Component):
@@ -152,6 +153,7 @@ class SpecialFetch(Component):
             self.operands.valid.eq(walked[-1]),
             operands.slot.eq(slots[1][5]),
             operands.x.eq(numbers[1]),
+            operands.negative.eq(job.x_signed & numbers[0][-1]),
             operands.a.eq(tables.entry[0]),
             operands.b.eq(tables.entry[1]),
         ]

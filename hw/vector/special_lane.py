@@ -99,6 +99,8 @@ class SpecialLane(Component):
         m.d.comb += [
             add.i.valid.eq(fetch.operands.valid & kind[SpecialOperation.ADD]),
             add.i.payload.a.eq(element.a),
+            add.i.payload.negative.eq(element.negative),
+            add.i.payload.shift.eq(job.shift),
             add.i.payload.b.eq(element.b),
             softmax.add.valid.eq(fetch.row.valid & kind[SpecialOperation.SOFTMAX]),
             softmax_add.slot.eq(row.slot),

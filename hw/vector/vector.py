@@ -1,29 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, VECTOR, VectorMode
+from hw.isa import ENGINES, STATISTICS_RECORD, VECTOR, VectorMode
 from hw.memory.delay import Delay
+from hw.memory.delay_line import DelayLine
 from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
 from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.vector.block import BlockPath
+from hw.vector.columns import pick_column, pick_latency
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from hw.vector.dynamic import DynamicPath
 from hw.vector.modes import vector_modes
 from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.requantize import RequantizeLane
+from hw.vector.statistics_path import StatisticsPath, counts_member
 
 __all__ = ["VectorEngine"]
-
-_WAYS = 16
-"""Inputs of a multiplexer that fit between two registers."""
 
 _RECORD_BITS = 8 * SLOTS * SLOT_BYTES
 
@@ -37,7 +37,8 @@ class VectorEngine(Component):
 
     That is mode REQUANTIZE. Steps of RAW take four cycles; blocks of BLOCK have pauses behind them
     (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes on. After a
-    fault, a block that is not complete leaves nothing behind.
+    fault, a block that is not complete leaves nothing behind. With ``statistics_elements`` every
+    instruction is done ``statistics_latency`` cycles later than its last byte.
 
     Parameters
     ----------
@@ -50,7 +51,8 @@ class VectorEngine(Component):
     i : In(stream.Signature(VECTOR))
         Instructions whose tokens are taken.
     done : Out(stream.Signature(ENGINES, always_ready=True))
-        The signal mask of each instruction, in order, when reads see its last byte.
+        The signal mask of each instruction, in order, when reads see its last byte, and the
+        statistics with its results.
     busy : Out(1)
         An instruction is taken and not done.
     error : Out(FaultSignature)
@@ -68,6 +70,8 @@ class VectorEngine(Component):
         STORE's read of the output buffer, as ``OutputBuffer`` has it.
     slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); slots_record : Out(8 * SLOTS * SLOT_BYTES)
         The slots of dynamic quantization, and as STORE writes them; only with ``dynamic``.
+    statistics : Out(STATISTICS_RECORD)
+        Only with ``statistics_elements``.
 
     Raises
     ------
@@ -87,12 +91,14 @@ class VectorEngine(Component):
         ]
         self._parameters = ParameterMemory(cfg)
         self._output = OutputBuffer(cfg)
-        self._groups = -(-cfg.columns // cfg.requantize_lanes)
         #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
-        self._fetch = read_latency + (2 if self._groups > _WAYS else 1)
+        self._fetch = read_latency + pick_latency(-(-cfg.columns // cfg.requantize_lanes))
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
-        self.latency = 2 + self._fetch + self._lanes[0].latency + self._output.write_latency
+        self._statistics = StatisticsPath(cfg) if cfg.statistics_elements else None
+        written = self._output.write_latency
+        self.statistics_latency = self._statistics.latency - written if self._statistics else 0
+        self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
         self._block = BlockPath(cfg) if cfg.block_channels else None
         #: Instructions in flight at most.
@@ -116,6 +122,7 @@ class VectorEngine(Component):
                 if self._dynamic is not None
                 else {}
             ),
+            **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -158,7 +165,7 @@ class VectorEngine(Component):
             columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
             m.d.comb += [
                 lane.i.valid.eq(valid[-1] & (mode == VectorMode.REQUANTIZE)),
-                lane.i.payload.acc.eq(self._pick(m, columns, select.o, f"lane_{index}")),
+                lane.i.payload.acc.eq(pick_column(m, columns, select.o, f"lane_{index}")),
                 *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
                 lane.o.ready.eq(1),
@@ -166,46 +173,60 @@ class VectorEngine(Component):
             ]
 
         # Beside them: where the results go.
-        beside = self._beside()
-        m.submodules.beside = delay = Delay(beside, fetch + self._lanes[0].latency)
+        beside = self._beside(m)
+        m.submodules.beside = delay = Delay(beside.shape(), fetch + self._lanes[0].latency)
         m.d.comb += [
-            *(delay.i[name].eq(step[name]) for name, _ in beside),
+            delay.i.eq(beside),
             written.eq(self._lanes[0].o.valid),
             result.write.address.eq(delay.o.address),
             result.write.live.eq(delay.o.live),
-            result.last.eq(delay.o.last),
-            result.signal.eq(delay.o.signal),
+            *(result[name].eq(delay.o[name]) for name in ("last", "signal", *counts_member(cfg))),
         ]
         if len(self._modes) > 1:
-            self._integer_modes(m, mode, valid[-1], written, result)
+            self._integer_modes(m, mode, valid[-1], beside, written, result)
         if self._dynamic is not None:
-            self._dynamic_modes(m, self._dynamic, mode, valid[-1], written, measured, result)
+            self._dynamic_modes(
+                m, self._dynamic, mode, valid[-1], beside, written, measured, result
+            )
 
-        ended, signal = Signal(), Signal(ENGINES)
+        # The statistics take longer than the output buffer.
+        m.submodules.answers = answers = DelayLine(ENGINES, 2 + self.statistics_latency)
         m.d.comb += [
+            answers.i.valid.eq((written & result.last) | measured),
+            answers.i.payload.eq(result.signal),
+            self.done.valid.eq(answers.o.valid),
+            self.done.payload.eq(answers.o.payload),
+            self.busy.eq(count != 0),
             output.write.valid.eq(written),
             output.write.payload.eq(result.write),
             output.read_enable.eq(self.output_enable),
             output.read_address.eq(self.output_address),
             self.output_data.eq(output.read_data),
         ]
-        m.d.sync += [
-            ended.eq((written & result.last) | measured),
-            signal.eq(result.signal),
-            self.done.valid.eq(ended),
-            self.done.payload.eq(signal),
-            count.eq(count + (self.i.valid & self.i.ready) - self.done.valid),
-        ]
-        m.d.comb += self.busy.eq(count != 0)
+        m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         return m
 
-    def _beside(self) -> data.StructLayout:
+    def _beside(self, m: Module) -> data.View:
         """Return what of a step goes along with its values."""
         kept = ["address", "live", "last", "signal"]
         if self.cfg.block_channels:
             kept += ["ended", "scale"]
-        layout = step_layout(self.cfg)
-        return data.StructLayout({name: layout[name].shape for name in kept})
+        layout, walker = step_layout(self.cfg), self._walker
+        shapes = {name: layout[name].shape for name in kept} | counts_member(self.cfg)
+        beside = Signal(data.StructLayout(shapes))
+        m.d.comb += [beside[name].eq(walker.o.payload[name]) for name in kept]
+        if self._statistics is not None:
+            m.submodules.statistics = path = self._statistics
+            m.d.comb += [
+                path.take.eq(self.i.valid & self.i.ready),
+                path.instruction.eq(self.i.payload),
+                path.step.eq(walker.o.valid),
+                path.first.eq(walker.o.payload.first),
+                path.final.eq(walker.o.payload.final),
+                beside.counts.eq(path.counts),
+                self.statistics.eq(path.record),
+            ]
+        return beside
 
     def _admit(self, m: Module, walker: DrainWalker) -> tuple[Signal, Value]:
         """Let instructions in, of one mode at a time; return their number and their mode."""
@@ -228,11 +249,12 @@ class VectorEngine(Component):
         return count, mode
 
     def _integer_modes(
-        self, m: Module, mode: Value, valid: Value, written: Signal, result: data.View
-    ) -> None:
+        self, m: Module, mode: Value, valid: Value, beside: data.View, written: Signal,
+        result: data.View,
+    ) -> None:  # fmt: skip
         """Modes RAW and BLOCK: accumulator and bias, and the writers that take them."""
-        cfg, beside = self.cfg, self._beside()
-        m.submodules.integers = delay = Delay(beside, self._fetch + 1)
+        cfg = self.cfg
+        m.submodules.integers = delay = Delay(beside.shape(), self._fetch + 1)
         m.submodules.raw = raw = NarrowWriter(cfg, 4 * cfg.requantize_lanes)
         arrived = Signal()
         totals = Signal(data.ArrayLayout(signed(32), cfg.requantize_lanes), reset_less=True)
@@ -240,7 +262,7 @@ class VectorEngine(Component):
         for lane, total in zip(self._lanes, totals, strict=True):
             m.d.sync += total.eq(lane.i.payload.acc + lane.i.payload.bias)
         m.d.comb += [
-            *(delay.i[name].eq(self._walker.o.payload[name]) for name, _ in beside),
+            delay.i.eq(beside),
             raw.i.valid.eq(arrived & (mode == VectorMode.RAW)),
             raw.i.payload.data.as_value().eq(totals.as_value()),
             raw.i.payload.live.eq(Cat(Const(3, 2), delay.o.live)),
@@ -248,29 +270,47 @@ class VectorEngine(Component):
         ]
         with m.If(mode == VectorMode.RAW):
             m.d.comb += [written.eq(raw.o.valid), result.eq(raw.o.payload)]
+        if self._statistics is not None:
+            entering = self._statistics.i
+            m.d.comb += [
+                entering.valid.eq(Mux(mode == VectorMode.RAW, raw.i.valid, written)),
+                entering.payload.wide.eq(mode == VectorMode.RAW),
+                entering.payload.words.eq(totals),
+                entering.payload.bytes.eq(result.write.data),
+                entering.payload.live.eq(result.write.live),
+                entering.payload.counts.eq(result.counts),
+            ]
+            with m.If(mode == VectorMode.RAW):
+                m.d.comb += [
+                    entering.payload.live.eq(delay.o.live),
+                    entering.payload.counts.eq(delay.o.counts),
+                ]
         if self._block is None:
             return
         m.submodules.block = block = self._block
+        step = self._walker.o
         m.d.comb += [
+            block.begun.eq(step.valid & (mode == VectorMode.BLOCK)),
+            block.ended.eq(step.payload.ended),
+            self._walker.hold.eq(block.hold),
             block.i.valid.eq(arrived & (mode == VectorMode.BLOCK)),
             block.i.payload["values"].eq(totals),
-            *(block.i.payload[name].eq(delay.o[name]) for name, _ in beside),
+            *(block.i.payload[name].eq(delay.o[name]) for name, _ in beside.shape()),
         ]
         with m.If(mode == VectorMode.BLOCK):
             m.d.comb += [written.eq(block.o.valid), result.eq(block.o.payload)]
 
     def _dynamic_modes(
-        self, m: Module, unit: DynamicPath, mode: Value, valid: Value, written: Signal,
-        measured: Signal, result: data.View,
+        self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,
+        written: Signal, measured: Signal, result: data.View,
     ) -> None:  # fmt: skip
         """Modes MEASURE and QUANTIZE, and the slots."""
-        step = self._walker.o.payload
-        names = ("address", "live", "last")
-        beside = data.StructLayout({name: step[name].shape() for name in names})
+        names = ("address", "live", "last", *counts_member(self.cfg))
+        shapes = {name: beside.shape()[name].shape for name in names}
         m.submodules.dynamic = unit
-        m.submodules.dynamic_beside = delay = Delay(beside, self._fetch)
+        m.submodules.dynamic_beside = delay = Delay(data.StructLayout(shapes), self._fetch)
         m.d.comb += [
-            *(delay.i[name].eq(step[name]) for name in names),
+            *(delay.i[name].eq(beside[name]) for name in names),
             *(unit.i.payload[name].eq(delay.o[name]) for name in names),
             unit.take.eq(self.i.valid & self.i.ready),
             unit.instruction.eq(self.i.payload),
@@ -294,30 +334,3 @@ class VectorEngine(Component):
             ]
             with m.If(unit.measured):
                 m.d.comb += result.signal.eq(unit.signal)
-
-    def _pick(self, m: Module, columns: list[Value], index: Value, name: str) -> Value:
-        """Return the column that ``index`` tells, one or two registers later."""
-        if self._groups <= _WAYS:
-            return _multiplex(m, columns, index, f"{name}_column")
-        blocks = [
-            _multiplex(m, columns[start : start + _WAYS], index[:4], f"{name}_block_{start}")
-            for start in range(0, len(columns), _WAYS)
-        ]
-        block = Signal(len(index) - 4, name=f"{name}_block", reset_less=True)
-        m.d.sync += block.eq(index[4:])
-        return _multiplex(m, blocks, block, f"{name}_column")
-
-
-def _multiplex(m: Module, choices: list[Value], index: Value, name: str) -> Value:
-    """Return the choice that ``index`` tells, the last one beyond them, from a register."""
-    chosen = Signal(signed(32), name=name, reset_less=True)
-    if len(choices) == 1:
-        m.d.sync += chosen.eq(choices[0])
-        return chosen
-    with m.Switch(index):
-        for number, choice in enumerate(choices[:-1]):
-            with m.Case(number):
-                m.d.sync += chosen.eq(choice)
-        with m.Default():
-            m.d.sync += chosen.eq(choices[-1])
-    return chosen

@@ -58,7 +58,7 @@ async def feeds(dut):
         if begin:
             operand = random_operand(chooser, rows)
         position = random_position(chooser, rows)
-        scratchpad = np.frombuffer(chooser.randbytes(64), np.uint8)
+        scratchpad = np.frombuffer(chooser.randbytes(128), np.uint8)
         fields = {**operand, **position, **rest, "levels": [single] * LEVELS}
         lanes = activation_lanes(fields, compute_steps(fields), scratchpad, rows)[0]
         expected.append(lanes.tolist())
@@ -85,11 +85,11 @@ async def feeds(dut):
             assert any(gap in begins for gap in gaps) or found == expected[index]
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 8, 16, 33, 64])
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 16, 33, 64, 128])
 def test_feeds(rows):
     run_cocotb(ActivationFeed(rows), __name__, params={"rows": rows})
 
 
 def test_illegal_rows():
-    with pytest.raises(ValueError, match=r"^rows is 65; legal: 1 to 64$"):
-        ActivationFeed(65)
+    with pytest.raises(ValueError, match=r"^rows is 129; legal: 1 to 128$"):
+        ActivationFeed(129)

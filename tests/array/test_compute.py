@@ -231,7 +231,7 @@ async def long_instruction(dut):
     assert bench.done[0][0] - bench.first_valid == unit.latency + steps - 1 + unit.drain
     assert bench.done[1][0] - bench.done[0][0] == steps + unit.gap - 1
     # The constants that the documentation promises.
-    assert (unit.latency, unit.drain) == (8, cfg.rows + cfg.columns + 6)
+    assert (unit.latency, unit.drain) == (9, cfg.rows + cfg.columns + 6)
 
 
 def test_long_instruction():

@@ -11,6 +11,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import OPERAND_MIN, matmul
 from hw.array.systolic import SystolicArray
+from hw.config import MultiplierTarget
 from tests.array.operands import operand
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset
@@ -102,8 +103,16 @@ async def multiplies(dut):
     assert checked == columns * len(plan["vector"])
 
 
-def run(rows: int, columns: int, *, uninitialized: bool = False, simulator=None, **options: Any):
-    unit = SystolicArray(rows, columns)
+def run(
+    rows: int,
+    columns: int,
+    *,
+    multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+    uninitialized: bool = False,
+    simulator: str | None = None,
+    **options: Any,
+) -> None:
+    unit = SystolicArray(rows, columns, multiplier=multiplier)
     timing = {name: getattr(unit, name) for name in ("latency", "switch_after", "reload_after")}
     run_cocotb(
         unit,
@@ -131,6 +140,11 @@ def test_nothing_undefined_reaches_a_result(rows, columns, icarus):
     run(rows, columns, seed=4, gaps=0.2, weight_gaps=0.2, uninitialized=True, simulator=icarus)
 
 
+def test_slower_multiplier():
+    # All timing follows from the multiplier's latency.
+    run(3, 5, multiplier=MultiplierTarget.ECP5, seed=6, gaps=0.2, weight_gaps=0.2)
+
+
 def test_verilator():
     run(4, 4, seed=5, gaps=0.2, weight_gaps=0.2, simulator="verilator")
 
@@ -145,15 +159,16 @@ def test_one_cycle_earlier_is_wrong(early, columns):
 def test_attributes():
     unit = SystolicArray(3, 5)
     assert (unit.latency, unit.switch_after, unit.reload_after) == (5, 2, 3)
+    assert SystolicArray(3, 5, multiplier=MultiplierTarget.ECP5).latency == 7
     assert SystolicArray(5, 1).reload_after == 0
     # Wider arrays do not wait longer.
-    assert SystolicArray(3, 7).reload_after == SystolicArray(3, 64).reload_after == 5
+    assert SystolicArray(3, 7).reload_after == SystolicArray(3, 128).reload_after == 5
     assert json.dumps(unit.multiplier) == '"generic"'
 
 
 @pytest.mark.parametrize(("rows", "columns", "text"), [
-    (0, 4, "rows is 0; legal: 1 to 64"),
-    (4, 65, "columns is 65; legal: 1 to 64"),
+    (0, 4, "rows is 0; legal: 1 to 128"),
+    (4, 129, "columns is 129; legal: 1 to 128"),
 ])  # fmt: skip
 def test_illegal_shapes(rows, columns, text):
     with pytest.raises(ValueError, match=f"^{text}$"):

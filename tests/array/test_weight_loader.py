@@ -104,7 +104,7 @@ def test_stays_quiet(latency):
 def test_illegal_parameters():
     with pytest.raises(ValueError, match=r"^depth is 48; legal: a power of two, at least 2$"):
         WeightLoader(48, 4)
-    with pytest.raises(ValueError, match=r"^columns is 0; legal: 1 to 64$"):
+    with pytest.raises(ValueError, match=r"^columns is 0; legal: 1 to 128$"):
         WeightLoader(64, 0)
     with pytest.raises(ValueError, match=r"^read_latency is 4; legal: 2 or 3$"):
         WeightLoader(64, 4, 4)

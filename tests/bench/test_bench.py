@@ -102,18 +102,20 @@ def test_emission_shares_modules() -> None:
     assert separate["modules"] >= 30
 
 
-def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table) -> None:
+@pytest.mark.parametrize(("more", "sections"), [([], 7), (["--full"], 9)])
+def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, sections) -> None:
     monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
-    for name in ("attention", "formats", "block_scales", "several_ways"):
+    for name in ("attention", "formats", "sparse", "dynamic", "block_scales", "several_ways"):
         monkeypatch.setattr(front, name, lambda *_, **__: table)
     page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
-    monkeypatch.setattr("sys.argv", ["bench", "--write", str(page), "--json", str(figures)])
+    command = ["bench", *more, "--write", str(page), "--json", str(figures)]
+    monkeypatch.setattr("sys.argv", command)
     assert front.main() == 0
     assert "depthwise" in capsys.readouterr().out
     text = page.read_text()
-    assert text.count("\n## ") == 7
+    assert text.count("\n## ") == sections
     assert "- verilator: " in text
     values = json.loads(figures.read_text())
     assert values["tables"]["utilization"][0]["layer"] == "conv"

@@ -9,7 +9,7 @@ from compiler.compile import compile_graph
 from compiler.dependencies import Range, Space
 from compiler.legalize import legalize
 from compiler.lower import lower
-from hw.isa import Engine, LoadTarget, Opcode, StoreSource, VectorMode
+from hw.isa import LoadTarget, Opcode, StoreSource, VectorMode
 from tests.compiler.happens_before import Step, steps
 from tests.compiler.test_dynamic import CONFIGS, mlp, quantized
 

@@ -187,14 +187,22 @@ def test_repeated_in_no_order_of_axes():
 
 
 def test_scales_out_of_range_are_named():
-    rng = np.random.default_rng(0)
     node = softmax_of((4, 6), zero=3)
     tflite = CONFIGS["tiny"].replace(softmax_mode="tflite")
     refused(node, tflite, r"^s \(.*\): zero point is 3; .* mode tflite: 0")
-    x = tensor(rng, "x", (4, 5), ROW_MAJOR, "uint8", 1.0)
-    y = tensor(rng, "y", (4, 5), ROW_MAJOR, "uint8", 1e-20)
-    node = AddNode("a", "QLinearAdd", x, x, y, 0, 255)
-    refused(node, CONFIGS["tiny"], r"^a \(QLinearAdd\): .* 2\^31")
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-20, 1e-9, 1e9, 1e37])
+def test_sums_have_no_scales_out_of_range(scale):
+    rng = np.random.default_rng(1)
+    for z_scale in (1.0, 0.06, scale):
+        for dtype in ("int8", "uint8"):
+            x = tensor(rng, "x", (40, 50), ROW_MAJOR, dtype, 1.0)
+            z = tensor(rng, "z", (40, 50), ROW_MAJOR, dtype, z_scale)
+            y = tensor(rng, "y", (40, 50), ROW_MAJOR, dtype, scale)
+            info = np.iinfo(dtype)
+            node = AddNode("a", "QLinearAdd", x, z, y, int(info.min), int(info.max))
+            run_node(node, CONFIGS["default"], rng)
 
 
 @pytest.mark.parametrize("length", [1, 3, 8, 17, 64, 200])

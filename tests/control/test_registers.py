@@ -8,7 +8,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from hw.control.register_map import Access, RegisterMap
+from hw.control.register_map import RECORD_OFFSET, Access, RegisterMap
 from hw.control.registers import RegisterFile
 from hw.presets import preset
 from tests.support.bench import run_cocotb
@@ -16,6 +16,7 @@ from tests.support.streams import start_clock_and_reset
 
 CFG = preset("default").replace(axi_address_width=40)
 MAP = RegisterMap(CFG)
+COUNTS = [random.Random(5).getrandbits(32) for _ in range(16)]
 PAUSES = {
     "none": lambda seed: itertools.repeat(0),
     "random": lambda seed: (random.Random(seed + k).random() < 0.6 for k in itertools.count()),
@@ -23,8 +24,26 @@ PAUSES = {
 }
 
 
+async def give_counts(dut, seed):
+    """Answer as the counters do, after some cycles; what a count is says only its place."""
+    chooser = random.Random(seed)
+    while True:
+        await FallingEdge(dut.clk)
+        dut.count_there.value, dut.count.value = 0, chooser.getrandbits(32)
+        if dut.count_ask.value:
+            place = dut.count_place.value.to_unsigned()
+            await ClockCycles(dut.clk, chooser.randint(2, 5), FallingEdge)
+            assert dut.count_ask.value == 1
+            assert dut.count_place.value == place
+            dut.count_there.value, dut.count.value = 1, COUNTS[place]
+            await FallingEdge(dut.clk)
+            assert dut.count_ask.value == 0
+            dut.count_there.value = 0
+
+
 async def begin(dut, pause="none"):
     await start_clock_and_reset(dut)
+    cocotb.start_soon(give_counts(dut, 8))
     master = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst)
     channels = (
         master.write_if.aw_channel,
@@ -61,7 +80,9 @@ async def every_register(dut, pause):
     offsets = {register.offset: register for register in MAP}
     inputs = {}
     for register in MAP:
-        if register.access is Access.READ and not register.constant:
+        if register.counted:
+            inputs[register.name] = COUNTS[register.offset - RECORD_OFFSET >> 2]
+        elif register.access is Access.READ and not register.constant:
             inputs[register.name] = chooser.getrandbits(32)
             getattr(dut, register.name).value = inputs[register.name]
         if register.access in (Access.WRITE, Access.PULSE):
@@ -102,6 +123,21 @@ async def strobes(dut, pause):
         answer = await master.write(MAP[name].offset + low, content)
         assert answer.resp == AxiResp.OKAY
         assert await read(master, MAP[name].offset) == int.from_bytes(model[name], "little")
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def reset_is_read_as_well(dut):
+    # Reading is done from a memory, which a reset does not reach.
+    master = await begin(dut)
+    for _ in range(2):
+        for register in MAP:
+            if register.access is Access.WRITE:
+                assert await read(master, register.offset) == register.reset, register.name
+                await write(master, register.offset, 0xA5A5A5A5)
+        dut.rst.value = 1
+        await ClockCycles(dut.clk, 3)
+        dut.rst.value = 0
+        await ClockCycles(dut.clk, 3)
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")

@@ -259,3 +259,8 @@ def test_supervisor():
 def test_refuses_no_drain_limit():
     with pytest.raises(ValueError, match="^drain_limit is 0; legal: at least 1$"):
         Supervisor(1, drain_limit=0)
+
+
+def test_refuses_no_clear_cycles():
+    with pytest.raises(ValueError, match="^clear_cycles is 0; legal: at least 1$"):
+        Supervisor(1, clear_cycles=0)

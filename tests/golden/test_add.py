@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """QLinearAdd against ONNX Runtime."""
 
+import itertools
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -57,17 +59,22 @@ def all_pairs(dtype):
 
 
 def random_scales(rng, kind):
-    """Any, powers of two (exact halves), and small ratios (sums an ulp from a half)."""
-    if kind == "any":
-        scales = np.exp(rng.normal(-3, 1.5, 3))
-    elif kind == "powers":
-        scales = 2.0 ** rng.integers(-6, 3, 3)
-    else:
-        scales = rng.integers(1, 40, 3) / 10
-    return [float(np.float32(scale)) for scale in scales]
+    """Any, powers of two (exact halves), small ratios (sums an ulp from a half), decimal fractions
+    of up to four digits, ratios that differ by far, and all of binary32 but for the least scales.
+    """
+    digits = 10 ** rng.integers(1, 5, 3)
+    makers = {
+        "any": lambda: np.exp(rng.normal(-3, 1.5, 3)),
+        "powers": lambda: 2.0 ** rng.integers(-6, 3, 3),
+        "ratios": lambda: rng.integers(1, 40, 3) / 10,
+        "decimals": lambda: rng.integers(1, digits + 1) / digits,
+        "far": lambda: 10.0 ** rng.uniform(-7, 7, 3),
+        "whole range": lambda: 2.0 ** rng.uniform(-126, 127.9, 3),
+    }
+    return [float(np.float32(scale)) for scale in makers[kind]()]
 
 
-@pytest.mark.parametrize("kind", ["any", "powers", "ratios"])
+@pytest.mark.parametrize("kind", ["any", "powers", "ratios", "decimals", "far", "whole range"])
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
 def test_every_pair(dtype, kind):
     rng = np.random.default_rng([21, dtype is np.int8, len(kind)])
@@ -77,6 +84,41 @@ def test_every_pair(dtype, kind):
         zeros = rng.integers(np.iinfo(dtype).min, np.iinfo(dtype).max + 1, 3).tolist()
         real = ort_add(a, b, scales, zeros)
         assert np.array_equal(model_add(a, b, scales, zeros), real), (scales, zeros)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_corners_of_zero_points(dtype):
+    """Every pair for all combinations of least, middle and greatest."""
+    a, b = all_pairs(dtype)
+    bounds = np.iinfo(dtype)
+    corners = (bounds.min, bounds.max // 2 + 1, bounds.max)
+    for zeros in itertools.product(corners, repeat=3):
+        real = ort_add(a, b, (0.06, 0.05, 0.1), zeros)
+        assert np.array_equal(model_add(a, b, (0.06, 0.05, 0.1), zeros), real), zeros
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_sums_from_2_31_on_are_the_lowest_code(dtype):
+    """Also where they are infinite, or the difference of two infinities."""
+    a, b = all_pairs(dtype)
+    low = int(np.iinfo(dtype).min)
+    limit = float(np.nextafter(np.float32(2.0**24), np.float32(0)))
+    least = 0
+    for scales, count in (
+        ((limit, limit, 1.0), None),  # a sum is 2^31 - 128
+        ((2.0**24, 2.0**24, 1.0), None),
+        ((2.0**60, 2.0**59, 1.0), None),
+        ((8.0, 1.0, 2.0**-126), 65536),
+        ((1.0, 8.0, 2.0**-126), 65536),
+        ((2.0**126, 2.0**126, 0.5), None),
+    ):
+        real = ort_add(a, b, scales, (low, low, low))
+        assert np.array_equal(model_add(a, b, scales, (low, low, low)), real), scales
+        total = (a.astype(float) - low) * scales[0] + (b.astype(float) - low) * scales[1]
+        wrapped = (total >= scales[2] * 2.0**31) & (real == low)
+        least += np.count_nonzero(wrapped)
+        assert count is None or np.count_nonzero(real == low) == count
+    assert least > 100_000
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

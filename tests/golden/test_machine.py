@@ -155,6 +155,22 @@ def test_a_transposed_matrix_by_hand():
     assert np.count_nonzero(rows) == 15
 
 
+def test_statistics_by_hand():
+    memory, config = np.zeros(SIZE, np.uint8), PLAIN.replace(statistics_elements=256)
+    model, record = machine(memory, config), {"length": 72, "local": 0}
+    words = [store(StoreSource.STATISTICS, **record)]
+    for index, fields in enumerate(({}, {"begin": 1, "only": 1, "channel": 1})):
+        # Accumulators of 0 with a zero point of 9, twice two and once two.
+        words += [vector(zero_point=9, statistics=1, pixels=2, **fields)]
+        at = {"address": RESULT + 80 + 80 * index, "wait": 0}
+        words += [store(StoreSource.STATISTICS, **record, **at)]
+    model.run(np.concatenate([*words, encode(Opcode.END)]))
+    found = memory[RESULT : RESULT + 240].view("<i8").reshape(3, 10)
+    assert not found[0].any()
+    assert found[1].tolist() == [9, 9, 9, 36, 36, 324, 0, 4, 0, 0]
+    assert found[2].tolist() == [9, 9, 9, 18, 18, 162, 0, 2, 0, 0]
+
+
 REFUSED = {
     "token": (
         load(wait=mask(Engine.STORE)),
@@ -217,6 +233,7 @@ LACKING = {
     "operand": (load(LoadTarget.OPERAND), "LOAD: the machine has no target OPERAND"),
     "table": (load(LoadTarget.TABLE), "LOAD: the machine has no target TABLE"),
     "result": (store(StoreSource.RESULT), "STORE: the machine has no source RESULT"),
+    "statistics": (store(StoreSource.STATISTICS), "STORE: the machine has no source STATISTICS"),
     "special": (special(), "SPECIAL: the machine has no special_lanes"),
 }
 """What a machine with nothing optional refuses."""

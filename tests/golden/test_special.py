@@ -12,6 +12,7 @@ from golden.special import special
 from hw.encoding import decode, encode
 from hw.isa import Opcode, SpecialOperation
 from hw.tables import add_tables, normalize_epsilon, normalize_parameters, softmax_tables
+from tests.vector.float_cases import bits_of
 
 TYPES = (np.int8, np.uint8)
 
@@ -64,25 +65,26 @@ def test_table(x_dtype):
     assert np.array_equal(y, gelu(x, 0.04, 3, 0.03, -9, np.int8))
 
 
+@pytest.mark.parametrize("kind", ["any", "decimals", "far"])
 @pytest.mark.parametrize("x_dtype", TYPES)
 @pytest.mark.parametrize("z_dtype", TYPES)
-def test_add_every_pair(x_dtype, z_dtype):
-    rng = np.random.default_rng(63)
+def test_add_every_pair(x_dtype, z_dtype, kind):
+    rng = np.random.default_rng([63, len(kind)])
     codes = np.arange(256, dtype=np.uint8)
     x = np.repeat(codes, 256).view(x_dtype).reshape(256, 256)
     z = np.tile(codes, 256).view(z_dtype).reshape(256, 256)
-    fitted = 0
-    for _ in range(30):
-        scales = np.exp(rng.normal(-3, 1, 3)).astype(np.float32).tolist()
+    for turn in range(20):
+        if kind == "decimals":
+            scales = rng.integers(1, 10 ** (1 + turn % 4), 3) / 10.0 ** (1 + turn % 4)
+        else:
+            scales = np.exp(rng.normal(-3, 1, 3) if kind == "any" else rng.uniform(-85, 85, 3))
+        scales = scales.astype(np.float32).tolist()
         zeros = [int(random_codes(rng, dtype, ())) for dtype in (x_dtype, z_dtype, x_dtype)]
         operands = (scales[0], zeros[0], x_dtype, scales[1], zeros[1], z_dtype)
-        tables = add_tables(*operands, scales[2], zeros[2])
-        y = run(SpecialOperation.ADD, x, x_dtype, tables, z)
+        *tables, shift = add_tables(*operands, scales[2], zeros[2])
+        y = run(SpecialOperation.ADD, x, x_dtype, tables, z, shift=shift)
         real = (scales[0], zeros[0], scales[1], zeros[1], scales[2], zeros[2], x_dtype)
         assert np.array_equal(y, add(x, z, *real)), (scales, zeros)
-        products = codes.view(x_dtype).astype(np.float32) * np.float32(scales[0] / scales[2])
-        fitted += int((tables[0] != products.view(np.uint32)).sum())
-    assert fitted, "no case needed another product than the rounded one"
 
 
 def test_add_exchanged():
@@ -91,8 +93,8 @@ def test_add_exchanged():
     x, z = random_codes(rng, np.int8, (6, 1)), random_codes(rng, np.int8, (6, 50))
     assert exchanged(x.shape, z.shape)
     expected = add(x, z, 0.0317, 3, 0.0521, -70, 0.0613, 11, np.int8)
-    tables = add_tables(0.0521, -70, np.int8, 0.0317, 3, np.int8, 0.0613, 11)
-    y = run(SpecialOperation.ADD, z, np.int8, tables, np.repeat(x, 50, axis=1))
+    *tables, shift = add_tables(0.0521, -70, np.int8, 0.0317, 3, np.int8, 0.0613, 11)
+    y = run(SpecialOperation.ADD, z, np.int8, tables, np.repeat(x, 50, axis=1), shift=shift)
     assert np.array_equal(y, expected)
 
 
@@ -158,22 +160,40 @@ def test_lanes_beyond_the_total_do_nothing():
 
 def test_clamp_and_zero_point():
     x = np.arange(256, dtype=np.uint8).reshape(1, 256)
-    tables = np.zeros((2, 256), np.float32)
-    tables[0] = np.arange(256) - 0.5
+    sums = np.stack([np.arange(256) << 24, bits_of([-0.5] * 256)]).astype(np.uint32)
+    quotients = np.repeat(np.eye(1, 256, dtype=np.float32), 2, axis=0).view(np.uint32)
     for operation, zero in ((SpecialOperation.ADD, 0), (SpecialOperation.SOFTMAX, 50)):
         fields = fields_of(
             operation=operation, length=256, rows=1, total=1, x=0, y=0, z=0, low=-3, high=100,
-            x_signed=0, zero_point=50,
+            x_signed=0, zero_point=50, shift=-24,
         )  # fmt: skip
         result = np.zeros((1, 256), np.uint8)
-        if operation == SpecialOperation.SOFTMAX:
-            tables[:] = np.eye(1, 256)
-        special(fields, x, tables.view(np.uint32), result, "onnx")
+        special(fields, x, quotients if zero else sums, result, "onnx")
         if zero:
             assert result[0].tolist() == [50] * 255 + [51]
         else:
             assert result[0, :3].tolist() == [0, 0, 2]
             assert result[0, 100:].tolist() == [100] * 156
+
+
+@pytest.mark.parametrize("b", [-0.75, 2.0**30, -np.inf, np.inf, np.nan])
+def test_sums_that_are_no_int32(b):
+    """The least code, as x86 has it, from 2^31 on; a's sign is that of the byte."""
+    x = np.array([[0, 1, 2, 126, 129, 130]], np.uint8)
+    tables = np.stack([np.abs(np.arange(256, dtype=np.uint8).view(np.int8)), bits_of([b] * 256)])
+    tables[0] <<= 23
+    for signed in (0, 1):
+        for shift in (-23, 7, 8, 90):
+            fields = fields_of(
+                operation=SpecialOperation.ADD, length=6, rows=1, total=1, x=0, z=0, y=0,
+                x_signed=signed, shift=shift,
+            )  # fmt: skip
+            result = np.zeros((1, 6), np.uint8)
+            special(fields, x, tables.astype(np.uint32), result, "onnx")
+            signs = np.where(signed & (x[0] > 127), -1.0, 1.0)
+            total = (signs * tables[0, x[0]] * 2.0**shift + b).astype(np.float32)
+            expected = np.where(total < 2.0**31, np.clip(np.rint(total), -128, 127), -128)
+            assert result[0].view(np.int8).tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(

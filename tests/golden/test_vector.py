@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from golden.dynamic import dynamic_quantize
+from golden.statistics import statistics
 from golden.vector import VectorState, vector
 from hw.config import AcceleratorConfig
 from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
 
 CONFIG = AcceleratorConfig(
     columns=8, requantize_lanes=2, accumulator_depth=64, output_bytes=1024, parameter_channels=64,
-    dynamic=True, block_channels=8,
+    dynamic=True, block_channels=8, statistics_elements=256,
 )  # fmt: skip
 BASE = dict.fromkeys((name for name, _ in VECTOR), 0) | {
     "low": 0, "high": 255, "channels": 13, "tiles": 1, "tile_entries": 20, "pixels": 3, "lines": 2,
@@ -19,7 +20,7 @@ BASE = dict.fromkeys((name for name, _ in VECTOR), 0) | {
 }  # fmt: skip
 
 
-def execute(fields, state=None):
+def execute(fields, state=None, config=CONFIG):
     """Return accumulators [pixel, channel], bias, multiplier and the output buffer."""
     rng = np.random.default_rng(5)
     acc = rng.integers(-(1 << 20), 1 << 20, (64, 8)).astype(np.int32)
@@ -27,7 +28,7 @@ def execute(fields, state=None):
     records[:, 0] = rng.normal(size=64).astype(np.float32).view(np.uint32)
     records[:, 1] = rng.uniform(1e-5, 1e-4, 64).astype(np.float32).view(np.uint32)
     output = np.zeros(1024, np.uint8)
-    vector(CONFIG, BASE | fields, acc, records.reshape(-1).view(np.uint8), output,
+    vector(config, BASE | fields, acc, records.reshape(-1).view(np.uint8), output,
            state or VectorState())  # fmt: skip
     seen = np.concatenate([acc[4:10], acc[24:30, :5]], axis=1)
     return seen, records[4:17, 0], records[4:17, 1], output
@@ -68,9 +69,51 @@ def test_dynamic():
         assert output[60 * pixel :][:13].tolist() == q[pixel].tolist()
 
 
+def test_blocks_in_the_best_of_two_ways():
+    ways = {"block_ways": [(4, 0), (8, 0)], "block_criterion": "bias"}
+    config = CONFIG.replace(block_scale="multiway", **ways)
+    acc, bias, _, output = execute({"mode": VectorMode.BLOCK, "scales": 960}, config=config)
+    total = (acc.astype(np.int64) + bias.astype(np.int32)).astype(np.int32).astype(np.int64)
+    picked = set()
+    for pixel in range(6):
+        for block, part in enumerate((total[pixel, :8], total[pixel, 8:])):
+            size, tried = int(np.abs(part).max()).bit_length(), []
+            for way, top in enumerate((8, 128)):
+                shift = max(0, size - top.bit_length() + 1)
+                q = [max(-top, min(top - 1, round(int(x) / 2**shift))) for x in part]
+                error = np.abs(part).sum() - sum(abs(y) << shift for y in q)
+                tried.append((abs(error), way, shift, q))
+            _, way, shift, q = min(tried)
+            assert output[960 + 4 * pixel + 2 * block :][:2].tolist() == [shift, way]
+            assert output[60 * pixel + 8 * block :][: part.size].view(np.int8).tolist() == q
+            picked.add(way)
+    assert 1 in picked
+
+
+def test_statistics():
+    state, count = VectorState(), {"statistics": 1}
+    acc, bias, *_ = execute(count | {"mode": VectorMode.RAW, "only": 1, "channel": 9}, state)
+    raw = acc[:, 9] + bias[9].astype(np.int32)
+    assert state.statistics.block == statistics(raw)
+    state.slots["scale"] = 0.5
+    # Pixels that lie upon each other count all the same.
+    places = {"pixel_pitch": 0, "line_pitch": 0}
+    *_, output = execute(count | places | {"mode": VectorMode.BLOCK, "scales": 900}, state)
+    both = state.statistics.block
+    assert both.count == 6 + 6 * 13
+    *_, output = execute(count | {"mode": VectorMode.QUANTIZE, "begin": 1}, state)
+    found = np.concatenate([output[60 * pixel :][:13] for pixel in range(6)])
+    assert state.statistics.block == statistics(found)
+    execute({"mode": VectorMode.QUANTIZE}, state)
+    execute({"mode": VectorMode.MEASURE, "begin": 1}, state)
+    assert state.statistics.block == statistics(found)
+
+
 @pytest.mark.parametrize(
     "fields",
-    [{"channels": 8}, {"channels": 17}, {"mode": 5}, {"slot": 1}, {"settle": 1}, {"scales": 4}],
+    [{"channels": 8}, {"channels": 17}, {"mode": 5}, {"slot": 1}, {"settle": 1}, {"scales": 4},
+     {"begin": 1}, {"only": 1}, {"channel": 1}, {"statistics": 1, "mode": VectorMode.MEASURE},
+     {"channel": 13, "statistics": 1, "only": 1}],
 )
 def test_illegal(fields):
     with pytest.raises(ValueError, match=f"^{next(iter(fields))} is "):

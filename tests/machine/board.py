@@ -145,7 +145,7 @@ class Board:
 
 def _verilog(config: AcceleratorConfig, stripped: bool) -> str:
     if not stripped:
-        return emit_verilog(Accelerator(config), "accelerator")
+        return emit_verilog(Accelerator(config), "accelerator", cells=False)
     script = "proc\nsetattr -unset init w:*\nrename top accelerator\nwrite_verilog -noattr s.v"
     directory, _ = run_yosys(Accelerator(config), script)
     text = (directory / "s.v").read_text()

@@ -11,6 +11,8 @@ __all__ = ["random_config"]
 def random_config(seed: int) -> AcceleratorConfig:
     """Return the configuration of a seed: any shape up to 12 x 12, memories down to the smallest.
 
+    One in ten has a long side, of up to 128 rows or columns, and at most 4 of the other.
+
     One value in seven or more is at its lower limit, so that single rows, columns, lanes, beats and
     the smallest memories meet each other.
     """
@@ -26,6 +28,10 @@ def random_config(seed: int) -> AcceleratorConfig:
     rows, columns = pick(1, 12), pick(1, 12)
     # What a machine may do without comes from a draw of its own.
     extras = np.random.default_rng([seed, 1])
+    long = np.random.default_rng([seed, 4])
+    if long.random() < 0.1:
+        sides = [int(long.integers(65, 129)), min(rows, columns, 4)]
+        rows, columns = sides if long.random() < 0.5 else sides[::-1]
     pitch = 1 << (columns - 1).bit_length()
     return AcceleratorConfig(
         name=f"random{seed}",
@@ -41,7 +47,7 @@ def random_config(seed: int) -> AcceleratorConfig:
         output_bytes=power(256, 4096),
         parameter_channels=power(max(16, 2 * pitch), 256),
         requantize_mode=modes[int(rng.integers(len(modes)))],
-        requantize_lanes=pick(1, columns),
+        requantize_lanes=pick(1, min(columns, 12)),
         requantize_multiplier_width=int(rng.choice([0, 9, 18])),
         queue_words=power(16, 128),
         transposer=bool(extras.random() < 0.25),

@@ -96,7 +96,7 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
             vector(signal=_SPECIAL), vector(mode=1), vector(mode=8), vector(slot=2),
             vector(target=2), vector(begin=1), vector(settle=1), vector(relu=1),
             vector(statistics=1), vector(scales=1 << 31), vector(tiles=128),
-            vector(tile_entries=1 << 15), vector(reserved2=128),
+            vector(tile_entries=1 << 15), vector(only=1), vector(channel=64),
         ),
         *illegal(
             Engine.STORE, store(length=0), store(segments=0), store(source=2), store(source=3),
@@ -193,7 +193,8 @@ def test_the_watchdog_knows_work_from_standstill():
         assert done.error == ErrorCode.NONE
         assert done.cycles > 1000
     assert waited.error == ErrorCode.ABORTED
-    assert waited.cycles >= 3000
+    # The cycles of clearing, before the first one counted, are among the 3000.
+    assert waited.cycles >= 3000 - 16
 
 
 def test_abort_and_reset_at_any_time():

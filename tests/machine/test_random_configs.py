@@ -65,12 +65,12 @@ def test_random_config(seed):
     print(f"seed {seed}: same bits for", ", ".join(same_bits(config, simulator_for_many())))
 
 
-@pytest.mark.parametrize("name", ["tiny", "wide"])
+@pytest.mark.parametrize("name", ["tiny", "wide", "ecp5-8x8"])
 def test_presets(name):
     assert LARGER in same_bits(preset(name), simulator_for_many())
 
 
 @pytest.mark.skipif(COUNT < 20, reason="minutes of building; run by `make random`")
-@pytest.mark.parametrize("name", ["small", "default", "large"])
+@pytest.mark.parametrize("name", ["small", "default", "large", "ecp5-12x12"])
 def test_other_presets(name):
     assert LARGER in same_bits(preset(name), simulator_for_many())

@@ -3,9 +3,13 @@
 
 import numpy as np
 
+from golden.add import to_integers
 from hw.encoding import encode
 from hw.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOperation, StoreSource
 from hw.presets import preset
+from hw.tables import add_tables
+from tests.compiler.test_addition import EXACT_SUMS, Case, all_pairs, compile_sum
+from tests.golden.test_add import ort_add
 from tests.machine.board import Job, board
 from tests.machine.layers import GUARD
 from tests.machine.programs import END, WINDOW, job, load, program, store
@@ -68,6 +72,37 @@ def faults() -> list[tuple[str, ErrorCode, int, Job]]:
         ("waits for ever", ErrorCode.WATCHDOG, 0,
          job(program(special(wait=1 << Engine.COMPUTE)))),
     ]  # fmt: skip
+
+
+def telling_pairs(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return all codes beside those 8 with which a rounded product most often gives others."""
+    dtype, scales, zeros = case
+    (x_scale, z_scale, y_scale), (x_zero, z_zero, y_zero) = scales, zeros
+    x, z = all_pairs(dtype)
+    a, b, shift = add_tables(x_scale, x_zero, dtype, z_scale, z_zero, dtype, y_scale, y_zero)
+    products = np.where(x[:, :1] < 0, -1, 1) * a[:, None].astype(np.int64) * 2.0**shift
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = to_integers(products.astype(np.float32) + b.view(np.float32))
+    bounds = np.iinfo(dtype)
+    other = np.clip(sums, bounds.min, bounds.max) != ort_add(x, z, scales, zeros)
+    lines = np.argsort(-other.sum(axis=1), kind="stable")[:8]
+    return x[lines], z[lines]
+
+
+def test_sums_are_exact_for_all_scales() -> None:
+    """Equal to ONNX Runtime, most of all where the product may not be rounded."""
+    compiled = [compile_sum(*case, CONFIG, lines=8) for case in EXACT_SUMS]
+    operands = [telling_pairs(case) for case in EXACT_SUMS]
+    jobs = [
+        Job(image=made.load({"xq": x, "zq": z}), program=made.program,
+            read_window=made.read_window, write_window=made.write_window)
+        for (made, _), (x, z) in zip(compiled, operands, strict=True)
+    ]  # fmt: skip
+    results = board(CONFIG).run(jobs)
+    for case, (made, y), (x, z), done in zip(EXACT_SUMS, compiled, operands, results, strict=True):
+        assert done.error == ErrorCode.NONE
+        real = ort_add(x, z, case[1], case[2])
+        np.testing.assert_array_equal(made.read(done.memory, y), real, str(case))
 
 
 def test_rows_through_the_lanes_and_faults() -> None:

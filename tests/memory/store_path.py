@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""STORE engine and write master on a bus, between memories to read and what they make of memory."""
+"""STORE engine, records and write master on a bus: what is read, and what becomes of memory."""
 
 import random
 
 import cocotb
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.control.fault import FaultSignature
 from hw.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Opcode, StoreSource
 from hw.memory.axi import AXI4WriteSignature
-from hw.memory.pieces import SLOT_BYTES, SLOTS
+from hw.memory.records import Records, record_bytes
 from hw.memory.store import READ_LATENCY, StoreEngine, store_sources
 from hw.memory.write_master import WriteMaster
 from tests.memory.bus import Referee
@@ -27,7 +28,7 @@ RECORD = COUNTER_WORDS * WORD_BITS // 8
 
 
 class StorePath(Component):
-    """STORE engine and write master as they are in the machine."""
+    """STORE engine, records and write master as they are in the machine."""
 
     def __init__(self, cfg):
         self.cfg = cfg
@@ -47,8 +48,7 @@ class StorePath(Component):
             "result_enable": Out(1),
             "result_address": Out(32),
             "result_data": In(cfg.axi_data_width),
-            "counters": In(COUNTER_WORDS * WORD_BITS),
-            "slots_record": In(8 * SLOTS * SLOT_BYTES),
+            **{StoreSource(kind).name.lower(): In(8 * n) for kind, n in record_bytes(cfg).items()},
             "axi": Out(AXI4WriteSignature(cfg.axi_address_width, cfg.axi_data_width)),
         })  # fmt: skip
 
@@ -56,6 +56,8 @@ class StorePath(Component):
         m = Module()
         m.submodules.engine = engine = StoreEngine(self.cfg)
         m.submodules.master = master = WriteMaster(self.cfg)
+        m.submodules.records = records = Records(self.cfg)
+        named, counters = (Signal(self.cfg.axi_data_width, name=n) for n in ("named", "counters"))
         for name in ("i", "done", "error"):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
         wiring.connect(m, engine.request, master.request)
@@ -66,7 +68,10 @@ class StorePath(Component):
             self.busy.eq(engine.busy), self.idle.eq(master.idle),
             engine.stop.eq(self.stop), master.stop.eq(self.stop),
             master.window_base.eq(self.window_base), master.window_limit.eq(self.window_limit),
-            self.refused.eq(master.error.valid), engine.counters.eq(self.counters),
+            self.refused.eq(master.error.valid),
+            records.counters.eq(counters), records.kind.eq(engine.record_kind),
+            records.index.eq(engine.record_index),
+            engine.record_data.eq(records.data),
             self.read_enable.eq(engine.read_enable), self.read_address.eq(engine.read_address),
             engine.read_data.eq(self.read_data),
         ]  # fmt: skip
@@ -76,8 +81,14 @@ class StorePath(Component):
                 self.result_address.eq(engine.result_address),
                 engine.result_data.eq(self.result_data),
             ]
-        if self.cfg.dynamic:
-            m.d.comb += engine.slots_record.eq(self.slots_record)
+        width, places = self.cfg.axi_data_width, len(self.counters) // self.cfg.axi_data_width
+        place = engine.record_index[: exact_log2(places)]
+        m.d.sync += [named.eq(self.counters.word_select(place, width)), counters.eq(named)]
+        for kind in record_bytes(self.cfg):
+            if kind == StoreSource.COUNTERS:
+                continue
+            name = StoreSource(kind).name.lower()
+            m.d.comb += getattr(records, name).eq(getattr(self, name))
         return m
 
 

@@ -116,9 +116,17 @@ async def accumulates(dut):
         await FallingEdge(dut.clk)
 
 
-def run(columns: int, *, uninitialized: bool = False, simulator=None, depth=16, **options: Any):
+def run(
+    columns: int,
+    *,
+    copied: bool | None = None,
+    uninitialized: bool = False,
+    simulator=None,
+    depth: int = 16,
+    **options: Any,
+):
     run_cocotb(
-        Accumulators(machine(columns, depth)),
+        Accumulators(machine(columns, depth), copied=copied),
         __name__,
         testcase="accumulates",
         params={"columns": columns, "depth": depth, "schedule": options},
@@ -128,9 +136,9 @@ def run(columns: int, *, uninitialized: bool = False, simulator=None, depth=16, 
 
 
 @pytest.mark.parametrize("columns", COLUMNS)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_accumulates(columns, seed):
-    run(columns, seed=seed)
+@pytest.mark.parametrize("copied", [False, True])
+def test_accumulates(columns, copied):
+    run(columns, copied=copied, seed=1 + copied)
 
 
 def test_deeper():
@@ -167,8 +175,16 @@ class EntrySpec(wiring.Component):
     Assumed is what the control stream promises: ``hazard`` cycles between two words for the entry.
     """
 
-    def __init__(self, columns: int = 2, hazard: int = Accumulators.hazard, early: int = 0) -> None:
+    def __init__(
+        self,
+        columns: int = 2,
+        hazard: int = Accumulators.hazard,
+        early: int = 0,
+        *,
+        copied: bool = False,
+    ) -> None:
         self.config = machine(columns)
+        self.copied = copied
         self.hazard = hazard
         self.early = early
         super().__init__({
@@ -181,7 +197,7 @@ class EntrySpec(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.first = first = FirstCycle()
-        m.submodules.dut = dut = Accumulators(self.config, width=WIDTH)
+        m.submodules.dut = dut = Accumulators(self.config, width=WIDTH, copied=self.copied)
         columns = self.config.columns
         entry = Signal(4, reset_less=True)
         m.d.sync += entry.eq(self.entry)
@@ -245,16 +261,19 @@ class EntrySpec(wiring.Component):
         return m
 
 
-def test_proved():
-    assert_proved(EntrySpec(), depth=DEPTH)
-    assert_covered(EntrySpec(), depth=DEPTH)
+@pytest.mark.parametrize("copied", [False, True])
+def test_proved(copied):
+    assert_proved(EntrySpec(copied=copied), depth=DEPTH)
+    assert_covered(EntrySpec(copied=copied), depth=DEPTH)
 
 
 @pytest.mark.parametrize("broken", [{"hazard": Accumulators.hazard - 1}, {"early": 1}])
-def test_broken_is_refuted(broken):
-    assert_refuted(EntrySpec(**broken), depth=DEPTH)
+@pytest.mark.parametrize("copied", [False, True])
+def test_broken_is_refuted(broken, copied):
+    assert_refuted(EntrySpec(**broken, copied=copied), depth=DEPTH)
 
 
 def test_attributes():
     unit = Accumulators(machine(3))
     assert (unit.hazard, unit.read_latency, unit.columns, unit.depth) == (5, 2, 3, 16)
+    assert [Accumulators(machine(3, depth)).copied for depth in (512, 1024)] == [True, False]

@@ -163,8 +163,8 @@ def test_refuses():
 
 def test_illegal_parameters():
     for arguments, message in (
-        ((0,), "rows is 0; legal: 1 to 64"),
-        ((65,), "rows is 65; legal: 1 to 64"),
+        ((0,), "rows is 0; legal: 1 to 128"),
+        ((129,), "rows is 129; legal: 1 to 128"),
         ((4, 6, 5), "interval is 6; legal: 7 to 127"),
         ((4, 128), "interval is 128; legal: 7 to 127"),
         ((4, 20, 3), "gap is 3; legal: 4 to 7"),

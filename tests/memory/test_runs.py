@@ -19,8 +19,8 @@ BEAT = CFG.beat_bytes
 KINDS = load_targets(CFG)
 
 
-def random_instruction(chooser):
-    """Return a legal instruction anywhere in a 64-bit address space, which wraps around."""
+def random_instruction(chooser, width=CFG.axi_address_width):
+    """Return a legal instruction, in every other case anywhere in 64 bits of address."""
     while True:
         target = chooser.choice(list(KINDS))
         local = chooser.randrange(KINDS[target])
@@ -32,16 +32,21 @@ def random_instruction(chooser):
         if min(ends) >= 0 and max(ends) + length <= KINDS[target]:
             return dict.fromkeys(LOAD.members, 0) | {
                 "target": target, "local": local, "length": length, "segments": segments,
-                "address": chooser.getrandbits(64) // BEAT * BEAT + local % BEAT, "pitch": pitch,
-                "local_pitch": local_pitch, "signal": chooser.randrange(16),
+                "address": chooser.getrandbits(chooser.choice((width, 64))) // BEAT * BEAT
+                + local % BEAT,
+                "pitch": pitch, "local_pitch": local_pitch, "signal": chooser.randrange(16),
             }  # fmt: skip
 
 
-def segments(load):
-    """Return the segments of an instruction."""
+def segments(load, width=CFG.axi_address_width):
+    """Return the segments of an instruction; those after one that is nowhere are nowhere too."""
     result = []
+    space, nowhere = 1 << width, 0
     for k in range(load["segments"]):
-        address = (load["address"] + k * load["pitch"]) % (1 << 64)
+        address = load["address"] + k * load["pitch"]
+        if not 0 <= address < space:
+            nowhere = (1 << 64) - space
+        address = nowhere + address % space
         local = load["local"] + k * load["local_pitch"]
         last = address + load["length"] - 1
         result.append({
@@ -62,8 +67,9 @@ async def walks(dut):
     params = bench_params()
     chooser = random.Random(params["seed"])
     await start_clock_and_reset(dut)
-    loads = [random_instruction(chooser) for _ in range(60)]
-    expected = [segment for load in loads for segment in segments(load)]
+    width = params["width"]
+    loads = [random_instruction(chooser, width) for _ in range(60)]
+    expected = [segment for load in loads for segment in segments(load, width)]
     source = StreamSource(dut, "i", LOAD, policy=params["offer"], seed=params["seed"])
     sink = StreamSink(
         dut, "o", segment_layout(CFG, KINDS), policy=params["ready"], seed=params["seed"]
@@ -113,8 +119,15 @@ async def halts(dut):
 @pytest.mark.parametrize("ready", READY_POLICIES)
 @pytest.mark.parametrize("offer", ["always", "random"])
 def test_walks(ready, offer):
-    params = {"ready": ready, "offer": offer, "seed": 71}
+    params = {"ready": ready, "offer": offer, "seed": 71, "width": CFG.axi_address_width}
     unit = SegmentWalker(CFG, LOAD, Engine.LOAD, KINDS)
+    run_cocotb(unit, __name__, params=params, testcase="walks")
+
+
+@pytest.mark.parametrize("width", [16, 31, 33, 48])
+def test_address_widths(width):
+    params = {"ready": "always", "offer": "always", "seed": 72, "width": width}
+    unit = SegmentWalker(CFG.replace(axi_address_width=width), LOAD, Engine.LOAD, KINDS)
     run_cocotb(unit, __name__, params=params, testcase="walks")
 
 

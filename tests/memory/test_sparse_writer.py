@@ -68,5 +68,5 @@ def test_needs_a_format():
 
 def test_rows_of_a_mask_are_whole_bytes():
     narrow = CFG.replace(columns=4, weight_formats=())
-    with pytest.raises(ValueError, match=r"^lanes is 4; legal: 8 to 64$"):
+    with pytest.raises(ValueError, match=r"^lanes is 4; legal: 8 to 128$"):
         make_decoder(narrow, WeightFormat.BITMASK)

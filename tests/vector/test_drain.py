@@ -29,7 +29,7 @@ ILLEGAL = [
     {"mode": 1}, {"mode": 2}, {"mode": 3}, {"mode": 4}, {"mode": 5}, {"mode": 8},
     {"slot": 1}, {"target": 2}, {"begin": 1}, {"settle": 1}, {"relu": 1}, {"statistics": 1},
     {"scales": 1}, {"scales": 1 << 31}, {"tiles": 1}, {"tiles": 0x80}, {"tile_entries": 1},
-    {"reserved2": 1}, {"reserved2": 0x80},
+    {"only": 1}, {"channel": 1}, {"channel": 0x40},
     {"zero_point": 256}, {"zero_point": -257}, {"low": -257}, {"high": 256}, {"high": 0x7F00},
     {"low": 4, "high": 3}, {"low": 256, "high": 300},
 ]  # fmt: skip
@@ -218,8 +218,8 @@ class WalkSpec(wiring.Component):
         illegal = (
             (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
             | (now.reserved0 != 0) | (now.reserved1 != 0) | (now.low > now.high)
-            | (now.reserved2 != 0) | (now.mode != 0) | (now.slot != 0) | (now.target != 0)
-            | now.begin | now.settle | now.relu | now.statistics | (now.scales != 0)
+            | (now.mode != 0) | (now.slot != 0) | (now.target != 0) | now.begin | now.settle
+            | now.relu | now.statistics | now.only | (now.channel != 0) | (now.scales != 0)
             | (now.tiles != 0) | (now.tile_entries != 0)
             | (now.low < -256) | (now.high > 255) | (now.low > 255) | (now.high < -256)
             | (now.zero_point < -256) | (now.zero_point > 255)
