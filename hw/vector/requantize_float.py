@@ -63,8 +63,8 @@ class FloatRequantize(wiring.Component):
         number: Value = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_number")
         distance: Value = register(m, 105 - self.i.multiplier[23:31], "s1_distance")
 
-        # Cycles 2 to 6: normalise, until the two top bits differ. A LUT a bit and step: two steps in
-        # a cycle would take twice as many.
+        # Cycles 2 to 6: normalise, until the two top bits differ. A step takes a LUT a bit, two
+        # steps in one cycle would take four.
         count: list[Value] = []
         for cycle, step in enumerate((16, 8, 4, 2, 1), start=2):
             small = ~differs(number[31 - step : 31], number[31])

@@ -114,6 +114,16 @@ def test_command(tools, tmp_path, capsys):
     assert "no clock frequency is reported" in capsys.readouterr().err
 
 
+def test_help_has_an_example(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["board", "--help"])
+    assert stop.value.code == 0
+    assert "kiwicha board ulx3s-85f" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "make the bitstream of a board" in capsys.readouterr().out
+
+
 def test_bad_command_lines(tools, tmp_path, capsys):
     for arguments, why in (
         (["board"], "required: BOARD"),
