@@ -26,7 +26,7 @@ from boards.toolchain import ToolError, run_tool
 from hw.accelerator import Accelerator
 from hw.array.systolic import SystolicArray
 from hw.config import AcceleratorConfig
-from hw.emit import emit_rtlil
+from hw.emit import emit_verilog
 from hw.presets import preset
 
 __all__ = [
@@ -146,9 +146,10 @@ def synthesize(
     ToolError
         Yosys is missing, failed or took longer than ``timeout`` seconds.
     """
-    text = emit_rtlil(Harness(component), "top")
+    # Verilog as users get it: of RTLIL, Yosys does not see `no_rw_check` and adds logic to memories.
+    text = emit_verilog(Harness(component), "top")
     script = (
-        "read_rtlil top.il\nhierarchy -top top\n"
+        "read_verilog top.v\nhierarchy -top top\n"
         # Flattened first: abc_ops_reintegrate fails on ports that are arrays of structures.
         f"proc\nflatten\nopt_clean -purge\n{TARGETS[target].script}\n"
     )
@@ -160,7 +161,7 @@ def synthesize(
         aside = directory.with_name(f"{directory.name}.{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        (aside / "top.il").write_text(text, encoding="utf-8")
+        (aside / "top.v").write_text(text, encoding="utf-8")
         (aside / "synth.ys").write_text(script, encoding="utf-8")
         what = f"{name}, {TARGETS[target].title}"
         # After ABC has run, what Yosys prints is lost; its own log file has all.

@@ -67,7 +67,8 @@ class Counters(Component):
     Members
     -------
     clear, running : In(1)
-        Zero everything, which takes ``clear_cycles`` cycles in which nothing is read; count.
+        Zero everything, which takes ``clear_cycles`` cycles in which no beat is read and 32 bits
+        are 0; count.
     read_beat, written_beat, step : In(1)
         High in a cycle in which one was transferred, or entered the array.
     busy, stalled : In(ENGINES)
@@ -126,16 +127,21 @@ class Counters(Component):
         lane_bits = exact_log2(lanes)
         visit = Signal(range(self.beats))
         turn, written = Signal.like(visit), Signal.like(visit)
-        fresh, asked, moving = Signal(), Signal(), Signal()
+        fresh, asked, moving, empty = Signal(), Signal(), Signal(), Signal()
         wanted = self.place[lane_bits:]
 
         # The next beat to visit. What is asked for may be the beat of this cycle's visit, whose sum
         # is not in the memory yet: then that sum is kept for a cycle more.
         following = Signal.like(visit)
         m.d.comb += [
-            asked.eq(self.ask & ~self.enable & ~self.clear & ~moving & ~self.there),
-            following.eq(Mux(self.enable & ~self.clear, self.index, Mux(asked, wanted, turn))),
+            asked.eq(self.ask & ~self.enable & ~moving & ~self.there),
+            following.eq(
+                Mux(self.clear, turn, Mux(self.enable, self.index, Mux(asked, wanted, turn)))
+            ),
         ]
+        # While everything is cleared, which is so until the first program, counts are 0.
+        with m.If(asked):
+            m.d.sync += empty.eq(self.clear)
         m.d.sync += [
             visit.eq(following),
             fresh.eq((following != visit) | ~fresh),
@@ -170,7 +176,7 @@ class Counters(Component):
             write.addr.eq(written),
             write.data.eq(self.data),
             write.en.eq(1),
-            self.count.eq(self.data.word_select(self.place[:lane_bits], _COUNT)),
+            self.count.eq(Mux(empty, 0, self.data.word_select(self.place[:lane_bits], _COUNT))),
         ]
         old = [read.data[_COUNT * lane : _COUNT * (lane + 1)] for lane in range(lanes)]
         late_now = []

@@ -33,8 +33,8 @@ class RegisterFile(Component):
     read three cycles after its address, a counter one cycle after it was given; answers wait for
     the master. The two low address bits are ignored. Byte strobes are honoured everywhere.
 
-    Nothing is taken in the first cycles after reset, at most 64, while reset values are written to
-    the memory that registers are read from; that of constants has them from the beginning.
+    Nothing is taken in the first 64 cycles after reset, while reset values and constants are
+    written to the memory that registers are read from.
 
     Answers: OKAY, also for writes to read-only registers (which have no effect). SLVERR, and
     reads as 0, for offsets without a register. SLVERR, without effect, for writes to a locked
@@ -96,14 +96,11 @@ class RegisterFile(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bus = self.bus
-        # Registers are read from a copy of them, which settles on their reset values first.
+        # Registers are read from a copy of them, which settles on reset values and constants first.
         stored = [r for r in self.map if r.access is Access.WRITE and r.name not in self._live]
-        copies = [0] * (RECORD_OFFSET >> 2)
-        for register in self.map:
-            if register.constant:
-                copies[register.offset >> 2] = register.reset
+        places = RECORD_OFFSET >> 2
         m.submodules.copies = memory = Memory(
-            shape=32, depth=len(copies), init=copies, attrs={"no_rw_check": 1}
+            shape=32, depth=places, init=[], attrs={"no_rw_check": 1}
         )
         lookup, copy = memory.read_port(), memory.write_port(granularity=8)
         settling = Signal(init=1)
@@ -119,7 +116,7 @@ class RegisterFile(Component):
         # Writes: the two halves are parked until both are there and the last answer is gone.
         address_held, data_held, write = Signal(), Signal(), Signal()
         accepted, reset_value = Signal(), Signal(32)
-        write_index = Signal(ADDRESS_BITS - 2, init=stored[0].offset >> 2)
+        write_index = Signal(ADDRESS_BITS - 2)
         write_data, strobe = Signal(32), Signal(_BYTES, init=(1 << _BYTES) - 1)
         m.d.comb += [
             bus.awready.eq(~address_held & ~settling),
@@ -131,10 +128,10 @@ class RegisterFile(Component):
         ]
         with m.If(settling):
             m.d.sync += write_index.eq(write_index + 1)
-            m.d.sync += settling.eq(write_index != stored[-1].offset >> 2)
+            m.d.sync += settling.eq(write_index != places - 1)
             with m.Switch(write_index):
-                for register in stored:
-                    if register.reset:
+                for register in self.map:
+                    if register.reset and (register.constant or register in stored):
                         with m.Case(register.offset >> 2):
                             m.d.comb += reset_value.eq(register.reset)
         with m.If(bus.awvalid & bus.awready):

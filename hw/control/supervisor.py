@@ -21,7 +21,7 @@ ignored, so that a late answer can never be taken for one to the next program.
 
 from typing import TYPE_CHECKING
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.control.fault import FAULT, FaultCollector, FaultSignature
@@ -136,9 +136,9 @@ class Supervisor(Component):
         ):
             m.d.comb += [port.valid.eq(happened), port.payload.code.eq(code)]
 
-        # Cycles without progress, this one included.
+        # One more than the cycles without progress up to the one before the last.
         still = Signal(32)
-        watched = Signal()
+        progressed, watched, unit = Signal(), Signal(), Signal()
         settled = Signal(range(SETTLE_CYCLES + 1))
         wait = Signal(range(max(self.clear_cycles, self.drain_limit) + 1))
         reported = Signal()
@@ -152,23 +152,29 @@ class Supervisor(Component):
             collector.clear.eq(self.clear),
             aborted.eq(running & self.abort),
         ]
-        # Compared a cycle ahead: a wide comparison and the collector do not fit one cycle.
-        due = running & ~self.progress & watched & (still == self.watchdog_limit)
-        m.d.sync += [watched.eq(self.watchdog_limit != 0), waited.eq(due)]
-        m.d.comb += bitten.eq(running & waited)
+        # Compared a cycle ahead, and what moved is seen a cycle later: neither a wide comparison
+        # nor the way from every engine fits one cycle with the collector.
+        m.d.sync += [
+            progressed.eq(self.progress),
+            watched.eq(self.watchdog_limit != 0),
+            unit.eq(self.watchdog_limit == 1),
+            waited.eq(Mux(progressed, unit, still == self.watchdog_limit)),
+        ]
+        m.d.comb += bitten.eq(running & watched & waited & ~progressed)
         m.d.sync += [self.go.eq(0), self.finished.eq(0), self.failed.eq(0)]
         with m.Switch(self.state):
             with m.Case(State.IDLE, State.DONE, State.ERROR):
                 with m.If(self.start):
                     m.d.sync += [self.state.eq(State.CLEARING), wait.eq(0)]
             with m.Case(State.CLEARING):
-                m.d.sync += [wait.eq(wait + 1), still.eq(1), settled.eq(0), reported.eq(0)]
+                m.d.sync += [wait.eq(wait + 1), settled.eq(0), reported.eq(0)]
+                m.d.sync += [still.eq(1), waited.eq(0)]
                 with m.If(wait == self.clear_cycles - 1):
                     m.d.sync += [self.state.eq(State.RUNNING), self.go.eq(1)]
             with m.Case(State.RUNNING):
                 m.d.sync += [still.eq(still + 1), settled.eq(0), wait.eq(0)]
-                with m.If(self.progress):
-                    m.d.sync += still.eq(1)
+                with m.If(progressed):
+                    m.d.sync += still.eq(2)
                 with m.If(collector.valid):
                     m.d.sync += self.state.eq(State.DRAINING)
                 with m.Elif(self.ended & self.quiet & self.masters_idle & ~arriving):

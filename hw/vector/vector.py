@@ -91,8 +91,9 @@ class VectorEngine(Component):
         ]
         self._parameters = ParameterMemory(cfg)
         self._output = OutputBuffer(cfg)
+        self._pick = pick_latency(-(-cfg.columns // cfg.requantize_lanes))
         #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
-        self._fetch = read_latency + pick_latency(-(-cfg.columns // cfg.requantize_lanes))
+        self._fetch = read_latency + self._pick
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self._statistics = StatisticsPath(cfg) if cfg.statistics_elements else None
@@ -165,7 +166,9 @@ class VectorEngine(Component):
             columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
             m.d.comb += [
                 lane.i.valid.eq(valid[-1] & (mode == VectorMode.REQUANTIZE)),
-                lane.i.payload.acc.eq(pick_column(m, columns, select.o, f"lane_{index}")),
+                lane.i.payload.acc.eq(
+                    pick_column(m, columns, select.o, self._pick, f"lane_{index}")
+                ),
                 *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
                 lane.o.ready.eq(1),

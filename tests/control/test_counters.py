@@ -55,7 +55,7 @@ async def counts(dut, rate):
         due.append(beats - left if enable else None)
         left -= enable
         running = running if chooser.random() < 0.9 else not running
-        clear = cycle % 1500 in range(1000, 1000 + params["clear_cycles"])
+        clear = cycle % 1500 in range(1000, 1060 + params["clear_cycles"])
         now = {name: chooser.random() < rate for name in places} | {"cycles": True}
         dut.clear.value, dut.running.value = clear, running
         for name in ("read_beat", "written_beat", "step"):

@@ -228,6 +228,7 @@ def run(cfg, latency=READ_LATENCY, **params):
     [
         (4, 1, 64, "onnx"),
         (4, 1, 256, "tflite"),
+        (4, 3, 64, "onnx"),
         (5, 2, 64, "tflite-single"),
         (5, 2, 256, "onnx"),
         (8, 3, 64, "tflite"),
