@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
     np.save(folder / "one.npy", x)
     (folder / "broken.toml").write_text("rows = = 4\n")
     (folder / "key.toml").write_text('preset = "tiny"\nrow = 4\n')
-    (folder / "value.toml").write_text("rows = 65\n")
+    (folder / "value.toml").write_text("rows = 129\n")
     (folder / "type.toml").write_text('rows = "4"\n')
     (folder / "bytes.toml").write_bytes(b"\xff\xfe")
     (folder / "narrow.toml").write_text('preset = "tiny"\naxi_address_width = 16\n')

@@ -50,7 +50,7 @@ BAD = {
     "folder_as_config": ("sim model.onnx --config .", ".: Is a directory"),
     "broken_config": ("sim model.onnx --config broken.toml", "broken.toml: Invalid value"),
     "config_key": ("sim model.onnx --config key.toml", "key.toml: unknown key 'row'"),
-    "config_value": ("sim model.onnx --config value.toml", "value.toml: rows is 65"),
+    "config_value": ("sim model.onnx --config value.toml", "value.toml: rows is 129"),
     "config_type": ("sim model.onnx --config type.toml", "type.toml: rows is '4'"),
     "config_bytes": ("sim model.onnx --config bytes.toml", "bytes.toml"),
     "too_large": ("sim lenet5 --config narrow.toml", "axi_address_width 16"),
@@ -61,7 +61,7 @@ BAD = {
     "waves_folder": ("sim model.onnx --waves nowhere.vcd", "is a folder"),
     "waves_suffix": ("sim model.onnx --waves w.txt", "must end with .vcd or .fst"),
     "verilog_preset": ("verilog --preset huge", "'huge'"),
-    "verilog_config": ("verilog --config value.toml", "rows is 65"),
+    "verilog_config": ("verilog --config value.toml", "rows is 129"),
     "verilog_out": ("verilog --out model.onnx", "is a file, not a folder"),
     "verilog_below": ("verilog --out model.onnx/a/b", "is a file, not a folder"),
 }
