@@ -146,7 +146,7 @@ def synthesize(
     ToolError
         Yosys is missing, failed or took longer than ``timeout`` seconds.
     """
-    # Verilog as users get it: of RTLIL, Yosys does not see `no_rw_check` and adds logic to memories.
+    # Verilog as users get it: of RTLIL, Yosys ignores `no_rw_check` and adds logic to memories.
     text = emit_verilog(Harness(component), "top")
     script = (
         "read_verilog top.v\nhierarchy -top top\n"
