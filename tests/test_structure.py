@@ -140,6 +140,7 @@ MODELS = {
     "float_sum": "softmax",
     "inverse_root": "normalize",
     "multiplier": "systolic",
+    "partial_product": "requantize",
     "processing_element": "systolic",
     "statistics_path": "statistics",
     "float_units": "dynamic",

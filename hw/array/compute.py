@@ -190,6 +190,7 @@ class ComputeEngine(Component):
         halted = Signal()
         outside = Signal()
         live = Signal()
+        fault = Signal()
         step = generator.o
         m.d.comb += [
             outside.eq(
@@ -197,8 +198,11 @@ class ComputeEngine(Component):
             ),
             live.eq(step.valid & ~outside & ~halted),
             generator.stop.eq(halted),
-            self.error.valid.eq((outside | generator.illegal) & ~halted),
+            fault.eq((outside | generator.illegal) & ~halted),
             self.error.payload.address.eq(isa.Engine.COMPUTE),
+        ]
+        m.d.sync += [
+            self.error.valid.eq(fault),
             self.error.payload.code.eq(
                 Mux(
                     generator.illegal,
@@ -207,6 +211,6 @@ class ComputeEngine(Component):
                 )
             ),
         ]
-        with m.If(self.error.valid):
+        with m.If(fault):
             m.d.sync += halted.eq(1)
         return live

@@ -143,8 +143,9 @@ class Control(Component):
 
         faults = [*self.fault[ENGINES:], *(self.fault[engine] for engine in self.engines)]
         faults += [tokens.error, dispatch.error, fetch.error]
+        # What comes from all over the machine gets a cycle to come.
         for source, port in zip(faults, supervisor.fault, strict=True):
-            m.d.comb += [
+            m.d.sync += [
                 port.valid.eq(source.valid),
                 port.payload.code.eq(source.payload.code),
                 # No memory address is wider, and no engine number.
@@ -161,10 +162,7 @@ class Control(Component):
             (port.valid & port.ready for port in instructions),
             fetch.words.valid & fetch.words.ready,
         )
-        m.d.comb += [
-            supervisor.start.eq(registers.control.start),
-            supervisor.abort.eq(registers.control.abort),
-            supervisor.ended.eq(dispatch.ended),
+        m.d.sync += [
             supervisor.quiet.eq(
                 ~fetch.busy
                 & dispatch.empty
@@ -172,6 +170,11 @@ class Control(Component):
                 & ~Cat(self.busy[engine] for engine in self.engines).any()
             ),
             supervisor.masters_idle.eq(self.masters_idle),
+        ]
+        m.d.comb += [
+            supervisor.start.eq(registers.control.start),
+            supervisor.abort.eq(registers.control.abort),
+            supervisor.ended.eq(dispatch.ended),
             supervisor.progress.eq(moved.any()),
             supervisor.watchdog_limit.eq(registers.watchdog.value),
             self.clear.eq(supervisor.clear),

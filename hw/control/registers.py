@@ -176,15 +176,17 @@ class RegisterFile(Component):
             m.d.sync += [read.eq(1), read_index.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
+        # What the machine changes goes beside the copy.
         other = Signal(32)
+        m.d.sync += [other.eq(0), known.eq(0)]
         with m.Switch(read_index):
             for register in self.map:
                 with m.Case(register.offset >> 2):
-                    m.d.comb += known.eq(1)
+                    m.d.sync += known.eq(1)
                     if register.access is Access.CLEAR:
-                        m.d.comb += other.eq(self._states[register.name])
+                        m.d.sync += other.eq(self._states[register.name])
                     elif register.access is not Access.PULSE and register.name in self._live:
-                        m.d.comb += other.eq(getattr(self, register.name).as_value())
+                        m.d.sync += other.eq(getattr(self, register.name).as_value())
         with m.If(answered):
             m.d.sync += [read.eq(0), bus.rvalid.eq(1)]
             m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(Response.SLVERR)]

@@ -37,7 +37,7 @@ class Tokens(Component):
     release : In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES)
         Per producer: mask of consumers.
     error : Out(FaultSignature)
-        TOKEN_OVERFLOW with the producer's number, in the cycle after the release.
+        TOKEN_OVERFLOW with the producer's number, two cycles after the release.
     """
 
     def __init__(self, bits: int, engines: Sequence[Engine] = tuple(Engine)) -> None:
@@ -50,6 +50,10 @@ class Tokens(Component):
             for producer in self.engines
             for consumer in self.engines
         }
+        #: Consumers whose counters were full in the cycle before, by producer.
+        self._overflows = {
+            producer: Signal(ENGINES, name=f"overflow_{producer:d}") for producer in self.engines
+        }
         super().__init__({
             "acquire": In(stream.Signature(ENGINES)).array(ENGINES),
             "release": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
@@ -58,7 +62,6 @@ class Tokens(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        overflows: dict[Engine, Signal] = {}
         for consumer in self.engines:
             acquire = self.acquire[consumer]
             missing = [
@@ -68,7 +71,7 @@ class Tokens(Component):
             m.d.comb += acquire.ready.eq(~Cat(missing).any())
         for producer in self.engines:
             release = self.release[producer]
-            overflows[producer] = overflow = Signal(ENGINES, name=f"overflow_{producer:d}")
+            overflow = self._overflows[producer]
             for consumer in self.engines:
                 acquire = self.acquire[consumer]
                 count = self._counts[producer, consumer]
@@ -77,10 +80,10 @@ class Tokens(Component):
                 full = count.all()
                 with m.If((give ^ take) & ~(give & full)):
                     m.d.sync += count.eq(count + Cat(1, take.replicate(self.bits - 1)))
-                m.d.comb += overflow[consumer].eq(give & ~take & full)
-        m.d.sync += self.error.valid.eq(Cat(overflows.values()).any())
+                m.d.sync += overflow[consumer].eq(give & ~take & full)
+        m.d.sync += self.error.valid.eq(Cat(self._overflows.values()).any())
         m.d.sync += self.error.payload.code.eq(ErrorCode.TOKEN_OVERFLOW)
         for producer in reversed(self.engines):
-            with m.If(overflows[producer].any()):
+            with m.If(self._overflows[producer].any()):
                 m.d.sync += self.error.payload.address.eq(producer)
         return m

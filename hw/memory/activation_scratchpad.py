@@ -117,21 +117,19 @@ class ActivationScratchpad(Component):
             ]
             read.append(bank.read_byte)
 
-        # Cycles 3 to 5: rotate, by a third of the offset's bits in each.
-        turned: Value = Cat(read)
-        steps: Value = Signal(bits, name="offset_2")
-        m.d.sync += steps.eq(offset)
-        done = 0
-        for cycle in range(3):
-            part = -(-(bits - done) // (3 - cycle))
-            turned = _rotate(turned, steps[:part], 8 << done)
-            done += part
-            later, rest = Signal(8 * banks, name=f"turned_{cycle}"), Signal(max(bits - done, 0))
-            if cycle == 2:
-                m.d.sync += self.lanes.as_value().eq(turned[: 8 * rows])
-            else:
-                m.d.sync += [later.eq(turned), rest.eq(steps[part:])]
-                turned, steps = later, rest
+        # Cycle 3: nothing but registers, since block RAM is slow. Cycles 4 and 5: rotate, by half
+        # of the offset's bits in each.
+        low = -(-bits // 2)
+        offset_2, offset_3, offset_4 = Signal(bits), Signal(bits), Signal(bits - low)
+        content, turned = Signal(8 * banks), Signal(8 * banks)
+        m.d.sync += [
+            offset_2.eq(offset),
+            offset_3.eq(offset_2),
+            content.eq(Cat(read)),
+            offset_4.eq(offset_3[low:]),
+            turned.eq(_rotate(content, offset_3[:low], 8)),
+            self.lanes.as_value().eq(_rotate(turned, offset_4, 8 << low)[: 8 * rows]),
+        ]
         return m
 
 

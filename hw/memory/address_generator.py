@@ -128,15 +128,17 @@ class AddressGenerator(Component):
         # release and the next start, since the source needs one to bring the next instruction.
         releasing = Signal()
         rest = Signal(self.gap - 3)
+        idle = Signal(init=1)
         finishes = advance & carry[isa.LEVELS]
         m.d.comb += [
-            self.started.eq(
-                self.i.valid & ~(running | releasing | rest.any() | self.illegal | self.stop)
-            ),
+            self.started.eq(self.i.valid & idle & ~self.illegal & ~self.stop),
             self.i.ready.eq(releasing & may_end),
             nest.start.eq(self.started),
         ]
-        m.d.sync += rest.eq((rest << 1) | self.i.ready)
+        m.d.sync += [
+            rest.eq((rest << 1) | self.i.ready),
+            idle.eq((idle | rest[-1]) & ~self.started),
+        ]
         with m.If(finishes):
             m.d.sync += [running.eq(0), releasing.eq(1)]
         with m.Elif(self.i.ready):

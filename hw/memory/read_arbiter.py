@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two clients on one read master."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import stream
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.queue import Queue
+from hw.control.slice import RegisterSlice
 from hw.memory.axi import REQUEST, read_beat
 
 __all__ = ["ReadArbiter"]
@@ -51,24 +52,22 @@ class ReadArbiter(Component):
         # One entry per request in the master: bursts in flight and what its planner holds.
         depth = 1 << ceil_log2(self.cfg.axi_outstanding + 4)
         m.submodules.order = order = Queue(1, depth)
+        m.submodules.out = out = RegisterSlice(REQUEST)
+        wiring.connect(m, out.o, wiring.flipped(self.master_request))
         free = Signal()
         chosen = Signal()
         m.d.comb += [
-            free.eq(order.i.ready & (~self.master_request.valid | self.master_request.ready)),
+            free.eq(order.i.ready & out.i.ready),
             chosen.eq(~self.request[0].valid),
             order.i.valid.eq(free & (self.request[0].valid | self.request[1].valid)),
             order.i.payload.eq(chosen),
             self.request[0].ready.eq(free),
             self.request[1].ready.eq(free & chosen),
         ]
-        with m.If(order.i.valid):
-            m.d.sync += self.master_request.valid.eq(1)
-            with m.If(chosen):
-                m.d.sync += self.master_request.payload.eq(self.request[1].payload)
-            with m.Else():
-                m.d.sync += self.master_request.payload.eq(self.request[0].payload)
-        with m.Elif(self.master_request.ready):
-            m.d.sync += self.master_request.valid.eq(0)
+        m.d.comb += [
+            out.i.valid.eq(order.i.valid),
+            out.i.payload.eq(Mux(chosen, self.request[1].payload, self.request[0].payload)),
+        ]
 
         for client in range(CLIENTS):
             mine = Signal(name=f"mine{client}")

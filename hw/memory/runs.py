@@ -4,12 +4,13 @@
 from collections.abc import Collection, Mapping
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
+from hw.control.slice import RegisterSlice
 from hw.isa import ENGINES, ErrorCode, WeightFormat
 from hw.memory.format_rules import illegal_format
 
@@ -104,7 +105,8 @@ class SegmentWalker(Component):
         })  # fmt: skip
 
     def _illegal(self, m: Module, asked: data.View, kind: Value) -> Value:
-        """Return whether a field of the instruction is illegal whatever its segments are."""
+        """Return bits that say which fields of the instruction are illegal whatever its segments
+        are."""
         wrong_kind = Signal(init=1)
         wrong_length = Signal()
         with m.Switch(kind):
@@ -116,11 +118,11 @@ class SegmentWalker(Component):
         return Cat(
             wrong_kind,
             wrong_length,
-            asked.reserved0,
+            asked.reserved0.any(),
             asked.length == 0,
             asked.segments == 0,
             illegal_format(m, self.cfg, asked, self.formats),
-        ).any()
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -130,10 +132,9 @@ class SegmentWalker(Component):
         failed = Signal()
         move = Signal()
         halt = Signal()
-        m.d.comb += [
-            halt.eq(failed | self.stop),
-            move.eq(~self.o.valid | self.o.ready),
-        ]
+        m.submodules.out = out = RegisterSlice(self.o.payload.shape())
+        wiring.connect(m, out.o, wiring.flipped(self.o))
+        m.d.comb += [halt.eq(failed | self.stop), move.eq(out.i.ready & ~halt), out.hold.eq(halt)]
 
         # Cycle 1: the instruction's registers, stepping from segment to segment. A segment outside
         # is the last one that there is, so a bit is enough to say that an address is in no memory.
@@ -141,7 +142,6 @@ class SegmentWalker(Component):
         size = exact_log2(max(self.kinds.values()))
         longest = 32 if self.formats else size + 1
         active = Signal()
-        illegal = Signal()
         step = Signal()
         formatted = Signal()
         kind = Signal(4)
@@ -156,11 +156,14 @@ class SegmentWalker(Component):
         local_pitch = Signal(signed(32))
         asked = self.i.payload
         asked_kind = Value.cast(asked[kind_field])
-        final = segments_left == 1
+        final = Signal()
+        faults = self._illegal(m, asked, asked_kind)
+        wrong = Signal(len(faults))
+        illegal = wrong.any()
         address_after, leaves = _stepped(address, pitch)
         local_after, local_leaves = _stepped(local, local_pitch)
         m.d.comb += [
-            step.eq(active & ~illegal & move & ~halt),
+            step.eq(active & ~illegal & move),
             self.i.ready.eq(~failed & (~active | (step & final))),
         ]
         with m.If(step):
@@ -171,11 +174,12 @@ class SegmentWalker(Component):
                 local.eq(local_after),
                 outside.eq(outside | local_leaves),
                 segments_left.eq(segments_left - 1),
+                final.eq(segments_left == 2),
             ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 active.eq(1),
-                illegal.eq(self._illegal(m, asked, asked_kind)),
+                wrong.eq(faults),
                 formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
                 kind.eq(asked_kind),
                 signal.eq(asked.signal),
@@ -185,6 +189,7 @@ class SegmentWalker(Component):
                 outside.eq(Cat(asked.local[size:], asked.length[longest:]).any()),
                 length.eq(asked.length),
                 segments_left.eq(asked.segments),
+                final.eq(asked.segments == 1),
                 pitch.eq(asked.pitch),
                 local_pitch.eq(asked.local_pitch),
             ]
@@ -203,7 +208,7 @@ class SegmentWalker(Component):
         s3_valid = Signal()
         tail = Signal(longest + 1)
         m.d.comb += tail.eq(length + (address[:beat] - 1))
-        with m.If(move & ~halt):
+        with m.If(move):
             m.d.sync += [
                 s2_valid.eq(step),
                 s2.address.eq(address[beat:]),
@@ -221,7 +226,7 @@ class SegmentWalker(Component):
 
         # Cycle 3: the place on chip of the segment's last beat.
         s3_end = Signal(max(size, longest + 1) - beat + 1)
-        with m.If(move & ~halt):
+        with m.If(move):
             m.d.sync += [s3_valid.eq(s2_valid), s3.eq(s2), s3_end.eq(s2.local + s2.span)]
 
         # Cycle 4: is all of it inside the memory?
@@ -232,20 +237,16 @@ class SegmentWalker(Component):
                     bits = exact_log2(bytes_) - beat
                     over = (s3.local[bits:] != 0) | (s3_end[bits:] != 0)
                     m.d.comb += refused.eq(s3.outside | (over & ~s3.formatted))
-        with m.If(move):
-            m.d.sync += [
-                self.o.valid.eq(s3_valid & ~refused & ~halt),
-                # Above the memory port's addresses: all that matters is that it is not 0.
-                self.o.payload.address.eq(
-                    Cat(Const(0, beat), s3.address, s3.beyond.replicate(64 - width))
-                ),
-            ]
-            for name in self.o.payload.shape().members:
-                if name != "address":
-                    m.d.sync += self.o.payload[name].eq(s3[name])
+        segment = out.i.payload
+        m.d.comb += [
+            out.i.valid.eq(s3_valid & ~refused & ~halt),
+            # Above the memory port's addresses: all that matters is that it is not 0.
+            segment.address.eq(Cat(Const(0, beat), s3.address, s3.beyond.replicate(64 - width))),
+            *(segment[name].eq(s3[name]) for name in segment.shape().members if name != "address"),
+        ]
 
         misplaced = Signal()
-        m.d.comb += misplaced.eq(s3_valid & refused & move & ~halt)
+        m.d.comb += misplaced.eq(s3_valid & refused & move)
         m.d.sync += self.error.valid.eq(0)
         with m.If(~failed & ((active & illegal) | misplaced)):
             m.d.sync += [

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import RequantizeMode
+from hw.config import MultiplierTarget, RequantizeMode
 from hw.vector.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
 from hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
 from hw.vector.requantize_float import FloatRequantize
@@ -47,6 +47,7 @@ class RequantizeLane(wiring.Component):
     multiplier_width : operand bits of the multipliers the product is made of: 0 (or ``"full"``)
         for a single product (25 x 24 bits in ``onnx``, 32 x 31 in ``tflite*``), else 4 to 32, such
         as 18 or 9, for partial products and a pipelined sum. More latency, the same throughput.
+    target : what those are made of; a cell's own registers take two cycles more.
 
     Members
     -------
@@ -66,7 +67,10 @@ class RequantizeLane(wiring.Component):
     o: Out(stream.Signature(REQUANTIZE_OUTPUT))
 
     def __init__(
-        self, mode: RequantizeMode | str = RequantizeMode.ONNX, multiplier_width: int | str = 0
+        self,
+        mode: RequantizeMode | str = RequantizeMode.ONNX,
+        multiplier_width: int | str = 0,
+        target: MultiplierTarget = MultiplierTarget.GENERIC,
     ) -> None:
         try:
             self.mode = RequantizeMode(mode)
@@ -81,11 +85,11 @@ class RequantizeLane(wiring.Component):
         self.multiplier_width = width
         self._core: FloatRequantize | FixedRequantize | ShiftRequantize
         if self.mode is RequantizeMode.ONNX:
-            self._core = FloatRequantize(width)
+            self._core = FloatRequantize(width, target)
         elif self.mode is RequantizeMode.SHIFT:
             self._core = ShiftRequantize()
         else:
-            self._core = FixedRequantize(self.mode, width)
+            self._core = FixedRequantize(self.mode, width, target)
         super().__init__()
 
     @property
@@ -106,6 +110,8 @@ class RequantizeLane(wiring.Component):
             advance.eq(self.o.ready | ~self.o.valid),
             self.i.ready.eq(advance),
         ]
+        if not isinstance(core, ShiftRequantize):
+            m.d.comb += core.enable.eq(advance)
         with m.If(advance):
             m.d.sync += valid.eq(Cat(self.i.valid, valid))
         return m

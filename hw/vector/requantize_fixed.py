@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import RequantizeMode
+from hw.config import MultiplierTarget, RequantizeMode
 from hw.vector.requantize_common import (
     REQUANTIZE_INPUT,
     REQUANTIZE_OUTPUT,
@@ -39,22 +39,29 @@ class FixedRequantize(wiring.Component):
     Parameters
     ----------
     mode : ``tflite`` or ``tflite-single``.
-    multiplier_width : as for ``RequantizeLane``.
+    multiplier_width, target : as for ``RequantizeLane``.
 
     Members
     -------
+    enable : In(1); as for ``PipelinedMultiply``.
     i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
     """
 
+    enable: In(1, init=1)
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
-    def __init__(self, mode: RequantizeMode | str, multiplier_width: int = 0) -> None:
+    def __init__(
+        self,
+        mode: RequantizeMode | str,
+        multiplier_width: int = 0,
+        target: MultiplierTarget = MultiplierTarget.GENERIC,
+    ) -> None:
         self.mode = RequantizeMode(mode)
         if self.mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):
             raise ValueError(f"mode is {self.mode.value!r}; legal: 'tflite', 'tflite-single'")
         self.multiplier_width = multiplier_width
-        self._multiply = PipelinedMultiply(32, 31, multiplier_width)
+        self._multiply = PipelinedMultiply(32, 31, multiplier_width, target)
         super().__init__()
 
     @property
@@ -65,6 +72,7 @@ class FixedRequantize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = self._multiply
+        m.d.comb += multiply.enable.eq(self.enable)
 
         # Cycle 1: bias; then the product.
         total = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_total")

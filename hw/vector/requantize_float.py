@@ -10,6 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.config import MultiplierTarget
 from hw.vector.requantize_common import (
     REQUANTIZE_INPUT,
     REQUANTIZE_OUTPUT,
@@ -34,19 +35,23 @@ class FloatRequantize(wiring.Component):
 
     Parameters
     ----------
-    multiplier_width : as for ``RequantizeLane``.
+    multiplier_width, target : as for ``RequantizeLane``.
 
     Members
     -------
+    enable : In(1); as for ``PipelinedMultiply``.
     i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
     """
 
+    enable: In(1, init=1)
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
-    def __init__(self, multiplier_width: int = 0) -> None:
+    def __init__(
+        self, multiplier_width: int = 0, target: MultiplierTarget = MultiplierTarget.GENERIC
+    ) -> None:
         self.multiplier_width = multiplier_width
-        self._multiply = PipelinedMultiply(25, 24, multiplier_width)
+        self._multiply = PipelinedMultiply(25, 24, multiplier_width, target)
         super().__init__()
 
     @property
@@ -57,6 +62,7 @@ class FloatRequantize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = self._multiply
+        m.d.comb += multiply.enable.eq(self.enable)
 
         # Cycle 1: bias. ``distance`` is how far right of the window's lowest place the product has
         # to move: it depends on the scale's exponent and, later, on the accumulator's magnitude.

@@ -7,6 +7,8 @@ from amaranth.hdl import Cat, Const, Module, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.config import MultiplierTarget
+from hw.vector.partial_product import partial_product_class
 from hw.vector.requantize_common import register
 
 __all__ = ["PipelinedMultiply"]
@@ -24,28 +26,39 @@ class PipelinedMultiply(wiring.Component):
 
     With ``multiplier_width`` 0 it is one ``*`` and a register behind it. Otherwise the operands
     are cut so that every partial product fits a signed multiplier of that width (limbs of one bit
-    less, unsigned; only the topmost of ``a`` is signed), each has a register behind it, and an
-    adder tree with a register per level sums them. Neither handshake nor clock enable.
+    less, unsigned; only the topmost of ``a`` is signed), each is a ``PartialProduct`` of the
+    target, and an adder tree with a register per level sums them. No handshake.
 
     Parameters
     ----------
     a_width : bits of the signed operand.
     b_width : bits of the unsigned operand.
     multiplier_width : 0, or 4 to 32 bits.
+    target : what the partial products are made of.
 
     Members
     -------
+    enable : In(1)
+        Clock enable of a cell's registers: those of the fabric are up to an ``EnableInserter``.
     a : In(signed(a_width)); b : In(unsigned(b_width)); o : Out(signed(a_width + b_width)).
     """
 
-    def __init__(self, a_width: int, b_width: int, multiplier_width: int = 0) -> None:
+    def __init__(
+        self,
+        a_width: int,
+        b_width: int,
+        multiplier_width: int = 0,
+        target: MultiplierTarget = MultiplierTarget.GENERIC,
+    ) -> None:
         if multiplier_width != 0 and not 4 <= multiplier_width <= 32:
             raise ValueError(f"multiplier_width is {multiplier_width}; legal: 0 or 4 to 32")
         self.a_width = a_width
         self.b_width = b_width
         self.multiplier_width = multiplier_width
+        self._product = partial_product_class(target, multiplier_width)
         super().__init__(
             {
+                "enable": In(1, init=1),
                 "a": In(signed(a_width)),
                 "b": In(unsigned(b_width)),
                 "o": Out(signed(a_width + b_width)),
@@ -57,7 +70,7 @@ class PipelinedMultiply(wiring.Component):
         """Cycles from operands to product."""
         if self.multiplier_width == 0:
             return 1
-        return 1 + (len(self._chains()) - 1).bit_length()
+        return self._product.latency + (len(self._chains()) - 1).bit_length()
 
     def _limbs(self, width: int, top: int) -> list[tuple[int, int]]:
         # (first bit, width) of each limb; the last may have up to `top` bits.
@@ -101,7 +114,7 @@ class PipelinedMultiply(wiring.Component):
         b_limbs = self._limbs(self.b_width, self.multiplier_width - 1)
         step = self.multiplier_width - 1
 
-        # Cycle 1: all partial products.
+        # All partial products.
         terms = []
         for chain in self._chains():
             products: list[Value] = []
@@ -110,7 +123,7 @@ class PipelinedMultiply(wiring.Component):
                 a: Value = self.a[a_start : a_start + a_size]
                 if i == len(a_limbs) - 1:
                     a = a.as_signed()
-                product = register(m, a * self.b[b_start : b_start + b_size], f"product_{i}_{j}")
+                product = self._partial(m, a, self.b[b_start : b_start + b_size], f"{i}_{j}")
                 padding = 0 if (i, j) == chain[-1] else 2 * step - len(product)
                 products.append(Cat(product, Const(0, padding)))
             is_signed = chain[-1][0] == len(a_limbs) - 1
@@ -133,6 +146,16 @@ class PipelinedMultiply(wiring.Component):
             terms = sums
         m.d.comb += self.o.eq(terms[0].value << terms[0].offset)
         return m
+
+    def _partial(self, m: Module, a: Value, b: Value, name: str) -> Value:
+        """Return the product of two limbs, ``latency`` of a ``PartialProduct`` later."""
+        signs = sum(not limb.shape().signed for limb in (a, b))
+        unit = self._product(len(a) + (not a.shape().signed), len(b) + (not b.shape().signed))
+        m.submodules[f"product_{name}"] = unit
+        m.d.comb += [unit.enable.eq(self.enable), unit.a.eq(a), unit.b.eq(b)]
+        # What signs unsigned limbs were given, their product has too.
+        product = unit.o[: len(unit.o) - signs]
+        return product.as_signed() if a.shape().signed else product
 
     @staticmethod
     def _add(m: Module, left: _Term, right: _Term, name: str) -> _Term:

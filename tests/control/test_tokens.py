@@ -53,6 +53,7 @@ async def follows_the_model(dut):
     acquired = overflows = blocked = 0
     asked = [0] * ENGINES
     wanted = [None] * ENGINES
+    reported = []
     for cycle in range(4000):
         # Phases of plenty and of want: otherwise counters stay about where they are.
         plenty = 0.7 if cycle // 500 % 2 else 0.1
@@ -84,7 +85,8 @@ async def follows_the_model(dut):
                 acquired += 1
             else:
                 blocked += 1
-        overflowed = model.step(taken, given)
+        # Two cycles after the release.
+        overflowed, reported = reported, model.step(taken, given)
         await RisingEdge(dut.clk)
         await FallingEdge(dut.clk)
         assert dut.error__valid.value == bool(overflowed), f"cycle {cycle}"

@@ -210,7 +210,7 @@ async def lets_the_bus_drain(dut):
             assert not bench.done
         await bench.reset()
     # Bursts on the bus and in front of it, 16 beats of four entries each.
-    assert 200 < waits["running"] <= (cfg.axi_outstanding + 3) * 16 * 4, waits
+    assert 200 < waits["running"] <= (cfg.axi_outstanding + 4) * 16 * 4, waits
     assert waits["stopped"] < 100, waits
     assert waits["failed"] < 100, waits
 

@@ -13,7 +13,7 @@ from amaranth.sim import Simulator
 from cocotb.triggers import RisingEdge
 
 from golden.requantize import requantize, requantize_onnx_integer, requantize_shift
-from hw.config import RequantizeMode
+from hw.config import MultiplierTarget, RequantizeMode
 from hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
 from hw.vector.requantize_fixed import FixedRequantize
 from hw.vector.requantize_multiply import PipelinedMultiply
@@ -27,8 +27,12 @@ from tests.vector.requantize_cases import (
     sticky_cases,
 )
 
-LANES = [(mode, width) for mode in ("onnx", "tflite", "tflite-single") for width in (0, 18, 9)]
-LANES.append(("shift", 0))
+LANES = [
+    (mode, *product)
+    for mode in ("onnx", "tflite", "tflite-single")
+    for product in ((0, "generic"), (18, "generic"), (9, "generic"), (18, "ecp5"))
+]
+LANES.append(("shift", 0, "generic"))
 
 #: Output types and fused clips: (low, high).
 BOUNDS = [(-128, 127), (0, 255), (-256, 255), (-3, 90), (17, 17)]
@@ -50,8 +54,9 @@ class Bank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for k, (mode, width) in enumerate(LANES):
-            lane = m.submodules[f"lane{k}"] = RequantizeLane(mode, width)
+        for k, (mode, width, target) in enumerate(LANES):
+            lane = RequantizeLane(mode, width, MultiplierTarget(target))
+            m.submodules[f"lane{k}"] = lane
             wiring.connect(m, wiring.flipped(getattr(self, f"i{k}")), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(getattr(self, f"o{k}")))
         return m
@@ -148,20 +153,23 @@ async def long_run(dut):
     count, domain = bench_params()["count"], bench_params()["domain"]
     await start_clock_and_reset(dut)
     lanes = []
-    for k, (mode, width) in enumerate(LANES):
+    for k, (mode, width, target) in enumerate(LANES):
         if domain == "inside":
             pairs = zip(directed(mode), operands(mode, [21, k], count), strict=True)
             columns = [np.append(*pair)[:count] for pair in pairs]
             expected = golden(mode, columns)
         else:
             columns, expected = outside(mode, [23, k], count)
-        lanes.append((f"{mode} {width}", payloads(columns), expected, []))
+        lanes.append((f"{mode} {width} {target}", payloads(columns), expected, []))
         getattr(dut, f"i{k}__valid").value = 1
         getattr(dut, f"o{k}__ready").value = 1
     inputs = [getattr(dut, f"i{k}__payload") for k in range(len(LANES))]
     outputs = [getattr(dut, f"o{k}__payload") for k in range(len(LANES))]
     valids = [getattr(dut, f"o{k}__valid") for k in range(len(LANES))]
-    latencies = [RequantizeLane(mode, width).latency for mode, width in LANES]
+    latencies = [
+        RequantizeLane(mode, width, MultiplierTarget(target)).latency
+        for mode, width, target in LANES
+    ]
     last = max(latencies)
     for cycle in range(count):
         for signal, (_, sent, _, _) in zip(inputs, lanes, strict=True):
@@ -184,13 +192,13 @@ async def stalled_run(dut):
     params = bench_params()
     await start_clock_and_reset(dut)
     sinks = []
-    for k, (mode, _) in enumerate(LANES):
+    for k, (mode, *_) in enumerate(LANES):
         columns = operands(mode, [22, k], params["count"])
         sinks.append((StreamSink(dut, f"o{k}", REQUANTIZE_OUTPUT, policy=params["ready"]), columns))
         StreamSource(dut, f"i{k}", None, policy=params["offer"]).put(payloads(columns))
-    for (mode, width), (sink, columns) in zip(LANES, sinks, strict=True):
+    for (mode, width, target), (sink, columns) in zip(LANES, sinks, strict=True):
         got = [word["value"] for word in await sink.receive(params["count"])]
-        assert got == golden(mode, columns).tolist(), f"{mode} {width}"
+        assert got == golden(mode, columns).tolist(), f"{mode} {width} {target}"
 
 
 @pytest.mark.parametrize("domain,count", [("inside", 25_000), ("outside", 2_000)])

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The register slice keeps order and content under every ready policy, at a word a cycle."""
+
+import random
+
+import cocotb
+from cocotb.triggers import ClockCycles, FallingEdge
+
+from hw.control.slice import RegisterSlice
+from tests.support.bench import run_cocotb
+from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+@cocotb.parametrize(offer=["always", "random"], ready=READY_POLICIES)
+async def keeps_order(dut, offer, ready):
+    await start_clock_and_reset(dut)
+    chooser = random.Random(3)
+    words = [chooser.getrandbits(16) for _ in range(300)]
+    source = StreamSource(dut, "i", 16, policy=offer, seed=3)
+    sink = StreamSink(dut, "o", 16, policy=ready, seed=4)
+    source.put(words)
+    assert await sink.receive(len(words)) == words
+    await ClockCycles(dut.clk, 5)
+    assert not sink.words
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def takes_a_word_a_cycle(dut):
+    await start_clock_and_reset(dut)
+    source = StreamSource(dut, "i", 16)
+    sink = StreamSink(dut, "o", 16)
+    source.put(range(100))
+    await ClockCycles(dut.clk, 102)
+    await FallingEdge(dut.clk)
+    assert len(sink.words) == 100
+
+
+@cocotb.test(timeout_time=100, timeout_unit="us")
+async def holds(dut):
+    """One word comes in while it holds, and none goes out."""
+    await start_clock_and_reset(dut)
+    source = StreamSource(dut, "i", 16)
+    sink = StreamSink(dut, "o", 16)
+    dut.hold.value = 1
+    source.put(range(10))
+    await ClockCycles(dut.clk, 20)
+    assert source.sent == 1
+    assert not sink.words
+    dut.hold.value = 0
+    assert await sink.receive(10) == list(range(10))
+
+
+def test_slice():
+    run_cocotb(RegisterSlice(16), __name__)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The register slice hands out each word once, in order, unchanged, and keeps the stream rules."""
+
+import pytest
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.control.slice import RegisterSlice
+from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+
+WIDTH = 3
+
+
+class BrokenSlice(RegisterSlice):
+    """Broken on purpose."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        super().__init__(WIDTH)
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        if self.fault == "takes when full":
+            m.d.comb += self.i.ready.eq(1)
+        elif self.fault == "drops what waits":
+            with m.If(self.i.valid):
+                m.d.sync += self.o.valid.eq(0)
+        elif self.fault == "offers while held":
+            with m.If(self.i.valid & self.i.ready):
+                m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(self.i.payload)]
+        return m
+
+
+class SliceSpec(wiring.Component):
+    """Follows the word of a number that the solver chooses, from one end to the other."""
+
+    i: In(stream.Signature(WIDTH))
+    o: Out(stream.Signature(WIDTH))
+    hold: In(1)
+    chosen: In(4)
+
+    def __init__(self, dut: RegisterSlice) -> None:
+        self.dut = dut
+        super().__init__()
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = self.dut
+        m.submodules.first = first = FirstCycle()
+        wiring.connect(m, wiring.flipped(self.i), dut.i)
+        wiring.connect(m, dut.o, wiring.flipped(self.o))
+        m.d.comb += dut.hold.eq(self.hold)
+        before, word = Signal(4, reset_less=True), Signal(WIDTH)
+        put, got = Signal(4), Signal(4)
+        m.d.sync += before.eq(self.chosen)
+        with m.If(first.started):
+            m.d.comb += Assume(self.chosen == before)
+        with m.If(dut.i.valid & dut.i.ready):
+            m.d.sync += put.eq(put + 1)
+            with m.If(put == self.chosen):
+                m.d.sync += word.eq(dut.i.payload)
+        with m.If(dut.o.valid & dut.o.ready):
+            m.d.sync += got.eq(got + 1)
+        waiting, offered, held = Signal(), Signal(WIDTH), Signal()
+        m.d.sync += [
+            waiting.eq(dut.o.valid & ~dut.o.ready),
+            offered.eq(dut.o.payload),
+            held.eq(self.hold),
+        ]
+        with m.If(first.started):
+            m.d.comb += Assume(put < 15)
+            with m.If(dut.o.valid):
+                m.d.comb += Assert(put != got)
+                with m.If(got == self.chosen):
+                    m.d.comb += Assert(dut.o.payload == word)
+            with m.If(waiting):
+                m.d.comb += [Assert(dut.o.valid), Assert(dut.o.payload == offered)]
+            with m.If(held & ~waiting):
+                m.d.comb += Assert(~dut.o.valid)
+            m.d.comb += [
+                Assert(put - got <= 2),
+                # Nothing waits inside unless somebody holds it there.
+                Assert(held | dut.o.valid | (put == got)),
+                Cover((got == 4) & (self.chosen == 3) & (word == 5) & ~dut.i.ready),
+                Cover(held & ~dut.o.valid & ~dut.i.ready),
+            ]
+        return m
+
+
+def test_proved():
+    assert_proved(SliceSpec(RegisterSlice(WIDTH)), depth=14)
+
+
+def test_covered():
+    assert_covered(SliceSpec(RegisterSlice(WIDTH)), depth=14)
+
+
+@pytest.mark.parametrize("fault", ["takes when full", "drops what waits", "offers while held"])
+def test_broken_is_refuted(fault):
+    assert_refuted(SliceSpec(BrokenSlice(fault)), depth=10)
