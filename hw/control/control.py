@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything between the registers and the engines' instructions."""
 
-from amaranth.hdl import Cat, Module, ResetInserter, Value
+from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
@@ -124,7 +124,7 @@ class Control(Component):
             fetch.address.eq(_joined(registers, "program_address")),
             fetch.length.eq(registers.program_length.value),
             fetch.ended.eq(dispatch.ended),
-            fetch.stop.eq(supervisor.stop),
+            fetch.stop.eq(self.stop),
         ]
 
         assemblers, issues = [], {}
@@ -162,6 +162,7 @@ class Control(Component):
             (port.valid & port.ready for port in instructions),
             fetch.words.valid & fetch.words.ready,
         )
+        moving = Signal(len(moved))
         m.d.sync += [
             supervisor.quiet.eq(
                 ~fetch.busy
@@ -170,15 +171,16 @@ class Control(Component):
                 & ~Cat(self.busy[engine] for engine in self.engines).any()
             ),
             supervisor.masters_idle.eq(self.masters_idle),
+            moving.eq(moved),
+            self.stop.eq(supervisor.stop),
         ]
         m.d.comb += [
             supervisor.start.eq(registers.control.start),
             supervisor.abort.eq(registers.control.abort),
             supervisor.ended.eq(dispatch.ended),
-            supervisor.progress.eq(moved.any()),
+            supervisor.progress.eq(moving.any()),
             supervisor.watchdog_limit.eq(registers.watchdog.value),
             self.clear.eq(supervisor.clear),
-            self.stop.eq(supervisor.stop),
         ]
         m.d.comb += [
             # Idle: after reset, which the counts outlive in their memory.

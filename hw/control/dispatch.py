@@ -11,6 +11,7 @@ from hw.config import AcceleratorConfig
 from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
+from hw.control.slice import RegisterSlice
 from hw.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, ErrorCode, Opcode
 
 __all__ = ["DISPATCH_NUMBER", "PROGRAM_WORD", "Dispatch", "Router"]
@@ -26,9 +27,8 @@ class Router(Component):
     """Sends each instruction's words, in order, to the output of its engine.
 
     The opcode in the low bits of an instruction's first word says which engine and how many words.
-    Routing is combinational from ``i`` to ``o``: no latency, one word a cycle; an output that is
-    not ready holds up the words of all. After END, or an illegal word, no word is taken any more
-    until reset.
+    Latency one cycle, one word a cycle; an output that is not ready holds up the words of all. END
+    or an illegal word is the last word that is taken until reset.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class Router(Component):
         Per engine; never valid for one that the machine has not.
     ended : Out(1)
         High from the cycle after END was taken.
+    empty : Out(1)
+        No word waits here.
     error : Out(FaultSignature)
         ILLEGAL_OPCODE with the word's address, also for an engine that the machine has not.
         ILLEGAL_FIELD with the instruction's engine for one that waits for, or signals, an engine
@@ -59,11 +61,14 @@ class Router(Component):
             "i": In(stream.Signature(PROGRAM_WORD)),
             "o": Out(stream.Signature(WORD_BITS)).array(ENGINES),
             "ended": Out(1),
+            "empty": Out(1),
             "error": Out(FaultSignature),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        routed_word = data.StructLayout({"word": WORD_BITS, "engine": ENGINES})
+        m.submodules.out = out = RegisterSlice(routed_word)
         word = self.i.payload.word
         remaining = Signal(range(max(self.lengths.values())))
         engine, current = Signal(range(ENGINES)), Signal(range(ENGINES))
@@ -88,21 +93,30 @@ class Router(Component):
                 words_after.eq(remaining - 1),
             ]
 
-        offered, routed = Signal(), Signal()
-        m.d.comb += [offered.eq(self.i.valid & ~halted), routed.eq(known & ~refused)]
+        taken, routed = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(out.i.ready & ~halted),
+            taken.eq(self.i.valid & self.i.ready),
+            routed.eq(known & ~refused),
+            out.i.valid.eq(self.i.valid & ~halted & routed),
+            out.i.payload.word.eq(word),
+            self.empty.eq(~out.o.valid),
+        ]
+        with m.If(taken):
+            m.d.sync += [remaining.eq(words_after), engine.eq(current)]
+        ready = Signal(ENGINES)
         for number in self.lengths:
             port = self.o[number]
             m.d.comb += [
-                port.valid.eq(offered & routed & (current == number)),
-                port.payload.eq(word),
+                out.i.payload.engine[number].eq(current == number),
+                port.valid.eq(out.o.valid & out.o.payload.engine[number]),
+                port.payload.eq(out.o.payload.word),
+                ready[number].eq(port.ready),
             ]
-            with m.If(routed & (current == number)):
-                m.d.comb += self.i.ready.eq(port.ready & ~halted)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [remaining.eq(words_after), engine.eq(current)]
+        m.d.comb += out.o.ready.eq((ready & out.o.payload.engine).any())
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(offered & ~routed):
+        with m.If(taken & ~routed):
             m.d.sync += halted.eq(1)
             with m.If(known):
                 m.d.sync += [
@@ -123,8 +137,6 @@ class Router(Component):
                     self.error.payload.address.eq(DISPATCH_NUMBER),
                 ]
             with m.Else():
-                # The one word that only the router takes.
-                m.d.comb += self.i.ready.eq(1)
                 m.d.sync += self.ended.eq(1)
         return m
 
@@ -132,7 +144,7 @@ class Router(Component):
 class Dispatch(Component):
     """Router with a queue for each engine that the machine has.
 
-    Latency two cycles from a word's transfer to its engine's output.
+    Latency three cycles from a word's transfer to its engine's output.
 
     Parameters
     ----------
@@ -172,5 +184,7 @@ class Dispatch(Component):
             m.submodules[f"queue_{engine.name.lower()}"] = queue
             wiring.connect(m, router.o[engine], queue.i)
             wiring.connect(m, queue.o, wiring.flipped(self.o[engine]))
-        m.d.comb += self.empty.eq(Cat(queue.empty for queue in queues.values()).all())
+        m.d.comb += self.empty.eq(
+            router.empty & Cat(queue.empty for queue in queues.values()).all()
+        )
         return m

@@ -10,7 +10,6 @@ from hw.config import AcceleratorConfig
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
-from hw.control.slice import RegisterSlice
 from hw.isa import WORD_BITS, ErrorCode
 from hw.memory.axi import REQUEST, read_beat
 
@@ -166,28 +165,28 @@ class Fetch(Component):
             self.busy.eq(self.request.valid | (due != 0)),
         ]
 
-        # Block RAM is slow, and what routes a word is not fast either: registers between them.
-        m.submodules.out = out = RegisterSlice(WORD_BITS)
+        # Block RAM is slow, and what routes a word is not fast either: a register between them.
         moved, last_beat, tail = Signal(), Signal(), Signal.like(index)
         m.d.comb += [
-            moved.eq(buffer.o.valid & out.i.ready),
+            moved.eq(buffer.o.valid & (~self.words.valid | self.words.ready)),
             last_beat.eq(complete & (reserved == 1)),
             tail.eq(words - 1),
             freed.eq(moved & ((index == per_beat - 1) | (last_beat & (index == tail)))),
             buffer.o.ready.eq(freed),
-            out.i.valid.eq(buffer.o.valid),
-            out.i.payload.eq(buffer.o.payload.word_select(index, WORD_BITS)),
-            out.o.ready.eq(self.words.ready),
-            self.words.valid.eq(out.o.valid),
-            self.words.payload.word.eq(out.o.payload),
             self.words.payload.address.eq(
                 Cat(Const(0, 3), self.address[3:] + taken)[: self.cfg.axi_address_width]
             ),
         ]
+        with m.If(self.words.ready):
+            m.d.sync += self.words.valid.eq(0)
         with m.If(self.words.valid & self.words.ready):
             m.d.sync += taken.eq(taken + 1)
         with m.If(moved):
-            m.d.sync += index.eq(index + 1)
+            m.d.sync += [
+                self.words.valid.eq(1),
+                self.words.payload.word.eq(buffer.o.payload.word_select(index, WORD_BITS)),
+                index.eq(index + 1),
+            ]
         if per_beat == 1:
             m.d.sync += index.eq(0)
         return m

@@ -115,7 +115,7 @@ class RegisterFile(Component):
 
         # Writes: the two halves are parked until both are there and the last answer is gone.
         address_held, data_held, write = Signal(), Signal(), Signal()
-        accepted, reset_value = Signal(), Signal(32)
+        accepted, storing, reset_value = Signal(), Signal(), Signal(32)
         write_index = Signal(ADDRESS_BITS - 2)
         write_data, strobe = Signal(32), Signal(_BYTES, init=(1 << _BYTES) - 1)
         m.d.comb += [
@@ -123,9 +123,11 @@ class RegisterFile(Component):
             bus.wready.eq(~data_held & ~settling),
             copy.addr.eq(write_index),
             copy.data.eq(write_data | reset_value),
-            copy.en.eq(Mux(accepted | settling, strobe, 0)),
+            # A cycle late: what is written stays for longer.
+            copy.en.eq(Mux(storing | settling, strobe, 0)),
             write.eq(address_held & data_held & ~bus.bvalid),
         ]
+        m.d.sync += storing.eq(accepted)
         with m.If(settling):
             m.d.sync += write_index.eq(write_index + 1)
             m.d.sync += settling.eq(write_index != places - 1)
@@ -164,7 +166,7 @@ class RegisterFile(Component):
             bus.arready.eq(~read & ~bus.rvalid & ~settling),
             counted.eq(read_index[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
             # Not while it is written: a memory is not read and written at one address.
-            lookup.en.eq(read & ~write & ~looked),
+            lookup.en.eq(read & ~storing & ~looked),
             lookup.addr.eq(read_index),
             copied.eq(lookup.data),
             self.count_ask.eq(read & counted),

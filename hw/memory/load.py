@@ -204,7 +204,9 @@ class LoadEngine(Component):
             self.request.payload.address.eq(
                 Cat(Const(0, beat), low, high, high[-1].replicate(63 - cfg.axi_address_width))
             ),
-            self.request.payload.beats.eq(Mux(final, last_low, (1 << block) - 1) - low + 1),
+            self.request.payload.beats.eq(
+                (Mux(final, last_low, (1 << block) - 1) - low + 1)[: block + 1]
+            ),
             sent.eq(self.request.valid & self.request.ready),
             pieces.i.valid.eq(active & self.request.ready),
             pieces.i.payload.eq(held),

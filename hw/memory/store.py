@@ -144,7 +144,7 @@ class StoreEngine(Component):
 
         local = Signal.like(segment.local)
         left = Signal.like(segment.span)
-        first = Signal()
+        first, final = Signal(), Signal()
         head = Signal(beat)
         tail = Signal(beat)
         kind = Signal(StoreSource)
@@ -154,10 +154,10 @@ class StoreEngine(Component):
         until_tail = Signal(cfg.beat_bytes)
         m.d.comb += [
             issue.eq(active & (reserved != _BUFFERED)),
-            ending.eq(issue & (left == 0)),
+            ending.eq(issue & final),
             after_head.eq(Mux(first, Const(everything) << head, everything)),
             # ~tail is the number of bytes after the tail in its beat.
-            until_tail.eq(Mux(left == 0, Const(everything) >> ~tail, everything)),
+            until_tail.eq(Mux(final, Const(everything) >> ~tail, everything)),
             self.read_enable.eq(issue & (kind == StoreSource.OUTPUT)),
             self.read_address.eq(Cat(Const(0, beat), local)),
             self.record_enable.eq(issue & (kind != StoreSource.OUTPUT)),
@@ -170,7 +170,13 @@ class StoreEngine(Component):
                 self.result_address.eq(self.read_address),
             ]
         with m.If(issue):
-            m.d.sync += [active.eq(~ending), first.eq(0), local.eq(local + 1), left.eq(left - 1)]
+            m.d.sync += [
+                active.eq(~final),
+                first.eq(0),
+                local.eq(local + 1),
+                left.eq(left - 1),
+                final.eq(left == 1),
+            ]
         with m.If(start):
             m.d.sync += [
                 active.eq(1),
@@ -178,6 +184,7 @@ class StoreEngine(Component):
                 kind.eq(segment.kind),
                 local.eq(segment.local),
                 left.eq(segment.span),
+                final.eq(segment.span == 0),
                 head.eq(segment.head),
                 tail.eq(segment.tail),
             ]

@@ -92,7 +92,7 @@ async def refuses_unknown_opcodes(dut, opcode):
     words = [*together, chooser.getrandbits(60) << 4 | opcode, END_WORD]
     source, sinks, faults = await begin(dut, words, ["always"] * ENGINES)
     await ClockCycles(dut.clk, len(words) + 20)
-    assert source.sent == len(together)
+    assert source.sent == len(together) + 1
     assert [list(sink.words) for sink in sinks] == separate
     address = BASE + 8 * len(together)
     assert list(faults.words) == [{"code": ErrorCode.ILLEGAL_OPCODE.value, "address": address}]
@@ -113,7 +113,7 @@ async def refuses_to_wait_for_or_signal_what_is_not_there(dut, engine, field):
     source, sinks, faults = await begin(dut, [*together, *words, END_WORD], ["always"] * ENGINES)
     await ClockCycles(dut.clk, len(together) + len(words) + 20)
     accepted = Engine.SPECIAL in there
-    assert source.sent == len(together) + (len(words) + 1 if accepted else 0)
+    assert source.sent == len(together) + (len(words) + 1 if accepted else 1)
     got = [
         first + (second if accepted else []) for first, second in zip(before, separate, strict=True)
     ]
@@ -128,7 +128,7 @@ async def refuses_to_wait_for_or_signal_what_is_not_there(dut, engine, field):
 async def refuses_end_with_fields(dut, bit):
     source, _, faults = await begin(dut, [END_WORD | 1 << bit, END_WORD], ["always"] * ENGINES)
     await ClockCycles(dut.clk, 20)
-    assert source.sent == 0
+    assert source.sent == 1
     expected = {"code": ErrorCode.ILLEGAL_FIELD.value, "address": DISPATCH_NUMBER}
     assert list(faults.words) == [expected]
     assert dut.ended.value == 0

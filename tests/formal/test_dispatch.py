@@ -23,30 +23,30 @@ class BrokenRouter(Router):
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
-        word = self.i.payload.word
+        word, out = self.i.payload.word, m.submodules.out
         if self.fault == "later words are read as opcodes":
             with m.If(word[:4] == Opcode.STORE):
-                port = self.o[Engine.STORE]
-                m.d.comb += [port.valid.eq(self.i.valid), self.i.ready.eq(port.ready)]
+                m.d.comb += out.i.payload.engine.eq(1 << Engine.STORE)
         elif self.fault == "word to two engines":
-            m.d.comb += self.o[0].valid.eq(self.i.valid & (word[:4] != Opcode.END))
+            m.d.comb += out.i.payload.engine[0].eq(1)
         elif self.fault == "goes on after end":
-            m.d.comb += self.i.ready.eq(self.i.valid)
+            m.d.comb += self.i.ready.eq(out.i.ready)
         elif self.fault == "end with fields":
             with m.If(self.i.valid & (word == (1 << 63 | Opcode.END))):
                 m.d.sync += [self.error.valid.eq(0), self.ended.eq(1)]
         elif self.fault == "waits for what is not there":
             with m.If((word[:4] == Opcode.VECTOR) & data.View(END, word).wait[Engine.SPECIAL]):
-                port = self.o[Engine.VECTOR]
-                m.d.comb += [port.valid.eq(self.i.valid), self.i.ready.eq(port.ready)]
+                m.d.comb += out.i.valid.eq(self.i.valid)
         return m
 
 
 class RouterSpec(wiring.Component):
-    """Counts the words of the current instruction itself."""
+    """Counts the words of the current instruction itself, and follows the word of a number that the
+    solver chooses."""
 
     i: In(stream.Signature(PROGRAM_WORD))
     o: Out(stream.Signature(64)).array(ENGINES)
+    chosen: In(4)
 
     def __init__(self, dut: Router) -> None:
         self.dut = dut
@@ -92,10 +92,23 @@ class RouterSpec(wiring.Component):
             m.d.sync += [left.eq(lengths[target] - 1), owner.eq(target)]
         with m.Elif(taken & ~begins):
             m.d.sync += left.eq(left - 1)
-        with m.If(self.i.valid & begins & ~legal):
+        with m.If(taken & begins & ~legal):
             m.d.sync += over.eq(1)
 
-        bad = self.i.valid & begins & ~legal & ~over
+        offered = Cat(port.valid for port in dut.o)
+        before, followed, followed_to = Signal(4, reset_less=True), Signal(64), Signal(ENGINES)
+        put, got = Signal(4), Signal(4)
+        m.d.sync += before.eq(self.chosen)
+        with m.If(first.started):
+            m.d.comb += [Assume(self.chosen == before), Assume(put < 15)]
+        with m.If(taken & (~begins | legal)):
+            m.d.sync += put.eq(put + 1)
+            with m.If(put == self.chosen):
+                m.d.sync += [followed.eq(word), followed_to.eq(1 << target)]
+        with m.If(moved.any()):
+            m.d.sync += got.eq(got + 1)
+
+        bad = taken & begins & ~legal & ~over
         was_illegal, was_absent, was_fields = Signal(), Signal(), Signal()
         is_end, address, number = opcode == Opcode.END, Signal(64), Signal(3)
         m.d.sync += [
@@ -111,15 +124,19 @@ class RouterSpec(wiring.Component):
 
         with m.If(first.started):
             m.d.comb += Assert(dut.ended == ended)
-            with m.If(over):
-                m.d.comb += [Assert(~taken), Assert(moved == 0)]
-            with m.Elif(taken & ~(begins & is_end)):
-                m.d.comb += Assert(moved == (1 << target))
+            m.d.comb += Assert(~(over & taken))
+            with m.If(offered.any()):
+                m.d.comb += Assert(put != got)
+                with m.If(got == self.chosen):
+                    m.d.comb += Assert(offered == followed_to)
             with m.Else():
-                m.d.comb += Assert(moved == 0)
+                m.d.comb += Assert(put == got)
+            m.d.comb += Assert(dut.empty == (put == got))
             for index, port in enumerate(dut.o):
                 with m.If(port.valid):
-                    m.d.comb += [Assert(port.payload == word), Assert(target == index)]
+                    m.d.comb += Assert(offered == 1 << index)
+                    with m.If(got == self.chosen):
+                        m.d.comb += Assert(port.payload == followed)
                 waiting = Signal(name=f"waiting_{index}")
                 m.d.sync += waiting.eq(port.valid & ~port.ready)
                 with m.If(waiting):
