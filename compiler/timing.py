@@ -9,12 +9,17 @@ from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
 __all__ = [
-    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "decode_cycles",
-    "format_cycles", "special_cycles",
+    "COMPUTE_LATENCY", "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY",
+    "VECTOR_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
 ]  # fmt: skip
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
+COMPUTE_LATENCY = 15
+"""Cycles beside ``rows + columns`` from COMPUTE's last vector to its `done`; a multiplier made of a
+cell with registers takes one or two more."""
+VECTOR_LATENCY = 20
+"""Cycles from VECTOR's last step to its `done`; up to six more where products are in parts."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
 DYNAMIC_LATENCY = 33

@@ -75,7 +75,6 @@ class ComputeEngine(Component):
         self._loader = WeightLoader(
             depth := cfg.weight_bytes // cfg.weight_pitch,
             cfg.columns,
-            self._weight.read_latency,
             tile_bits=exact_log2(depth) + 1,
         )
         self.latency = 3 + ActivationFeed.latency

@@ -26,7 +26,6 @@ class WeightLoader(Component):
     ----------
     depth : rows in the scratchpad, a power of two.
     columns : bytes of a row.
-    read_latency : cycles from ``row`` to ``bytes``, 2 or 3. With 2, ``row`` is a register.
     tile_bits : bits of a tile's first row, more than those of ``row``.
 
     Members
@@ -38,7 +37,7 @@ class WeightLoader(Component):
     row : Out(range(depth))
         To the scratchpad.
     bytes : In(ArrayLayout(8, columns))
-        The scratchpad's, ``read_latency`` cycles later.
+        The scratchpad's, three cycles later.
     o : Out(stream.Signature({lanes, first}, always_ready=True))
         A row of the tile; ``first`` marks the first one.
     fault : Out(1)
@@ -48,18 +47,13 @@ class WeightLoader(Component):
     operand_after = 2
     latency = 5
 
-    def __init__(
-        self, depth: int, columns: int, read_latency: int = 2, tile_bits: int = 24
-    ) -> None:
+    def __init__(self, depth: int, columns: int, tile_bits: int = 24) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         if not 1 <= columns <= 128:
             raise ValueError(f"columns is {columns}; legal: 1 to 128")
-        if read_latency not in (2, 3):
-            raise ValueError(f"read_latency is {read_latency}; legal: 2 or 3")
         self.depth = depth
         self.columns = columns
-        self.read_latency = read_latency
         self.tile_bits = tile_bits
         word = data.StructLayout({"lanes": data.ArrayLayout(signed(9), columns), "first": 1})
         super().__init__({
@@ -73,13 +67,10 @@ class WeightLoader(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Cycle 0 or 1: row addresses, one a cycle. Cycle 1: the verdict on the last of them.
-        if self.read_latency == 2:
-            m.d.sync += self.row.eq(Mux(self.tile.valid, self.tile.payload, self.row + 1))
-        else:
-            following = Signal.like(self.row)
-            m.d.comb += self.row.eq(Mux(self.tile.valid, self.tile.payload, following))
-            m.d.sync += following.eq(self.row + 1)
+        # Cycle 0: row addresses, one a cycle. Cycle 1: the verdict on the last of them.
+        following = Signal.like(self.row)
+        m.d.comb += self.row.eq(Mux(self.tile.valid, self.tile.payload, following))
+        m.d.sync += following.eq(self.row + 1)
         first, valid = Signal(4), Signal(4)
         left = Signal(8)
         end = Signal(self.tile_bits + 1)

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
@@ -115,27 +115,23 @@ class Router(Component):
             ]
         m.d.comb += out.o.ready.eq((ready & out.o.payload.engine).any())
 
-        m.d.sync += self.error.valid.eq(0)
+        # Without an enable: what is reported counts for a cycle only.
+        error = self.error.payload
+        m.d.sync += [
+            self.error.valid.eq(0),
+            error.code.eq(ErrorCode.ILLEGAL_FIELD),
+            error.address.eq(Mux(known, current, DISPATCH_NUMBER)),
+        ]
+        with m.If(~known & (header.opcode != Opcode.END)):
+            m.d.sync += [
+                error.code.eq(ErrorCode.ILLEGAL_OPCODE),
+                error.address.eq(self.i.payload.address),
+            ]
         with m.If(taken & ~routed):
             m.d.sync += halted.eq(1)
-            with m.If(known):
-                m.d.sync += [
-                    self.error.valid.eq(1),
-                    self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
-                    self.error.payload.address.eq(current),
-                ]
-            with m.Elif(header.opcode != Opcode.END):
-                m.d.sync += [
-                    self.error.valid.eq(1),
-                    self.error.payload.code.eq(ErrorCode.ILLEGAL_OPCODE),
-                    self.error.payload.address.eq(self.i.payload.address),
-                ]
-            with m.Elif(Cat(header.wait, header.signal, header.reserved0).any()):
-                m.d.sync += [
-                    self.error.valid.eq(1),
-                    self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
-                    self.error.payload.address.eq(DISPATCH_NUMBER),
-                ]
+            fields = Cat(header.wait, header.signal, header.reserved0).any()
+            with m.If(known | (header.opcode != Opcode.END) | fields):
+                m.d.sync += self.error.valid.eq(1)
             with m.Else():
                 m.d.sync += self.ended.eq(1)
         return m

@@ -103,27 +103,25 @@ class Fetch(Component):
             complete.eq(finished | (final & (total[:chunk_bits] == 0))),
             exhausted.eq(complete & (reserved == 0) & ~self.words.valid),
         ]
-        m.d.sync += self.error.valid.eq(0)
+        # Without an enable: what is reported counts for a cycle only.
+        error = self.error.payload
+        m.d.sync += [
+            self.error.valid.eq(0),
+            error.code.eq(Mux(active, ErrorCode.PROGRAM_END, ErrorCode.ILLEGAL_FIELD)),
+            error.address.eq(Mux(active, self.words.payload.address, FETCH_NUMBER)),
+        ]
         with m.If(self.go & misaligned):
-            m.d.sync += [
-                self.error.valid.eq(1),
-                self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
-                self.error.payload.address.eq(FETCH_NUMBER),
-            ]
+            m.d.sync += self.error.valid.eq(1)
         with m.Elif(self.go):
             m.d.sync += active.eq(1)
         with m.If(active & exhausted):
             m.d.sync += active.eq(0)
             with m.If(~self.ended):
-                m.d.sync += [
-                    self.error.valid.eq(1),
-                    self.error.payload.code.eq(ErrorCode.PROGRAM_END),
-                    self.error.payload.address.eq(self.words.payload.address),
-                ]
+                m.d.sync += self.error.valid.eq(1)
 
         # A beat's place in the buffer is reserved from its request until its last word leaves.
         chunk = Signal(range(self.chunk_beats + 1))
-        asked, freed, arrived = Signal(), Signal(), Signal()
+        asked, freed, arrived, awaiting = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             chunk.eq(Mux(final, total[:chunk_bits], self.chunk_beats)),
             asked.eq(
@@ -134,7 +132,7 @@ class Fetch(Component):
                 & ~self.ended
                 & ~self.stop
             ),
-            arrived.eq(self.data.valid & (due != 0)),
+            arrived.eq(self.data.valid & awaiting),
         ]
         # No two chunks are asked for one right after the other, so this is in time.
         m.d.sync += final.eq(chunks == total[chunk_bits:])
@@ -156,13 +154,14 @@ class Fetch(Component):
             m.d.comb += granted.eq(chunk)
         m.d.sync += [
             due.eq(due + granted - arrived),
+            awaiting.eq(asked | (due > 1) | ((due == 1) & ~arrived)),
             reserved.eq(reserved + granted - freed),
         ]
         m.d.comb += [
             buffer.i.valid.eq(arrived),
             buffer.i.payload.eq(self.data.payload.data),
             self.data.ready.eq(1),
-            self.busy.eq(self.request.valid | (due != 0)),
+            self.busy.eq(self.request.valid | awaiting),
         ]
 
         # Block RAM is slow, and what routes a word is not fast either: a register between them.

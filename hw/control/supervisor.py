@@ -123,6 +123,7 @@ class Supervisor(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.collector = collector = FaultCollector(self.sources + 2)
+        # RUNNING, and with `clear` CLEARING, as registers: much hangs on them.
         running, arriving = Signal(), Signal()
         waited, bitten, aborted = Signal(), Signal(), Signal()
         for source, port in zip(self.fault, collector.i, strict=False):
@@ -144,9 +145,7 @@ class Supervisor(Component):
         reported = Signal()
         m.d.comb += [
             arriving.eq(Cat(port.valid for port in collector.i).any()),
-            running.eq(self.state == State.RUNNING),
             self.running.eq(running),
-            self.clear.eq(self.state == State.CLEARING),
             self.stop.eq(collector.valid | self.clear),
             self.error.eq(collector.fault),
             collector.clear.eq(self.clear),
@@ -165,23 +164,25 @@ class Supervisor(Component):
         with m.Switch(self.state):
             with m.Case(State.IDLE, State.DONE, State.ERROR):
                 with m.If(self.start):
-                    m.d.sync += [self.state.eq(State.CLEARING), wait.eq(0)]
+                    m.d.sync += [self.state.eq(State.CLEARING), self.clear.eq(1), wait.eq(0)]
             with m.Case(State.CLEARING):
                 m.d.sync += [wait.eq(wait + 1), settled.eq(0), reported.eq(0)]
                 m.d.sync += [still.eq(1), waited.eq(0)]
                 with m.If(wait == self.clear_cycles - 1):
-                    m.d.sync += [self.state.eq(State.RUNNING), self.go.eq(1)]
+                    m.d.sync += [self.state.eq(State.RUNNING), self.clear.eq(0)]
+                    m.d.sync += [running.eq(1), self.go.eq(1)]
             with m.Case(State.RUNNING):
                 m.d.sync += [still.eq(still + 1), settled.eq(0), wait.eq(0)]
                 with m.If(progressed):
                     m.d.sync += still.eq(2)
                 with m.If(collector.valid):
-                    m.d.sync += self.state.eq(State.DRAINING)
+                    m.d.sync += [self.state.eq(State.DRAINING), running.eq(0)]
                 with m.Elif(self.ended & self.quiet & self.masters_idle & ~arriving):
                     # A hand-over from unit to unit may hide an instruction for a cycle.
                     m.d.sync += settled.eq(settled + 1)
                     with m.If(settled == SETTLE_CYCLES - 1):
-                        m.d.sync += [self.state.eq(State.DONE), self.finished.eq(1)]
+                        m.d.sync += [self.state.eq(State.DONE), running.eq(0)]
+                        m.d.sync += self.finished.eq(1)
             with m.Case(State.DRAINING):
                 drained = self.masters_idle & (settled == SETTLE_CYCLES - 1)
                 m.d.sync += [wait.eq(wait + 1), settled.eq(0)]

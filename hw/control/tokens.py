@@ -45,8 +45,9 @@ class Tokens(Component):
             raise ValueError(f"bits is {bits}; legal: 1 to 16")
         self.bits = bits
         self.engines = tuple(engines)
+        #: Tokens less one, so that the sign says that there is none.
         self._counts = {
-            (producer, consumer): Signal(bits, name=f"count_{producer:d}_{consumer:d}")
+            (producer, consumer): Signal(bits + 1, init=-1, name=f"count_{producer:d}_{consumer:d}")
             for producer in self.engines
             for consumer in self.engines
         }
@@ -65,7 +66,7 @@ class Tokens(Component):
         for consumer in self.engines:
             acquire = self.acquire[consumer]
             missing = [
-                acquire.payload[producer] & (self._counts[producer, consumer] == 0)
+                acquire.payload[producer] & self._counts[producer, consumer][-1]
                 for producer in self.engines
             ]
             m.d.comb += acquire.ready.eq(~Cat(missing).any())
@@ -77,9 +78,9 @@ class Tokens(Component):
                 count = self._counts[producer, consumer]
                 give = release.valid & release.payload[consumer]
                 take = acquire.valid & acquire.ready & acquire.payload[producer]
-                full = count.all()
+                full = count == (1 << self.bits) - 2
                 with m.If((give ^ take) & ~(give & full)):
-                    m.d.sync += count.eq(count + Cat(1, take.replicate(self.bits - 1)))
+                    m.d.sync += count.eq(count + Cat(1, take.replicate(self.bits)))
                 m.d.sync += overflow[consumer].eq(give & ~take & full)
         m.d.sync += self.error.valid.eq(Cat(self._overflows.values()).any())
         m.d.sync += self.error.payload.code.eq(ErrorCode.TOKEN_OVERFLOW)

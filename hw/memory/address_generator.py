@@ -133,7 +133,8 @@ class AddressGenerator(Component):
         m.d.comb += [
             self.started.eq(self.i.valid & idle & ~self.illegal & ~self.stop),
             self.i.ready.eq(releasing & may_end),
-            nest.start.eq(self.started),
+            # As long as nothing runs: the instruction may come at any time.
+            nest.start.eq(idle),
         ]
         m.d.sync += [
             rest.eq((rest << 1) | self.i.ready),
@@ -146,7 +147,7 @@ class AddressGenerator(Component):
         with m.If(self.started):
             m.d.sync += [running.eq(1), move.eq(1 << _START), at_pass.eq(1)]
 
-        entry, first, tile = self._targets(m, advance, at_pass, carry)
+        entry, first, tile = self._targets(m, idle, advance, at_pass, carry)
         self._check(m, running)
 
         # Cycle 1: what this step adds to the position.
@@ -199,7 +200,7 @@ class AddressGenerator(Component):
         return may_begin, may_end
 
     def _targets(
-        self, m: Module, advance: Signal, at_pass: Signal, carry: Signal
+        self, m: Module, idle: Signal, advance: Signal, at_pass: Signal, carry: Signal
     ) -> tuple[Signal, Signal, Signal]:
         """Return accumulator entry, overwrite flag and weight row of the step in cycle 0."""
         fields = self.i.payload
@@ -210,7 +211,7 @@ class AddressGenerator(Component):
         stride = _narrow(fields.weight_stride, self.row_bits)
         pass_ends = carry[isa.LEVEL_REDUCTION]
         channel_ends = carry[isa.LEVEL_CHANNEL]
-        with m.If(self.started):
+        with m.If(idle):
             m.d.sync += [
                 entry.eq(start),
                 base.eq(start),

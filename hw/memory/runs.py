@@ -116,11 +116,8 @@ class SegmentWalker(Component):
                     if legal in self.whole:
                         m.d.comb += wrong_length.eq(asked.length != size)
         return Cat(
-            wrong_kind,
-            wrong_length,
-            asked.reserved0.any(),
-            asked.length == 0,
-            asked.segments == 0,
+            wrong_kind | wrong_length | asked.reserved0.any(),
+            (asked.length == 0) | (asked.segments == 0),
             illegal_format(m, self.cfg, asked, self.formats),
         )
 
@@ -131,10 +128,10 @@ class SegmentWalker(Component):
 
         failed = Signal()
         move = Signal()
-        halt = Signal()
         m.submodules.out = out = RegisterSlice(self.o.payload.shape())
         wiring.connect(m, out.o, wiring.flipped(self.o))
-        m.d.comb += [halt.eq(failed | self.stop), move.eq(out.i.ready & ~halt), out.hold.eq(halt)]
+        # What is on its way when it has to stop goes no further than this.
+        m.d.comb += [move.eq(out.i.ready), out.hold.eq(failed | self.stop)]
 
         # Cycle 1: the instruction's registers, stepping from segment to segment. A segment outside
         # is the last one that there is, so a bit is enough to say that an address is in no memory.
@@ -239,16 +236,16 @@ class SegmentWalker(Component):
                     m.d.comb += refused.eq(s3.outside | (over & ~s3.formatted))
         segment = out.i.payload
         m.d.comb += [
-            out.i.valid.eq(s3_valid & ~refused & ~halt),
+            out.i.valid.eq(s3_valid & ~refused & ~failed),
             # Above the memory port's addresses: all that matters is that it is not 0.
             segment.address.eq(Cat(Const(0, beat), s3.address, s3.beyond.replicate(64 - width))),
             *(segment[name].eq(s3[name]) for name in segment.shape().members if name != "address"),
         ]
 
         misplaced = Signal()
-        m.d.comb += misplaced.eq(s3_valid & refused & move)
+        m.d.comb += misplaced.eq(s3_valid & refused & move & ~failed)
         m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & ((active & illegal) | misplaced)):
+        with m.If((~failed & active & illegal) | misplaced):
             m.d.sync += [
                 failed.eq(1),
                 self.error.valid.eq(1),

@@ -74,7 +74,7 @@ class WeightScratchpad(Component):
     cfg : the machine.
     write_latency : cycles from a write to the first ``row`` that finds it: 3 with a transposer,
         else 1.
-    read_latency : cycles from ``row`` to ``lanes``: 3 with a transposer, else 2.
+    read_latency : cycles from ``row`` to ``lanes``.
 
     Members
     -------
@@ -86,9 +86,11 @@ class WeightScratchpad(Component):
         Its bytes, ``read_latency`` cycles later.
     """
 
+    read_latency = 3
+
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self.write_latency, self.read_latency = (3, 3) if cfg.transposer else (1, 2)
+        self.write_latency = 3 if cfg.transposer else 1
         super().__init__({
             "write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "row": In(range(cfg.weight_bytes // cfg.weight_pitch)),
@@ -131,15 +133,16 @@ class WeightScratchpad(Component):
             port.en.eq(Mux(self.write.valid, enable, 0)),
         ]
 
-        # Cycle 1: the super-row; cycle 2: the row in it.
+        # Cycle 1: the super-row; cycle 2: nothing but registers, since block RAM is slow; cycle 3:
+        # the row in it.
         read_port = memory.read_port()
-        part = Signal(rows)
+        part, s2_part, s2_row = Signal(rows), Signal(rows), Signal(8 * wide, reset_less=True)
         m.d.comb += [read_port.addr.eq(self.row >> rows), read_port.en.eq(1)]
-        m.d.sync += part.eq(self.row[:rows])
-        with m.Switch(part):
+        m.d.sync += [part.eq(self.row[:rows]), s2_part.eq(part), s2_row.eq(read_port.data)]
+        with m.Switch(s2_part):
             for index in range(1 << rows):
                 with m.Case(index):
-                    row = read_port.data.word_select(index, 8 * pitch)
+                    row = s2_row.word_select(index, 8 * pitch)
                     m.d.sync += self.lanes.as_value().eq(row)
 
     def _skewed(self, m: Module) -> None:

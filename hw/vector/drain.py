@@ -144,7 +144,8 @@ class DrainWalker(Component):
         last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
 
-        active, illegal, outside, failed, beyond, move, ending = (Signal() for _ in range(7))
+        active, illegal, failed, beyond, move, ending = (Signal() for _ in range(6))
+        outside = Signal(3)  # parts of one verdict
         last_group, paused, wide, no_scale = (Signal() for _ in range(4))
         live = Signal.like(step.live)
         group_parameter = Signal(parameter_bits + 1)
@@ -158,7 +159,7 @@ class DrainWalker(Component):
             beyond.eq(
                 pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
             ),
-            move.eq(active & ~illegal & ~outside & ~failed & ~paused),
+            move.eq(active & ~illegal & ~outside.any() & ~failed & ~paused),
             ending.eq(last_group & last_pixel & last_line),
         ]
         m.d.sync += [
@@ -216,15 +217,17 @@ class DrainWalker(Component):
                 illegal.eq(self._illegal()),
                 outside.eq(
                     Cat(
-                        asked.accumulator[entry_bits:],
-                        asked.pixels[entry_bits + 1 :],
-                        asked.lines[entry_bits + 1 :],
-                        asked.parameter[parameter_bits:],
-                        asked.local[place_bits:],
-                        *self._foreign_places(place_bits, entry_bits),
+                        Cat(
+                            asked.accumulator[entry_bits:],
+                            asked.pixels[entry_bits + 1 :],
+                            asked.lines[entry_bits + 1 :],
+                            asked.parameter[parameter_bits:],
+                            asked.local[place_bits:],
+                            *self._foreign_places(place_bits, entry_bits),
+                        ).any(),
                         (asked.pixels != 1) & _exceeds(asked.pixel_pitch, place_bits + 1),
                         (asked.lines != 1) & _exceeds(asked.line_pitch, place_bits + 1),
-                    ).any()
+                    )
                 ),
                 offset.eq(0),
                 pixel_base.eq(asked.local),
@@ -273,7 +276,7 @@ class DrainWalker(Component):
             self._pace(m, move, wide, last_group, paused, no_scale)
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & active & (illegal | outside | beyond)):
+        with m.If(~failed & active & (illegal | outside.any() | beyond)):
             m.d.sync += [
                 failed.eq(1),
                 self.error.valid.eq(1),

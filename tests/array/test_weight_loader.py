@@ -8,6 +8,7 @@ import pytest
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw.array.weight_loader import WEIGHT_OPERAND, WeightLoader
+from hw.memory.weight_scratchpad import WeightScratchpad
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
@@ -20,12 +21,12 @@ def nine_bits(value):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def loads(dut):
-    columns, memory_latency = bench_params()["columns"], bench_params()["read_latency"]
+    columns = bench_params()["columns"]
     chooser = random.Random(columns)
     memory = [chooser.randbytes(columns) for _ in range(DEPTH)]
     word = WeightLoader(DEPTH, columns).o.payload.shape()
     await start_clock_and_reset(dut)
-    rows_read = [0] * memory_latency
+    rows_read = [0] * WeightScratchpad.read_latency
     operand, due, faults = {}, {}, set()
     begun, wait = -9, 0
     for cycle in range(1500):
@@ -73,11 +74,11 @@ async def loads(dut):
         await FallingEdge(dut.clk)
 
 
-@pytest.mark.parametrize(("columns", "latency"), [(1, 2), (5, 2), (16, 2), (5, 3), (16, 3)])
-def test_loads(columns, latency):
-    unit = WeightLoader(DEPTH, columns, latency)
-    params = {"columns": columns, "read_latency": latency}
-    run_cocotb(unit, __name__, testcase="loads", params=params)
+@pytest.mark.parametrize("columns", [1, 5, 16])
+def test_loads(columns):
+    run_cocotb(
+        WeightLoader(DEPTH, columns), __name__, testcase="loads", params={"columns": columns}
+    )
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -96,9 +97,8 @@ async def stays_quiet(dut):
         assert seen == [0] * quiet + [1] * rows + [0] * (40 - quiet - rows)
 
 
-@pytest.mark.parametrize("latency", [2, 3])
-def test_stays_quiet(latency):
-    run_cocotb(WeightLoader(DEPTH, 2, latency), __name__, testcase="stays_quiet")
+def test_stays_quiet():
+    run_cocotb(WeightLoader(DEPTH, 2), __name__, testcase="stays_quiet")
 
 
 def test_illegal_parameters():
@@ -106,5 +106,3 @@ def test_illegal_parameters():
         WeightLoader(48, 4)
     with pytest.raises(ValueError, match=r"^columns is 0; legal: 1 to 128$"):
         WeightLoader(64, 0)
-    with pytest.raises(ValueError, match=r"^read_latency is 4; legal: 2 or 3$"):
-        WeightLoader(64, 4, 4)

@@ -34,7 +34,7 @@ class BrokenSupervisor(Supervisor):
         m = super().elaborate(platform)
         if self.mistake == "start while draining":
             with m.If((self.state == State.DRAINING) & self.start):
-                m.d.sync += self.state.eq(State.CLEARING)
+                m.d.sync += [self.state.eq(State.CLEARING), self.clear.eq(1)]
         elif self.mistake == "done although a fault arrives":
             with m.If((self.state == State.RUNNING) & self.ended & self.quiet & self.abort):
                 m.d.sync += [self.state.eq(State.DONE), self.finished.eq(1)]

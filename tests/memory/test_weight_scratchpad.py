@@ -138,5 +138,5 @@ def test_nothing_undefined_is_read(transposer, formats, icarus):
 
 def test_latencies():
     plain, skewed = (WeightScratchpad(machine(4, 8, transposer)) for transposer in (False, True))
-    assert (plain.write_latency, plain.read_latency) == (1, 2)
+    assert (plain.write_latency, plain.read_latency) == (1, 3)
     assert (skewed.write_latency, skewed.read_latency) == (3, 3)
