@@ -18,7 +18,7 @@ from hw.statistics.reciprocal import (
     request_layout,
     scale_layout,
 )
-from hw.statistics.rounding import RandomWord, Round, Rounding, random_key
+from hw.statistics.rounding import RANDOM, RandomWord, Round, Rounding, random_key
 
 __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 
@@ -29,6 +29,12 @@ CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step"
 def _tag(rounding: Rounding | int | None) -> data.StructLayout:
     """What a block takes along to be rounded; nothing where that is settled."""
     return data.StructLayout({} if rounding is not None else {"rounding": Rounding, "key": 32})
+
+
+def _index_bits(rounding: Rounding | int | None) -> int:
+    """Return the bits of a vector's index, where anything looks at that."""
+    return 32 if rounding is None or rounding is Rounding.LFSR else 0
+
 
 
 #: Blocks between input and output at most; as many of one vector hide the unit's latency.
@@ -68,14 +74,16 @@ class BlockQuantize(Component):
     lanes : elements a cycle, 1 to 64.
     vectors : vectors in the largest block, at least 1.
     digit : quotient bits a cycle, 1 to 4.
-    free, rounding : given, they hold for all blocks (any rounding but LFSR): ``control`` and
-        ``index`` are not looked at, and powers of two need a shifter, no multiplier.
+    free, rounding : given, they hold for all blocks: of ``control`` only what is not given is
+        looked at, ``index`` only for LFSR, and powers of two need a shifter, no multiplier.
     depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
     i : In(stream of {vector: vector_layout(lanes), index: 32, control: CONTROL}); ``index`` is the
         flat index of lane 0 in its tensor. ``ready`` does not see ``o.ready`` of the same cycle.
+    random : In(RANDOM); only where ``rounding`` is LFSR; does not change from three cycles before
+        the first vector enters until the last one has left.
     o : Out(stream of quantized_layout(lanes)); ``last`` is set where a block was ended.
     """
 
@@ -90,8 +98,6 @@ class BlockQuantize(Component):
     ) -> None:
         if vectors < 1:
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
-        if rounding is Rounding.LFSR:
-            raise ValueError("rounding is LFSR; legal: None or any other")
         self.free, self.rounding, self.blocks = free, rounding, _BLOCKS
         self.lanes = lanes
         self.vectors = vectors
@@ -105,6 +111,7 @@ class BlockQuantize(Component):
             {
                 "i": In(stream.Signature(self._input)),
                 "o": Out(stream.Signature(quantized_layout(lanes))),
+                **({"random": In(RANDOM)} if rounding is Rounding.LFSR else {}),
             }
         )
 
@@ -116,7 +123,7 @@ class BlockQuantize(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         tag, chosen = _tag(self.rounding), self.rounding is None
-        index = 32 if chosen else 0
+        index = _index_bits(self.rounding)
         entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": index})
         m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(tag), self.depth, _BLOCKS)
         m.submodules.requests = requests = Queue(request_layout(tag), _BLOCKS)
@@ -189,6 +196,9 @@ class BlockQuantize(Component):
             self.o.valid.eq(pipeline.done),
             self.o.payload.eq(pipeline.result),
         ]
+        if self.rounding is Rounding.LFSR:
+            key = random_key(m, self.random.seed, self.random.step, registered=True)
+            m.d.comb += pipeline.key.eq(key)
         return m
 
 
@@ -203,7 +213,8 @@ class _Pipeline(Component):
             {
                 "valid": In(1),
                 "vector": In(vector_layout(lanes)),
-                "index": In(32 if rounding is None else 0),
+                "index": In(_index_bits(rounding)),
+                **({"key": In(32)} if rounding is Rounding.LFSR else {}),
                 "ended": In(1),
                 "scale": In(scale_layout(_tag(rounding))),
                 "done": Out(1),
@@ -229,7 +240,7 @@ class _Pipeline(Component):
         fraction = SHIFT_FRACTION if shifts else FRACTION
         used = self.scale.shift
         if self.free is not False:
-            used = Mux(self.scale.free, FRACTION, self.scale.shift)
+            used = Mux(self.free or self.scale.free, FRACTION, self.scale.shift)
         chosen = self.rounding is None
         rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
         for k in range(1, 4):
@@ -249,11 +260,15 @@ class _Pipeline(Component):
                 final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]
-            if chosen:
+            if len(self.index):
+                # A key for all blocks leaves one addition here.
+                key = self.scale.tag.key if chosen else self.key
+                near = (key + lane)[:32]
+                near = near if chosen else register(m, near, f"near{lane}")
                 word = m.submodules[f"word{lane}"] = RandomWord()
                 m.d.comb += [
-                    word.index.eq((self.index + lane)[:32]),
-                    word.key.eq(self.scale.tag.key),
+                    word.place.eq((self.index + near)[:32]),
+                    word.key.eq(key),
                     final.word.eq(register(m, word.o, f"s3_word{lane}")),
                 ]
         return m

@@ -4,12 +4,15 @@
 from functools import reduce
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import enum
+from amaranth.lib import data, enum
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.statistics.lanes import register
 
-__all__ = ["RandomWord", "Round", "Rounding", "random_key"]
+__all__ = ["RANDOM", "RandomWord", "Round", "Rounding", "random_key"]
+
+#: What the random words depend on, besides the place of an element.
+RANDOM = data.StructLayout({"seed": 32, "step": 32})
 
 _TAPS = 0xEDB88320
 _STEPS = 32
@@ -108,28 +111,33 @@ class RandomWord(Component):
 
     Members
     -------
-    index : In(32); key : In(32), from ``random_key``; both of one cycle.
+    key : In(32), from ``random_key``; place : In(32), index + key; both of one cycle.
     o : Out(32).
     """
 
     latency = 2
 
-    index: In(32)
+    place: In(32)
     key: In(32)
     o: Out(32)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        place = register(m, (self.index + self.key)[:32], "s1_place")
+        place = register(m, self.place, "s1_place")
         key = register(m, self.key, "s1_key")
         total = (_advance(m, place, "s1") + key.rotate_left(16))[:32]
         m.d.comb += self.o.eq(_advance(m, register(m, total, "s2_total"), "s2"))
         return m
 
 
-def random_key(m: Module, seed: Value, step: Value) -> Value:
-    """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``."""
-    return _advance(m, (_advance(m, seed, "seed") + step)[:32], "key")
+def random_key(m: Module, seed: Value, step: Value, *, registered: bool = False) -> Value:
+    """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``.
+
+    At once, or ``registered`` two cycles later.
+    """
+    total = (_advance(m, seed, "seed") + step)[:32]
+    key = _advance(m, register(m, total, "key_total") if registered else total, "key")
+    return register(m, key, "key") if registered else key
 
 
 def _advance(m: Module, word: Value, name: str) -> Value:

@@ -27,7 +27,7 @@ class Keyed(Component):
         m.submodules.word = word = RandomWord()
         m.d.comb += [
             word.key.eq(random_key(m, self.seed, self.step)),
-            word.index.eq(self.index),
+            word.place.eq(self.index + word.key),
             self.o.eq(word.o),
         ]
         return m
