@@ -26,6 +26,7 @@ __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 #: ``step`` make the random words of rounding LFSR. Looked at with a block's last vector.
 CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step": 32})
 
+
 def _tag(rounding: Rounding | int | None) -> data.StructLayout:
     """What a block takes along to be rounded; nothing where that is settled."""
     return data.StructLayout({} if rounding is not None else {"rounding": Rounding, "key": 32})
@@ -35,6 +36,10 @@ def _index_bits(rounding: Rounding | int | None) -> int:
     """Return the bits of a vector's index, where anything looks at that."""
     return 32 if rounding is None or rounding is Rounding.LFSR else 0
 
+
+def _fetch(rounding: Rounding | int | None) -> int:
+    """Return the cycles from a vector to its rounding; random words of their own take one more."""
+    return 4 if rounding is Rounding.LFSR else 3
 
 
 #: Blocks between input and output at most; as many of one vector hide the unit's latency.
@@ -118,7 +123,7 @@ class BlockQuantize(Component):
     @property
     def latency(self) -> int:
         """Cycles from a power-of-two block's last vector in to its first vector out."""
-        return 5 + tree_depth(self.lanes) + _Pipeline.latency
+        return 5 + tree_depth(self.lanes) + _fetch(self.rounding) + Round.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -205,10 +210,9 @@ class BlockQuantize(Component):
 class _Pipeline(Component):
     """Multiply (or shift) and round, without handshake."""
 
-    latency = 5
-
     def __init__(self, lanes: int, free: bool | None, rounding: Rounding | int | None) -> None:
         self.lanes, self.free, self.rounding = lanes, free, rounding
+        self.latency = _fetch(rounding) + Round.latency
         super().__init__(
             {
                 "valid": In(1),
@@ -243,15 +247,21 @@ class _Pipeline(Component):
             used = Mux(self.free or self.scale.free, FRACTION, self.scale.shift)
         chosen = self.rounding is None
         rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
-        for k in range(1, 4):
+        fetch = _fetch(self.rounding)
+        for k in range(1, fetch + 1):
             used = register(m, used, f"s{k}_used")
             rounding = register(m, rounding, f"s{k}_rounding")
+        index = self.index
+        if self.rounding is Rounding.LFSR:  # it comes from a block RAM
+            index = register(m, index, "s0_index")
         for lane in range(self.lanes):
             value = self.vector.lanes[lane]
             product = (self._shift if shifts else self._multiply)(m, magnitude(value), lane)
             negative = value[31]
-            for k in range(1, 4):
+            for k in range(1, fetch + 1):
                 negative = register(m, negative, f"s{k}_negative{lane}")
+            for k in range(4, fetch + 1):
+                product = register(m, product, f"s{k}_product{lane}")
             final = m.submodules[f"round{lane}"] = Round(fraction)
             m.d.comb += [
                 final.value.eq(product),
@@ -260,18 +270,21 @@ class _Pipeline(Component):
                 final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]
-            if len(self.index):
-                # A key for all blocks leaves one addition here.
-                key = self.scale.tag.key if chosen else self.key
-                near = (key + lane)[:32]
-                near = near if chosen else register(m, near, f"near{lane}")
-                word = m.submodules[f"word{lane}"] = RandomWord()
-                m.d.comb += [
-                    word.place.eq((self.index + near)[:32]),
-                    word.key.eq(key),
-                    final.word.eq(register(m, word.o, f"s3_word{lane}")),
-                ]
+            if len(index):
+                m.d.comb += final.word.eq(self._word(m, index, lane))
         return m
+
+    def _word(self, m: Module, index: Value, lane: int) -> Value:
+        """Return a lane's random word, three cycles after ``index``."""
+        word = m.submodules[f"word{lane}"] = RandomWord()
+        if self.rounding is None:
+            key = self.scale.tag.key
+            place = (index + lane)[:32] + key
+        else:
+            key = self.key
+            place = index + register(m, (key + lane)[:32], f"near{lane}")
+        m.d.comb += [word.place.eq(place), word.key.eq(key)]
+        return register(m, word.o, f"s3_word{lane}")
 
     def _multiply(self, m: Module, size: Value, lane: int) -> Value:
         """Return ``size`` times the factor three cycles later."""
