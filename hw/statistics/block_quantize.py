@@ -247,9 +247,9 @@ class _Pipeline(Component):
             used = Mux(self.free or self.scale.free, FRACTION, self.scale.shift)
         chosen = self.rounding is None
         rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
-        fetch = _fetch(self.rounding)
+        upper, fetch = (used + 1) >> 1, _fetch(self.rounding)
         for k in range(1, fetch + 1):
-            used = register(m, used, f"s{k}_used")
+            upper = register(m, upper, f"s{k}_upper")
             rounding = register(m, rounding, f"s{k}_rounding")
         index = self.index
         if self.rounding is Rounding.LFSR:  # it comes from a block RAM
@@ -266,7 +266,7 @@ class _Pipeline(Component):
             m.d.comb += [
                 final.value.eq(product),
                 final.negative.eq(negative),
-                final.used.eq(used),
+                final.upper.eq(upper),
                 final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]

@@ -32,9 +32,9 @@ class Round(Component):
     """``o = saturate(round(+-value / 2**fraction))``; one result a cycle, two cycles later.
 
     With d for the bits behind the point: to nearest, and exactly half to even, towards plus
-    infinity or away from zero (``HALF_*``); away from zero where the upper half of d's ``used``
-    bits exceeds the lower half (``PSEUDO``, as NITI does it: an odd number of bits gives the upper
-    half one more and the lower one a 0 behind it); away from zero where d, as a fraction of one,
+    infinity or away from zero (``HALF_*``); away from zero where the upper half of d's bits exceeds
+    the lower half (``PSEUDO``, as NITI does it: an odd number of bits gives the upper half one more
+    and the lower one a 0 behind it); away from zero where d, as a fraction of one,
     exceeds ``word / 2**32`` (``LFSR``). An undefined mode rounds towards zero.
 
     Parameters
@@ -45,7 +45,8 @@ class Round(Component):
     -------
     value : In(7 + fraction); the magnitude.
     negative : In(1); its sign.
-    used : In(range(fraction + 1)); how many bits behind the point are no padding, from the top.
+    upper : In(range((fraction + 1) // 2 + 1)); bits of the upper half: with so many bits behind the
+        point, from the top, that are no padding, half of them, rounded up.
     rounding : In(Rounding); word : In(32), random.
     o : Out(signed(8)); -128 to 127.
     """
@@ -60,7 +61,7 @@ class Round(Component):
             {
                 "value": In(7 + fraction),
                 "negative": In(1),
-                "used": In(range(fraction + 1)),
+                "upper": In(range((fraction + 1) // 2 + 1)),
                 "rounding": In(Rounding),
                 "word": In(32),
                 "o": Out(signed(8)),
@@ -73,11 +74,8 @@ class Round(Component):
         dropped, whole = self.value[:size], self.value[size:]
         half, rest = dropped[-1], dropped[:-1].any()
 
-        # Of an odd number of bits the upper half is the longer one.
-        upper_bits = Signal(range(size + 1))
-        m.d.comb += upper_bits.eq((self.used + 1) >> 1)
-        upper = Cat(bit & (upper_bits >= size - k) for k, bit in enumerate(dropped))
-        lower = (dropped << upper_bits)[:size]
+        upper = Cat(bit & (self.upper >= size - k) for k, bit in enumerate(dropped))
+        lower = (dropped << self.upper)[:size]
         random = self.word[-size:] if size <= 32 else Cat(Const(0, size - 32), self.word)
 
         up = Signal()

@@ -57,7 +57,7 @@ async def rounds(dut):
     for mode, name in enumerate(ROUNDINGS):
         for magnitude, negative, shift, word in cases(fraction, mode):
             dut.value.value = magnitude << (fraction - shift)
-            dut.negative.value, dut.used.value = negative, shift
+            dut.negative.value, dut.upper.value = negative, (shift + 1) // 2
             dut.rounding.value, dut.word.value = mode, word
             signed = -magnitude if negative else magnitude
             exact = int(round_shift(signed, shift, name, word))
