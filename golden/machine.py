@@ -43,6 +43,7 @@ class Machine:
     config : the machine.
     memory : uint8, changed in place.
     read_window, write_window : (base, limit) that LOAD and STORE may touch, limit exclusive.
+    seed, step : registers random_seed and random_step.
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class Machine:
         memory: np.ndarray,
         read_window: tuple[int, int],
         write_window: tuple[int, int],
+        *,
+        seed: int = 0,
+        step: int = 0,
     ) -> None:
         self.config, self.memory = config, memory
         self.read_window, self.write_window = read_window, write_window
@@ -59,7 +63,7 @@ class Machine:
         self.parameter = np.zeros(config.parameter_channels * PARAMETER_BYTES, np.uint8)
         self.accumulator = np.zeros((config.accumulator_depth, config.columns), np.int32)
         self.output = np.zeros(config.output_bytes, np.uint8)
-        self.state = VectorState()
+        self.state = VectorState(seed=seed, step=step)
         self.statistics = self.state.statistics.octets().copy()
         self.operand = np.zeros((config.special_lanes, config.special_bytes), np.uint8)
         self.result = np.zeros_like(self.operand)

@@ -13,6 +13,7 @@ from golden.multiway import multiway_quantize
 from golden.requantize import requantize
 from golden.statistics import StatisticsRecord
 from hw.config import AcceleratorConfig, BlockScale
+from hw.encoding import flat_index
 from hw.isa import PARAMETER_BYTES, VectorMode
 
 __all__ = ["SLOT", "SLOTS", "VectorState", "illegal_vector", "vector"]
@@ -35,12 +36,15 @@ class VectorState:
     slots : SLOT records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
     statistics : of the results that were counted.
+    seed, step : of the random words that round blocks; nothing here changes them.
     """
 
     slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT))
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
     statistics: StatisticsRecord = field(default_factory=StatisticsRecord)
+    seed: int = 0
+    step: int = 0
 
 
 def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
@@ -114,7 +118,7 @@ def vector(
     elif mode == VectorMode.RAW:
         octets = total.astype("<i4").view(np.uint8)
     else:
-        octets, scales = _blocks(cfg, total)
+        octets, scales = _blocks(cfg, fields, total, state)
         if fields["scales"] + scales.size > output.size:
             raise IndexError(f"scale at byte {fields['scales'] + scales.size - 1} out of range")
     output[target] = octets
@@ -164,18 +168,23 @@ def _places(fields: Fields, octets: int, size: int) -> npt.NDArray[np.int64]:
 
 
 def _blocks(
-    cfg: AcceleratorConfig, total: npt.NDArray[np.int32]
+    cfg: AcceleratorConfig, fields: Fields, total: npt.NDArray[np.int32], state: VectorState
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return int8 values, each pixel in blocks from its first channel on, and their scales."""
     size, values, scales = cfg.block_channels, [], []
-    for pixel in total:
+    rounding, (first, pitch) = cfg.block_rounding.value, flat_index(fields)
+    for number, pixel in enumerate(total):
         if cfg.block_scale is BlockScale.MULTIWAY:
-            criterion = cfg.block_criterion.value
-            chosen = multiway_quantize(pixel, size, cfg.block_ways, criterion=criterion)
+            chosen = multiway_quantize(
+                pixel, size, cfg.block_ways, criterion=cfg.block_criterion.value, rounding=rounding
+            )
             values.append(chosen.values)
             scales.append(np.stack([chosen.shift, chosen.way], axis=1).astype(np.uint8))
             continue
-        part = block_quantize(pixel, size, scaling=cfg.block_scale.value)
+        part = block_quantize(
+            pixel, size, scaling=cfg.block_scale.value, rounding=rounding,
+            seed=state.seed, step=state.step, index=first + number * pitch,
+        )  # fmt: skip
         values.append(part.values)
         pot = cfg.block_scale is BlockScale.POT
         scales.append(part.shift.astype("<u1") if pot else part.magnitude.astype("<u4"))

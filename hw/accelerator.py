@@ -139,6 +139,8 @@ class Accelerator(Component):
             ]
         if cfg.statistics_elements:
             m.d.comb += records.statistics.eq(vector.statistics)
+        if cfg.random_blocks:
+            m.d.comb += vector.random.eq(control.random)
 
         # Instructions out, tokens and faults back.
         engines: dict[

@@ -8,8 +8,8 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
-    "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockScale", "MultiplierTarget",
-    "RequantizeMode", "SoftmaxMode",
+    "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockRounding", "BlockScale",
+    "MultiplierTarget", "RequantizeMode", "SoftmaxMode",
 ]  # fmt: skip
 
 WEIGHT_FORMATS = (
@@ -43,6 +43,16 @@ class BlockScale(str, Enum):
     MULTIWAY = "multiway"  #: powers of two, the best of several bit widths and clips
 
 
+class BlockRounding(str, Enum):
+    """How a block's values are rounded; `golden.rounding` defines it."""
+
+    HALF_EVEN = "half_even"  #: to nearest, half to even
+    HALF_UP = "half_up"  #: to nearest, half towards plus infinity
+    HALF_AWAY = "half_away"  #: to nearest, half away from zero
+    PSEUDO = "pseudo"  #: up or down by the bits that are dropped, as in NITI
+    LFSR = "lfsr"  #: up or down by random words that seed, step and place make
+
+
 class BlockCriterion(str, Enum):
     """What the best of several ways to quantize a block is; `golden.multiway` defines them."""
 
@@ -65,8 +75,8 @@ class MultiplierTarget(str, Enum):
 class AcceleratorConfig:
     """A machine, validated at construction.
 
-    The result bits of a network never depend on anything here but ``requantize_mode``;
-    the rest changes cycles and area.
+    The result bits of a network never depend on anything here but ``requantize_mode`` (those of
+    blocks also on the fields of blocks); the rest changes cycles and area.
 
     Raises
     ------
@@ -127,6 +137,8 @@ class AcceleratorConfig:
     """Channels of a block that gets a scale of its own: 0 (none) or a power of two, 8 to 1024."""
     block_scale: BlockScale = BlockScale.POT
     """What scales blocks have."""
+    block_rounding: BlockRounding = BlockRounding.HALF_EVEN
+    """How values are rounded: half_even, half_up, half_away, pseudo or (not multiway) lfsr."""
     block_ways: tuple[tuple[int, int], ...] = ((4, 0), (4, 1), (4, 2), (4, 3))
     """Ways of ``multiway``, 1 to 8 pairs: bits, 2 to 8, and halvings of the range, 0 to 7."""
     block_criterion: BlockCriterion = BlockCriterion.L2
@@ -144,6 +156,7 @@ class AcceleratorConfig:
             ("requantize_mode", RequantizeMode),
             ("softmax_mode", SoftmaxMode),
             ("block_scale", BlockScale),
+            ("block_rounding", BlockRounding),
             ("block_criterion", BlockCriterion),
         ):
             value = getattr(self, field)
@@ -180,6 +193,9 @@ class AcceleratorConfig:
                 legal = f"divisors of block_channels {self.block_channels}, columns {self.columns}"
                 raise ValueError(f"requantize_lanes is {self.requantize_lanes}; legal: {legal}")
         self._require_ways()
+        if self.block_scale is BlockScale.MULTIWAY and self.block_rounding is BlockRounding.LFSR:
+            legal = "half_even, half_up, half_away, pseudo with block_scale multiway"
+            raise ValueError(f"block_rounding is 'lfsr'; legal: {legal}")
         if self.statistics_elements:
             self._require_power("statistics_elements", 256, 1 << 30)
         self._require_formats()
@@ -234,6 +250,11 @@ class AcceleratorConfig:
         value = getattr(self, field)
         if value not in legal:
             raise ValueError(f"{field} is {value}; legal: {', '.join(map(str, legal))}")
+
+    @property
+    def random_blocks(self) -> bool:
+        """Whether blocks are rounded by random words."""
+        return self.block_channels > 0 and self.block_rounding is BlockRounding.LFSR
 
     @property
     def beat_bytes(self) -> int:

@@ -10,7 +10,7 @@ from amaranth.lib import data
 
 from hw.isa import INSTRUCTIONS, WORD_BITS, Opcode
 
-__all__ = ["decode", "encode", "walk_program"]
+__all__ = ["decode", "encode", "flat_index", "index_fields", "walk_program"]
 
 
 def _pack(layout: data.Layout, value: Any, where: str) -> int:
@@ -70,6 +70,33 @@ def decode(opcode: Opcode, words: Sequence[int] | np.ndarray) -> dict[str, Any]:
     """Return the fields of an instruction given as its words."""
     bits = sum(int(word) << (index * WORD_BITS) for index, word in enumerate(words))
     return _unpack(INSTRUCTIONS[opcode], bits)
+
+
+def index_fields(first: int, pitch: int) -> dict[str, int]:
+    """Return the fields of VECTOR that say, in mode BLOCK with random rounding, where results lie.
+
+    Parameters
+    ----------
+    first : index of the instruction's first result in its tensor, 0 to 2^32 - 1.
+    pitch : elements from one pixel to the next, 0 to 65535.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range.
+    """
+    if not 0 <= first < 1 << 32:
+        raise ValueError(f"first is {first}; legal: 0 to 4294967295")
+    if not 0 <= pitch < 1 << 16:
+        raise ValueError(f"pitch is {pitch}; legal: 0 to 65535")
+    halves = {"low": first & 0xFFFF, "high": first >> 16, "zero_point": pitch}
+    return {name: half - (half >> 15 << 16) for name, half in halves.items()}
+
+
+def flat_index(fields: Mapping[str, int]) -> tuple[int, int]:
+    """Return ``first`` and ``pitch`` of ``index_fields``."""
+    low, high, pitch = (fields[name] & 0xFFFF for name in ("low", "high", "zero_point"))
+    return low | high << 16, pitch
 
 
 def walk_program(words: np.ndarray) -> Iterator[tuple[int, Opcode, dict[str, Any]]]:

@@ -112,7 +112,9 @@ class VectorMode(enum.IntEnum, shape=4):
     MEASURE = 2  #: nothing is written; v = f(f(f(acc) * f(slot's scale * multiplier)) + bias), its
     #: minimum and maximum are kept (ONNX MatMulInteger, Cast, Mul, Add; bias is binary32)
     QUANTIZE = 3  #: v again, and clamp(rint(f(v / target's scale)) + target's zero point)
-    BLOCK = 4  #: local dynamic quantization: int8 with a scale for every block of channels
+    BLOCK = 4  #: local dynamic quantization: int8 with a scale for every block of channels. With
+    #: rounding LFSR, as unsigned numbers: the index, in its tensor, of the instruction's first
+    #: result is low + 2^16 high, pixels (those of all lines) lie zero_point elements apart
 
 
 class SpecialOperation(enum.IntEnum, shape=4):

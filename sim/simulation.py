@@ -91,6 +91,7 @@ class SimulatedMachine:
         stall: int = 0,
         seed: int = 1,
         watchdog: int = 1 << 20,
+        random: tuple[int, int] = (0, 0),
         limit: int = 1 << 40,
         waves: Path | None = None,
         progress: Callable[[int], None] | None = None,
@@ -102,6 +103,7 @@ class SimulatedMachine:
         program : (byte address, bytes).
         latency : cycles from a read address to its first beat.
         stall : chance in 256 that a channel of the memory waits in a cycle.
+        random : seed and step of the random words, on machines that have them.
         limit : cycles after which the run is given up.
         waves : where the waveform goes, with the suffix that the build can write; also written
             when the machine stops.
@@ -133,6 +135,9 @@ class SimulatedMachine:
             (registers["watchdog"].offset, watchdog),
             (registers["interrupt_enable"].offset, 3),
         ]
+        if self.config.random_blocks:
+            names = ("random_seed", "random_step")
+            writes += [(registers[n].offset, v) for n, v in zip(names, random, strict=True)]
         reads = ("status", "error_code", "error_address_low", "error_address_high", *_COUNTERS)
         with _run_folder() as folder, _waveform(self.build, waves) as (aside, dump):
             words = padded.reshape(-1, beat)[:, ::-1]

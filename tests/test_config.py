@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode
+from golden.rounding import ROUNDINGS
+from hw.config import (
+    WEIGHT_FORMATS,
+    AcceleratorConfig,
+    BlockRounding,
+    BlockScale,
+    RequantizeMode,
+)
 from hw.isa import WeightFormat
 from hw.presets import PRESETS, preset, read_config
 
@@ -46,6 +53,10 @@ BAD = {
     "dynamic": (0, "dynamic is 0; legal: true or false"),
     "block_channels": (4, "block_channels is 4; legal: a power of two, 8 to 1024"),
     "block_scale": ("log", "block_scale is 'log'; legal: pot, free, multiway"),
+    "block_rounding": (
+        "odd",
+        "block_rounding is 'odd'; legal: half_even, half_up, half_away, pseudo, lfsr",
+    ),
     "block_ways": (((9, 0),), "block_ways has 9 bits, clip 0; legal: 2 to 8 bits, clip 0 to 7"),
     "block_criterion": (
         "best",
@@ -75,6 +86,19 @@ def test_blocks_take_whole_steps(columns: int, lanes: int) -> None:
     plain = AcceleratorConfig(columns=columns, requantize_lanes=lanes)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plain.replace(block_channels=8)
+
+
+def test_the_best_of_several_ways_is_not_random() -> None:
+    multiway = AcceleratorConfig(block_scale=BlockScale.MULTIWAY, block_rounding="pseudo")
+    message = "block_rounding is 'lfsr'; legal: half_even, half_up, half_away, pseudo with block_"
+    with pytest.raises(ValueError, match=f"^{message}scale multiway$"):
+        multiway.replace(block_rounding="lfsr")
+    assert not AcceleratorConfig(block_rounding="lfsr").random_blocks
+    assert AcceleratorConfig(block_rounding="lfsr", block_channels=8).random_blocks
+
+
+def test_roundings_have_the_golden_names() -> None:
+    assert tuple(rounding.value for rounding in BlockRounding) == ROUNDINGS
 
 
 def test_every_field_has_a_bad_value() -> None:

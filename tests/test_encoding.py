@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.encoding import decode, encode, walk_program
+from hw.encoding import decode, encode, flat_index, index_fields, walk_program
 from hw.isa import Opcode
 
 
@@ -30,6 +30,28 @@ def test_field_out_of_range_is_named() -> None:
 def test_unknown_field() -> None:
     with pytest.raises(KeyError):
         encode(Opcode.STORE, banana=1)
+
+
+@given(st.integers(0, (1 << 32) - 1), st.integers(0, (1 << 16) - 1))
+def test_index(first: int, pitch: int) -> None:
+    fields = decode(Opcode.VECTOR, encode(Opcode.VECTOR, **index_fields(first, pitch)))
+    assert flat_index(fields) == (first, pitch)
+    assert fields["low"] & 0xFFFF == first % (1 << 16)
+    assert fields["high"] & 0xFFFF == first >> 16
+
+
+@pytest.mark.parametrize(
+    ("first", "pitch", "message"),
+    [
+        (-1, 0, "first is -1; legal: 0 to 4294967295"),
+        (1 << 32, 0, "first is 4294967296; legal: 0 to 4294967295"),
+        (0, 1 << 16, "pitch is 65536; legal: 0 to 65535"),
+        (0, -1, "pitch is -1; legal: 0 to 65535"),
+    ],
+)
+def test_index_out_of_range_is_named(first: int, pitch: int, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        index_fields(first, pitch)
 
 
 def test_walk_program() -> None:

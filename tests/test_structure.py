@@ -104,6 +104,7 @@ PARTS = {
     "requantize_float": "requantize",
     "requantize_multiply": "requantize",
     "dynamic": "vector",
+    "flat_index": "block",
     "narrow": "vector",
     "settle": "vector",
     "block_buffer": "block_quantize",

@@ -19,6 +19,7 @@ from hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
 from hw.control.tokens import Tokens
 from hw.isa import ENGINES, INSTRUCTIONS, Opcode
 from hw.memory.axi import REQUEST, AXI4LiteSignature, read_beat
+from hw.statistics.rounding import RANDOM
 
 __all__ = ["FAULT_SOURCES", "Control"]
 
@@ -64,6 +65,8 @@ class Control(Component):
         Reset of engines and masters; no new bus transactions.
     read_base, read_limit, write_base, write_limit : Out(axi_address_width)
         Grant windows, limits exclusive; constant while a program runs.
+    random : Out(RANDOM)
+        Only with ``random_blocks``; constant while a program runs.
     record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
         Read of a beat of COUNTER_RECORD, for STORE; the beat comes two cycles later. Whole records
         are read, in order.
@@ -99,6 +102,7 @@ class Control(Component):
             "record_enable": In(1),
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
+            **({"random": Out(RANDOM)} if cfg.random_blocks else {}),
         })  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
@@ -201,6 +205,11 @@ class Control(Component):
         ]
         for name in ("read_base", "read_limit", "write_base", "write_limit"):
             m.d.comb += getattr(self, name).eq(_joined(registers, name))
+        if self.cfg.random_blocks:
+            m.d.comb += [
+                self.random.seed.eq(registers.random_seed.value),
+                self.random.step.eq(registers.random_step.value),
+            ]
         self._report(m, registers, supervisor, fetch)
         return m
 

@@ -70,7 +70,7 @@ class Register:
 
 
 class RegisterMap:
-    """The registers of one machine; offsets and fields are those of every machine.
+    """The registers of one machine; offsets and fields are those of every machine that has them.
 
     Parameters
     ----------
@@ -219,6 +219,13 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
     yield Register("scratch", 0x090, Access.WRITE, "for software", (
         Field("value", 0, 32, "anything"),
     ))  # fmt: skip
+    if cfg.random_blocks:
+        for offset, name, description in (
+            (0x094, "random_seed", "of the random words that round blocks"),
+            (0x098, "random_step", "training step, of the same"),
+        ):
+            parts = (Field("value", 0, 32, "any number"),)
+            yield Register(name, offset, Access.WRITE, description, parts, locked=True)
 
     # From RECORD_OFFSET on: the record of hw/control/counters.py, word for word.
     yield _count("cycles_low", RECORD_OFFSET, "cycles since start, low half")

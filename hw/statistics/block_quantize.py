@@ -18,7 +18,7 @@ from hw.statistics.reciprocal import (
     request_layout,
     scale_layout,
 )
-from hw.statistics.rounding import RandomWord, Round, Rounding, random_key
+from hw.statistics.rounding import RANDOM, RandomWord, Round, Rounding, random_key
 
 __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 
@@ -26,9 +26,20 @@ __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 #: ``step`` make the random words of rounding LFSR. Looked at with a block's last vector.
 CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step": 32})
 
+
 def _tag(rounding: Rounding | int | None) -> data.StructLayout:
     """What a block takes along to be rounded; nothing where that is settled."""
     return data.StructLayout({} if rounding is not None else {"rounding": Rounding, "key": 32})
+
+
+def _index_bits(rounding: Rounding | int | None) -> int:
+    """Return the bits of a vector's index, where anything looks at that."""
+    return 32 if rounding is None or rounding is Rounding.LFSR else 0
+
+
+def _fetch(rounding: Rounding | int | None) -> int:
+    """Return the cycles from a vector to its rounding; random words of their own take one more."""
+    return 4 if rounding is Rounding.LFSR else 3
 
 
 #: Blocks between input and output at most; as many of one vector hide the unit's latency.
@@ -68,14 +79,16 @@ class BlockQuantize(Component):
     lanes : elements a cycle, 1 to 64.
     vectors : vectors in the largest block, at least 1.
     digit : quotient bits a cycle, 1 to 4.
-    free, rounding : given, they hold for all blocks (any rounding but LFSR): ``control`` and
-        ``index`` are not looked at, and powers of two need a shifter, no multiplier.
+    free, rounding : given, they hold for all blocks: of ``control`` only what is not given is
+        looked at, ``index`` only for LFSR, and powers of two need a shifter, no multiplier.
     depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
     i : In(stream of {vector: vector_layout(lanes), index: 32, control: CONTROL}); ``index`` is the
         flat index of lane 0 in its tensor. ``ready`` does not see ``o.ready`` of the same cycle.
+    random : In(RANDOM); only where ``rounding`` is LFSR; does not change from three cycles before
+        the first vector enters until the last one has left.
     o : Out(stream of quantized_layout(lanes)); ``last`` is set where a block was ended.
     """
 
@@ -90,8 +103,6 @@ class BlockQuantize(Component):
     ) -> None:
         if vectors < 1:
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
-        if rounding is Rounding.LFSR:
-            raise ValueError("rounding is LFSR; legal: None or any other")
         self.free, self.rounding, self.blocks = free, rounding, _BLOCKS
         self.lanes = lanes
         self.vectors = vectors
@@ -105,18 +116,19 @@ class BlockQuantize(Component):
             {
                 "i": In(stream.Signature(self._input)),
                 "o": Out(stream.Signature(quantized_layout(lanes))),
+                **({"random": In(RANDOM)} if rounding is Rounding.LFSR else {}),
             }
         )
 
     @property
     def latency(self) -> int:
         """Cycles from a power-of-two block's last vector in to its first vector out."""
-        return 5 + tree_depth(self.lanes) + _Pipeline.latency
+        return 5 + tree_depth(self.lanes) + _fetch(self.rounding) + Round.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         tag, chosen = _tag(self.rounding), self.rounding is None
-        index = 32 if chosen else 0
+        index = _index_bits(self.rounding)
         entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": index})
         m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(tag), self.depth, _BLOCKS)
         m.submodules.requests = requests = Queue(request_layout(tag), _BLOCKS)
@@ -189,21 +201,24 @@ class BlockQuantize(Component):
             self.o.valid.eq(pipeline.done),
             self.o.payload.eq(pipeline.result),
         ]
+        if self.rounding is Rounding.LFSR:
+            key = random_key(m, self.random.seed, self.random.step, registered=True)
+            m.d.comb += pipeline.key.eq(key)
         return m
 
 
 class _Pipeline(Component):
     """Multiply (or shift) and round, without handshake."""
 
-    latency = 5
-
     def __init__(self, lanes: int, free: bool | None, rounding: Rounding | int | None) -> None:
         self.lanes, self.free, self.rounding = lanes, free, rounding
+        self.latency = _fetch(rounding) + Round.latency
         super().__init__(
             {
                 "valid": In(1),
                 "vector": In(vector_layout(lanes)),
-                "index": In(32 if rounding is None else 0),
+                "index": In(_index_bits(rounding)),
+                **({"key": In(32)} if rounding is Rounding.LFSR else {}),
                 "ended": In(1),
                 "scale": In(scale_layout(_tag(rounding))),
                 "done": Out(1),
@@ -229,34 +244,47 @@ class _Pipeline(Component):
         fraction = SHIFT_FRACTION if shifts else FRACTION
         used = self.scale.shift
         if self.free is not False:
-            used = Mux(self.scale.free, FRACTION, self.scale.shift)
+            used = Mux(self.free or self.scale.free, FRACTION, self.scale.shift)
         chosen = self.rounding is None
         rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
-        for k in range(1, 4):
-            used = register(m, used, f"s{k}_used")
+        upper, fetch = (used + 1) >> 1, _fetch(self.rounding)
+        for k in range(1, fetch + 1):
+            upper = register(m, upper, f"s{k}_upper")
             rounding = register(m, rounding, f"s{k}_rounding")
+        index = self.index
+        if self.rounding is Rounding.LFSR:  # it comes from a block RAM
+            index = register(m, index, "s0_index")
         for lane in range(self.lanes):
             value = self.vector.lanes[lane]
             product = (self._shift if shifts else self._multiply)(m, magnitude(value), lane)
             negative = value[31]
-            for k in range(1, 4):
+            for k in range(1, fetch + 1):
                 negative = register(m, negative, f"s{k}_negative{lane}")
+            for k in range(4, fetch + 1):
+                product = register(m, product, f"s{k}_product{lane}")
             final = m.submodules[f"round{lane}"] = Round(fraction)
             m.d.comb += [
                 final.value.eq(product),
                 final.negative.eq(negative),
-                final.used.eq(used),
+                final.upper.eq(upper),
                 final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]
-            if chosen:
-                word = m.submodules[f"word{lane}"] = RandomWord()
-                m.d.comb += [
-                    word.index.eq((self.index + lane)[:32]),
-                    word.key.eq(self.scale.tag.key),
-                    final.word.eq(register(m, word.o, f"s3_word{lane}")),
-                ]
+            if len(index):
+                m.d.comb += final.word.eq(self._word(m, index, lane))
         return m
+
+    def _word(self, m: Module, index: Value, lane: int) -> Value:
+        """Return a lane's random word, three cycles after ``index``."""
+        word = m.submodules[f"word{lane}"] = RandomWord()
+        if self.rounding is None:
+            key = self.scale.tag.key
+            place = (index + lane)[:32] + key
+        else:
+            key = self.key
+            place = index + register(m, (key + lane)[:32], f"near{lane}")
+        m.d.comb += [word.place.eq(place), word.key.eq(key)]
+        return register(m, word.o, f"s3_word{lane}")
 
     def _multiply(self, m: Module, size: Value, lane: int) -> Value:
         """Return ``size`` times the factor three cycles later."""

@@ -48,7 +48,7 @@ class WayLane(Component):
         moved = register(m, moved[: 7 + whole + fraction], "s2_moved")
         used = register(m, shift, "s2_shift")
         moved = register(m, (moved >> used[:3])[: whole + fraction], "s3_moved")
-        used = register(m, used, "s3_shift")
+        upper = register(m, (used + 1) >> 1, "s3_upper")
         negative = self.negative
         for k in range(1, 4):
             negative = register(m, negative, f"s{k}_negative")
@@ -57,7 +57,7 @@ class WayLane(Component):
         m.d.comb += [
             final.value.eq(moved[: 7 + fraction]),
             final.negative.eq(negative),
-            final.used.eq(used),
+            final.upper.eq(upper),
             final.rounding.eq(self.rounding),
         ]
         over = moved[7 + fraction :].any()

@@ -4,12 +4,15 @@
 from functools import reduce
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import enum
+from amaranth.lib import data, enum
 from amaranth.lib.wiring import Component, In, Out
 
 from hw.statistics.lanes import register
 
-__all__ = ["RandomWord", "Round", "Rounding", "random_key"]
+__all__ = ["RANDOM", "RandomWord", "Round", "Rounding", "random_key"]
+
+#: What the random words depend on, besides the place of an element.
+RANDOM = data.StructLayout({"seed": 32, "step": 32})
 
 _TAPS = 0xEDB88320
 _STEPS = 32
@@ -29,9 +32,9 @@ class Round(Component):
     """``o = saturate(round(+-value / 2**fraction))``; one result a cycle, two cycles later.
 
     With d for the bits behind the point: to nearest, and exactly half to even, towards plus
-    infinity or away from zero (``HALF_*``); away from zero where the upper half of d's ``used``
-    bits exceeds the lower half (``PSEUDO``, as NITI does it: an odd number of bits gives the upper
-    half one more and the lower one a 0 behind it); away from zero where d, as a fraction of one,
+    infinity or away from zero (``HALF_*``); away from zero where the upper half of d's bits exceeds
+    the lower half (``PSEUDO``, as NITI does it: an odd number of bits gives the upper half one more
+    and the lower one a 0 behind it); away from zero where d, as a fraction of one,
     exceeds ``word / 2**32`` (``LFSR``). An undefined mode rounds towards zero.
 
     Parameters
@@ -42,7 +45,8 @@ class Round(Component):
     -------
     value : In(7 + fraction); the magnitude.
     negative : In(1); its sign.
-    used : In(range(fraction + 1)); how many bits behind the point are no padding, from the top.
+    upper : In(range((fraction + 1) // 2 + 1)); bits of the upper half: with so many bits behind the
+        point, from the top, that are no padding, half of them, rounded up.
     rounding : In(Rounding); word : In(32), random.
     o : Out(signed(8)); -128 to 127.
     """
@@ -57,7 +61,7 @@ class Round(Component):
             {
                 "value": In(7 + fraction),
                 "negative": In(1),
-                "used": In(range(fraction + 1)),
+                "upper": In(range((fraction + 1) // 2 + 1)),
                 "rounding": In(Rounding),
                 "word": In(32),
                 "o": Out(signed(8)),
@@ -70,11 +74,8 @@ class Round(Component):
         dropped, whole = self.value[:size], self.value[size:]
         half, rest = dropped[-1], dropped[:-1].any()
 
-        # Of an odd number of bits the upper half is the longer one.
-        upper_bits = Signal(range(size + 1))
-        m.d.comb += upper_bits.eq((self.used + 1) >> 1)
-        upper = Cat(bit & (upper_bits >= size - k) for k, bit in enumerate(dropped))
-        lower = (dropped << upper_bits)[:size]
+        upper = Cat(bit & (self.upper >= size - k) for k, bit in enumerate(dropped))
+        lower = (dropped << self.upper)[:size]
         random = self.word[-size:] if size <= 32 else Cat(Const(0, size - 32), self.word)
 
         up = Signal()
@@ -108,28 +109,33 @@ class RandomWord(Component):
 
     Members
     -------
-    index : In(32); key : In(32), from ``random_key``; both of one cycle.
+    key : In(32), from ``random_key``; place : In(32), index + key; both of one cycle.
     o : Out(32).
     """
 
     latency = 2
 
-    index: In(32)
+    place: In(32)
     key: In(32)
     o: Out(32)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        place = register(m, (self.index + self.key)[:32], "s1_place")
+        place = register(m, self.place, "s1_place")
         key = register(m, self.key, "s1_key")
         total = (_advance(m, place, "s1") + key.rotate_left(16))[:32]
         m.d.comb += self.o.eq(_advance(m, register(m, total, "s2_total"), "s2"))
         return m
 
 
-def random_key(m: Module, seed: Value, step: Value) -> Value:
-    """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``."""
-    return _advance(m, (_advance(m, seed, "seed") + step)[:32], "key")
+def random_key(m: Module, seed: Value, step: Value, *, registered: bool = False) -> Value:
+    """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``.
+
+    At once, or ``registered`` two cycles later.
+    """
+    total = (_advance(m, seed, "seed") + step)[:32]
+    key = _advance(m, register(m, total, "key_total") if registered else total, "key")
+    return register(m, key, "key") if registered else key
 
 
 def _advance(m: Module, word: Value, name: str) -> Value:

@@ -7,11 +7,12 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig, BlockScale
 from hw.control.queue import Queue
-from hw.isa import ENGINES
+from hw.isa import ENGINES, VECTOR
 from hw.statistics.block_quantize import BlockQuantize
 from hw.statistics.multiway import MultiwayQuantize
-from hw.statistics.rounding import Rounding
-from hw.vector.modes import DIGIT, block_criterion, scale_bytes
+from hw.statistics.rounding import RANDOM
+from hw.vector.flat_index import FlatIndex
+from hw.vector.modes import DIGIT, block_criterion, block_rounding, scale_bytes
 from hw.vector.narrow import NarrowWriter, answered_write
 from hw.vector.statistics_path import counts_member
 
@@ -43,15 +44,15 @@ class BlockPath(Component):
     """Quantizes blocks of steps, and writes each block's results and behind them its scale.
 
     A scale is one byte, the shift of a power of two, or two, shift and way, or four, the block's
-    greatest magnitude, of which the scale is a 127th. Rounding is half to even. Throughput: a step
-    a cycle, and between blocks the pauses of ``modes.block_pauses``, which the source has to make.
-    Short blocks behind a long one come faster than they leave: they wait for ``hold``. Latency:
-    ``latency`` cycles from a block's last step to its first result for powers of two.
+    greatest magnitude, of which the scale is a 127th. Throughput: a step a cycle, and between
+    blocks the pauses of ``modes.block_pauses``, which the source has to make. Short blocks behind
+    a long one come faster than they leave: they wait for ``hold``.
 
     Parameters
     ----------
-    cfg : ``block_channels``, ``block_scale``, ``block_ways``, ``block_criterion``,
-        ``requantize_lanes`` and ``output_bytes``.
+    cfg : ``block_channels``, ``block_scale``, ``block_rounding``, ``block_ways``,
+        ``block_criterion``, ``requantize_lanes`` and ``output_bytes``.
+    fetch : cycles from a step (``begun``) to its values on ``i``.
     depth : steps on their way through this unit at most.
 
     Members
@@ -60,17 +61,27 @@ class BlockPath(Component):
         A step that will come on ``i`` is made; it ends its block.
     hold : Out(1)
         Make no further step, but for one that is made in this cycle; from a register.
+    take : In(1); instruction : In(VECTOR); final : In(1)
+        As ``FlatIndex`` has them; only with ``random_blocks``.
+    random : In(RANDOM)
+        As ``BlockQuantize`` has it; only with ``random_blocks``.
     i : In(always-ready stream of block_step(cfg))
     o : Out(always-ready stream of answered_write(cfg))
     """
 
-    def __init__(self, cfg: AcceleratorConfig) -> None:
+    def __init__(self, cfg: AcceleratorConfig, fetch: int) -> None:
         self.cfg = cfg
+        self._index = FlatIndex(cfg, fetch) if cfg.random_blocks else None
+        rounding = block_rounding(cfg)
         vectors = cfg.block_channels // cfg.requantize_lanes
         self._quantize: BlockQuantize | MultiwayQuantize
         if cfg.block_scale is BlockScale.MULTIWAY:
             self._quantize = MultiwayQuantize(
-                cfg.requantize_lanes, vectors, cfg.block_ways, criterion=block_criterion(cfg)
+                cfg.requantize_lanes,
+                vectors,
+                cfg.block_ways,
+                criterion=block_criterion(cfg),
+                rounding=rounding,
             )
         else:
             self._quantize = BlockQuantize(
@@ -78,7 +89,7 @@ class BlockPath(Component):
                 vectors,
                 DIGIT,
                 free=cfg.block_scale is BlockScale.FREE,
-                rounding=Rounding.HALF_EVEN,
+                rounding=rounding,
             )
         self.depth = self._quantize.depth
         super().__init__({
@@ -87,6 +98,11 @@ class BlockPath(Component):
             "hold": Out(1),
             "i": In(stream.Signature(block_step(cfg), always_ready=True)),
             "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
+            **(
+                {"take": In(1), "instruction": In(VECTOR), "final": In(1), "random": In(RANDOM)}
+                if cfg.random_blocks
+                else {}
+            ),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -106,6 +122,17 @@ class BlockPath(Component):
             places.i.valid.eq(self.i.valid),
             *(places.i.payload[name].eq(step[name]) for name in _place(cfg)),
         ]
+
+        if self._index is not None:
+            m.submodules.index = index = self._index
+            m.d.comb += [
+                index.take.eq(self.take),
+                index.instruction.eq(self.instruction),
+                index.step.eq(self.begun),
+                index.final.eq(self.final),
+                quantize.i.payload.index.eq(index.o),
+                quantize.random.eq(self.random),
+            ]
 
         result, at, write = quantize.o.payload, places.o.payload, self.o.payload.write
         take = Signal()

@@ -9,7 +9,15 @@ from amaranth.utils import exact_log2
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
-from hw.vector.modes import block_pauses, foreign_fields, scale_bytes, vector_modes
+from hw.vector.modes import (
+    block_pauses,
+    ends_pixels,
+    exceeds,
+    foreign_bounds,
+    foreign_fields,
+    scale_bytes,
+    vector_modes,
+)
 
 __all__ = ["CONSTANTS", "DrainWalker", "step_layout"]
 
@@ -24,7 +32,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     ``parameter``, become output bytes from ``address`` on; lanes 0 to ``live`` count. ``first`` and
     ``last`` bound an instruction, to be answered with ``signal``. Only with ``block_channels``:
     ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``. Only with
-    ``statistics_elements``: ``final`` ends a pixel.
+    ``statistics_elements`` or ``random_blocks``: ``final`` ends a pixel.
     """
     blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.block_channels else {}
     return data.StructLayout({
@@ -37,7 +45,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         "last": 1,
         "signal": ENGINES,
         **blocks,
-        **({"final": 1} if cfg.statistics_elements else {}),
+        **({"final": 1} if ends_pixels(cfg) else {}),
     })
 
 
@@ -97,7 +105,6 @@ class DrainWalker(Component):
     def _illegal(self) -> Value:
         """Return whether a field is illegal whatever it leads to."""
         asked = self.i.payload
-        bounds = [asked.zero_point, asked.low, asked.high]
         return Cat(
             asked.reserved0,
             asked.reserved1,
@@ -106,8 +113,7 @@ class DrainWalker(Component):
             self._channels_beyond(),
             asked.pixels == 0,
             asked.lines == 0,
-            *(_exceeds(value, 9) for value in bounds),
-            asked.low[:9].as_signed() > asked.high[:9].as_signed(),
+            foreign_bounds(self.cfg, asked),
         ).any()
 
     def _channels_beyond(self) -> Value:
@@ -225,8 +231,8 @@ class DrainWalker(Component):
                             asked.local[place_bits:],
                             *self._foreign_places(place_bits, entry_bits),
                         ).any(),
-                        (asked.pixels != 1) & _exceeds(asked.pixel_pitch, place_bits + 1),
-                        (asked.lines != 1) & _exceeds(asked.line_pitch, place_bits + 1),
+                        (asked.pixels != 1) & exceeds(asked.pixel_pitch, place_bits + 1),
+                        (asked.lines != 1) & exceeds(asked.line_pitch, place_bits + 1),
                     )
                 ),
                 offset.eq(0),
@@ -270,7 +276,7 @@ class DrainWalker(Component):
                 ]
         else:
             m.d.comb += group_parameter.eq(parameter + group)
-        if cfg.statistics_elements:
+        if ends_pixels(cfg):
             m.d.sync += step.final.eq(last_group)
         if raw:
             self._pace(m, move, wide, last_group, paused, no_scale)
@@ -342,8 +348,3 @@ class DrainWalker(Component):
                 m.d.sync += rest.eq(rest - 1)
             with m.If(move & ended & blocks):
                 m.d.sync += rest.eq(spacing - 1)
-
-
-def _exceeds(value: Value, width: int) -> Value:
-    """Return whether a signed value needs more than ``width`` bits."""
-    return (value[width - 1 :] != 0) & ~value[width - 1 :].all()

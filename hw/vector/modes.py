@@ -9,9 +9,11 @@ from hw.isa import VectorMode
 from hw.statistics.multiway import Criterion
 from hw.statistics.multiway_arbiter import arbiter_cycles
 from hw.statistics.reciprocal import division_cycles
+from hw.statistics.rounding import Rounding
 
 __all__ = [
-    "DIGIT", "block_criterion", "block_pauses", "foreign_fields", "scale_bytes", "vector_modes",
+    "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "exceeds",
+    "foreign_bounds", "foreign_fields", "scale_bytes", "vector_modes",
 ]  # fmt: skip
 
 DIGIT = 4
@@ -41,6 +43,17 @@ def block_criterion(cfg: AcceleratorConfig) -> Criterion:
     return criterion
 
 
+def block_rounding(cfg: AcceleratorConfig) -> Rounding:
+    """Return how the values of a block are rounded."""
+    rounding: Rounding = getattr(Rounding, cfg.block_rounding.name)
+    return rounding
+
+
+def ends_pixels(cfg: AcceleratorConfig) -> bool:
+    """Return whether anybody looks at where a pixel ends."""
+    return bool(cfg.statistics_elements) or cfg.random_blocks
+
+
 def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     """Return (cycles after a block to write its scale, cycles from block end to block end)."""
     writes = -(-scale_bytes(cfg) // cfg.requantize_lanes)
@@ -49,6 +62,20 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     if cfg.block_scale is BlockScale.FREE:
         return writes, division_cycles(DIGIT)
     return writes, arbiter_cycles(len(cfg.block_ways), cfg.block_channels, block_criterion(cfg))
+
+
+def exceeds(value: Value, width: int) -> Value:
+    """Return whether a signed value needs more than ``width`` bits."""
+    return (value[width - 1 :] != 0) & ~value[width - 1 :].all()
+
+
+def foreign_bounds(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return bits that say what is wrong with zero point and clamp, unless they are an index."""
+    wrong = Cat(
+        *(exceeds(value, 9) for value in (asked.zero_point, asked.low, asked.high)),
+        asked.low[:9].as_signed() > asked.high[:9].as_signed(),
+    )
+    return Mux(asked.mode == VectorMode.BLOCK, 0, wrong) if cfg.random_blocks else wrong
 
 
 def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:

@@ -14,6 +14,7 @@ from hw.memory.load import scratchpad_write
 from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
 from hw.memory.pieces import SLOT_BYTES, SLOTS
+from hw.statistics.rounding import RANDOM
 from hw.vector.block import BlockPath
 from hw.vector.columns import pick_column, pick_latency
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
@@ -72,6 +73,8 @@ class VectorEngine(Component):
         The slots of dynamic quantization, and as STORE writes them; only with ``dynamic``.
     statistics : Out(STATISTICS_RECORD)
         Only with ``statistics_elements``.
+    random : In(RANDOM)
+        Only with ``random_blocks``; constant while a program runs, and some cycles before.
 
     Raises
     ------
@@ -101,7 +104,7 @@ class VectorEngine(Component):
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
-        self._block = BlockPath(cfg) if cfg.block_channels else None
+        self._block = BlockPath(cfg, self._fetch + 1) if cfg.block_channels else None
         #: Instructions in flight at most.
         self._most = self.latency // self.interval + 2
         if self._block is not None:
@@ -124,6 +127,7 @@ class VectorEngine(Component):
                 else {}
             ),
             **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
+            **({"random": In(RANDOM)} if cfg.random_blocks else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -300,6 +304,13 @@ class VectorEngine(Component):
             block.i.payload["values"].eq(totals),
             *(block.i.payload[name].eq(delay.o[name]) for name, _ in beside.shape()),
         ]
+        if cfg.random_blocks:
+            m.d.comb += [
+                block.take.eq(self.i.valid & self.i.ready),
+                block.instruction.eq(self.i.payload),
+                block.final.eq(step.payload.final),
+                block.random.eq(self.random),
+            ]
         with m.If(mode == VectorMode.BLOCK):
             m.d.comb += [written.eq(block.o.valid), result.eq(block.o.payload)]
 

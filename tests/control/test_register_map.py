@@ -47,6 +47,17 @@ def test_offsets_are_the_same_for_every_machine():
     assert RegisterMap(preset("tiny"))["read_limit_high"].fields == ()
 
 
+def test_seed_and_step_are_registers_where_blocks_are_rounded_by_them():
+    blocks = preset("tiny").replace(block_channels=8)
+    without = [list(RegisterMap(blocks)), list(RegisterMap(preset("tiny")))]
+    registers = RegisterMap(blocks.replace(block_rounding="lfsr"))
+    more = [registers["random_seed"], registers["random_step"]]
+    assert [register.offset for register in more] == [0x094, 0x098]
+    assert all(register.access is Access.WRITE and register.locked for register in more)
+    rest = [(r.name, r.offset) for r in registers if r not in more]
+    assert all([(r.name, r.offset) for r in each] == rest for each in without)
+
+
 @pytest.mark.parametrize("view", VIEWS)
 def test_views_are_deterministic_and_tell_machines_apart(view):
     texts = [view(RegisterMap(preset(name))) for name in ("tiny", "tiny", "default")]

@@ -14,7 +14,7 @@ from hw.presets import preset
 from tests.support.bench import run_cocotb
 from tests.support.streams import start_clock_and_reset
 
-CFG = preset("default").replace(axi_address_width=40)
+CFG = preset("default").replace(axi_address_width=40, block_channels=16, block_rounding="lfsr")
 MAP = RegisterMap(CFG)
 COUNTS = [random.Random(5).getrandbits(32) for _ in range(16)]
 PAUSES = {
@@ -180,6 +180,7 @@ async def locked_registers_refuse(dut):
             assert await read(master, register.offset) == expected
     names = {register.name for register in MAP if register.locked}
     assert {"program_length", "watchdog", "read_base_low", "write_limit_high"} <= names
+    assert {"random_seed", "random_step"} <= names
     assert not {"interrupt_enable", "interrupt_status", "control", "scratch"} & names
 
 

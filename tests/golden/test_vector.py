@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 
 from golden.dynamic import dynamic_quantize
+from golden.rounding import random_word, round_shift
 from golden.statistics import statistics
 from golden.vector import VectorState, vector
 from hw.config import AcceleratorConfig
+from hw.encoding import index_fields
 from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
 
 CONFIG = AcceleratorConfig(
@@ -52,6 +54,40 @@ def test_blocks():
             assert output[1000 + 2 * pixel + block] == shift
             q = output[60 * pixel + 8 * block :][: part.size].view(np.int8)
             assert q.tolist() == [min(127, round(int(x) / 2**shift)) for x in part]
+
+
+@pytest.mark.parametrize("rounding", ["half_up", "half_away", "pseudo"])
+def test_roundings(rounding):
+    config = CONFIG.replace(block_rounding=rounding)
+    fields = {"mode": VectorMode.BLOCK, "scales": 1000}
+    acc, bias, _, output = execute(fields, config=config)
+    total = acc.astype(np.int64) + bias.astype(np.int32)
+    for pixel in range(6):
+        for block, part in enumerate((total[pixel, :8], total[pixel, 8:])):
+            shift = max(0, int(np.abs(part).max()).bit_length() - 7)
+            q = output[60 * pixel + 8 * block :][: part.size].view(np.int8)
+            assert q.tolist() == np.minimum(127, round_shift(part, shift, rounding)).tolist()
+
+
+def test_random_rounding():
+    config = CONFIG.replace(block_rounding="lfsr", block_scale="free")
+    first, pitch = 2**32 - 40, 40_000
+    fields = index_fields(first, pitch) | {"mode": VectorMode.BLOCK, "scales": 900}
+    state = VectorState(seed=2**32 - 2, step=9)
+    acc, bias, _, output = execute(fields, state, config)
+    total = acc.astype(np.int64) + bias.astype(np.int32)
+    nearest = 0
+    for pixel in range(6):
+        for channel in range(13):
+            part = total[pixel, :8] if channel < 8 else total[pixel, 8:]
+            size = abs(int(total[pixel, channel])) * ((127 << 40) // int(np.abs(part).max()))
+            index = (first + pixel * pitch + channel) % 2**32
+            up = int(random_word(2**32 - 2, 9, index)) << 8 < size % (1 << 40)
+            q = (size >> 40) + up
+            found = int(output[60 * pixel + channel].view(np.int8))
+            assert found == (q if total[pixel, channel] > 0 else -q)
+            nearest += abs(found) == (size + (1 << 39)) >> 40
+    assert nearest < 6 * 13
 
 
 def test_dynamic():

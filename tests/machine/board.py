@@ -44,6 +44,7 @@ class Job:
     image : uint8; memory from address 0.
     program : (byte address, bytes) of the instructions in it.
     read_window, write_window : (base, limit).
+    random : seed and step of the random words, on machines that have them.
     latency, stall : of the memory; see `sim.simulation.SimulatedMachine.run`.
     limit : cycles after which the interrupt must have come.
     abort, reset : cycles after START at which software aborts the program, or the board is reset;
@@ -54,6 +55,7 @@ class Job:
     program: tuple[int, int]
     read_window: tuple[int, int]
     write_window: tuple[int, int]
+    random: tuple[int, int] = (0, 0)
     latency: int = 20
     stall: int = 0
     watchdog: int = 10_000

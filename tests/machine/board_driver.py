@@ -76,6 +76,9 @@ class Machine:
             await self.write(f"{name}_high", value >> 32)
         await self.write("program_length", job["program"][1])
         await self.write("watchdog", job["watchdog"])
+        for name, value in zip(("random_seed", "random_step"), job["random"], strict=True):
+            if name in self.setup["registers"]:
+                await self.write(name, value)
         await self.write("interrupt_enable", 3)
         assert not int(dut.interrupt.value), "the interrupt is pending before START"
         await self.write("control", 1)

@@ -5,12 +5,13 @@ import cocotb
 import numpy as np
 import pytest
 from amaranth.lib import data
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 
 from golden.block_quantize import block_quantize
 from golden.rounding import ROUNDINGS
 from hw.statistics.block_quantize import CONTROL, BlockQuantize, quantized_layout
 from hw.statistics.lanes import vector_layout
+from hw.statistics.rounding import Rounding
 from tests.statistics.vectors import corner_blocks, random_blocks, to_vectors
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
@@ -62,7 +63,7 @@ async def equals_the_golden_model(dut):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def ends_long_blocks_and_has_no_bubbles(dut):
-    params = bench_params() | {"offer": "always", "ready": "always"}
+    params = bench_params()
     lanes, block = params["lanes"], params["lanes"] * params["vectors"]
     await start_clock_and_reset(dut)
     source, sink = start(dut, params)
@@ -87,10 +88,48 @@ async def ends_long_blocks_and_has_no_bubbles(dut):
     assert sum(result["last"] for result in results) == len(golden.shift)
 
 
-def run(lanes, vectors, digit, ready, offer):
+@cocotb.test(timeout_time=2, timeout_unit="ms")
+async def equals_the_golden_model_in_one_way(dut):
+    """Scaling and rounding are given; what the control says about them is wrong."""
+    params = bench_params()
+    lanes, block = params["lanes"], params["lanes"] * params["vectors"]
+    scaling, rounding = params["scaling"], params["rounding"]
+    await start_clock_and_reset(dut)
+    source, sink = start(dut, params)
+    rng = np.random.default_rng(11)
+    for seed, step in ((2**32 - 1, 6), (0, 0)):
+        if rounding == "lfsr":
+            dut.random.value = seed | step << 32
+            await ClockCycles(dut.clk, 3)
+        blocks, goldens = corner_blocks(block) + random_blocks(step, 20, block), []
+        for k, values in enumerate(blocks):
+            index = int(rng.integers(1 << 32)) if k % 3 else (1 << 32) - 1
+            control = {"free": scaling == "pot", "rounding": k % 5, "seed": k, "step": k}
+            source.put(words(values, lanes, index, control, seed=k))
+            goldens.append(block_quantize(
+                values, len(values), scaling=scaling, rounding=rounding,
+                seed=seed, step=step, index=index,
+            ))  # fmt: skip
+        for values, golden in zip(blocks, goldens, strict=True):
+            results = await sink.receive(-(-len(values) // lanes))
+            given = [q for result in results for q in result["lanes"][: result["count"]]]
+            assert given == golden.values.tolist(), values
+
+
+def run(lanes, vectors, digit, ready, offer, testcase="equals_the_golden_model"):
     unit = BlockQuantize(lanes, vectors, digit)
     params = {"lanes": lanes, "vectors": vectors, "ready": ready, "offer": offer}
-    run_cocotb(unit, __name__, params=params | {"latency": unit.latency})
+    params |= {"latency": unit.latency}
+    run_cocotb(unit, __name__, params=params, testcase=testcase)
+
+
+def run_fixed(lanes, scaling, rounding, ready):
+    unit = BlockQuantize(
+        lanes, 4, 4, free=scaling == "free", rounding=Rounding[rounding.upper()]
+    )
+    params = {"lanes": lanes, "vectors": 4, "ready": ready, "offer": "bursty"}
+    params |= {"scaling": scaling, "rounding": rounding}
+    run_cocotb(unit, __name__, params=params, testcase="equals_the_golden_model_in_one_way")
 
 
 @pytest.mark.parametrize("ready", READY_POLICIES)
@@ -98,9 +137,24 @@ def test_policies(ready):
     run(2, 8, 2, ready, "always" if ready == "always" else "bursty")
 
 
+@pytest.mark.parametrize(("scaling", "rounding", "ready"), [
+    ("pot", "lfsr", "always"), ("free", "lfsr", "random"), ("pot", "lfsr", "bursty"),
+    ("free", "lfsr", "after_valid"), ("pot", "half_up", "random"), ("free", "pseudo", "random"),
+    ("pot", "half_away", "random"), ("free", "half_even", "random"),
+])  # fmt: skip
+def test_one_way(scaling, rounding, ready):
+    run_fixed(3, scaling, rounding, ready)
+
+
 @pytest.mark.parametrize(("lanes", "vectors", "digit"), [(1, 3, 1), (3, 5, 4)])
 def test_shapes(lanes, vectors, digit):
     run(lanes, vectors, digit, "random", "always")
+
+
+@pytest.mark.parametrize(("lanes", "vectors", "digit"), [(2, 8, 2), (1, 3, 1), (3, 5, 4)])
+def test_throughput(lanes, vectors, digit):
+    testcase = "ends_long_blocks_and_has_no_bubbles"
+    run(lanes, vectors, digit, "always", "always", testcase)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Keyed(Component):
         m.submodules.word = word = RandomWord()
         m.d.comb += [
             word.key.eq(random_key(m, self.seed, self.step)),
-            word.index.eq(self.index),
+            word.place.eq(self.index + word.key),
             self.o.eq(word.o),
         ]
         return m
@@ -57,7 +57,7 @@ async def rounds(dut):
     for mode, name in enumerate(ROUNDINGS):
         for magnitude, negative, shift, word in cases(fraction, mode):
             dut.value.value = magnitude << (fraction - shift)
-            dut.negative.value, dut.used.value = negative, shift
+            dut.negative.value, dut.upper.value = negative, (shift + 1) // 2
             dut.rounding.value, dut.word.value = mode, word
             signed = -magnitude if negative else magnitude
             exact = int(round_shift(signed, shift, name, word))

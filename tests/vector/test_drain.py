@@ -297,7 +297,7 @@ def test_proof():
 
 
 def test_proof_of_unchecked_pitches(monkeypatch):
-    monkeypatch.setattr(drain, "_exceeds", lambda value, width: Const(0))
+    monkeypatch.setattr(drain, "exceeds", lambda value, width: Const(0))
     assert_refuted(WalkSpec(), depth=10)
 
 

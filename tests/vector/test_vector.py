@@ -40,6 +40,9 @@ class Bench:
         self.state = VectorState()
         self.state.slots["scale"] = rng.uniform(0.5, 1.5, 4)
         self.state.slots["zero_point"] = [0, 120, 255, rng.integers(256)]
+        if cfg.random_blocks:
+            self.state.seed, self.state.step = 2**32 - 5, 77
+            dut.random.value = self.state.seed | self.state.step << 32
         self.cycle = 0
         self.taken, self.done, self.errors, self.idle = [], [], [], []
         self.source = StreamSource(dut, "i", VECTOR, policy=bench_params().get("offer", "always"))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from golden.vector import VectorState, vector
 from hw.config import AcceleratorConfig, BlockScale, RequantizeMode
+from hw.encoding import index_fields
 from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
 from tests.vector.requantize_cases import fixed_point_cases, float_cases, random_int32
 
@@ -160,6 +161,10 @@ def instructions(
             limit //= 2
             if size > limit:
                 continue
+            if cfg.random_blocks:
+                first = int(rng.integers(1 << 32)) | int(rng.choice((0, 0xFFFFFFF0)))
+                pitch = int(rng.choice((channels, rng.integers(1 << 16))))
+                fields |= index_fields(first, pitch)
             fields["scales"] = limit + int(rng.choice([0, rng.integers(limit - size + 1)]))
         corners = [
             fields["local"] + p * fields["pixel_pitch"] + n * fields["line_pitch"]
