@@ -158,7 +158,7 @@ class RegisterFile(Component):
                         m.d.comb += accepted.eq(1)
 
         # Reads: the address is parked, then the copy is looked up, or the counters are asked.
-        read, looked, known = Signal(), Signal(), Signal()
+        read, looking, looked, known = Signal(), Signal(), Signal(), Signal()
         read_index = Signal(ADDRESS_BITS - 2)
         counted, answered = Signal(), Signal()
         copied = Signal(32)
@@ -166,14 +166,13 @@ class RegisterFile(Component):
             bus.arready.eq(~read & ~bus.rvalid & ~settling),
             counted.eq(read_index[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
             # Not while it is written: a memory is not read and written at one address.
-            lookup.en.eq(read & ~storing & ~looked),
+            lookup.en.eq(read & ~storing & ~looking & ~looked),
             lookup.addr.eq(read_index),
-            copied.eq(lookup.data),
             self.count_ask.eq(read & counted),
             self.count_place.eq(read_index),
             answered.eq(Mux(counted, self.count_there, looked)),
         ]
-        m.d.sync += looked.eq(lookup.en & ~counted)
+        m.d.sync += [looking.eq(lookup.en & ~counted), looked.eq(looking), copied.eq(lookup.data)]
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [read.eq(1), read_index.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):

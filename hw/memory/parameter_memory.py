@@ -35,7 +35,7 @@ class ParameterMemory(Component):
     ----------
     cfg : ``axi_data_width``, ``parameter_channels``, ``requantize_lanes`` and ``requantize_mode``.
     groups : groups held.
-    latency : 2, the cycles from ``read_group`` to ``data``.
+    latency : 3, the cycles from ``read_group`` to ``data``.
 
     Members
     -------
@@ -50,7 +50,7 @@ class ParameterMemory(Component):
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self.groups = cfg.parameter_channels // cfg.parameter_lanes
-        self.latency = 2
+        self.latency = 3
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "read_group": In(range(self.groups)),
@@ -78,8 +78,8 @@ class ParameterMemory(Component):
         m.d.comb += written.eq(
             self.write.valid & (self.write.payload.target == LoadTarget.PARAMETER)
         )
-        bank = Signal(range(banks))
-        m.d.sync += bank.eq(self.read_group)
+        bank, s2_bank = Signal(range(banks)), Signal(range(banks))
+        m.d.sync += [bank.eq(self.read_group), s2_bank.eq(bank)]
 
         # A beat of 8 bytes is half a record: each half is a memory of its own.
         chunk = min(beat, PARAMETER_BYTES)
@@ -113,8 +113,10 @@ class ParameterMemory(Component):
                     ]
                     read_data.append(read.data)
                 # The block RAM's own output is too slow to add anything to.
+                content = [Signal(len(read_data[0]), reset_less=True) for _ in read_data]
                 target = Cat(Value.cast(self.data[lane][name]) for name, _ in stored)
-                m.d.sync += target.eq(
-                    read_data[0] if banks == 1 else Mux(bank, read_data[1], read_data[0])
-                )
+                m.d.sync += [
+                    *(late.eq(early) for late, early in zip(content, read_data, strict=True)),
+                    target.eq(content[0] if banks == 1 else Mux(s2_bank, content[1], content[0])),
+                ]
         return m

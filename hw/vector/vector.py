@@ -44,7 +44,7 @@ class VectorEngine(Component):
     Parameters
     ----------
     cfg : the machine.
-    read_latency : cycles from ``read_entry`` to ``read_data``, at least 1.
+    read_latency : cycles from ``read_entry`` to ``read_data``, at least 2.
     interval, latency : see above.
 
     Members
@@ -79,12 +79,12 @@ class VectorEngine(Component):
     Raises
     ------
     ValueError
-        For a ``read_latency`` below 1.
+        For a ``read_latency`` below 2.
     """
 
     def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
-        if read_latency < 1:
-            raise ValueError(f"read_latency is {read_latency}; legal: at least 1")
+        if read_latency < 2:
+            raise ValueError(f"read_latency is {read_latency}; legal: at least 2")
         self.cfg = cfg
         self._modes = vector_modes(cfg)
         self.read_latency = read_latency
