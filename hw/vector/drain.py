@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loops of VECTOR: lines, pixels and groups of channels, checked step by step."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -9,15 +9,8 @@ from amaranth.utils import exact_log2
 from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
-from hw.vector.modes import (
-    block_pauses,
-    ends_pixels,
-    exceeds,
-    foreign_bounds,
-    foreign_fields,
-    scale_bytes,
-    vector_modes,
-)
+from hw.vector.drain_check import illegal_fields, places_outside
+from hw.vector.modes import block_pauses, ends_pixels, scale_bytes, vector_modes
 
 __all__ = ["CONSTANTS", "DrainWalker", "step_layout"]
 
@@ -102,28 +95,6 @@ class DrainWalker(Component):
             **({"hold": In(1)} if cfg.block_channels else {}),
         })  # fmt: skip
 
-    def _illegal(self) -> Value:
-        """Return whether a field is illegal whatever it leads to."""
-        asked = self.i.payload
-        return Cat(
-            asked.reserved0,
-            asked.reserved1,
-            foreign_fields(self.cfg, asked),
-            asked.channels == 0,
-            self._channels_beyond(),
-            asked.pixels == 0,
-            asked.lines == 0,
-            foreign_bounds(self.cfg, asked),
-        ).any()
-
-    def _channels_beyond(self) -> Value:
-        """Return whether there are more channels than in the column tiles, or a tile without."""
-        asked, columns = self.i.payload, self.cfg.columns
-        if not self.cfg.block_channels:
-            return asked.channels > columns
-        full = asked.tiles * columns
-        return (asked.channels <= full) | (asked.channels > full + columns)
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
@@ -150,22 +121,21 @@ class DrainWalker(Component):
         last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
 
-        active, illegal, failed, beyond, move, ending = (Signal() for _ in range(6))
-        outside = Signal(3)  # parts of one verdict
-        last_group, paused, wide, no_scale = (Signal() for _ in range(4))
+        active, failed, beyond, move, ending = (Signal() for _ in range(5))
+        illegal, outside = Signal(3), Signal(3)  # parts of one verdict each
+        last_group, only_group, paused, wide, no_scale = (Signal() for _ in range(5))
         live = Signal.like(step.live)
         group_parameter = Signal(parameter_bits + 1)
         end = Signal(place_bits + 1)
         span = Signal(range(most << 2 if raw else most))  # bytes of a pixel, less one
         m.d.comb += [
-            last_group.eq(channels_left < lanes),
             live.eq(Mux(last_group, channels_left, lanes - 1)),
             span.eq(Mux(wide, Cat(Const(3, 2), channels), channels)),
             end.eq(pixel_base[:-1] + span[:place_bits]),
             beyond.eq(
                 pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
             ),
-            move.eq(active & ~illegal & ~outside.any() & ~failed & ~paused),
+            move.eq(active & ~illegal.any() & ~outside.any() & ~failed & ~paused),
             ending.eq(last_group & last_pixel & last_line),
         ]
         m.d.sync += [
@@ -190,6 +160,7 @@ class DrainWalker(Component):
                 first.eq(0),
                 offset.eq(offset + Mux(wide, lanes << 2, lanes)),
                 channels_left.eq(channels_left - lanes),
+                last_group.eq(channels_left < 2 * lanes),
                 group.eq(group + 1),
             ]
             with m.If(last_group):
@@ -198,6 +169,7 @@ class DrainWalker(Component):
                     pixel_base.eq(following),
                     offset.eq(0),
                     channels_left.eq(channels),
+                    last_group.eq(only_group),
                     group.eq(0),
                     pixels_left.eq(pixels_left - 1),
                     last_pixel.eq(pixels_left == 2),
@@ -220,21 +192,8 @@ class DrainWalker(Component):
                 active.eq(1),
                 first.eq(1),
                 rest.eq(self.interval - 1),
-                illegal.eq(self._illegal()),
-                outside.eq(
-                    Cat(
-                        Cat(
-                            asked.accumulator[entry_bits:],
-                            asked.pixels[entry_bits + 1 :],
-                            asked.lines[entry_bits + 1 :],
-                            asked.parameter[parameter_bits:],
-                            asked.local[place_bits:],
-                            *self._foreign_places(place_bits, entry_bits),
-                        ).any(),
-                        (asked.pixels != 1) & exceeds(asked.pixel_pitch, place_bits + 1),
-                        (asked.lines != 1) & exceeds(asked.line_pitch, place_bits + 1),
-                    )
-                ),
+                illegal.eq(illegal_fields(cfg, asked)),
+                outside.eq(places_outside(cfg, asked)),
                 offset.eq(0),
                 pixel_base.eq(asked.local),
                 line_base.eq(asked.local),
@@ -245,6 +204,8 @@ class DrainWalker(Component):
                 group.eq(0),
                 channels.eq(asked.channels - 1),
                 channels_left.eq(asked.channels - 1),
+                last_group.eq(asked.channels <= lanes),
+                only_group.eq(asked.channels <= lanes),
                 wide.eq(asked.mode == VectorMode.RAW if raw else 0),
                 pixels.eq(asked.pixels),
                 pixels_left.eq(asked.pixels),
@@ -282,29 +243,16 @@ class DrainWalker(Component):
             self._pace(m, move, wide, last_group, paused, no_scale)
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & active & (illegal | outside.any() | beyond)):
+        with m.If(~failed & active & (illegal.any() | outside.any() | beyond)):
             m.d.sync += [
                 failed.eq(1),
                 self.error.valid.eq(1),
                 self.error.payload.address.eq(Engine.VECTOR),
                 self.error.payload.code.eq(
-                    Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
+                    Mux(illegal.any(), ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
                 ),
             ]
         return m
-
-    def _foreign_places(self, place_bits: int, entry_bits: int) -> list[Value]:
-        """Return what of scales and column tiles lies outside the memories in any case."""
-        asked = self.i.payload
-        if not self.cfg.block_channels:
-            return []
-        wide = asked.mode == VectorMode.RAW
-        highest = (asked.channels - 1)[:16]
-        return [
-            asked.scales[place_bits:].any(),
-            asked.tile_entries[entry_bits:].any() & asked.tiles.any(),
-            highest[place_bits:].any() | (wide & highest[place_bits - 2 :].any()),
-        ]
 
     def _pace(
         self, m: Module, move: Signal, wide: Signal, last: Signal, paused: Signal, no_scale: Signal

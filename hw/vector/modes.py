@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
-from amaranth.hdl import Cat, Const, Mux, Value
-from amaranth.lib import data
 
 from hw.config import AcceleratorConfig, BlockScale
 from hw.isa import VectorMode
@@ -12,8 +10,8 @@ from hw.statistics.reciprocal import division_cycles
 from hw.statistics.rounding import Rounding
 
 __all__ = [
-    "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "exceeds",
-    "foreign_bounds", "foreign_fields", "scale_bytes", "vector_modes",
+    "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "scale_bytes",
+    "vector_modes",
 ]  # fmt: skip
 
 DIGIT = 4
@@ -62,45 +60,3 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     if cfg.block_scale is BlockScale.FREE:
         return writes, division_cycles(DIGIT)
     return writes, arbiter_cycles(len(cfg.block_ways), cfg.block_channels, block_criterion(cfg))
-
-
-def exceeds(value: Value, width: int) -> Value:
-    """Return whether a signed value needs more than ``width`` bits."""
-    return (value[width - 1 :] != 0) & ~value[width - 1 :].all()
-
-
-def foreign_bounds(cfg: AcceleratorConfig, asked: data.View) -> Value:
-    """Return bits that say what is wrong with zero point and clamp, unless they are an index."""
-    wrong = Cat(
-        *(exceeds(value, 9) for value in (asked.zero_point, asked.low, asked.high)),
-        asked.low[:9].as_signed() > asked.high[:9].as_signed(),
-    )
-    return Mux(asked.mode == VectorMode.BLOCK, 0, wrong) if cfg.random_blocks else wrong
-
-
-def foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
-    """Return bits of modes and fields that this machine, or this mode, has not: they must be 0.
-
-    What a machine has nothing of stays as it is, for one OR of all such bits is smaller than one of
-    their ORs.
-    """
-    modes, mode = vector_modes(cfg), asked.mode
-    dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
-    measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
-    counts = asked.statistics if cfg.statistics_elements else Const(0)
-
-    def unless(has: object, allowed: Value, *bits: Value) -> Value:
-        return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
-
-    return Cat(
-        # REQUANTIZE, which every machine has, is 0.
-        ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
-        unless(cfg.block_channels, mode == VectorMode.BLOCK, asked.scales),
-        unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
-        unless(cfg.dynamic, measures, asked.settle),
-        unless(cfg.dynamic or cfg.statistics_elements, measures | counts, asked.begin),
-        unless(cfg.statistics_elements, ~measures, asked.statistics),
-        unless(cfg.statistics_elements, counts & (asked.channel < asked.channels), asked.only),
-        unless(cfg.statistics_elements, asked.only, asked.channel),
-        *(() if cfg.block_channels else (asked.tiles, asked.tile_entries)),
-    )

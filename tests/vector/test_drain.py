@@ -11,7 +11,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 
 from hw.config import AcceleratorConfig
 from hw.isa import VECTOR, Engine, ErrorCode
-from hw.vector import drain
+from hw.vector import drain, drain_check
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
@@ -297,10 +297,10 @@ def test_proof():
 
 
 def test_proof_of_unchecked_pitches(monkeypatch):
-    monkeypatch.setattr(drain, "exceeds", lambda value, width: Const(0))
+    monkeypatch.setattr(drain_check, "exceeds", lambda value, width: Const(0))
     assert_refuted(WalkSpec(), depth=10)
 
 
 def test_proof_of_unchecked_fields(monkeypatch):
-    monkeypatch.setattr(DrainWalker, "_illegal", lambda self: self.i.payload.pixels == 0)
+    monkeypatch.setattr(drain, "illegal_fields", lambda cfg, asked: asked.pixels == 0)
     assert_refuted(WalkSpec(), depth=10)

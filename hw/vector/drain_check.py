@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with a VECTOR instruction whatever it leads to: fields, and places far outside."""
+
+from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.lib import data
+from amaranth.utils import exact_log2
+
+from hw.config import AcceleratorConfig
+from hw.isa import VectorMode
+from hw.vector.modes import vector_modes
+
+__all__ = ["illegal_fields", "places_outside"]
+
+
+def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return bits, all 0 if no field is illegal: a few, as one would take too many levels."""
+    return Cat(
+        Cat(asked.reserved0, asked.reserved1, _foreign_fields(cfg, asked)).any(),
+        Cat(asked.channels == 0, asked.pixels == 0, asked.lines == 0).any(),
+        _channels_beyond(cfg, asked) | _wrong_bounds(cfg, asked).any(),
+    )
+
+
+def places_outside(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return bits, all 0 unless a place is outside its memory by bits that a walker does not keep.
+
+    Of a pitch it keeps one more than of a place.
+    """
+    entry_bits, place_bits = exact_log2(cfg.accumulator_depth), exact_log2(cfg.output_bytes)
+    parameter_bits = exact_log2(cfg.parameter_channels // cfg.parameter_lanes)
+    return Cat(
+        Cat(
+            asked.accumulator[entry_bits:],
+            asked.pixels[entry_bits + 1 :],
+            asked.lines[entry_bits + 1 :],
+            asked.parameter[parameter_bits:],
+            asked.local[place_bits:],
+            *_foreign_places(cfg, asked, place_bits, entry_bits),
+        ).any(),
+        (asked.pixels != 1) & exceeds(asked.pixel_pitch, place_bits + 1),
+        (asked.lines != 1) & exceeds(asked.line_pitch, place_bits + 1),
+    )
+
+
+def _foreign_places(
+    cfg: AcceleratorConfig, asked: data.View, place_bits: int, entry_bits: int
+) -> list[Value]:
+    """Return what of scales and column tiles lies outside the memories in any case."""
+    if not cfg.block_channels:
+        return []
+    wide = asked.mode == VectorMode.RAW
+    highest = (asked.channels - 1)[:16]
+    return [
+        asked.scales[place_bits:].any(),
+        asked.tile_entries[entry_bits:].any() & asked.tiles.any(),
+        highest[place_bits:].any() | (wide & highest[place_bits - 2 :].any()),
+    ]
+
+
+def _channels_beyond(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return whether there are more channels than in the column tiles, or a tile without."""
+    columns = cfg.columns
+    if not cfg.block_channels:
+        return asked.channels > columns
+    full = asked.tiles * columns
+    return (asked.channels <= full) | (asked.channels > full + columns)
+
+
+def exceeds(value: Value, width: int) -> Value:
+    """Return whether a signed value needs more than ``width`` bits."""
+    return (value[width - 1 :] != 0) & ~value[width - 1 :].all()
+
+
+def _wrong_bounds(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return bits that say what is wrong with zero point and clamp, unless they are an index."""
+    wrong = Cat(
+        *(exceeds(value, 9) for value in (asked.zero_point, asked.low, asked.high)),
+        asked.low[:9].as_signed() > asked.high[:9].as_signed(),
+    )
+    return Mux(asked.mode == VectorMode.BLOCK, 0, wrong) if cfg.random_blocks else wrong
+
+
+def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return bits of modes and fields that this machine, or this mode, has not: they must be 0.
+
+    What a machine has nothing of stays as it is, for one OR of all such bits is smaller than one of
+    their ORs.
+    """
+    modes, mode = vector_modes(cfg), asked.mode
+    dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
+    counts = asked.statistics if cfg.statistics_elements else Const(0)
+
+    def unless(has: object, allowed: Value, *bits: Value) -> Value:
+        return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
+
+    return Cat(
+        # REQUANTIZE, which every machine has, is 0.
+        ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
+        unless(cfg.block_channels, mode == VectorMode.BLOCK, asked.scales),
+        unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
+        unless(cfg.dynamic, measures, asked.settle),
+        unless(cfg.dynamic or cfg.statistics_elements, measures | counts, asked.begin),
+        unless(cfg.statistics_elements, ~measures, asked.statistics),
+        unless(cfg.statistics_elements, counts & (asked.channel < asked.channels), asked.only),
+        unless(cfg.statistics_elements, asked.only, asked.channel),
+        *(() if cfg.block_channels else (asked.tiles, asked.tile_entries)),
+    )
