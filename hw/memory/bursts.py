@@ -133,12 +133,11 @@ class BurstPlanner(Component):
         ]
 
         high = Signal(width - block)
-        last_high = Signal(width - block)
+        blocks_left = Signal(width - block)
         low = Signal(block)
         last_low = Signal(block)
         final = Signal()
         m.d.comb += [
-            final.eq(high == last_high),
             self.o.valid.eq(splitting),
             self.o.payload.address.eq(Cat(Const(0, beat), low, high)),
             self.o.payload.length.eq(Mux(final, last_low, (1 << block) - 1) - low),
@@ -148,8 +147,16 @@ class BurstPlanner(Component):
             m.d.sync += [
                 splitting.eq(1),
                 Cat(low, high).eq(first),
-                Cat(last_low, last_high).eq(end),
+                last_low.eq(end),
+                blocks_left.eq(end[block:] - first[block:]),
+                final.eq(end[block:width] == first[block:]),
             ]
         with m.Elif(splitting & self.o.ready):
-            m.d.sync += [splitting.eq(~final), high.eq(high + 1), low.eq(0)]
+            m.d.sync += [
+                splitting.eq(~final),
+                high.eq(high + 1),
+                low.eq(0),
+                blocks_left.eq(blocks_left - 1),
+                final.eq(blocks_left == 1),
+            ]
         return m
