@@ -99,6 +99,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             output_bytes=8192,
             parameter_channels=256,
             requantize_lanes=2,
+            requantize_multiplier_width=18,
             queue_words=32,
         ),
     )

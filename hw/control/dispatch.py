@@ -140,7 +140,7 @@ class Router(Component):
 class Dispatch(Component):
     """Router with a queue for each engine that the machine has.
 
-    Latency three cycles from a word's transfer to its engine's output.
+    Latency four cycles from a word's transfer to its engine's output.
 
     Parameters
     ----------

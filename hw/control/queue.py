@@ -18,7 +18,8 @@ class Queue(Component):
 
     Throughput one entry a cycle; latency two cycles through an empty queue. The memory is read
     synchronously and never read and written at one address in a cycle: it maps to block RAM, and
-    does so where distributed RAM would take more than one row of it.
+    does so where distributed RAM would take more than one row of it. Block RAM has a further
+    register behind it, since it is slow: one entry more, and one cycle.
 
     Parameters
     ----------
@@ -26,6 +27,8 @@ class Queue(Component):
         Payload of both streams.
     depth
         Entries, a power of two, at least 2.
+    block
+        Whether it is block RAM; left out, its size decides.
 
     Members
     -------
@@ -35,11 +38,15 @@ class Queue(Component):
         Nothing is held here.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int) -> None:
+    def __init__(self, shape: ShapeLike, depth: int, block: bool | None = None) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         self.shape = shape
         self.depth = depth
+        large = depth > _ROW and depth * Shape.cast(shape).width >= _BLOCK_BITS
+        self.block = large if block is None else block
+        #: The memory's output register holds an entry.
+        self._there = Signal(name="there")
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -48,9 +55,8 @@ class Queue(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        large = self.depth > _ROW and self.depth * Shape.cast(self.shape).width >= _BLOCK_BITS
         attrs: dict[str, int | str] = {"no_rw_check": 1}
-        if large:
+        if self.block:
             attrs["ram_style"] = "block"
         m.submodules.memory = memory = Memory(
             shape=self.shape, depth=self.depth, init=[], attrs=attrs
@@ -61,17 +67,17 @@ class Queue(Component):
         # Entries in the memory; the bit on top says that it is full.
         level = Signal(bits + 1)
         put, get = Signal(), Signal()
+        there, move = self._there, Signal()
         m.d.comb += [
             self.i.ready.eq(~level[-1]),
             put.eq(self.i.valid & self.i.ready),
-            get.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            get.eq((level != 0) & (~there | move)),
             write.en.eq(put),
             write.addr.eq(written),
             write.data.eq(self.i.payload),
             read.en.eq(get),
             read.addr.eq(fetched),
-            self.o.payload.eq(read.data),
-            self.empty.eq((level == 0) & ~self.o.valid),
+            self.empty.eq((level == 0) & ~there & ~self.o.valid),
         ]
         with m.If(put):
             m.d.sync += written.eq(written + 1)
@@ -80,7 +86,17 @@ class Queue(Component):
         with m.If(put ^ get):
             m.d.sync += level.eq(level + Cat(1, get.replicate(bits)))
         with m.If(get):
-            m.d.sync += self.o.valid.eq(1)
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+            m.d.sync += there.eq(1)
+        with m.Elif(move):
+            m.d.sync += there.eq(0)
+        if self.block:
+            m.d.comb += move.eq(~self.o.valid | self.o.ready)
+            with m.If(move):
+                m.d.sync += [self.o.valid.eq(there), self.o.payload.eq(read.data)]
+        else:
+            m.d.comb += [
+                self.o.valid.eq(there),
+                self.o.payload.eq(read.data),
+                move.eq(self.o.ready),
+            ]
         return m

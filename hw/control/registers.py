@@ -121,13 +121,15 @@ class RegisterFile(Component):
         m.d.comb += [
             bus.awready.eq(~address_held & ~settling),
             bus.wready.eq(~data_held & ~settling),
-            copy.addr.eq(write_index),
-            copy.data.eq(write_data | reset_value),
-            # A cycle late: what is written stays for longer.
-            copy.en.eq(Mux(storing | settling, strobe, 0)),
             write.eq(address_held & data_held & ~bus.bvalid),
         ]
-        m.d.sync += storing.eq(accepted)
+        # A cycle late, for block RAM may be far away.
+        m.d.sync += [
+            storing.eq(accepted),
+            copy.addr.eq(write_index),
+            copy.data.eq(write_data | reset_value),
+            copy.en.eq(Mux(accepted | settling, strobe, 0)),
+        ]
         with m.If(settling):
             m.d.sync += write_index.eq(write_index + 1)
             m.d.sync += settling.eq(write_index != places - 1)

@@ -29,12 +29,12 @@ async def keeps_order(dut, offer, ready):
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def fills_up(dut):
-    depth = bench_params()["depth"]
+    depth, capacity = bench_params()["depth"], bench_params()["capacity"]
     await start_clock_and_reset(dut)
     source = StreamSource(dut, "i", 16)
     source.put(range(depth + 10))
     await ClockCycles(dut.clk, 2 * depth + 20)
-    assert source.sent == depth + 1
+    assert source.sent == capacity
     assert dut.empty.value == 0
 
 
@@ -44,14 +44,20 @@ async def takes_a_word_a_cycle(dut):
     source = StreamSource(dut, "i", 16)
     sink = StreamSink(dut, "o", 16)
     source.put(range(100))
-    await ClockCycles(dut.clk, 104)
+    await ClockCycles(dut.clk, 105)
     await FallingEdge(dut.clk)
     assert len(sink.words) == 100
 
 
-@pytest.mark.parametrize("depth", [2, 16])
-def test_queue(depth):
-    run_cocotb(Queue(16, depth), __name__, params={"depth": depth})
+@pytest.mark.parametrize(("depth", "beyond"), [(2, 1), (16, 1), (64, 2)])
+def test_queue(depth, beyond):
+    params = {"depth": depth, "capacity": depth + beyond}
+    run_cocotb(Queue(16, depth), __name__, params=params)
+
+
+def test_size_decides_what_it_is_made_of():
+    assert [Queue(16, depth).block for depth in (2, 16, 32, 64)] == [False, False, False, True]
+    assert Queue(16, 2, block=True).block
 
 
 def test_refuses_other_depths():

@@ -15,9 +15,9 @@ DEPTH, WIDTH = 2, 3
 class BrokenQueue(Queue):
     """Broken on purpose."""
 
-    def __init__(self, fault: str) -> None:
+    def __init__(self, fault: str, block: bool) -> None:
         self.fault = fault
-        super().__init__(WIDTH, DEPTH)
+        super().__init__(WIDTH, DEPTH, block)
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
@@ -25,7 +25,7 @@ class BrokenQueue(Queue):
             m.d.comb += self.i.ready.eq(1)
         elif self.fault == "drops what waits":
             with m.If(self.i.valid):
-                m.d.sync += self.o.valid.eq(0)
+                m.d.sync += self._there.eq(0)
         elif self.fault == "empty too early":
             m.d.comb += self.empty.eq(~self.o.valid)
         return m
@@ -48,6 +48,7 @@ class QueueSpec(wiring.Component):
         m.submodules.first = first = FirstCycle()
         wiring.connect(m, wiring.flipped(self.i), dut.i)
         wiring.connect(m, dut.o, wiring.flipped(self.o))
+        most = DEPTH + 1 + dut.block
         before, word = Signal(4, reset_less=True), Signal(WIDTH)
         put, got = Signal(4), Signal(4)
         m.d.sync += before.eq(self.chosen)
@@ -71,21 +72,27 @@ class QueueSpec(wiring.Component):
                 m.d.comb += [Assert(dut.o.valid), Assert(dut.o.payload == offered)]
             m.d.comb += [
                 Assert(dut.empty == (put == got)),
-                Assert(put - got <= DEPTH + 1),
+                Assert(put - got <= most),
                 Cover((got == 4) & (self.chosen == 3) & (word == 5) & ~dut.i.ready),
-                Cover(put - got == DEPTH + 1),
+                Cover(put - got == most),
             ]
         return m
 
 
-def test_proved():
-    assert_proved(QueueSpec(Queue(WIDTH, DEPTH)), depth=14)
+BLOCK = pytest.mark.parametrize("block", [False, True])
 
 
-def test_covered():
-    assert_covered(QueueSpec(Queue(WIDTH, DEPTH)), depth=14)
+@BLOCK
+def test_proved(block):
+    assert_proved(QueueSpec(Queue(WIDTH, DEPTH, block)), depth=14)
 
 
+@BLOCK
+def test_covered(block):
+    assert_covered(QueueSpec(Queue(WIDTH, DEPTH, block)), depth=14)
+
+
+@BLOCK
 @pytest.mark.parametrize("fault", ["takes when full", "drops what waits", "empty too early"])
-def test_broken_is_refuted(fault):
-    assert_refuted(QueueSpec(BrokenQueue(fault)), depth=10)
+def test_broken_is_refuted(fault, block):
+    assert_refuted(QueueSpec(BrokenQueue(fault, block)), depth=10)
