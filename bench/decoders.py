@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.page import PAGE, write_tables
 from bench.synthesis import BUILD, TARGETS, synthesize
 from bench.table import Table, say, terminal
 from boards.toolchain import ToolError
@@ -80,15 +81,18 @@ def decoders(
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench.decoders", description=__doc__)
     parser.add_argument("--columns", type=int, default=16, help="of the array (default 16)")
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds for each")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     arguments = parser.parse_args()
     try:
-        decoders(columns=arguments.columns, timeout=arguments.timeout).show(terminal())
+        table = decoders(columns=arguments.columns, timeout=arguments.timeout)
     except ToolError as error:
         parser.exit(1, f"error: {error}\n")
+    table.show(terminal())
+    write_tables([table], BUILD, page=PAGE if arguments.write else None)
     return 0
 
 
