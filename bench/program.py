@@ -69,6 +69,10 @@ class Memory:
             self.constants.append(np.pad(flat, (0, -flat.size % _ALIGN)))
         return self._known[flat.tobytes()]
 
+    def copy(self) -> "Memory":
+        """Return what can be added to without changing this one."""
+        return Memory(self.work, self.x, list(self.constants), dict(self._known))
+
     def image(self) -> np.ndarray:
         """Return the bytes."""
         head = np.zeros(align_up(self.window[1], _ALIGN), np.uint8)

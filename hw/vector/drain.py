@@ -121,7 +121,7 @@ class DrainWalker(Component):
         last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
 
-        active, failed, beyond, wrong, move, ending = (Signal() for _ in range(6))
+        active, failed, beyond, move, ending = (Signal() for _ in range(5))
         illegal, outside = Signal(3), Signal(3)  # parts of one verdict each
         last_group, only_group, paused, wide, no_scale = (Signal() for _ in range(5))
         live = Signal.like(step.live)
@@ -135,13 +135,11 @@ class DrainWalker(Component):
             beyond.eq(
                 pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
             ),
-            wrong.eq(illegal.any() | outside.any() | beyond),
-            # A step that is wrong is made, too, and shown to nobody.
-            move.eq(active & ~failed & ~paused),
+            move.eq(active & ~illegal.any() & ~outside.any() & ~failed & ~paused),
             ending.eq(last_group & last_pixel & last_line),
         ]
         m.d.sync += [
-            self.o.valid.eq(move & ~wrong),
+            self.o.valid.eq(move & ~beyond),
             step.entry.eq(walked_entry),
             step.group.eq(group),
             step.parameter.eq(group_parameter),
@@ -245,7 +243,7 @@ class DrainWalker(Component):
             self._pace(m, move, wide, last_group, paused, no_scale)
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & active & wrong):
+        with m.If(~failed & active & (illegal.any() | outside.any() | beyond)):
             m.d.sync += [
                 failed.eq(1),
                 self.error.valid.eq(1),

@@ -128,3 +128,13 @@ def test_unknown_preset_is_named(monkeypatch, capsys) -> None:
         front.main()
     assert stopped.value.code == 2
     assert "unknown preset 'giant'" in capsys.readouterr().err
+
+
+def test_every_copy_of_a_memory_takes_the_same_program():
+    work, x = layer(preset("tiny"), (4, 4, 4), 4, 3)
+    memory, program = Memory(work, x), np.arange(100, dtype=np.uint8)
+    size = memory.image().size
+    for copy in (memory.copy(), memory.copy()):
+        start = copy.put(program)
+        assert np.array_equal(copy.image()[start : start + program.size], program)
+    assert memory.image().size == size
