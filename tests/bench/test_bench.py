@@ -122,6 +122,22 @@ def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, sectio
     assert values["latency"] == 20
 
 
+def test_one_table_goes_into_a_page(tmp_path, monkeypatch, capsys, table: Table) -> None:
+    monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
+    monkeypatch.setattr(front, "BUILD", tmp_path / "build")
+    page = tmp_path / "page.md"
+    page.write_text("# Before\n")
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", ["bench", "--only", "utilization", "--write", str(page)])
+        assert front.main() == 0
+    assert page.read_text().startswith("# Before\n")
+    assert page.read_text().count("\n## ") == 1
+    monkeypatch.setattr("sys.argv", ["bench", "--only", "weather"])
+    with pytest.raises(SystemExit):
+        front.main()
+    assert "unknown table 'weather'; legal: utilization, speed" in capsys.readouterr().err
+
+
 def test_unknown_preset_is_named(monkeypatch, capsys) -> None:
     monkeypatch.setattr("sys.argv", ["bench", "--preset", "giant"])
     with pytest.raises(SystemExit) as stopped:
