@@ -5,12 +5,14 @@ import pytest
 
 from compiler import timing
 from compiler.timing import format_cycles, special_cycles
+from hw.array.compute import ComputeEngine
 from hw.config import SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 from hw.presets import preset
 from hw.vector.softmax_fixed import TfliteSoftmax
 from hw.vector.softmax_float import FloatSoftmax
 from hw.vector.special_measure import GROUP
+from hw.vector.vector import VectorEngine
 
 CONFIG = preset("default").replace(special_lanes=8)
 
@@ -51,3 +53,12 @@ def test_an_element_a_cycle():
         assert special_cycles(CONFIG, operation, 9, 16) == 144
     many = special_cycles(CONFIG, SpecialOperation.SOFTMAX, 800, 160)
     assert 1.0 < many / (800 * 160) < 1.2
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "wide", "default", "large"])
+def test_latencies_are_those_of_the_hardware(name):
+    config = preset(name)
+    compute = ComputeEngine(config)
+    latency = compute.latency + compute.drain
+    assert latency == config.rows + config.columns + timing.COMPUTE_LATENCY
+    assert VectorEngine(config, compute.read_latency).latency == timing.VECTOR_LATENCY
