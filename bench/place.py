@@ -19,7 +19,7 @@ from bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synthesize
 from bench.table import Table, say, terminal
 from bench.units import unit_of
 from boards.toolchain import CriticalPath, Report, ToolError, read_report, run_tool
-from hw.config import AcceleratorConfig, MultiplierTarget
+from hw.config import AcceleratorConfig, CellFamily
 from hw.presets import preset
 from sim.simulation import simulated_machine
 
@@ -204,7 +204,7 @@ def main() -> int:
     if unit == "largest":
         rows, columns = _LARGEST
         config = AcceleratorConfig(
-            name="largest", rows=rows, columns=columns, multiplier=MultiplierTarget.ECP5
+            name="largest", rows=rows, columns=columns, cells=CellFamily.ECP5
         )
         component, name = design(config, "array", "ecp5"), f"array-{rows}x{columns}"
     else:

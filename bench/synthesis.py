@@ -64,7 +64,7 @@ TARGETS = {
         "ECP5",
         "synth_ecp5 -top top -json top.json",
         {"LUT": "LUT4", "carry": "CCU2C", "FF": "TRELLIS_FF", "DSP": "MULT18X18D",
-         "block RAM": "DP16KD", "LUT RAM": "TRELLIS_DPR16X4"},
+         "block RAM": "DP16KD|PDPW16KD", "LUT RAM": "TRELLIS_DPR16X4"},
         {"LUT": 1, "carry": 2},
     ),
     "ice40": Target(
@@ -88,7 +88,7 @@ TARGETS = {
 DESIGNS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "machine": Accelerator,
     "array": lambda config: SystolicArray(
-        config.rows, config.columns, multiplier=config.multiplier
+        config.rows, config.columns, multiplier=config.cells
     ),
 }
 """What can be synthesized of a configuration."""
@@ -130,8 +130,8 @@ def design(config: AcceleratorConfig, what: str, target: str) -> wiring.Componen
 
     Multipliers that are cells of another family than ``target`` become plain ones.
     """
-    if config.multiplier.value not in ("generic", target):
-        config = config.replace(multiplier="generic")
+    if config.cells.value not in ("generic", target):
+        config = config.replace(cells="generic")
     return DESIGNS[what](config)
 
 

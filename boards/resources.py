@@ -43,6 +43,7 @@ class Device:
     multiplier_bits : operand of one multiplier; wider products take several.
     block_bytes : of data in a block RAM, parity bits left out.
     block_shapes : (depth, width) that a block RAM can have.
+    block_cells : names of the cells that are one.
     lut_ram : whether LUTs can be small memories, 16 x 4 bits in two of them.
     """
 
@@ -52,6 +53,7 @@ class Device:
     multiplier_bits: int
     block_bytes: int
     block_shapes: tuple[tuple[int, int], ...]
+    block_cells: tuple[str, ...]
     lut_ram: bool
 
 
@@ -63,6 +65,7 @@ ECP5_85F = Device(
     multiplier_bits=18,
     block_bytes=2048,
     block_shapes=((16384, 1), (8192, 2), (4096, 4), (2048, 9), (1024, 18), (512, 36)),
+    block_cells=("DP16KD", "PDPW16KD"),
     lut_ram=True,
 )
 # Lattice, iCE40 UltraPlus Family Data Sheet (FPGA-DS-02008), Table 1.1. It has 4 blocks of 32 KiB
@@ -74,6 +77,7 @@ UP5K = Device(
     multiplier_bits=16,
     block_bytes=512,
     block_shapes=((2048, 2), (1024, 4), (512, 8), (256, 16)),
+    block_cells=("SB_RAM40_4K",),
     lut_ram=False,
 )
 
@@ -129,6 +133,7 @@ def count(rtlil: str, top: str, device: Device) -> Need:
             max(1, reads[memory]) * _blocks(int(width), int(depth), device)
             for width, depth, memory in _MEMORY.findall(body)
         )
+        blocks += sum(cells[name] for name in device.block_cells)
         products = sum(_multipliers(cell, device) for cell in _PRODUCT.findall(body))
         multipliers = products + cells[device.names["multipliers"]]
         own[name], inside[name] = Need(0, blocks, multipliers), cells

@@ -9,7 +9,7 @@ from typing import Any
 
 __all__ = [
     "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockRounding", "BlockScale",
-    "MultiplierTarget", "RequantizeMode", "SoftmaxMode",
+    "CellFamily", "RequantizeMode", "SoftmaxMode",
 ]  # fmt: skip
 
 WEIGHT_FORMATS = (
@@ -63,11 +63,11 @@ class BlockCriterion(str, Enum):
     QEM = "qem"  #: the first way whose bias is within a bound
 
 
-class MultiplierTarget(str, Enum):
-    """What a processing element's multiplier is made of."""
+class CellFamily(str, Enum):
+    """FPGA family of which multipliers and block RAMs are instantiated."""
 
-    GENERIC = "generic"  #: a plain `*`, left to the synthesis tool
-    ECP5 = "ecp5"  #: MULT18X18D with all its registers
+    GENERIC = "generic"  #: none: plain `*` and arrays, left to the synthesis tool
+    ECP5 = "ecp5"  #: MULT18X18D, DP16KD and PDPW16KD with all their registers
     ICE40 = "ice40"  #: SB_MAC16 of the UltraPlus with all its registers
 
 
@@ -90,8 +90,8 @@ class AcceleratorConfig:
     """Array rows, the reduction dimension, 1 to 128."""
     columns: int = 16
     """Array columns, the output-channel dimension, 1 to 128."""
-    multiplier: MultiplierTarget = MultiplierTarget.GENERIC
-    """What a processing element's multiplier is made of."""
+    cells: CellFamily = CellFamily.GENERIC
+    """FPGA family whose cells multipliers and block RAMs are: generic (none), ecp5 or ice40."""
     axi_data_width: int = 128
     """Bits of a beat on the memory port: 64, 128 or 256."""
     axi_address_width: int = 32
@@ -152,7 +152,7 @@ class AcceleratorConfig:
     def __post_init__(self) -> None:
         # TOML and keyword users write plain strings.
         for field, kind in (
-            ("multiplier", MultiplierTarget),
+            ("cells", CellFamily),
             ("requantize_mode", RequantizeMode),
             ("softmax_mode", SoftmaxMode),
             ("block_scale", BlockScale),

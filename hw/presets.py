@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from hw.config import AcceleratorConfig, MultiplierTarget
+from hw.config import AcceleratorConfig, CellFamily
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
@@ -14,7 +14,7 @@ _ECP5 = AcceleratorConfig(
     name="ecp5-8x8",
     rows=8,
     columns=8,
-    multiplier=MultiplierTarget.ECP5,
+    cells=CellFamily.ECP5,
     axi_data_width=64,
     activation_bytes=32768,
     weight_bytes=32768,
@@ -89,7 +89,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             name="ulx3s-85f",
             rows=8,
             columns=8,
-            multiplier=MultiplierTarget.ECP5,
+            cells=CellFamily.ECP5,
             axi_data_width=64,
             axi_address_width=17,
             axi_burst_beats=16,

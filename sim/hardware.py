@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hw
 from hw.accelerator import Accelerator
-from hw.config import AcceleratorConfig, MultiplierTarget
+from hw.config import AcceleratorConfig, CellFamily
 from hw.control.register_map import VERSION, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.emit import emit_verilog
@@ -49,7 +49,7 @@ def accelerator_verilog(
     With ``cells`` it has the cells of an FPGA family that the configuration names, without them
     plain logic of the same bits and cycles, which a simulator can take.
     """
-    cells = cells and config.multiplier is not MultiplierTarget.GENERIC
+    cells = cells and config.cells is not CellFamily.GENERIC
     path = Path(cache) / f"{config.name}-{_digest(config)}{'-cells' if cells else ''}.v"
     if not path.exists():
         _write(path, emit_verilog(Accelerator(config), "accelerator", cells=cells))

@@ -66,7 +66,7 @@ BAD = {
         128,
         "statistics_elements is 128; legal: a power of two, 256 to 1073741824",
     ),
-    "multiplier": ("gold", "multiplier is 'gold'; legal: generic, ecp5, ice40"),
+    "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }
 

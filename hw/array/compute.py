@@ -69,7 +69,7 @@ class ComputeEngine(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.multiplier)
+        self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.cells)
         self._accumulators = Accumulators(cfg)
         self._weight = WeightScratchpad(cfg)
         self._loader = WeightLoader(

@@ -7,7 +7,7 @@ A further FPGA family is a subclass of ``Multiplier`` and a line in ``MULTIPLIER
 from hw.array.multiplier_base import OPERAND, PRODUCT, Multiplier
 from hw.array.multiplier_ecp5 import Ecp5Multiplier
 from hw.array.multiplier_ice40 import Ice40Multiplier
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 
 __all__ = ["MULTIPLIERS", "OPERAND", "PRODUCT", "GenericMultiplier", "multiplier_class"]
 
@@ -16,14 +16,14 @@ class GenericMultiplier(Multiplier):
     """A plain ``*`` between fabric registers, for tools that map or absorb them as they please."""
 
 
-MULTIPLIERS: dict[MultiplierTarget, type[Multiplier]] = {
-    MultiplierTarget.GENERIC: GenericMultiplier,
-    MultiplierTarget.ECP5: Ecp5Multiplier,
-    MultiplierTarget.ICE40: Ice40Multiplier,
+MULTIPLIERS: dict[CellFamily, type[Multiplier]] = {
+    CellFamily.GENERIC: GenericMultiplier,
+    CellFamily.ECP5: Ecp5Multiplier,
+    CellFamily.ICE40: Ice40Multiplier,
 }
 
 
-def multiplier_class(target: MultiplierTarget) -> type[Multiplier]:
+def multiplier_class(target: CellFamily) -> type[Multiplier]:
     """Return the class of ``target``'s multiplier, which tells its ``latency``.
 
     Raises

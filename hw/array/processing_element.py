@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.multiplier import OPERAND, multiplier_class
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 
 __all__ = ["PSUM", "ProcessingElement", "psum_width"]
 
@@ -48,7 +48,7 @@ class ProcessingElement(wiring.Component):
 
     def __init__(
         self,
-        multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+        multiplier: CellFamily = CellFamily.GENERIC,
         width: int = PSUM.width,
     ) -> None:
         self.multiplier = multiplier

@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 from hw.array.multiplier import OPERAND, multiplier_class
 from hw.array.processing_element import PSUM, ProcessingElement, psum_width
 from hw.array.skew import Skew
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from hw.emit import shared
 from hw.memory.delay import Delay
 
@@ -42,7 +42,7 @@ class SystolicRow(wiring.Component):
     def __init__(
         self,
         columns: int,
-        multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+        multiplier: CellFamily = CellFamily.GENERIC,
         width: int = PSUM.width,
     ) -> None:
         self.columns = columns
@@ -174,7 +174,7 @@ class SystolicArray(wiring.Component):
         rows: int,
         columns: int,
         *,
-        multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+        multiplier: CellFamily = CellFamily.GENERIC,
     ) -> None:
         for name, value in (("rows", rows), ("columns", columns)):
             if not 1 <= value <= 128:

@@ -175,7 +175,10 @@ class Dispatch(Component):
         wiring.connect(m, wiring.flipped(self.i), router.i)
         wiring.connect(m, wiring.flipped(self.error), router.error)
         m.d.comb += self.ended.eq(router.ended)
-        queues = {engine: Queue(WORD_BITS, self.cfg.queue_words) for engine in lengths}
+        cells = self.cfg.cells
+        queues = {
+            engine: Queue(WORD_BITS, self.cfg.queue_words, cells=cells) for engine in lengths
+        }
         for engine, queue in queues.items():
             m.submodules[f"queue_{engine.name.lower()}"] = queue
             wiring.connect(m, router.o[engine], queue.i)

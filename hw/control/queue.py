@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A first-in first-out queue in a synchronous memory, with stream ports."""
 
-from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal
+from amaranth.hdl import Cat, Module, Shape, ShapeLike, Signal, Value
 from amaranth.lib import stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
+
+from hw.config import CellFamily
+from hw.memory.ram import block_ram, ram_class
 
 __all__ = ["Queue"]
 
@@ -29,6 +31,8 @@ class Queue(Component):
         Entries, a power of two, at least 2.
     block
         Whether it is block RAM; left out, its size decides.
+    cells
+        What block RAM is made of.
 
     Members
     -------
@@ -38,13 +42,21 @@ class Queue(Component):
         Nothing is held here.
     """
 
-    def __init__(self, shape: ShapeLike, depth: int, block: bool | None = None) -> None:
+    def __init__(
+        self,
+        shape: ShapeLike,
+        depth: int,
+        *,
+        block: bool | None = None,
+        cells: CellFamily = CellFamily.GENERIC,
+    ) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         self.shape = shape
         self.depth = depth
         large = depth > _ROW and depth * Shape.cast(shape).width >= _BLOCK_BITS
         self.block = large if block is None else block
+        self.cells = cells
         #: The memory's output register holds an entry.
         self._there = Signal(name="there")
         super().__init__({
@@ -55,13 +67,6 @@ class Queue(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        attrs: dict[str, int | str] = {"no_rw_check": 1}
-        if self.block:
-            attrs["ram_style"] = "block"
-        m.submodules.memory = memory = Memory(
-            shape=self.shape, depth=self.depth, init=[], attrs=attrs
-        )
-        write, read = memory.write_port(), memory.read_port()
         bits = exact_log2(self.depth)
         written, fetched = Signal(bits), Signal(bits)
         # Entries in the memory; the bit on top says that it is full.
@@ -72,11 +77,6 @@ class Queue(Component):
             self.i.ready.eq(~level[-1]),
             put.eq(self.i.valid & self.i.ready),
             get.eq((level != 0) & (~there | move)),
-            write.en.eq(put),
-            write.addr.eq(written),
-            write.data.eq(self.i.payload),
-            read.en.eq(get),
-            read.addr.eq(fetched),
             self.empty.eq((level == 0) & ~there & ~self.o.valid),
         ]
         with m.If(put):
@@ -89,14 +89,34 @@ class Queue(Component):
             m.d.sync += there.eq(1)
         with m.Elif(move):
             m.d.sync += there.eq(0)
+        width = Shape.cast(self.shape).width
+        payload = Value.cast(self.o.payload)
         if self.block:
-            m.d.comb += move.eq(~self.o.valid | self.o.ready)
-            with m.If(move):
-                m.d.sync += [self.o.valid.eq(there), self.o.payload.eq(read.data)]
-        else:
+            m.submodules.memory = ram = ram_class(self.cells)(width, self.depth)
             m.d.comb += [
+                ram.write.eq(put),
+                ram.write_address.eq(written),
+                ram.write_data.eq(self.i.payload),
+                # What is read beside a move without `get` is read again.
+                ram.read.eq(get | move),
+                ram.read_address.eq(fetched),
+                ram.take.eq(move),
+                payload.eq(ram.read_data),
+                move.eq(~self.o.valid | self.o.ready),
+            ]
+            with m.If(move):
+                m.d.sync += self.o.valid.eq(there)
+        else:
+            m.submodules.memory = memory = block_ram(width, self.depth)
+            write, read = memory.write_port(), memory.read_port()
+            m.d.comb += [
+                write.en.eq(put),
+                write.addr.eq(written),
+                write.data.eq(self.i.payload),
+                read.en.eq(get),
+                read.addr.eq(fetched),
+                payload.eq(read.data),
                 self.o.valid.eq(there),
-                self.o.payload.eq(read.data),
                 move.eq(self.o.ready),
             ]
         return m

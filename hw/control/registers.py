@@ -3,7 +3,6 @@
 
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
@@ -11,6 +10,7 @@ from hw.config import AcceleratorConfig
 from hw.control.register_map import ADDRESS_BITS, RECORD_OFFSET, Access, Register, RegisterMap
 from hw.isa import COUNTER_WORDS, WORD_BITS
 from hw.memory.axi import AXI4LiteSignature, Response
+from hw.memory.ram import ram_class
 
 __all__ = ["RegisterFile", "register_layout"]
 
@@ -99,10 +99,7 @@ class RegisterFile(Component):
         # Registers are read from a copy of them, which settles on reset values and constants first.
         stored = [r for r in self.map if r.access is Access.WRITE and r.name not in self._live]
         places = RECORD_OFFSET >> 2
-        m.submodules.copies = memory = Memory(
-            shape=32, depth=places, init=[], attrs={"no_rw_check": 1}
-        )
-        lookup, copy = memory.read_port(), memory.write_port(granularity=8)
+        m.submodules.copies = copies = ram_class(self.cfg.cells)(32, places, granularity=8)
         settling = Signal(init=1)
 
         for register in self.map:
@@ -115,20 +112,25 @@ class RegisterFile(Component):
 
         # Writes: the two halves are parked until both are there and the last answer is gone.
         address_held, data_held, write = Signal(), Signal(), Signal()
-        accepted, storing, reset_value = Signal(), Signal(), Signal(32)
+        accepted, storing, copying, reset_value = Signal(), Signal(), Signal(), Signal(32)
         write_index = Signal(ADDRESS_BITS - 2)
         write_data, strobe = Signal(32), Signal(_BYTES, init=(1 << _BYTES) - 1)
+        s1_index, s1_data, s1_strobe = (Signal.like(x) for x in (write_index, write_data, strobe))
         m.d.comb += [
             bus.awready.eq(~address_held & ~settling),
             bus.wready.eq(~data_held & ~settling),
             write.eq(address_held & data_held & ~bus.bvalid),
         ]
-        # A cycle late, for block RAM may be far away.
+        # Two cycles late: one to know which register it is, one as block RAM may be far away.
         m.d.sync += [
-            storing.eq(accepted),
-            copy.addr.eq(write_index),
-            copy.data.eq(write_data | reset_value),
-            copy.en.eq(Mux(accepted | settling, strobe, 0)),
+            storing.eq(accepted | settling),
+            s1_index.eq(write_index),
+            s1_data.eq(write_data | reset_value),
+            s1_strobe.eq(strobe),
+            copying.eq(storing),
+            copies.write.eq(Mux(storing, s1_strobe, 0)),
+            copies.write_address.eq(s1_index),
+            copies.write_data.eq(s1_data),
         ]
         with m.If(settling):
             m.d.sync += write_index.eq(write_index + 1)
@@ -160,21 +162,22 @@ class RegisterFile(Component):
                         m.d.comb += accepted.eq(1)
 
         # Reads: the address is parked, then the copy is looked up, or the counters are asked.
-        read, looking, looked, known = Signal(), Signal(), Signal(), Signal()
+        read, lookup, looking, looked, known = (Signal() for _ in range(5))
         read_index = Signal(ADDRESS_BITS - 2)
         counted, answered = Signal(), Signal()
-        copied = Signal(32)
         m.d.comb += [
             bus.arready.eq(~read & ~bus.rvalid & ~settling),
             counted.eq(read_index[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
             # Not while it is written: a memory is not read and written at one address.
-            lookup.en.eq(read & ~storing & ~looking & ~looked),
-            lookup.addr.eq(read_index),
+            lookup.eq(read & ~storing & ~copying & ~looking & ~looked),
+            copies.read.eq(lookup | looking),
+            copies.read_address.eq(read_index),
+            copies.take.eq(looking),
             self.count_ask.eq(read & counted),
             self.count_place.eq(read_index),
             answered.eq(Mux(counted, self.count_there, looked)),
         ]
-        m.d.sync += [looking.eq(lookup.en & ~counted), looked.eq(looking), copied.eq(lookup.data)]
+        m.d.sync += [looking.eq(lookup & ~counted), looked.eq(looking)]
         with m.If(bus.arvalid & bus.arready):
             m.d.sync += [read.eq(1), read_index.eq(bus.araddr[2:])]
         with m.If(bus.rvalid & bus.rready):
@@ -195,7 +198,7 @@ class RegisterFile(Component):
             m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(Response.SLVERR)]
             with m.If(known):
                 m.d.sync += [
-                    bus.rdata.eq(Mux(counted, self.count, copied | other)),
+                    bus.rdata.eq(Mux(counted, self.count, copies.read_data | other)),
                     bus.rresp.eq(Response.OKAY),
                 ]
         return m

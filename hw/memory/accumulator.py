@@ -6,13 +6,13 @@ The arithmetic is ``golden/accumulator.py``. While one half accumulates, the oth
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, CellFamily
 from hw.emit import shared
 from hw.isa import ENGINES
+from hw.memory.ram import ram_class
 
 __all__ = ["AccumulatorBank", "Accumulators", "control_layout"]
 
@@ -58,6 +58,7 @@ class AccumulatorBank(wiring.Component):
     depth : entries of both halves together, a power of two.
     width : bits of an entry.
     copied : whether both memories hold everything.
+    cells : what the memories are made of.
 
     Members
     -------
@@ -69,10 +70,18 @@ class AccumulatorBank(wiring.Component):
     drain_data : its contents, in cycle t + 2.
     """
 
-    def __init__(self, depth: int, width: int = 32, *, copied: bool = False) -> None:
+    def __init__(
+        self,
+        depth: int,
+        width: int = 32,
+        *,
+        copied: bool = False,
+        cells: CellFamily = CellFamily.GENERIC,
+    ) -> None:
         self.depth = depth
         self.width = width
         self.copied = copied
+        self.cells = cells
         entry = unsigned(exact_log2(depth))
         address = data.StructLayout({"entry": entry, "valid": 1})
         super().__init__({
@@ -92,28 +101,24 @@ class AccumulatorBank(wiring.Component):
         entries = self.depth if self.copied else self.depth // 2
         places = exact_log2(entries)
         for half in range(2):
-            # What a read returns that meets a write to its entry is never used (`hazard`), so
-            # synthesis need not build the old value around the block RAM.
-            memory = Memory(shape=shape, depth=entries, init=[], attrs={"no_rw_check": 1})
+            # What a read returns that meets a write to its entry is never used (`hazard`).
+            memory = ram_class(self.cells)(self.width, entries)
             m.submodules[f"half_{half}"] = memory
-            read, write = memory.read_port(), memory.write_port()
-            # Cycle 0: read; cycle 1: the memory's slow output goes to a register.
-            output = Signal(shape, name=f"output_{half}", reset_less=True)
+            # Cycle 0: read.
             if self.copied:
-                m.d.comb += read.addr.eq(self.drain_entry if half else self.read.entry)
+                m.d.comb += memory.read_address.eq(self.drain_entry if half else self.read.entry)
             else:
                 updated = self.read.valid & (self.read.entry[-1] == half)
-                m.d.comb += read.addr.eq(
+                m.d.comb += memory.read_address.eq(
                     Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
                 )
-            m.d.sync += output.eq(read.data)
-            held.append(output)
+            held.append(memory.read_data.as_signed())
             # Cycle 4: write.
             chosen = Const(1) if self.copied else self.write.entry[-1] == half
             m.d.comb += [
-                write.addr.eq(self.write.entry[:places]),
-                write.data.eq(total),
-                write.en.eq(self.write.valid & chosen),
+                memory.write.eq(self.write.valid & chosen),
+                memory.write_address.eq(self.write.entry[:places]),
+                memory.write_data.eq(total),
             ]
 
         # Cycle 2: choose what is added. The unwanted operand becomes 0 in its register, by the
@@ -216,7 +221,9 @@ class Accumulators(wiring.Component):
             valids.append(valid)
 
         for column in range(self.columns):
-            bank = AccumulatorBank(self.depth, self.width, copied=self.copied)
+            bank = AccumulatorBank(
+                self.depth, self.width, copied=self.copied, cells=self.config.cells
+            )
             m.submodules[f"bank_{column}"] = shared(bank)
             combine, write = column + _COMBINE, column + _WRITE
             m.d.comb += [

@@ -7,47 +7,9 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hw.config import AcceleratorConfig
 from hw.emit import shared
-from hw.memory.ram import block_ram
+from hw.memory.ram import ram_class
 
-__all__ = ["ActivationBank", "ActivationScratchpad"]
-
-
-class ActivationBank(Component):
-    """One byte of every word; a component of its own so that it is emitted only once.
-
-    Parameters
-    ----------
-    depth : words.
-
-    Members
-    -------
-    write_word, write_byte, write : what is written where if ``write`` is high.
-    read_word, read_byte : the byte of that word, one cycle later.
-    """
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        super().__init__({
-            "write_word": In(range(depth)),
-            "write_byte": In(8),
-            "write": In(1),
-            "read_word": In(range(depth)),
-            "read_byte": Out(8),
-        })  # fmt: skip
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.submodules.memory = memory = block_ram(8, self.depth)
-        write_port, read_port = memory.write_port(), memory.read_port()
-        m.d.comb += [
-            write_port.addr.eq(self.write_word),
-            write_port.data.eq(self.write_byte),
-            write_port.en.eq(self.write),
-            read_port.addr.eq(self.read_word),
-            read_port.en.eq(1),
-            self.read_byte.eq(read_port.data),
-        ]
-        return m
+__all__ = ["ActivationScratchpad"]
 
 
 class ActivationScratchpad(Component):
@@ -102,32 +64,30 @@ class ActivationScratchpad(Component):
             *(second[bank].eq(self.address[:bits] > bank) for bank in range(banks)),
         ]
 
-        # Cycle 2: the banks' outputs.
+        # Cycles 2 and 3: the banks.
         write = self.write.payload
         group = write.address[:bits] >> (beat - 1).bit_length()
         read: list[Value] = []
         for index in range(banks):
-            bank = ActivationBank(depth)
+            bank = ram_class(self.cfg.cells)(8, depth)
             m.submodules[f"bank{index}"] = shared(bank)
             m.d.comb += [
-                bank.write_word.eq(write.address[bits:]),
-                bank.write_byte.eq(write.data.word_select(index % beat, 8)),
+                bank.write_address.eq(write.address[bits:]),
+                bank.write_data.eq(write.data.word_select(index % beat, 8)),
                 bank.write.eq(self.write.valid & (group == index // beat)),
-                bank.read_word.eq(Mux(second[index], following, word)),
+                bank.read_address.eq(Mux(second[index], following, word)),
             ]
-            read.append(bank.read_byte)
+            read.append(bank.read_data)
 
-        # Cycle 3: nothing but registers, since block RAM is slow. Cycles 4 and 5: rotate, by half
-        # of the offset's bits in each.
+        # Cycles 4 and 5: rotate, by half of the offset's bits in each.
         low = -(-bits // 2)
         offset_2, offset_3, offset_4 = Signal(bits), Signal(bits), Signal(bits - low)
-        content, turned = Signal(8 * banks), Signal(8 * banks)
+        turned = Signal(8 * banks)
         m.d.sync += [
             offset_2.eq(offset),
             offset_3.eq(offset_2),
-            content.eq(Cat(read)),
             offset_4.eq(offset_3[low:]),
-            turned.eq(_rotate(content, offset_3[:low], 8)),
+            turned.eq(_rotate(Cat(read), offset_3[:low], 8)),
             self.lanes.as_value().eq(_rotate(turned, offset_4, 8 << low)[: 8 * rows]),
         ]
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.memory.ram import block_ram
+from hw.memory.ram import ram_class
 
 __all__ = ["OutputBuffer", "output_write"]
 
@@ -78,25 +78,30 @@ class OutputBuffer(Component):
             enable.eq((spread[:banks] | spread[banks:]) & self.write.valid.replicate(banks)),
         ]
 
-        # Cycle 2: write. Read beside it, and in the cycle after pick the beat out of the row.
+        # Cycle 2: write. Read beside it.
+        taken = Signal()
+        m.d.sync += taken.eq(self.read_enable)
         rows: list[Value] = []
         for bank in range(banks):
-            memory = block_ram(8, cfg.output_bytes // banks)
+            memory = ram_class(cfg.cells)(8, cfg.output_bytes // banks)
             m.submodules[f"bank_{bank}"] = memory
-            write, read = memory.write_port(), memory.read_port()
+            write_row = Mux(wrapped[bank], next_row, row) if bank < positions - 1 else row
             m.d.comb += [
-                write.en.eq(enable[bank]),
-                write.addr.eq(Mux(wrapped[bank], next_row, row) if bank < positions - 1 else row),
-                write.data.eq(turned[bank % positions]),
-                read.en.eq(self.read_enable),
-                read.addr.eq(self.read_address[bank_bits:size_bits]),
+                memory.write.eq(enable[bank]),
+                memory.write_address.eq(write_row),
+                memory.write_data.eq(turned[bank % positions]),
+                memory.read.eq(self.read_enable | taken),
+                memory.read_address.eq(self.read_address[bank_bits:size_bits]),
+                memory.take.eq(taken),
             ]
-            rows.append(read.data)
-        beat = Signal(bank_bits - exact_log2(cfg.beat_bytes))
-        m.d.sync += [
-            beat.eq(self.read_address[exact_log2(cfg.beat_bytes) : bank_bits]),
-            self.read_data.eq(Cat(rows).word_select(beat, cfg.axi_data_width)),
-        ]
+            rows.append(memory.read_data)
+        # The beat in the row.
+        asked_beat = self.read_address[exact_log2(cfg.beat_bytes) : bank_bits]
+        beat, s2_beat = Signal.like(asked_beat), Signal.like(asked_beat)
+        m.d.sync += beat.eq(asked_beat)
+        with m.If(taken):
+            m.d.sync += s2_beat.eq(beat)
+        m.d.comb += self.read_data.eq(Cat(rows).word_select(s2_beat, cfg.axi_data_width))
         return m
 
     @staticmethod

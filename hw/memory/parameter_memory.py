@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from hw.config import AcceleratorConfig, RequantizeMode
 from hw.isa import PARAMETER_BYTES, LoadTarget
 from hw.memory.load import scratchpad_write
-from hw.memory.ram import block_ram
+from hw.memory.ram import ram_class
 
 __all__ = ["PARAMETER", "ParameterMemory"]
 
@@ -93,30 +93,26 @@ class ParameterMemory(Component):
                 ]
                 if not stored:
                     continue
-                read_data: list[Value] = []
+                content: list[Value] = []
                 for index in range(banks):
                     offset = (index * cfg.parameter_lanes + lane) * PARAMETER_BYTES + start
-                    memory = block_ram(sum(field.width for _, field in stored), rows)
+                    memory = ram_class(cfg.cells)(sum(field.width for _, field in stored), rows)
                     m.submodules[f"lane_{lane}_{start}_{index}"] = memory
-                    write, read = memory.write_port(), memory.read_port()
                     base = offset % beat - start
                     m.d.comb += [
-                        write.en.eq(written & (position == offset // beat)),
-                        write.addr.eq(row),
-                        write.data.eq(
+                        memory.write.eq(written & (position == offset // beat)),
+                        memory.write_address.eq(row),
+                        memory.write_data.eq(
                             Cat(
                                 self.write.payload.data[8 * base + field.offset :][: field.width]
                                 for _, field in stored
                             )
                         ),
-                        read.addr.eq(self.read_group >> exact_log2(banks)),
+                        memory.read_address.eq(self.read_group >> exact_log2(banks)),
                     ]
-                    read_data.append(read.data)
-                # The block RAM's own output is too slow to add anything to.
-                content = [Signal(len(read_data[0]), reset_less=True) for _ in read_data]
+                    content.append(memory.read_data)
                 target = Cat(Value.cast(self.data[lane][name]) for name, _ in stored)
-                m.d.sync += [
-                    *(late.eq(early) for late, early in zip(content, read_data, strict=True)),
-                    target.eq(content[0] if banks == 1 else Mux(s2_bank, content[1], content[0])),
-                ]
+                m.d.sync += target.eq(
+                    content[0] if banks == 1 else Mux(s2_bank, content[1], content[0])
+                )
         return m

@@ -16,8 +16,7 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.emit import shared
-from hw.memory.activation_scratchpad import ActivationBank
-from hw.memory.ram import block_ram
+from hw.memory.ram import ram_class
 
 if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
     import enum
@@ -109,7 +108,6 @@ class WeightScratchpad(Component):
         """Add one memory as wide as a super-row."""
         beat, pitch, wide = self.cfg.beat_bytes, self.cfg.weight_pitch, weight_banks(self.cfg)
         beats, rows = exact_log2(wide // beat), exact_log2(wide // pitch)
-        m.submodules.memory = memory = block_ram(8 * wide, self.cfg.weight_bytes // wide)
 
         asked = self.write.payload
         content = asked.data.as_value()[: 8 * beat].replicate(1 << beats)
@@ -126,23 +124,24 @@ class WeightScratchpad(Component):
                 live << Cat(Const(0, exact_log2(pitch)), asked.row[:rows]),
                 Cat(enable[index].replicate(beat) for index in range(1 << beats)),
             )
-        port = memory.write_port(granularity=granularity)
+        memory = ram_class(self.cfg.cells)(
+            8 * wide, self.cfg.weight_bytes // wide, granularity=granularity
+        )
+        m.submodules.memory = memory
         m.d.comb += [
-            port.addr.eq(asked.row >> rows),
-            port.data.eq(content),
-            port.en.eq(Mux(self.write.valid, enable, 0)),
+            memory.write.eq(Mux(self.write.valid, enable, 0)),
+            memory.write_address.eq(asked.row >> rows),
+            memory.write_data.eq(content),
+            # Cycles 1 and 2: the super-row.
+            memory.read_address.eq(self.row >> rows),
         ]
-
-        # Cycle 1: the super-row; cycle 2: nothing but registers, since block RAM is slow; cycle 3:
-        # the row in it.
-        read_port = memory.read_port()
-        part, s2_part, s2_row = Signal(rows), Signal(rows), Signal(8 * wide, reset_less=True)
-        m.d.comb += [read_port.addr.eq(self.row >> rows), read_port.en.eq(1)]
-        m.d.sync += [part.eq(self.row[:rows]), s2_part.eq(part), s2_row.eq(read_port.data)]
+        # Cycle 3: the row in it.
+        part, s2_part = Signal(rows), Signal(rows)
+        m.d.sync += [part.eq(self.row[:rows]), s2_part.eq(part)]
         with m.Switch(s2_part):
             for index in range(1 << rows):
                 with m.Case(index):
-                    row = s2_row.word_select(index, 8 * pitch)
+                    row = memory.read_data.word_select(index, 8 * pitch)
                     m.d.sync += self.lanes.as_value().eq(row)
 
     def _skewed(self, m: Module) -> None:
@@ -151,31 +150,28 @@ class WeightScratchpad(Component):
         depth = self.cfg.weight_bytes // banks
         bits, skew = exact_log2(banks), exact_log2(pitch)
         inside = bits - skew  # bits of a row's number within its super-row
-        low = (bits + 1) // 2
         turned, marks, word = self._turn_writes(m)
 
-        # Cycle 1: all banks read one super-row. Cycles 2 and 3: turn it back, by the high bits of
-        # the place of the row's first byte, then by the low ones.
+        # Cycles 1 and 2: all banks read one super-row. Cycle 3: turn it back, by the place of the
+        # row's first byte.
         read = []
         for index in range(banks):
-            bank = ActivationBank(depth)
+            bank = ram_class(self.cfg.cells)(8, depth)
             m.submodules[f"bank{index}"] = shared(bank)
             m.d.comb += [
-                bank.write_word.eq(word(index)),
-                bank.write_byte.eq(turned.word_select(index, 8)),
                 bank.write.eq(marks[2 * index]),
-                bank.read_word.eq(self.row >> inside),
+                bank.write_address.eq(word(index)),
+                bank.write_data.eq(turned.word_select(index, 8)),
+                bank.read_address.eq(self.row >> inside),
             ]
-            read.append(bank.read_byte)
+            read.append(bank.read_data)
         rotation = Signal(skew)
-        back, s2_back = Signal(bits), Signal(low)
-        coarse = Signal(8 * banks)
+        back, s2_back = Signal(bits), Signal(bits)
         m.d.comb += rotation.eq(self.row >> inside)
         m.d.sync += [
             back.eq(-Cat(rotation, self.row[:inside])),
             s2_back.eq(back),
-            coarse.eq(_turned(m, Cat(read), 8, back[low:], 1 << low)),
-            self.lanes.as_value().eq(_turned(m, coarse, 8, s2_back, 1)),
+            self.lanes.as_value().eq(_turned(m, Cat(read), 8, s2_back, 1)),
         ]
 
     def _turn_writes(self, m: Module) -> tuple[Signal, Signal, Callable[[int], Value]]:

@@ -59,7 +59,8 @@ class DrainWalker(Component):
     Parameters
     ----------
     cfg : sizes of the memories, ``columns``, ``requantize_lanes`` and what modes there are.
-    interval : least number of cycles from one instruction to the next.
+    interval : least number of cycles from one instruction to the next; two, where it is 1, since an
+        instruction is judged before it is taken.
 
     Members
     -------
@@ -123,6 +124,7 @@ class DrainWalker(Component):
 
         active, failed, beyond, move, ending = (Signal() for _ in range(5))
         illegal, outside = Signal(3), Signal(3)  # parts of one verdict each
+        judged, wrong, forbidden, taking = (Signal() for _ in range(4))
         last_group, only_group, paused, wide, no_scale = (Signal() for _ in range(5))
         live = Signal.like(step.live)
         group_parameter = Signal(parameter_bits + 1)
@@ -135,7 +137,7 @@ class DrainWalker(Component):
             beyond.eq(
                 pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
             ),
-            move.eq(active & ~illegal.any() & ~outside.any() & ~failed & ~paused),
+            move.eq(active & ~paused),
             ending.eq(last_group & last_pixel & last_line),
         ]
         m.d.sync += [
@@ -184,16 +186,25 @@ class DrainWalker(Component):
                 ]
 
         rest = Signal(range(self.interval))
-        m.d.comb += self.i.ready.eq(~failed & (~active | (move & ending)) & (rest == 0))
+        # An instruction is judged while it waits, for a cycle at least: that is no part of a step.
+        m.d.comb += [
+            taking.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(judged & ~failed & (~active | (move & ending)) & (rest == 0)),
+        ]
+        m.d.sync += [
+            judged.eq(self.i.valid & ~taking),
+            illegal.eq(illegal_fields(cfg, asked)),
+            outside.eq(places_outside(cfg, asked)),
+            wrong.eq(taking & (illegal.any() | outside.any())),
+            forbidden.eq(illegal.any()),
+        ]
         with m.If(rest != 0):
             m.d.sync += rest.eq(rest - 1)
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(taking):
             m.d.sync += [
-                active.eq(1),
+                active.eq(~illegal.any() & ~outside.any()),
                 first.eq(1),
                 rest.eq(self.interval - 1),
-                illegal.eq(illegal_fields(cfg, asked)),
-                outside.eq(places_outside(cfg, asked)),
                 offset.eq(0),
                 pixel_base.eq(asked.local),
                 line_base.eq(asked.local),
@@ -243,13 +254,14 @@ class DrainWalker(Component):
             self._pace(m, move, wide, last_group, paused, no_scale)
 
         m.d.sync += self.error.valid.eq(0)
-        with m.If(~failed & active & (illegal.any() | outside.any() | beyond)):
+        with m.If((wrong & ~failed) | (active & beyond)):
             m.d.sync += [
+                active.eq(0),
                 failed.eq(1),
                 self.error.valid.eq(1),
                 self.error.payload.address.eq(Engine.VECTOR),
                 self.error.payload.code.eq(
-                    Mux(illegal.any(), ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
+                    Mux(wrong & forbidden, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
                 ),
             ]
         return m

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.array.mult18x18d import CELL_LATENCY, CELL_WIDTH, mult18x18d
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 
 __all__ = ["Ecp5PartialProduct", "PartialProduct", "partial_product_class"]
 
@@ -89,12 +89,12 @@ class Ecp5PartialProduct(PartialProduct):
         m.submodules.cell = mult18x18d(a, b, product, enable=enable, enable_b=enable)
 
 
-_PRODUCTS: dict[MultiplierTarget, type[PartialProduct]] = {
-    MultiplierTarget.ECP5: Ecp5PartialProduct,
+_PRODUCTS: dict[CellFamily, type[PartialProduct]] = {
+    CellFamily.ECP5: Ecp5PartialProduct,
 }
 
 
-def partial_product_class(target: MultiplierTarget, width: int) -> type[PartialProduct]:
+def partial_product_class(target: CellFamily, width: int) -> type[PartialProduct]:
     """Return what multiplies operands of ``width`` bits: the target's cell, if they fit one."""
     kind = _PRODUCTS.get(target, PartialProduct)
     return kind if width <= kind.widest else PartialProduct

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import MultiplierTarget, RequantizeMode
+from hw.config import CellFamily, RequantizeMode
 from hw.vector.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
 from hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
 from hw.vector.requantize_float import FloatRequantize
@@ -70,7 +70,7 @@ class RequantizeLane(wiring.Component):
         self,
         mode: RequantizeMode | str = RequantizeMode.ONNX,
         multiplier_width: int | str = 0,
-        target: MultiplierTarget = MultiplierTarget.GENERIC,
+        target: CellFamily = CellFamily.GENERIC,
     ) -> None:
         try:
             self.mode = RequantizeMode(mode)

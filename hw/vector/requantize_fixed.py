@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import MultiplierTarget, RequantizeMode
+from hw.config import CellFamily, RequantizeMode
 from hw.vector.requantize_common import (
     REQUANTIZE_INPUT,
     REQUANTIZE_OUTPUT,
@@ -55,7 +55,7 @@ class FixedRequantize(wiring.Component):
         self,
         mode: RequantizeMode | str,
         multiplier_width: int = 0,
-        target: MultiplierTarget = MultiplierTarget.GENERIC,
+        target: CellFamily = CellFamily.GENERIC,
     ) -> None:
         self.mode = RequantizeMode(mode)
         if self.mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):

@@ -10,7 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from hw.vector.requantize_common import (
     REQUANTIZE_INPUT,
     REQUANTIZE_OUTPUT,
@@ -48,7 +48,7 @@ class FloatRequantize(wiring.Component):
     o: Out(REQUANTIZE_OUTPUT)
 
     def __init__(
-        self, multiplier_width: int = 0, target: MultiplierTarget = MultiplierTarget.GENERIC
+        self, multiplier_width: int = 0, target: CellFamily = CellFamily.GENERIC
     ) -> None:
         self.multiplier_width = multiplier_width
         self._multiply = PipelinedMultiply(25, 24, multiplier_width, target)

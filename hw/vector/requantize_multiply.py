@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Const, Module, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from hw.vector.partial_product import partial_product_class
 from hw.vector.requantize_common import register
 
@@ -48,7 +48,7 @@ class PipelinedMultiply(wiring.Component):
         a_width: int,
         b_width: int,
         multiplier_width: int = 0,
-        target: MultiplierTarget = MultiplierTarget.GENERIC,
+        target: CellFamily = CellFamily.GENERIC,
     ) -> None:
         if multiplier_width != 0 and not 4 <= multiplier_width <= 32:
             raise ValueError(f"multiplier_width is {multiplier_width}; legal: 0 or 4 to 32")

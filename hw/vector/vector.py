@@ -89,7 +89,7 @@ class VectorEngine(Component):
         self._modes = vector_modes(cfg)
         self.read_latency = read_latency
         self._lanes = [
-            RequantizeLane(cfg.requantize_mode, cfg.requantize_multiplier_width, cfg.multiplier)
+            RequantizeLane(cfg.requantize_mode, cfg.requantize_multiplier_width, cfg.cells)
             for _ in range(cfg.requantize_lanes)
         ]
         self._parameters = ParameterMemory(cfg)

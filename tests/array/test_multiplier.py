@@ -14,7 +14,7 @@ from cocotb.triggers import FallingEdge
 from hw.array.multiplier import MULTIPLIERS, GenericMultiplier, multiplier_class
 from hw.array.multiplier_ecp5 import Ecp5Multiplier
 from hw.array.multiplier_ice40 import Ice40Multiplier
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from hw.emit import emit_verilog
 from tests.array.operands import CORNERS, operand
 from tests.support.bench import bench_params, build_verilog, run_build, run_cocotb
@@ -103,8 +103,8 @@ def test_broken_cell_is_found(kind, right, wrong, monkeypatch):
 
 
 def test_targets():
-    assert multiplier_class(MultiplierTarget.GENERIC) is GenericMultiplier
-    assert set(MULTIPLIERS) == set(MultiplierTarget)
+    assert multiplier_class(CellFamily.GENERIC) is GenericMultiplier
+    assert set(MULTIPLIERS) == set(CellFamily)
     assert {kind for kind in MULTIPLIERS.values() if kind.has_cell} == set(MODELS)
     with pytest.raises(ValueError, match=r"^multiplier is 'abacus'; legal: generic, ecp5, ice40$"):
         multiplier_class("abacus")

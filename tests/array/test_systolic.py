@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 
 from golden.systolic import OPERAND_MIN, matmul
 from hw.array.systolic import SystolicArray
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from tests.array.operands import operand
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset
@@ -107,7 +107,7 @@ def run(
     rows: int,
     columns: int,
     *,
-    multiplier: MultiplierTarget = MultiplierTarget.GENERIC,
+    multiplier: CellFamily = CellFamily.GENERIC,
     uninitialized: bool = False,
     simulator: str | None = None,
     **options: Any,
@@ -142,7 +142,7 @@ def test_nothing_undefined_reaches_a_result(rows, columns, icarus):
 
 def test_slower_multiplier():
     # All timing follows from the multiplier's latency.
-    run(3, 5, multiplier=MultiplierTarget.ECP5, seed=6, gaps=0.2, weight_gaps=0.2)
+    run(3, 5, multiplier=CellFamily.ECP5, seed=6, gaps=0.2, weight_gaps=0.2)
 
 
 def test_verilator():
@@ -159,7 +159,7 @@ def test_one_cycle_earlier_is_wrong(early, columns):
 def test_attributes():
     unit = SystolicArray(3, 5)
     assert (unit.latency, unit.switch_after, unit.reload_after) == (5, 2, 3)
-    assert SystolicArray(3, 5, multiplier=MultiplierTarget.ECP5).latency == 7
+    assert SystolicArray(3, 5, multiplier=CellFamily.ECP5).latency == 7
     assert SystolicArray(5, 1).reload_after == 0
     # Wider arrays do not wait longer.
     assert SystolicArray(3, 7).reload_after == SystolicArray(3, 128).reload_after == 5

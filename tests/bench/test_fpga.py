@@ -110,7 +110,7 @@ def test_array_of_every_family(target):
 
 
 def test_multipliers_are_of_the_family_or_plain():
-    config = CONFIG.replace(multiplier="ecp5")
+    config = CONFIG.replace(cells="ecp5")
     multipliers = {target: design(config, "array", target).multiplier for target in TARGETS}
     assert multipliers == {"ecp5": "ecp5", "ice40": "generic", "xilinx": "generic"}
     netlist = synthesize(

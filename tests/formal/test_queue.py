@@ -17,7 +17,7 @@ class BrokenQueue(Queue):
 
     def __init__(self, fault: str, block: bool) -> None:
         self.fault = fault
-        super().__init__(WIDTH, DEPTH, block)
+        super().__init__(WIDTH, DEPTH, block=block)
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
@@ -84,12 +84,12 @@ BLOCK = pytest.mark.parametrize("block", [False, True])
 
 @BLOCK
 def test_proved(block):
-    assert_proved(QueueSpec(Queue(WIDTH, DEPTH, block)), depth=14)
+    assert_proved(QueueSpec(Queue(WIDTH, DEPTH, block=block)), depth=14)
 
 
 @BLOCK
 def test_covered(block):
-    assert_covered(QueueSpec(Queue(WIDTH, DEPTH, block)), depth=14)
+    assert_covered(QueueSpec(Queue(WIDTH, DEPTH, block=block)), depth=14)
 
 
 @BLOCK

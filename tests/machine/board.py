@@ -145,9 +145,9 @@ class Board:
         return done
 
 
-def _verilog(config: AcceleratorConfig, stripped: bool) -> str:
+def _verilog(config: AcceleratorConfig, stripped: bool, cells: str) -> str:
     if not stripped:
-        return emit_verilog(Accelerator(config), "accelerator", cells=False)
+        return emit_verilog(Accelerator(config), "accelerator", cells=bool(cells)) + cells
     script = "proc\nsetattr -unset init w:*\nrename top accelerator\nwrite_verilog -noattr s.v"
     directory, _ = run_yosys(Accelerator(config), script)
     text = (directory / "s.v").read_text()
@@ -157,19 +157,24 @@ def _verilog(config: AcceleratorConfig, stripped: bool) -> str:
 
 @functools.cache
 def board(
-    config: AcceleratorConfig, simulator: str = "verilator", *, stripped: bool = False
+    config: AcceleratorConfig,
+    simulator: str = "verilator",
+    *,
+    stripped: bool = False,
+    cells: str = "",
 ) -> Board:
     """Build the machine, or take it from the cache.
 
     Parameters
     ----------
     stripped : without the initial values of registers, for a four-state simulator.
+    cells : Verilog of the FPGA's cells, where these are to be simulated instead of plain logic.
     """
     folder = BUILD_ROOT / "verilog"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as name:
         source = Path(name) / "accelerator.v"
-        source.write_text(_verilog(config, stripped))
+        source.write_text(_verilog(config, stripped, cells))
         toolchain = find_simulator(simulator)
         flag = "+define+" if toolchain.name == "verilator" else "-D"
         defines = {

@@ -4,7 +4,7 @@
 import cocotb
 import numpy as np
 import pytest
-from amaranth.hdl import Assert, Const, Cover, Module, Mux, Signal, signed
+from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 from cocotb.triggers import ClockCycles, RisingEdge
@@ -128,7 +128,7 @@ async def walks(dut):
               for k in range(len(part))]  # fmt: skip
     assert [cycle for cycle, _ in watch.steps] == cycles
     if params["offer"] == "always":
-        intervals = [max(params["interval"], len(part)) for part in all_steps[:-1]]
+        intervals = [max(params["interval"], 2, len(part)) for part in all_steps[:-1]]
         assert np.diff(watch.taken).tolist() == intervals
 
 
@@ -279,6 +279,11 @@ class WalkSpec(wiring.Component):
                 Assert(~dut.error.valid | (dut.error.payload.code == code)),
                 Assert(~stopped | ~dut.i.ready),
             ]
+        # What is offered stays as it is until it is taken.
+        waiting, offered = Signal(), Signal(VECTOR)
+        m.d.sync += [waiting.eq(self.i.valid & ~self.i.ready), offered.eq(self.i.payload)]
+        with m.If(first.started & waiting):
+            m.d.comb += [Assume(self.i.valid), Assume(self.i.payload == offered)]
         with m.If(running & opening):
             m.d.comb += Assert(dut.constants.low == now.low[:9].as_signed())
         finished = Signal(3)

@@ -7,7 +7,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
-from hw.config import MultiplierTarget
+from hw.config import CellFamily
 from hw.emit import emit_verilog
 from hw.vector.partial_product import Ecp5PartialProduct, PartialProduct, partial_product_class
 from tests.array.test_multiplier import ecp5_model
@@ -79,9 +79,9 @@ def test_broken_cell_is_found(right, wrong):
 
 
 def test_choice():
-    assert partial_product_class(MultiplierTarget.ECP5, 18) is Ecp5PartialProduct
-    assert partial_product_class(MultiplierTarget.ECP5, 9) is Ecp5PartialProduct
-    assert partial_product_class(MultiplierTarget.ECP5, 25) is PartialProduct
-    assert partial_product_class(MultiplierTarget.GENERIC, 18) is PartialProduct
+    assert partial_product_class(CellFamily.ECP5, 18) is Ecp5PartialProduct
+    assert partial_product_class(CellFamily.ECP5, 9) is Ecp5PartialProduct
+    assert partial_product_class(CellFamily.ECP5, 25) is PartialProduct
+    assert partial_product_class(CellFamily.GENERIC, 18) is PartialProduct
     with pytest.raises(ValueError, match="^b_width is 19; legal: 1 to 18$"):
         Ecp5PartialProduct(18, 19)

@@ -13,7 +13,7 @@ from amaranth.sim import Simulator
 from cocotb.triggers import RisingEdge
 
 from golden.requantize import requantize, requantize_onnx_integer, requantize_shift
-from hw.config import MultiplierTarget, RequantizeMode
+from hw.config import CellFamily, RequantizeMode
 from hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
 from hw.vector.requantize_fixed import FixedRequantize
 from hw.vector.requantize_multiply import PipelinedMultiply
@@ -55,7 +55,7 @@ class Bank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         for k, (mode, width, target) in enumerate(LANES):
-            lane = RequantizeLane(mode, width, MultiplierTarget(target))
+            lane = RequantizeLane(mode, width, CellFamily(target))
             m.submodules[f"lane{k}"] = lane
             wiring.connect(m, wiring.flipped(getattr(self, f"i{k}")), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(getattr(self, f"o{k}")))
@@ -167,7 +167,7 @@ async def long_run(dut):
     outputs = [getattr(dut, f"o{k}__payload") for k in range(len(LANES))]
     valids = [getattr(dut, f"o{k}__valid") for k in range(len(LANES))]
     latencies = [
-        RequantizeLane(mode, width, MultiplierTarget(target)).latency
+        RequantizeLane(mode, width, CellFamily(target)).latency
         for mode, width, target in LANES
     ]
     last = max(latencies)
