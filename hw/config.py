@@ -71,6 +71,13 @@ class CellFamily(str, Enum):
     ICE40 = "ice40"  #: SB_MAC16 of the UltraPlus with all its registers
 
 
+class SliceKind(str, Enum):
+    """What is registered where a stream goes from one unit to another."""
+
+    FULL = "full"  #: both directions: two entries, the faster clock
+    FORWARD = "forward"  #: all but ``ready``: one entry
+
+
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorConfig:
     """A machine, validated at construction.
@@ -146,6 +153,9 @@ class AcceleratorConfig:
     statistics_elements: int = 0
     """Elements of the largest block whose statistics VECTOR keeps: 0 (none) or a power of two,
     256 to 2^30."""
+    register_slices: SliceKind = SliceKind.FULL
+    """Register slices of router, read arbiter, LOAD's and STORE's addresses: full, or forward, which
+    is half the flip-flops, a slower clock and the same cycles."""
     queue_words: int = 64
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
@@ -153,6 +163,7 @@ class AcceleratorConfig:
         # TOML and keyword users write plain strings.
         for field, kind in (
             ("cells", CellFamily),
+            ("register_slices", SliceKind),
             ("requantize_mode", RequantizeMode),
             ("softmax_mode", SoftmaxMode),
             ("block_scale", BlockScale),

@@ -67,6 +67,7 @@ BAD = {
         "statistics_elements is 128; legal: a power of two, 256 to 1073741824",
     ),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
+    "register_slices": ("none", "register_slices is 'none'; legal: full, forward"),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }
 

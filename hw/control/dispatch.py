@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, SliceKind
 from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
@@ -34,6 +34,8 @@ class Router(Component):
     ----------
     lengths
         Words of an instruction of each engine that the machine has.
+    slices
+        Kind of the register slice in front of the outputs.
 
     Members
     -------
@@ -52,11 +54,14 @@ class Router(Component):
         and ``signal`` included: END has no engine).
     """
 
-    def __init__(self, lengths: Mapping[Engine, int]) -> None:
+    def __init__(
+        self, lengths: Mapping[Engine, int], slices: SliceKind = SliceKind.FULL
+    ) -> None:
         for engine, length in lengths.items():
             if not 1 <= length <= 64:
                 raise ValueError(f"length of {engine.name} is {length}; legal: 1 to 64")
         self.lengths = dict(lengths)
+        self.slices = slices
         super().__init__({
             "i": In(stream.Signature(PROGRAM_WORD)),
             "o": Out(stream.Signature(WORD_BITS)).array(ENGINES),
@@ -68,7 +73,7 @@ class Router(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         routed_word = data.StructLayout({"word": WORD_BITS, "engine": ENGINES})
-        m.submodules.out = out = RegisterSlice(routed_word)
+        m.submodules.out = out = RegisterSlice(routed_word, self.slices)
         word = self.i.payload.word
         remaining = Signal(range(max(self.lengths.values())))
         engine, current = Signal(range(ENGINES)), Signal(range(ENGINES))
@@ -171,7 +176,7 @@ class Dispatch(Component):
             engine: INSTRUCTIONS[Opcode[engine.name]].size // WORD_BITS
             for engine in machine_engines(self.cfg)
         }
-        m.submodules.router = router = Router(lengths)
+        m.submodules.router = router = Router(lengths, self.cfg.register_slices)
         wiring.connect(m, wiring.flipped(self.i), router.i)
         wiring.connect(m, wiring.flipped(self.error), router.error)
         m.d.comb += self.ended.eq(router.ended)

@@ -91,16 +91,22 @@ class Fetch(Component):
         due = Signal(range(room + 1))
         reserved = Signal(range(room + 1))
         index = Signal(range(max(2, per_beat)))
+        tail = Signal.like(index)
         words = self.length[3:]
-        if per_beat == 1:
-            m.d.comb += total.eq(words)
-        else:
-            m.d.comb += total.eq(self.length[beat_bits:] + self.length[3:beat_bits].any())
-
         misaligned = (self.address[:beat_bits] != 0) | (self.length[:3] != 0)
+        # What the length says, from registers: nothing begins in the cycle after `go`.
+        beats = words if per_beat == 1 else self.length[beat_bits:] + words[: beat_bits - 3].any()
+        even, begin = Signal(), Signal()
+        m.d.sync += [
+            total.eq(beats),
+            even.eq(beats[:chunk_bits] == 0),
+            tail.eq(words - 1),
+            begin.eq(self.go & ~misaligned),
+        ]
+
         complete, exhausted = Signal(), Signal()
         m.d.comb += [
-            complete.eq(finished | (final & (total[:chunk_bits] == 0))),
+            complete.eq(finished | (final & even)),
             exhausted.eq(complete & (reserved == 0) & ~self.words.valid),
         ]
         # Without an enable: what is reported counts for a cycle only.
@@ -112,7 +118,7 @@ class Fetch(Component):
         ]
         with m.If(self.go & misaligned):
             m.d.sync += self.error.valid.eq(1)
-        with m.Elif(self.go):
+        with m.If(begin):
             m.d.sync += active.eq(1)
         with m.If(active & exhausted):
             m.d.sync += active.eq(0)
@@ -165,11 +171,10 @@ class Fetch(Component):
         ]
 
         # Block RAM is slow, and what routes a word is not fast either: a register between them.
-        moved, last_beat, tail = Signal(), Signal(), Signal.like(index)
+        moved, last_beat = Signal(), Signal()
         m.d.comb += [
             moved.eq(buffer.o.valid & (~self.words.valid | self.words.ready)),
             last_beat.eq(complete & (reserved == 1)),
-            tail.eq(words - 1),
             freed.eq(moved & ((index == per_beat - 1) | (last_beat & (index == tail)))),
             buffer.o.ready.eq(freed),
             self.words.payload.address.eq(

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registers of register_map.py behind an AXI4-Lite port."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -167,7 +167,6 @@ class RegisterFile(Component):
         counted, answered = Signal(), Signal()
         m.d.comb += [
             bus.arready.eq(~read & ~bus.rvalid & ~settling),
-            counted.eq(read_index[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
             # Not while it is written: a memory is not read and written at one address.
             lookup.eq(read & ~storing & ~copying & ~looking & ~looked),
             copies.read.eq(lookup | looking),
@@ -179,26 +178,37 @@ class RegisterFile(Component):
         ]
         m.d.sync += [looking.eq(lookup & ~counted), looked.eq(looking)]
         with m.If(bus.arvalid & bus.arready):
-            m.d.sync += [read.eq(1), read_index.eq(bus.araddr[2:])]
+            place = bus.araddr[2:]
+            m.d.sync += [
+                read.eq(1),
+                read_index.eq(place),
+                counted.eq(place[_PLACE_BITS:] == RECORD_OFFSET >> 2 + _PLACE_BITS),
+            ]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        # What the machine changes goes beside the copy.
-        other = Signal(32)
-        m.d.sync += [other.eq(0), known.eq(0)]
-        with m.Switch(read_index):
-            for register in self.map:
-                with m.Case(register.offset >> 2):
-                    m.d.sync += known.eq(1)
-                    if register.access is Access.CLEAR:
-                        m.d.sync += other.eq(self._states[register.name])
-                    elif register.access is not Access.PULSE and register.name in self._live:
-                        m.d.sync += other.eq(getattr(self, register.name).as_value())
+        # What the machine changes goes beside the copy: chosen in one cycle, there in the next.
+        other: Value = Const(0, 32)
+        late_other = Signal(32)
+        for register in self.map:
+            if register.access is Access.CLEAR:
+                value = self._states[register.name]
+            elif register.access is not Access.PULSE and register.name in self._live:
+                value = getattr(self, register.name).as_value()
+            else:
+                continue
+            chosen = Signal(name=f"chosen_{register.name}")
+            m.d.sync += chosen.eq(read_index == register.offset >> 2)
+            other |= Mux(chosen, value, 0)
+        m.d.sync += [
+            late_other.eq(other),
+            known.eq(Cat(read_index == register.offset >> 2 for register in self.map).any()),
+        ]
         with m.If(answered):
             m.d.sync += [read.eq(0), bus.rvalid.eq(1)]
             m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(Response.SLVERR)]
             with m.If(known):
                 m.d.sync += [
-                    bus.rdata.eq(Mux(counted, self.count, copies.read_data | other)),
+                    bus.rdata.eq(Mux(counted, self.count, copies.read_data | late_other)),
                     bus.rresp.eq(Response.OKAY),
                 ]
         return m

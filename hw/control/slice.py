@@ -1,33 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A register slice: two entries that cut the path from a stream's ``ready`` to its source."""
+"""A register slice: cuts the paths of a stream, forwards or in both directions."""
 
 from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
+from hw.config import SliceKind
+
 __all__ = ["RegisterSlice"]
 
 
 class RegisterSlice(Component):
-    """Holds an entry at the output, and one that came while that one waited.
+    """Holds an entry at the output; a full one, too, what came while that one waited.
 
-    Throughput one entry a cycle; latency one cycle.
+    Throughput one entry a cycle; latency one cycle. AMBA's names for the kinds.
 
     Parameters
     ----------
     shape
         Payload of both streams.
+    kind
+        Whether ``i.ready`` comes from a register (FULL), or sees ``o.ready`` of the same cycle.
 
     Members
     -------
     i, o : In, Out(stream.Signature(shape))
-        ``i.ready`` is a register output; it does not see ``o.ready`` of the same cycle.
     hold : In(1)
         Offer no new entry; one that is offered stays.
     """
 
-    def __init__(self, shape: ShapeLike) -> None:
+    def __init__(self, shape: ShapeLike, kind: SliceKind = SliceKind.FULL) -> None:
         self.shape = shape
+        self.kind = kind
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -36,12 +40,17 @@ class RegisterSlice(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        spare, free = Signal(self.shape), Signal(init=1)
         move = Signal()
-        m.d.comb += [
-            move.eq((~self.o.valid | self.o.ready) & ~self.hold),
-            self.i.ready.eq(free),
-        ]
+        m.d.comb += move.eq((~self.o.valid | self.o.ready) & ~self.hold)
+        if self.kind is SliceKind.FORWARD:
+            m.d.comb += self.i.ready.eq(move)
+            with m.If(move):
+                m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]
+            with m.Elif(self.o.ready):
+                m.d.sync += self.o.valid.eq(0)
+            return m
+        spare, free = Signal(self.shape), Signal(init=1)
+        m.d.comb += self.i.ready.eq(free)
         with m.If(free):
             m.d.sync += spare.eq(self.i.payload)
         with m.If(move):

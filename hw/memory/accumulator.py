@@ -97,7 +97,7 @@ class AccumulatorBank(wiring.Component):
         m = Module()
         shape = signed(self.width)
         held = []
-        total = Signal(shape, reset_less=True)
+        total, stay = Signal(shape, reset_less=True), Signal(reset_less=True)
         entries = self.depth if self.copied else self.depth // 2
         places = exact_log2(entries)
         for half in range(2):
@@ -116,33 +116,32 @@ class AccumulatorBank(wiring.Component):
             # Cycle 4: write.
             chosen = Const(1) if self.copied else self.write.entry[-1] == half
             m.d.comb += [
-                memory.write.eq(self.write.valid & chosen),
+                memory.write.eq(self.write.valid & chosen & ~stay),
                 memory.write_address.eq(self.write.entry[:places]),
                 memory.write_data.eq(total),
             ]
 
-        # Cycle 2: choose what is added. The unwanted operand becomes 0 in its register, by the
-        # register's own synchronous clear, so that one adder does all three operations.
+        # Cycle 2: what an entry held becomes 0 where nothing is added to it, by its register's own
+        # synchronous clear. Where it is larger and has to stay, nothing is written.
         psum_1 = Signal(shape, reset_less=True)
         psum_2 = Signal(shape, reset_less=True)
         old = Signal(shape)
-        keep, take = Signal(), Signal()
-        greater = Signal()
+        larger, stays = Signal(), Signal(reset_less=True)
         m.d.sync += [psum_1.eq(self.psum), psum_2.eq(psum_1)]
         m.d.comb += [
             old.eq(held[0] if self.copied else Mux(self.combine.half, held[1], held[0])),
             # The sign of the difference: a carry chain, without a test for equality behind it.
-            greater.eq((_low(psum_2) - _low(old))[-1]),
-            keep.eq(~self.combine.first & (~self.combine.maximum | greater)),
-            take.eq(self.combine.first | ~self.combine.maximum | ~greater),
+            larger.eq((_low(psum_2) - _low(old))[-1]),
         ]
         # Cycle 3: add.
         left = Signal(shape, reset_less=True)
         right = Signal(shape, reset_less=True)
         m.d.sync += [
-            left.eq(Mux(keep, old, 0)),
-            right.eq(Mux(take, psum_2, 0)),
+            left.eq(Mux(self.combine.first | self.combine.maximum, 0, old)),
+            right.eq(psum_2),
             total.eq(left + right),
+            stays.eq(self.combine.maximum & ~self.combine.first & larger),
+            stay.eq(stays),
         ]
 
         if self.copied:

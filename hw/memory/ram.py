@@ -77,7 +77,7 @@ class Ram(Component):
         m = Module()
         if getattr(platform, "cells", False) and self._cells(m):
             return m
-        m.submodules.memory = memory = block_ram(self.width, self.depth)
+        m.submodules.words = memory = block_ram(self.width, self.depth)
         memory.attrs["ram_style"] = "block"
         write, read = memory.write_port(granularity=self.granularity), memory.read_port()
         later = Signal(self.width, name="taken", reset_less=True)

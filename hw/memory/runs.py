@@ -50,7 +50,7 @@ class SegmentWalker(Component):
     An instruction is checked before its first segment, a segment's place on chip before that
     segment comes out; that of a formatted one is up to who writes its rows. Latency: four cycles
     from an instruction to its first segment. Throughput: a segment a cycle; the next instruction
-    follows without a gap.
+    follows without a gap, unless there was a single segment: a cycle then.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class SegmentWalker(Component):
 
         failed = Signal()
         move = Signal()
-        m.submodules.out = out = RegisterSlice(self.o.payload.shape())
+        m.submodules.out = out = RegisterSlice(self.o.payload.shape(), self.cfg.register_slices)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         # What is on its way when it has to stop goes no further than this.
         m.d.comb += [move.eq(out.i.ready), out.hold.eq(failed | self.stop)]
@@ -154,14 +154,21 @@ class SegmentWalker(Component):
         asked = self.i.payload
         asked_kind = Value.cast(asked[kind_field])
         final = Signal()
-        faults = self._illegal(m, asked, asked_kind)
-        wrong = Signal(len(faults))
-        illegal = wrong.any()
+        # An instruction is judged while it waits, for a cycle at least: that is no part of a step.
+        found = self._illegal(m, asked, asked_kind)
+        faults = Signal(len(found))
+        judged, taking, wrong = Signal(), Signal(), Signal()
+        m.d.sync += [
+            judged.eq(self.i.valid & ~taking),
+            faults.eq(found),
+            wrong.eq(taking & faults.any()),
+        ]
         address_after, leaves = _stepped(address, pitch)
         local_after, local_leaves = _stepped(local, local_pitch)
         m.d.comb += [
-            step.eq(active & ~illegal & move),
-            self.i.ready.eq(~failed & (~active | (step & final))),
+            step.eq(active & move),
+            taking.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(judged & ~failed & (~active | (step & final))),
         ]
         with m.If(step):
             m.d.sync += [
@@ -173,10 +180,9 @@ class SegmentWalker(Component):
                 segments_left.eq(segments_left - 1),
                 final.eq(segments_left == 2),
             ]
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(taking):
             m.d.sync += [
-                active.eq(1),
-                wrong.eq(faults),
+                active.eq(~faults.any()),
                 formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
                 kind.eq(asked_kind),
                 signal.eq(asked.signal),
@@ -245,7 +251,7 @@ class SegmentWalker(Component):
         misplaced = Signal()
         m.d.comb += misplaced.eq(s3_valid & refused & move & ~failed)
         m.d.sync += self.error.valid.eq(0)
-        with m.If((~failed & active & illegal) | misplaced):
+        with m.If((wrong & ~failed) | misplaced):
             m.d.sync += [
                 failed.eq(1),
                 self.error.valid.eq(1),

@@ -48,9 +48,9 @@ class DrainWalker(Component):
     Fields are checked before the first step, the places of a pixel before its first step, those of
     a group before its own: nothing outside the accumulators, the parameter memory or the output
     buffer is ever named. Latency: two cycles from an instruction to its first step. The next
-    instruction's first step follows the last one directly, unless that instruction had fewer than
-    ``interval`` steps. A step of mode RAW takes four cycles, for as many bytes are written; blocks
-    of mode BLOCK have pauses between them as ``block_pauses`` says.
+    instruction's first step follows the last one directly, unless that instruction had fewer steps
+    than ``interval``, or one. A step of mode RAW takes four cycles, for as many bytes are written;
+    blocks of mode BLOCK have pauses between them as ``block_pauses`` says.
 
     A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``block_channels``; all but the
     last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
@@ -59,8 +59,8 @@ class DrainWalker(Component):
     Parameters
     ----------
     cfg : sizes of the memories, ``columns``, ``requantize_lanes`` and what modes there are.
-    interval : least number of cycles from one instruction to the next; two, where it is 1, since an
-        instruction is judged before it is taken.
+    interval : least number of cycles from one instruction to the next, at least 1; it takes two in
+        any case, since an instruction is judged before it is taken.
 
     Members
     -------

@@ -4,10 +4,12 @@
 import random
 
 import cocotb
+import pytest
 from cocotb.triggers import ClockCycles, FallingEdge
 
+from hw.config import SliceKind
 from hw.control.slice import RegisterSlice
-from tests.support.bench import run_cocotb
+from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
 
@@ -38,18 +40,19 @@ async def takes_a_word_a_cycle(dut):
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
 async def holds(dut):
-    """One word comes in while it holds, and none goes out."""
+    """A full slice takes one word while it holds, a forward one none; and none goes out."""
     await start_clock_and_reset(dut)
     source = StreamSource(dut, "i", 16)
     sink = StreamSink(dut, "o", 16)
     dut.hold.value = 1
     source.put(range(10))
     await ClockCycles(dut.clk, 20)
-    assert source.sent == 1
+    assert source.sent == bench_params()["inside"]
     assert not sink.words
     dut.hold.value = 0
     assert await sink.receive(10) == list(range(10))
 
 
-def test_slice():
-    run_cocotb(RegisterSlice(16), __name__)
+@pytest.mark.parametrize(("kind", "inside"), [(SliceKind.FULL, 1), (SliceKind.FORWARD, 0)])
+def test_slice(kind, inside):
+    run_cocotb(RegisterSlice(16, kind), __name__, params={"inside": inside})

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, SoftmaxMode
+from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, SliceKind, SoftmaxMode
 
 __all__ = ["random_config"]
 
@@ -59,4 +59,5 @@ def random_config(seed: int) -> AcceleratorConfig:
         special_bytes=1 << int(extras.integers(8, 11)),
         special_entries=1 << int(extras.integers(8, 10)),
         softmax_mode=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
+        register_slices=SliceKind.FORWARD if seed % 3 == 1 else SliceKind.FULL,
     )
