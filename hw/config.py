@@ -154,8 +154,8 @@ class AcceleratorConfig:
     """Elements of the largest block whose statistics VECTOR keeps: 0 (none) or a power of two,
     256 to 2^30."""
     register_slices: SliceKind = SliceKind.FULL
-    """Register slices of router, read arbiter, LOAD's and STORE's addresses: full, or forward, which
-    is half the flip-flops, a slower clock and the same cycles."""
+    """Register slices of router, read arbiter, LOAD's and STORE's addresses: full, or forward, with
+    half the flip-flops, a slower clock and the same cycles."""
     queue_words: int = 64
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
