@@ -5,7 +5,7 @@ import itertools
 import random
 
 import cocotb
-from cocotb.triggers import ClockCycles, FallingEdge
+from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from hw.control.register_map import RECORD_OFFSET, Access, RegisterMap
@@ -252,6 +252,52 @@ async def many_at_once(dut, pause):
         await task
     reads = [cocotb.start_soon(read(master, MAP[name].offset)) for name in names]
     assert [await task for task in reads] == list(values.values())
+
+
+@cocotb.test(timeout_time=500, timeout_unit="us")
+async def reads_what_was_written_just_before(dut):
+    """A read that is asked for at any moment around a write's answer; after it, it is the new."""
+    await start_clock_and_reset(dut)
+    bus = {name: getattr(dut, f"bus__{name}") for name in (
+        "awvalid", "awready", "awaddr", "wvalid", "wready", "wdata", "wstrb", "bvalid", "bready",
+        "arvalid", "arready", "araddr", "rvalid", "rready", "rdata",
+    )}  # fmt: skip
+    register = next(r for r in MAP if r.access is Access.WRITE and writable_bits(r) == 0xFFFFFFFF)
+    for name in ("awvalid", "wvalid", "arvalid"):
+        bus[name].value = 0
+    bus["wstrb"].value, bus["bready"].value, bus["rready"].value = 15, 1, 1
+    bus["awaddr"].value = bus["araddr"].value = register.offset
+    await ClockCycles(dut.clk, 80, FallingEdge)
+    chooser, old, after = random.Random(3), 0, 0
+    for moment in [*range(10)] * 3:
+        new = chooser.getrandbits(32)
+        bus["wdata"].value = new
+        bus["awvalid"].value = bus["wvalid"].value = 1
+        answered = found = None
+        asked = False
+        for cycle in range(30):
+            if cycle == moment:
+                bus["arvalid"].value = 1
+            await RisingEdge(dut.clk)
+            if bus["bvalid"].value:
+                answered = cycle
+            if bus["arvalid"].value and bus["arready"].value:
+                asked, expected = True, [new] if answered is not None else [old, new]
+                after += answered == cycle
+            if bus["rvalid"].value:
+                found = bus["rdata"].value.to_unsigned()
+            taken = {
+                name: bus[f"{name}valid"].value and bus[f"{name}ready"].value
+                for name in ("aw", "w", "ar")
+            }
+            await FallingEdge(dut.clk)
+            for name, done in taken.items():
+                if done:
+                    bus[f"{name}valid"].value = 0
+        assert asked
+        assert found in expected, f"asked {moment} cycles after the write"
+        old = new
+    assert after, "no read was asked for in the cycle of the answer"
 
 
 def test_registers():
