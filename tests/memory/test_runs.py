@@ -7,7 +7,7 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.isa import LOAD, Engine
+from hw.isa import LOAD, Engine, ErrorCode
 from hw.memory.pieces import load_targets
 from hw.memory.runs import SegmentWalker, segment_layout
 from hw.presets import preset
@@ -119,6 +119,24 @@ async def halts(dut):
     assert await sink.receive(len(expected)) == expected
 
 
+@cocotb.test(timeout_time=50, timeout_unit="us")
+async def reports_once(dut):
+    """The fault of the first instruction that has one, however soon another follows."""
+    base = dict.fromkeys(LOAD.members, 0) | {"target": next(iter(KINDS)), "length": BEAT}
+    nowhere, illegal = base | {"local": 1 << 31}, base | {"reserved0": 1, "segments": 1}
+    for segments_first in range(1, 8):
+        await start_clock_and_reset(dut)
+        dut.o__ready.value = 1
+        StreamSource(dut, "i", LOAD).put([nowhere | {"segments": segments_first}, illegal, illegal])
+        codes = []
+        for _ in range(30):
+            await RisingEdge(dut.clk)
+            if dut.error__valid.value:
+                codes.append(dut.error__payload.value.to_unsigned() & 0xFF)
+
+        assert codes == [ErrorCode.SCRATCHPAD_RANGE], segments_first
+
+
 @pytest.mark.parametrize("ready", READY_POLICIES)
 @pytest.mark.parametrize("offer", ["always", "random"])
 def test_walks(ready, offer):
@@ -134,7 +152,7 @@ def test_address_widths(width):
     run_cocotb(unit, __name__, params=params, testcase="walks")
 
 
-@pytest.mark.parametrize("case", ["keeps_pace", "halts"])
+@pytest.mark.parametrize("case", ["keeps_pace", "halts", "reports_once"])
 def test_rules(case):
     run_cocotb(SegmentWalker(CFG, LOAD, Engine.LOAD, KINDS), __name__, testcase=case)
 
