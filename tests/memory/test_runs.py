@@ -120,21 +120,20 @@ async def halts(dut):
 
 
 @cocotb.test(timeout_time=50, timeout_unit="us")
-async def reports_once(dut):
+@cocotb.parametrize(first=range(1, 8))
+async def reports_once(dut, first):
     """The fault of the first instruction that has one, however soon another follows."""
     base = dict.fromkeys(LOAD.members, 0) | {"target": next(iter(KINDS)), "length": BEAT}
     nowhere, illegal = base | {"local": 1 << 31}, base | {"reserved0": 1, "segments": 1}
-    for segments_first in range(1, 8):
-        await start_clock_and_reset(dut)
-        dut.o__ready.value = 1
-        StreamSource(dut, "i", LOAD).put([nowhere | {"segments": segments_first}, illegal, illegal])
-        codes = []
-        for _ in range(30):
-            await RisingEdge(dut.clk)
-            if dut.error__valid.value:
-                codes.append(dut.error__payload.value.to_unsigned() & 0xFF)
-
-        assert codes == [ErrorCode.SCRATCHPAD_RANGE], segments_first
+    await start_clock_and_reset(dut)
+    dut.o__ready.value = 1
+    StreamSource(dut, "i", LOAD).put([nowhere | {"segments": first}, illegal, illegal])
+    codes = []
+    for _ in range(30):
+        await RisingEdge(dut.clk)
+        if dut.error__valid.value:
+            codes.append(dut.error__payload.value.to_unsigned() & 0xFF)
+    assert codes == [ErrorCode.SCRATCHPAD_RANGE]
 
 
 @pytest.mark.parametrize("ready", READY_POLICIES)
