@@ -34,6 +34,8 @@ UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("registers", ("control.registers", "control.counters", "s_axil")),
     ("instruction assembly", ("control.assemble",)),
     ("control", ("control", "interrupt")),
+    ("on-chip memory", ("memory",)),
+    ("serial link", ("link",)),
 )
 
 _PREFIXES = sorted(
@@ -45,12 +47,13 @@ _PREFIXES = sorted(
 def unit_of(cell: str) -> str:
     """Return the unit that a cell is counted for.
 
-    Cells of the harness are ``HARNESS``. Cells of a design that is not the whole machine get the
-    path of submodules that they lie in, without numbers: ``row.element.multiplier``.
+    Cells of the harness are ``HARNESS``; a board has its machine in ``accelerator``. Cells of a
+    design that is not the whole machine get the path of submodules that they lie in, without
+    numbers: ``row.element.multiplier``.
     """
     if not cell.startswith("dut."):
         return HARNESS
-    path = cell.removeprefix("dut.")
+    path = cell.removeprefix("dut.").removeprefix("accelerator.")
     for prefix, unit in _PREFIXES:
         # `load` is a part of `load.x` and `load_x`, but not of `loader.x`; ports begin anyhow.
         begins = path.startswith(prefix)
