@@ -81,10 +81,10 @@ UP5K = Device(
     lut_ram=False,
 )
 
-# Measured with Yosys 0.70, carries as two LUTs: `ulx3s-85f` (8 x 8) has 12,663 LUT4, 1,218 of them
-# in its 64 elements; the machine of `boards/icebreaker.py` (2 x 2, power-of-two scales) has 8,320.
-_ELEMENT_LUTS = 19
-_FIXED_LUTS = 8320 - 4 * _ELEMENT_LUTS
+# Measured by `python -m bench.up5k`: the machine of `boards/icebreaker.py` (2 x 2, power-of-two
+# scales) with its memory and link has 6,311 LUTs, 45 of them in its 4 elements. ECP5 takes more.
+_ELEMENT_LUTS = 11
+_FIXED_LUTS = 6311 - 4 * _ELEMENT_LUTS
 
 
 def floor(config: AcceleratorConfig, memory_bytes: int, device: Device) -> Need:
