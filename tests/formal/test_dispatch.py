@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
 from hw.isa import END, ENGINES, Engine, ErrorCode, Opcode
+from tests.support.following import FollowedWord
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 ALL = {Engine.LOAD: 2, Engine.COMPUTE: 3, Engine.VECTOR: 1, Engine.SPECIAL: 4, Engine.STORE: 2}
@@ -96,17 +97,14 @@ class RouterSpec(wiring.Component):
             m.d.sync += over.eq(1)
 
         offered = Cat(port.valid for port in dut.o)
-        before, followed, followed_to = Signal(4, reset_less=True), Signal(64), Signal(ENGINES)
-        put, got = Signal(4), Signal(4)
-        m.d.sync += before.eq(self.chosen)
-        with m.If(first.started):
-            m.d.comb += [Assume(self.chosen == before), Assume(put < 15)]
-        with m.If(taken & (~begins | legal)):
-            m.d.sync += put.eq(put + 1)
-            with m.If(put == self.chosen):
-                m.d.sync += [followed.eq(word), followed_to.eq(1 << target)]
-        with m.If(moved.any()):
-            m.d.sync += got.eq(got + 1)
+        m.submodules.followed = followed = FollowedWord(64 + ENGINES)
+        m.d.comb += [
+            followed.chosen.eq(self.chosen),
+            followed.put.eq(taken & (~begins | legal)),
+            followed.got.eq(moved.any()),
+            followed.word.eq(Cat(word, (1 << target)[:ENGINES])),
+        ]
+        put, got = followed.puts, followed.gots
 
         bad = taken & begins & ~legal & ~over
         was_illegal, was_absent, was_fields = Signal(), Signal(), Signal()
@@ -127,16 +125,16 @@ class RouterSpec(wiring.Component):
             m.d.comb += Assert(~(over & taken))
             with m.If(offered.any()):
                 m.d.comb += Assert(put != got)
-                with m.If(got == self.chosen):
-                    m.d.comb += Assert(offered == followed_to)
+                with m.If(followed.due):
+                    m.d.comb += Assert(offered == followed.kept[64:])
             with m.Else():
                 m.d.comb += Assert(put == got)
             m.d.comb += Assert(dut.empty == (put == got))
             for index, port in enumerate(dut.o):
                 with m.If(port.valid):
                     m.d.comb += Assert(offered == 1 << index)
-                    with m.If(got == self.chosen):
-                        m.d.comb += Assert(port.payload == followed)
+                    with m.If(followed.due):
+                        m.d.comb += Assert(port.payload == followed.kept[:64])
                 waiting = Signal(name=f"waiting_{index}")
                 m.d.sync += waiting.eq(port.valid & ~port.ready)
                 with m.If(waiting):

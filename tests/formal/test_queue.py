@@ -2,11 +2,12 @@
 """The queue hands out each word once, in order, unchanged, and keeps the stream rules."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.control.queue import Queue
+from tests.support.following import FollowedWord
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 DEPTH, WIDTH = 2, 3
@@ -49,31 +50,27 @@ class QueueSpec(wiring.Component):
         wiring.connect(m, wiring.flipped(self.i), dut.i)
         wiring.connect(m, dut.o, wiring.flipped(self.o))
         most = DEPTH + 1 + dut.block
-        before, word = Signal(4, reset_less=True), Signal(WIDTH)
-        put, got = Signal(4), Signal(4)
-        m.d.sync += before.eq(self.chosen)
-        with m.If(first.started):
-            m.d.comb += Assume(self.chosen == before)
-        with m.If(dut.i.valid & dut.i.ready):
-            m.d.sync += put.eq(put + 1)
-            with m.If(put == self.chosen):
-                m.d.sync += word.eq(dut.i.payload)
-        with m.If(dut.o.valid & dut.o.ready):
-            m.d.sync += got.eq(got + 1)
+        m.submodules.followed = followed = FollowedWord(WIDTH)
+        m.d.comb += [
+            followed.chosen.eq(self.chosen),
+            followed.put.eq(dut.i.valid & dut.i.ready),
+            followed.got.eq(dut.o.valid & dut.o.ready),
+            followed.word.eq(dut.i.payload),
+        ]
+        put, got = followed.puts, followed.gots
         waiting, offered = Signal(), Signal(WIDTH)
         m.d.sync += [waiting.eq(dut.o.valid & ~dut.o.ready), offered.eq(dut.o.payload)]
         with m.If(first.started):
-            m.d.comb += Assume(put < 15)
             with m.If(dut.o.valid):
                 m.d.comb += Assert(put != got)
-                with m.If(got == self.chosen):
-                    m.d.comb += Assert(dut.o.payload == word)
+                with m.If(followed.due):
+                    m.d.comb += Assert(dut.o.payload == followed.kept)
             with m.If(waiting):
                 m.d.comb += [Assert(dut.o.valid), Assert(dut.o.payload == offered)]
             m.d.comb += [
                 Assert(dut.empty == (put == got)),
                 Assert(put - got <= most),
-                Cover((got == 4) & (self.chosen == 3) & (word == 5) & ~dut.i.ready),
+                Cover((got == 4) & (self.chosen == 3) & (followed.kept == 5) & ~dut.i.ready),
                 Cover(put - got == most),
             ]
         return m
