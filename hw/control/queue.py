@@ -97,7 +97,7 @@ class Queue(Component):
                 ram.write.eq(put),
                 ram.write_address.eq(written),
                 ram.write_data.eq(self.i.payload),
-                # What is read beside a move without `get` is read again.
+                # `take` needs it; what a move without `get` reads is never looked at.
                 ram.read.eq(get | move),
                 ram.read_address.eq(fetched),
                 ram.take.eq(move),

@@ -25,7 +25,7 @@ def block_ram(shape: ShapeLike, depth: int) -> Memory:
 
 
 class Ram(Component):
-    """Block RAM with a register behind it, for it is slow itself: a write and a read a cycle.
+    """Block RAM with a register behind it, as it is slow itself: a write and a read a cycle.
 
     What is read of an address that is written in that cycle means nothing. No reset; contents are
     undefined at first. This class is an array and a register, which synthesis tools make of what
@@ -94,7 +94,7 @@ class Ram(Component):
         return m
 
     def _cells(self, m: Module) -> bool:
-        """Add cells of the family to ``m``; return False, and add none, if there are none fit."""
+        """Add cells of the family to ``m``; return False, and add none, if none fits."""
         return False
 
 
