@@ -25,7 +25,7 @@ from bench.units import HARNESS, UNITS, unit_of
 from boards.toolchain import ToolError, run_tool
 from hw.accelerator import Accelerator
 from hw.array.systolic import SystolicArray
-from hw.config import AcceleratorConfig
+from hw.config import AcceleratorConfig, CellFamily
 from hw.emit import emit_verilog
 from hw.presets import preset
 
@@ -128,10 +128,12 @@ class Netlist:
 def design(config: AcceleratorConfig, what: str, target: str) -> wiring.Component:
     """Return the ``machine`` or ``array`` of a configuration.
 
-    Multipliers that are cells of another family than ``target`` become plain ones.
+    A machine made of another family's cells than ``target``'s is made of those of ``target``, if we
+    have any.
     """
-    if config.cells.value not in ("generic", target):
-        config = config.replace(cells="generic")
+    if config.cells is not CellFamily.GENERIC:
+        families = {family.value for family in CellFamily}
+        config = config.replace(cells=target if target in families else "generic")
     return DESIGNS[what](config)
 
 
