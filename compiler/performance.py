@@ -7,12 +7,15 @@ import numpy as np
 
 from compiler.builder import ProgramBuilder, queued_instructions
 from compiler.footprint import INSTRUCTION_GAP
-from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine
+from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine, VectorMode
 
 __all__ = ["Timeline", "predict"]
 
-_START_CYCLES = 60  # from the start register to the first instruction at its engine
+_START_CYCLES = 61  # from the start register to the first instruction at its engine
 _DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue
+_ISSUE = 6  # from there through the queue, the assembler and the wait for tokens
+_TOKEN = 2  # from the done of one instruction to the end of another's wait
+_JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR)  # take an instruction a cycle after its offer
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ def predict(builder: ProgramBuilder) -> Timeline:
     begun: list[list[float]] = [[] for _ in range(ENGINES)]
     dispatched = float(_START_CYCLES)
     layer_end: dict[int, int] = {}
+    last_mode, last_done = None, 0.0
     for index, instruction in enumerate(builder.instructions):
         engine = instruction.engine
         length = INSTRUCTIONS[instruction.opcode].size // WORD_BITS
@@ -44,10 +48,19 @@ def predict(builder: ProgramBuilder) -> Timeline:
         dispatched += length * _DISPATCH_WORDS
         if len(begun[engine]) >= capacity:
             dispatched = max(dispatched, begun[engine][-capacity])
-        ready = max([dispatched + 4, free[engine], *(end[s] + 2 for s in deps.sources[index])])
+        waited = max([dispatched + _ISSUE, *(end[s] + _TOKEN for s in deps.sources[index])])
+        ready = max(waited + (engine in _JUDGED), free[engine])
+        if engine == Engine.VECTOR:
+            mode = instruction.fields.get("mode", VectorMode.REQUANTIZE)
+            # Another mode waits until all is done; these two wait for themselves, too.
+            if last_mode not in (None, mode) or mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
+                ready = max(ready, last_done + 1)
+            last_mode = mode
         start[index] = ready
         free[engine] = ready + instruction.cycles
         end[index] = free[engine] + instruction.latency
+        if engine == Engine.VECTOR:
+            last_done = end[index]
         if engine == Engine.COMPUTE:
             free[engine] += INSTRUCTION_GAP
         begun[engine].append(ready)
