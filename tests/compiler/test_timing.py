@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the performance model believes of formats and special functions."""
+"""What the performance model believes of formats, special functions and modes."""
 
 import pytest
 
 from compiler import timing
+from compiler.builder import ProgramBuilder
+from compiler.performance import predict
 from compiler.timing import format_cycles, special_cycles
 from hw.array.compute import ComputeEngine
 from hw.config import SoftmaxMode
-from hw.isa import SpecialOperation, WeightFormat
+from hw.isa import SpecialOperation, VectorMode, WeightFormat
 from hw.presets import preset
 from hw.vector.softmax_fixed import TfliteSoftmax
 from hw.vector.softmax_float import FloatSoftmax
@@ -62,3 +64,20 @@ def test_latencies_are_those_of_the_hardware(name):
     latency = compute.latency + compute.drain
     assert latency == config.rows + config.columns + timing.COMPUTE_LATENCY
     assert VectorEngine(config, compute.read_latency).latency == timing.VECTOR_LATENCY
+
+
+@pytest.mark.parametrize(("first", "second", "waits"), [
+    (VectorMode.REQUANTIZE, VectorMode.REQUANTIZE, False),
+    (VectorMode.RAW, VectorMode.RAW, False),
+    (VectorMode.REQUANTIZE, VectorMode.RAW, True),
+    (VectorMode.MEASURE, VectorMode.QUANTIZE, True),
+    (VectorMode.QUANTIZE, VectorMode.QUANTIZE, True),
+])  # fmt: skip
+def test_a_mode_waits_for_the_one_before(first, second, waits):
+    builder = ProgramBuilder(CONFIG.replace(dynamic=True))
+    for mode in (first, second):
+        builder.vector({"channels": 1, "pixels": 50, "lines": 1, "mode": mode}, [], [])
+    line = predict(builder)
+    steps = builder.instructions[0].cycles
+    begins = line.end[0] + 1 if waits else line.start[0] + steps
+    assert line.start[1] == begins
