@@ -51,12 +51,8 @@ class QueueSpec(wiring.Component):
         wiring.connect(m, dut.o, wiring.flipped(self.o))
         most = DEPTH + 1 + dut.block
         m.submodules.followed = followed = FollowedWord(WIDTH)
-        m.d.comb += [
-            followed.chosen.eq(self.chosen),
-            followed.put.eq(dut.i.valid & dut.i.ready),
-            followed.got.eq(dut.o.valid & dut.o.ready),
-            followed.word.eq(dut.i.payload),
-        ]
+        followed.between(m, dut.i, dut.o)
+        m.d.comb += followed.chosen.eq(self.chosen)
         put, got = followed.puts, followed.gots
         waiting, offered = Signal(), Signal(WIDTH)
         m.d.sync += [waiting.eq(dut.o.valid & ~dut.o.ready), offered.eq(dut.o.payload)]

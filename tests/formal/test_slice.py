@@ -55,12 +55,8 @@ class SliceSpec(wiring.Component):
         wiring.connect(m, dut.o, wiring.flipped(self.o))
         m.d.comb += dut.hold.eq(self.hold)
         m.submodules.followed = followed = FollowedWord(WIDTH)
-        m.d.comb += [
-            followed.chosen.eq(self.chosen),
-            followed.put.eq(dut.i.valid & dut.i.ready),
-            followed.got.eq(dut.o.valid & dut.o.ready),
-            followed.word.eq(dut.i.payload),
-        ]
+        followed.between(m, dut.i, dut.o)
+        m.d.comb += followed.chosen.eq(self.chosen)
         put, got = followed.puts, followed.gots
         waiting, offered, held = Signal(), Signal(WIDTH), Signal()
         m.d.sync += [

@@ -5,6 +5,7 @@ If that word comes out once, unchanged and at its turn, whichever it is, all wor
 """
 
 from amaranth.hdl import Assume, Module, Signal
+from amaranth.lib.stream import Interface
 from amaranth.lib.wiring import Component, In, Out
 
 from tests.support.formal import FirstCycle
@@ -38,6 +39,14 @@ class FollowedWord(Component):
             "chosen": In(4), "put": In(1), "got": In(1), "word": In(width),
             "puts": Out(4), "gots": Out(4), "due": Out(1), "kept": Out(width),
         })  # fmt: skip
+
+    def between(self, m: Module, i: Interface, o: Interface) -> None:
+        """Follow what goes from the stream ``i`` to the stream ``o``."""
+        m.d.comb += [
+            self.put.eq(i.valid & i.ready),
+            self.got.eq(o.valid & o.ready),
+            self.word.eq(i.payload),
+        ]
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
