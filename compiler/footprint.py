@@ -7,22 +7,27 @@ from compiler.contraction import Contraction
 from hw.config import AcceleratorConfig
 
 __all__ = [
-    "INSTRUCTION_GAP", "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
+    "Reduction", "block_bytes", "instruction_gap", "minimum_pass", "patch_bytes", "pixel_pitch",
     "reduction",
 ]  # fmt: skip
 
-INSTRUCTION_GAP = 4
-"""Idle cycles of the array between two COMPUTE instructions: `ComputeEngine.gap` less one."""
+
+def instruction_gap(config: AcceleratorConfig) -> int:
+    """Idle cycles of the array between two COMPUTE instructions: `ComputeEngine.gap` less one.
+
+    An accumulator may be updated again when it is written, however long that takes.
+    """
+    return 3 + ({"memory", "accumulator"} <= set(config.pipeline))
 
 
 def minimum_pass(config: AcceleratorConfig, rows: int) -> int:
     """Fewest cycles from one weight tile to the next, however few pixels it serves.
 
-    A row a cycle has to come in, and instructions have to follow each other without updating an
-    accumulator twice before it is written: `ComputeEngine.interval`. Neither takes longer for more
-    columns.
+    A row a cycle has to come in, up to seven columns have to change over, and instructions have to
+    follow each other without updating an accumulator twice before it is written:
+    `ComputeEngine.interval`.
     """
-    return max(min(rows, config.rows), 7)
+    return max(min(rows, config.rows), min(config.columns, 7), instruction_gap(config) + 3)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from compiler.builder import ProgramBuilder, queued_instructions
-from compiler.footprint import INSTRUCTION_GAP
+from compiler.footprint import instruction_gap
 from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine, VectorMode
 
 __all__ = ["Timeline", "predict"]
@@ -62,7 +62,7 @@ def predict(builder: ProgramBuilder) -> Timeline:
         if engine == Engine.VECTOR:
             last_done = end[index]
         if engine == Engine.COMPUTE:
-            free[engine] += INSTRUCTION_GAP
+            free[engine] += instruction_gap(builder.config)
         begun[engine].append(ready)
         layer_end[instruction.layer] = max(layer_end.get(instruction.layer, 0), int(end[index]))
     return Timeline(start, end, layer_end)

@@ -9,17 +9,12 @@ from hw.config import AcceleratorConfig, SoftmaxMode
 from hw.isa import SpecialOperation, WeightFormat
 
 __all__ = [
-    "COMPUTE_LATENCY", "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY",
-    "VECTOR_LATENCY", "decode_cycles", "format_cycles", "special_cycles",
+    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "compute_latency",
+    "decode_cycles", "format_cycles", "special_cycles", "vector_latency",
 ]  # fmt: skip
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
-COMPUTE_LATENCY = 15
-"""Cycles beside ``rows + columns`` from COMPUTE's last vector to its `done`; a multiplier made of a
-cell with registers takes one or two more."""
-VECTOR_LATENCY = 20
-"""Cycles from VECTOR's last step to its `done`; up to six more where products are in parts."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
 DYNAMIC_LATENCY = 33
@@ -32,6 +27,20 @@ _MEASURE = 40  # from a group's last element to its first result
 _ROOT = 80  # square root and division of a row to normalize
 _DECODER = 8  # cycles between the last row of a stream and the first one of the next
 _POINTERS = 4  # columns whose pointers a decoder takes in a cycle
+
+
+def compute_latency(config: AcceleratorConfig) -> int:
+    """Cycles from COMPUTE's last vector to its `done`.
+
+    A multiplier made of a cell with registers takes one or two more.
+    """
+    registers = sum(place in config.pipeline for place in ("address", "accumulator"))
+    return config.rows + config.columns + 11 + registers + 2 * ("memory" in config.pipeline)
+
+
+def vector_latency(config: AcceleratorConfig) -> int:
+    """Cycles from VECTOR's last step to its `done`; up to six more where products are in parts."""
+    return 16 + ("memory" in config.pipeline) + 3 * ("requantizer" in config.pipeline)
 
 
 def format_cycles(

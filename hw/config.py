@@ -8,14 +8,17 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
-    "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockRounding", "BlockScale",
-    "CellFamily", "RequantizeMode", "SoftmaxMode",
+    "PIPELINE", "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockRounding",
+    "BlockScale", "CellFamily", "RequantizeMode", "SoftmaxMode",
 ]  # fmt: skip
 
 WEIGHT_FORMATS = (
     "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
 )  # fmt: skip
 """Compressed weights that a machine may decode, by their names in `hw.isa.WeightFormat`."""
+
+PIPELINE = ("address", "accumulator", "memory", "queue", "requantizer", "slice")
+"""Where a machine may have registers that serve the clock alone: they cost cycles of latency."""
 
 
 class RequantizeMode(str, Enum):
@@ -69,13 +72,6 @@ class CellFamily(str, Enum):
     GENERIC = "generic"  #: none: plain `*` and arrays, left to the synthesis tool
     ECP5 = "ecp5"  #: MULT18X18D, DP16KD and PDPW16KD with all their registers
     ICE40 = "ice40"  #: SB_MAC16 of the UltraPlus with all its registers
-
-
-class SliceKind(str, Enum):
-    """What is registered where a stream goes from one unit to another."""
-
-    FULL = "full"  #: both directions: two entries, the faster clock
-    FORWARD = "forward"  #: all but ``ready``: one entry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +149,12 @@ class AcceleratorConfig:
     statistics_elements: int = 0
     """Elements of the largest block whose statistics VECTOR keeps: 0 (none) or a power of two,
     256 to 2^30."""
-    register_slices: SliceKind = SliceKind.FULL
-    """Register slices of router, read arbiter, LOAD's and STORE's addresses: full, or forward, with
-    half the flip-flops, a slower clock and the same cycles."""
+    pipeline: tuple[str, ...] = PIPELINE
+    """Registers for the clock, all of them unless said otherwise; a result a cycle either way:
+    address (before COMPUTE's address adders), accumulator (before its adder), memory (behind the
+    block RAM of scratchpads, accumulators, parameters and output buffer), queue (behind queues in
+    block RAM), requantizer (between the steps of its shifters), slice (register slices of router,
+    read arbiter, LOAD's and STORE's addresses cut both directions, not the forward one alone)."""
     queue_words: int = 64
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
@@ -163,7 +162,6 @@ class AcceleratorConfig:
         # TOML and keyword users write plain strings.
         for field, kind in (
             ("cells", CellFamily),
-            ("register_slices", SliceKind),
             ("requantize_mode", RequantizeMode),
             ("softmax_mode", SoftmaxMode),
             ("block_scale", BlockScale),
@@ -210,28 +208,28 @@ class AcceleratorConfig:
         if self.statistics_elements:
             self._require_power("statistics_elements", 256, 1 << 30)
         self._require_formats()
+        self._require_names("pipeline", PIPELINE)
         self._require_range("sparse_entries", 1, 16)
         self._require_choice("special_lanes", (0, 1, 2, 4, 8, 16))
         self._require_power("special_bytes", 256, 1 << 20)
         self._require_power("special_entries", 256, 4096)
         self._require_power("queue_words", 16, 1024)
 
+    def _require_names(self, field: str, legal: tuple[str, ...]) -> None:
+        """Require a list of names, and keep it in the order of ``legal``, each once."""
+        names: Any = getattr(self, field)
+        if not (isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)):
+            raise ValueError(f"{field} is {names!r}; legal: a list of names")
+        if unknown := [name for name in names if name not in legal]:
+            raise ValueError(f"{field} names {unknown[0]!r}; legal: {', '.join(legal)}")
+        object.__setattr__(self, field, tuple(name for name in legal if name in names))
+
     def _require_formats(self) -> None:
-        formats: Any = self.weight_formats
-        named = isinstance(formats, list | tuple) and all(isinstance(n, str) for n in formats)
-        if not named:
-            raise ValueError(f"weight_formats is {formats!r}; legal: a list of names")
-        if unknown := [name for name in formats if name not in WEIGHT_FORMATS]:
-            raise ValueError(
-                f"weight_formats names {unknown[0]!r}; legal: {', '.join(WEIGHT_FORMATS)}"
-            )
-        if "bitmask" in formats and self.weight_pitch < 8:
+        self._require_names("weight_formats", WEIGHT_FORMATS)
+        if "bitmask" in self.weight_formats and self.weight_pitch < 8:
             raise ValueError(
                 f"weight_formats names 'bitmask', columns is {self.columns}; legal: 5 to 128"
             )
-        object.__setattr__(
-            self, "weight_formats", tuple(name for name in WEIGHT_FORMATS if name in formats)
-        )
 
     def _require_ways(self) -> None:
         ways: Any = self.block_ways

@@ -67,7 +67,10 @@ BAD = {
         "statistics_elements is 128; legal: a power of two, 256 to 1073741824",
     ),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
-    "register_slices": ("none", "register_slices is 'none'; legal: full, forward"),
+    "pipeline": (
+        ["fifo"],
+        "pipeline names 'fifo'; legal: address, accumulator, memory, queue, requantizer, slice",
+    ),
     "name": ("a b", "name is 'a b'; legal: letters, digits, '-' and '_'"),
 }
 

@@ -14,7 +14,7 @@ FULL = TINY.replace(
     name="structural", rows=2, columns=8, requantize_lanes=2, transposer=True,
     weight_formats=("bitmask", "csc5"), sparse_entries=2, special_lanes=1,
     special_bytes=256, special_entries=256, dynamic=True, block_channels=16, block_rounding="lfsr",
-    queue_words=16, register_slices="forward",
+    queue_words=16, pipeline=(),
 )  # fmt: skip
 MACHINES = pytest.mark.parametrize("config", [TINY, FULL], ids=lambda config: config.name)
 

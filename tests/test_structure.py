@@ -105,6 +105,7 @@ PARTS = {
     "requantize_multiply": "requantize",
     "dynamic": "vector",
     "flat_index": "block",
+    "integer_path": "vector",
     "narrow": "vector",
     "settle": "vector",
     "block_buffer": "block_quantize",

@@ -31,11 +31,13 @@ class ActivationFeed(Component):
 
     Lane l is inside if 0 <= y < y_limit and 0 <= x + l < x_limit (in as many bits as that takes).
     Inside it is the byte, sign- or zero-extended, minus the zero point, in 9 bits; outside it is
-    ``pad``; from ``rows`` on it is 0. A vector a cycle, without handshake; latency ``latency``.
+    ``pad``; from ``rows`` on it is 0. A vector a cycle, without handshake.
 
     Parameters
     ----------
     rows : lanes, 1 to 128.
+    bytes_after : cycles, at least 4.
+    latency : cycles from ``position`` to ``lanes``: one more.
 
     Members
     -------
@@ -52,13 +54,15 @@ class ActivationFeed(Component):
 
     operand_after = 1
     gap = 4
-    bytes_after = 5
-    latency = 6
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, bytes_after: int) -> None:
         if not 1 <= rows <= 128:
             raise ValueError(f"rows is {rows}; legal: 1 to 128")
+        if bytes_after < 4:
+            raise ValueError(f"bytes_after is {bytes_after}; legal: at least 4")
         self.rows = rows
+        self.bytes_after = bytes_after
+        self.latency = bytes_after + 1
         super().__init__({
             "position": In(FEED_POSITION),
             "begin": In(1),
@@ -98,8 +102,8 @@ class ActivationFeed(Component):
             s2_high.eq(s1_room),
         ]
 
-        # An instruction's operand counts when its first vector is in cycle 2; the last vector of
-        # the instruction before has left cycle 5 by then.
+        # An instruction's operand counts when its first vector is in cycle 2. The last vector of
+        # the one before is ``gap`` cycles ahead: its lanes were made of its bytes by then.
         zero, pad, extend = Signal(9), Signal(9), Signal()
         live = Signal(rows)
         with m.If(s1_begin):
@@ -125,12 +129,12 @@ class ActivationFeed(Component):
                 s3_high[lane].eq(s2_right | _at_least(s2_high, lane + 1)),
             ]
 
-        # Cycles 4 and 5: inside or not. Cycle 6: the operand.
-        s4_inside, inside = Signal(rows), Signal(rows)
-        m.d.sync += [
-            s4_inside.eq(s3_low & s3_high & s3_row.replicate(rows)),
-            inside.eq(s4_inside),
-        ]
+        # From cycle 4 on: inside or not. One cycle after the bytes came: the operand.
+        inside: Value = s3_low & s3_high & s3_row.replicate(rows)
+        for cycle in range(4, self.bytes_after + 1):
+            later = Signal(rows, name=f"inside_{cycle}")
+            m.d.sync += later.eq(inside)
+            inside = later
         for lane in range(rows):
             byte = self.bytes[lane]
             nine = Signal(9, name=f"nine{lane}")

@@ -71,22 +71,35 @@ class ComputeEngine(Component):
         self.cfg = cfg
         self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.cells)
         self._accumulators = Accumulators(cfg)
+        self._activation = ActivationScratchpad(cfg)
+        self._feed = ActivationFeed(cfg.rows, self._activation.read_latency)
         self._weight = WeightScratchpad(cfg)
         self._loader = WeightLoader(
             depth := cfg.weight_bytes // cfg.weight_pitch,
             cfg.columns,
             tile_bits=exact_log2(depth) + 1,
+            bytes_after=self._weight.read_latency,
         )
-        self.latency = 3 + ActivationFeed.latency
         # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
         # before the vector's position is.
-        ahead = 1 + ActivationFeed.latency - WeightLoader.latency
+        ahead = 1 + self._feed.latency - self._loader.latency
         assert ahead >= self._array.switch_after
         hazard = self._accumulators.hazard
         self.drain = self._array.latency + cfg.columns + hazard - 1
-        self.gap = max(ActivationFeed.gap, hazard)
+        self.gap = max(self._feed.gap, hazard)
         self.interval = max(self.gap + 2, self._array.reload_after + ahead, hazard)
         self.read_latency = self._accumulators.read_latency
+        self._generator = AddressGenerator(
+            cfg.rows,
+            self.interval,
+            self.gap,
+            cfg.dynamic,
+            address_bits=exact_log2(cfg.activation_bytes),
+            entry_bits=exact_log2(cfg.accumulator_depth) + 1,
+            row_bits=self._loader.tile_bits,
+            registered="address" in cfg.pipeline,
+        )
+        self.latency = self._generator.latency + self._feed.latency
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
@@ -102,18 +115,10 @@ class ComputeEngine(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.generator = generator = AddressGenerator(
-            self.cfg.rows,
-            self.interval,
-            self.gap,
-            self.cfg.dynamic,
-            address_bits=exact_log2(self.cfg.activation_bytes),
-            entry_bits=exact_log2(self.cfg.accumulator_depth) + 1,
-            row_bits=self._loader.tile_bits,
-        )
-        m.submodules.activation = activation = ActivationScratchpad(self.cfg)
+        m.submodules.generator = generator = self._generator
+        m.submodules.activation = activation = self._activation
         m.submodules.weight = weight = self._weight
-        m.submodules.feed = feed = ActivationFeed(self.cfg.rows)
+        m.submodules.feed = feed = self._feed
         m.submodules.loader = loader = self._loader
         m.submodules.array = array = self._array
         m.submodules.accumulators = accumulators = self._accumulators
@@ -131,7 +136,7 @@ class ComputeEngine(Component):
             activation.write.payload.data.eq(written.data),
         ]
 
-        # Cycle 0: a step's position. Its bytes come `bytes_after` cycles later, then its operands.
+        # A step's position; its bytes come `feed.bytes_after` cycles later, then its operands.
         m.d.comb += [
             activation.address.eq(step.address),
             feed.begin.eq(generator.o.valid & step.begin),
@@ -152,8 +157,7 @@ class ComputeEngine(Component):
                 m.d.comb += feed.operand.activation_zero.eq(self.slots[fields.slot].zero_point)
 
         live = self._guard(m, generator, loader)
-        entering = Signal(ActivationFeed.latency)
-        switch = Signal(ActivationFeed.latency)
+        entering, switch = Signal(feed.latency), Signal(feed.latency)
         m.d.sync += [
             entering.eq((entering << 1) | live),
             switch.eq((switch << 1) | step.switch),
@@ -167,7 +171,7 @@ class ComputeEngine(Component):
 
         # Where its sums go travels beside a vector.
         layout = control_layout(self.cfg.accumulator_depth)
-        m.submodules.beside = beside = DelayLine(layout, ActivationFeed.latency + array.latency)
+        m.submodules.beside = beside = DelayLine(layout, feed.latency + array.latency)
         m.d.comb += [
             beside.i.valid.eq(live),
             *(beside.i.payload[name].eq(step[name]) for name in layout.members),
@@ -185,7 +189,7 @@ class ComputeEngine(Component):
         return m
 
     def _guard(self, m: Module, generator: AddressGenerator, loader: WeightLoader) -> Signal:
-        """Return whether the step in cycle 0 is to have effect; report the first fault."""
+        """Return whether the generator's step is to have effect; report the first fault."""
         halted = Signal()
         outside = Signal()
         live = Signal()

@@ -17,7 +17,7 @@ WEIGHT_OPERAND = data.StructLayout({
 
 
 class WeightLoader(Component):
-    """Sends the rows of a tile into the array, one a cycle from ``latency`` cycles after ``tile``.
+    """Sends the rows of a tile into the array, one a cycle, ``latency`` cycles after ``tile``.
 
     A weight is the byte, sign- or zero-extended, minus the zero point, in 9 bits. Without
     handshake: tiles come at least ``rows`` cycles apart.
@@ -27,6 +27,8 @@ class WeightLoader(Component):
     depth : rows in the scratchpad, a power of two.
     columns : bytes of a row.
     tile_bits : bits of a tile's first row, more than those of ``row``.
+    bytes_after : 2 cycles or more.
+    operand_after, latency : a cycle less, and 2 more, than ``bytes_after``.
 
     Members
     -------
@@ -37,24 +39,28 @@ class WeightLoader(Component):
     row : Out(range(depth))
         To the scratchpad.
     bytes : In(ArrayLayout(8, columns))
-        The scratchpad's, three cycles later.
+        The scratchpad's, ``bytes_after`` cycles later.
     o : Out(stream.Signature({lanes, first}, always_ready=True))
         A row of the tile; ``first`` marks the first one.
     fault : Out(1)
         High for one cycle, the one after ``tile``, when the tile reaches beyond the scratchpad.
     """
 
-    operand_after = 2
-    latency = 5
-
-    def __init__(self, depth: int, columns: int, tile_bits: int = 24) -> None:
+    def __init__(
+        self, depth: int, columns: int, tile_bits: int = 24, *, bytes_after: int
+    ) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         if not 1 <= columns <= 128:
             raise ValueError(f"columns is {columns}; legal: 1 to 128")
+        if bytes_after < 2:
+            raise ValueError(f"bytes_after is {bytes_after}; legal: at least 2")
         self.depth = depth
         self.columns = columns
         self.tile_bits = tile_bits
+        self.bytes_after = bytes_after
+        self.operand_after = bytes_after - 1
+        self.latency = bytes_after + 2
         word = data.StructLayout({"lanes": data.ArrayLayout(signed(9), columns), "first": 1})
         super().__init__({
             "tile": In(stream.Signature(tile_bits, always_ready=True)),
@@ -71,7 +77,8 @@ class WeightLoader(Component):
         following = Signal.like(self.row)
         m.d.comb += self.row.eq(Mux(self.tile.valid, self.tile.payload, following))
         m.d.sync += following.eq(self.row + 1)
-        first, valid = Signal(4), Signal(4)
+        came, waits = self.bytes_after, self.operand_after
+        first, valid = Signal(came + 1), Signal(came + 1)
         left = Signal(8)
         end = Signal(self.tile_bits + 1)
         m.d.sync += first.eq(Cat(self.tile.valid, first))
@@ -88,17 +95,17 @@ class WeightLoader(Component):
             m.d.sync += [left.eq(left - 1), valid[0].eq(valid[0] & (left != 1))]
         m.d.sync += valid[1:].eq(valid)
 
-        # Cycle 3: the bytes are here. Cycle 4: nine bits. Cycle 5: the operands.
+        # The bytes are here. A cycle later: nine bits. Another one: the operands.
         zero, later_zero, extend = Signal(9), Signal(9), Signal()
-        with m.If(first[1]):
+        with m.If(first[waits - 1]):
             m.d.sync += [
                 zero.eq(self.operand.weight_zero),
                 extend.eq(self.operand.weight_signed),
             ]
         m.d.sync += [
             later_zero.eq(zero),
-            self.o.valid.eq(valid[3]),
-            self.o.payload.first.eq(first[3]),
+            self.o.valid.eq(valid[came]),
+            self.o.payload.first.eq(first[came]),
         ]
         for column in range(self.columns):
             byte = self.bytes[column]

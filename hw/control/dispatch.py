@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig, SliceKind
+from hw.config import AcceleratorConfig
 from hw.control.engines import machine_engines
 from hw.control.fault import FaultSignature
 from hw.control.queue import Queue
@@ -34,7 +34,7 @@ class Router(Component):
     ----------
     lengths
         Words of an instruction of each engine that the machine has.
-    slices
+    full_slice
         Kind of the register slice in front of the outputs.
 
     Members
@@ -48,20 +48,20 @@ class Router(Component):
     empty : Out(1)
         No word waits here.
     error : Out(FaultSignature)
-        ILLEGAL_OPCODE with the word's address, also for an engine that the machine has not.
-        ILLEGAL_FIELD with the instruction's engine for one that waits for, or signals, an engine
-        that the machine has not; with DISPATCH_NUMBER for an END with any other bit set (``wait``
-        and ``signal`` included: END has no engine).
+        Two cycles after the word's transfer: ILLEGAL_OPCODE with the word's address, also for an
+        engine that the machine has not. ILLEGAL_FIELD with the instruction's engine for one that
+        waits for, or signals, an engine that the machine has not; with DISPATCH_NUMBER for an END
+        with any other bit set (``wait`` and ``signal`` included: END has no engine).
     """
 
     def __init__(
-        self, lengths: Mapping[Engine, int], slices: SliceKind = SliceKind.FULL
+        self, lengths: Mapping[Engine, int], full_slice: bool = True
     ) -> None:
         for engine, length in lengths.items():
             if not 1 <= length <= 64:
                 raise ValueError(f"length of {engine.name} is {length}; legal: 1 to 64")
         self.lengths = dict(lengths)
-        self.slices = slices
+        self.full_slice = full_slice
         super().__init__({
             "i": In(stream.Signature(PROGRAM_WORD)),
             "o": Out(stream.Signature(WORD_BITS)).array(ENGINES),
@@ -73,7 +73,7 @@ class Router(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         routed_word = data.StructLayout({"word": WORD_BITS, "engine": ENGINES})
-        m.submodules.out = out = RegisterSlice(routed_word, self.slices)
+        m.submodules.out = out = RegisterSlice(routed_word, self.full_slice)
         word = self.i.payload.word
         remaining = Signal(range(max(self.lengths.values())))
         engine, current = Signal(range(ENGINES)), Signal(range(ENGINES))
@@ -120,23 +120,27 @@ class Router(Component):
             ]
         m.d.comb += out.o.ready.eq((ready & out.o.payload.engine).any())
 
-        # Without an enable: what is reported counts for a cycle only.
-        error = self.error.payload
+        # What is reported, a cycle later and without an enable: it counts for a cycle only.
+        faulty, unknown, number = Signal(), Signal(), Signal(range(DISPATCH_NUMBER + 1))
+        address = Signal.like(self.i.payload.address)
         m.d.sync += [
-            self.error.valid.eq(0),
-            error.code.eq(ErrorCode.ILLEGAL_FIELD),
-            error.address.eq(Mux(known, current, DISPATCH_NUMBER)),
+            faulty.eq(0),
+            unknown.eq(~known & (header.opcode != Opcode.END)),
+            number.eq(Mux(known, current, DISPATCH_NUMBER)),
+            address.eq(self.i.payload.address),
         ]
-        with m.If(~known & (header.opcode != Opcode.END)):
-            m.d.sync += [
-                error.code.eq(ErrorCode.ILLEGAL_OPCODE),
-                error.address.eq(self.i.payload.address),
-            ]
+        m.d.sync += [
+            self.error.valid.eq(faulty),
+            self.error.payload.code.eq(
+                Mux(unknown, ErrorCode.ILLEGAL_OPCODE, ErrorCode.ILLEGAL_FIELD)
+            ),
+            self.error.payload.address.eq(Mux(unknown, address, number)),
+        ]
         with m.If(taken & ~routed):
             m.d.sync += halted.eq(1)
             fields = Cat(header.wait, header.signal, header.reserved0).any()
             with m.If(known | (header.opcode != Opcode.END) | fields):
-                m.d.sync += self.error.valid.eq(1)
+                m.d.sync += faulty.eq(1)
             with m.Else():
                 m.d.sync += self.ended.eq(1)
         return m
@@ -176,13 +180,13 @@ class Dispatch(Component):
             engine: INSTRUCTIONS[Opcode[engine.name]].size // WORD_BITS
             for engine in machine_engines(self.cfg)
         }
-        m.submodules.router = router = Router(lengths, self.cfg.register_slices)
+        m.submodules.router = router = Router(lengths, "slice" in self.cfg.pipeline)
         wiring.connect(m, wiring.flipped(self.i), router.i)
         wiring.connect(m, wiring.flipped(self.error), router.error)
         m.d.comb += self.ended.eq(router.ended)
-        cells = self.cfg.cells
         queues = {
-            engine: Queue(WORD_BITS, self.cfg.queue_words, cells=cells) for engine in lengths
+            engine: Queue.of_machine(self.cfg, WORD_BITS, self.cfg.queue_words)
+            for engine in lengths
         }
         for engine, queue in queues.items():
             m.submodules[f"queue_{engine.name.lower()}"] = queue

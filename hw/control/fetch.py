@@ -79,7 +79,7 @@ class Fetch(Component):
         beat_bits = exact_log2(beat_bytes)
         per_beat = beat_bytes // _WORD_BYTES
         room = max(2, _CHUNKS * self.chunk_beats)
-        m.submodules.buffer = buffer = Queue(self.cfg.axi_data_width, room, cells=self.cfg.cells)
+        m.submodules.buffer = buffer = Queue.of_machine(self.cfg, self.cfg.axi_data_width, room)
 
         # Counted from the start of the program: chunks requested, words handed out. All starts at 0
         # after reset, so no count has to be loaded.

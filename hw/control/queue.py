@@ -6,7 +6,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import CellFamily
+from hw.config import AcceleratorConfig, CellFamily
 from hw.memory.ram import block_ram, ram_class
 
 __all__ = ["Queue"]
@@ -20,7 +20,7 @@ class Queue(Component):
 
     Throughput one entry a cycle; latency two cycles through an empty queue. The memory is read
     synchronously and never read and written at one address in a cycle: it maps to block RAM, and
-    does so where distributed RAM would take more than one row of it. Block RAM has a further
+    does so where distributed RAM would take more than one row of it. Block RAM may have a further
     register behind it, since it is slow: one entry more, and one cycle.
 
     Parameters
@@ -29,10 +29,11 @@ class Queue(Component):
         Payload of both streams.
     depth
         Entries, a power of two, at least 2.
-    block
-        Whether it is block RAM; left out, its size decides.
+    registered
+        Whether there is a register behind it; left out, there is one if it is block RAM by its
+        size.
     cells
-        What block RAM is made of.
+        What memory with a register behind it is made of.
 
     Members
     -------
@@ -47,15 +48,14 @@ class Queue(Component):
         shape: ShapeLike,
         depth: int,
         *,
-        block: bool | None = None,
+        registered: bool | None = None,
         cells: CellFamily = CellFamily.GENERIC,
     ) -> None:
         if depth < 2 or depth & (depth - 1):
             raise ValueError(f"depth is {depth}; legal: a power of two, at least 2")
         self.shape = shape
         self.depth = depth
-        large = depth > _ROW and depth * Shape.cast(shape).width >= _BLOCK_BITS
-        self.block = large if block is None else block
+        self.registered = _large(shape, depth) if registered is None else registered
         self.cells = cells
         #: The memory's output register holds an entry.
         self._there = Signal(name="there")
@@ -64,6 +64,12 @@ class Queue(Component):
             "o": Out(stream.Signature(shape)),
             "empty": Out(1),
         })  # fmt: skip
+
+    @classmethod
+    def of_machine(cls, cfg: AcceleratorConfig, shape: ShapeLike, depth: int) -> "Queue":
+        """Return a queue made of a machine's cells, with the registers that it has for queues."""
+        registered = "queue" in cfg.pipeline and _large(shape, depth)
+        return cls(shape, depth, registered=registered, cells=cfg.cells)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -91,7 +97,7 @@ class Queue(Component):
             m.d.sync += there.eq(0)
         width = Shape.cast(self.shape).width
         payload = Value.cast(self.o.payload)
-        if self.block:
+        if self.registered:
             m.submodules.memory = ram = ram_class(self.cells)(width, self.depth)
             m.d.comb += [
                 ram.write.eq(put),
@@ -120,3 +126,8 @@ class Queue(Component):
                 move.eq(self.o.ready),
             ]
         return m
+
+
+def _large(shape: ShapeLike, depth: int) -> bool:
+    """Return whether distributed RAM would take several rows for it, or synthesis avoids it."""
+    return depth > _ROW and depth * Shape.cast(shape).width >= _BLOCK_BITS

@@ -5,22 +5,20 @@ from amaranth.hdl import Module, Mux, ShapeLike, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import SliceKind
-
 __all__ = ["RegisterSlice"]
 
 
 class RegisterSlice(Component):
-    """Holds an entry at the output; a full one, too, what came while that one waited.
+    """Holds an entry at the output; a full slice, too, what came while that one waited.
 
-    Throughput one entry a cycle; latency one cycle. AMBA's names for the kinds.
+    Throughput one entry a cycle; latency one cycle. Full and forward are AMBA's names.
 
     Parameters
     ----------
     shape
         Payload of both streams.
-    kind
-        Whether ``i.ready`` comes from a register (FULL), or sees ``o.ready`` of the same cycle.
+    full
+        Whether ``i.ready`` comes from a register too, or sees ``o.ready`` of the same cycle.
 
     Members
     -------
@@ -29,9 +27,9 @@ class RegisterSlice(Component):
         Offer no new entry; one that is offered stays.
     """
 
-    def __init__(self, shape: ShapeLike, kind: SliceKind = SliceKind.FULL) -> None:
+    def __init__(self, shape: ShapeLike, full: bool = True) -> None:
         self.shape = shape
-        self.kind = kind
+        self.full = full
         super().__init__({
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
@@ -42,7 +40,7 @@ class RegisterSlice(Component):
         m = Module()
         move = Signal()
         m.d.comb += move.eq((~self.o.valid | self.o.ready) & ~self.hold)
-        if self.kind is SliceKind.FORWARD:
+        if not self.full:
             m.d.comb += self.i.ready.eq(move)
             with m.If(move):
                 m.d.sync += [self.o.valid.eq(self.i.valid), self.o.payload.eq(self.i.payload)]

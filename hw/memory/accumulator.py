@@ -4,20 +4,19 @@
 The arithmetic is ``golden/accumulator.py``. While one half accumulates, the other one is read out.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig, CellFamily
+from hw.config import AcceleratorConfig
 from hw.emit import shared
 from hw.isa import ENGINES
+from hw.memory.delay import Delay
 from hw.memory.ram import ram_class
 
 __all__ = ["AccumulatorBank", "Accumulators", "control_layout"]
 
-_COMBINE = 2  # cycle, after the one in which the psum arrives, in which it meets the old value
-_WRITE = 4  # cycle in which the new value is written; the next one may read it
 _MAXIMUM_BITS = 10
 _COPIED = 512
 """Entries of both halves that one block RAM holds: it is 512 x 36 in ECP5 and Xilinx."""
@@ -55,34 +54,30 @@ class AccumulatorBank(wiring.Component):
 
     Parameters
     ----------
-    depth : entries of both halves together, a power of two.
+    cfg : accumulator_depth (entries of both halves together), cells and pipeline are used.
     width : bits of an entry.
     copied : whether both memories hold everything.
-    cells : what the memories are made of.
+    combine_after : 2 cycles, or 1 without registers behind block RAM.
+    write_after : 2 cycles more, or 1 without a register before the adder.
 
     Members
     -------
     psum : arrives in cycle t.
     read : in cycle t: ``valid``, and the entry that is to be updated.
-    combine : in cycle t + 2: how, and in which half.
-    write : in cycle t + 4: ``valid``, and the entry.
+    combine : in cycle t + ``combine_after``: how, and in which half.
+    write : in cycle t + ``write_after``: ``valid``, and the entry.
     drain_entry : entry to read in cycle t; obeyed by a half that ``read`` does not address.
-    drain_data : its contents, in cycle t + 2.
+    drain_data : its contents, in cycle t + ``combine_after``.
     """
 
-    def __init__(
-        self,
-        depth: int,
-        width: int = 32,
-        *,
-        copied: bool = False,
-        cells: CellFamily = CellFamily.GENERIC,
-    ) -> None:
-        self.depth = depth
+    def __init__(self, cfg: AcceleratorConfig, width: int = 32, *, copied: bool = False) -> None:
+        self.cfg = cfg
+        self.depth = cfg.accumulator_depth
         self.width = width
         self.copied = copied
-        self.cells = cells
-        entry = unsigned(exact_log2(depth))
+        self.combine_after = 1 + ("memory" in cfg.pipeline)
+        self.write_after = self.combine_after + 1 + ("accumulator" in cfg.pipeline)
+        entry = unsigned(exact_log2(self.depth))
         address = data.StructLayout({"entry": entry, "valid": 1})
         super().__init__({
             "psum": In(signed(width)),
@@ -102,7 +97,9 @@ class AccumulatorBank(wiring.Component):
         places = exact_log2(entries)
         for half in range(2):
             # What a read returns that meets a write to its entry is never used (`hazard`).
-            memory = ram_class(self.cells)(self.width, entries)
+            memory = ram_class(self.cfg.cells)(
+                self.width, entries, registered="memory" in self.cfg.pipeline
+            )
             m.submodules[f"half_{half}"] = memory
             # Cycle 0: read.
             if self.copied:
@@ -113,7 +110,7 @@ class AccumulatorBank(wiring.Component):
                     Mux(updated, self.read.entry[:-1], self.drain_entry[:-1])
                 )
             held.append(memory.read_data.as_signed())
-            # Cycle 4: write.
+            # The last cycle: write.
             chosen = Const(1) if self.copied else self.write.entry[-1] == half
             m.d.comb += [
                 memory.write.eq(self.write.valid & chosen & ~stay),
@@ -121,40 +118,45 @@ class AccumulatorBank(wiring.Component):
                 memory.write_data.eq(total),
             ]
 
-        # Cycle 2: what an entry held becomes 0 where nothing is added to it, by its register's own
+        # Combine: what an entry held becomes 0 where nothing is added to it, by its register's own
         # synchronous clear. Where it is larger and has to stay, nothing is written.
-        psum_1 = Signal(shape, reset_less=True)
-        psum_2 = Signal(shape, reset_less=True)
+        m.submodules.psum_delay = psum = Delay(shape, self.combine_after)
         old = Signal(shape)
-        larger, stays = Signal(), Signal(reset_less=True)
-        m.d.sync += [psum_1.eq(self.psum), psum_2.eq(psum_1)]
+        larger = Signal()
         m.d.comb += [
+            psum.i.eq(self.psum),
             old.eq(held[0] if self.copied else Mux(self.combine.half, held[1], held[0])),
             # The sign of the difference: a carry chain, without a test for equality behind it.
-            larger.eq((_low(psum_2) - _low(old))[-1]),
+            larger.eq((_low(psum.o) - _low(old))[-1]),
         ]
-        # Cycle 3: add.
-        left = Signal(shape, reset_less=True)
-        right = Signal(shape, reset_less=True)
+        # The next cycle: add.
+        m.submodules.operands = operands = Delay(
+            data.StructLayout({"left": shape, "right": shape, "stay": 1}),
+            self.write_after - self.combine_after - 1,
+        )
+        m.d.comb += [
+            operands.i.left.eq(Mux(self.combine.first | self.combine.maximum, 0, old)),
+            operands.i.right.eq(psum.o),
+            operands.i.stay.eq(self.combine.maximum & ~self.combine.first & larger),
+        ]
         m.d.sync += [
-            left.eq(Mux(self.combine.first | self.combine.maximum, 0, old)),
-            right.eq(psum_2),
-            total.eq(left + right),
-            stays.eq(self.combine.maximum & ~self.combine.first & larger),
-            stay.eq(stays),
+            total.eq(operands.o.left + operands.o.right),
+            stay.eq(operands.o.stay),
         ]
 
         if self.copied:
             m.d.comb += self.drain_data.eq(held[1])
             return m
         # The half that is drained was chosen in cycle 0 by the top bit of the entry.
-        drained = Signal(2, reset_less=True)
-        m.d.sync += drained.eq(Cat(self.drain_entry[-1], drained[0]))
-        m.d.comb += self.drain_data.eq(Mux(drained[1], held[1], held[0]))
+        m.submodules.drained = drained = Delay(1, self.combine_after)
+        m.d.comb += [
+            drained.i.eq(self.drain_entry[-1]),
+            self.drain_data.eq(Mux(drained.o, held[1], held[0])),
+        ]
         return m
 
 
-def _low(value: Signal) -> Signal:
+def _low(value: Value) -> Value:
     return value[:_MAXIMUM_BITS].as_signed()
 
 
@@ -166,18 +168,20 @@ class Accumulators(wiring.Component):
     before. A half may be read while the control stream addresses the other half or nothing; what is
     read of a half that is being updated means nothing.
 
-    Latency: ``done`` is reported columns + 4 cycles after the control word; what it reports may be
-    read at once. ``read_data`` holds the entry that ``read_entry`` named ``read_latency`` cycles
-    ago.
+    Latency: ``done`` is reported ``columns`` + ``hazard`` - 1 cycles after the control word; what
+    it reports may be read at once. ``read_data`` holds the entry that ``read_entry`` named
+    ``read_latency`` cycles ago.
 
     Parameters
     ----------
-    config : columns and accumulator_depth (entries a column, both halves together) are used.
+    config : columns, accumulator_depth (entries a column, both halves together), cells and
+        pipeline are used.
     width : bits of an entry; less than 32 is for proofs.
     copied : whether a bank's memories both hold everything; where it is not said, they do up to
         512 entries, the same number of block RAMs.
-    hazard : cycles.
-    read_latency : cycles.
+    hazard : 5 cycles; one less without registers behind block RAM, and without those before the
+        adder.
+    read_latency : 2 cycles, or 1 without registers behind block RAM.
 
     Members
     -------
@@ -188,9 +192,6 @@ class Accumulators(wiring.Component):
     read_data : Out: its contents, columns aligned.
     """
 
-    hazard = _WRITE + 1
-    read_latency = 2
-
     def __init__(
         self, config: AcceleratorConfig, *, width: int = 32, copied: bool | None = None
     ) -> None:
@@ -199,6 +200,11 @@ class Accumulators(wiring.Component):
         self.depth = config.accumulator_depth
         self.width = width
         self.copied = self.depth <= _COPIED if copied is None else copied
+        self._banks = [
+            AccumulatorBank(config, width, copied=self.copied) for _ in range(self.columns)
+        ]
+        self.hazard = self._banks[0].write_after + 1
+        self.read_latency = self._banks[0].combine_after
         sums = data.ArrayLayout(signed(width), self.columns)
         super().__init__({
             "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),
@@ -219,12 +225,9 @@ class Accumulators(wiring.Component):
             words.append(word)
             valids.append(valid)
 
-        for column in range(self.columns):
-            bank = AccumulatorBank(
-                self.depth, self.width, copied=self.copied, cells=self.config.cells
-            )
+        for column, bank in enumerate(self._banks):
             m.submodules[f"bank_{column}"] = shared(bank)
-            combine, write = column + _COMBINE, column + _WRITE
+            combine, write = column + bank.combine_after, column + bank.write_after
             m.d.comb += [
                 bank.psum.eq(self.psum[column]),
                 bank.read.entry.eq(words[column].entry),

@@ -22,6 +22,7 @@ class ActivationScratchpad(Component):
     Parameters
     ----------
     cfg : the machine.
+    read_latency : 5 cycles, or 4 without registers behind block RAM.
 
     Members
     -------
@@ -33,10 +34,10 @@ class ActivationScratchpad(Component):
         The bytes from that address on, ``read_latency`` cycles later.
     """
 
-    read_latency = 5
-
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
+        self._registered = "memory" in cfg.pipeline
+        self.read_latency = 4 + self._registered
         write = data.StructLayout({
             "address": range(cfg.activation_bytes),
             "data": unsigned(cfg.axi_data_width),
@@ -64,12 +65,12 @@ class ActivationScratchpad(Component):
             *(second[bank].eq(self.address[:bits] > bank) for bank in range(banks)),
         ]
 
-        # Cycles 2 and 3: the banks.
+        # Cycle 2: the banks. Cycle 3: their registers.
         write = self.write.payload
         group = write.address[:bits] >> (beat - 1).bit_length()
         read: list[Value] = []
         for index in range(banks):
-            bank = ram_class(self.cfg.cells)(8, depth)
+            bank = ram_class(self.cfg.cells)(8, depth, registered=self._registered)
             m.submodules[f"bank{index}"] = shared(bank)
             m.d.comb += [
                 bank.write_address.eq(write.address[bits:]),
@@ -79,16 +80,18 @@ class ActivationScratchpad(Component):
             ]
             read.append(bank.read_data)
 
-        # Cycles 4 and 5: rotate, by half of the offset's bits in each.
+        # Two more cycles: rotate, by half of the offset's bits in each.
+        for cycle in range(2, self.read_latency - 1):
+            later = Signal(bits, name=f"offset_{cycle}")
+            m.d.sync += later.eq(offset)
+            offset = later
         low = -(-bits // 2)
-        offset_2, offset_3, offset_4 = Signal(bits), Signal(bits), Signal(bits - low)
+        high = Signal(bits - low)
         turned = Signal(8 * banks)
         m.d.sync += [
-            offset_2.eq(offset),
-            offset_3.eq(offset_2),
-            offset_4.eq(offset_3[low:]),
-            turned.eq(_rotate(Cat(read), offset_3[:low], 8)),
-            self.lanes.as_value().eq(_rotate(turned, offset_4, 8 << low)[: 8 * rows]),
+            high.eq(offset[low:]),
+            turned.eq(_rotate(Cat(read), offset[:low], 8)),
+            self.lanes.as_value().eq(_rotate(turned, high, 8 << low)[: 8 * rows]),
         ]
         return m
 

@@ -40,9 +40,9 @@ class AddressGenerator(Component):
     its register, and has to have the next one ready behind it. One step a cycle within a pass of
     at least ``max(interval, rows field)`` steps; shorter passes are stretched to that.
     From the last step of an instruction to the first of the next it takes ``gap`` cycles at best.
-    A step appears at ``o`` 2 cycles after the loops made it, 3 after ``i`` became valid.
-    ``i.payload`` stays for at least 3 cycles after the last pass began and 1 after the last step
-    was made.
+    A step appears at ``o`` ``latency`` - 1 cycles after the loops made it, ``latency`` after ``i``
+    became valid. ``i.payload`` stays for at least 3 cycles after the last pass began and 1 after
+    the last step was made.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ class AddressGenerator(Component):
     entry_bits, row_bits : bits that are kept of an accumulator entry and of a weight row. The
         highest one is set in all numbers that need it or more bits; the steps after such a number
         mean nothing.
+    registered : whether what a step adds to the position is chosen in a cycle of its own.
+    latency : 3 cycles, or 2 if it is not.
 
     Members
     -------
@@ -80,6 +82,7 @@ class AddressGenerator(Component):
         address_bits: int = 24,
         entry_bits: int = 16,
         row_bits: int = 24,
+        registered: bool = True,
     ) -> None:
         if not 1 <= rows <= 128:
             raise ValueError(f"rows is {rows}; legal: 1 to 128")
@@ -94,6 +97,8 @@ class AddressGenerator(Component):
         self.address_bits = address_bits
         self.entry_bits = entry_bits
         self.row_bits = row_bits
+        self.registered = registered
+        self.latency = 2 + registered
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "stop": In(1),
@@ -148,12 +153,13 @@ class AddressGenerator(Component):
             m.d.sync += [running.eq(1), move.eq(1 << _START), at_pass.eq(1)]
 
         entry, first, tile = self._targets(m, idle, advance, at_pass, carry)
-        self._check(m, running)
+        refused = self._check(m, running)
 
-        # Cycle 1: what this step adds to the position.
+        # Cycle 1, or still 0: what this step adds to the position.
+        domain = m.d.sync if self.registered else m.d.comb
         s1_valid = Signal()
         s1 = Signal(STEP)
-        m.d.sync += [
+        domain += [
             s1_valid.eq(advance),
             self.tile.valid.eq(advance & at_pass),
             self.tile.payload.eq(tile),
@@ -165,13 +171,14 @@ class AddressGenerator(Component):
             s1.maximum.eq(fields.maximum),
             s1.signal.eq(fields.signal),
         ]
-        # Cycle 2: the position. The bounds are kept because `i` may move on before the last step.
+        # The next cycle: the position. The bounds are kept because `i` may move on before the last
+        # step.
         s2 = self.o.payload
-        m.d.sync += self.o.valid.eq(s1_valid & ~self.illegal)
+        m.d.sync += self.o.valid.eq(s1_valid & ~(self.illegal if self.registered else refused))
         for name, bits in (("y", 16), ("x", 24), ("address", self.address_bits)):
             jumps = [fields.levels[level][name][:bits] for level in range(isa.LEVELS)]
             position, jump = Signal(bits, name=name), Signal(bits, name=f"s1_{name}")
-            m.d.sync += jump.eq(_select([*jumps, fields[name][:bits]], move))
+            domain += jump.eq(_select([*jumps, fields[name][:bits]], move))
             m.d.comb += s2[name].eq(position.as_signed())
             with m.If(s1_valid):
                 m.d.sync += position.eq(position + jump)
@@ -228,8 +235,8 @@ class AddressGenerator(Component):
                 m.d.sync += tile.eq(tile + stride)
         return entry, first, tile
 
-    def _check(self, m: Module, running: Signal) -> None:
-        """Raise ``illegal`` in time to hold back the first step of a bad instruction."""
+    def _check(self, m: Module, running: Signal) -> Value:
+        """Return whether ``illegal`` is high in the next cycle: it holds back a first step."""
         fields = self.i.payload
         faults = [level.count == 0 for level in (fields.levels[k] for k in range(isa.LEVELS))]
         faults += [fields.rows == 0, fields.rows > self.rows]
@@ -237,8 +244,9 @@ class AddressGenerator(Component):
         faults += [Cat(fields.reserved0, *slot).any(), fields.reserved1.any()]
         fault = Signal(len(faults))
         m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]
-        with m.If(running):
-            m.d.sync += self.illegal.eq(self.illegal | fault.any())
+        refused = self.illegal | (running & fault.any())
+        m.d.sync += self.illegal.eq(refused)
+        return refused
 
 
 def _select(values: list[Value], chosen: Value) -> Value:

@@ -171,7 +171,7 @@ class LoadEngine(Component):
         formats = machine_formats(cfg)
         walker = SegmentWalker(cfg, LOAD, Engine.LOAD, load_targets(cfg), formats=formats)
         m.submodules.walker = walker
-        m.submodules.pieces = pieces = Queue(piece_layout(cfg), depth, cells=cfg.cells)
+        m.submodules.pieces = pieces = Queue.of_machine(cfg, piece_layout(cfg), depth)
         m.submodules.writer = writer = DenseWriter(cfg)
         wiring.connect(m, wiring.flipped(self.write), writer.write)
         if formats:

@@ -25,6 +25,7 @@ class OutputBuffer(Component):
     """``output_banks`` byte-wide memories side by side; byte a lies in bank a mod ``output_banks``.
 
     A write and a read every cycle. A read sees a write that was taken two or more cycles earlier.
+    Without registers behind block RAM there is one where the beat is picked: the same latency.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ class OutputBuffer(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
+        self._registered = "memory" in cfg.pipeline
         self.write_latency = 2
         self.read_latency = 2
         super().__init__({
@@ -83,7 +85,9 @@ class OutputBuffer(Component):
         m.d.sync += taken.eq(self.read_enable)
         rows: list[Value] = []
         for bank in range(banks):
-            memory = ram_class(cfg.cells)(8, cfg.output_bytes // banks)
+            memory = ram_class(cfg.cells)(
+                8, cfg.output_bytes // banks, registered=self._registered
+            )
             m.submodules[f"bank_{bank}"] = memory
             write_row = Mux(wrapped[bank], next_row, row) if bank < positions - 1 else row
             m.d.comb += [
@@ -99,9 +103,13 @@ class OutputBuffer(Component):
         asked_beat = self.read_address[exact_log2(cfg.beat_bytes) : bank_bits]
         beat, s2_beat = Signal.like(asked_beat), Signal.like(asked_beat)
         m.d.sync += beat.eq(asked_beat)
-        with m.If(taken):
-            m.d.sync += s2_beat.eq(beat)
-        m.d.comb += self.read_data.eq(Cat(rows).word_select(s2_beat, cfg.axi_data_width))
+        if self._registered:
+            with m.If(taken):
+                m.d.sync += s2_beat.eq(beat)
+            m.d.comb += self.read_data.eq(Cat(rows).word_select(s2_beat, cfg.axi_data_width))
+        else:
+            with m.If(taken):
+                m.d.sync += self.read_data.eq(Cat(rows).word_select(beat, cfg.axi_data_width))
         return m
 
     @staticmethod

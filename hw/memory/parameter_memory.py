@@ -8,6 +8,7 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig, RequantizeMode
 from hw.isa import PARAMETER_BYTES, LoadTarget
+from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
 from hw.memory.ram import ram_class
 
@@ -35,7 +36,7 @@ class ParameterMemory(Component):
     ----------
     cfg : ``axi_data_width``, ``parameter_channels``, ``requantize_lanes`` and ``requantize_mode``.
     groups : groups held.
-    latency : 3, the cycles from ``read_group`` to ``data``.
+    latency : cycles from ``read_group`` to ``data``: 3, or 2 without registers behind block RAM.
 
     Members
     -------
@@ -50,7 +51,8 @@ class ParameterMemory(Component):
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self.groups = cfg.parameter_channels // cfg.parameter_lanes
-        self.latency = 3
+        self._registered = "memory" in cfg.pipeline
+        self.latency = 2 + self._registered
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "read_group": In(range(self.groups)),
@@ -78,8 +80,8 @@ class ParameterMemory(Component):
         m.d.comb += written.eq(
             self.write.valid & (self.write.payload.target == LoadTarget.PARAMETER)
         )
-        bank, s2_bank = Signal(range(banks)), Signal(range(banks))
-        m.d.sync += [bank.eq(self.read_group), s2_bank.eq(bank)]
+        m.submodules.bank = bank = Delay(range(banks), self.latency - 1)
+        m.d.comb += bank.i.eq(self.read_group)
 
         # A beat of 8 bytes is half a record: each half is a memory of its own.
         chunk = min(beat, PARAMETER_BYTES)
@@ -96,7 +98,9 @@ class ParameterMemory(Component):
                 content: list[Value] = []
                 for index in range(banks):
                     offset = (index * cfg.parameter_lanes + lane) * PARAMETER_BYTES + start
-                    memory = ram_class(cfg.cells)(sum(field.width for _, field in stored), rows)
+                    memory = ram_class(cfg.cells)(
+                        sum(field.width for _, field in stored), rows, registered=self._registered
+                    )
                     m.submodules[f"lane_{lane}_{start}_{index}"] = memory
                     base = offset % beat - start
                     m.d.comb += [
@@ -113,6 +117,6 @@ class ParameterMemory(Component):
                     content.append(memory.read_data)
                 target = Cat(Value.cast(self.data[lane][name]) for name, _ in stored)
                 m.d.sync += target.eq(
-                    content[0] if banks == 1 else Mux(s2_bank, content[1], content[0])
+                    content[0] if banks == 1 else Mux(bank.o, content[1], content[0])
                 )
         return m

@@ -25,19 +25,22 @@ def block_ram(shape: ShapeLike, depth: int) -> Memory:
 
 
 class Ram(Component):
-    """Block RAM with a register behind it, as it is slow itself: a write and a read a cycle.
+    """Block RAM, and a register behind it, as it is slow itself: a write and a read a cycle.
 
     What is read of an address that is written in that cycle means nothing. No reset; contents are
     undefined at first. This class is an array and a register, which synthesis tools make of what
     they have. A subclass for an FPGA family makes its cells in ``_cells``. Emission uses those;
     simulators and proofs get the array, the same bits in the same cycles
-    (`tests/memory/test_ram.py` compares the two).
+    (`tests/memory/test_ram.py` compares the two). Without the register it is an array for every
+    family: tools find such block RAM themselves.
 
     Parameters
     ----------
     width : bits of a word.
     depth : words.
     granularity : bits that have a write enable of their own; a divisor of ``width``, or left out.
+    registered : whether there is the register.
+    latency : cycles from ``read_address`` to ``read_data``: 2, or 1 without the register.
 
     Members
     -------
@@ -47,9 +50,10 @@ class Ram(Component):
         The memory's output is that word from the next cycle on, until ``read`` is high again.
     take : In(1)
         The register takes the memory's output as it is in this cycle; only beside ``read``, since
-        cells of some families do not move else.
+        cells of some families do not move else. Nobody looks at it if there is none.
     read_data : Out(width)
-        The register: with all enables high, the word that was addressed two cycles ago.
+        The register, or the memory's output: with all enables high, the word that was addressed
+        ``latency`` cycles ago.
 
     Raises
     ------
@@ -57,9 +61,13 @@ class Ram(Component):
         For a granularity that does not divide the width.
     """
 
-    def __init__(self, width: int, depth: int, *, granularity: int | None = None) -> None:
+    def __init__(
+        self, width: int, depth: int, *, granularity: int | None = None, registered: bool = True
+    ) -> None:
         self.width = width
         self.depth = depth
+        self.registered = registered
+        self.latency = 2 if registered else 1
         self.granularity = width if granularity is None else granularity
         if self.granularity < 1 or width % self.granularity:
             raise ValueError(f"granularity is {granularity}; legal: a divisor of {width}")
@@ -75,20 +83,23 @@ class Ram(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if getattr(platform, "cells", False) and self._cells(m):
+        if self.registered and getattr(platform, "cells", False) and self._cells(m):
             return m
         m.submodules.words = memory = block_ram(self.width, self.depth)
         memory.attrs["ram_style"] = "block"
         write, read = memory.write_port(granularity=self.granularity), memory.read_port()
-        later = Signal(self.width, name="taken", reset_less=True)
         m.d.comb += [
             write.en.eq(self.write),
             write.addr.eq(self.write_address),
             write.data.eq(self.write_data),
             read.en.eq(self.read),
             read.addr.eq(self.read_address),
-            self.read_data.eq(later),
         ]
+        if not self.registered:
+            m.d.comb += self.read_data.eq(read.data)
+            return m
+        later = Signal(self.width, name="taken", reset_less=True)
+        m.d.comb += self.read_data.eq(later)
         with m.If(self.take):
             m.d.sync += later.eq(read.data)
         return m

@@ -52,7 +52,7 @@ class ReadArbiter(Component):
         # One entry per request in the master: bursts in flight and what its planner holds.
         depth = 1 << ceil_log2(self.cfg.axi_outstanding + 4)
         m.submodules.order = order = Queue(1, depth)
-        m.submodules.out = out = RegisterSlice(REQUEST, self.cfg.register_slices)
+        m.submodules.out = out = RegisterSlice(REQUEST, "slice" in self.cfg.pipeline)
         wiring.connect(m, out.o, wiring.flipped(self.master_request))
         free = Signal()
         chosen = Signal()

@@ -128,7 +128,8 @@ class SegmentWalker(Component):
 
         failed = Signal()
         move = Signal()
-        m.submodules.out = out = RegisterSlice(self.o.payload.shape(), self.cfg.register_slices)
+        full = "slice" in self.cfg.pipeline
+        m.submodules.out = out = RegisterSlice(self.o.payload.shape(), full)
         wiring.connect(m, out.o, wiring.flipped(self.o))
         # What is on its way when it has to stop goes no further than this.
         m.d.comb += [move.eq(out.i.ready), out.hold.eq(failed | self.stop)]

@@ -108,7 +108,7 @@ class StoreEngine(Component):
         sources = store_sources(cfg)
         walker = SegmentWalker(cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS}))
         m.submodules.walker = walker
-        m.submodules.buffer = buffer = Queue(write_beat(cfg), _BUFFERED, cells=cfg.cells)
+        m.submodules.buffer = buffer = Queue.of_machine(cfg, write_beat(cfg), _BUFFERED)
         pending_layout = data.StructLayout({"last": 1, "signal": ENGINES})
         m.submodules.pending = pending = Queue(pending_layout, _PENDING)
         wiring.connect(m, walker.i, wiring.flipped(self.i))

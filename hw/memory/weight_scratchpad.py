@@ -16,6 +16,7 @@ from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
 from hw.emit import shared
+from hw.memory.delay import Delay
 from hw.memory.ram import ram_class
 
 if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
@@ -73,7 +74,7 @@ class WeightScratchpad(Component):
     cfg : the machine.
     write_latency : cycles from a write to the first ``row`` that finds it: 3 with a transposer,
         else 1.
-    read_latency : cycles from ``row`` to ``lanes``.
+    read_latency : cycles from ``row`` to ``lanes``: 3, or 2 without registers behind block RAM.
 
     Members
     -------
@@ -85,10 +86,10 @@ class WeightScratchpad(Component):
         Its bytes, ``read_latency`` cycles later.
     """
 
-    read_latency = 3
-
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
+        self._registered = "memory" in cfg.pipeline
+        self.read_latency = 2 + self._registered
         self.write_latency = 3 if cfg.transposer else 1
         super().__init__({
             "write": In(stream.Signature(weight_write(cfg), always_ready=True)),
@@ -125,20 +126,21 @@ class WeightScratchpad(Component):
                 Cat(enable[index].replicate(beat) for index in range(1 << beats)),
             )
         memory = ram_class(self.cfg.cells)(
-            8 * wide, self.cfg.weight_bytes // wide, granularity=granularity
-        )
+            8 * wide, self.cfg.weight_bytes // wide, granularity=granularity,
+            registered=self._registered,
+        )  # fmt: skip
         m.submodules.memory = memory
         m.d.comb += [
             memory.write.eq(Mux(self.write.valid, enable, 0)),
             memory.write_address.eq(asked.row >> rows),
             memory.write_data.eq(content),
-            # Cycles 1 and 2: the super-row.
+            # Cycle 1: the super-row. Cycle 2: the register behind it.
             memory.read_address.eq(self.row >> rows),
         ]
-        # Cycle 3: the row in it.
-        part, s2_part = Signal(rows), Signal(rows)
-        m.d.sync += [part.eq(self.row[:rows]), s2_part.eq(part)]
-        with m.Switch(s2_part):
+        # The last cycle: the row in it.
+        m.submodules.part = part = Delay(rows, memory.latency)
+        m.d.comb += part.i.eq(self.row[:rows])
+        with m.Switch(part.o):
             for index in range(1 << rows):
                 with m.Case(index):
                     row = memory.read_data.word_select(index, 8 * pitch)
@@ -152,11 +154,11 @@ class WeightScratchpad(Component):
         inside = bits - skew  # bits of a row's number within its super-row
         turned, marks, word = self._turn_writes(m)
 
-        # Cycles 1 and 2: all banks read one super-row. Cycle 3: turn it back, by the place of the
-        # row's first byte.
+        # Cycle 1: all banks read one super-row. Cycle 2: their registers. The last cycle: turn it
+        # back, by the place of the row's first byte.
         read = []
         for index in range(banks):
-            bank = ram_class(self.cfg.cells)(8, depth)
+            bank = ram_class(self.cfg.cells)(8, depth, registered=self._registered)
             m.submodules[f"bank{index}"] = shared(bank)
             m.d.comb += [
                 bank.write.eq(marks[2 * index]),
@@ -166,13 +168,12 @@ class WeightScratchpad(Component):
             ]
             read.append(bank.read_data)
         rotation = Signal(skew)
-        back, s2_back = Signal(bits), Signal(bits)
-        m.d.comb += rotation.eq(self.row >> inside)
-        m.d.sync += [
-            back.eq(-Cat(rotation, self.row[:inside])),
-            s2_back.eq(back),
-            self.lanes.as_value().eq(_turned(m, Cat(read), 8, s2_back, 1)),
+        m.submodules.back = back = Delay(bits, self.read_latency - 1)
+        m.d.comb += [
+            rotation.eq(self.row >> inside),
+            back.i.eq(-Cat(rotation, self.row[:inside])),
         ]
+        m.d.sync += self.lanes.as_value().eq(_turned(m, Cat(read), 8, back.o, 1))
 
     def _turn_writes(self, m: Module) -> tuple[Signal, Signal, Callable[[int], Value]]:
         """Return what the banks write: their bytes, 2 marks each, and a function for the word.

@@ -48,6 +48,8 @@ class RequantizeLane(wiring.Component):
         for a single product (25 x 24 bits in ``onnx``, 32 x 31 in ``tflite*``), else 4 to 32, such
         as 18 or 9, for partial products and a pipelined sum. More latency, the same throughput.
     target : what those are made of; a cell's own registers take two cycles more.
+    registered : whether a register cuts the shift of the product, and ``onnx``'s normalization is
+        one step a cycle: one cycle more, three in ``onnx``.
 
     Members
     -------
@@ -71,6 +73,7 @@ class RequantizeLane(wiring.Component):
         mode: RequantizeMode | str = RequantizeMode.ONNX,
         multiplier_width: int | str = 0,
         target: CellFamily = CellFamily.GENERIC,
+        registered: bool = True,
     ) -> None:
         try:
             self.mode = RequantizeMode(mode)
@@ -83,13 +86,14 @@ class RequantizeLane(wiring.Component):
                 f"multiplier_width is {multiplier_width!r}; legal: 0 ('full') or 4 to 32"
             )
         self.multiplier_width = width
+        self.registered = registered
         self._core: FloatRequantize | FixedRequantize | ShiftRequantize
         if self.mode is RequantizeMode.ONNX:
-            self._core = FloatRequantize(width, target)
+            self._core = FloatRequantize(width, target, registered)
         elif self.mode is RequantizeMode.SHIFT:
-            self._core = ShiftRequantize()
+            self._core = ShiftRequantize(registered)
         else:
-            self._core = FixedRequantize(self.mode, width, target)
+            self._core = FixedRequantize(self.mode, width, target, registered)
         super().__init__()
 
     @property

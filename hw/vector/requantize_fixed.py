@@ -39,7 +39,7 @@ class FixedRequantize(wiring.Component):
     Parameters
     ----------
     mode : ``tflite`` or ``tflite-single``.
-    multiplier_width, target : as for ``RequantizeLane``.
+    multiplier_width, target, registered : as for ``RequantizeLane``.
 
     Members
     -------
@@ -56,18 +56,20 @@ class FixedRequantize(wiring.Component):
         mode: RequantizeMode | str,
         multiplier_width: int = 0,
         target: CellFamily = CellFamily.GENERIC,
+        registered: bool = True,
     ) -> None:
         self.mode = RequantizeMode(mode)
         if self.mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):
             raise ValueError(f"mode is {self.mode.value!r}; legal: 'tflite', 'tflite-single'")
         self.multiplier_width = multiplier_width
+        self.registered = registered
         self._multiply = PipelinedMultiply(32, 31, multiplier_width, target)
         super().__init__()
 
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return 6 + self._multiply.latency
+        return 5 + self.registered + self._multiply.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -100,8 +102,8 @@ class FixedRequantize(wiring.Component):
         amount = register(m, amount, "select_amount")
         carry = register(m, carry, "select_carry")
 
-        window, amount = _shift(m, window, amount)
-        carry = delay(m, carry, 2, "align_carry")
+        window = _shift(m, window, amount, self.registered)
+        carry = delay(m, carry, 1 + self.registered, "align_carry")
         if self.mode is RequantizeMode.TFLITE:
             # Half away from zero; with no second rounding ``carry`` makes the half bit decide.
             increment = window.increment(carry, tie_up=~window.sign)
@@ -117,6 +119,10 @@ class ShiftRequantize(wiring.Component):
     Exact over every int32 accumulator and shifts 0 to 31; the shift is taken modulo 32, and the
     multiplier is ignored.
 
+    Parameters
+    ----------
+    registered : as for ``RequantizeLane``.
+
     Members
     -------
     i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
@@ -125,10 +131,14 @@ class ShiftRequantize(wiring.Component):
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
+    def __init__(self, registered: bool = True) -> None:
+        self.registered = registered
+        super().__init__()
+
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return 5
+        return 4 + self.registered
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -136,20 +146,21 @@ class ShiftRequantize(wiring.Component):
         amount = register(m, self.i.shift[:5], "s1_amount")
         zero = Const(0, 1)
         window = Window(Cat(0, total).as_signed(), zero, zero, total[31], zero)
-        window, amount = _shift(m, window, amount)
+        window = _shift(m, window, amount, self.registered)
         _finish(m, self, window, increment=window.bits[0])
         return m
 
 
-def _shift(m: Module, window: Window, amount: Value) -> tuple[Window, Value]:
-    """Shift ``window`` right by ``amount``, 0 to 31, within two cycles."""
+def _shift(m: Module, window: Window, amount: Value, registered: bool) -> Window:
+    """Shift ``window`` right by ``amount``, 0 to 31, within one cycle, or two if ``registered``."""
     window = shift_window(window, amount[4], 16, 15)
-    window = shift_window(window, amount[3], 8, 7).register(m, "align8")
-    amount = register(m, amount[:3], "align8_amount")
+    window = shift_window(window, amount[3], 8, 7)
+    if registered:
+        window = window.register(m, "align8")
+        amount = register(m, amount[:3], "align8_amount")
     window = shift_window(window, amount[2], 4, 3)
     window = shift_window(window, amount[1], 2, 1)
-    window = shift_window(window, amount[0], 1, 0).register(m, "align")
-    return window, amount
+    return shift_window(window, amount[0], 1, 0).register(m, "align")
 
 
 def _finish(

@@ -25,6 +25,10 @@ from hw.vector.requantize_multiply import PipelinedMultiply
 
 __all__ = ["FloatRequantize"]
 
+# Places by which a number is moved up, by cycle.
+_STEPS = ((16,), (8,), (4,), (2,), (1,))
+_PAIRS = ((16, 8), (4, 2), (1,))
+
 
 class FloatRequantize(wiring.Component):
     """Requantize with a binary32 scale; free-running, one result a cycle, ``latency`` cycles later.
@@ -35,7 +39,7 @@ class FloatRequantize(wiring.Component):
 
     Parameters
     ----------
-    multiplier_width, target : as for ``RequantizeLane``.
+    multiplier_width, target, registered : as for ``RequantizeLane``.
 
     Members
     -------
@@ -48,16 +52,21 @@ class FloatRequantize(wiring.Component):
     o: Out(REQUANTIZE_OUTPUT)
 
     def __init__(
-        self, multiplier_width: int = 0, target: CellFamily = CellFamily.GENERIC
+        self,
+        multiplier_width: int = 0,
+        target: CellFamily = CellFamily.GENERIC,
+        registered: bool = True,
     ) -> None:
         self.multiplier_width = multiplier_width
+        self.registered = registered
+        self._steps = _STEPS if registered else _PAIRS
         self._multiply = PipelinedMultiply(25, 24, multiplier_width, target)
         super().__init__()
 
     @property
     def latency(self) -> int:
         """Cycles from ``i`` to ``o``."""
-        return 11 + self._multiply.latency
+        return 5 + len(self._steps) + self.registered + self._multiply.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -69,19 +78,22 @@ class FloatRequantize(wiring.Component):
         number: Value = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_number")
         distance: Value = register(m, 105 - self.i.multiplier[23:31], "s1_distance")
 
-        # Cycles 2 to 6: normalise, until the two top bits differ. A step takes a LUT a bit, two
-        # steps in one cycle would take four.
+        # Cycle 2 and following: normalise, until the two top bits differ. A step takes a LUT a bit,
+        # two steps in one cycle take four.
         count: list[Value] = []
-        for cycle, step in enumerate((16, 8, 4, 2, 1), start=2):
-            small = ~differs(number[31 - step : 31], number[31])
-            moved = Cat(Const(0, step), number[: 32 - step]).as_signed()
-            number = register(m, Mux(small, moved, number), f"s{cycle}_number")
-            count.insert(0, small)
+        for cycle, steps in enumerate(self._steps, start=2):
+            moved: Value = number
+            for step in steps:
+                small = ~differs(moved[31 - step : 31], moved[31])
+                shifted = Cat(Const(0, step), moved[: 32 - step]).as_signed()
+                moved = Mux(small, shifted, moved)
+                count.insert(0, small)
+            number = register(m, moved, f"s{cycle}_number")
             count = [register(m, b, f"s{cycle}_count{4 - k}") for k, b in enumerate(count[::-1])]
             count.reverse()
-        distance = delay(m, distance, 5, "s6_distance")
+        distance = delay(m, distance, len(self._steps), "distance")
 
-        # Cycle 7: round to 24 significant bits. From +2^24 - 1 the sum runs into the sign.
+        # Next: round to 24 significant bits. From +2^24 - 1 the sum runs into the sign.
         increment = number[6] & (number[:6].any() | number[7])
         rounded = (number[7:].as_signed() + increment)[:25]
         renormalise = rounded[24] & ~number[31]
@@ -90,9 +102,9 @@ class FloatRequantize(wiring.Component):
         )
         renormalise = register(m, renormalise, "s7_renormalise")
         distance = register(m, (distance + Cat(count))[:9].as_signed(), "s7_distance")
-        fraction = delay(m, self.i.multiplier[:23], 7, "s7_fraction")
+        fraction = delay(m, self.i.multiplier[:23], 2 + len(self._steps), "s7_fraction")
 
-        # Cycle 8, beside the multiplier. A shift of 15 leaves nothing, so more is as good.
+        # Beside the multiplier. A shift of 15 leaves nothing, so more is as good.
         m.d.comb += [multiply.a.eq(significand.as_signed()), multiply.b.eq(Cat(fraction, 1))]
         distance = (distance - renormalise)[:9].as_signed()
         negligible = ~distance[-1] & distance[4:-1].any()
@@ -119,11 +131,13 @@ class FloatRequantize(wiring.Component):
             sign=product[48],
             overflow=Const(0, 1),
         )
-        window = shift_window(window, amount[3], 8, 7).register(m, "align8")
-        carry = register(m, carry, "align8_carry")
-        amount = register(m, amount[:3], "align8_amount")
-        nonzero = product[46:49].any()
-        saturate = register(m, saturate & nonzero, "align8_saturate")
+        window = shift_window(window, amount[3], 8, 7)
+        saturate = saturate & product[46:49].any()
+        if self.registered:
+            window = window.register(m, "align8")
+            carry = register(m, carry, "align8_carry")
+            amount = register(m, amount[:3], "align8_amount")
+            saturate = register(m, saturate, "align8_saturate")
 
         window = shift_window(window, amount[2], 4, 3)
         window = shift_window(window, amount[1], 2, 1)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
@@ -15,18 +15,26 @@ from hw.memory.output_buffer import OutputBuffer
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
 from hw.memory.pieces import SLOT_BYTES, SLOTS
 from hw.statistics.rounding import RANDOM
-from hw.vector.block import BlockPath
 from hw.vector.columns import pick_column, pick_latency
 from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from hw.vector.dynamic import DynamicPath
+from hw.vector.integer_path import IntegerPath
 from hw.vector.modes import vector_modes
-from hw.vector.narrow import NarrowWriter, answered_write
+from hw.vector.narrow import answered_write
 from hw.vector.requantize import RequantizeLane
 from hw.vector.statistics_path import StatisticsPath, counts_member
 
 __all__ = ["VectorEngine"]
 
 _RECORD_BITS = 8 * SLOTS * SLOT_BYTES
+
+
+def _beside_layout(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return what goes along with a step's values, member by member as the walker has them."""
+    kept = ["address", "live", "last", "signal"]
+    kept += ["ended", "scale"] if cfg.block_channels else []
+    shapes = {name: step_layout(cfg)[name].shape for name in kept}
+    return data.StructLayout(shapes | counts_member(cfg))
 
 
 class VectorEngine(Component):
@@ -44,7 +52,8 @@ class VectorEngine(Component):
     Parameters
     ----------
     cfg : the machine.
-    read_latency : cycles from ``read_entry`` to ``read_data``, at least 2.
+    read_latency : cycles from ``read_entry`` to ``read_data``, at least one less than the parameter
+        memory takes.
     interval, latency : see above.
 
     Members
@@ -79,20 +88,24 @@ class VectorEngine(Component):
     Raises
     ------
     ValueError
-        For a ``read_latency`` below 2.
+        For a ``read_latency`` below that.
     """
 
     def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
-        if read_latency < 2:
-            raise ValueError(f"read_latency is {read_latency}; legal: at least 2")
         self.cfg = cfg
+        self._parameters = ParameterMemory(cfg)
+        if read_latency < self._parameters.latency - 1:
+            legal = f"at least {self._parameters.latency - 1}"
+            raise ValueError(f"read_latency is {read_latency}; legal: {legal}")
         self._modes = vector_modes(cfg)
         self.read_latency = read_latency
         self._lanes = [
-            RequantizeLane(cfg.requantize_mode, cfg.requantize_multiplier_width, cfg.cells)
+            RequantizeLane(
+                cfg.requantize_mode, cfg.requantize_multiplier_width, cfg.cells,
+                "requantizer" in cfg.pipeline,
+            )
             for _ in range(cfg.requantize_lanes)
         ]
-        self._parameters = ParameterMemory(cfg)
         self._output = OutputBuffer(cfg)
         self._pick = pick_latency(-(-cfg.columns // cfg.requantize_lanes))
         #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
@@ -104,11 +117,13 @@ class VectorEngine(Component):
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
-        self._block = BlockPath(cfg, self._fetch + 1) if cfg.block_channels else None
+        self._beside = _beside_layout(cfg)
+        several = len(self._modes) > 1
+        self._integers = IntegerPath(cfg, self._beside, self._fetch) if several else None
         #: Instructions in flight at most.
         self._most = self.latency // self.interval + 2
-        if self._block is not None:
-            self._most += 2 * self._block.depth
+        if self._integers is not None:
+            self._most += 2 * self._integers.depth
         super().__init__({
             "i": In(stream.Signature(VECTOR)),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
@@ -180,7 +195,7 @@ class VectorEngine(Component):
             ]
 
         # Beside them: where the results go.
-        beside = self._beside(m)
+        beside = self._bring_along(m)
         m.submodules.beside = delay = Delay(beside.shape(), fetch + self._lanes[0].latency)
         m.d.comb += [
             delay.i.eq(beside),
@@ -189,8 +204,8 @@ class VectorEngine(Component):
             result.write.live.eq(delay.o.live),
             *(result[name].eq(delay.o[name]) for name in ("last", "signal", *counts_member(cfg))),
         ]
-        if len(self._modes) > 1:
-            self._integer_modes(m, mode, valid[-1], beside, written, result)
+        if self._integers is not None:
+            self._integer_modes(m, self._integers, mode, valid[-1], beside, written, result)
         if self._dynamic is not None:
             self._dynamic_modes(
                 m, self._dynamic, mode, valid[-1], beside, written, measured, result
@@ -213,14 +228,10 @@ class VectorEngine(Component):
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         return m
 
-    def _beside(self, m: Module) -> data.View:
+    def _bring_along(self, m: Module) -> data.View:
         """Return what of a step goes along with its values."""
-        kept = ["address", "live", "last", "signal"]
-        if self.cfg.block_channels:
-            kept += ["ended", "scale"]
-        layout, walker = step_layout(self.cfg), self._walker
-        shapes = {name: layout[name].shape for name in kept} | counts_member(self.cfg)
-        beside = Signal(data.StructLayout(shapes))
+        walker, beside = self._walker, Signal(self._beside)
+        kept = [name for name, _ in self._beside if name != "counts"]
         m.d.comb += [beside[name].eq(walker.o.payload[name]) for name in kept]
         if self._statistics is not None:
             m.submodules.statistics = path = self._statistics
@@ -256,63 +267,44 @@ class VectorEngine(Component):
         return count, mode
 
     def _integer_modes(
-        self, m: Module, mode: Value, valid: Value, beside: data.View, written: Signal,
-        result: data.View,
+        self, m: Module, path: IntegerPath, mode: Value, valid: Value, beside: data.View,
+        written: Signal, result: data.View,
     ) -> None:  # fmt: skip
-        """Modes RAW and BLOCK: accumulator and bias, and the writers that take them."""
-        cfg = self.cfg
-        m.submodules.integers = delay = Delay(beside.shape(), self._fetch + 1)
-        m.submodules.raw = raw = NarrowWriter(cfg, 4 * cfg.requantize_lanes)
-        arrived = Signal()
-        totals = Signal(data.ArrayLayout(signed(32), cfg.requantize_lanes), reset_less=True)
-        m.d.sync += arrived.eq(valid)
-        for lane, total in zip(self._lanes, totals, strict=True):
-            m.d.sync += total.eq(lane.i.payload.acc + lane.i.payload.bias)
+        """Modes RAW and BLOCK, and the statistics of all modes."""
+        m.submodules.integers = path
+        walker, raw = self._walker, mode == VectorMode.RAW
         m.d.comb += [
-            delay.i.eq(beside),
-            raw.i.valid.eq(arrived & (mode == VectorMode.RAW)),
-            raw.i.payload.data.as_value().eq(totals.as_value()),
-            raw.i.payload.live.eq(Cat(Const(3, 2), delay.o.live)),
-            *(raw.i.payload[name].eq(delay.o[name]) for name in ("address", "last", "signal")),
+            path.mode.eq(mode),
+            path.begun.eq(walker.o.valid),
+            path.beside.eq(beside),
+            path.i.valid.eq(valid),
         ]
-        with m.If(mode == VectorMode.RAW):
-            m.d.comb += [written.eq(raw.o.valid), result.eq(raw.o.payload)]
+        for index, lane in enumerate(self._lanes):
+            m.d.comb += [
+                path.i.payload.acc[index].eq(lane.i.payload.acc),
+                path.i.payload.bias[index].eq(lane.i.payload.bias),
+            ]
+        with m.If(raw | (mode == VectorMode.BLOCK)):
+            m.d.comb += [written.eq(path.o.valid), result.eq(path.o.payload)]
+        if self.cfg.block_channels:
+            m.d.comb += walker.hold.eq(path.hold)
+        if self.cfg.random_blocks:
+            m.d.comb += [
+                path.take.eq(self.i.valid & self.i.ready),
+                path.instruction.eq(self.i.payload),
+                path.final.eq(walker.o.payload.final),
+                path.random.eq(self.random),
+            ]
         if self._statistics is not None:
-            entering = self._statistics.i
+            entering, sums = self._statistics.i, path.sums
             m.d.comb += [
-                entering.valid.eq(Mux(mode == VectorMode.RAW, raw.i.valid, written)),
-                entering.payload.wide.eq(mode == VectorMode.RAW),
-                entering.payload.words.eq(totals),
+                entering.valid.eq(Mux(raw, sums.valid, written)),
+                entering.payload.wide.eq(raw),
+                entering.payload.words.eq(sums.payload.words),
                 entering.payload.bytes.eq(result.write.data),
-                entering.payload.live.eq(result.write.live),
-                entering.payload.counts.eq(result.counts),
+                entering.payload.live.eq(Mux(raw, sums.payload.live, result.write.live)),
+                entering.payload.counts.eq(Mux(raw, sums.payload.counts, result.counts)),
             ]
-            with m.If(mode == VectorMode.RAW):
-                m.d.comb += [
-                    entering.payload.live.eq(delay.o.live),
-                    entering.payload.counts.eq(delay.o.counts),
-                ]
-        if self._block is None:
-            return
-        m.submodules.block = block = self._block
-        step = self._walker.o
-        m.d.comb += [
-            block.begun.eq(step.valid & (mode == VectorMode.BLOCK)),
-            block.ended.eq(step.payload.ended),
-            self._walker.hold.eq(block.hold),
-            block.i.valid.eq(arrived & (mode == VectorMode.BLOCK)),
-            block.i.payload["values"].eq(totals),
-            *(block.i.payload[name].eq(delay.o[name]) for name, _ in beside.shape()),
-        ]
-        if cfg.random_blocks:
-            m.d.comb += [
-                block.take.eq(self.i.valid & self.i.ready),
-                block.instruction.eq(self.i.payload),
-                block.final.eq(step.payload.final),
-                block.random.eq(self.random),
-            ]
-        with m.If(mode == VectorMode.BLOCK):
-            m.d.comb += [written.eq(block.o.valid), result.eq(block.o.payload)]
 
     def _dynamic_modes(
         self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,

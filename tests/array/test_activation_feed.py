@@ -44,6 +44,7 @@ def random_position(chooser, rows):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def feeds(dut):
     rows = bench_params()["rows"]
+    unit = ActivationFeed(rows, bench_params()["bytes_after"])
     chooser = random.Random(rows)
     single = {"count": 1, "y": 0, "x": 0, "address": 0}
     rest = {"accumulate": 0, "weight": 0, "weight_stride": 0, "accumulator": 0, "address": 0}
@@ -68,28 +69,33 @@ async def feeds(dut):
         dut.position.value = pack(FEED_POSITION, position)
         dut.begin.value = int(begin)
         # Elsewhere than where they count, operand and bytes are noise.
-        late = cycle - ActivationFeed.operand_after
+        late = cycle - unit.operand_after
         dut.operand.value = (
             pack(FEED_OPERAND, before[late])
             if late == 0 or (late > 0 and before[late] is not before[late - 1])
             else chooser.getrandbits(FEED_OPERAND.size)
         )
-        late = max(0, cycle - ActivationFeed.bytes_after)
+        late = max(0, cycle - unit.bytes_after)
         dut.bytes.value = int.from_bytes(after[late][:rows].tobytes(), "little")
         await FallingEdge(dut.clk)
-        if cycle >= ActivationFeed.latency - 1:
+        if cycle >= unit.latency - 1:
             layout = data.ArrayLayout(signed(9), rows)
             found = unpack(layout, dut.lanes.value.to_unsigned())
-            index = cycle - ActivationFeed.latency + 1
-            gaps = (index + near for near in range(1, ActivationFeed.gap))
+            index = cycle - unit.latency + 1
+            gaps = (index + near for near in range(1, unit.gap))
             assert any(gap in begins for gap in gaps) or found == expected[index]
 
 
+@pytest.mark.parametrize("bytes_after", [4, 5])
 @pytest.mark.parametrize("rows", [1, 2, 3, 8, 16, 33, 64, 128])
-def test_feeds(rows):
-    run_cocotb(ActivationFeed(rows), __name__, params={"rows": rows})
+def test_feeds(rows, bytes_after):
+    unit = ActivationFeed(rows, bytes_after)
+    assert unit.latency == bytes_after + 1
+    run_cocotb(unit, __name__, params={"rows": rows, "bytes_after": bytes_after})
 
 
-def test_illegal_rows():
+def test_illegal_parameters():
     with pytest.raises(ValueError, match=r"^rows is 129; legal: 1 to 128$"):
-        ActivationFeed(129)
+        ActivationFeed(129, 5)
+    with pytest.raises(ValueError, match=r"^bytes_after is 3; legal: at least 4$"):
+        ActivationFeed(8, 3)

@@ -8,7 +8,6 @@ import pytest
 from cocotb.triggers import FallingEdge, ReadOnly
 
 from hw.array.weight_loader import WEIGHT_OPERAND, WeightLoader
-from hw.memory.weight_scratchpad import WeightScratchpad
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
 
@@ -21,12 +20,13 @@ def nine_bits(value):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def loads(dut):
-    columns = bench_params()["columns"]
+    columns, bytes_after = (bench_params()[name] for name in ("columns", "bytes_after"))
+    unit = WeightLoader(DEPTH, columns, bytes_after=bytes_after)
     chooser = random.Random(columns)
     memory = [chooser.randbytes(columns) for _ in range(DEPTH)]
-    word = WeightLoader(DEPTH, columns).o.payload.shape()
+    word = unit.o.payload.shape()
     await start_clock_and_reset(dut)
-    rows_read = [0] * WeightScratchpad.read_latency
+    rows_read = [0] * bytes_after
     operand, due, faults = {}, {}, set()
     begun, wait = -9, 0
     for cycle in range(1500):
@@ -54,11 +54,11 @@ async def loads(dut):
                         )
                         for byte in memory[tile + row]
                     ]
-                    due[cycle + WeightLoader.latency + row] = weights, int(row == 0)
+                    due[cycle + unit.latency + row] = weights, int(row == 0)
             dut.tile__valid.value, dut.tile__payload.value = 1, tile
             wait = max(operand["rows"], 3) + chooser.choice((0, 0, chooser.randrange(9)))
             noise["rows"] = operand["rows"]
-        elif cycle == begun + WeightLoader.operand_after:
+        elif cycle == begun + unit.operand_after:
             noise |= {name: operand[name] for name in ("weight_signed", "weight_zero")}
         wait -= 1
         dut.operand.value = pack(WEIGHT_OPERAND, noise)
@@ -74,11 +74,13 @@ async def loads(dut):
         await FallingEdge(dut.clk)
 
 
+@pytest.mark.parametrize("bytes_after", [2, 3])
 @pytest.mark.parametrize("columns", [1, 5, 16])
-def test_loads(columns):
-    run_cocotb(
-        WeightLoader(DEPTH, columns), __name__, testcase="loads", params={"columns": columns}
-    )
+def test_loads(columns, bytes_after):
+    unit = WeightLoader(DEPTH, columns, bytes_after=bytes_after)
+    assert (unit.operand_after, unit.latency) == (bytes_after - 1, bytes_after + 2)
+    params = {"columns": columns, "bytes_after": bytes_after}
+    run_cocotb(unit, __name__, testcase="loads", params=params)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -93,16 +95,18 @@ async def stays_quiet(dut):
             await FallingEdge(dut.clk)
             dut.tile__valid.value = 0
             seen.append(int(dut.o__valid.value))
-        quiet = WeightLoader.latency - 1
+        quiet = WeightLoader(DEPTH, 2, bytes_after=3).latency - 1
         assert seen == [0] * quiet + [1] * rows + [0] * (40 - quiet - rows)
 
 
 def test_stays_quiet():
-    run_cocotb(WeightLoader(DEPTH, 2), __name__, testcase="stays_quiet")
+    run_cocotb(WeightLoader(DEPTH, 2, bytes_after=3), __name__, testcase="stays_quiet")
 
 
 def test_illegal_parameters():
     with pytest.raises(ValueError, match=r"^depth is 48; legal: a power of two, at least 2$"):
-        WeightLoader(48, 4)
+        WeightLoader(48, 4, bytes_after=3)
     with pytest.raises(ValueError, match=r"^columns is 0; legal: 1 to 128$"):
-        WeightLoader(64, 0)
+        WeightLoader(64, 0, bytes_after=3)
+    with pytest.raises(ValueError, match=r"^bytes_after is 1; legal: at least 2$"):
+        WeightLoader(64, 4, bytes_after=1)

@@ -23,7 +23,7 @@ from bench.table import Table
 from bench.units import HARNESS, UNITS, unit_of
 from boards.toolchain import ToolError, find_tool
 from hw.array.systolic import SystolicArray
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from tests.support.bench import BUILD_ROOT
 
 CONFIG = AcceleratorConfig(name="two", rows=2, columns=2, requantize_lanes=1)
@@ -127,10 +127,19 @@ def test_array_is_placed_and_routed(nextpnr):
     assert 50 < placed.fmax < 500
     report = placed.reports[1]
     assert report.utilization["MULT18X18D"] == (4, 156)
-    found = worst_paths(placed).values
-    assert len(found) == 1
-    assert found[0]["delay"] == pytest.approx(1000 / placed.fmax, rel=0.01)
-    assert HARNESS not in (found[0]["begin"], found[0]["end"])
+    found = worst_paths(placed)
+    delays = [v["delay"] for v in found.values]
+    assert len(found.rows) == len(found.values) == 5
+    assert delays == sorted(delays, reverse=True)
+    assert len({(v["from"], v["to"]) for v in found.values}) == 5
+    # The slowest one is the one that nextpnr reports.
+    theirs = next(path for path in report.paths if path.begin == path.end)
+    assert delays[0] == pytest.approx(theirs.delay, abs=2e-3)
+    assert delays[0] == pytest.approx(1000 / placed.fmax, rel=1e-3)
+    assert placed.paths[1][0].routing == pytest.approx(theirs.routing, abs=2e-3)
+    assert placed.paths[1][0].cells == theirs.cells
+    assert not any(HARNESS in v["begin"] for v in found.values[:1])
+    assert frequency(placed).rows[0][2:] == found.rows[0][:2]
     assert "4 of 156 MULT18X18D" in frequency(placed).how[0]
     assert place(netlist, [1], quiet=True) == placed
 
@@ -139,7 +148,10 @@ def test_median_of_seeds(nextpnr):
     netlist = synthesize(SystolicArray(2, 2), "two-array", "ecp5", cache=CACHE, quiet=True)
     report = place(netlist, [1], quiet=True).reports[1]
     slow, fast = (type(report)({"clk": mhz}, {}, report.paths) for mhz in (10.0, 200.0))
-    assert Placed(netlist, {1: slow, 2: report, 3: fast}).fmax == report.fmax["clk"]
+    placed = Placed(netlist, {1: slow, 2: report, 3: fast}, {})
+    assert placed.fmax == report.fmax["clk"]
+    assert placed.median_seed == 2
+    assert Placed(netlist, {1: slow, 3: fast}, {}).median_seed == 1
 
 
 def test_run_that_fails_is_an_error(nextpnr, monkeypatch, tmp_path):
@@ -212,6 +224,18 @@ def test_commands_write_files(tmp_path, monkeypatch, capsys, nextpnr):
     line = next(row for row in page_module.PAGE.read_text().splitlines() if "Kiwicha" in row)
     assert line.startswith("| Kiwicha two-array | array | 4 |")
     assert "| 50.0% |" in line
-    monkeypatch.setattr("sys.argv", ["place", "--seeds", "one"])
-    with pytest.raises(SystemExit):
-        place_module.main()
+    for option, value in (("--seeds", "one"), ("--pipeline", "fifo")):
+        monkeypatch.setattr("sys.argv", ["place", option, value])
+        with pytest.raises(SystemExit):
+            place_module.main()
+    assert f"pipeline names 'fifo'; legal: {', '.join(PIPELINE)}" in capsys.readouterr().err
+
+
+def test_machines_with_other_registers_have_other_names():
+    names = ("none", "slice", ",".join(PIPELINE[1:]), ",".join(PIPELINE))
+    found = [place_module._pipelined(CONFIG, text) for text in names]
+    assert [config.pipeline for config in found] == [(), ("slice",), PIPELINE[1:], PIPELINE]
+    assert [config.name for config in found] == [
+        "two-short", "two-no-address-no-accumulator-no-memory-no-queue-no-requantizer",
+        "two-no-address", "two",
+    ]  # fmt: skip

@@ -4,9 +4,9 @@
 import pytest
 
 from compiler.builder import queued_instructions
-from compiler.footprint import INSTRUCTION_GAP, minimum_pass
+from compiler.footprint import instruction_gap, minimum_pass
 from hw.array.compute import ComputeEngine
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.isa import Opcode
 from hw.presets import PRESETS, preset
 
@@ -17,11 +17,13 @@ CONFIGS = [*PRESETS.values()] + [
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.rows}x{c.columns}")
-def test_timing_of_compute(config: AcceleratorConfig) -> None:
+@pytest.mark.parametrize("pipeline", [PIPELINE, (), *zip(PIPELINE)], ids="+".join)
+def test_timing_of_compute(config: AcceleratorConfig, pipeline: tuple[str, ...]) -> None:
+    config = config.replace(pipeline=pipeline)
     engine = ComputeEngine(config)
     assert minimum_pass(config, 1) == engine.interval
     assert minimum_pass(config, config.rows) == max(engine.interval, config.rows)
-    assert engine.gap - 1 == INSTRUCTION_GAP
+    assert engine.gap - 1 == instruction_gap(config)
 
 
 def test_queues() -> None:

@@ -8,7 +8,7 @@ from compiler.builder import ProgramBuilder
 from compiler.performance import predict
 from compiler.timing import format_cycles, special_cycles
 from hw.array.compute import ComputeEngine
-from hw.config import SoftmaxMode
+from hw.config import PIPELINE, SoftmaxMode
 from hw.isa import SpecialOperation, VectorMode, WeightFormat
 from hw.presets import preset
 from hw.vector.softmax_fixed import TfliteSoftmax
@@ -58,12 +58,13 @@ def test_an_element_a_cycle():
 
 
 @pytest.mark.parametrize("name", ["tiny", "small", "wide", "default", "large"])
-def test_latencies_are_those_of_the_hardware(name):
-    config = preset(name)
+@pytest.mark.parametrize("pipeline", [PIPELINE, (), *zip(PIPELINE)], ids="+".join)
+def test_latencies_are_those_of_the_hardware(name, pipeline):
+    config = preset(name).replace(pipeline=pipeline)
     compute = ComputeEngine(config)
-    latency = compute.latency + compute.drain
-    assert latency == config.rows + config.columns + timing.COMPUTE_LATENCY
-    assert VectorEngine(config, compute.read_latency).latency == timing.VECTOR_LATENCY
+    assert compute.latency + compute.drain == timing.compute_latency(config)
+    vector = VectorEngine(config, compute.read_latency)
+    assert vector.latency == timing.vector_latency(config)
 
 
 @pytest.mark.parametrize(("first", "second", "waits"), [

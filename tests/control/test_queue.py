@@ -7,7 +7,9 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge
 
+from hw.config import PIPELINE
 from hw.control.queue import Queue
+from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
@@ -56,8 +58,17 @@ def test_queue(depth, beyond):
 
 
 def test_size_decides_what_it_is_made_of():
-    assert [Queue(16, depth).block for depth in (2, 16, 32, 64)] == [False, False, False, True]
-    assert Queue(16, 2, block=True).block
+    depths = (2, 16, 32, 64)
+    assert [Queue(16, depth).registered for depth in depths] == [False, False, False, True]
+    assert Queue(16, 2, registered=True).registered
+
+
+@pytest.mark.parametrize("pipeline", [PIPELINE, ("memory",)])
+def test_machine_decides_whether_block_ram_has_a_register(pipeline):
+    machine = preset("ecp5-8x8").replace(pipeline=pipeline)
+    small, large = (Queue.of_machine(machine, 16, depth) for depth in (16, 64))
+    assert (small.registered, large.registered) == (False, "queue" in pipeline)
+    assert large.cells is machine.cells
 
 
 def test_refuses_other_depths():

@@ -7,7 +7,6 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge
 
-from hw.config import SliceKind
 from hw.control.slice import RegisterSlice
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
@@ -53,6 +52,6 @@ async def holds(dut):
     assert await sink.receive(10) == list(range(10))
 
 
-@pytest.mark.parametrize(("kind", "inside"), [(SliceKind.FULL, 1), (SliceKind.FORWARD, 0)])
-def test_slice(kind, inside):
-    run_cocotb(RegisterSlice(16, kind), __name__, params={"inside": inside})
+@pytest.mark.parametrize(("full", "inside"), [(True, 1), (False, 0)])
+def test_slice(full, inside):
+    run_cocotb(RegisterSlice(16, full), __name__, params={"inside": inside})

@@ -107,14 +107,18 @@ class RouterSpec(wiring.Component):
         put, got = followed.puts, followed.gots
 
         bad = taken & begins & ~legal & ~over
-        was_illegal, was_absent, was_fields = Signal(), Signal(), Signal()
-        is_end, address, number = opcode == Opcode.END, Signal(64), Signal(3)
+        is_end = opcode == Opcode.END
+        verdict = data.StructLayout({
+            "illegal": 1, "absent": 1, "fields": 1, "number": 3, "address": 64,
+        })  # fmt: skip
+        found, before = Signal(verdict), Signal(verdict)
         m.d.sync += [
-            was_illegal.eq(bad & ~is_end & ~known),
-            was_absent.eq(bad & known),
-            number.eq(target),
-            was_fields.eq(bad & is_end & (word[4:] != 0)),
-            address.eq(self.i.payload.address),
+            before.illegal.eq(bad & ~is_end & ~known),
+            before.absent.eq(bad & known),
+            before.number.eq(target),
+            before.fields.eq(bad & is_end & (word[4:] != 0)),
+            before.address.eq(self.i.payload.address),
+            found.eq(before),
         ]
         ended = Signal()
         with m.If(bad & is_end & (word[4:] == 0)):
@@ -140,18 +144,18 @@ class RouterSpec(wiring.Component):
                 with m.If(waiting):
                     m.d.comb += Assert(port.valid)
             error = dut.error
-            m.d.comb += Assert(error.valid == (was_illegal | was_absent | was_fields))
-            with m.If(was_illegal):
+            m.d.comb += Assert(error.valid == (found.illegal | found.absent | found.fields))
+            with m.If(found.illegal):
                 m.d.comb += [
                     Assert(error.payload.code == ErrorCode.ILLEGAL_OPCODE),
-                    Assert(error.payload.address == address),
+                    Assert(error.payload.address == found.address),
                 ]
-            with m.If(was_absent):
+            with m.If(found.absent):
                 m.d.comb += [
                     Assert(error.payload.code == ErrorCode.ILLEGAL_FIELD),
-                    Assert(error.payload.address == number),
+                    Assert(error.payload.address == found.number),
                 ]
-            with m.If(was_fields):
+            with m.If(found.fields):
                 m.d.comb += [
                     Assert(error.payload.code == ErrorCode.ILLEGAL_FIELD),
                     Assert(error.payload.address == DISPATCH_NUMBER),
@@ -159,9 +163,9 @@ class RouterSpec(wiring.Component):
             # A word in the middle of an instruction may look like anything, END included.
             m.d.comb += [
                 Cover(taken & ~begins & is_end & (owner == 1)),
-                *([Cover(was_absent)] if absent else []),
-                Cover(was_illegal),
-                Cover(was_fields),
+                *([Cover(found.absent)] if absent else []),
+                Cover(found.illegal),
+                Cover(found.fields),
                 Cover(dut.ended & self.i.valid & legal),
                 *(Cover(moved[engine] & held) for engine in engines),
             ]

@@ -16,9 +16,9 @@ DEPTH, WIDTH = 2, 3
 class BrokenQueue(Queue):
     """Broken on purpose."""
 
-    def __init__(self, fault: str, block: bool) -> None:
+    def __init__(self, fault: str, registered: bool) -> None:
         self.fault = fault
-        super().__init__(WIDTH, DEPTH, block=block)
+        super().__init__(WIDTH, DEPTH, registered=registered)
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
@@ -49,7 +49,7 @@ class QueueSpec(wiring.Component):
         m.submodules.first = first = FirstCycle()
         wiring.connect(m, wiring.flipped(self.i), dut.i)
         wiring.connect(m, dut.o, wiring.flipped(self.o))
-        most = DEPTH + 1 + dut.block
+        most = DEPTH + 1 + dut.registered
         m.submodules.followed = followed = FollowedWord(WIDTH)
         followed.between(m, dut.i, dut.o)
         m.d.comb += followed.chosen.eq(self.chosen)
@@ -72,20 +72,20 @@ class QueueSpec(wiring.Component):
         return m
 
 
-BLOCK = pytest.mark.parametrize("block", [False, True])
+REGISTERED = pytest.mark.parametrize("registered", [False, True])
 
 
-@BLOCK
-def test_proved(block):
-    assert_proved(QueueSpec(Queue(WIDTH, DEPTH, block=block)), depth=14)
+@REGISTERED
+def test_proved(registered):
+    assert_proved(QueueSpec(Queue(WIDTH, DEPTH, registered=registered)), depth=14)
 
 
-@BLOCK
-def test_covered(block):
-    assert_covered(QueueSpec(Queue(WIDTH, DEPTH, block=block)), depth=14)
+@REGISTERED
+def test_covered(registered):
+    assert_covered(QueueSpec(Queue(WIDTH, DEPTH, registered=registered)), depth=14)
 
 
-@BLOCK
+@REGISTERED
 @pytest.mark.parametrize("fault", ["takes when full", "drops what waits", "empty too early"])
-def test_broken_is_refuted(fault, block):
-    assert_refuted(QueueSpec(BrokenQueue(fault, block)), depth=10)
+def test_broken_is_refuted(fault, registered):
+    assert_refuted(QueueSpec(BrokenQueue(fault, registered)), depth=10)

@@ -6,21 +6,20 @@ from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import SliceKind
 from hw.control.slice import RegisterSlice
 from tests.support.following import FollowedWord
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 WIDTH = 3
-KINDS = pytest.mark.parametrize("kind", SliceKind)
+KINDS = pytest.mark.parametrize("full", [True, False], ids=["full", "forward"])
 
 
 class BrokenSlice(RegisterSlice):
     """Broken on purpose."""
 
-    def __init__(self, fault: str, kind: SliceKind) -> None:
+    def __init__(self, fault: str, full: bool) -> None:
         self.fault = fault
-        super().__init__(WIDTH, kind)
+        super().__init__(WIDTH, full)
 
     def elaborate(self, platform: object) -> Module:
         m = super().elaborate(platform)
@@ -74,7 +73,7 @@ class SliceSpec(wiring.Component):
             with m.If(held & ~waiting):
                 m.d.comb += Assert(~dut.o.valid)
             m.d.comb += [
-                Assert(put - got <= (2 if dut.kind is SliceKind.FULL else 1)),
+                Assert(put - got <= (2 if dut.full else 1)),
                 # Nothing waits inside unless somebody holds it there.
                 Assert(held | dut.o.valid | (put == got)),
                 Cover((got == 4) & (self.chosen == 3) & (followed.kept == 5) & ~dut.i.ready),
@@ -84,16 +83,16 @@ class SliceSpec(wiring.Component):
 
 
 @KINDS
-def test_proved(kind):
-    assert_proved(SliceSpec(RegisterSlice(WIDTH, kind)), depth=14)
+def test_proved(full):
+    assert_proved(SliceSpec(RegisterSlice(WIDTH, full)), depth=14)
 
 
 @KINDS
-def test_covered(kind):
-    assert_covered(SliceSpec(RegisterSlice(WIDTH, kind)), depth=14)
+def test_covered(full):
+    assert_covered(SliceSpec(RegisterSlice(WIDTH, full)), depth=14)
 
 
 @KINDS
 @pytest.mark.parametrize("fault", ["takes when full", "drops what waits", "offers while held"])
-def test_broken_is_refuted(fault, kind):
-    assert_refuted(SliceSpec(BrokenSlice(fault, kind)), depth=10)
+def test_broken_is_refuted(fault, full):
+    assert_refuted(SliceSpec(BrokenSlice(fault, full)), depth=10)

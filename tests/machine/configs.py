@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, SliceKind, SoftmaxMode
+from hw.config import PIPELINE, WEIGHT_FORMATS, AcceleratorConfig, RequantizeMode, SoftmaxMode
 
 __all__ = ["random_config"]
 
@@ -28,6 +28,7 @@ def random_config(seed: int) -> AcceleratorConfig:
     rows, columns = pick(1, 12), pick(1, 12)
     # What a machine may do without comes from a draw of its own.
     extras = np.random.default_rng([seed, 1])
+    registers = np.random.default_rng([seed, 5])
     long = np.random.default_rng([seed, 4])
     if long.random() < 0.1:
         sides = [int(long.integers(65, 129)), min(rows, columns, 4)]
@@ -59,5 +60,5 @@ def random_config(seed: int) -> AcceleratorConfig:
         special_bytes=1 << int(extras.integers(8, 11)),
         special_entries=1 << int(extras.integers(8, 10)),
         softmax_mode=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
-        register_slices=SliceKind.FORWARD if seed % 3 == 1 else SliceKind.FULL,
+        pipeline=tuple(place for place in PIPELINE if registers.random() < 0.5),
     )

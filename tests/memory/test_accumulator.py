@@ -13,18 +13,26 @@ from amaranth.lib.wiring import In
 from cocotb.triggers import FallingEdge
 
 from golden.accumulator import accumulate
+from hw.config import PIPELINE
 from hw.memory.accumulator import Accumulators, control_layout
+from hw.memory.delay import Delay
 from hw.presets import preset
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from tests.support.streams import pack, start_clock_and_reset
 
 COLUMNS = (1, 3, 6)
+SUBSETS = [(), ("memory",), ("accumulator",), ("accumulator", "memory")]
+PIPELINES = pytest.mark.parametrize("pipeline", SUBSETS, ids="+".join)
 NAMES = ("entry", "first", "maximum", "last", "signal")
 
 
-def machine(columns: int, depth: int = 16):
-    return preset("tiny").replace(columns=columns, accumulator_depth=depth)
+def machine(columns: int, depth: int = 16, pipeline=PIPELINE):
+    return preset("tiny").replace(columns=columns, accumulator_depth=depth, pipeline=pipeline)
+
+
+def hazard_of(pipeline=PIPELINE) -> int:
+    return Accumulators(machine(1, pipeline=pipeline)).hazard
 
 
 def schedule(
@@ -33,14 +41,18 @@ def schedule(
     *,
     seed: int,
     passes: int = 8,
-    hazard: int = Accumulators.hazard,
+    early: int = 0,
     early_read: int = 0,
+    pipeline=PIPELINE,
 ) -> dict[str, dict[int, Any]]:
     """Return what happens in which cycle: {control, psum, read, data, done: {cycle: ...}}.
 
     Pass p accumulates in half p % 2 while the half of pass p - 1 is read, from the cycle of its
-    ``done`` on (less ``early_read``). Entries are updated again after ``hazard`` cycles exactly.
+    ``done`` on (less ``early_read``). Entries are updated again after ``hazard`` (less ``early``)
+    cycles exactly.
     """
+    unit = Accumulators(machine(columns, depth, pipeline))
+    hazard, done_after = unit.hazard - early, columns + unit.hazard - 1
     chooser = random.Random(f"{seed} {columns}")
     plan: dict[str, dict[int, Any]] = {
         name: {} for name in ("control", "psum", "read", "data", "done")
@@ -69,16 +81,16 @@ def schedule(
             )
             used[entry] = cycle
             if last:
-                plan["done"][cycle + columns + 4] = signal
+                plan["done"][cycle + done_after] = signal
             cycle += 1
         control_free = cycle
-        read_free = max(read_free, cycle - 1 + columns + 4 - early_read)
+        read_free = max(read_free, cycle - 1 + done_after - early_read)
         # The entry that was updated last is read at once, when `done` says that it may be.
         newest = words[-1][0]
         for entry in (newest, *chooser.sample(entries, len(entries))):
             read_free += chooser.choice([0, 0, 1]) if entry != newest else 0
             plan["read"][read_free] = base + entry
-            plan["data"][read_free + Accumulators.read_latency] = held[entry].tolist()
+            plan["data"][read_free + unit.read_latency] = held[entry].tolist()
             read_free += 1
         half_free[index % 2] = read_free
     return plan
@@ -126,7 +138,7 @@ def run(
     **options: Any,
 ):
     run_cocotb(
-        Accumulators(machine(columns, depth), copied=copied),
+        Accumulators(machine(columns, depth, options.get("pipeline", PIPELINE)), copied=copied),
         __name__,
         testcase="accumulates",
         params={"columns": columns, "depth": depth, "schedule": options},
@@ -137,8 +149,9 @@ def run(
 
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize("copied", [False, True])
-def test_accumulates(columns, copied):
-    run(columns, copied=copied, seed=1 + copied)
+@PIPELINES
+def test_accumulates(columns, copied, pipeline):
+    run(columns, copied=copied, seed=1 + copied, pipeline=pipeline)
 
 
 def test_deeper():
@@ -153,20 +166,22 @@ def test_nothing_undefined_is_read(icarus):
     run(3, seed=5, uninitialized=True, simulator=icarus)
 
 
-def test_hazard_is_tight():
+@PIPELINES
+@pytest.mark.parametrize("broken", ["early", "early_read"])
+def test_hazard_and_done_are_tight(broken, pipeline):
     with pytest.raises(pytest.fail.Exception, match="read"):
-        run(3, seed=1, hazard=Accumulators.hazard - 1)
-
-
-def test_done_is_tight():
-    with pytest.raises(pytest.fail.Exception, match="read"):
-        run(3, seed=1, early_read=1)
+        run(3, seed=1, pipeline=pipeline, **{broken: 1})
 
 
 #: Bits of an entry in the proofs: the movement is the same and the adders are less to solve.
 WIDTH = 2
-#: Reset, two words ``hazard`` apart, the pipeline of two columns, a read.
-DEPTH = 15
+DEPTHS = pytest.mark.parametrize("pipeline", [PIPELINE, ()], ids=["deep", "short"])
+
+
+def depth_of(pipeline) -> int:
+    """Cycles for reset, two words ``hazard`` apart, the pipeline of two columns, a read."""
+    unit = Accumulators(machine(2, pipeline=pipeline))
+    return 2 * unit.hazard + unit.read_latency + 3
 
 
 class EntrySpec(wiring.Component):
@@ -178,14 +193,15 @@ class EntrySpec(wiring.Component):
     def __init__(
         self,
         columns: int = 2,
-        hazard: int = Accumulators.hazard,
+        sooner: int = 0,
         early: int = 0,
         *,
         copied: bool = False,
+        pipeline=PIPELINE,
     ) -> None:
-        self.config = machine(columns)
+        self.config = machine(columns, pipeline=pipeline)
         self.copied = copied
-        self.hazard = hazard
+        self.hazard = hazard_of(pipeline) - sooner
         self.early = early
         super().__init__({
             "control": In(stream.Signature(control_layout(16), always_ready=True)),
@@ -219,7 +235,7 @@ class EntrySpec(wiring.Component):
         m.d.sync += since.eq(Mux(hit, 1, since + (since != self.hazard)))
 
         # No word for this half in the last cycles, the present one included.
-        settled = columns + 4 - self.early
+        settled = columns + dut.hazard - 1 - self.early
         quiet = Signal(range(settled + 1), init=settled)
         busy = Signal()
         m.d.comb += busy.eq(valid & (word.entry[-1] == self.entry[-1]))
@@ -236,8 +252,7 @@ class EntrySpec(wiring.Component):
         hits, words, updates = [hit], [word], Signal(3)
         m.d.sync += updates.eq(updates + hit)
         for c in range(columns):
-            held, later = Signal(WIDTH, name=f"held_{c}"), Signal(WIDTH, name=f"later_{c}")
-            answer = Signal(WIDTH, name=f"answer_{c}")
+            held, answer = Signal(WIDTH, name=f"held_{c}"), Signal(WIDTH, name=f"answer_{c}")
             m.d.comb += dut.psum[c].eq(self.psum[c])
             with m.If(hits[c]):
                 with m.If(words[c].first):
@@ -247,7 +262,8 @@ class EntrySpec(wiring.Component):
                     m.d.sync += held.eq(Mux(greater, held, self.psum[c]))
                 with m.Else():
                     m.d.sync += held.eq(held + self.psum[c])
-            m.d.sync += [later.eq(held), answer.eq(later)]
+            m.submodules[f"later_{c}"] = later = Delay(WIDTH, dut.read_latency)
+            m.d.comb += [later.i.eq(held), answer.eq(later.o)]
             with m.If(reads[-1]):
                 m.d.comb += Assert(dut.read_data[c].as_unsigned() == answer)
             if c + 1 < columns:
@@ -262,18 +278,22 @@ class EntrySpec(wiring.Component):
 
 
 @pytest.mark.parametrize("copied", [False, True])
-def test_proved(copied):
-    assert_proved(EntrySpec(copied=copied), depth=DEPTH)
-    assert_covered(EntrySpec(copied=copied), depth=DEPTH)
+@DEPTHS
+def test_proved(copied, pipeline):
+    assert_proved(EntrySpec(copied=copied, pipeline=pipeline), depth=depth_of(pipeline))
+    assert_covered(EntrySpec(copied=copied, pipeline=pipeline), depth=depth_of(pipeline))
 
 
-@pytest.mark.parametrize("broken", [{"hazard": Accumulators.hazard - 1}, {"early": 1}])
+@pytest.mark.parametrize("broken", [{"sooner": 1}, {"early": 1}], ids=["sooner", "early"])
 @pytest.mark.parametrize("copied", [False, True])
-def test_broken_is_refuted(broken, copied):
-    assert_refuted(EntrySpec(**broken, copied=copied), depth=DEPTH)
+@DEPTHS
+def test_broken_is_refuted(broken, copied, pipeline):
+    spec = EntrySpec(**broken, copied=copied, pipeline=pipeline)
+    assert_refuted(spec, depth=depth_of(pipeline))
 
 
 def test_attributes():
-    unit = Accumulators(machine(3))
-    assert (unit.hazard, unit.read_latency, unit.columns, unit.depth) == (5, 2, 3, 16)
+    units = [Accumulators(machine(3, pipeline=names)) for names in SUBSETS]
+    assert [(unit.hazard, unit.read_latency) for unit in units] == [(3, 1), (4, 2), (4, 1), (5, 2)]
+    assert (units[0].columns, units[0].depth) == (3, 16)
     assert [Accumulators(machine(3, depth)).copied for depth in (512, 1024)] == [True, False]

@@ -8,7 +8,7 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import FallingEdge
 
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.memory.activation_scratchpad import ActivationScratchpad
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
@@ -19,7 +19,7 @@ BYTES = 256
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reads_and_writes(dut):
     params = bench_params()
-    rows, beat, latency = params["rows"], params["beat"], ActivationScratchpad.read_latency
+    rows, beat, latency = params["rows"], params["beat"], params["latency"]
     chooser = random.Random(f"scratchpad {rows} {beat}")
     layout = data.StructLayout({"address": range(BYTES), "data": 8 * beat})
     await start_clock_and_reset(dut)
@@ -63,9 +63,12 @@ async def reads_and_writes(dut):
 @pytest.mark.parametrize(
     ("rows", "beat"), [(1, 8), (3, 32), (4, 8), (8, 8), (9, 8), (16, 16), (33, 16), (64, 8)]
 )
-def test_reads_and_writes(rows, beat):
+@pytest.mark.parametrize(("pipeline", "latency"), [(PIPELINE, 5), ((), 4)], ids=["deep", "short"])
+def test_reads_and_writes(rows, beat, pipeline, latency):
     cfg = AcceleratorConfig(
-        rows=rows, columns=1, axi_data_width=8 * beat, activation_bytes=BYTES, requantize_lanes=1
-    )
-    params = {"rows": rows, "beat": beat}
-    run_cocotb(ActivationScratchpad(cfg), __name__, params=params)
+        rows=rows, columns=1, axi_data_width=8 * beat, activation_bytes=BYTES, requantize_lanes=1,
+        pipeline=pipeline,
+    )  # fmt: skip
+    unit = ActivationScratchpad(cfg)
+    assert unit.read_latency == latency
+    run_cocotb(unit, __name__, params={"rows": rows, "beat": beat, "latency": latency})

@@ -16,6 +16,7 @@ from tests.support.streams import StreamSource, pack, start_clock_and_reset, unp
 
 ROWS = 16
 WILD = 1 << 23
+REGISTERED = pytest.mark.parametrize("registered", [True, False])
 
 
 def random_instruction(chooser):
@@ -117,15 +118,18 @@ async def walks(dut):
 
 @pytest.mark.parametrize("policy", ["always", "random", "bursty"])
 @pytest.mark.parametrize(("interval", "gap"), [(6, 4), (7, 5), (18, 5), (16, 7)])
-def test_walks(interval, gap, policy):
-    unit = AddressGenerator(ROWS, interval, gap)
+@REGISTERED
+def test_walks(interval, gap, policy, registered):
+    unit = AddressGenerator(ROWS, interval, gap, registered=registered)
     params = {"interval": interval, "gap": gap, "policy": policy, "stall": False}
     run_cocotb(unit, __name__, testcase="walks", params=params)
 
 
-def test_stops():
+@REGISTERED
+def test_stops(registered):
+    unit = AddressGenerator(ROWS, 9, 5, registered=registered)
     params = {"interval": 9, "gap": 5, "policy": "always", "stall": True}
-    run_cocotb(AddressGenerator(ROWS, 9, 5), __name__, testcase="walks", params=params)
+    run_cocotb(unit, __name__, testcase="walks", params=params)
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -157,8 +161,26 @@ async def refuses(dut):
         dut.rst.value = 0
 
 
-def test_refuses():
-    run_cocotb(AddressGenerator(ROWS), __name__, testcase="refuses")
+@REGISTERED
+def test_refuses(registered):
+    run_cocotb(AddressGenerator(ROWS, registered=registered), __name__, testcase="refuses")
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def first_step(dut):
+    await start_clock_and_reset(dut)
+    dut.i__payload.value = pack(isa.COMPUTE, random_instruction(random.Random(2)))
+    dut.i__valid.value = 1
+    for cycle in range(bench_params()["latency"] + 1):
+        await RisingEdge(dut.clk)
+        assert int(dut.o__valid.value) == (cycle == bench_params()["latency"])
+
+
+@pytest.mark.parametrize(("registered", "latency"), [(True, 3), (False, 2)])
+def test_latency(registered, latency):
+    unit = AddressGenerator(ROWS, registered=registered)
+    assert unit.latency == latency
+    run_cocotb(unit, __name__, testcase="first_step", params={"latency": latency})
 
 
 def test_illegal_parameters():

@@ -9,18 +9,20 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 from cocotb.triggers import FallingEdge
 
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.memory.output_buffer import OutputBuffer, output_write
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from tests.support.streams import pack, start_clock_and_reset
 
+DEPTHS = pytest.mark.parametrize("pipeline", [PIPELINE, ()], ids=["deep", "short"])
 
-def machine(lanes, width, size=256):
+
+def machine(lanes, width, size=256, pipeline=PIPELINE):
     columns = max(lanes, 4)
     return AcceleratorConfig(
         columns=columns, requantize_lanes=lanes, axi_data_width=width, output_bytes=size,
-        parameter_channels=256,
+        parameter_channels=256, pipeline=pipeline,
     )  # fmt: skip
 
 
@@ -69,9 +71,11 @@ async def holds_bytes(dut):
 @pytest.mark.parametrize("lanes,width", [
     (1, 64), (2, 64), (3, 128), (8, 64), (16, 64), (13, 256), (64, 128), (1, 256),
 ])  # fmt: skip
-def test_bytes(lanes, width):
-    run_cocotb(OutputBuffer(machine(lanes, width)), __name__,
-               params={"lanes": lanes, "width": width})  # fmt: skip
+@DEPTHS
+def test_bytes(lanes, width, pipeline):
+    unit = OutputBuffer(machine(lanes, width, pipeline=pipeline))
+    assert (unit.write_latency, unit.read_latency) == (2, 2)
+    run_cocotb(unit, __name__, params={"lanes": lanes, "width": width})
 
 
 class ByteSpec(wiring.Component):
@@ -133,10 +137,13 @@ class Unturned(OutputBuffer):
         return asked.data.as_value()
 
 
-def test_proof():
-    assert_proved(ByteSpec(OutputBuffer(machine(3, 64))), depth=8)
-    assert_covered(ByteSpec(OutputBuffer(machine(3, 64))), depth=10)
+@DEPTHS
+def test_proof(pipeline):
+    cfg = machine(3, 64, pipeline=pipeline)
+    assert_proved(ByteSpec(OutputBuffer(cfg)), depth=8)
+    assert_covered(ByteSpec(OutputBuffer(cfg)), depth=10)
 
 
-def test_proof_of_broken():
-    assert_refuted(ByteSpec(Unturned(machine(3, 64))), depth=8)
+@DEPTHS
+def test_proof_of_broken(pipeline):
+    assert_refuted(ByteSpec(Unturned(machine(3, 64, pipeline=pipeline))), depth=8)

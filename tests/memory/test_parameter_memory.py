@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cocotb.triggers import FallingEdge
 
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.isa import PARAMETER_BYTES, LoadTarget
 from hw.memory.load import scratchpad_write
 from hw.memory.parameter_memory import PARAMETER, ParameterMemory
@@ -21,10 +21,10 @@ KEPT = {
 }
 
 
-def machine(lanes, width, mode):
+def machine(lanes, width, mode, pipeline=PIPELINE):
     return AcceleratorConfig(
         columns=max(lanes, 4), requantize_lanes=lanes, axi_data_width=width, requantize_mode=mode,
-        parameter_channels=32,
+        parameter_channels=32, pipeline=pipeline,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def record(raw, channel, mode):
 @cocotb.test()
 async def holds_records(dut):
     params = bench_params()
-    mode, lanes = params["mode"], params["lanes"]
+    mode, lanes, latency = params["mode"], params["lanes"], params["latency"]
     cfg = machine(lanes, params["width"], mode)
     beat = cfg.beat_bytes
     groups = cfg.parameter_channels // cfg.parameter_lanes
@@ -75,19 +75,22 @@ async def holds_records(dut):
             target = LoadTarget.WEIGHT if rng.random() < 0.5 else LoadTarget.ACTIVATION
             write(index, target if kind < 3 else LoadTarget.PARAMETER, int(kind < 3))
         await FallingEdge(dut.clk)
-        if cycle >= 2:
+        if cycle >= latency - 1:
             bits = dut.data.value.to_unsigned()
             seen = [
                 unpack(PARAMETER, bits >> (k * PARAMETER.size) & ((1 << PARAMETER.size) - 1))
                 for k in range(lanes)
             ]
-            assert seen == asked[cycle - 2], f"cycle {cycle}"
+            assert seen == asked[cycle - latency + 1], f"cycle {cycle}"
 
 
 @pytest.mark.parametrize("width", [64, 128, 256])
 @pytest.mark.parametrize("lanes,mode", [
     (1, "tflite"), (1, "onnx"), (3, "tflite-single"), (4, "shift"), (16, "onnx"),
 ])  # fmt: skip
-def test_records(lanes, width, mode):
-    run_cocotb(ParameterMemory(machine(lanes, width, mode)), __name__,
-               params={"lanes": lanes, "width": width, "mode": mode})  # fmt: skip
+@pytest.mark.parametrize(("pipeline", "latency"), [(PIPELINE, 3), ((), 2)], ids=["deep", "short"])
+def test_records(lanes, width, mode, pipeline, latency):
+    unit = ParameterMemory(machine(lanes, width, mode, pipeline))
+    assert unit.latency == latency
+    params = {"lanes": lanes, "width": width, "mode": mode, "latency": latency}
+    run_cocotb(unit, __name__, params=params)

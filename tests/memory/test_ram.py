@@ -43,6 +43,7 @@ async def keeps_words(dut):
     places += [chooser.randrange(depth) for _ in range(10)]
     words: dict[int, int] = {}
     latch = taken = None
+    registered = bench_params().get("registered", True)
     compared = 0
     for cycle in range(1500):
         writes = chooser.random() < 0.7
@@ -67,8 +68,9 @@ async def keeps_words(dut):
         )
         words[at] = words.get(at, 0) & ~mask | data & mask
         await FallingEdge(dut.clk)
-        if taken is not None:
-            assert int(dut.read_data.value) == taken, cycle
+        shown = taken if registered else latch
+        if shown is not None:
+            assert int(dut.read_data.value) == shown, cycle
             compared += 1
     assert compared > 1000
 
@@ -85,6 +87,14 @@ def ecp5(shape) -> Ram:
 @pytest.mark.parametrize("shape", [*SHAPES, *LEFT], ids=str)
 def test_plain_logic(shape):
     run_cocotb(Ram(*shape[:2], granularity=shape[2]), __name__, params={"shape": shape})
+
+
+@pytest.mark.parametrize("shape", [(64, 512, None), (32, 64, 8), (2, 32768, None)], ids=str)
+def test_without_a_register(shape):
+    unit = Ecp5Ram(*shape[:2], granularity=shape[2], registered=False)
+    assert (unit.latency, Ecp5Ram(8, 16).latency) == (1, 2)
+    assert "DP16KD" not in emit_verilog(unit)
+    run_cocotb(unit, __name__, params={"shape": shape, "registered": False})
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -8,7 +8,7 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import FallingEdge
 
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.memory.weight_scratchpad import WeightScratchpad, WriteKind, weight_banks, weight_write
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import pack, start_clock_and_reset, unpack
@@ -20,11 +20,11 @@ DECODING = [(1, 8), (5, 8), (8, 8), (16, 8), (7, 32)]
 SKEWED = [(1, 8), (2, 8), (3, 8), (8, 8), (16, 8), (16, 16), (33, 8), (64, 32), (3, 32)]
 
 
-def machine(columns, beat, transposer=False, formats=()):
+def machine(columns, beat, transposer=False, formats=(), pipeline=PIPELINE):
     """Return a machine with a scratchpad of 512 bytes."""
     return AcceleratorConfig(
         rows=1, columns=columns, axi_data_width=8 * beat, weight_bytes=BYTES, requantize_lanes=1,
-        transposer=transposer, weight_formats=formats,
+        transposer=transposer, weight_formats=formats, pipeline=pipeline,
     )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def random_write(cfg, place, chooser):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reads_and_writes(dut):
     params = bench_params()
-    cfg = machine(params["columns"], params["beat"], params["transposer"], params["formats"])
+    cfg = machine(**params)
     unit = WeightScratchpad(cfg)
     layout, pitch = weight_write(cfg), cfg.weight_pitch
     # Bytes that must not be written while a row of them is read.
@@ -110,10 +110,10 @@ async def reads_and_writes(dut):
     assert checked > BYTES // pitch + len(begins) // 3
 
 
-def run(columns, beat, transposer, formats, **options):
-    params = {"columns": columns, "beat": beat, "transposer": transposer, "formats": formats}
-    unit = WeightScratchpad(machine(columns, beat, transposer, formats))
-    run_cocotb(unit, __name__, params=params, **options)
+def run(columns, beat, transposer, formats, pipeline=PIPELINE, **options):
+    params = {"columns": columns, "beat": beat, "transposer": transposer, "formats": formats,
+              "pipeline": pipeline}  # fmt: skip
+    run_cocotb(WeightScratchpad(machine(**params)), __name__, params=params, **options)
 
 
 @pytest.mark.parametrize(("columns", "beat"), PLAIN)
@@ -131,6 +131,12 @@ def test_transposer(columns, beat):
     run(columns, beat, True, ())
 
 
+@pytest.mark.parametrize("columns", [5, 16])
+@pytest.mark.parametrize(("transposer", "formats"), [(False, ()), (False, ("csr",)), (True, ())])
+def test_without_registers(columns, transposer, formats):
+    run(columns, 8, transposer, formats, pipeline=())
+
+
 @pytest.mark.parametrize(("transposer", "formats"), [(False, ()), (False, ("csr",)), (True, ())])
 def test_nothing_undefined_is_read(transposer, formats, icarus):
     run(5, 8, transposer, formats, uninitialized=True, simulator=icarus)
@@ -140,3 +146,4 @@ def test_latencies():
     plain, skewed = (WeightScratchpad(machine(4, 8, transposer)) for transposer in (False, True))
     assert (plain.write_latency, plain.read_latency) == (1, 3)
     assert (skewed.write_latency, skewed.read_latency) == (3, 3)
+    assert WeightScratchpad(machine(4, 8, pipeline=())).read_latency == 2

@@ -30,12 +30,20 @@ from tests.vector.requantize_cases import (
 LANES = [
     (mode, *product)
     for mode in ("onnx", "tflite", "tflite-single")
-    for product in ((0, "generic"), (18, "generic"), (9, "generic"), (18, "ecp5"))
-]
-LANES.append(("shift", 0, "generic"))
+    for product in (
+        (0, "generic", True), (18, "generic", True), (9, "generic", False), (18, "ecp5", True),
+        (0, "generic", False),
+    )
+]  # fmt: skip
+LANES += [("shift", 0, "generic", registered) for registered in (True, False)]
 
 #: Output types and fused clips: (low, high).
 BOUNDS = [(-128, 127), (0, 255), (-256, 255), (-3, 90), (17, 17)]
+
+
+def lane_of(variant):
+    mode, width, target, registered = variant
+    return RequantizeLane(mode, width, CellFamily(target), registered)
 
 
 class Bank(wiring.Component):
@@ -54,8 +62,7 @@ class Bank(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for k, (mode, width, target) in enumerate(LANES):
-            lane = RequantizeLane(mode, width, CellFamily(target))
+        for k, lane in enumerate(map(lane_of, LANES)):
             m.submodules[f"lane{k}"] = lane
             wiring.connect(m, wiring.flipped(getattr(self, f"i{k}")), lane.i)
             wiring.connect(m, lane.o, wiring.flipped(getattr(self, f"o{k}")))
@@ -153,23 +160,20 @@ async def long_run(dut):
     count, domain = bench_params()["count"], bench_params()["domain"]
     await start_clock_and_reset(dut)
     lanes = []
-    for k, (mode, width, target) in enumerate(LANES):
+    for k, (mode, *variant) in enumerate(LANES):
         if domain == "inside":
             pairs = zip(directed(mode), operands(mode, [21, k], count), strict=True)
             columns = [np.append(*pair)[:count] for pair in pairs]
             expected = golden(mode, columns)
         else:
             columns, expected = outside(mode, [23, k], count)
-        lanes.append((f"{mode} {width} {target}", payloads(columns), expected, []))
+        lanes.append((f"{mode} {variant}", payloads(columns), expected, []))
         getattr(dut, f"i{k}__valid").value = 1
         getattr(dut, f"o{k}__ready").value = 1
     inputs = [getattr(dut, f"i{k}__payload") for k in range(len(LANES))]
     outputs = [getattr(dut, f"o{k}__payload") for k in range(len(LANES))]
     valids = [getattr(dut, f"o{k}__valid") for k in range(len(LANES))]
-    latencies = [
-        RequantizeLane(mode, width, CellFamily(target)).latency
-        for mode, width, target in LANES
-    ]
+    latencies = [lane_of(variant).latency for variant in LANES]
     last = max(latencies)
     for cycle in range(count):
         for signal, (_, sent, _, _) in zip(inputs, lanes, strict=True):
@@ -196,9 +200,9 @@ async def stalled_run(dut):
         columns = operands(mode, [22, k], params["count"])
         sinks.append((StreamSink(dut, f"o{k}", REQUANTIZE_OUTPUT, policy=params["ready"]), columns))
         StreamSource(dut, f"i{k}", None, policy=params["offer"]).put(payloads(columns))
-    for (mode, width, target), (sink, columns) in zip(LANES, sinks, strict=True):
+    for (mode, *variant), (sink, columns) in zip(LANES, sinks, strict=True):
         got = [word["value"] for word in await sink.receive(params["count"])]
-        assert got == golden(mode, columns).tolist(), f"{mode} {width} {target}"
+        assert got == golden(mode, columns).tolist(), f"{mode} {variant}"
 
 
 @pytest.mark.parametrize("domain,count", [("inside", 25_000), ("outside", 2_000)])
@@ -237,6 +241,14 @@ def test_multiplier_is_exact(sizes, width):
     simulator.add_testbench(bench)
     simulator.run()
     assert products == [a * b for a, b in pairs]
+
+
+@pytest.mark.parametrize(("mode", "latencies"), [
+    ("onnx", (12, 9)), ("tflite", (7, 6)), ("tflite-single", (7, 6)), ("shift", (5, 4)),
+])  # fmt: skip
+def test_latencies(mode, latencies):
+    lanes = (lane_of((mode, 0, "generic", registered)) for registered in (True, False))
+    assert tuple(lane.latency for lane in lanes) == latencies
 
 
 def test_parameters():

@@ -9,7 +9,7 @@ import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from golden.vector import VectorState
-from hw.config import AcceleratorConfig
+from hw.config import PIPELINE, AcceleratorConfig
 from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
 from hw.memory.load import scratchpad_write
 from hw.vector.vector import VectorEngine
@@ -258,6 +258,22 @@ def test_read_latencies(latency):
     run(machine(5, 2, 64, "shift"), latency)
 
 
+@pytest.mark.parametrize("columns,lanes,mode,latency", [
+    (4, 4, "onnx", 1), (5, 2, "tflite", 1), (8, 3, "shift", 2),
+])  # fmt: skip
+def test_short_pipeline(columns, lanes, mode, latency):
+    run(machine(columns, lanes, 64, mode, pipeline=()), latency)
+
+
+def test_every_mode_of_a_short_pipeline():
+    cfg = machine(
+        8, 2, 64, dynamic=True, block_channels=8, statistics_elements=1024, pipeline=()
+    )
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "latency": 1}
+    params["modes"] = [*VectorMode, VectorMode.MEASURE, VectorMode.QUANTIZE]
+    run_cocotb(VectorEngine(cfg, 1), __name__, testcase="equals_golden", params=params)
+
+
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])
 def test_many_groups(columns, lanes):
     cfg = machine(columns, lanes, 128, "shift", parameter_channels=128, output_bytes=4096)
@@ -302,6 +318,8 @@ def test_without_initial_values(icarus):
     )  # fmt: skip
 
 
-def test_read_latency_below_two():
-    with pytest.raises(ValueError, match=r"^read_latency is 1; legal: at least 2$"):
-        VectorEngine(machine(4, 1, 64), 1)
+@pytest.mark.parametrize(("pipeline", "least"), [(PIPELINE, 2), ((), 1)], ids=["deep", "short"])
+def test_read_latency_that_is_too_small(pipeline, least):
+    message = f"^read_latency is {least - 1}; legal: at least {least}$"
+    with pytest.raises(ValueError, match=message):
+        VectorEngine(machine(4, 1, 64, pipeline=pipeline), least - 1)
