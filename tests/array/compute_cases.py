@@ -13,12 +13,42 @@ from hw.isa import COMPUTE, ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS, Err
 from hw.memory.weight_scratchpad import WriteKind, weight_banks
 
 __all__ = [
-    "broken", "entry_cycles", "first_fill", "level", "random_memories", "random_program",
-    "weight_writes",
+    "MACHINES", "broken", "entry_cycles", "first_fill", "level", "machine", "random_memories",
+    "random_program", "weight_writes",
 ]  # fmt: skip
 
 STEPS = 120
 """Most steps of a random instruction."""
+
+#: Rows, columns, bits of the memory port, accumulators, and what else a machine has.
+MACHINES: dict[str, tuple[int, int, int, int, dict[str, Any]]] = {
+    "4x4": (4, 4, 64, 32, {}),
+    "3x5": (3, 5, 128, 16, {}),
+    "1x1": (1, 1, 64, 16, {}),
+    "9x2": (9, 2, 64, 16, {}),
+    "8x16": (8, 16, 64, 64, {}),
+    "16x16": (16, 16, 128, 64, {}),
+    "2x16": (2, 16, 64, 64, {}),
+    "4x5t": (4, 5, 64, 16, {"transposer": True}),
+    "3x16t": (3, 16, 64, 64, {"transposer": True}),
+    "4x3d": (4, 3, 64, 16, {"dynamic": True}),
+    # With fewer registers: s without any, m behind memory, a in front of adders.
+    "4x3s": (4, 3, 64, 16, {"dynamic": True, "pipeline": ()}),
+    "3x5s": (3, 5, 128, 16, {"transposer": True, "pipeline": ()}),
+    "4x4s": (4, 4, 64, 32, {"pipeline": ()}),
+    "4x4m": (4, 4, 64, 32, {"pipeline": ("memory",)}),
+    "4x4a": (4, 4, 64, 32, {"pipeline": ("address", "accumulator")}),
+}
+
+
+def machine(name: str) -> AcceleratorConfig:
+    """Return a machine of the table, with memories as small as they may be."""
+    rows, columns, width, depth, more = MACHINES[name]
+    size = max(256, 2 * rows * (1 << (columns - 1).bit_length()))
+    return AcceleratorConfig(
+        rows=rows, columns=columns, axi_data_width=width, accumulator_depth=depth,
+        activation_bytes=256, weight_bytes=2 * size, requantize_lanes=1, **more,
+    )  # fmt: skip
 
 
 def level(count: int = 1, y: int = 0, x: int = 0, address: int = 0) -> dict[str, int]:

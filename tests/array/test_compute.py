@@ -10,17 +10,18 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from golden.compute import compute
 from hw import isa
 from hw.array.compute import ComputeEngine
-from hw.config import AcceleratorConfig
 from hw.control.fault import FAULT
 from hw.emit import emit_verilog
 from hw.memory.load import scratchpad_write
 from hw.memory.pieces import SLOT, SLOTS
 from hw.memory.weight_scratchpad import weight_write
 from tests.array.compute_cases import (
+    MACHINES,
     broken,
     entry_cycles,
     first_fill,
     level,
+    machine,
     random_memories,
     random_program,
     weight_writes,
@@ -34,41 +35,13 @@ from tests.support.bench import (
 )
 from tests.support.streams import StreamSource, pack, start_clock_and_reset, unpack
 
-#: Rows, columns, bits of the memory port, accumulators, and what else a machine has.
-MACHINES = {
-    "4x4": (4, 4, 64, 32, {}),
-    "3x5": (3, 5, 128, 16, {}),
-    "1x1": (1, 1, 64, 16, {}),
-    "9x2": (9, 2, 64, 16, {}),
-    "8x16": (8, 16, 64, 64, {}),
-    "16x16": (16, 16, 128, 64, {}),
-    "2x16": (2, 16, 64, 64, {}),
-    "4x5t": (4, 5, 64, 16, {"transposer": True}),
-    "3x16t": (3, 16, 64, 64, {"transposer": True}),
-    "4x3d": (4, 3, 64, 16, {"dynamic": True}),
-    # With fewer registers: s without any, m behind memory, a in front of adders.
-    "4x3s": (4, 3, 64, 16, {"dynamic": True, "pipeline": ()}),
-    "3x5s": (3, 5, 128, 16, {"transposer": True, "pipeline": ()}),
-    "4x4s": (4, 4, 64, 32, {"pipeline": ()}),
-    "4x4m": (4, 4, 64, 32, {"pipeline": ("memory",)}),
-    "4x4a": (4, 4, 64, 32, {"pipeline": ("address", "accumulator")}),
-}
 ZEROS = (255, 1, 86, 128)
 """Zero points of the slots."""
 
 
-def config(name):
-    rows, columns, width, depth, more = MACHINES[name]
-    size = max(256, 2 * rows * (1 << (columns - 1).bit_length()))
-    return AcceleratorConfig(
-        rows=rows, columns=columns, axi_data_width=width, accumulator_depth=depth,
-        activation_bytes=256, weight_bytes=2 * size, requantize_lanes=1, **more,
-    )  # fmt: skip
-
-
 def run(name, testcase, *, uninitialized=False, simulator=None, **params):
     """Run a test on the engine as it is shipped, or without initial values."""
-    unit = ComputeEngine(config(name))
+    unit = ComputeEngine(machine(name))
     text = emit_verilog(unit)
     if uninitialized:
         text = strip_initial_values(text)
@@ -170,7 +143,7 @@ async def start(dut, cfg, seed=1):
 @cocotb.test(timeout_time=2, timeout_unit="ms")
 async def programs(dut):
     params = bench_params()
-    cfg = config(params["config"])
+    cfg = machine(params["config"])
     bench, activation, weight = await start(dut, cfg, params["seed"])
     program = [first_fill(cfg), *random_program(cfg, params["seed"], params["length"])]
     bench.source(params["policy"], params["seed"]).put(program)
@@ -211,7 +184,7 @@ def test_without_initial_values(icarus):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def long_instruction(dut):
     """A 3x3 convolution of 3x5 pixels, two channel tiles: steps and a constant, no more."""
-    cfg = config(bench_params()["config"])
+    cfg = machine(bench_params()["config"])
     bench, activation, weight = await start(dut, cfg)
     pitch, rows, width, height = 16, 3, 5, 3
     fields = {**first_fill(cfg), "rows": rows, "y": -1, "x": -1, "address": -pitch - 1 + 64}
@@ -250,7 +223,7 @@ def test_long_instruction(name):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def product(dut):
     """A vector by a matrix, a tile for every vector: tiles follow at the interval, exactly."""
-    cfg = config(bench_params()["config"])
+    cfg = machine(bench_params()["config"])
     bench, activation, weight = await start(dut, cfg)
     deep, wide = 3, min(8, cfg.accumulator_depth // 4)
     fields = {**first_fill(cfg), "rows": cfg.rows, "address": 5, "weight_stride": 1}
@@ -281,7 +254,7 @@ def test_product(name):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def drains_meanwhile(dut):
     """One half is read while the other one is updated."""
-    cfg = config(bench_params()["config"])
+    cfg = machine(bench_params()["config"])
     bench, activation, weight = await start(dut, cfg)
     half = cfg.accumulator_depth // 2
     low = {**first_fill(cfg), "activation_zero": 5}
@@ -310,7 +283,7 @@ def test_drains_meanwhile(name):
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def faults(dut):
-    cfg = config(bench_params()["config"])
+    cfg = machine(bench_params()["config"])
     legal = first_fill(cfg)
     bench, activation, weight = await start(dut, cfg)
     after = {**legal, "activation_zero": 77}
