@@ -163,7 +163,7 @@ def _ends(path: CriticalPath) -> dict[str, str]:
 
 def _register(cell: str) -> str:
     """Return the signal that a register is named after: what Yosys added is left out."""
-    return re.sub(r"_(TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD).*", "",
+    return re.sub(r"(_(TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD)|(\.\d+)*\$DPRAM).*", "",
                   cell.removeprefix("dut."))  # fmt: skip
 
 

@@ -49,8 +49,8 @@ class ComputeEngine(Component):
         Beats for the activation scratchpad, other targets ignored; from a register.
     weight_write : In(stream.Signature(weight_write(cfg), always_ready=True))
         Into the weight scratchpad, before the instruction that reads it is at ``i``: the first row
-        is read 2 cycles later or more, a write is there after ``write_latency`` (3 at the most),
-        and from LOAD's ``done`` to ``i`` tokens take 2.
+        is read a cycle later at the earliest, a write is there after ``write_latency`` (3 at the
+        most), LOAD's ``done`` comes a cycle after it, and from there to ``i`` tokens take 2.
     read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
         Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
     slots : In(ArrayLayout(SLOT, SLOTS))

@@ -46,10 +46,12 @@ FORM_SAMPLE = (
 def _run(model: onnx.ModelProto, feed: dict[str, np.ndarray], activations: str) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # uint8 x int8 sums saturate on CPUs without VNNI unless told not to; the setting turns int8
-    # weights into uint8, for which there is no kernel with int8 activations.
-    exact = "0" if activations == "s8" else "1"
-    options.add_session_config_entry("session.x64quantprecision", exact)
+    # uint8 x int8 sums saturate on CPUs without VNNI unless told not to. One setting turns int8
+    # weights into uint8, for which there is no kernel with int8 activations; the other one keeps
+    # those from becoming uint8.
+    signed = activations == "s8"
+    options.add_session_config_entry("session.x64quantprecision", "0" if signed else "1")
+    options.add_session_config_entry("session.qdqisint8allowed", "1" if signed else "0")
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
