@@ -60,11 +60,7 @@ async def reads_and_writes(dut):
             assert unpack(data.ArrayLayout(8, rows), dut.lanes.value.to_unsigned()) == wanted
 
 
-@pytest.mark.parametrize(
-    ("rows", "beat"), [(1, 8), (3, 32), (4, 8), (8, 8), (9, 8), (16, 16), (33, 16), (64, 8)]
-)
-@pytest.mark.parametrize(("pipeline", "latency"), [(PIPELINE, 5), ((), 4)], ids=["deep", "short"])
-def test_reads_and_writes(rows, beat, pipeline, latency):
+def run(rows, beat, pipeline, latency):
     cfg = AcceleratorConfig(
         rows=rows, columns=1, axi_data_width=8 * beat, activation_bytes=BYTES, requantize_lanes=1,
         pipeline=pipeline,
@@ -72,3 +68,15 @@ def test_reads_and_writes(rows, beat, pipeline, latency):
     unit = ActivationScratchpad(cfg)
     assert unit.read_latency == latency
     run_cocotb(unit, __name__, params={"rows": rows, "beat": beat, "latency": latency})
+
+
+@pytest.mark.parametrize(
+    ("rows", "beat"), [(1, 8), (3, 32), (4, 8), (8, 8), (9, 8), (16, 16), (33, 16), (64, 8)]
+)
+def test_reads_and_writes(rows, beat):
+    run(rows, beat, PIPELINE, 5)
+
+
+@pytest.mark.parametrize(("rows", "beat"), [(1, 8), (3, 32), (33, 16)])
+def test_without_registers(rows, beat):
+    run(rows, beat, (), 4)

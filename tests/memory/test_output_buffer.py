@@ -68,10 +68,11 @@ async def holds_bytes(dut):
             assert seen == reads[cycle - 1].tobytes(), f"cycle {cycle}"
 
 
-@pytest.mark.parametrize("lanes,width", [
-    (1, 64), (2, 64), (3, 128), (8, 64), (16, 64), (13, 256), (64, 128), (1, 256),
+@pytest.mark.parametrize("lanes,width,pipeline", [
+    (1, 64, PIPELINE), (2, 64, PIPELINE), (3, 128, PIPELINE), (8, 64, PIPELINE),
+    (16, 64, PIPELINE), (13, 256, PIPELINE), (64, 128, PIPELINE), (1, 256, PIPELINE),
+    (2, 64, ()), (13, 256, ()), (16, 64, ()),
 ])  # fmt: skip
-@DEPTHS
 def test_bytes(lanes, width, pipeline):
     unit = OutputBuffer(machine(lanes, width, pipeline=pipeline))
     assert (unit.write_latency, unit.read_latency) == (2, 2)

@@ -84,13 +84,23 @@ async def holds_records(dut):
             assert seen == asked[cycle - latency + 1], f"cycle {cycle}"
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("lanes,mode", [
-    (1, "tflite"), (1, "onnx"), (3, "tflite-single"), (4, "shift"), (16, "onnx"),
-])  # fmt: skip
-@pytest.mark.parametrize(("pipeline", "latency"), [(PIPELINE, 3), ((), 2)], ids=["deep", "short"])
-def test_records(lanes, width, mode, pipeline, latency):
+def run(lanes, width, mode, pipeline, latency):
     unit = ParameterMemory(machine(lanes, width, mode, pipeline))
     assert unit.latency == latency
     params = {"lanes": lanes, "width": width, "mode": mode, "latency": latency}
     run_cocotb(unit, __name__, params=params)
+
+
+@pytest.mark.parametrize("width", [64, 128, 256])
+@pytest.mark.parametrize("lanes,mode", [
+    (1, "tflite"), (1, "onnx"), (3, "tflite-single"), (4, "shift"), (16, "onnx"),
+])  # fmt: skip
+def test_records(lanes, width, mode):
+    run(lanes, width, mode, PIPELINE, 3)
+
+
+@pytest.mark.parametrize("lanes,width,mode", [
+    (1, 64, "tflite"), (3, 128, "tflite-single"), (4, 256, "shift"), (16, 64, "onnx"),
+])  # fmt: skip
+def test_without_registers(lanes, width, mode):
+    run(lanes, width, mode, (), 2)
