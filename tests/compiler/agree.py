@@ -2,13 +2,10 @@
 """Lower, legalize, run on the golden operators, and compare every bit with ONNX Runtime."""
 
 import tempfile
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 from compiler.graph import Graph
 from compiler.inputs import random_inputs
@@ -17,29 +14,9 @@ from compiler.lower import lower
 from compiler.reference import reference
 from compiler.session import open_session
 from golden.network import evaluate, outputs
+from tests.support.host import products_saturate
 
 __all__ = ["agree"]
-
-
-@cache
-def products_saturate() -> bool:
-    """Return whether sums of two uint8 x int8 products saturate in ONNX Runtime on this host.
-
-    They do on x86-64 without VNNI.
-    """
-    make = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g",
-        [make("x", TensorProto.UINT8, [1, 64])], [make("y", TensorProto.INT32, [1, 64])],
-        [numpy_helper.from_array(np.full((64, 64), 127, np.int8), "w")],
-    )  # fmt: skip
-    opsets = [helper.make_opsetid("", 17)]
-    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
-    found = session.run(None, {"x": np.full((1, 64), 255, np.uint8)})[0]
-    return bool((found != 64 * 255 * 127).any())
 
 
 def _has_unsigned_weights(lowered: onnx.ModelProto) -> bool:
