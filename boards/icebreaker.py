@@ -9,7 +9,7 @@ from amaranth.lib import io
 from boards.board import Board
 from boards.resources import UP5K
 from boards.top import BoardTop
-from hw.config import AcceleratorConfig, CellFamily, RequantizeMode
+from hw.config import PIPELINE, AcceleratorConfig, CellFamily, RequantizeMode
 
 __all__ = ["ICEBREAKER", "Icebreaker"]
 
@@ -50,7 +50,8 @@ ICEBREAKER = Board(
         rows=2,
         columns=2,
         cells=CellFamily.ICE40,
-        pipeline=(),
+        # An adder behind a register takes fewer LUTs than one behind a multiplexer.
+        pipeline=PIPELINE[: PIPELINE.index("slice")],
         axi_data_width=64,
         axi_address_width=16,
         axi_burst_beats=4,
