@@ -129,5 +129,5 @@ class Queue(Component):
 
 
 def _large(shape: ShapeLike, depth: int) -> bool:
-    """Return whether distributed RAM would take several rows for it, or synthesis avoids it."""
+    """Return whether synthesis makes block RAM of it: distributed RAM would take several rows."""
     return depth > _ROW and depth * Shape.cast(shape).width >= _BLOCK_BITS
