@@ -24,13 +24,13 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test verilog bench synth pnr lint formal mutate random setup setup-fpga clean help
+.PHONY: sim test verilog bench synth pnr lint formal slow mutate random setup setup-fpga clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
 	@$(BIN)/kiwicha sim $(MODEL) $(ARGS)
 
-## test: all tests (ARGS="-k name" chooses some)
+## test: the tests, all but the slowest cases (ARGS="-k name" chooses some)
 test: $(STAMP) $(YOSYS)
 	@$(PYTEST) $(ARGS)
 
@@ -62,14 +62,18 @@ lint: $(STAMP)
 formal: $(STAMP) $(YOSYS)
 	@$(PYTEST) tests/formal tests/support/test_formal.py $(ARGS)
 
+## slow: the cases that test leaves out for time
+slow: $(STAMP) $(YOSYS)
+	@$(PYTEST) -m slow $(ARGS)
+
 ## mutate: mutation scores of the units (minutes)
 mutate: $(STAMP) $(YOSYS)
 	@$(PYTEST) -m mutate $(ARGS)
 
 ## random: COUNT random configurations from SEED on, and every preset, compute the same bits
 random: $(STAMP) $(YOSYS)
-	@KIWICHA_CONFIGS=$(COUNT) KIWICHA_SEED=$(SEED) $(PYTEST) -rP tests/machine/test_random_configs.py \
-	  $(ARGS)
+	@KIWICHA_CONFIGS=$(COUNT) KIWICHA_SEED=$(SEED) $(PYTEST) -m 'not mutate' -rP \
+	  tests/machine/test_random_configs.py $(ARGS)
 
 ## setup: create .venv and install what pyproject.toml pins (PYTHON=python3.12 chooses another)
 setup: $(STAMP)

@@ -67,11 +67,10 @@ def pruned_product(
 
 
 def _measured(
-    config: AcceleratorConfig, size: int, density: float, latency: int, seed: int
+    config: AcceleratorConfig, size: int, density: float, latency: int, seed: int, simulator: str
 ) -> dict[str, Any]:
-    report = run_model(
-        pruned_product(size, density, seed), config, latency=latency, seed=seed
-    ).report
+    model = pruned_product(size, density, seed)
+    report = run_model(model, config, simulator=simulator, latency=latency, seed=seed).report
     if not report.exact:
         raise RuntimeError("results differ: no figure from a fault")
     layer, beat = report.layers[0], config.beat_bytes
@@ -92,6 +91,7 @@ def sparse(
     density: float = 0.1,
     latency: int = 20,
     seed: int = 1,
+    simulator: str = "verilator",
     progress: Callable[[str], None] = say,
 ) -> Table:
     """Measure a fully connected layer, batch 1: dense, then with each format of the machine's.
@@ -105,7 +105,7 @@ def sparse(
         what = "".join(chosen) or "none"
         progress(f"sparse: {size} x {size} at {density:.0%}, {what}")
         machine = config.replace(weight_formats=chosen)
-        found = {"machine": what, **_measured(machine, size, density, latency, seed)}
+        found = {"machine": what, **_measured(machine, size, density, latency, seed, simulator)}
         first = values[0] if values else found
         ratios = {f"{name}_ratio": found[name] / first[name] for name in _GOALS}
         values.append({**found, **ratios})

@@ -11,6 +11,7 @@ from bench.sparse import formats, pruned_product, sparse
 from hw.config import WEIGHT_FORMATS, AcceleratorConfig
 from sim.inference import run_model
 from sim.report import layer_tables
+from tests.support.bench import unit_simulator
 
 __all__: list[str] = []
 
@@ -31,7 +32,8 @@ def test_formats_are_as_their_formulas() -> None:
 
 
 def test_a_layer_is_faster_and_smaller() -> None:
-    dense, compressed = sparse(SMALL, size=128, progress=lambda _: None).values
+    table = sparse(SMALL, size=128, simulator=unit_simulator().name, progress=lambda _: None)
+    dense, compressed = table.values
     assert dense["format"] == "dense"
     assert compressed["format"] == "csc4"
     assert dense["bytes_ratio"] == dense["cycles_ratio"] == 1
@@ -44,8 +46,9 @@ def test_a_layer_is_faster_and_smaller() -> None:
 
 def test_the_report_says_what_was_saved() -> None:
     model = pruned_product(128, 0.1, 1)
-    report = run_model(model, SMALL).report
-    dense = run_model(model, SMALL.replace(weight_formats=())).report
+    simulator = unit_simulator().name
+    report = run_model(model, SMALL, simulator=simulator).report
+    dense = run_model(model, SMALL.replace(weight_formats=()), simulator=simulator).report
     assert report.exact
     (layer,), (plain,) = report.to_dict()["layers"], dense.to_dict()["layers"]
     assert layer["weight_formats"] == ("csc4",)

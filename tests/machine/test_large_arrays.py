@@ -11,7 +11,7 @@ import pytest
 from bench.sparse import pruned_product
 from hw.config import AcceleratorConfig
 from sim.inference import run_model
-from tests.machine.test_random_configs import simulator_for_many
+from tests.support.bench import unit_simulator
 
 SMALL = AcceleratorConfig(
     name="long-side", axi_data_width=64, activation_bytes=1024, weight_bytes=1024,
@@ -30,7 +30,7 @@ def test_a_long_side(side: str) -> None:
     machine, inputs, outputs = CASES[side]
     config = SMALL.replace(**machine)
     model = pruned_product(inputs, 0.1, 1, outputs)
-    report = run_model(model, config, simulator=simulator_for_many()).report
+    report = run_model(model, config, simulator=unit_simulator().name).report
     assert report.exact
     (layer,) = report.layers
     assert layer.weight_formats == (config.weight_formats or ("dense",))

@@ -14,13 +14,13 @@ import pytest
 from compiler.errors import KiwichaError
 from hw.config import AcceleratorConfig
 from hw.presets import preset
-from sim.simulator import SimulatorError, find_icarus
 from tests.machine.board import Job, board
 from tests.machine.configs import random_config
 from tests.machine.networks import check, prepare, result_bits, to_job
+from tests.support.bench import unit_simulator
 
 FIRST = int(os.environ.get("KIWICHA_SEED", "0"))
-COUNT = int(os.environ.get("KIWICHA_CONFIGS", "3"))
+COUNT = int(os.environ.get("KIWICHA_CONFIGS", "2"))
 
 #: Every legal machine runs these.
 NETWORKS = ("pool_overlapping", "flatten")
@@ -50,27 +50,19 @@ def same_bits(config: AcceleratorConfig, simulator: str) -> list[str]:
     return [name for name, *_ in work]
 
 
-def simulator_for_many() -> str:
-    """Return the simulator that is quicker for a design that runs once: no C++ to compile."""
-    try:
-        return find_icarus().name
-    except SimulatorError:
-        return "verilator"
-
-
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + COUNT))
 def test_random_config(seed):
     config = random_config(seed)
     print(f"seed {seed}: {config}")
-    print(f"seed {seed}: same bits for", ", ".join(same_bits(config, simulator_for_many())))
+    print(f"seed {seed}: same bits for", ", ".join(same_bits(config, unit_simulator().name)))
 
 
 @pytest.mark.parametrize("name", ["tiny", "wide", "ecp5-8x8"])
 def test_presets(name):
-    assert LARGER in same_bits(preset(name), simulator_for_many())
+    assert LARGER in same_bits(preset(name), unit_simulator().name)
 
 
 @pytest.mark.skipif(COUNT < 20, reason="minutes of building; run by `make random`")
 @pytest.mark.parametrize("name", ["small", "default", "large", "ecp5-12x12"])
 def test_other_presets(name):
-    assert LARGER in same_bits(preset(name), simulator_for_many())
+    assert LARGER in same_bits(preset(name), unit_simulator().name)

@@ -5,6 +5,7 @@ A payload struct leaves Amaranth as one packed vector, so a driver takes the pay
 packs and unpacks with it. Both sides check the stream rules at every clock edge.
 """
 
+import gc
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ __all__ = [
 READY_POLICIES = ("always", "random", "bursty", "after_valid")
 
 PERIOD_NS = 10
+_ALLOCATIONS = 100_000  # from one search for garbage to the next
 
 
 async def start_clock_and_reset(dut: Any, *, cycles: int = 2) -> None:
@@ -39,6 +41,9 @@ async def start_clock_and_reset(dut: Any, *, cycles: int = 2) -> None:
     Returns just after a falling edge with ``rst`` low, so what the caller sets next is stable
     well before the first edge that counts.
     """
+    # A search for garbage in cycles goes over all of Amaranth, and a bench makes hardly any.
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
     for name in bench_inputs():
         getattr(dut, name).value = 0
     if not hasattr(dut, "clk"):
