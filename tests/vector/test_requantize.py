@@ -214,7 +214,7 @@ def test_every_cycle(domain, count):
 @pytest.mark.parametrize("ready", READY_POLICIES)
 def test_ready_policies(ready):
     params = {"count": 200, "ready": ready, "offer": "random"}
-    run_cocotb(Bank(), __name__, params=params, testcase="stalled_run")
+    run_cocotb(Bank(), __name__, params=params, testcase="stalled_run", simulator="verilator")
 
 
 @pytest.mark.parametrize("width", [0, 4, 7, 16, 17, 25, 32])
