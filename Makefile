@@ -58,7 +58,7 @@ lint: $(STAMP)
 	@$(BIN)/ruff check --ignore-noqa .
 	@$(BIN)/mypy
 
-## formal: the proofs alone (they are part of test too)
+## formal: the proofs alone, as test has them
 formal: $(STAMP) $(YOSYS)
 	@$(PYTEST) tests/formal tests/support/test_formal.py $(ARGS)
 

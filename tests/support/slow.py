@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cases that `make test` leaves out for time, since it has quicker ones of the same; `make slow`.
 
-`tests/conftest.py` marks them. What is left of each test covers every branch of its unit; here are
-more sizes, more policies at the same size, and machines that take a minute to build.
+`tests/conftest.py` marks them: more sizes, more policies at the same size, and machines that take
+minutes to build. Every test keeps at least one case in `make test`.
 """
 
 __all__ = ["SLOW"]
