@@ -23,6 +23,7 @@ from compiler.nodes import (
     NormalizeNode,
     PoolNode,
     ProductNode,
+    Promise,
     SoftmaxNode,
     TableNode,
     ViewNode,
@@ -32,8 +33,8 @@ from compiler.tensor import Pair, Quad, Shape, Tensor
 __all__ = [
     "AddNode", "ConvNode", "DynamicLinearNode", "Graph", "HostDequantize",
     "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize", "MatMulNode", "Node",
-    "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Quad", "Shape", "SoftmaxNode",
-    "TableNode", "Tensor", "Value", "ViewNode",
+    "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
+    "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from compiler.errors import UnsupportedModel
 from compiler.graph import Graph, Node, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
+from compiler.operators.constant import view_constant
 from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.dynamic import DynamicLayers
@@ -22,6 +23,7 @@ from compiler.operators.edge import (
     float_operator,
     quantize_linear,
 )  # fmt: skip
+from compiler.operators.linear import LINEAR, add_bias, float_linear, takes_bias
 from compiler.operators.matmul import qgemm, qlinear_matmul
 from compiler.operators.normalize import layer_normalization
 from compiler.operators.pool import max_pool
@@ -43,6 +45,7 @@ _RULES: dict[str, _Rule] = {
     "QGemm": qgemm,
     "QLinearSoftmax": qlinear_softmax,
     "QLinearWhere": qlinear_where,
+    "MatMulIntegerToFloat": float_linear,
     "MaxPool": max_pool,
     **dict.fromkeys(QLINEAR, qlinear_elementwise),
     **dict.fromkeys(VIEWS, view),
@@ -69,7 +72,6 @@ _REASONS = {
          "Softmax"),
         "stays in float; its inputs and its output must be quantized",
     ),
-    "MatMulIntegerToFloat": "its output is float; quantize it",
 }
 
 
@@ -105,7 +107,8 @@ def legalize(lowered: LoweredModel) -> Graph:
         except Unknown:
             pass
         except Refusal as refusal:
-            refusals.append((node_name(node), _operator(node), str(refusal)))
+            culprit = refusal.node or node
+            refusals.append((node_name(culprit), _operator(culprit), str(refusal)))
     for output in lowered.outputs:
         try:
             if layers.finish(output):
@@ -129,6 +132,12 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
     known = node.domain in ("", "ai.onnx", "com.microsoft")
     if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
         return float_operator
+    if known and node.op_type in LINEAR and node.input[0] in context.floats:
+        return float_linear
+    if known and node.op_type in VIEWS and node.input[0] in context.constants:
+        return view_constant
+    if known and takes_bias(context, node):
+        return add_bias
     if known and node.op_type in ELEMENTWISE and any(n in context.floats for n in node.input):
         return elementwise
     if known and node.op_type == "LayerNormalization" and node.input[0] in context.floats:
@@ -178,6 +187,6 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
         nodes=tuple(nodes),
         dequantize=tuple(context.dequantize),
-        notes=(*lowered.notes, *context.notes),
+        notes=tuple(context.notes),
         dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
     )

@@ -2,7 +2,7 @@
 """Has ONNX Runtime lower a quantized model to integer operators.
 
 ONNX Runtime at level EXTENDED turns Q/DQ graphs into ``QLinear*`` and ``QGemm`` and folds what can
-be folded. The lowered model is what is compiled and what the reference is taken from.
+be folded. The lowered model is what is compiled; the reference is taken from the model as given.
 """
 
 import tempfile
@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from compiler.errors import InputError, ModelError, UnsupportedModel
-from compiler.graph import Note, Value
+from compiler.graph import Value
 from compiler.load import constants_of
 from compiler.operators.context import Refusal, check_scale, node_name
 from compiler.rewrite import rewrite
@@ -48,21 +47,21 @@ class LoweredModel:
 
     Members
     -------
-    model : what ONNX Runtime wrote, after the rules of `compiler.rewrite`.
+    model : what is compiled: ``runtime`` after the rules of `compiler.rewrite`.
+    runtime : what ONNX Runtime wrote, none of our rules applied.
     source : the model as given, batch bound.
-    settings : session configuration under which ``model`` was made and has to be run.
+    settings : session configuration under which ``runtime`` was made and all of them have to be
+        run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
-    notes : rules of our own that were applied.
-    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out then, which change no
-        bit of it; int8 weights are uint8.
+    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out of ``runtime`` then.
     """
 
     model: onnx.ModelProto
+    runtime: onnx.ModelProto
     source: onnx.ModelProto
     settings: Settings
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    notes: tuple[Note, ...] = ()
     dynamic: bool = False
 
 
@@ -98,13 +97,13 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     settings: Settings = ()
     if dynamic:
         open_session(source, settings)
-        lowered = onnx.ModelProto()
-        lowered.CopyFrom(source)
-        _unsigned_products(lowered.graph)
+        runtime = source
     else:
-        lowered, settings = _optimize(source)
-    notes = rewrite(lowered)
-    return LoweredModel(lowered, source, settings, inputs, outputs, tuple(notes), dynamic)
+        runtime, settings = _optimize(source)
+    lowered = onnx.ModelProto()
+    lowered.CopyFrom(runtime)
+    rewrite(lowered)
+    return LoweredModel(lowered, runtime, source, settings, inputs, outputs, dynamic)
 
 
 # Without VNNI, uint8 x int8 products saturate in pairs. x64quantprecision makes int8 weights
@@ -116,8 +115,7 @@ _SIGNED: Settings = (("session.x64quantprecision", "0"), ("session.qdqisint8allo
 def _optimize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Settings]:
     """Lower under the settings for the model's activation type, else under the others.
 
-    The first fail where operators share a zero point or int8 and uint8 meet; `rewrite` makes what
-    the others leave exact.
+    The first fail where operators share a zero point or int8 and uint8 meet.
     """
     order = [_UNSIGNED, _SIGNED]
     if np.dtype(np.int8) in _activation_types(model):
@@ -127,29 +125,11 @@ def _optimize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Settings]:
         with tempfile.TemporaryDirectory(prefix="kiwicha-") as directory:
             path = Path(directory) / "lowered.onnx"
             try:
-                open_session(model, settings, path)
+                open_session(model, settings, write=path)
                 return onnx.load(path), settings
             except ModelError as error:
                 errors.append(error)
     raise errors[0]
-
-
-def _unsigned_products(graph: onnx.GraphProto) -> None:
-    """int8 weights of MatMulInteger become uint8, for the same reason; the products stay."""
-    constants = constants_of(graph)
-    for number, node in enumerate(graph.node):
-        if node.op_type != "MatMulInteger" or len(node.input) < 3:
-            continue
-        weights = constants.get(node.input[1])
-        zero = constants.get(node.input[3], None) if len(node.input) > 3 else np.zeros((), np.int8)
-        if weights is None or zero is None or weights.dtype != np.int8:
-            continue
-        names = []
-        for what, value in (("weight", weights), ("zero", zero)):
-            names.append(f"{node.output[0]}/{what}{number}")
-            moved = (value.astype(np.int16) + 128).astype(np.uint8)
-            graph.initializer.append(numpy_helper.from_array(moved, names[-1]))
-        node.input[:] = [node.input[0], names[0], node.input[2], names[1]]
 
 
 def _activation_types(model: onnx.ModelProto) -> set[np.dtype[Any]]:

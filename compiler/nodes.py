@@ -8,7 +8,8 @@ Every node has ``name``, ``op`` (ONNX operator and what was fused into it, for t
 - ``inputs`` : the tensors that it reads and that another node or the host writes;
 - ``results`` : the tensors that it writes, ``y`` the first of them;
 - ``promise`` : "runtime" where its bytes are those of ONNX Runtime's own operator for these
-  inputs, "golden" where they are those of our golden model only;
+  inputs, "near" where the runtime computes in float and no code is further than one from what it
+  gets, "golden" where they are those of our golden model only;
 - ``macs`` : useful multiply-accumulates.
 """
 
@@ -24,11 +25,10 @@ from compiler.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
     "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode",
-    "ProductNode",
-    "SoftmaxNode", "TableNode", "ViewNode",
+    "ProductNode", "Promise", "SoftmaxNode", "TableNode", "ViewNode",
 ]  # fmt: skip
 
-Promise = Literal["runtime", "golden"]
+Promise = Literal["runtime", "near", "golden"]
 
 
 class _Node:
@@ -36,7 +36,7 @@ class _Node:
 
     x: Tensor
     y: Tensor
-    promise: ClassVar[Promise] = "runtime"
+    promise: Promise = "runtime"
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -86,6 +86,7 @@ class ConvNode(_Node):
     dilations: Pair
     low: int
     high: int
+    promise: Promise = "runtime"
     kind: ClassVar[str] = "conv"
 
     @property
@@ -124,6 +125,7 @@ class MatMulNode(_Node):
     order: NDArray[np.int64]
     low: int
     high: int
+    promise: Promise = "runtime"
     kind: ClassVar[str] = "matmul"
 
     @property
@@ -308,7 +310,7 @@ class NormalizeNode(_Node):
     beta: NDArray[np.float32]
     epsilon: float
     kind: ClassVar[str] = "normalize"
-    promise: ClassVar[Promise] = "golden"
+    promise: Promise = "golden"
 
 
 Node = (

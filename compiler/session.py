@@ -15,9 +15,19 @@ Settings = tuple[tuple[str, str], ...]
 
 
 def open_session(
-    model: onnx.ModelProto, settings: Settings, optimized: Path | None = None
+    model: onnx.ModelProto,
+    settings: Settings,
+    *,
+    optimized: bool = False,
+    write: Path | None = None,
 ) -> onnxruntime.InferenceSession:
-    """Open a model on the CPU: as it is, or optimized (EXTENDED) and written to ``optimized``.
+    """Open a model on the CPU, in one thread.
+
+    Parameters
+    ----------
+    optimized : as ONNX Runtime runs it by default, with all its optimizations; else node by node
+        as it is written.
+    write : optimize to level EXTENDED, whose operators are documented, and write the result there.
 
     Raises
     ------
@@ -29,9 +39,11 @@ def open_session(
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = levels.ORT_DISABLE_ALL
-    if optimized is not None:
+    if optimized:
+        options.graph_optimization_level = levels.ORT_ENABLE_ALL
+    if write is not None:
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
-        options.optimized_model_filepath = str(optimized)
+        options.optimized_model_filepath = str(write)
     for key, value in settings:
         options.add_session_config_entry(key, value)
     try:

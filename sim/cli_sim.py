@@ -140,18 +140,30 @@ def _print(report: Report, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
     for note in report.notes:
-        line(f"lowered by kiwicha: {escape(note['node'])}: {escape(note['text'])}")
+        line(f"note: {escape(note['node'])}: {escape(note['text'])}")
+    for layer in report.layers:
+        if layer.rounded:
+            line(
+                f"{escape(layer.name)}: {layer.rounded:,} of {layer.compared:,} elements are one "
+                "code from ONNX Runtime's float"
+            )
+        if layer.off:
+            line(
+                f"[yellow]warning: {escape(layer.name)}: ONNX Runtime itself is up to {layer.off} "
+                "codes from the model as it is written; look at alpha, beta and axes of scales[/]"
+            )
     reference = report.reference
     features = ", ".join(reference["features"]) or "no dot-product features"
+    settings = "".join(f", {setting}" for setting in reference["settings"])
     line(
-        f"reference: {reference['runtime']} {reference['version']} on "
+        f"reference: {reference['runtime']} {reference['version']}{settings} on "
         + escape(f"{reference['processor']} ({features})")
     )
     if not reference["compared"]:
         line(f"not compared with it (requantize mode {report.config['requantize_mode']})")
     elif not reference["whole"]:
         line(
-            "golden-exact layers: each other layer is compared with it on the inputs that it had; "
+            "not every layer is runtime-exact: each is compared with it on the inputs that it had; "
             f"{reference['outputs_differ']:,} of {reference['outputs']:,} output elements differ"
         )
     if (accuracy := report.accuracy) is not None:
@@ -170,4 +182,6 @@ def _print(report: Report, console: Console) -> None:
         line(f"[bold red]WRONG: {escape('; '.join(wrong))}[/]")
     else:
         judges = ["golden model"] + ["ONNX Runtime"] * reference["compared"]
-        line(f"[green]every bit equal[/] ({', '.join(judges)})")
+        rounded = any(layer.rounded for layer in report.layers)
+        what = "every bit as promised" if rounded else "every bit equal"
+        line(f"[green]{what}[/] ({', '.join(judges)})")

@@ -221,7 +221,7 @@ def _layers(
     for layer, dense in zip(compiled.layers, _dense(compiled), strict=True):
         record = memory[layer.record : layer.record + _RECORD].tobytes()
         end = COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles
-        verdict = judge(lowered, layer.nodes, compiled.config, found)
+        verdict = judge(lowered, compiled.graph, layer.nodes, compiled.config, found)
         reports.append(_layer(compiled, layer, dense, end - before, verdict, tensors, found))
         before = end
     return reports

@@ -18,9 +18,13 @@ class LayerReport:
 
     Members
     -------
-    promise : "runtime-exact", or "golden-exact" for arithmetic of our own.
+    promise : "runtime-exact"; "within one code" where the runtime computes in float; or
+        "golden-exact" for arithmetic of our own.
     compared, differ : elements that ONNX Runtime computed from the same inputs, and how many of
-        them are different.
+        them break the promise.
+    rounded : how many are the one code away that "within one code" allows.
+    off : codes by which ONNX Runtime's own integers are away from the model as given, whose
+        operators are float; 0 where that is rounding.
     x_shape, y_shape : input and output in ONNX order.
     macs : multiply-accumulates, padding taps included.
     cycles, predicted_cycles : from the end of the layer before to the end of this one.
@@ -40,6 +44,8 @@ class LayerReport:
     promise: str
     compared: int
     differ: int
+    rounded: int
+    off: int
     x_shape: tuple[int, ...]
     y_shape: tuple[int, ...]
     macs: int

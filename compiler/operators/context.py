@@ -23,15 +23,46 @@ from compiler.layout import ROW_MAJOR, Layout, channels_last
 from compiler.session import Settings
 
 __all__ = [
-    "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale",
-    "node_name",
+    "Context", "FloatOp", "FloatValue", "Quantized", "Refusal", "Unknown", "attributes",
+    "check_scale", "node_name",
 ]  # fmt: skip
 
 _TINY = np.finfo(np.float32).tiny
 
 
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A constant behind DequantizeLinear: (codes - zero) * scale, all three of one shape.
+
+    Members
+    -------
+    codes, zero : of the type that is quantized to.
+    scale : float32.
+    """
+
+    codes: NDArray[Any]
+    scale: NDArray[np.float32]
+    zero: NDArray[Any]
+
+    @property
+    def real(self) -> NDArray[np.float32]:
+        """What DequantizeLinear makes of it."""
+        centred = self.codes.astype(np.int64) - self.zero.astype(np.int64)
+        with np.errstate(over="ignore"):
+            return centred.astype(np.float32) * self.scale
+
+
 class Refusal(Exception):
-    """This node cannot be mapped; the text says why."""
+    """A node cannot be mapped; the text says why.
+
+    Members
+    -------
+    node : which one, where it is not the one that is being looked at.
+    """
+
+    def __init__(self, text: str, node: onnx.NodeProto | None = None) -> None:
+        self.node = node
+        super().__init__(text)
 
 
 class Unknown(Exception):
@@ -45,18 +76,20 @@ class FloatOp:
     Members
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
-        "where" (a mask) or "normalize".
+        "where" (a mask), "normalize" or "linear" (a product with constant weights).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
+    bias : of a linear one: the constant that an Add behind it brings.
     shape : of the result.
     """
 
-    kind: Literal["clip", "pool", "view", "map", "where", "normalize"]
+    kind: Literal["clip", "pool", "view", "map", "where", "normalize", "linear"]
     node: onnx.NodeProto
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
     view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
+    bias: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +126,7 @@ class Context:
     constants : initializers and Constant outputs, dequantized ones too.
     uses : how often each value is read, graph outputs included.
     readers : the nodes that read each value.
+    quantized : constants behind DequantizeLinear, views of them too.
     tensors, floats : what each value of the model has become.
     """
 
@@ -101,6 +135,7 @@ class Context:
     constants: dict[str, NDArray[Any]]
     uses: Counter[str]
     readers: defaultdict[str, list[onnx.NodeProto]]
+    quantized: dict[str, Quantized] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)

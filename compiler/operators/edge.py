@@ -18,6 +18,7 @@ from compiler.operators.chain import (
     emit_chain,
     expressible,
 )  # fmt: skip
+from compiler.operators.constant import dequantize_constant
 from compiler.operators.context import (
     Context,
     FloatOp,
@@ -27,6 +28,7 @@ from compiler.operators.context import (
     attributes,
     node_name,
 )  # fmt: skip
+from compiler.operators.linear import emit_linear
 from compiler.operators.normalize import emit_normalize
 from compiler.operators.pool import pool_window
 from compiler.operators.table import emit_table
@@ -44,29 +46,10 @@ FLOAT_OPERATORS = ("Relu", "Clip", "MaxPool", *VIEWS)
 def dequantize_linear(context: Context, node: onnx.NodeProto) -> None:
     """A float reading of a tensor; nothing is computed until somebody needs it."""
     if node.input[0] in context.constants:
-        _constant(context, node)
+        dequantize_constant(context, node)
         return
     x = context.operand(node)
     context.floats[node.output[0]] = FloatValue(x)
-
-
-def _constant(context: Context, node: onnx.NodeProto) -> None:
-    """Quantized parameters of float operators, such as a LayerNormalization's scale."""
-    values = context.constant(node, 0, "value")
-    scale = context.constant(node, 1, "scale")
-    zero = np.zeros((), values.dtype)
-    if len(node.input) > 2 and node.input[2]:
-        zero = context.constant(node, 2, "zero point")
-    if scale.size > 1:
-        axis = attributes(node).get("axis", 1)
-        shape = [1] * values.ndim
-        shape[axis] = scale.size
-        scale, zero = scale.reshape(shape), np.broadcast_to(zero.reshape(-1), scale.size)
-        zero = zero.reshape(shape)
-    centred = values.astype(np.int64) - zero.astype(np.int64)
-    context.constants[node.output[0]] = (
-        centred.astype(np.float32) * scale.reshape(scale.shape if scale.size > 1 else ())
-    )
 
 
 def float_operator(context: Context, node: onnx.NodeProto) -> None:
@@ -110,6 +93,9 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
         return
     target = Tensor(node.output[0], value.shape, dtype, scale, zero)
     kinds: list[str] = [op.kind for op in value.operations]
+    if "linear" in kinds:
+        _product(context, node, value.origin, value.operations, target)
+        return
     if kinds == ["normalize"]:
         emit_normalize(context, value.operations[0], value.origin, target)
         return
@@ -151,13 +137,36 @@ def _from_host(
         _note(context, node, rest, "done on the quantized codes")
 
 
+def _product(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """A product in float, and what follows it: all that commutes with the rounding to codes."""
+    place = next(i for i, op in enumerate(operations) if op.kind == "linear")
+    head, rest = operations[: place + 1], operations[place + 1 :]
+    for op in rest:
+        if op.kind not in ("clip", "pool", "view"):
+            done = head[-1].node.op_type
+            raise Refusal(f"the result of {done} must be quantized before {op.node.op_type}")
+    if not rest:
+        emit_linear(context, head, x, target)
+        return
+    codes = replace(target, name=f"{target.name}/product", shape=head[-1].shape)
+    emit_linear(context, head, x, codes)
+    context.uses[codes.name] = 1
+    emit_chain(context, node, context.tensors[codes.name], rest, target)
+
+
 def finish_output(context: Context, output: Value) -> None:
     """Give a float graph output its host dequantization."""
     value = context.floats[output.name]
     origin, operations = value.origin, value.operations
     if isinstance(origin, Value):
         raise Refusal("is float all the way from the graph input; quantize it")
-    computed = next((op for op in operations if op.kind in ("map", "where", "normalize")), None)
+    computed = next((op for op in operations if op.kind not in ("clip", "pool", "view")), None)
     if computed is not None:
         raise Refusal(f"is the float result of {computed.node.op_type}; quantize it")
     bounds, tensor = _NO_BOUNDS, origin

@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QLinearMatMul and com.microsoft.QGemm, with constant weights; without, `product`."""
+"""QLinearMatMul and com.microsoft.QGemm with constant weights (without: `product`), and what they
+have in common with products in float (`linear`)."""
 
 from dataclasses import replace
 from math import prod
-from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compiler.graph import MatMulNode, Shape, Tensor, ViewNode
+from compiler.graph import MatMulNode, Promise, Shape, Tensor, ViewNode
 from compiler.layout import ROW_MAJOR
 from compiler.operators.context import Context, Refusal, attributes, node_name
 from compiler.operators.product import product
-from compiler.operators.weights import bias_vector, combined_scale, per_channel, signed_weights
+from compiler.operators.weights import (
+    Weights,
+    bias_vector,
+    combined_scale,
+    per_channel,
+    signed_weights,
+)  # fmt: skip
 
-__all__ = ["qgemm", "qlinear_matmul"]
+__all__ = ["emit_matmul", "matmul_shape", "qgemm", "qlinear_matmul", "transposed"]
 
 
 def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
@@ -26,22 +32,34 @@ def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
         product(context, node)
         return
     weights = context.constant(node, 3, "weight")
-    vector = weights.ndim == 1
-    if vector:
-        weights = weights[:, None]
-    if weights.ndim != 2 and prod(weights.shape[:-2]) != 1:
-        raise Refusal(f"weight is a stack of matrices {weights.shape}")
-    depth, columns = weights.shape[-2], weights.shape[-1]
-    weights = weights.reshape(depth, columns)
-    quantized = context.quantization(node, 6, "output")
-    zero = context.zero(node, 5, "weight zero point")
-    w_scale = context.scale(node, 4, "weight scale")
-    x = context.operand(node)
-    if not x.shape or x.shape[-1] != depth:
-        raise Refusal(f"input '{x.name}' is {x.shape}, the weight {weights.shape}")
-    shape = (*x.shape[:-1], *(() if vector else (columns,)))
+    shape = matmul_shape(context.operand(node).shape, weights.shape)
+    columns = 1 if weights.ndim == 1 else weights.shape[-1]
+    weights = weights.reshape(-1, columns)
+    zero = per_channel(context.zero(node, 5, "weight zero point"), columns, "weight zero point")
+    w_scale = per_channel(context.scale(node, 4, "weight scale"), columns, "weight scale")
     bias = np.zeros(columns, np.int32)
-    _emit(context, node, x, weights, zero, x.scale, w_scale, quantized, bias, shape)
+    y_scale, y_zero, dtype = context.quantization(node, 6, "output")
+    target = Tensor(node.output[0], shape, dtype, y_scale, y_zero)
+    made = Weights(*signed_weights(weights, zero), w_scale, bias)
+    emit_matmul(context, node, context.operand(node), made, target)
+
+
+def matmul_shape(x: Shape, weights: Shape) -> Shape:
+    """Return the shape of ``x`` times constant weights, as NumPy has it.
+
+    Raises
+    ------
+    Refusal
+        Where depths differ, or there is more than one matrix of weights.
+    """
+    if len(weights) != 1 and prod(weights[:-2]) != 1:
+        raise Refusal(f"weight is a stack of matrices {weights}")
+    depth = weights[0] if len(weights) == 1 else weights[-2]
+    if not x or x[-1] != depth:
+        raise Refusal(f"input is {x}, the weight {weights}")
+    if len(weights) == 1:
+        return x[:-1]
+    return (*(1,) * (len(weights) - max(len(x), 2)), *x[:-1], weights[-1])
 
 
 def qgemm(context: Context, node: onnx.NodeProto) -> None:
@@ -52,55 +70,63 @@ def qgemm(context: Context, node: onnx.NodeProto) -> None:
     weights = context.constant(node, 3, "weight")
     if given.get("transB", 0):
         weights = weights.T
-    depth, columns = weights.shape
-    quantized = context.quantization(node, 7, "output")
-    zero = context.zero(node, 5, "weight zero point")
-    w_scale = context.scale(node, 4, "weight scale")
+    columns = weights.shape[1]
+    y_scale, y_zero, dtype = context.quantization(node, 7, "output")
+    zero = per_channel(context.zero(node, 5, "weight zero point"), columns, "weight zero point")
+    w_scale = per_channel(context.scale(node, 4, "weight scale"), columns, "weight scale")
     bias = bias_vector(context, node, 6, columns)
-    alpha = np.float32(given.get("alpha", 1.0))
     x = context.operand(node)
     if len(x.shape) != 2:
         raise Refusal(f"input '{x.name}' has {len(x.shape)} dimensions; must have 2")
     if given.get("transA", 0):
-        x = _transposed(context, node, x)
-    if x.shape[1] != depth:
-        raise Refusal(f"input '{x.name}' is {x.shape}, the weight {weights.shape}")
-    shape = (x.shape[0], columns)
+        x = transposed(context, node, x)
+    target = Tensor(node.output[0], matmul_shape(x.shape, weights.shape), dtype, y_scale, y_zero)
+    made = Weights(*signed_weights(weights, zero), w_scale, bias)
     # ONNX Runtime multiplies alpha first.
-    scaled = alpha * x.scale
-    _emit(context, node, x, weights, zero, scaled, w_scale, quantized, bias, shape)
+    alpha = np.float32(given.get("alpha", 1.0))
+    if alpha != 1 and bias.any():
+        context.note(
+            node,
+            f"QGemm multiplies its bias by alpha = {alpha}, too, which ONNX Runtime's quantizer "
+            "does not reckon with: compare with the float model",
+        )
+    emit_matmul(
+        context, node, x, made.negative if alpha < 0 else made, target, alpha=np.abs(alpha)
+    )
 
 
-def _emit(
+def emit_matmul(
     context: Context,
     node: onnx.NodeProto,
     x: Tensor,
-    weights: NDArray[Any],
-    zero: NDArray[Any],
-    x_scale: np.float32,
-    w_scale: NDArray[np.float32],
-    quantized: tuple[np.float32, int, np.dtype[Any]],
-    bias: NDArray[np.int32],
-    shape: Shape,
+    product: Weights,
+    target: Tensor,
+    *,
+    alpha: np.float32 = np.float32(1),
+    label: str = "",
+    promise: Promise = "runtime",
 ) -> None:
-    depth, columns = weights.shape
-    signed, weight_zero = signed_weights(
-        weights, per_channel(zero, columns, "weight zero point")
-    )
-    y_scale, y_zero, dtype = quantized
+    """Emit a product with weights K x N.
+
+    Parameters
+    ----------
+    target : the result; its layout will be row-major.
+    alpha : factor of the input's scale.
+    label : operator for the report, that of ``node`` if not given.
+    """
     if x.name in context.free:
         x = context.settle(x, ROW_MAJOR)
-    info = np.iinfo(dtype)
+    info = np.iinfo(target.dtype)
     context.emit(MatMulNode(
-        name=node_name(node), op=node.op_type, x=x,
-        y=Tensor(node.output[0], shape, dtype, y_scale, y_zero),
-        weights=np.ascontiguousarray(signed), weight_zero=weight_zero, bias=bias,
-        scale=combined_scale(x_scale, per_channel(w_scale, columns, "weight scale"), y_scale),
-        order=_order(x, depth), low=int(info.min), high=int(info.max),
+        name=node_name(node), op=label or node.op_type, x=x, y=target,
+        weights=np.ascontiguousarray(product.codes), weight_zero=product.zero, bias=product.bias,
+        scale=combined_scale(alpha * x.scale, product.scale, target.scale),
+        order=_order(x, len(product.codes)), low=int(info.min), high=int(info.max),
+        promise=promise,
     ))  # fmt: skip
 
 
-def _transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
+def transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
     """Return a transposed view; a graph input is written to memory transposed by the host."""
     if x.name in context.free:
         x = context.settle(x, ROW_MAJOR.transposed((1, 0)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant operands of QLinearConv, QLinearMatMul and QGemm in the form the graph keeps them."""
+"""Constant operands of convolutions and matrix products in the form the graph keeps them."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,38 @@ from numpy.typing import NDArray
 
 from compiler.operators.context import Context, Refusal, check_scale
 
-__all__ = ["bias_vector", "combined_scale", "per_channel", "signed_weights"]
+__all__ = ["Weights", "bias_vector", "combined_scale", "per_channel", "signed_weights"]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights and what belongs to each output channel.
+
+    Members
+    -------
+    codes : int8, in ONNX's shape.
+    zero : int16, -128 to 127, one per output channel.
+    scale : float32, one per output channel.
+    bias : int32, in units of input scale * ``scale``, one per output channel.
+    """
+
+    codes: NDArray[np.int8]
+    zero: NDArray[np.int16]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.int32]
+
+    @property
+    def negative(self) -> "Weights":
+        """The same with the products and the bias negated: ~w - ~z is -(w - z).
+
+        Raises
+        ------
+        Refusal
+            Where a bias is -2^31, which has no opposite.
+        """
+        if np.any(self.bias == np.iinfo(np.int32).min):
+            raise Refusal(f"a bias is {np.iinfo(np.int32).min} and alpha negative")
+        return Weights(~self.codes, ~self.zero, self.scale, -self.bias)
 
 
 def per_channel(value: NDArray[Any], channels: int, what: str) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from compiler.compile import compile_graph
 from compiler.errors import KiwichaError, UnsupportedModel
+from compiler.host import products_saturate
 from compiler.legalize import legalize
 from compiler.lower import lower
 from golden.machine import Machine
@@ -21,7 +22,6 @@ from hw.isa import Opcode, VectorMode
 from sim.inference import run_model
 from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 from tests.support.bench import unit_simulator
-from tests.support.host import products_saturate
 
 SMALL = AcceleratorConfig(
     name="small", rows=4, columns=4, axi_data_width=64, activation_bytes=512, weight_bytes=256,

@@ -30,7 +30,7 @@ def test_networks_equal_onnx_runtime(name):
     for form in forms_of(place):
         model, shape = build(name, FORMS[form])
         own_rule = name == "gemm_alpha"
-        agree(model, {"x": random_input(shape, seed=place)}, same_as_source=not own_rule)
+        agree(model, {"x": random_input(shape, seed=place)}, exact=not own_rule)
 
 
 @pytest.mark.parametrize("form", FORMS)

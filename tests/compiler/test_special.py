@@ -34,7 +34,7 @@ MICROSOFT = {"domain": "com.microsoft"}
 
 
 def check(nodes, shapes=SHAPE, outputs=("y",), *, exact=True, **rest):
-    return agree(model(nodes, CONSTANTS, shapes, outputs, **rest), same_as_source=exact)
+    return agree(model(nodes, CONSTANTS, shapes, outputs, **rest), exact=exact)
 
 
 def kinds(graph):
@@ -233,7 +233,7 @@ def test_normalization(bias):
     assert "golden-exact" in graph.notes[0].text
     x = rng.standard_normal((4, 7)).astype(np.float32)
     tensors = evaluate(graph, {"x": x})
-    runtime = node_reference(lowered, graph.nodes[0], tensors)
+    runtime = node_reference(lowered, graph, graph.nodes[0], tensors)
     assert np.abs(runtime.astype(int) - tensors["yq"]).max() <= 1
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests have to know of the processor that they run on."""
+"""What has to be known of the processor that ONNX Runtime runs on."""
 
 from functools import cache
 
