@@ -98,7 +98,7 @@ def board_program(compiled: CompiledModel, memory_bytes: int) -> BoardProgram:
         write_window=compiled.write_window,
         inputs=regions(graph.input_tensors),
         outputs=regions(graph.output_tensors),
-        cycles=compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0),
+        cycles=compiled.timeline.total,
     )
 
 

@@ -3,7 +3,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -16,6 +16,7 @@ from compiler.graph import Graph, Node, Tensor, ViewNode
 from compiler.layer_steps import layer_steps
 from compiler.onchip import align_up
 from compiler.performance import Timeline, predict
+from compiler.shares import layer_shares
 from compiler.steps import interleave
 from hw.config import AcceleratorConfig
 from hw.isa import COUNTER_WORDS, WORD_BITS, Engine
@@ -73,6 +74,11 @@ class Layer:
     def macs(self) -> int:
         """Useful multiply-accumulates, those on padding included."""
         return sum(node.macs for node in self.nodes)
+
+    @property
+    def needed_cycles(self) -> int:
+        """What `compiler.shares.layer_shares` gives it at least."""
+        return self.bound_cycles if self.macs else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,13 +231,20 @@ def compile_graph(
             Layer(
                 nodes,
                 records + index * _RECORD,
-                timeline.layer_cycles(index),
+                0,
                 *_bound(mine),
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),
                 LayerWeights.of(nodes, builder.stored[index]),
             )
         )
+    shares = layer_shares(
+        timeline.layer_end, [layer.needed_cycles for layer in layers], timeline.total
+    )
+    layers = [
+        replace(layer, predicted_cycles=cycles)
+        for layer, cycles in zip(layers, shares, strict=True)
+    ]
     return CompiledModel(
         config,
         graph,

@@ -12,6 +12,7 @@ from hw.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine, VectorMode
 __all__ = ["Timeline", "predict"]
 
 _START_CYCLES = 61  # from the start register to the first instruction at its engine
+_END_CYCLES = 35  # from the last record in memory to the interrupt
 _DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue
 _ISSUE = 6  # from there through the queue, the assembler and the wait for tokens
 _TOKEN = 2  # from the done of one instruction to the end of another's wait
@@ -20,15 +21,12 @@ _JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR)  # take an instruction a cy
 
 @dataclass(frozen=True)
 class Timeline:
-    """Predicted cycle numbers, one entry per instruction, and the end of each layer."""
+    """Predicted cycle numbers: one entry per instruction, and the end of each layer and of all."""
 
     start: np.ndarray
     end: np.ndarray
-    layer_end: dict[int, int]
-
-    def layer_cycles(self, layer: int) -> int:
-        """Cycles from the end of the layer before to the end of this one."""
-        return self.layer_end[layer] - self.layer_end.get(layer - 1, 0)
+    layer_end: tuple[int, ...]
+    total: int
 
 
 def predict(builder: ProgramBuilder) -> Timeline:
@@ -39,7 +37,8 @@ def predict(builder: ProgramBuilder) -> Timeline:
     free = [0.0] * ENGINES
     begun: list[list[float]] = [[] for _ in range(ENGINES)]
     dispatched = float(_START_CYCLES)
-    layer_end: dict[int, int] = {}
+    layers = 1 + max((i.layer for i in builder.instructions), default=-1)
+    layer_end = np.zeros(layers, np.int64)
     last_mode, last_done = None, 0.0
     for index, instruction in enumerate(builder.instructions):
         engine = instruction.engine
@@ -64,5 +63,7 @@ def predict(builder: ProgramBuilder) -> Timeline:
         if engine == Engine.COMPUTE:
             free[engine] += instruction_gap(builder.config)
         begun[engine].append(ready)
-        layer_end[instruction.layer] = max(layer_end.get(instruction.layer, 0), int(end[index]))
-    return Timeline(start, end, layer_end)
+        layer_end[instruction.layer] = max(layer_end[instruction.layer], int(end[index]))
+    # The engines work in order, but what one ends last is not always of the last layer.
+    ends = tuple(int(cycle) for cycle in np.maximum.accumulate(layer_end))
+    return Timeline(start, end, ends, ends[-1] + _END_CYCLES if ends else 0)

@@ -22,6 +22,7 @@ from compiler.inputs import check_inputs, input_batch, random_inputs
 from compiler.legalize import legalize
 from compiler.lower import LoweredModel, lower
 from compiler.reference import Reference, reference
+from compiler.shares import layer_shares
 from golden.machine import Machine
 from golden.network import evaluate, outputs
 from hw.config import AcceleratorConfig
@@ -112,14 +113,14 @@ def run_model(
         waves="none" if waves is None else waves.suffix[1:],
         listener=lambda stage: listener(stage, 0, 0),
     )
-    total = compiled.timeline.layer_end.get(len(compiled.layers) - 1, 0)
+    total = compiled.timeline.total
     result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
 
     listener("comparing", 0, 0)
     found = {name: compiled.read(result.memory, t) for name, t in graph.tensors.items()}
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden)
-    layers = tuple(_layers(compiled, lowered, result.memory, tensors, found))
+    layers = tuple(_layers(compiled, lowered, result, tensors, found))
     whole = all(layer.promise == "runtime-exact" for layer in layers)
     differ = _reference_mismatches(produced, expected)
     report = Report(
@@ -213,18 +214,25 @@ def _dense(compiled: CompiledModel) -> tuple[Layer, ...]:
 def _layers(
     compiled: CompiledModel,
     lowered: LoweredModel,
-    memory: NDArray[np.uint8],
+    result: SimulationResult,
     tensors: Mapping[str, NDArray[Any]],
     found: Mapping[str, NDArray[Any]],
 ) -> list[LayerReport]:
-    reports, before = [], 0
-    for layer, dense in zip(compiled.layers, _dense(compiled), strict=True):
-        record = memory[layer.record : layer.record + _RECORD].tobytes()
-        end = COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles
+    reports = []
+    cycles = _cycles(compiled, result)
+    for index, (layer, dense) in enumerate(zip(compiled.layers, _dense(compiled), strict=True)):
         verdict = judge(lowered, compiled.graph, layer.nodes, compiled.config, found)
-        reports.append(_layer(compiled, layer, dense, end - before, verdict, tensors, found))
-        before = end
+        reports.append(_layer(compiled, layer, dense, cycles[index], verdict, tensors, found))
     return reports
+
+
+def _cycles(compiled: CompiledModel, result: SimulationResult) -> list[int]:
+    """Return the cycles of each layer, from the counters that STORE wrote at its end."""
+    ends = []
+    for layer in compiled.layers:
+        record = result.memory[layer.record : layer.record + _RECORD].tobytes()
+        ends.append(COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles)
+    return layer_shares(ends, [layer.needed_cycles for layer in compiled.layers], result.cycles)
 
 
 def _layer(

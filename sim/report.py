@@ -27,7 +27,7 @@ class LayerReport:
         operators are float; 0 where that is rounding.
     x_shape, y_shape : input and output in ONNX order.
     macs : multiply-accumulates, padding taps included.
-    cycles, predicted_cycles : from the end of the layer before to the end of this one.
+    cycles, predicted_cycles : as `compiler.shares.layer_shares` has them; their sum is the run's.
     utilization : macs / (cycles x rows x columns).
     bound, bound_by : the best utilization that the busiest engine allows, and which that is.
     bytes_read, bytes_written : over the memory port, whole beats.

@@ -62,7 +62,7 @@ def test_attention_is_onnx_runtimes(name: str, config: str) -> None:
     assert {node.promise for layer in compiled.layers for node in layer.nodes} == {"runtime"}
     assert any(len(layer.nodes) > 2 for layer in compiled.layers)
     ends = sum(layer.predicted_cycles for layer in compiled.layers)
-    assert ends == compiled.timeline.layer_end[len(compiled.layers) - 1]
+    assert ends == compiled.timeline.total
 
 
 def test_encoder() -> None:
