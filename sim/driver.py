@@ -86,11 +86,11 @@ async def run_program(dut: Any) -> None:
     progress, cycles = Path(job["progress"]), 0
     done = RisingEdge(dut.interrupt)
     while not int(dut.interrupt.value):
+        if cycles > job["limit"]:
+            raise TimeoutError(f"no interrupt after {cycles} cycles")
         await First(done, Timer(2 * _PROGRESS_CYCLES, "ns"))
         cycles += _PROGRESS_CYCLES
         progress.write_text(f"{cycles}\n", encoding="utf-8")
-        if cycles > job["limit"]:
-            raise TimeoutError(f"no interrupt after {cycles} cycles")
     seconds = time.monotonic() - started
     await RisingEdge(dut.clk)
     registers = {name: await bus.read(address) for name, address in job["reads"].items()}

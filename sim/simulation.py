@@ -27,9 +27,12 @@ from sim.simulator import (
     run_design,
 )
 
-__all__ = ["MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine"]
+__all__ = [
+    "TESTBENCH", "MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine",
+]  # fmt: skip
 
-_TESTBENCH = Path(__file__).with_name("testbench.sv")
+TESTBENCH = tuple(Path(__file__).with_name(name) for name in ("testbench.sv", "stalls.sv"))
+"""The simulated board around the machine; its module is called `top`."""
 _SMALLEST_MEMORY = 1 << 24
 _COUNTERS = (
     "cycles_low", "cycles_high", "read_beats", "written_beats", "steps",
@@ -102,7 +105,8 @@ class SimulatedMachine:
         ----------
         program : (byte address, bytes).
         latency : cycles from a read address to its first beat.
-        stall : chance in 256 that a channel of the memory waits in a cycle.
+        stall : chance in 256 that a channel of the memory waits in a cycle, 0 to 255; every
+            channel has a stream of its own of random numbers, from ``seed``.
         random : seed and step of the random words, on machines that have them.
         limit : cycles after which the run is given up.
         waves : where the waveform goes, with the suffix that the build can write; also written
@@ -115,7 +119,11 @@ class SimulatedMachine:
             When the machine reports an error.
         SimulatorError
             When the simulation breaks, or leaves unknown bits in memory (Icarus).
+        ValueError
+            When ``stall`` is out of range.
         """
+        if not 0 <= stall <= 255:
+            raise ValueError(f"stall is {stall}; legal: 0 to 255")
         registers = RegisterMap(self.config)
         beat = self.config.beat_bytes
         padded = np.pad(image, (0, -len(image) % beat))
@@ -289,7 +297,7 @@ def simulated_machine(
         listener(f"building the simulation ({toolchain.name})")
     build = build_design(
         toolchain,
-        [_TESTBENCH, verilog],
+        [*TESTBENCH, verilog],
         name=f"accelerator-{config.name}",
         cache=BUILD / "sim",
         waves=waves,

@@ -76,25 +76,14 @@ module top #(
 
   always @(posedge dump) if ($value$plusargs("result=%s", result)) $writememh(result, memory, first, last);
 
-  // Stalls: each handshake waits with probability stall/256 a cycle, from a 32-bit xorshift.
-  reg [31:0] noise;
-  reg stall_ar, stall_r, stall_aw, stall_w, stall_b;
+  // Each handshake waits with probability stall/256 a cycle; see stalls.sv.
+  wire stall_ar, stall_r, stall_aw, stall_w, stall_b;
+  stalls noise (
+      .clk(clk), .rst(rst), .seed(seed), .chance(stall[7:0]),
+      .waits({stall_b, stall_w, stall_aw, stall_r, stall_ar})
+  );
   reg [31:0] time_now;
-  initial noise = 32'h2545f491;
-  always @(posedge clk) begin
-    time_now <= rst ? 0 : time_now + 1;
-    if (rst) noise <= 32'h2545f491 ^ seed;
-    else if (stall != 0) begin
-      noise <= noise ^ (noise << 13) ^ ((noise ^ (noise << 13)) >> 17);
-      if (noise == 0) noise <= 32'h9e3779b9;
-      stall_ar <= noise[7:0] < stall;
-      stall_r <= noise[12:5] < stall;
-      stall_aw <= noise[17:10] < stall;
-      stall_w <= noise[24:17] < stall;
-      stall_b <= noise[31:24] < stall;
-    end
-    if (rst || stall == 0) {stall_ar, stall_r, stall_aw, stall_w, stall_b} <= 5'b0;
-  end
+  always @(posedge clk) time_now <= rst ? 0 : time_now + 1;
 
   // Reads: a queue of accepted bursts, each with the time at which its first beat is due ---------
 

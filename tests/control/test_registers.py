@@ -11,7 +11,9 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from hw.control.register_map import RECORD_OFFSET, Access, RegisterMap
 from hw.control.registers import RegisterFile
 from hw.presets import preset
+from tests.memory.bus import pauses
 from tests.support.bench import run_cocotb
+from tests.support.randomness import check_random
 from tests.support.streams import start_clock_and_reset
 
 CFG = preset("default").replace(axi_address_width=40, block_channels=16, block_rounding="lfsr")
@@ -19,7 +21,7 @@ MAP = RegisterMap(CFG)
 COUNTS = [random.Random(5).getrandbits(32) for _ in range(16)]
 PAUSES = {
     "none": lambda seed: itertools.repeat(0),
-    "random": lambda seed: (random.Random(seed + k).random() < 0.6 for k in itertools.count()),
+    "random": lambda seed: pauses(0.6, seed),
     "long": lambda seed: itertools.cycle([1] * (7 + seed) + [0] * 3),
 }
 
@@ -298,6 +300,11 @@ async def reads_what_was_written_just_before(dut):
         assert found in expected, f"asked {moment} cycles after the write"
         old = new
     assert after, "no read was asked for in the cycle of the answer"
+
+
+def test_channels_pause_each_by_itself():
+    channels = [PAUSES["random"](seed) for seed in range(5)]
+    check_random([[next(channel) for channel in channels] for _ in range(8192)], 0.6)
 
 
 def test_registers():

@@ -2,12 +2,14 @@
 """golden.rounding against exact fractions, and the quality of its random words."""
 
 from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from functools import reduce
 from math import floor
+from operator import xor
 
 import numpy as np
 import pytest
 
-from golden.rounding import ROUNDINGS, random_word, round_shift
+from golden.rounding import _TAPS, ROUNDINGS, _advance, random_word, round_shift
 
 
 def exact(value, shift, rounding, word):
@@ -47,6 +49,29 @@ def test_stochastic_rounding_keeps_the_mean():
         mean = float(round_shift(np.full(1 << 16, rest), 8, "lfsr", word).mean())
         # Five standard deviations.
         assert abs(mean - rest / 256) < 5 * 0.5 / 256
+
+
+def test_the_register_has_the_longest_period():
+    # Zero apart, one step goes through all 32-bit numbers; so do 32, as 2^32 - 1 is odd.
+    period = 2**32 - 1
+    step = [state >> 1 ^ (_TAPS if state & 1 else 0) for state in (1 << bit for bit in range(32))]
+
+    def applied(columns, state):
+        return reduce(xor, (column for bit, column in enumerate(columns) if state >> bit & 1), 0)
+
+    def power(exponent):
+        result, square = [1 << bit for bit in range(32)], step
+        while exponent:
+            if exponent & 1:
+                result = [applied(square, column) for column in result]
+            square = [applied(square, column) for column in square]
+            exponent >>= 1
+        return result
+
+    unchanged = power(0)
+    assert power(period) == unchanged
+    assert all(power(period // prime) != unchanged for prime in (3, 5, 17, 257, 65537))
+    assert [int(_advance(1 << bit)) for bit in range(32)] == power(32)
 
 
 def test_random_words_are_unrelated():

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-import sim.simulation
 from hw.accelerator import Accelerator
 from hw.config import AcceleratorConfig
 from hw.control.register_map import RegisterMap
 from hw.emit import emit_verilog
 from hw.isa import ErrorCode
+from sim.simulation import TESTBENCH
 from sim.simulator import Build, build_design, find_simulator, run_design
 from tests.support.bench import BUILD_ROOT
 from tests.support.netlist import run_yosys
@@ -32,7 +32,6 @@ __all__ = ["MEMORY_BYTES", "Board", "Done", "Job", "board"]
 MEMORY_BYTES = 1 << 18
 """Of the board. Beyond, the memory answers DECERR."""
 
-_TESTBENCH = Path(sim.simulation.__file__).with_name("testbench.sv")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -184,7 +183,7 @@ def board(
         }
         build = build_design(
             toolchain,
-            [_TESTBENCH, source],
+            [*TESTBENCH, source],
             name=f"machine-{config.name}",
             cache=BUILD_ROOT,
             timing=True,

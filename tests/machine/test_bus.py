@@ -45,9 +45,10 @@ class Software:
         self.registers = RegisterMap(preset("tiny"))
         if pause:
             write, read = self.master.write_if, self.master.read_if
-            for channel in (write.aw_channel, write.w_channel, write.b_channel,
-                            read.ar_channel, read.r_channel):  # fmt: skip
-                channel.set_pause_generator(pauses(pause, channel))
+            for name, channel in (("aw", write.aw_channel), ("w", write.w_channel),
+                                  ("b", write.b_channel), ("ar", read.ar_channel),
+                                  ("r", read.r_channel)):  # fmt: skip
+                channel.set_pause_generator(pauses(pause, f"software {name}"))
 
     async def write(self, name: str, value: int) -> None:
         answer = await self.master.write(self.registers[name].offset, value.to_bytes(4, "little"))

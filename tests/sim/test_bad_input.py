@@ -41,7 +41,7 @@ BAD = {
     "samples_fixed": ("sim model.onnx --samples 3", "3 samples do not fit input 'x'"),
     "samples_zero": ("sim model.onnx --samples 0", "--samples"),
     "latency": ("sim model.onnx --latency -1", "--latency"),
-    "stall": ("sim model.onnx --stall 256", "'256' is not an integer, 0 to 240"),
+    "stall": ("sim model.onnx --stall 256", "'256' is not an integer, 0 to 255"),
     "seed": ("sim model.onnx --seed x", "--seed"),
     "simulator": ("sim model.onnx --simulator modelsim", "modelsim"),
     "preset": ("sim model.onnx --preset huge", "'huge'; legal: tiny"),

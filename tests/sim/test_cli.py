@@ -125,9 +125,11 @@ def test_outputs_are_those_of_onnx_runtime(result, folder):
     np.testing.assert_array_equal(result[2]["y"], expected)
 
 
-def test_a_slow_memory_changes_cycles_but_no_bit(result, folder, capfd):
+@pytest.mark.parametrize(("latency", "stall"), [(90, 100), (0, 255)])
+def test_a_slow_memory_changes_cycles_but_no_bit(result, folder, capfd, latency, stall):
     options = ("--preset", "tiny", "--input", str(folder / "good.npz"))
-    code, report, outputs = run(folder, *options, "--latency", "90", "--stall", "100")
+    memory = ("--latency", str(latency), "--stall", str(stall))
+    code, report, outputs = run(folder, *options, *memory)
     assert code == 0
     assert report["cycles"] > result[1]["cycles"]
     np.testing.assert_array_equal(outputs["y"], result[2]["y"])

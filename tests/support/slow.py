@@ -90,6 +90,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_takes_either_channel_first[requests2-0-any]",
         "test_takes_either_channel_first[requests2-0-address]",
     ),
+    "tests/sim/test_stalls.py": ("test_stalls[verilator]",),
     "tests/sparse/test_bitmask.py": ("test_decodes[16-128]",),
     "tests/vector/test_block.py": (
         "test_every_criterion[bias-ways2]", "test_every_criterion[qem-ways4]",
