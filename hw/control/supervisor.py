@@ -13,6 +13,10 @@ DONE       START: CLEARING.
 ERROR      ``stop`` stays. START: CLEARING.
 =========  ====================================================================================
 
+No ABORT of a program is lost: one that comes in the cycle of its START, or in CLEARING, is kept
+until RUNNING, which it ends in its first cycle. In IDLE, DONE, DRAINING and ERROR there is nothing
+to abort, and ABORT without START has no effect; START has none in any but IDLE, DONE and ERROR.
+
 The interrupt for an error is raised on entering ERROR, or after DRAIN_LIMIT cycles of DRAINING
 where a bus never answers. In that case the machine stays in DRAINING: a transaction that has begun
 cannot be taken back, and only a reset of the machine and its bus recovers. Until then START is
@@ -65,7 +69,8 @@ class Supervisor(Component):
     Members
     -------
     start, abort : In(1)
-        Pulses from software; ignored in states that have no use for them.
+        Pulses from software; ignored in states that have no use for them. In one cycle: ``start``
+        first.
     fault : In(FaultSignature).array(sources)
         The first one counts; of several in one cycle the lowest index. Watchdog and abort come
         after them.
@@ -101,6 +106,8 @@ class Supervisor(Component):
         self.sources = sources
         self.clear_cycles = clear_cycles
         self.drain_limit = drain_limit
+        self._early = Signal()  # an ABORT waits for RUNNING
+        self._reported = Signal()  # the interrupt for an error was raised
         super().__init__({
             "start": In(1),
             "abort": In(1),
@@ -142,14 +149,13 @@ class Supervisor(Component):
         progressed, watched, unit = Signal(), Signal(), Signal()
         settled = Signal(range(SETTLE_CYCLES + 1))
         wait = Signal(range(max(self.clear_cycles, self.drain_limit) + 1))
-        reported = Signal()
         m.d.comb += [
             arriving.eq(Cat(port.valid for port in collector.i).any()),
             self.running.eq(running),
             self.stop.eq(collector.valid | self.clear),
             self.error.eq(collector.fault),
             collector.clear.eq(self.clear),
-            aborted.eq(running & self.abort),
+            aborted.eq(running & (self.abort | self._early)),
         ]
         # Compared a cycle ahead, and what moved is seen a cycle later: neither a wide comparison
         # nor the way from every engine fits one cycle with the collector.
@@ -165,9 +171,12 @@ class Supervisor(Component):
             with m.Case(State.IDLE, State.DONE, State.ERROR):
                 with m.If(self.start):
                     m.d.sync += [self.state.eq(State.CLEARING), self.clear.eq(1), wait.eq(0)]
+                    m.d.sync += self._early.eq(self.abort)
             with m.Case(State.CLEARING):
-                m.d.sync += [wait.eq(wait + 1), settled.eq(0), reported.eq(0)]
+                m.d.sync += [wait.eq(wait + 1), settled.eq(0), self._reported.eq(0)]
                 m.d.sync += [still.eq(1), waited.eq(0)]
+                with m.If(self.abort):
+                    m.d.sync += self._early.eq(1)
                 with m.If(wait == self.clear_cycles - 1):
                     m.d.sync += [self.state.eq(State.RUNNING), self.clear.eq(0)]
                     m.d.sync += [running.eq(1), self.go.eq(1)]
@@ -191,5 +200,5 @@ class Supervisor(Component):
                 with m.If(drained):
                     m.d.sync += self.state.eq(State.ERROR)
                 with m.If(drained | (wait == self.drain_limit - 1)):
-                    m.d.sync += [self.failed.eq(~reported), reported.eq(1)]
+                    m.d.sync += [self.failed.eq(~self._reported), self._reported.eq(1)]
         return m

@@ -207,6 +207,11 @@ def test_control(cfg):
     run_cocotb(Control(cfg), __name__, params=params)
 
 
+@pytest.mark.parametrize("width", [64, 256])  # the engines' reset takes 9 and 4 cycles
+def test_commands(width):
+    run_cocotb(Control(preset("tiny").replace(axi_data_width=width)), "tests.control.commands")
+
+
 @pytest.mark.parametrize("cfg", MACHINES.values(), ids=MACHINES)
 def test_ports_are_those_of_the_engines(cfg):
     control = Control(cfg)

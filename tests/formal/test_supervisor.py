@@ -2,12 +2,12 @@
 """Engines are reset only while the bus is idle, and no fault or interrupt is ever lost."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.control.fault import FaultSignature
-from hw.control.supervisor import State, Supervisor
+from hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
 from hw.isa import ErrorCode
 from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
@@ -41,6 +41,12 @@ class BrokenSupervisor(Supervisor):
         elif self.mistake == "silent when the bus hangs":
             with m.If((self.state == State.DRAINING) & ~self.masters_idle):
                 m.d.sync += self.failed.eq(0)
+        elif self.mistake == "abort with start is lost":
+            with m.If(self.start):
+                m.d.sync += self._early.eq(0)
+        elif self.mistake == "abort while clearing is lost":
+            with m.If((self.state == State.CLEARING) & self.abort):
+                m.d.sync += self._early.eq(0)
         elif self.mistake == "stop ends with draining":
             with m.If(self.state == State.ERROR):
                 m.d.comb += self.stop.eq(0)
@@ -84,12 +90,32 @@ class SupervisorSpec(wiring.Component):
         with m.If(first.started & draining & was_idle & (was == State.DRAINING)):
             m.d.comb += Assume(self.masters_idle)
 
+        # An abort that comes with START, or before the program runs, by its own account.
+        clearing = dut.state == State.CLEARING
+        resting = Cat(dut.state == s for s in (State.IDLE, State.DONE, State.ERROR)).any()
+        early, early_before, was_started, started_now = (Signal() for _ in range(4))
+        since, aborted_after, ignored = Signal(4), Signal(4, init=15), Signal()
+        with m.If(self.abort & (resting & self.start | clearing)):
+            m.d.sync += early.eq(1)
+        with m.Elif(~clearing):
+            m.d.sync += early.eq(0)
+
+        m.d.comb += started_now.eq(resting & self.start)
+        m.d.sync += since.eq(Mux(started_now, 1, since + (since != 15)))
+        with m.If(self.abort & (started_now | (aborted_after == 15))):
+            m.d.sync += aborted_after.eq(Mux(started_now, 0, since))
+        with m.Elif(started_now):
+            m.d.sync += aborted_after.eq(15)
+        m.d.sync += ignored.eq(resting & self.abort & ~self.start)
+
         # The first fault since the start, by its own account.
         arriving = Cat(source.valid for source in self.fault)
         known, code, address = Signal(), Signal(8), Signal(64)
+        was_known = Signal()
+        m.d.sync += [was_known.eq(known), early_before.eq(early)]
         with m.If(dut.clear):
             m.d.sync += known.eq(0)
-        with m.Elif(running & ~known & (arriving.any() | self.abort)):
+        with m.Elif(running & ~known & (arriving.any() | self.abort | early)):
             m.d.sync += known.eq(1)
             with m.If(arriving[0]):
                 m.d.sync += [code.eq(self.fault[0].payload.code)]
@@ -111,7 +137,9 @@ class SupervisorSpec(wiring.Component):
         error = dut.error.code
 
         with m.If(first.started):
-            with m.If(was_started := Signal()):
+            with m.If(after_reset := Signal()):
+                # Nothing but START begins, and where it may begin something, it does.
+                m.d.comb += Assert(was_started == (dut.clear & (was != State.CLEARING)))
                 with m.Switch(was):
                     for state, successors in LEGAL.items():
                         with m.Case(state):
@@ -119,14 +147,20 @@ class SupervisorSpec(wiring.Component):
                     with m.Default():
                         m.d.comb += Assert(0)
             m.d.comb += [
-                Assert(~dut.clear | self.masters_idle),
+                Assert(running | draining | self.masters_idle),
                 Assert(dut.clear == (dut.state == State.CLEARING)),
+                Assert(dut.running == running),
+                Assert(dut.stop == (dut.clear | (error != ErrorCode.NONE))),
                 Assert(~dut.go | (running & (was == State.CLEARING))),
-                Assert(dut.finished == (was_started & (dut.state == State.DONE)
+                Assert(dut.finished == (after_reset & (dut.state == State.DONE)
                                         & (was == State.RUNNING))),
                 Assert(~(dut.failed & reported)),
                 Assert(~dut.failed | draining | (dut.state == State.ERROR)),
                 Assert((drained_for <= DRAIN_LIMIT) | reported),
+                Assert(dut.clear | (dut._reported == (dut.failed | reported))),
+                # Every fault and every abort of a program stops it at once.
+                Assert(~(running & was_known)),
+                Assert(~early_before | (was != State.RUNNING) | known),
             ]  # fmt: skip
             with m.Switch(dut.state):
                 with m.Case(State.IDLE, State.DONE):
@@ -138,6 +172,9 @@ class SupervisorSpec(wiring.Component):
                 with m.Case(State.RUNNING):
                     # A fault stops the machine from the next cycle on.
                     m.d.comb += Assert(~known | dut.stop)
+                    # And nothing else does, such as what an engine says in CLEARING.
+                    with m.If(~known & (error != ErrorCode.WATCHDOG)):
+                        m.d.comb += [Assert(error == ErrorCode.NONE), Assert(~dut.stop)]
             with m.If(known & (error != ErrorCode.WATCHDOG)):
                 m.d.comb += [Assert(error == code), Assert(dut.error.address == address)]
             with m.If((dut.state == State.ERROR) & (was == State.ERROR)):
@@ -148,13 +185,20 @@ class SupervisorSpec(wiring.Component):
                 Cover((dut.state == State.ERROR) & (error == ErrorCode.WATCHDOG)),
                 Cover((was == State.ERROR) & dut.clear),
                 Cover(running & known & arriving.all()),
+                *(
+                    Cover((dut.state == State.ERROR) & (error == ErrorCode.ABORTED)
+                          & (aborted_after == distance))
+                    for distance in range(CLEAR_CYCLES + 3)
+                ),
+                Cover((dut.state == State.DONE) & ignored),
             ]
-        m.d.sync += was_started.eq(first.started)
+        m.d.sync += [after_reset.eq(first.started), was_started.eq(started_now)]
         return m
 
 
 def test_proved():
-    assert_proved(SupervisorSpec(Supervisor(SOURCES, drain_limit=DRAIN_LIMIT)), depth=24)
+    spec = SupervisorSpec(Supervisor(SOURCES, drain_limit=DRAIN_LIMIT))
+    assert_proved(spec, depth=14, mode="prove")
 
 
 def test_covered():
@@ -168,6 +212,8 @@ def test_covered():
         "done although a fault arrives",
         "silent when the bus hangs",
         "stop ends with draining",
+        "abort with start is lost",
+        "abort while clearing is lost",
     ],
 )
 def test_broken_is_refuted(fault):
