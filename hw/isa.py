@@ -127,21 +127,21 @@ class SpecialOperation(enum.IntEnum, shape=4):
 
 
 class ErrorCode(enum.IntEnum, shape=8):
-    """Why the machine stopped; the error address is given in brackets."""
+    """Why the machine stopped; `hw.control.errors` says what each means, and the address by it."""
 
     NONE = 0
-    ILLEGAL_OPCODE = 1  #: (address of the instruction word in memory)
-    ILLEGAL_FIELD = 2  #: a field outside its legal range (engine number)
-    PROGRAM_END = 3  #: the program ran past its length without END (address)
-    READ_WINDOW = 4  #: a read outside the granted window, refused before the bus saw it (address)
-    WRITE_WINDOW = 5  #: a write outside the granted window, refused before the bus saw it (address)
-    READ_RESPONSE = 6  #: SLVERR or DECERR on a read (address of the burst)
-    WRITE_RESPONSE = 7  #: SLVERR or DECERR on a write (address of the burst)
-    SCRATCHPAD_RANGE = 8  #: a local address outside its memory (engine number)
-    TOKEN_OVERFLOW = 9  #: more tokens signalled than a counter holds (engine number)
-    WATCHDOG = 10  #: no progress for as long as the watchdog register says
-    ABORTED = 11  #: software asked the machine to stop
-    MALFORMED_STREAM = 12  #: compressed weights that no encoder makes (byte in the stream)
+    ILLEGAL_OPCODE = 1
+    ILLEGAL_FIELD = 2
+    PROGRAM_END = 3
+    READ_WINDOW = 4
+    WRITE_WINDOW = 5
+    READ_RESPONSE = 6
+    WRITE_RESPONSE = 7
+    SCRATCHPAD_RANGE = 8
+    TOKEN_OVERFLOW = 9
+    WATCHDOG = 10
+    ABORTED = 11
+    MALFORMED_STREAM = 12
 
 
 def _header() -> dict[str, object]:

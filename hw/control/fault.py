@@ -10,7 +10,7 @@ from hw.isa import ErrorCode
 __all__ = ["FAULT", "FaultCollector", "FaultSignature"]
 
 FAULT = data.StructLayout({"code": ErrorCode, "address": 64})
-"""Why the machine must stop; what ``address`` means depends on the code (see hw/isa.py)."""
+"""Why the machine must stop; what ``address`` means, hw/control/errors.py says by code."""
 
 FaultSignature = stream.Signature(FAULT, always_ready=True)
 """One transfer per fault, never refused; the first one of a run is the one reported."""

@@ -169,9 +169,11 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
     yield _word("output_bytes", 0x028, cfg.output_bytes, "output buffer, bytes")
     yield _word("parameter_channels", 0x02C, cfg.parameter_channels, "channels of parameters")
 
-    yield Register("control", 0x040, Access.PULSE, "commands; both read 0", (
+    yield Register("control", 0x040, Access.PULSE,
+                   "commands; both read 0; in one write, start acts before abort", (
         Field("start", 0, 1, "run the program; ignored while one runs or is being stopped"),
-        Field("abort", 1, 1, "stop the program; ignored when none runs"),
+        Field("abort", 1, 1, "stop the program that runs, or whose start is under way (with "
+              "start: that one); ignored when there is none"),
     ))  # fmt: skip
     yield Register("status", 0x044, Access.READ, "what the machine does", (
         Field("idle", 0, 1, "nothing has run since reset", 1),
@@ -186,10 +188,10 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("memory_busy", 14, 1, "a bus transaction is open"),
     ))  # fmt: skip
     yield Register("error_code", 0x048, Access.READ, "why the last program was stopped", (
-        Field("code", 0, 8, "0: it was not"),
+        Field("code", 0, 8, "0: it was not; the next start clears it"),
     ))  # fmt: skip
     yield from _address(
-        "error_address", 0x050, 64, Access.READ, "address or engine number of the error"
+        "error_address", 0x050, 64, Access.READ, "where the error was, depending on its code"
     )
     yield from _address(
         "program_address", 0x058, cfg.axi_address_width, Access.WRITE,
@@ -202,7 +204,8 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("done", 0, 1, "a program ran to its END"),
         Field("error", 1, 1, "a program was stopped"),
     ))  # fmt: skip
-    yield Register("interrupt_status", 0x068, Access.CLEAR, "which events happened", (
+    yield Register("interrupt_status", 0x068, Access.CLEAR,
+                   "which events happened; no start clears them", (
         Field("done", 0, 1, "a program ran to its END"),
         Field("error", 1, 1, "a program was stopped"),
     ))  # fmt: skip
@@ -210,10 +213,10 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("value", 0, 32, "cycles", _WATCHDOG_RESET),
     ), locked=True)  # fmt: skip
     for offset, name, description in (
-        (0x070, "read_base", "first byte that the machine may read"),
-        (0x078, "read_limit", "first byte after what it may read"),
-        (0x080, "write_base", "first byte that the machine may write"),
-        (0x088, "write_limit", "first byte after what it may write"),
+        (0x070, "read_base", "first byte that the machine may read, in whole beats"),
+        (0x078, "read_limit", "first byte that it may not read any more"),
+        (0x080, "write_base", "first byte that the machine may write, in whole beats"),
+        (0x088, "write_limit", "first byte that it may not write any more"),
     ):
         yield from _address(name, offset, cfg.axi_address_width, Access.WRITE, description)
     yield Register("scratch", 0x090, Access.WRITE, "for software", (

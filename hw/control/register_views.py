@@ -4,6 +4,7 @@
 import json
 from collections.abc import Iterator
 
+from hw.control.errors import ERRORS, UNITS
 from hw.control.register_map import ADDRESS_BITS, Access, Field, Register, RegisterMap
 from hw.isa import Engine, ErrorCode
 
@@ -45,6 +46,12 @@ def to_json(registers: RegisterMap) -> str:
             for register in registers
         ],
         "error_codes": {code.name: code.value for code in ErrorCode},
+        "errors": [
+            {"name": code.name, "code": code.value, "meaning": ERRORS[code].meaning,
+             "address": ERRORS[code].address}
+            for code in ErrorCode
+        ],
+        "units": {name: number for number, (name, _) in UNITS.items()},
         "engines": {engine.name: engine.value for engine in Engine},
     }
     return json.dumps(described, indent=2) + "\n"
@@ -64,10 +71,14 @@ def _constants(registers: RegisterMap) -> Iterator[tuple[str, int, str]]:
             yield f"{name}_{part.name.upper()}_MASK", ((1 << part.width) - 1) << part.low, ""
     yield "", 0, ""
     for code in ErrorCode:
-        yield f"ERROR_{code.name}", code.value, ""
+        about = f"{ERRORS[code].meaning}; error_address: {ERRORS[code].address}"
+        yield f"ERROR_{code.name}", code.value, about
     yield "", 0, ""
     for engine in Engine:
         yield f"ENGINE_{engine.name}", engine.value, ""
+    yield "", 0, ""
+    for number, (name, about) in UNITS.items():
+        yield f"UNIT_{name}", number, about
 
 
 def _named_fields(register: Register) -> Iterator[Field]:
@@ -103,7 +114,7 @@ def to_python_module(registers: RegisterMap) -> str:
 
 
 def to_markdown(registers: RegisterMap) -> str:
-    """Return two tables: the registers, and their named fields."""
+    """Return tables of the registers, their named fields, errors and units; and the windows."""
     lines = [
         "| Offset | Register | Access | Reset | Meaning |",
         "|---|---|---|---|---|",
@@ -122,4 +133,29 @@ def to_markdown(registers: RegisterMap) -> str:
                 f"| `{register.name}` | {bits} | `{part.name}` | `{part.reset:#x}` "
                 f"| {part.description} |"
             )
+    lines += ["", *_errors(), "", _windows(registers)]
     return "\n".join([*lines, ""])
+
+
+def _errors() -> Iterator[str]:
+    yield "Why the last program was stopped; `error_address` is cut to the machine's address width:"
+    yield ""
+    yield "| `error_code` | Name | Meaning | `error_address` |"
+    yield "|---|---|---|---|"
+    for code in ErrorCode:
+        yield f"| {code.value} | {code.name} | {ERRORS[code].meaning} | {ERRORS[code].address} |"
+    yield ""
+    yield "| Number | Unit | Where it is the address |"
+    yield "|---|---|---|"
+    for number, (name, about) in UNITS.items():
+        yield f"| {number} | {name} | {about} |"
+
+
+def _windows(registers: RegisterMap) -> str:
+    beat, width = registers.cfg.beat_bytes, registers.cfg.axi_address_width
+    return (
+        f"A window grants whole beats of {beat} bytes; a base or a limit inside a beat excludes "
+        "it. Limits are exclusive and as wide as an address, so that the last beat of the address "
+        f"space, from `{(1 << width) - beat:#x}` on, cannot be granted. A window whose limit is "
+        "not above its base grants nothing."
+    )

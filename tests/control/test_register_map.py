@@ -8,10 +8,15 @@ import subprocess
 import pytest
 
 from hw.config import RequantizeMode
+from hw.control.dispatch import DISPATCH_NUMBER
+from hw.control.errors import ERRORS, UNITS, Detail
+from hw.control.fetch import FETCH_NUMBER
 from hw.control.register_map import Access, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
-from hw.isa import ErrorCode
+from hw.isa import Engine, ErrorCode
 from hw.presets import PRESETS, preset
+from tests.machine.test_faults import cases
+from tests.machine.test_special import faults
 
 VIEWS = (to_json, to_c_header, to_python_module, to_markdown)
 
@@ -82,6 +87,46 @@ def test_python_module_and_json_agree_with_the_table():
                 assert module[f"{field}_MASK"] >> module[f"{field}_SHIFT"] == (1 << part.width) - 1
     assert module["ERROR_WATCHDOG"] == ErrorCode.WATCHDOG
     assert registers["interrupt_status"].access is Access.CLEAR
+
+
+def test_errors_and_units_are_explained():
+    assert list(ERRORS) == list(ErrorCode)
+    assert list(UNITS) == [*range(len(Engine)), DISPATCH_NUMBER, FETCH_NUMBER]
+    assert [name for name, _ in UNITS.values()][: len(Engine)] == [e.name for e in Engine]
+    text = to_markdown(RegisterMap(preset("tiny")))
+    for code in ErrorCode:
+        assert f"| {code.value} | {code.name} | {ERRORS[code].meaning} |" in text
+    for number, (name, about) in UNITS.items():
+        assert f"| {number} | {name} | {about} |" in text
+    described = json.loads(to_json(RegisterMap(preset("tiny"))))
+    assert {entry["name"]: entry["code"] for entry in described["errors"]} == {
+        code.name: code.value for code in ErrorCode
+    }
+    assert described["units"] == {name: number for number, (name, _) in UNITS.items()}
+
+
+def test_addresses_of_errors_are_what_the_machines_say():
+    # These are the cases that run on the simulated machines, with the addresses found there.
+    seen = set()
+    for name, code, address, _ in [*cases(), *faults()]:
+        seen.add(detail := ERRORS[code].detail)
+        right = {
+            Detail.NOTHING: address == 0,
+            Detail.UNIT: address in UNITS,
+            Detail.MEMORY: address % 8 == 0,
+        }
+        assert right[detail], name
+    # Compressed weights have tests of their own.
+    assert seen == set(Detail) - {ERRORS[ErrorCode.MALFORMED_STREAM].detail}
+
+
+@pytest.mark.parametrize(("name", "last"), [("tiny", "0xfffffff8"), ("large", None)])
+def test_the_last_beat_cannot_be_granted(name, last):
+    cfg = preset(name)
+    beat, width = cfg.beat_bytes, cfg.axi_address_width
+    text = to_markdown(RegisterMap(cfg))
+    assert f"whole beats of {beat} bytes" in text
+    assert f"from `{last or hex(2**width - beat)}` on, cannot be granted" in text
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")

@@ -91,6 +91,29 @@ async def refuses(dut):
 
 
 @cocotb.test(timeout_time=50, timeout_unit="us")
+async def grants_whole_beats(dut):
+    """What `registers.md` says of windows: also that nobody is granted the last beat of all."""
+    await start_clock_and_reset(dut)
+    source = StreamSource(dut, "request", REQUEST)
+    sink = StreamSink(dut, "o", burst_layout(machine(4)))
+    top = (1 << 32) - 8
+    for base, limit, refused, granted in [
+        (0, (1 << 32) - 1, top, top - 8), (3, 64, 0, 8), (8, 63, 56, 48), (8, 8, 8, None),
+    ]:  # fmt: skip
+        dut.window_base.value, dut.window_limit.value = base, limit
+        await source.send([{"address": refused, "beats": 1}])
+        while not dut.error__valid.value:
+            await RisingEdge(dut.clk)
+        assert int(dut.error__payload.value) == refused << 8 | ErrorCode.READ_WINDOW
+        if granted is not None:
+            await source.send([{"address": granted, "beats": 1}])
+            (burst,) = await sink.receive(1)
+            assert burst["address"] == granted
+        while dut.pending.value:
+            await RisingEdge(dut.clk)
+
+
+@cocotb.test(timeout_time=50, timeout_unit="us")
 async def keeps_pace(dut):
     await start_clock_and_reset(dut)
     dut.window_limit.value = 0xFFFF_FFFF
@@ -119,6 +142,11 @@ def test_splits(burst, width, ready):
 
 def test_refuses():
     run_cocotb(BurstPlanner(machine(4), ErrorCode.READ_WINDOW), __name__, testcase="refuses")
+
+
+def test_grants_whole_beats():
+    unit = BurstPlanner(machine(4), ErrorCode.READ_WINDOW)
+    run_cocotb(unit, __name__, testcase="grants_whole_beats")
 
 
 def test_keeps_pace():
