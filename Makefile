@@ -24,7 +24,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test verilog bench synth pnr lint formal slow mutate random setup setup-fpga clean help
+.PHONY: sim test verilog hashes bench synth pnr lint formal slow mutate random setup setup-fpga clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -38,6 +38,10 @@ test: $(STAMP) $(YOSYS)
 verilog: $(STAMP)
 	@$(BIN)/kiwicha verilog $(if $(CONFIG),--config $(CONFIG),--preset $(or $(PRESET),default)) \
 	  --out $(OUT) $(ARGS)
+
+## hashes: record the hashes of the Verilog anew, after hardware has changed; says whose did
+hashes: $(STAMP)
+	@$(BIN)/python -m tests.support.hashes
 
 ## bench: print the measured tables
 bench: $(STAMP)

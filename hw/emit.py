@@ -9,7 +9,7 @@ itself. Whatever else comes out equal is merged in the RTLIL text.
 import re
 from collections.abc import Hashable, Iterator
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil
 from amaranth.hdl import (
     ClockSignal,
     Const,
@@ -22,6 +22,8 @@ from amaranth.hdl import (
 )
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
+
+from hw.yosys import rtlil_to_verilog
 
 __all__ = ["emit_rtlil", "emit_verilog", "rtlil_to_verilog", "shared"]
 
@@ -71,11 +73,6 @@ def emit_rtlil(component: wiring.Component, name: str = "top", *, cells: bool = 
         ports[port] = (value, direction)
     text, _ = rtlil.convert_fragment(fragment, ports, name, emit_src=False)
     return _merge(text + "".join(emission.definitions), name)
-
-
-def rtlil_to_verilog(text: str) -> str:
-    """Return what ``emit_rtlil`` returned as Verilog, which is most of the time of emitting."""
-    return verilog._convert_rtlil_text(text, strip_internal_attrs=True)
 
 
 def shared(component: wiring.Component) -> Elaboratable:

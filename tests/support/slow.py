@@ -92,6 +92,10 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     "tests/sim/test_stalls.py": ("test_stalls[verilator]",),
     "tests/sparse/test_bitmask.py": ("test_decodes[16-128]",),
+    "tests/test_hashes.py": (
+        "test_verilog[small]", "test_verilog[wide]", "test_verilog[large]",
+        "test_verilog[ecp5-12x12]", "test_verilog[ulx3s-85f]",
+    ),
     "tests/vector/test_block.py": (
         "test_every_criterion[bias-ways2]", "test_every_criterion[qem-ways4]",
         "test_roundings[half_even-pot-4-16-always]", "test_roundings[half_up-free-4-16-always]",
