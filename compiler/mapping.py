@@ -57,7 +57,7 @@ def contraction(
     """
     x, y = _places(node, x_address, y_address)
     try:
-        multiplier, shift = encode_scale(mode, node.scale)
+        multiplier, shift = encode_scale(mode, node.scale, node.scale64)
     except ValueError as error:
         raise KiwichaError(f"{node.name} ({node.op}): {error}") from None
     outputs = y.channels

@@ -67,6 +67,7 @@ class ConvNode(_Node):
     weight_zero : int16, one per out channel, -128 to 127.
     bias : int32, one per out channel.
     scale : float32, one per out channel: f(f(Sx * Sw) / Sy), positive and normal.
+    scale64 : float64, one per out channel: Sx * Sw / Sy, for the fixed-point modes.
     strides, dilations : vertical, horizontal.
     pads : top, left, bottom, right.
     low, high : inclusive bounds of y: its type's range, narrower where a Relu or Clip is fused.
@@ -80,6 +81,7 @@ class ConvNode(_Node):
     weight_zero: NDArray[np.int16]
     bias: NDArray[np.int32]
     scale: NDArray[np.float32]
+    scale64: NDArray[np.float64]
     groups: int
     strides: Pair
     pads: Quad
@@ -109,7 +111,7 @@ class MatMulNode(_Node):
     x : ... M K; each of its rows is K consecutive bytes in memory, permuted by ``order``.
     y : ... M N, row-major.
     weights : int8, K x N, rows in ONNX order.
-    weight_zero, bias, scale : one per column.
+    weight_zero, bias, scale, scale64 : one per column.
     order : int64, K: byte p of a row of x in memory is element order[p], so ``weights[order]``
         is what memory order needs.
     """
@@ -122,6 +124,7 @@ class MatMulNode(_Node):
     weight_zero: NDArray[np.int16]
     bias: NDArray[np.int32]
     scale: NDArray[np.float32]
+    scale64: NDArray[np.float64]
     order: NDArray[np.int64]
     low: int
     high: int
@@ -151,7 +154,7 @@ class PoolNode(_Node):
     -------
     x, y : same layout; channels last where the window is larger than 1 x 1.
     pads : top, left, bottom, right; the last two reach as far as the last window does.
-    scale : float32, one for the tensor.
+    scale, scale64 : one for the tensor.
     """
 
     name: str
@@ -163,6 +166,7 @@ class PoolNode(_Node):
     pads: Quad
     dilations: Pair
     scale: np.float32
+    scale64: np.float64
     low: int
     high: int
     kind: ClassVar[str] = "max"
@@ -195,7 +199,7 @@ class ProductNode(_Node):
     x : ... M K; its last axis is contiguous in memory (`Tensor.strides`).
     z : ... K N; its last axis is contiguous in memory, or its last but one (z transposed).
     y : ... M N; its last axis is contiguous in memory.
-    scale : float32, f(f(Sx * Sz) / Sy), positive and normal.
+    scale, scale64 : as in `ConvNode`, Sz for Sw.
     """
 
     name: str
@@ -204,6 +208,7 @@ class ProductNode(_Node):
     z: Tensor
     y: Tensor
     scale: np.float32
+    scale64: np.float64
     low: int
     high: int
     kind: ClassVar[str] = "product"

@@ -39,7 +39,7 @@ def product_contractions(
             f"{TALLEST} rows, and to {_LONGEST} in the other two"
         )
     try:
-        multiplier, shift = encode_scale(config.requantize_mode, node.scale)
+        multiplier, shift = encode_scale(config.requantize_mode, node.scale, node.scale64)
     except ValueError as error:
         raise KiwichaError(f"{where}: {error}") from None
     x_steps, z_steps, y_steps = (_steps(where, tensor) for tensor in (node.x, node.z, node.y))

@@ -77,7 +77,7 @@ def _finish(
     node: Any, acc: NDArray[np.int32], modes: _Modes, channel: tuple[int, ...]
 ) -> NDArray[Any]:
     """Requantize with per-channel parameters shaped ``channel``, in the type of the output."""
-    multiplier, shift = encode_scale(modes.requantize, node.scale)
+    multiplier, shift = encode_scale(modes.requantize, node.scale, node.scale64)
     bias = np.reshape(getattr(node, "bias", 0), channel)
     values = requantize(
         acc, np.reshape(multiplier, channel), np.reshape(shift, channel),

@@ -25,7 +25,7 @@ class RequantizeMode(str, Enum):
     """How an int32 accumulator becomes int8; each is exact to the runtime it names."""
 
     ONNX = "onnx"  #: ONNX Runtime on x86-64: binary32 multiply, half to even, zero point added last
-    TFLITE = "tflite"  #: gemmlowp double rounding, TFLite's default build
+    TFLITE = "tflite"  #: gemmlowp double rounding, TFLite's convolutions
     TFLITE_SINGLE = "tflite-single"  #: TFLite built with TFLITE_SINGLE_ROUNDING
     SHIFT = "shift"  #: power-of-two scales, round half up
 

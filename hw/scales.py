@@ -25,12 +25,19 @@ def quantize_multiplier(scale: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (q, shift)
 
 
-def encode_scale(mode: RequantizeMode | str, scale: Any) -> tuple[Any, Any]:
+def encode_scale(
+    mode: RequantizeMode | str, scale: Any, scale64: Any = None
+) -> tuple[Any, Any]:
     """Return ``(multiplier, shift)``, the fields with which ``mode`` expresses ``scale``.
 
-    ``scale`` is the real factor from accumulator to output: for ``onnx`` the binary32 number that
-    ONNX Runtime computes, ``f(f(Sx * Sw) / Sy)``; for the fixed-point modes a double. A scalar
-    gives two ints, an array two int64 arrays of its shape.
+    A scalar gives two ints, an array two int64 arrays of its shape.
+
+    Parameters
+    ----------
+    scale : the real factor from accumulator to output, for ``onnx`` the binary32 number that ONNX
+        Runtime computes, ``f(f(Sx * Sw) / Sy)``.
+    scale64 : what the modes of TFLite take instead, where it is given: the binary64 number that
+        TFLite computes, ``Sx * Sw / Sy``.
 
     Raises
     ------
@@ -40,7 +47,8 @@ def encode_scale(mode: RequantizeMode | str, scale: Any) -> tuple[Any, Any]:
         power of two from 2^-31 to 1 (``shift``).
     """
     mode = RequantizeMode(mode)
-    scales = np.asarray(scale)
+    wide = mode in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE) and scale64 is not None
+    scales = np.asarray(scale64 if wide else scale)
     pairs = [_encode(mode, value) for value in scales.ravel()]
     if scales.ndim == 0:
         return pairs[0]

@@ -30,6 +30,17 @@ def test_encode_scale():
     assert shift.tolist() == [0, 0]
 
 
+def test_only_the_modes_of_tflite_take_binary64():
+    factors = np.float32(0.1), np.float32(0.3), np.float32(0.7)
+    single = factors[0] * factors[1] / factors[2]
+    double = float(factors[0]) * float(factors[1]) / float(factors[2])
+    assert quantize_multiplier(double) != quantize_multiplier(float(single))
+    for mode in ("tflite", "tflite-single"):
+        assert encode_scale(mode, single, double) == quantize_multiplier(double)
+    assert encode_scale("onnx", single, double) == encode_scale("onnx", single)
+    assert encode_scale("shift", 0.5, double) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "mode,scale,message",
     [

@@ -23,7 +23,7 @@ from compiler.graph import (
     ViewNode,
 )  # fmt: skip
 from compiler.operators.context import Context, FloatOp, Refusal, node_name
-from compiler.operators.pool import emit_pool
+from compiler.operators.pool import emit_pool, ratio64
 from compiler.operators.view import emit_view
 
 __all__ = ["chain_table", "chain_values", "dequantized", "emit_chain", "expressible"]
@@ -102,7 +102,8 @@ def emit_chain(
         title = label or "Requantize"
         owner = node_name(clips[0].node if clips else node)
         context.emit(PoolNode(
-            owner, title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale, low, high
+            owner, title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale,
+            ratio64(x, y), low, high,
         ))  # fmt: skip
         x, pooled = y, True
     for place, move in enumerate(moves):

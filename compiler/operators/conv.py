@@ -78,13 +78,14 @@ def emit_conv(
     shape = conv_shape(node, x.shape, weights.shape)
     x = context.settle(x, channels_last(len(x.shape)))
     frame = window(given, x.shape[2:], weights.shape[2:])
+    scale, scale64 = combined_scale(x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
     layout = channels_last(len(shape))
     context.emit(ConvNode(
         name=node_name(node), op=label or node.op_type, x=x,
         y=Tensor(target.name, shape, target.dtype, target.scale, target.zero_point, layout),
         weights=weights.reshape(*weights.shape[:2], *frame.kernel), weight_zero=product.zero,
-        bias=product.bias, scale=combined_scale(x.scale, product.scale, target.scale),
+        bias=product.bias, scale=scale, scale64=scale64,
         groups=given.get("group", 1), strides=frame.strides, pads=frame.pads,
         dilations=frame.dilations, low=int(info.min), high=int(info.max), promise=promise,
     ))  # fmt: skip

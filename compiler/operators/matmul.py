@@ -116,11 +116,12 @@ def emit_matmul(
     """
     if x.name in context.free:
         x = context.settle(x, ROW_MAJOR)
+    scale, scale64 = combined_scale(alpha * x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
     context.emit(MatMulNode(
         name=node_name(node), op=label or node.op_type, x=x, y=target,
         weights=np.ascontiguousarray(product.codes), weight_zero=product.zero, bias=product.bias,
-        scale=combined_scale(alpha * x.scale, product.scale, target.scale),
+        scale=scale, scale64=scale64,
         order=_order(x, len(product.codes)), low=int(info.min), high=int(info.max),
         promise=promise,
     ))  # fmt: skip

@@ -12,7 +12,7 @@ from compiler.layout import channels_last
 from compiler.operators.context import Context, Refusal, attributes, node_name
 from compiler.operators.window import Window, window
 
-__all__ = ["emit_pool", "max_pool", "pool_window"]
+__all__ = ["emit_pool", "max_pool", "pool_window", "ratio64"]
 
 
 def pool_window(node: onnx.NodeProto, shape: Shape) -> Window:
@@ -61,9 +61,14 @@ def emit_pool(
     low, high = bounds or _range(y.dtype)
     context.emit(PoolNode(
         node_name(node), op, x, y, frame.kernel, frame.strides, frame.pads, frame.dilations,
-        scale, low, high,
+        scale, ratio64(x, y), low, high,
     ))  # fmt: skip
     return y
+
+
+def ratio64(x: Tensor, y: Tensor) -> np.float64:
+    """Return Sx / Sy in float64."""
+    return np.float64(x.scale) / np.float64(y.scale)
 
 
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:

@@ -34,13 +34,14 @@ def product(context: Context, node: onnx.NodeProto) -> None:
         x = replace(x, layout=z.layout)
     _require_contiguous(x, (-1,))
     _require_contiguous(z, (-1, -2))
-    scale = combined_scale(x.scale, np.array([z.scale]), y_scale)[0]
+    (scale,), (scale64,) = combined_scale(x.scale, np.array([z.scale]), y_scale)
     info = np.iinfo(dtype)
     layout = _layout(context, node.output[0], shape)
     context.emit(ProductNode(
         name=node_name(node), op=node.op_type, x=x, z=z,
         y=Tensor(node.output[0], shape, dtype, y_scale, y_zero, layout),
-        scale=np.float32(scale), low=int(info.min), high=int(info.max),
+        scale=np.float32(scale), scale64=np.float64(scale64),
+        low=int(info.min), high=int(info.max),
     ))  # fmt: skip
 
 

@@ -82,9 +82,10 @@ def bias_vector(
 
 def combined_scale(
     x: np.float32, weights: NDArray[np.float32], y: np.float32
-) -> NDArray[np.float32]:
-    """Return f(f(Sx * Sw) / Sy) per channel, each step rounded to float32."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return Sx * Sw / Sy per channel: as ONNX Runtime has it, f(f(Sx * Sw) / Sy), each step
+    rounded to float32; and as TFLite has it, in float64."""
     with np.errstate(all="ignore"):
         scale: NDArray[np.float32] = np.float32(x) * weights / np.float32(y)
     check_scale(scale, "input scale * weight scale / output scale")
-    return scale
+    return scale, np.float64(x) * weights.astype(np.float64) / np.float64(y)

@@ -152,7 +152,9 @@ def random_product(rng: np.random.Generator, largest: int = 24) -> ProductNode:
     scale = np.float32(rng.uniform(1e-3, 1e-2) / depth**0.5)
     info = np.iinfo(dtype)
     low, high = int(info.min), int(info.max)
-    return ProductNode("product", "QLinearMatMul", x, z, y, scale, low, high)
+    # Not quite the other one: a mode that took the wrong one would be found.
+    scale64 = np.float64(scale) * (1 + 2.0**-25)
+    return ProductNode("product", "QLinearMatMul", x, z, y, scale, scale64, low, high)
 
 
 def shape_of(rng: np.random.Generator) -> list[int]:

@@ -23,7 +23,7 @@ def product_of(x, z, x_order=None, z_order=None, y_order=None, zero=5, z_zero=9)
     y = (*np.broadcast_shapes(x[:-2], z[:-2]), x[-2], z[-1])
     return ProductNode(
         "p", "QLinearMatMul", tensor("x", x, x_order, zero), tensor("z", z, z_order, z_zero),
-        tensor("y", y, y_order, 100), np.float32(2e-4), 0, 255,
+        tensor("y", y, y_order, 100), np.float32(2e-4), np.float64(2e-4), 0, 255,
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def test_a_large_matrix_waits_for_all_that_it_overwrites():
 def test_a_tensor_times_itself():
     x = product_of((7, 7), (7, 7)).x
     y = product_of((7, 7), (7, 7)).y
-    node = ProductNode("p", "QLinearMatMul", x, x, y, np.float32(1e-4), 0, 255)
+    node = ProductNode("p", "QLinearMatMul", x, x, y, np.float32(1e-4), np.float64(1e-4), 0, 255)
     run_node(node, CONFIGS["tiny"], np.random.default_rng(5))
 
 
@@ -137,10 +137,14 @@ def test_refusals():
     x = Tensor("x", (3, 4), np.dtype("uint8"), np.float32(1), 0, mixed)
     y = node.y
     refused(
-        ProductNode("p", "QLinearMatMul", x, node.z, y, np.float32(0.01), 0, 255), tiny,
+        ProductNode(
+            "p", "QLinearMatMul", x, node.z, y, np.float32(0.01), np.float64(0.01), 0, 255
+        ), tiny,
         "'x' lies in memory in no order of its axes",
     )  # fmt: skip
     refused(
-        ProductNode("p", "QLinearMatMul", node.x, node.z, y, np.float32(1e-40), 0, 255), tiny,
+        ProductNode(
+            "p", "QLinearMatMul", node.x, node.z, y, np.float32(1e-40), np.float64(1e-40), 0, 255
+        ), tiny,
         r"^p \(QLinearMatMul\): .*scale",
     )  # fmt: skip

@@ -30,7 +30,10 @@ def tensor(name, shape=SHAPE, scale=0.05):
 
 
 def product(x, z, y):
-    return ProductNode(y, "MatMul", tensor(x), tensor(z), tensor(y), np.float32(1e-4), 0, 255)
+    scale = np.float32(1e-4)
+    return ProductNode(
+        y, "MatMul", tensor(x), tensor(z), tensor(y), scale, np.float64(scale), 0, 255
+    )
 
 
 def softmax(x, y):
@@ -78,7 +81,7 @@ def test_other_layers_stay_alone():
     weights = np.zeros((64, 64), np.int8)
     zeros, ones = np.zeros(64, np.int32), np.ones(64, np.float32)
     dense = MatMulNode("m", "MatMul", tensor("a"), tensor("m"), weights, zeros.astype(np.int16),
-                       zeros, ones, np.arange(64), 0, 255)  # fmt: skip
+                       zeros, ones, ones.astype(np.float64), np.arange(64), 0, 255)  # fmt: skip
     assert names([product("q", "k", "a"), dense, softmax("m", "s")]) == [["a"], ["m"], ["s"]]
 
 

@@ -21,7 +21,8 @@ def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
 def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
     return SimpleNamespace(
         kind="max", x=x, y=y, inputs=(x,), results=(y,), kernel=kernel, strides=kernel,
-        pads=(0, 0, 0, 0), dilations=(1, 1), scale=np.float32(scale), low=low, high=high,
+        pads=(0, 0, 0, 0), dilations=(1, 1), scale=np.float32(scale),
+        scale64=scale, low=low, high=high,
     )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def test_a_product_takes_both_zero_points_off():
     x = np.arange(6, dtype=np.int8).reshape(2, 3)
     z = np.arange(24, dtype=np.int8).reshape(2, 3, 4)
     a, b, y = tensor("x", x.shape, 2), tensor("z", z.shape, 20), tensor("y", (2, 2, 4), -3)
-    node = operation("product", y, a, b, scale=np.float32(0.5), low=-100, high=20)
+    node = operation("product", y, a, b, scale=np.float32(0.5), scale64=0.5, low=-100, high=20)
     network = graph(node)
     network.inputs.append(SimpleNamespace(name="z"))
     result = evaluate(network, {"x": x, "z": z})
