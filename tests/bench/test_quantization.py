@@ -33,11 +33,18 @@ def test_an_rtl_that_differs_is_counted(monkeypatch) -> None:
     assert quantization._rtl_differences(x, 256) == 1
 
 
-def test_several_ways_and_the_picture(scales, tmp_path) -> None:
-    ways = several_ways(seeds=1, progress=lambda _: None)
+@pytest.fixture(scope="module")
+def ways():
+    return several_ways(seeds=1, progress=lambda _: None)
+
+
+def test_several_ways(ways) -> None:
     for figures in ways.values:
         assert figures["l2"] >= figures["one way"]
         assert figures["l2"] >= max(figures[name] for name in ("cosine", "bias", "l1"))
-    pytest.importorskip("matplotlib")
+
+
+@pytest.mark.bench
+def test_picture(scales, ways, tmp_path) -> None:
     picture(scales, ways, tmp_path / "new" / "quantization.svg")
     assert "<svg" in (tmp_path / "new" / "quantization.svg").read_text()

@@ -171,8 +171,8 @@ def test_strange_status():
     assert Status.REFUSED == max(Status)
 
 
+@pytest.mark.fpga
 def test_serial_port_of_this_computer():
-    pytest.importorskip("serial")
     with SerialTransport("loop://", 1_000_000) as port:
         port.write(b"kiwicha")
         found = b""

@@ -2,7 +2,6 @@
 """The register table is consistent, tells machines apart, and its views say the same."""
 
 import json
-import shutil
 import subprocess
 
 import pytest
@@ -129,7 +128,7 @@ def test_the_last_beat_cannot_be_granted(name, last):
     assert f"from `{last or hex(2**width - beat)}` on, cannot be granted" in text
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.cc
 def test_c_header_compiles(tmp_path):
     registers = RegisterMap(preset("default"))
     module: dict[str, int] = {}

@@ -62,7 +62,7 @@ def test_presets(name):
     assert LARGER in same_bits(preset(name), unit_simulator().name)
 
 
-@pytest.mark.skipif(COUNT < 20, reason="minutes of building; run by `make random`")
+@pytest.mark.skipif(COUNT < 20, reason="minutes of building: run `make random`")
 @pytest.mark.parametrize("name", ["small", "default", "large", "ecp5-12x12"])
 def test_other_presets(name):
     assert LARGER in same_bits(preset(name), unit_simulator().name)
