@@ -2,7 +2,7 @@
 """Trains LeNet-5 on handwritten digits, exports it to ONNX and quantizes it.
 
 Run as ``python -m models.lenet5`` with the ``train`` extra installed (15 seconds on one core);
-it rewrites the files in ``models/lenet5/``.
+it rewrites the files in ``models/lenet5/``, or writes them elsewhere (``--out``).
 """
 
 from __future__ import annotations
@@ -14,17 +14,14 @@ from pathlib import Path
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import numpy as np
 import onnx
-import onnxruntime
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.digits import Digits, load_digits, save_npz
-from models.quantize import DEFAULT, quantize
+from models.digits import load_digits
+from models.script import Script
 from models.train import Parameters, train
 
-__all__ = ["CALIBRATION", "FP32", "INT8", "TEST", "accuracy", "export", "main"]
+__all__ = ["CALIBRATION", "FP32", "INT8", "SCRIPT", "TEST", "export"]
 
 FOLDER = Path(__file__).resolve().parent / "lenet5"
 FP32 = FOLDER / "lenet5_fp32.onnx"
@@ -32,7 +29,6 @@ INT8 = FOLDER / "lenet5_int8.onnx"
 TEST = FOLDER / "digits_test.npz"  #: held-out images and labels
 CALIBRATION = FOLDER / "digits_calibration.npz"  #: training images, for quantizing again
 OPSET, IR_VERSION = 17, 8
-CALIBRATION_STRIDE = 15  #: every 15th training image: 96 of 1437
 
 
 def export(parameters: Parameters) -> onnx.ModelProto:
@@ -71,33 +67,10 @@ def export(parameters: Parameters) -> onnx.ModelProto:
     return model
 
 
-def accuracy(model: onnx.ModelProto, digits: Digits) -> float:
-    """Fraction of right answers under ONNX Runtime, with exact integer sums on every x86."""
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    logits: NDArray[np.float32] = session.run(["logits"], {"image": digits.images})[0]
-    return float((logits.argmax(axis=1) == digits.labels).mean())
-
-
-def main() -> None:
-    """Train, export, quantize, measure, write."""
-    training, held_out = load_digits()
-    calibration = Digits(
-        training.images[::CALIBRATION_STRIDE], training.labels[::CALIBRATION_STRIDE]
-    )
-    fp32 = export(train(training.images, training.labels))
-    int8 = quantize(fp32, DEFAULT, calibration.images[:, None])
-    FOLDER.mkdir(exist_ok=True)
-    onnx.save(fp32, FP32)
-    onnx.save(int8, INT8)
-    save_npz(TEST, held_out)
-    save_npz(CALIBRATION, calibration)
-    for name, model in (("fp32", fp32), ("int8", int8)):
-        print(f"{name}: {accuracy(model, held_out):.2%} of {len(held_out.labels)} held-out images")
-
+SCRIPT = Script(
+    __doc__, FP32, INT8, TEST, CALIBRATION, epochs=30, digits=load_digits, export=export,
+    train=lambda images, labels, epochs: train(images, labels, epochs=epochs),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.run()

@@ -2,7 +2,7 @@
 """Trains a vision transformer on handwritten digits, exports it to ONNX and quantizes it.
 
 Run as ``python -m models.vit`` with the ``train`` extra installed (25 seconds on one core);
-it rewrites the files in ``models/vit/``.
+it rewrites the files in ``models/vit/``, or writes them elsewhere (``--out``).
 
 The split into training and held-out digits is that of LeNet-5; the images are the original 8x8.
 """
@@ -21,13 +21,12 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from models.digits import Digits, enlarge, load_digits, save_npz
-from models.lenet5 import CALIBRATION_STRIDE, accuracy
-from models.quantize import DEFAULT, quantize
+from models.digits import Digits, enlarge, load_digits
+from models.script import Script
 from models.train import Parameters
 from models.train_vit import BLOCKS, CLASSES, EMBEDDING, EPSILON, HEADS, PATCH, SIDE, TOKENS, train
 
-__all__ = ["CALIBRATION", "FP32", "INT8", "TEST", "export", "main", "shrink"]
+__all__ = ["CALIBRATION", "FP32", "INT8", "SCRIPT", "TEST", "digits", "export", "shrink"]
 
 FOLDER = Path(__file__).resolve().parent / "vit"
 FP32 = FOLDER / "vit_fp32.onnx"
@@ -120,22 +119,16 @@ def export(parameters: Parameters) -> onnx.ModelProto:
     return model
 
 
-def main() -> None:
-    """Train, export, quantize, measure, write."""
-    training, held_out = (shrink(digits) for digits in load_digits())
-    calibration = Digits(
-        training.images[::CALIBRATION_STRIDE], training.labels[::CALIBRATION_STRIDE]
-    )
-    fp32 = export(train(training.images, training.labels))
-    int8 = quantize(fp32, DEFAULT, calibration.images[:, None])
-    FOLDER.mkdir(exist_ok=True)
-    onnx.save(fp32, FP32)
-    onnx.save(int8, INT8)
-    save_npz(TEST, held_out)
-    save_npz(CALIBRATION, calibration)
-    for name, model in (("fp32", fp32), ("int8", int8)):
-        print(f"{name}: {accuracy(model, held_out):.2%} of {len(held_out.labels)} held-out images")
+def digits() -> tuple[Digits, Digits]:
+    """Return (training, held-out): those of LeNet-5, at their original size."""
+    training, held_out = load_digits()
+    return shrink(training), shrink(held_out)
 
+
+SCRIPT = Script(
+    __doc__, FP32, INT8, TEST, CALIBRATION, epochs=100, digits=digits, export=export,
+    train=lambda images, labels, epochs: train(images, labels, epochs=epochs),
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    SCRIPT.run()

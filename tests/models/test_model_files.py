@@ -15,8 +15,9 @@ from onnx import numpy_helper
 from models import vit
 from models.corners import CORNERS, OPERATORS, build_corner
 from models.digits import enlarge, load_npz
-from models.lenet5 import CALIBRATION, FP32, INT8, TEST, accuracy
+from models.lenet5 import CALIBRATION, FP32, INT8, TEST
 from models.quantize import DEFAULT, FORMS, Form, quantize
+from models.script import accuracy
 from models.train import SHAPES
 from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 

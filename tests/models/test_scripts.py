@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scripts that made the shipped models: the digits, a short training, all files written."""
+
+import re
+
+import numpy as np
+import onnx
+import pytest
+
+from models import lenet5, vit
+from models.digits import load_npz
+from models.script import CALIBRATION_STRIDE
+
+SCRIPTS = pytest.mark.parametrize("script", [lenet5.SCRIPT, vit.SCRIPT], ids=["lenet5", "vit"])
+
+
+def same(one, other):
+    return np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+
+
+@pytest.mark.train
+@SCRIPTS
+def test_a_short_training_writes_all_files(script, tmp_path, capsys):
+    out = tmp_path / "new"
+    script.run(["--epochs", "1", "--images", "60", "--out", str(out)])
+    shipped = {script.fp32.name, script.int8.name, script.test.name, script.calibration.name}
+    assert {path.name for path in out.iterdir()} == shipped
+    assert same(load_npz(out / script.test.name), load_npz(script.test))
+    assert len(load_npz(out / script.calibration.name).labels) == 60 // CALIBRATION_STRIDE
+    for path in (script.fp32, script.int8):
+        new, old = (onnx.load(file).graph for file in (out / path.name, path))
+        assert [node.op_type for node in new.node] == [node.op_type for node in old.node]
+    printed = capsys.readouterr().out
+    for kind in ("fp32", "int8"):
+        assert re.search(rf"^{kind}: [\d.]+% of 360 held-out images$", printed, re.M)
+
+
+@pytest.mark.train
+@SCRIPTS
+def test_digits_are_those_that_ship(script):
+    training, held_out = script.digits()
+    assert same(held_out, load_npz(script.test))
+    shipped = load_npz(script.calibration)
+    assert np.array_equal(training.images[::CALIBRATION_STRIDE], shipped.images)
+    assert np.array_equal(training.labels[::CALIBRATION_STRIDE], shipped.labels)
+
+
+@SCRIPTS
+@pytest.mark.parametrize("option", ["--epochs", "--images"])
+def test_numbers_are_positive(script, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        script.run([option, "0"])
+    assert stop.value.code == 2
+    assert f"argument {option}: 0 is not at least 1" in capsys.readouterr().err
