@@ -99,7 +99,10 @@ def main() -> int:
         parser.error(f"unknown table {unknown[0]!r}; legal: {', '.join(measurements)}")
     for name, measured in measurements.items():
         if name in only or (not only and (arguments.full or name not in _SLOW)):
-            tables.append(measured())
+            try:
+                tables.append(measured())
+            except ValueError as error:
+                parser.exit(1, f"error: table {name} of the machine '{config.name}': {error}\n")
             tables[-1].show(terminal())
     if arguments.write and only:
         write_tables(tables, BUILD, page=arguments.write)

@@ -2,6 +2,7 @@
 """The measured tables on the smallest machine: figures are whole, honest and come from runs."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -136,6 +137,15 @@ def test_one_table_goes_into_a_page(tmp_path, monkeypatch, capsys, table: Table)
     with pytest.raises(SystemExit):
         front.main()
     assert "unknown table 'weather'; legal: utilization, speed" in capsys.readouterr().err
+
+
+def test_machine_that_cannot_have_a_table_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("sys.argv", ["bench", "--preset", "tiny", "--only", "attention"])
+    with pytest.raises(SystemExit) as stopped:
+        front.main()
+    assert stopped.value.code == 1
+    assert re.fullmatch(r"error: table attention of the machine 'tiny': .* transposer, .*\n",
+                        capsys.readouterr().err.splitlines(keepends=True)[-1])  # fmt: skip
 
 
 def test_unknown_preset_is_named(monkeypatch, capsys) -> None:
