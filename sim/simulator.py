@@ -7,6 +7,7 @@ The front door of the three modules that know the simulators: ``sim.toolchain`` 
 
 import dataclasses
 import functools
+import importlib.util
 import os
 import re
 import subprocess
@@ -92,6 +93,14 @@ def _results(path: Path) -> tuple[int, tuple[str, ...]]:
     return tests, tuple(failures)
 
 
+@functools.cache
+def _package_files(test_module: str) -> str:
+    """Return a pattern for the files of the package that the (first) test module is in."""
+    spec = importlib.util.find_spec(test_module.partition(".")[0])
+    folders = spec.submodule_search_locations if spec else None
+    return f"{folders[0]}/*.py" if folders else ""
+
+
 def run_design(
     build: Build,
     test_module: str,
@@ -137,6 +146,10 @@ def run_design(
         "GPI_USERS": f"{_libpython()};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        # By default cocotb has pytest, all plugins loaded, rewrite the assertions of whatever is
+        # imported: half a second in every simulation.
+        "COCOTB_REWRITE_ASSERTION_FILES": _package_files(test_module),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
     }
     environ |= env or {}
     if testcase is not None:

@@ -4,11 +4,13 @@
 import dataclasses
 import os
 
+import amaranth.hdl
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
 from sim.simulator import SimulatorError, build_design, find_simulator, run_design
+from tests.support import bench
 from tests.support.bench import BUILD_ROOT
 
 #: A clock made inside the simulation, and a register that only a full build shows to cocotb.
@@ -41,6 +43,15 @@ async def counts(dut):
 async def hangs(dut):
     while True:
         await RisingEdge(dut.clk)
+
+
+@cocotb.test()
+async def fails(dut):
+    # Rewriting is for what says why a test failed; all else is imported as it is.
+    loaders = [type(module.__spec__.loader).__name__ for module in (bench, amaranth.hdl)]
+    assert loaders == ["AssertionRewritingHook", "SourceFileLoader"]
+    answer = 6 * 9
+    assert answer == 42
 
 
 @pytest.fixture
@@ -99,10 +110,16 @@ def test_hung_simulation_is_killed(source, tmp_path, icarus):
         run_design(build, __name__, run_dir=tmp_path / "run", testcase="hangs", timeout=3)
 
 
-@pytest.mark.parametrize("simulator", ["verilator", "icarus"])
-def test_broken_source_names_the_error(tmp_path, simulator, request):
-    if simulator == "icarus":
-        request.getfixturevalue("icarus")
+def test_failed_assertions_have_their_values(source, tmp_path, icarus):
+    build = build_design(find_simulator(icarus), [source], cache=tmp_path / "cache")
+    result = run_design(build, __name__, run_dir=tmp_path / "run", testcase="fails", timeout=60)
+    assert result.failures == ("fails: assert 54 == 42",)
+
+
+@pytest.mark.parametrize(
+    "simulator", ["verilator", pytest.param("icarus", marks=pytest.mark.icarus)]
+)
+def test_broken_source_names_the_error(tmp_path, simulator):
     path = tmp_path / "top.v"
     path.write_text("module top(input a, output b);\n  assign b = c +;\nendmodule\n")
     with pytest.raises(SimulatorError, match=r"top\.v:2.*syntax error"):
