@@ -49,6 +49,7 @@ verilog: $(STAMP)
 ## hashes: record the hashes of the Verilog anew, after hardware has changed; says whose did
 hashes: $(STAMP)
 	@$(BIN)/python -m tests.support.hashes
+
 ## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
 board: $(FPGA)
 	@$(BIN)/kiwicha board $(BOARD) $(ARGS)

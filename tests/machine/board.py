@@ -20,8 +20,8 @@ import numpy as np
 from hw.accelerator import Accelerator
 from hw.config import AcceleratorConfig
 from hw.control.register_map import RegisterMap
-from hw.emit import emit_verilog
 from hw.isa import ErrorCode
+from sim.hardware import accelerator_verilog
 from sim.simulation import TESTBENCH
 from sim.simulator import Build, build_design, find_simulator, run_design
 from tests.support.bench import BUILD_ROOT
@@ -146,7 +146,9 @@ class Board:
 
 def _verilog(config: AcceleratorConfig, stripped: bool, cells: str) -> str:
     if not stripped:
-        return emit_verilog(Accelerator(config), "accelerator", cells=bool(cells)) + cells
+        # Generated once for all workers, and for `make sim`.
+        cache = BUILD_ROOT.parent / "verilog-cache"
+        return accelerator_verilog(config, cache, cells=bool(cells)).read_text() + cells
     script = "proc\nsetattr -unset init w:*\nrename top accelerator\nwrite_verilog -noattr s.v"
     directory, _ = run_yosys(Accelerator(config), script)
     text = (directory / "s.v").read_text()
