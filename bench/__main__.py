@@ -14,13 +14,13 @@ from pathlib import Path
 from bench.attention import attention
 from bench.dynamic import dynamic
 from bench.emission import emission
+from bench.options import machine, measured
 from bench.page import write_tables
 from bench.quantization import block_scales, picture, several_ways
 from bench.sparse import formats, sparse
 from bench.speed import speed
 from bench.table import Table, terminal
 from bench.utilization import utilization
-from hw.presets import preset
 from sim.simulator import find_verilator
 
 __all__ = ["main"]
@@ -75,10 +75,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures as JSON")
     parser.add_argument("--picture", metavar="FILE", type=Path, help="draw what quantization costs")
     arguments = parser.parse_args()
-    try:
-        config = preset(arguments.preset)
-    except ValueError as error:
-        parser.error(str(error))
+    config = machine(parser, arguments.preset)
     settings = {"latency": arguments.latency, "seed": arguments.seed}
     lanes = min(config.columns, 2 * config.requantize_lanes) if arguments.full else 0
     size = 64 if arguments.full else 32
@@ -97,12 +94,9 @@ def main() -> int:
     only = arguments.only.split(",") if arguments.only else []
     if unknown := [name for name in only if name not in measurements]:
         parser.error(f"unknown table {unknown[0]!r}; legal: {', '.join(measurements)}")
-    for name, measured in measurements.items():
+    for name, measure in measurements.items():
         if name in only or (not only and (arguments.full or name not in _SLOW)):
-            try:
-                tables.append(measured())
-            except ValueError as error:
-                parser.exit(1, f"error: table {name} of the machine '{config.name}': {error}\n")
+            tables.append(measured(parser, config, measure))
             tables[-1].show(terminal())
     if arguments.write and only:
         write_tables(tables, BUILD, page=arguments.write)

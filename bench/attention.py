@@ -2,12 +2,13 @@
 """How busy the array is in attention: both products, with the softmax hidden behind them."""
 
 import argparse
+import functools
 from collections.abc import Callable
 from typing import Any
 
+from bench.options import machine, measured
 from bench.table import Table, say, terminal
 from hw.config import AcceleratorConfig
-from hw.presets import preset
 from models.attention import attention_block, attention_inputs
 from sim.inference import run_model
 
@@ -100,7 +101,9 @@ def main() -> None:
     parser.add_argument("--preset", default="default")
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default 20)")
     arguments = parser.parse_args()
-    attention(preset(arguments.preset), latency=arguments.latency).show(terminal())
+    config = machine(parser, arguments.preset)
+    measure = functools.partial(attention, config, latency=arguments.latency)
+    measured(parser, config, measure).show(terminal())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.options import machine, measured
 from bench.program import Memory, layer, measure
 from bench.table import Table, say, terminal
 from compiler.builder import ProgramBuilder, Transfer
@@ -24,7 +25,6 @@ from compiler.search import choose_tiling
 from compiler.tiling import Tiling, legal_tilings
 from hw.config import AcceleratorConfig
 from hw.isa import VectorMode
-from hw.presets import preset
 from sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["WAYS", "dynamic", "main"]
@@ -211,11 +211,9 @@ def main() -> int:
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="of the random data (default 1)")
     arguments = parser.parse_args()
-    try:
-        config = preset(arguments.preset)
-    except ValueError as error:
-        parser.error(str(error))
-    dynamic(config, latency=arguments.latency, seed=arguments.seed).show(terminal())
+    config = machine(parser, arguments.preset)
+    settings = {"latency": arguments.latency, "seed": arguments.seed}
+    measured(parser, config, lambda: dynamic(config, **settings)).show(terminal())
     return 0
 
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from bench.cocotb_default import cocotb_machine
+from bench.options import machine, measured
 from bench.program import Memory, layer, measure
 from bench.table import Table, say, terminal
 from compiler.builder import ProgramBuilder
 from compiler.emit import emit
 from compiler.search import choose_tiling
 from hw.config import AcceleratorConfig
-from hw.presets import preset
 from sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["main", "speed"]
@@ -137,8 +137,9 @@ def main() -> None:
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default 20)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    config = preset(arguments.preset)
-    speed(config, latency=arguments.latency, seed=arguments.seed).show(terminal())
+    config = machine(parser, arguments.preset)
+    settings = {"latency": arguments.latency, "seed": arguments.seed}
+    measured(parser, config, lambda: speed(config, **settings)).show(terminal())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.onchip import steady_state
+from bench.options import machine, measured
 from bench.program import Memory, layer, measure
 from bench.table import Table, say, terminal
 from compiler.builder import ProgramBuilder
 from compiler.emit import emit
 from compiler.search import choose_tiling
 from hw.config import AcceleratorConfig
-from hw.presets import preset
 from sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["LAYERS", "main", "utilization"]
@@ -146,9 +146,9 @@ def main() -> None:
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default 20)")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
-    config = preset(arguments.preset)
-    table = utilization(config, latency=arguments.latency, seed=arguments.seed)
-    table.show(terminal())
+    config = machine(parser, arguments.preset)
+    settings = {"latency": arguments.latency, "seed": arguments.seed}
+    measured(parser, config, lambda: utilization(config, **settings)).show(terminal())
 
 
 if __name__ == "__main__":

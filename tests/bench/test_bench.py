@@ -144,7 +144,7 @@ def test_machine_that_cannot_have_a_table_is_named(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         front.main()
     assert stopped.value.code == 1
-    assert re.fullmatch(r"error: table attention of the machine 'tiny': .* transposer, .*\n",
+    assert re.fullmatch(r"error: no such table of the machine 'tiny': .* transposer, .*\n",
                         capsys.readouterr().err.splitlines(keepends=True)[-1])  # fmt: skip
 
 
