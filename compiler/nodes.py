@@ -232,6 +232,7 @@ class TableNode(_Node):
     -------
     x, y : same shape and layout.
     table : uint8, 256: the raw byte of y for each raw byte of x.
+    promise : "golden" where ONNX Runtime gives something else for a code at some places of x.
     """
 
     name: str
@@ -239,6 +240,7 @@ class TableNode(_Node):
     x: Tensor
     y: Tensor
     table: NDArray[np.uint8]
+    promise: Promise = "runtime"
     kind: ClassVar[str] = "table"
 
 
@@ -314,8 +316,8 @@ class NormalizeNode(_Node):
     gamma: NDArray[np.float32]
     beta: NDArray[np.float32]
     epsilon: float
-    kind: ClassVar[str] = "normalize"
     promise: Promise = "golden"
+    kind: ClassVar[str] = "normalize"
 
 
 Node = (

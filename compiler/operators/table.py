@@ -3,18 +3,17 @@
 
 The entries are what ONNX Runtime computes for the 256 codes with exactly the operators that the
 model has there: Gelu of Div, Erf, Add and Mul, Sigmoid, Tanh, a product with a scalar. Intermediate
-results that the model quantizes go into the table too, so that x * sigmoid(x) is one table.
+results that the model quantizes go into the table too, so that x * sigmoid(x) is one table. Where a
+code gives different results at different places (`compiler.operators.function`), the table has that
+of most places, and the node promises no more than the golden model's bits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from compiler.errors import ModelError
 from compiler.graph import TableNode, Tensor
 from compiler.operators.add import add
 from compiler.operators.context import (
@@ -24,11 +23,11 @@ from compiler.operators.context import (
     Refusal,
     node_name,
 )  # fmt: skip
+from compiler.operators.function import code_function
 from compiler.operators.view import VIEWS, emit_view
-from compiler.session import open_session
-from compiler.subgraph import ancestors, subgraph
+from compiler.subgraph import ancestors
 
-__all__ = ["ELEMENTWISE", "QLINEAR", "elementwise", "emit_table", "qlinear_elementwise", "table_of"]
+__all__ = ["ELEMENTWISE", "QLINEAR", "elementwise", "emit_table", "qlinear_elementwise"]
 
 ELEMENTWISE = (
     "Abs", "Add", "Ceil", "Celu", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu",
@@ -56,8 +55,11 @@ def elementwise(context: Context, node: onnx.NodeProto) -> None:
             context.tensor(name)  # unknown, or the refusal of a quantized operand
             raise Refusal(f"input '{name}' is quantized, another is float")
         elif context.constants[name].size != 1:
-            size = context.constants[name].size
-            raise Refusal(f"constant '{name}' has {size} values; in float it must have one")
+            shape = list(context.constants[name].shape)
+            raise Refusal(
+                f"constant '{name}' has shape {shape}: a function for each channel or place, and "
+                "the machine has one table for the whole tensor; use one value"
+            )
     value = _merged(context, values)
     rank = max([len(value.shape), *(
         context.constants[name].ndim for name in node.input if name in context.constants
@@ -128,25 +130,22 @@ def emit_table(
     ----------
     node : the one that writes ``target``.
     operations : the float chain between them; empty where there is none.
-
-    Raises
-    ------
-    Refusal
-        Where ONNX Runtime does not compute one function of the code at every place.
     """
     root = context.roots.get(x.name, x)
     x = context.settled(context.tensors[root.name])
-    table = table_of(context, x, target.name)
+    function = code_function(context, x, target.name)
+    table = function.values[0].view(np.uint8)
     nodes = ancestors(context.model.graph, {x.name}, target.name)
     done = [n for n in nodes if n.op_type not in (*_EDGES, *VIEWS)] or [node]
     moves = [op for op in operations if op.kind == "view"]
     name = f"{target.name}/codes" if moves else target.name
     y = replace(target, name=name, shape=x.shape, layout=x.layout)
-    if x.dtype == y.dtype and np.array_equal(table, np.arange(256)):
+    if x.dtype == y.dtype and np.array_equal(table, np.arange(256)) and function.exact:
         y = emit_view(context, done[-1], x, ("reshape", x.shape), y)
     else:
         label = "+".join(n.op_type for n in done)
-        context.emit(TableNode(node_name(done[-1]), label, x, y, table))
+        promise = function.promise(context, done[-1])
+        context.emit(TableNode(node_name(done[-1]), label, x, y, table, promise))
     context.roots[name] = x
     for place, move in enumerate(moves):
         name = target.name if place == len(moves) - 1 else f"{target.name}/{node_name(move.node)}"
@@ -154,43 +153,3 @@ def emit_table(
             context, move.node, y, move.view, replace(y, name=name, shape=move.shape)
         )
 
-
-def table_of(
-    context: Context, x: Tensor, name: str, values: Mapping[str, NDArray[Any]] | None = None
-) -> NDArray[np.uint8]:
-    """Return the byte of ``name`` for each raw byte of ``x``, as ONNX Runtime computes it.
-
-    Parameters
-    ----------
-    name : a quantized value of the model.
-    values : constants to replace by others.
-
-    Raises
-    ------
-    Refusal
-        Where a code does not give the same at every place.
-    """
-    rank = max(len(x.shape), 1)
-    sources = {x.name: (x.dtype, rank)}
-    try:
-        part = subgraph(context.model, sources, name, flat=VIEWS, values=values)
-        session = open_session(part, context.settings)
-    except (KeyError, ModelError) as error:
-        raise Refusal(f"cannot be run by itself: {error}") from None
-
-    def run(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        given = codes.view(x.dtype).reshape((1,) * (rank - 1) + (-1,))
-        (result,) = session.run([name], {x.name: given})
-        # What depends on constants only has one element.
-        return np.broadcast_to(np.asarray(result).reshape(-1), codes.shape).copy().view(np.uint8)
-
-    codes = np.arange(256, dtype=np.uint8)
-    table = run(codes)
-    # Vector bodies and their tails are different code in ONNX Runtime.
-    alone = np.concatenate([run(codes[i : i + 1]) for i in range(256)])
-    rolled = [np.roll(np.resize(codes, 256 + i), i) for i in range(1, 32)]
-    if not np.array_equal(alone, table) or any(
-        not np.array_equal(run(some), table[some]) for some in rolled
-    ):
-        raise Refusal("ONNX Runtime's result depends on the place in the tensor, not on the code")
-    return table

@@ -14,12 +14,12 @@ import onnx
 from compiler.graph import AddNode, TableNode, Tensor
 from compiler.operators.add import constant_operand
 from compiler.operators.context import Context, FloatOp, FloatValue, Refusal, node_name
-from compiler.operators.table import table_of
+from compiler.operators.function import code_function
 
 __all__ = ["emit_where", "float_where", "qlinear_where"]
 
 _FAR = np.float32(512)
-"""In units of the result's scale: carries every code out of the range of 8 bits."""
+"""In codes: carries every one out of the range of 8 bits."""
 
 
 def qlinear_where(context: Context, node: onnx.NodeProto) -> None:
@@ -51,43 +51,43 @@ def _chosen(context: Context, node: onnx.NodeProto, places: tuple[int, int]) -> 
 
 
 def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor) -> None:
-    """Emit the mask of ``node``, with all that the model computes between ``x`` and ``target``.
-
-    Raises
-    ------
-    Refusal
-        Where the code that replaces others lies among them.
-    """
+    """Emit the mask of ``node``, with all that the model computes between ``x`` and ``target``."""
     x = context.settled(context.tensors[context.roots.get(x.name, x).name])
     condition = context.constant(node, 0, "condition").astype(bool)
     if np.broadcast_shapes(x.shape, condition.shape) != x.shape:
         raise Refusal(f"its condition is {condition.shape}, its operand {x.shape}")
     first = node.input[1] not in context.constants
-    tables = [
-        table_of(context, x, target.name, {node.input[0]: np.array(truth)})
+    function, filling = (
+        code_function(context, x, target.name, {node.input[0]: np.array(truth)})
         for truth in (first, not first)
-    ]
-    kept = tables[0].view(target.dtype)
-    fill = int(tables[1].view(target.dtype)[0])
-    low, high = int(np.iinfo(target.dtype).min), int(np.iinfo(target.dtype).max)
-    below = fill <= kept.min()
+    )
+    promise = function.promise(context, node)
+    kept, fill = function.values[0], filling.values[0, 0]
+    info = np.iinfo(target.dtype)
+    low, high, order = int(info.min), int(info.max), None
+    below = bool(fill <= kept.min())
     if below:
-        low = fill
+        low = int(fill)
     elif fill >= kept.max():
-        high = fill
+        high = int(fill)
     else:
-        raise Refusal(f"fills with {fill}, which lies among the codes that it keeps")
-    far = target.scale * _FAR
-    if not np.isfinite(far):
-        raise Refusal(f"output scale is {target.scale}; too large to mask with")
+        below, order = True, np.append(fill, np.setdiff1d(kept, fill))
+        kept = (low + np.argmax(kept[:, None] == order, axis=1)).astype(target.dtype)
     name = node_name(node)
+    # What is added is codes, whatever they stand for.
     y = replace(target, shape=x.shape, layout=x.layout)
-    if x.dtype != y.dtype or not np.array_equal(tables[0], np.arange(256)):
-        codes = replace(y, name=f"{y.name}/kept")
-        context.emit(TableNode(f"{name}/kept", "Requantize", x, codes, tables[0]))
+    masked = replace(y, scale=np.float32(1), name=y.name if order is None else f"{y.name}/ranks")
+    if x.dtype != y.dtype or not np.array_equal(kept.view(np.uint8), np.arange(256)):
+        codes = replace(masked, name=f"{y.name}/kept")
+        label = "Requantize" if order is None else "Rank"
+        context.emit(TableNode(f"{name}/kept", label, x, codes, kept.view(np.uint8), promise))
         x = codes
-    x = replace(y, name=x.name)
     zero = int(below)
     values = np.where(condition == first, zero, 1 - zero).astype(y.dtype)
-    z, values = constant_operand(name, y, values, far, zero)
-    context.emit(AddNode(name, node.op_type, x, z, y, low, high, values))
+    z, values = constant_operand(name, masked, values, _FAR, zero)
+    x = replace(masked, name=x.name)
+    context.emit(AddNode(name, node.op_type, x, z, masked, low, high, values))
+    if order is not None:
+        table = np.zeros(256, np.uint8)
+        table[np.arange(low, low + len(order)) % 256] = order.view(np.uint8)
+        context.emit(TableNode(f"{name}/filled", "Unrank", masked, y, table))

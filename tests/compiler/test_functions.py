@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of single elements: the same answer for every calibration, at every place of a tensor,
+and ONNX Runtime's bits wherever they are promised."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from compiler.legalize import legalize
+from compiler.lower import lower
+from compiler.reference import reference
+from compiler.session import open_session
+from golden.network import evaluate
+from tests.compiler.agree import agree
+from tests.compiler.onnx_models import dq, model, node, q, scales
+from tests.compiler.test_special import CONSTANTS
+
+U8, S8 = np.uint8, np.int8
+MICROSOFT = {"domain": "com.microsoft"}
+SEEDS = range(24)
+SIZES = [(1, 1), (3, 1), (5, 24), (3, 7, 11), (4099,)]
+"""One element; fewer than any vector; multiples of 8, not of 16; tails."""
+
+
+def calibration(seed, keys):
+    """Scales over two decades and any zero points, int8 or uint8."""
+    rng, dtype = np.random.RandomState(seed), (U8, S8)[seed % 2]
+    info = np.iinfo(dtype)
+    codes = rng.randint(info.min, info.max + 1, len(keys) + 1).astype(dtype)
+    found = {
+        key: (10 ** rng.uniform(-2.7, -0.7), zero)
+        for key, zero in zip(keys, codes[1:], strict=True)
+    }
+    return scales(**found) | {"code": codes[0], "root": np.float32(2**0.5)}
+
+
+def gelu_calibration(seed):
+    """As a calibration has it for 1 + erf(x), or 1 + tanh(x), whose reach is all but 1."""
+    constants = calibration(seed, "xecam")
+    reach = 1 - 10 ** np.random.RandomState(seed).uniform(-8, -3)
+    dtype = constants["x_z"].dtype.type
+    low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+    return constants | {"code": dtype(high)} | scales(
+        e=(2 * reach / 255, dtype(low + 127)), a=((1 + reach) / 255, dtype(low)),
+        c=(1 / 255, dtype(low)),
+    )  # fmt: skip
+
+
+def pair(operator, first, second, target):
+    """An integer operator; operands and result are called like their scales."""
+    a, b, y = first[0], second[0], target[0]
+    names = [first, f"{a}_s", f"{a}_z", second, f"{b}_s", f"{b}_z", f"{y}_s", f"{y}_z"]
+    return node(operator, names, [target], **MICROSOFT)
+
+
+def gelu(function):
+    """x * (f(x) + constant), with all but f quantized; the result is "mq"."""
+    return [
+        q("x", "xq", "x"), dq("xq", "f0", "x"), *function, q("f", "eq", "e"),
+        pair("QLinearAdd", "eq", "code", "aq"), pair("QLinearMul", "xq", "aq", "mq"),
+    ]  # fmt: skip
+
+
+ERF = [node("Div", ["f0", "root"], ["d"]), node("Erf", ["d"], ["f"])]
+FUNCTIONS = {
+    "gelu": [*gelu(ERF), dq("mq", "y", "m")],
+    "tanh_gelu": [*gelu([node("Tanh", ["f0"], ["f"])]), dq("mq", "y", "m")],
+    "logarithm": [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Log", ["f0"], ["f"]),
+                  q("f", "mq", "m"), dq("mq", "y", "m")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SIZES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_calibration_changes_the_answer(name, shape):
+    """A function of one code is a table, exact wherever that is promised, whatever the scales."""
+    for seed in SEEDS:
+        whole = model(FUNCTIONS[name], gelu_calibration(seed), {"x": shape})
+        graph = legalize(lower(whole))
+        assert [n.kind for n in graph.nodes] == ["table"]
+        if graph.nodes[0].promise == "runtime":
+            x = np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+            agree(whole, {"x": 4 * x})
+
+
+def tail(code_scale=0.03):
+    """A model whose result is ONNX Runtime's Log of one code, far magnified; and the code.
+
+    Its vector code and its code for the rest (one element in four) differ by a last bit there.
+    """
+    constants = scales(x=(code_scale, U8(0)), y=(1, U8(100)))
+    session = open_session(model(
+        [dq("xq", "f0", "x"), node("Log", ["f0"], ["y"])], constants, {"xq": [5]},
+        types={"xq": TensorProto.UINT8},
+    ), ())  # fmt: skip
+    for code in range(1, 256):
+        (found,) = session.run(["y"], {"xq": np.full(5, code, U8)})
+        if found[0] != found[4]:
+            break
+    step = 1 / np.float32(abs(found[4] - found[0]))
+    more = {"found": found[0], "step": np.float32(40 * step)}
+    nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Log", ["f0"], ["l"], name="log"),
+             node("Sub", ["l", "found"], ["d"]), node("Mul", ["d", "step"], ["f"], name="mul"),
+             q("f", "yq", "y"), dq("yq", "y", "y")]  # fmt: skip
+    return nodes, constants | more, code
+
+
+def test_a_tail_that_differs_is_said_and_counted():
+    nodes, constants, code = tail()
+    lowered = lower(model(nodes, constants, {"x": [3, 7]}))
+    graph = legalize(lowered)
+    assert (graph.nodes[0].kind, graph.nodes[0].promise) == ("table", "golden")
+    assert graph.nodes[0].table[code] == 100  # of the vector code, at 20 of 21 places
+    text = "1 of 256 codes give something else at 1 of 21 places, by at most 40"
+    assert [note.node for note in graph.notes if text in note.text] == ["mul"]
+    x = np.full((3, 7), 0.03 * code, np.float32)
+    found, expected = evaluate(graph, {"x": x})["yq"], reference(lowered, {"x": x}).tensors["yq"]
+    assert np.flatnonzero(found != expected).tolist() == [20]
+
+
+def test_a_tensor_without_tail_is_exact():
+    nodes, constants, code = tail()
+    whole = model(nodes, constants, {"x": [3, 64]})
+    graph = agree(whole, {"x": np.full((3, 64), 0.03 * code, np.float32)})
+    assert graph.nodes[0].promise == "runtime"
+
+
+def test_a_tensor_that_is_all_tail_is_exact():
+    nodes, constants, code = tail()
+    graph = agree(model(nodes, constants, {"x": [3]}), {"x": np.full(3, 0.03 * code, np.float32)})
+    assert graph.nodes[0].promise == "runtime"
+    assert graph.nodes[0].table[code] != 100
+
+
+NOT_FINITE = {
+    "nan_and_infinity": [node("Log", ["f0"], ["f"])],
+    "division_by_zero": [node("Div", ["three", "f0"], ["f"])],
+    "zero_by_zero": [node("Div", ["f0", "f0"], ["f"])],
+    "overflow": [node("Mul", ["f0", "f0"], ["f"])],
+}
+
+
+@pytest.mark.parametrize("scale", [0.03, 3e38])
+@pytest.mark.parametrize("key", ["a", "t"])
+@pytest.mark.parametrize("name", NOT_FINITE)
+def test_nan_and_infinity_become_the_runtimes_codes(name, key, scale):
+    constants = CONSTANTS | scales(x=(scale, U8(120)))
+    nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), *NOT_FINITE[name], q("f", "yq", key),
+             dq("yq", "y", key)]  # fmt: skip
+    x = np.random.RandomState(1).uniform(-120, 135, (5, 64)).astype(np.float32) * min(scale, 1e36)
+    graph = agree(model(nodes, constants, {"x": [5, 64]}), {"x": x.astype(np.float32)})
+    assert [n.promise for n in graph.nodes] == ["runtime"]
+
+
+# Masks -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_masks_fill_with_any_code(swapped):
+    """Among the kept codes, below, above; of scales that no sum of real values could mask with."""
+    kinds = set()
+    for seed in SEEDS:
+        constants = calibration(seed, "xby") | {"mask": np.random.RandomState(9).rand(3, 7) < 0.6}
+        if seed % 3 == 2:
+            constants |= {f"{key}_s": np.float32(2e38 / (1 + seed)) for key in "xby"}
+        kept, fill = ["xq", "x_s", "x_z"], ["code", "b_s", "b_z"]
+        operands = [*fill, *kept] if swapped else [*kept, *fill]
+        nodes = [q("x", "xq", "x"),
+                 node("QLinearWhere", ["mask", *operands, "y_s", "y_z"], ["yq"], **MICROSOFT),
+                 dq("yq", "y", "y")]  # fmt: skip
+        x = np.random.RandomState(seed).uniform(-2e2, 2e2, (2, 3, 7)) * constants["x_s"]
+        with np.errstate(over="ignore"):
+            graph = agree(model(nodes, constants, {"x": [2, 3, 7]}), {"x": x.astype(np.float32)})
+        assert all(n.promise == "runtime" for n in graph.nodes)
+        kinds.add(" ".join(n.kind for n in graph.nodes))
+    assert {"table add table", "table add"} <= kinds
+
+
+@pytest.mark.parametrize("fill", [0, 130, 255])
+def test_masks_of_all_256_codes(fill):
+    """Nothing is changed but the fill, which is one of the codes that are kept."""
+    constants = CONSTANTS | {"fill": U8(fill), "mask": np.arange(7) % 2 == 1}
+    nodes = [node("QLinearWhere", ["mask", "xq", "x_s", "x_z", "fill", "x_s", "x_z", "x_s", "x_z"],
+                  ["yq"], **MICROSOFT), dq("yq", "y", "x")]  # fmt: skip
+    types = {"xq": TensorProto.UINT8}
+    x = np.repeat(np.arange(256, dtype=U8), 7).reshape(256, 7)
+    agree(model(nodes, constants, {"xq": [256, 7]}, types=types), {"xq": x})
