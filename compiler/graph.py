@@ -73,19 +73,22 @@ class HostQuantize:
         return codes.astype(self.tensor.dtype).reshape(self.tensor.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HostDequantize:
-    """DequantizeLinear into a graph output: scale * (value - zero_point) in float32.
+    """What makes a float graph output of codes: DequantizeLinear, or it and functions behind it.
 
     Members
     -------
-    bounds : of a Clip behind it whose limits no code stands for; noted where it is not infinite.
+    values : float32, kinds of places x 256: the result for each raw byte. None where it is
+        scale * (value - zero_point) in float32.
+    kinds : for each place of the output a row of ``values``; the first where None.
     """
 
     name: str
     tensor: Tensor
     target: str
-    bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
+    values: NDArray[np.float32] | None = None
+    kinds: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -99,9 +102,13 @@ class HostDequantize:
 
     def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
         """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
+        if self.values is not None:
+            kinds = 0 if self.kinds is None else self.kinds
+            looked_up: NDArray[np.float32] = self.values[kinds, array.view(np.uint8)]
+            return looked_up
         centred = array.astype(np.int32) - self.tensor.zero_point
-        real = centred.astype(np.float32) * self.tensor.scale
-        return np.clip(real, *self.bounds)
+        with np.errstate(over="ignore"):
+            return centred.astype(np.float32) * self.tensor.scale
 
 
 @dataclass(frozen=True)

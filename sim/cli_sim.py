@@ -140,7 +140,7 @@ def _print(report: Report, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
     for note in report.notes:
-        line(f"note: {escape(note['node'])}: {escape(note['text'])}")
+        line(f"{escape(note['node'])}: {escape(note['text'])}")
     for layer in report.layers:
         if layer.rounded:
             line(

@@ -2,8 +2,9 @@
 """Float chains on quantized codes: what stands between DequantizeLinear and QuantizeLinear.
 
 Relu, Clip, MaxPool and views are monotone, so they commute with rounding: the chain is one map of
-256 codes, then integer pooling and views. The map becomes a clamp of the node before, or a
-requantization of its own, and is checked on every code; the bits are those of the float chain.
+256 codes, then integer pooling and views. The map becomes a clamp of the node before, a
+requantization of its own, which is checked on every code, or else a table; the bits are those of
+the float chain.
 """
 
 from dataclasses import replace
@@ -22,7 +23,7 @@ from compiler.graph import (
     Tensor,
     ViewNode,
 )  # fmt: skip
-from compiler.operators.context import Context, FloatOp, Refusal, node_name
+from compiler.operators.context import Context, FloatOp, node_name
 from compiler.operators.pool import emit_pool, ratio64
 from compiler.operators.view import emit_view
 
@@ -64,7 +65,6 @@ def emit_chain(
     x: Tensor,
     operations: Operations,
     target: Tensor,
-    clip: bool = True,
 ) -> Tensor:
     """Emit what a float chain from ``x`` to a QuantizeLinear does to the codes.
 
@@ -72,21 +72,23 @@ def emit_chain(
     ----------
     node : the QuantizeLinear, or the last operation before a graph output.
     operations : the chain; the last one (or a node of its own) writes ``target``.
-    clip : leave the clips out where False.
-
-    Raises
-    ------
-    Refusal
-        Where the requantizer cannot express the chain.
     """
-    table = chain_table(x, operations if clip else (), target)
-    scale, low, high = _as_requantize(x, target, table)
+    table = chain_table(x, operations, target)
     moves = [op for op in operations if op.kind != "clip"]
-    clips = [op for op in operations if op.kind == "clip" and clip]
+    clips = [op for op in operations if op.kind == "clip"]
+    label, owner = "+".join(op.node.op_type for op in clips), (*(op.node for op in clips), node)[0]
     info = np.iinfo(target.dtype)
+    found = _as_requantize(x, target, table)
+    if found is None:
+        x = context.settled(x)
+        name = f"{target.name}/codes" if moves else target.name
+        y = replace(target, name=name, shape=x.shape, layout=x.layout)
+        raw = np.roll(table.astype(y.dtype).view(np.uint8), np.iinfo(x.dtype).min)
+        context.emit(TableNode(node_name(owner), label or "Requantize", x, y, raw))
+        x, label, found = y, "", (np.float32(1), int(info.min), int(info.max))
+    scale, low, high = found
     plain = scale == 1 and x.dtype == target.dtype and x.zero_point == target.zero_point
     plain = plain and (low, high) == (info.min, info.max)
-    label = "+".join(op.node.op_type for op in clips)
     if not plain and scale == 1:
         through = [node.input[0]]
         through += [name for op in operations for name in (op.node.input[0], op.node.output[0])]
@@ -100,9 +102,8 @@ def emit_chain(
         x = context.settled(x)
         y = replace(target, name=name, shape=x.shape, layout=x.layout)
         title = label or "Requantize"
-        owner = node_name(clips[0].node if clips else node)
         context.emit(PoolNode(
-            owner, title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale,
+            node_name(owner), title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale,
             ratio64(x, y), low, high,
         ))  # fmt: skip
         x, pooled = y, True
@@ -129,24 +130,16 @@ def emit_chain(
 
 
 def expressible(x: Tensor, operations: Operations, target: Tensor) -> bool:
-    """Whether `emit_chain` can, or has to because a pooling is in the chain."""
-    try:
-        _as_requantize(x, target, chain_table(x, operations, target))
-    except Refusal:
-        return any(op.kind == "pool" for op in operations)
-    return True
+    """Whether the requantizer can, or `emit_chain` has to because a pooling is in the chain."""
+    pooled = any(op.kind == "pool" for op in operations)
+    return pooled or _as_requantize(x, target, chain_table(x, operations, target)) is not None
 
 
 def _as_requantize(
     x: Tensor, target: Tensor, table: NDArray[np.int32]
-) -> tuple[np.float32, int, int]:
-    """Return scale and bounds with which the requantizer computes ``table`` on every code.
-
-    Raises
-    ------
-    Refusal
-        Where no float32 scale near the ratio of the two does.
-    """
+) -> tuple[np.float32, int, int] | None:
+    """Return scale and bounds with which the requantizer computes ``table`` on every code; None
+    where no float32 scale near the ratio of the two does."""
     acc = (_codes(x) - x.zero_point).astype(np.float32)
     low, high = int(table.min()), int(table.max())
     info = np.iinfo(target.dtype)
@@ -163,7 +156,7 @@ def _as_requantize(
             return scale, int(info.min), int(info.max)
         if np.array_equal(np.clip(value, low, high), table):
             return scale, low, high
-    raise Refusal(f"no scale maps the codes of '{x.name}' as its float chain does")
+    return None
 
 
 def _fuse(

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import cast
 
 import numpy as np
@@ -28,6 +27,7 @@ from compiler.operators.context import (
     attributes,
     node_name,
 )  # fmt: skip
+from compiler.operators.function import code_function
 from compiler.operators.linear import emit_linear
 from compiler.operators.normalize import emit_normalize
 from compiler.operators.pool import pool_window
@@ -37,8 +37,6 @@ from compiler.operators.where import emit_where
 
 __all__ = ["FLOAT_OPERATORS", "dequantize_linear", "finish_output", "float_operator",
            "quantize_linear"]  # fmt: skip
-
-_NO_BOUNDS = (np.float32(-np.inf), np.float32(np.inf))
 
 FLOAT_OPERATORS = ("Relu", "Clip", "MaxPool", *VIEWS)
 
@@ -161,34 +159,41 @@ def _product(
 
 
 def finish_output(context: Context, output: Value) -> None:
-    """Give a float graph output its host dequantization."""
+    """Give a float graph output its host dequantization, with what follows it in float."""
     value = context.floats[output.name]
     origin, operations = value.origin, value.operations
     if isinstance(origin, Value):
         raise Refusal("is float all the way from the graph input; quantize it")
-    computed = next((op for op in operations if op.kind not in ("clip", "pool", "view")), None)
-    if computed is not None:
-        raise Refusal(f"is the float result of {computed.node.op_type}; quantize it")
-    bounds, tensor = _NO_BOUNDS, origin
+    kinds = {op.kind for op in operations}
+    for op in operations:
+        if op.kind in ("where", "normalize", "linear") or (op.kind == "pool" and "map" in kinds):
+            raise Refusal(f"is the float result of {op.node.op_type}; quantize it")
+    values = places = None
+    tensor = origin
     if operations:
         target = replace(
             origin, name=f"{output.name}/quantized", shape=value.shape, layout=ROW_MAJOR
         )
-        real = chain_values(origin, operations)
-        exact = np.array_equal(dequantized(target, chain_table(origin, operations, target)), real)
         how = "done on the quantized codes"
-        if not exact:
-            # The limits lie between codes, so that only float32 can express the result.
-            limits = [op.bounds for op in operations]
-            low = reduce(lambda v, b: min(max(v, b[0]), b[1]), limits, np.float32(-np.inf))
-            high = reduce(lambda v, b: min(max(v, b[0]), b[1]), limits, np.float32(np.inf))
-            bounds, how = (low, high), "limits applied by the host"
-        node = operations[-1].node
-        tensor = emit_chain(context, node, origin, operations, target, clip=exact)
-        _note(context, node, operations, how)
+        if "map" in kinds:
+            function = code_function(context, context.tensors[origin.name], output.name)
+            values, how = function.values, "done by the host, a table of ONNX Runtime's results"
+            places = None if function.exact else function.kinds
+        else:
+            real = chain_values(origin, operations)
+            codes = chain_table(origin, operations, target)
+            if not np.array_equal(dequantized(target, codes), real):
+                # The limits lie between codes, so that only float32 can express the result.
+                lowest = int(np.iinfo(origin.dtype).min)
+                values, how = np.roll(real, lowest)[np.newaxis], "limits applied by the host"
+        moves = tuple(op for op in operations if op.kind not in ("clip", "map"))
+        done = operations if values is None else moves
+        if done:
+            tensor = emit_chain(context, done[-1].node, origin, done, target)
+        _note(context, operations[-1].node, operations, how)
     name = f"{output.name}/DequantizeLinear"
     context.dequantize.append(
-        HostDequantize(name, context.settled(tensor), output.name, bounds)
+        HostDequantize(name, context.settled(tensor), output.name, values, places)
     )
 
 

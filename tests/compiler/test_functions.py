@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from compiler.compile import compile_graph
+from compiler.errors import UnsupportedModel
 from compiler.legalize import legalize
 from compiler.lower import lower
 from compiler.reference import reference
 from compiler.session import open_session
-from golden.network import evaluate
+from golden.network import evaluate, outputs
+from hw.config import AcceleratorConfig
 from tests.compiler.agree import agree
 from tests.compiler.onnx_models import dq, model, node, q, scales
-from tests.compiler.test_special import CONSTANTS
+from tests.compiler.test_special import CONSTANTS, UNARY
 
 U8, S8 = np.uint8, np.int8
 MICROSOFT = {"domain": "com.microsoft"}
@@ -152,7 +155,59 @@ def test_nan_and_infinity_become_the_runtimes_codes(name, key, scale):
     assert [n.promise for n in graph.nodes] == ["runtime"]
 
 
-# Masks -----------------------------------------------------------------------------------------
+# Functions behind the last DequantizeLinear, by the host --------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7), (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("name", UNARY)
+def test_a_function_at_the_end_is_done_by_the_host(name, shape):
+    constants = CONSTANTS | {"shape": np.array([shape[0] * shape[1], shape[2]])}
+    first = node("QLinearLeakyRelu", ["xq", "x_s", "x_z", "a_s", "a_z"], ["aq"], **MICROSOFT)
+    whole = model([q("x", "xq", "x"), first, dq("aq", "f0", "a"), *UNARY[name]], constants,
+                  {"x": shape}, ["f"])  # fmt: skip
+    graph = agree(whole)
+    assert [n.kind for n in graph.nodes if n.kind != "view"] == ["table"]
+    assert graph.dequantize[0].values.shape[1] == 256
+    assert "done by the host" in graph.notes[0].text
+
+
+@pytest.mark.parametrize("key", ["x", "s"])
+@pytest.mark.parametrize("operator", ["Log", "Cos", "Softplus", "Mish", "Elu", "Tanh"])
+def test_the_host_knows_each_place(operator, key):
+    """Every code at every place of a tensor with a tail, NaN included."""
+    nodes = [dq("xq", "f0", key), node(operator, ["f0"], ["y"])]
+    dtype = CONSTANTS[f"{key}_z"].dtype
+    types = {"xq": TensorProto.UINT8 if dtype == U8 else TensorProto.INT8}
+    lowered = lower(model(nodes, CONSTANTS, {"xq": [256, 7]}, opset=18, types=types))
+    graph = legalize(lowered)
+    for shift in range(0, 256, 16):
+        x = (np.arange(256 * 7) + shift).astype(U8).view(dtype).reshape(256, 7)
+        found = outputs(graph, evaluate(graph, {"xq": x}))["y"]
+        expected = reference(lowered, {"xq": x}).outputs["y"]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_machine_does_what_comes_before_the_host():
+    weights = scales(w=(0.02, S8(0))) | {"W": np.random.RandomState(2).randint(-9, 9, (7, 5), S8)}
+    product = node("QLinearMatMul", ["xq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"], ["aq"])
+    nodes = [q("x", "xq", "x"), product, dq("aq", "f0", "a"),
+             node("Transpose", ["f0"], ["t"], perm=[0, 2, 1]), node("Sigmoid", ["t"], ["s"]),
+             node("Mul", ["s", "t"], ["y"], name="swish")]  # fmt: skip
+    graph = agree(model(nodes, CONSTANTS | weights, {"x": [2, 3, 7]}))
+    assert [n.kind for n in graph.nodes] == ["matmul", "view"]
+    assert graph.notes[-1].node == "swish"
+    compile_graph(graph, AcceleratorConfig())
+
+
+def test_a_pooled_function_at_the_end_is_refused():
+    nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Tanh", ["f0"], ["t"]),
+             node("MaxPool", ["t"], ["y"], kernel_shape=[2, 2])]  # fmt: skip
+    line = r"'y' \(graph output\): is the float result of MaxPool; quantize it"
+    with pytest.raises(UnsupportedModel, match=line):
+        legalize(lower(model(nodes, CONSTANTS, {"x": [1, 2, 4, 4]})))
+
+
+# Masks, and chains that no scale expresses ------------------------------------------------------
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -185,3 +240,22 @@ def test_masks_of_all_256_codes(fill):
     types = {"xq": TensorProto.UINT8}
     x = np.repeat(np.arange(256, dtype=U8), 7).reshape(256, 7)
     agree(model(nodes, constants, {"xq": [256, 7]}, types=types), {"xq": x})
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("x", "y"), [((0.013, 87), (0.05, 174)), ((0.005, 243), (0.004, 197)),
+                 ((0.034, 120), (0.012, 1)), ((0.033, 91), (0.008, 128))], ids=str,
+)  # fmt: skip
+def test_a_pooling_between_scales_that_no_factor_joins(x, y, relu):
+    """Two roundings (DequantizeLinear, QuantizeLinear) that no one multiplication gives."""
+    constants = scales(x=(x[0], U8(x[1])), y=(y[0], U8(y[1])))
+    first = [node("Relu", ["f0"], ["r"])] if relu else []
+    nodes = [dq("xq", "f0", "x"), *first,
+             node("MaxPool", ["r" if relu else "f0"], ["p"], kernel_shape=[2, 2]),
+             q("p", "yq", "y"), dq("yq", "y", "y")]  # fmt: skip
+    codes = np.random.RandomState(4).randint(0, 256, (1, 3, 16, 16)).astype(U8)
+    whole = model(nodes, constants, {"xq": codes.shape}, types={"xq": TensorProto.UINT8})
+    graph = agree(whole, {"xq": codes})
+    if not relu:
+        assert [n.kind for n in graph.nodes] == ["table", "max"]

@@ -298,9 +298,6 @@ REFUSALS = {
         chain(node("Div", ["f0", "vector"], ["f"], name="div")), SHAPE,
         "'div' (Div): constant 'vector' has shape [7]: a function for each channel or place, and "
         "the machine has one table for the whole tensor; use one value"),
-    "float_output": (
-        [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Tanh", ["f0"], ["y"], name="tanh")], SHAPE,
-        "'y' (graph output): is the float result of Tanh; quantize it"),
     "two_in_float": (
         [q("x", "xq", "x"), q("z", "zq", "a"), dq("xq", "f0", "x"), dq("zq", "f1", "a"),
          node("Div", ["f0", "f1"], ["f"], name="div"), q("f", "yq", "b"), dq("yq", "y", "b")],
