@@ -12,6 +12,7 @@ from compiler.errors import UnsupportedModel
 from compiler.graph import Graph, Node, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
+from compiler.operators.affine import batch_normalization
 from compiler.operators.constant import view_constant
 from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
 from compiler.operators.conv import qlinear_conv
@@ -142,6 +143,8 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
         return elementwise
     if known and node.op_type == "LayerNormalization" and node.input[0] in context.floats:
         return layer_normalization
+    if known and node.op_type == "BatchNormalization" and node.input[0] in context.floats:
+        return batch_normalization
     if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
         return float_where
     if known and node.op_type in _RULES:

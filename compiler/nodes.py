@@ -71,6 +71,7 @@ class ConvNode(_Node):
     strides, dilations : vertical, horizontal.
     pads : top, left, bottom, right.
     low, high : inclusive bounds of y: its type's range, narrower where a Relu or Clip is fused.
+    promise : "near" where ONNX Runtime computes in float what became a convolution.
     """
 
     name: str

@@ -163,9 +163,6 @@ UNSUPPORTED: dict[str, tuple[Network, str]] = {
         "QLinearAveragePool"),
     "global_pool": (Network((1, 3, 6, 6), (_conv(4, 3, 3, 3), Layer("GlobalAveragePool"))),
                     "QLinearGlobalAveragePool"),
-    "batch_normalization": (Network((1, 3, 6, 6), (
-        _conv(4, 3, 3, 3), Layer("BatchNormalization", ((4,),) * 3, (np.ones(4, np.float32),)))),
-        "BatchNormalization"),
     "pool_only": (Network((1, 3, 6, 6), (_pool(2, 2),)), "MaxPool"),
 }
 

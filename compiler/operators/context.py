@@ -76,7 +76,8 @@ class FloatOp:
     Members
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
-        "where" (a mask), "normalize" or "linear" (a product with constant weights).
+        "where" (a mask), "normalize" (of rows), "affine" (of channels) or "linear" (a product with
+        constant weights).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
@@ -84,7 +85,7 @@ class FloatOp:
     shape : of the result.
     """
 
-    kind: Literal["clip", "pool", "view", "map", "where", "normalize", "linear"]
+    kind: Literal["clip", "pool", "view", "map", "where", "normalize", "affine", "linear"]
     node: onnx.NodeProto
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))

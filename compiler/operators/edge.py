@@ -10,6 +10,7 @@ import onnx
 
 from compiler.graph import HostDequantize, HostQuantize, Tensor, Value
 from compiler.layout import ROW_MAJOR, Layout
+from compiler.operators.affine import emit_affine
 from compiler.operators.chain import (
     chain_table,
     chain_values,
@@ -94,6 +95,9 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
     if "linear" in kinds:
         _product(context, node, value.origin, value.operations, target)
         return
+    if kinds[:1] == ["affine"] and set(kinds[1:]) <= {"clip"}:
+        emit_affine(context, value.operations, value.origin, target)
+        return
     if kinds == ["normalize"]:
         emit_normalize(context, value.operations[0], value.origin, target)
         return
@@ -102,8 +106,8 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
         emit_where(context, where, value.origin, target)
         _note(context, node, value.operations, "done on the quantized codes")
         return
-    alone = next((kind for kind in ("normalize", "where", "map") if kind in kinds), "")
-    if alone in ("normalize", "where") or (alone and "pool" in kinds):
+    alone = next((kind for kind in ("affine", "normalize", "where", "map") if kind in kinds), "")
+    if alone in ("affine", "normalize", "where") or (alone and "pool" in kinds):
         done = value.operations[kinds.index(alone)].node.op_type
         raise Refusal(f"the result of {done} must be quantized before anything else")
     if "map" in kinds or not expressible(value.origin, value.operations, target):
@@ -164,9 +168,10 @@ def finish_output(context: Context, output: Value) -> None:
     origin, operations = value.origin, value.operations
     if isinstance(origin, Value):
         raise Refusal("is float all the way from the graph input; quantize it")
-    kinds = {op.kind for op in operations}
+    kinds, by_place = {op.kind for op in operations}, {"map", "affine"}
     for op in operations:
-        if op.kind in ("where", "normalize", "linear") or (op.kind == "pool" and "map" in kinds):
+        alone = op.kind in ("where", "normalize", "linear")
+        if alone or (op.kind == "pool" and kinds & by_place):
             raise Refusal(f"is the float result of {op.node.op_type}; quantize it")
     values = places = None
     tensor = origin
@@ -175,7 +180,7 @@ def finish_output(context: Context, output: Value) -> None:
             origin, name=f"{output.name}/quantized", shape=value.shape, layout=ROW_MAJOR
         )
         how = "done on the quantized codes"
-        if "map" in kinds:
+        if kinds & by_place:
             function = code_function(context, context.tensors[origin.name], output.name)
             values, how = function.values, "done by the host, a table of ONNX Runtime's results"
             places = None if function.exact else function.kinds
@@ -186,7 +191,7 @@ def finish_output(context: Context, output: Value) -> None:
                 # The limits lie between codes, so that only float32 can express the result.
                 lowest = int(np.iinfo(origin.dtype).min)
                 values, how = np.roll(real, lowest)[np.newaxis], "limits applied by the host"
-        moves = tuple(op for op in operations if op.kind not in ("clip", "map"))
+        moves = tuple(op for op in operations if op.kind in ("view", "pool"))
         done = operations if values is None else moves
         if done:
             tensor = emit_chain(context, done[-1].node, origin, done, target)

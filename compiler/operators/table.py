@@ -76,7 +76,8 @@ def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
     if not all(isinstance(value.origin, Tensor) for value in values):
         raise Refusal("its input is float from the graph input on; quantize it")
     kinds = {op.kind for value in values for op in value.operations}
-    for kind, what in (("pool", "MaxPool"), ("normalize", "LayerNormalization")):
+    named = {"pool": "MaxPool", "normalize": "LayerNormalization", "affine": "BatchNormalization"}
+    for kind, what in named.items():
         if kind in kinds:
             raise Refusal(f"its input is the float result of {what}; quantize it")
     if "where" in kinds and len(values) > 1:
