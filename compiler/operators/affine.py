@@ -79,11 +79,14 @@ def emit_affine(
         y=replace(target, shape=x.shape, layout=x.layout),
         weights=np.rint(gain * step / unit).astype(np.int8).reshape(channels, 1, 1, 1),
         weight_zero=np.zeros(channels, np.int16), bias=np.rint(offset / unit).astype(np.int32),
-        scale=scale, scale64=unit / result, groups=channels, strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1),
+        scale=scale, scale64=unit / result, groups=channels, strides=(1, 1), pads=(0, 0, 0, 0),
+        dilations=(1, 1),
         low=int(low), high=int(high), promise="near",
     ))  # fmt: skip
     context.note(
-        node, "integers, channel by channel; ONNX Runtime computes it in float, at most one code apart"
+        node,
+        "lowered by kiwicha: BatchNormalization, which ONNX Runtime computes in float; at most one "
+        "code apart",
     )
 
 

@@ -10,7 +10,7 @@ from compiler.compile import compile_graph
 from compiler.errors import UnsupportedModel
 from compiler.legalize import legalize
 from compiler.lower import lower
-from compiler.reference import reference
+from compiler.reference import reference, runtime_tensors
 from compiler.session import open_session
 from golden.network import evaluate, outputs
 from hw.config import AcceleratorConfig
@@ -117,7 +117,7 @@ def test_a_tail_that_differs_is_said_and_counted():
     text = "1 of 256 codes give something else at 1 of 21 places, by at most 40"
     assert [note.node for note in graph.notes if text in note.text] == ["mul"]
     x = np.full((3, 7), 0.03 * code, np.float32)
-    found, expected = evaluate(graph, {"x": x})["yq"], reference(lowered, {"x": x}).tensors["yq"]
+    found, expected = evaluate(graph, {"x": x})["yq"], runtime_tensors(lowered, {"x": x})["yq"]
     assert np.flatnonzero(found != expected).tolist() == [20]
 
 
