@@ -123,9 +123,14 @@ class DynamicLayers:
         return True
 
     def _refuse(self, node: onnx.NodeProto) -> NoReturn:
+        name = next(name for name in node.input if name in self.linear)
+        last = node.output[0] in {value.name for value in self.context.model.graph.output}
+        way = "use quantize_static"
+        if last and self.linear[name].w_scale is not None:
+            way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
         raise Refusal(
             f"{node.op_type} of a dynamically quantized layer's result; must be Add of a constant, "
-            "Relu or a reshape, once each and in this order"
+            f"Relu or a reshape, once each and in this order; {way}"
         )
 
     def _quantize(self, node: onnx.NodeProto) -> None:

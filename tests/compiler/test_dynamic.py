@@ -215,8 +215,15 @@ def test_refusals(tmp_path):
     make = helper.make_node
     sigmoid = [*nodes[:2], make("Sigmoid", ["a0"], ["s"]), make("MatMul", ["s", "w"], ["y"])]
     model = quantized(tmp_path, sigmoid, constants | {"w": np.ones((6, 2), np.float32)}, [3, 5])
-    with pytest.raises(UnsupportedModel, match="Sigmoid of a dynamically quantized layer's result"):
+    with pytest.raises(UnsupportedModel, match=r"Sigmoid of a dyn.*in this order; use quantize_st"):
         legalize(lower(model))
+    softmax = [*nodes[:2], make("Softmax", ["a0"], ["y"])]
+    model = quantized(tmp_path, softmax, constants, [3, 5])
+    with pytest.raises(UnsupportedModel, match="let the model end at 'a0' and compute Softmax of"):
+        legalize(lower(model))
+    model.graph.node.pop()
+    model.graph.output[0].name = "a0"
+    check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
     kernel = {"k": rng.normal(size=(2, 3, 3, 3)).astype(np.float32)}
     model = quantized(tmp_path, [make("Conv", ["x", "k"], ["y"])], kernel, [1, 3, 8, 8])
     with pytest.raises(UnsupportedModel, match="ConvInteger.: is quantized dynamically, which on"):
