@@ -33,13 +33,14 @@ _FEATURES = (
 @dataclass(frozen=True)
 class RuntimeInfo:
     """Who computed the reference: runtime, its version and session settings, processor and its
-    dot-product features."""
+    dot-product features; and from which form of the model."""
 
     runtime: str
     version: str
     machine: str
     processor: str
     features: tuple[str, ...]
+    model: str = "as given"
     settings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,13 +72,15 @@ def reference(lowered: LoweredModel, inputs: Mapping[str, NDArray[Any]]) -> Refe
         When ONNX Runtime refuses the model or the inputs.
     """
     if products_saturate():
+        which = "its weights as uint8, for products saturate on this processor"
         session = open_session(lowered.model, lowered.settings)
     else:
+        which = "as given"
         session = open_session(lowered.source, lowered.settings, optimized=True)
     names = [value.name for value in lowered.source.graph.output]
     values = _run(session, names, inputs, "the model")
     settings = tuple(f"{key}={value}" for key, value in lowered.settings)
-    return Reference(dict(zip(names, values, strict=True)), runtime_info(settings))
+    return Reference(dict(zip(names, values, strict=True)), runtime_info(which, settings))
 
 
 def runtime_tensors(
@@ -188,8 +191,8 @@ def chain_of(
     return nodes, list(operands.values())
 
 
-def runtime_info(settings: tuple[str, ...] = ()) -> RuntimeInfo:
-    """Describe the runtime, with the ``settings`` of a session, and the processor it runs on."""
+def runtime_info(model: str = "as given", settings: tuple[str, ...] = ()) -> RuntimeInfo:
+    """Describe the runtime, what it ran under which settings, and the processor it runs on."""
     processor, flags = platform.processor(), set[str]()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -202,5 +205,5 @@ def runtime_info(settings: tuple[str, ...] = ()) -> RuntimeInfo:
         pass
     return RuntimeInfo(
         "onnxruntime", onnxruntime.__version__, platform.machine(), processor or "unknown",
-        tuple(feature for feature in _FEATURES if feature in flags), settings,
+        tuple(feature for feature in _FEATURES if feature in flags), model, settings,
     )  # fmt: skip

@@ -156,8 +156,8 @@ def _print(report: Report, console: Console) -> None:
     features = ", ".join(reference["features"]) or "no dot-product features"
     settings = "".join(f", {setting}" for setting in reference["settings"])
     line(
-        f"reference: {reference['runtime']} {reference['version']}{settings} on "
-        + escape(f"{reference['processor']} ({features})")
+        f"reference: {reference['runtime']} {reference['version']}, the model {reference['model']}"
+        f"{settings}, on " + escape(f"{reference['processor']} ({features})")
     )
     if not reference["compared"]:
         line(f"not compared with it (requantize mode {report.config['requantize_mode']})")
