@@ -31,7 +31,6 @@ def subgraph(
     sources: Mapping[str, tuple[np.dtype[Any], int]],
     target: str,
     *,
-    flat: tuple[str, ...] = (),
     values: Mapping[str, NDArray[Any]] | None = None,
 ) -> onnx.ModelProto:
     """Return a model that computes ``target`` from ``sources``.
@@ -39,7 +38,6 @@ def subgraph(
     Parameters
     ----------
     sources : type and number of dimensions of each.
-    flat : operators that become Identity.
     values : constants to replace by others.
 
     Raises
@@ -54,21 +52,15 @@ def subgraph(
     missing = sorted(read - made - set(initializers))
     if missing:
         raise KeyError(missing[0])
-    kept = [
-        helper.make_node("Identity", node.input[:1], node.output[:1], node.name)
-        if node.op_type in flat
-        else node
-        for node in nodes
-    ]
     inputs = [
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
         for name, (dtype, rank) in sources.items()
     ]
     for name, value in (values or {}).items():
         initializers[name] = numpy_helper.from_array(value, name)
-    used = {name for node in kept for name in node.input}
+    used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
-        kept, "part", inputs, [helper.make_empty_tensor_value_info(target)],
+        nodes, "part", inputs, [helper.make_empty_tensor_value_info(target)],
         [tensor for name, tensor in initializers.items() if name in used - set(sources)],
     )  # fmt: skip
     return helper.make_model(

@@ -20,6 +20,7 @@ from compiler.errors import InputError
 from compiler.inputs import load_inputs
 from compiler.load import load_model
 from compiler.session import open_session
+from hw.config import RequantizeMode
 from sim.cli_hardware import configuration
 from sim.files import check_destinations, write_file
 from sim.inference import Outcome, run_model
@@ -159,8 +160,9 @@ def _print(report: Report, console: Console) -> None:
         f"reference: {reference['runtime']} {reference['version']}, the model {reference['model']}"
         f"{settings}, on " + escape(f"{reference['processor']} ({features})")
     )
-    if not reference["compared"]:
-        line(f"not compared with it (requantize mode {report.config['requantize_mode']})")
+    mode = report.config["requantize_mode"]
+    if not reference["compared"] and mode != RequantizeMode.ONNX:
+        line(f"not compared with it (requantize mode {mode})")
     elif not reference["whole"]:
         line(
             "not every layer is runtime-exact: each is compared with it on the inputs that it had; "
