@@ -134,7 +134,7 @@ def run_model(
         mismatches=wrong + sum(layer.mismatches for layer in layers),
         reference={
             **expected.info.to_dict(),
-            "compared": any(layer.compared for layer in layers),
+            "compared": whole or any(layer.compared for layer in layers),
             "whole": whole,
             "mismatches": sum(layer.differ for layer in layers) + (differ if whole else 0),
             "outputs_differ": differ,
@@ -195,9 +195,15 @@ def _differences(
 
 
 def _reference_mismatches(produced: Mapping[str, NDArray[Any]], expected: Reference) -> int:
+    """Elements that differ; NaN is equal to NaN."""
     return sum(
-        int(np.count_nonzero(produced[name] != value)) for name, value in expected.outputs.items()
+        value.size - int(np.count_nonzero(_same(produced[name], value)))
+        for name, value in expected.outputs.items()
     )
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    return (a == b) | ((a != a) & (b != b))
 
 
 def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
