@@ -65,6 +65,8 @@ class Supervisor(Component):
         Cycles of DRAINING after which the interrupt is raised in any case, at least 1.
     clear_cycles
         Cycles of CLEARING, at least 1.
+    watchdog_bits
+        Bits of the watchdog's limit.
 
     Members
     -------
@@ -78,8 +80,8 @@ class Supervisor(Component):
         END was taken; nothing is fetched, queued or executed; no bus transaction is open.
     progress : In(1)
         High in a cycle in which something moved, for the watchdog.
-    watchdog_limit : In(32)
-        Cycles without progress that are too many; 0: any number is fine.
+    watchdog_limit : In(watchdog_bits)
+        Cycles without progress that are too many; 0: any number is fine. Steady from START on.
     clear : Out(1)
         Resets fetch, queues, tokens, engines and memory port; the masters are idle then.
     go : Out(1)
@@ -97,8 +99,9 @@ class Supervisor(Component):
     """
 
     def __init__(
-        self, sources: int, *, drain_limit: int = DRAIN_LIMIT, clear_cycles: int = CLEAR_CYCLES
-    ) -> None:
+        self, sources: int, *, drain_limit: int = DRAIN_LIMIT, clear_cycles: int = CLEAR_CYCLES,
+        watchdog_bits: int = 32,
+    ) -> None:  # fmt: skip
         if drain_limit < 1:
             raise ValueError(f"drain_limit is {drain_limit}; legal: at least 1")
         if clear_cycles < 1:
@@ -106,6 +109,7 @@ class Supervisor(Component):
         self.sources = sources
         self.clear_cycles = clear_cycles
         self.drain_limit = drain_limit
+        self.watchdog_bits = watchdog_bits
         self._early = Signal()  # an ABORT waits for RUNNING
         self._reported = Signal()  # the interrupt for an error was raised
         super().__init__({
@@ -116,7 +120,7 @@ class Supervisor(Component):
             "quiet": In(1),
             "masters_idle": In(1),
             "progress": In(1),
-            "watchdog_limit": In(32),
+            "watchdog_limit": In(watchdog_bits),
             "clear": Out(1),
             "go": Out(1),
             "stop": Out(1),
@@ -145,9 +149,9 @@ class Supervisor(Component):
             m.d.comb += [port.valid.eq(happened), port.payload.code.eq(code)]
 
         # One more than the cycles without progress up to the one before the last.
-        still = Signal(32)
+        still = Signal(self.watchdog_bits)
         progressed, watched, unit = Signal(), Signal(), Signal()
-        settled = Signal(range(SETTLE_CYCLES + 1))
+        settled = Signal(range(SETTLE_CYCLES))
         wait = Signal(range(max(self.clear_cycles, self.drain_limit) + 1))
         m.d.comb += [
             arriving.eq(Cat(port.valid for port in collector.i).any()),
