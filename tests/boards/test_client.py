@@ -77,10 +77,10 @@ def test_every_fault_is_survived(faults, seed):
     # with it, because its first flag ends the frame before.
     for index in range(3, len(faults), 5):
         faults[index : index + 2] = ["ok", "ok"]
-    board = BoardModel(bytes(random.Random(seed).randbytes(MEMORY)))
+    chooser = random.Random(seed)
+    board = BoardModel(chooser.randbytes(MEMORY))
     expected = bytearray(board.memory)
     client, _ = link(board, faults)
-    chooser = random.Random(seed)
     for _ in range(10):
         data = chooser.randbytes(chooser.randint(1, 2 * PAYLOAD))
         start = chooser.randrange(MEMORY - len(data))
