@@ -138,8 +138,8 @@ class StreamSource(_Port):
         clock: Any = None,
     ) -> None:
         super().__init__(dut, name, shape, clock)
-        self._pauses = _pattern(policy, random.Random(f"{seed} {name} source"))
-        self._noise = random.Random(f"{seed} {name} noise")
+        self._pauses = _pattern(policy, _chooser(seed, name, "source"))
+        self._noise = _chooser(seed, name, "noise")
         self._queue: deque[int] = deque()
         self._drained = Event()
         self.sent = 0
@@ -201,7 +201,7 @@ class StreamSink(_Port):
     ) -> None:
         super().__init__(dut, name, shape, clock)
         self._after_valid = policy == "after_valid"
-        chooser = random.Random(f"{seed} {name} sink")
+        chooser = _chooser(seed, name, "sink")
         self._readies = _pattern("random" if self._after_valid else policy, chooser)
         self._arrived = Event()
         self.words: deque[Any] = deque()
@@ -241,6 +241,10 @@ class StreamSink(_Port):
         value = self.payload.value
         assert value.is_resolvable, f"{self.name}.payload is {value} while valid"
         return value.to_unsigned()
+
+
+def _chooser(seed: int, name: str, side: str) -> random.Random:
+    return random.Random(f"{seed} {name} {side}")  # a stream of its own for every side
 
 
 def _pattern(policy: str, chooser: random.Random) -> Any:

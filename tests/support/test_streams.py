@@ -10,7 +10,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from tests.support.randomness import check_random
+from tests.support.streams import (
+    READY_POLICIES,
+    StreamSink,
+    StreamSource,
+    _chooser,
+    _pattern,
+    start_clock_and_reset,
+)
 
 WORD = data.StructLayout({"tag": 3, "value": signed(9)})
 
@@ -98,6 +106,14 @@ def test_broken(fault):
     ready = "after_valid" if fault == "valid_waits" else "random"
     with pytest.raises(pytest.fail.Exception, match="passes_words"):
         run_cocotb(unit, __name__, params={"ready": ready, "offer": "always", "seed": 7})
+
+
+def test_sides_pause_each_by_itself():
+    sides = [
+        _pattern("random", _chooser(seed, name, side))
+        for seed in (1, 2) for name in ("i", "o") for side in ("source", "sink")
+    ]  # fmt: skip
+    check_random([[next(side) for side in sides] for _ in range(8192)], 0.5)
 
 
 def test_no_test_is_a_failure():
