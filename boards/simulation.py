@@ -2,7 +2,6 @@
 """Builds the simulation of a board's top, wires included, and runs programs on it."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from boards.program import BoardProgram, load_tensors, save_tensors
 from boards.top import BoardTop
 from hw.config import AcceleratorConfig
 from hw.emit import emit_verilog
-from sim.hardware import BUILD
+from sim.files import build_folder
+from sim.scratch import scratch_folder
 from sim.simulator import Build, SimulatorError, build_design, find_simulator, run_design
 
 __all__ = ["CLOCK_HZ", "DIVISOR", "BoardRun", "SimulatedBoard", "simulated_board"]
@@ -63,10 +63,7 @@ class SimulatedBoard:
         SimulatorError
             The simulation broke, or the client gave up; the message has its reason.
         """
-        folder = BUILD / "board-runs"
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            place = Path(name).resolve()
+        with scratch_folder(build_folder() / "board-runs") as place:
             program.save(place / "program.npz")
             for index, tensors in enumerate(inputs):
                 save_tensors(place / f"input{index}.npz", tensors)
@@ -97,21 +94,19 @@ def simulated_board(
     """
     toolchain = find_simulator(simulator)
     top = BoardTop(config, clock_hz=CLOCK_HZ, divisor=DIVISOR)
-    folder = BUILD / "board-verilog"
-    folder.mkdir(parents=True, exist_ok=True)
     defines = {
         "KIWICHA_DIVISOR": DIVISOR,
         "KIWICHA_MESSAGE_BYTES": worst_length(top.identity.payload_bytes),
     }
     flag = "+define+" if toolchain.name == "verilator" else "-D"
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        source = Path(name) / "board.v"
+    with scratch_folder(build_folder() / "board-verilog") as folder:
+        source = folder / "board.v"
         source.write_text(emit_verilog(top, "board", cells=False), encoding="utf-8")
         build = build_design(
             toolchain,
             [_TESTBENCH, source],
             name=f"board-{config.name}",
-            cache=BUILD / "sim",
+            cache=build_folder() / "sim",
             timing=True,
             args=[f"{flag}{key}={value}" for key, value in defines.items()],
             **({} if optimize is None else {"optimize": optimize}),

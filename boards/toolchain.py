@@ -7,6 +7,7 @@ them relative names inside the directory that they run in.
 """
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
+
+from hw.yosys import user_cache
 
 __all__ = [
     "PACKAGES", "CriticalPath", "Place", "Report", "ToolError", "ToolRun", "find_tool",
@@ -203,6 +206,7 @@ def run_tool(
         subprocess.Popen(
             [path, *arguments], cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, errors="replace",
+            env={**os.environ, "XDG_CACHE_HOME": str(user_cache())},  # where it compiles itself to
         ) as process,
     ):  # fmt: skip
 

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
+import importlib.metadata
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import cocotb_tools.config
 
+from sim.interrupt import undone_by_signal
 from sim.toolchain import SimulatorError, Toolchain, fst_headers_present
 
 __all__ = ["Build", "build_design"]
@@ -82,12 +84,13 @@ def _save_runtime(store: Path, mdir: Path) -> None:
     if store.exists():
         return
     aside = store.with_name(f"{store.name}.{os.getpid()}")
-    aside.mkdir(parents=True)
-    for path in mdir.glob("verilated*.o"):
-        shutil.copy(path, aside / path.name)
-    with contextlib.suppress(OSError):  # somebody else was first
-        aside.rename(store)
-    shutil.rmtree(aside, ignore_errors=True)
+    with undone_by_signal(aside):
+        aside.mkdir(parents=True)
+        for path in mdir.glob("verilated*.o"):
+            shutil.copy(path, aside / path.name)
+        with contextlib.suppress(OSError):  # somebody else was first
+            aside.rename(store)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _build_verilator(
@@ -99,7 +102,8 @@ def _build_verilator(
     args: Sequence[str],
     sources: Sequence[str],
 ) -> None:
-    log, env = mdir / "build.log", toolchain.environ()
+    # The C++ compiler's temporary files, too, lie where an ended build leaves nothing.
+    log, env = mdir / "build.log", toolchain.environ() | {"TMPDIR": str(mdir)}
     share, libs = cocotb_tools.config.share_dir, cocotb_tools.config.libs_dir
     (mdir / "public.vlt").write_text(
         f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n'
@@ -111,7 +115,7 @@ def _build_verilator(
     _call(verilate, mdir, env, log)
     # Verilator's run-time library is 3 s of a 4 s build and depends on these, never on the design.
     switches = re.findall(r"^VM_(?:TIMING|TRACE|COVERAGE)\w* = .*$", _classes(mdir), re.M)
-    digest = _digest([toolchain.version, env.get("MAKEFLAGS", ""), *switches])
+    digest = _digest([*toolchain.ingredients(), *switches])
     store = cache.parent / f"verilated-{digest}"
     _reuse_runtime(store, mdir)
     # Set-up code (OPT_SLOW) is the bulk of a large design, runs once and optimises slowly.
@@ -147,7 +151,7 @@ def _build_icarus(
     # what depends on them alone stays X.
     command = [str(toolchain.executable), "-g2005", "-o", "sim.vvp", "-f", "flags.f"]
     command += ["-s", top, "-s", "kiwicha_dump", *args, *sources, "dump.v"]
-    _call(command, mdir, toolchain.environ(), mdir / "build.log")
+    _call(command, mdir, toolchain.environ() | {"TMPDIR": str(mdir)}, mdir / "build.log")
 
 
 def _digest(parts: Sequence[str | bytes]) -> str:
@@ -201,13 +205,13 @@ def build_design(
         args += ["--public-flat-rw"] if public == "all" else ["public.vlt"]
     paths = [str(Path(source).resolve()) for source in sources]
     parts = [Path(path).read_bytes() for path in paths]
+    cocotb = (importlib.metadata.version("cocotb"), str(cocotb_tools.config.libs_dir))
     digest = _digest(
         [
-            *(str(_RECIPE), toolchain.name, toolchain.version, toolchain.env.get("MAKEFLAGS", "")),
-            *(sys.version, str(cocotb_tools.config.libs_dir), top, waves, optimize, *args),
-            *parts,
+            str(_RECIPE), *toolchain.ingredients(), sys.version, *cocotb,
+            top, waves, optimize, str(len(args)), *args, *parts,
         ]
-    )
+    )  # fmt: skip
     cache = Path(cache).resolve()
     directory = cache / f"{name or top}-{digest}"
     started = time.monotonic()
@@ -217,11 +221,12 @@ def build_design(
         else:
             aside = cache / f"{directory.name}.partial"
             shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            if verilator:
-                _build_verilator(toolchain, aside, cache, top, optimize, args, paths)
-            else:
-                _build_icarus(toolchain, aside, top, args, paths)
-            aside.rename(directory)
+            with undone_by_signal(aside):
+                aside.mkdir(parents=True)
+                if verilator:
+                    _build_verilator(toolchain, aside, cache, top, optimize, args, paths)
+                else:
+                    _build_icarus(toolchain, aside, top, args, paths)
+                aside.rename(directory)
     seconds = time.monotonic() - started
     return Build(toolchain=toolchain, directory=directory, top=top, waves=waves, seconds=seconds)

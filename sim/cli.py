@@ -2,7 +2,7 @@
 """The command ``kiwicha``: what it runs, and what becomes of errors.
 
 Exit codes: 0 when every bit is right, 1 when one is wrong or a tool or the machine fails, 2 for
-bad input.
+bad input, 130 after Ctrl-C (`boards.start` takes care of signals; in here, of KeyboardInterrupt).
 """
 
 import os

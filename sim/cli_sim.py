@@ -22,10 +22,11 @@ from compiler.load import load_model
 from compiler.session import open_session
 from hw.config import RequantizeMode
 from sim.cli_hardware import configuration
-from sim.files import check_destinations, write_file
+from sim.files import check_destinations, write_files
 from sim.inference import Outcome, run_model
 from sim.progress import Progress
 from sim.report import Accuracy, Report, differences, layer_tables
+from sim.scratch import temporary_files
 from sim.shipped import find_model
 from sim.terminal import output_console
 
@@ -57,7 +58,7 @@ def run_sim(args: argparse.Namespace) -> int:
     model = load_model(files.path)
     arrays, labels = (None, None) if source is None else _load(source, model, args.samples)
     float32 = None if files.float32 is None else load_model(files.float32)
-    with Progress() as progress:
+    with temporary_files(), Progress() as progress:
         outcome = run_model(
             model, config, arrays,
             samples=args.samples, name=files.name, simulator=args.simulator, waves=args.waves,
@@ -66,11 +67,13 @@ def run_sim(args: argparse.Namespace) -> int:
         if labels is not None and arrays is not None:
             accuracy = _accuracy(outcome, labels, float32, arrays)
             outcome = replace(outcome, report=replace(outcome.report, accuracy=accuracy))
+    results = {}
     if args.report is not None:
         text = json.dumps(outcome.report.to_dict(), indent=2) + "\n"
-        write_file(args.report, text.encode())
+        results[args.report] = text.encode()
     if args.outputs is not None:
-        write_file(args.outputs, _npz(outcome.outputs))
+        results[args.outputs] = _npz(outcome.outputs)
+    write_files(results)
     _print(outcome.report, output_console())
     return 0 if outcome.report.exact else 1
 

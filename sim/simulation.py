@@ -4,8 +4,8 @@
 import json
 import os
 import shutil
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +17,9 @@ import numpy as np
 from hw.config import AcceleratorConfig
 from hw.control.register_map import RegisterMap
 from hw.isa import ErrorCode
-from sim.hardware import BUILD, accelerator_verilog
+from sim.files import build_folder
+from sim.hardware import accelerator_verilog
+from sim.interrupt import undone_by_signal
 from sim.simulator import (
     Build,
     SimulatorError,
@@ -161,8 +163,7 @@ class SimulatedMachine:
             }
             plusargs = [
                 f"+latency={latency}", f"+stall={stall}", f"+seed={seed}", "+first=0",
-                f"+last={len(words) - 1}", f"+image={folder / 'image.hex'}",
-                f"+result={folder / 'result.hex'}",
+                f"+last={len(words) - 1}", "+image=image.hex", "+result=result.hex",
             ]  # fmt: skip
             with _Watcher(folder / "progress", progress):
                 outcome = run_design(
@@ -190,16 +191,17 @@ class SimulatedMachine:
 @contextmanager
 def _run_folder() -> Iterator[Path]:
     """Make a folder for one run's files; it stays where an error message names its log."""
-    (BUILD / "runs").mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=BUILD / "runs")).resolve()
-    try:
-        yield folder
-    except SimulatorError:
-        raise
-    except BaseException:
+    folder = (build_folder() / "runs" / f"{os.getpid()}-{time.monotonic_ns()}").resolve()
+    with undone_by_signal(folder):
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        except SimulatorError:
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -210,14 +212,15 @@ def _waveform(build: Build, waves: Path | None) -> Iterator[tuple[Path | None, P
         return
     final = waves.resolve().with_suffix(f".{build.waves}")
     aside = final.with_name(f".{os.getpid()}-{final.name}")
-    try:
-        yield aside, final
-        aside.replace(final)
-    except MachineStopped:  # what led to it is what the waveform is for
-        aside.replace(final)
-        raise
-    finally:
-        aside.unlink(missing_ok=True)
+    with undone_by_signal(aside):
+        try:
+            yield aside, final
+            aside.replace(final)
+        except MachineStopped:  # what led to it is what the waveform is for
+            aside.replace(final)
+            raise
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def _read_hex(path: Path, beat: int) -> np.ndarray:
@@ -299,7 +302,7 @@ def simulated_machine(
         toolchain,
         [*TESTBENCH, verilog],
         name=f"accelerator-{config.name}",
-        cache=BUILD / "sim",
+        cache=build_folder() / "sim",
         waves=waves,
         public=public,
         timing=True,

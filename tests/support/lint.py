@@ -47,7 +47,9 @@ EXCEPTIONS = (
     Known("ASCRANGE", r"\[-1:0\]", "a name for a value of no bits, which nothing reads"),
     Known("CMPCONST", "", "a limit that is the largest value of its width in this configuration"),
     Known("UNSIGNED", "", "a limit that is zero in this configuration"),
-    Known("VARHIDDEN", "'control'", "the register of this name lies in the module of this name"),
+    Known(
+        "VARHIDDEN", "'(control|index|place|root)'", "a signal lies in the instance of this name"
+    ),
     Known(
         "SYMRSVDWORD", "'(interrupt|switch)'",
         "words of C++, which Verilator renames in what it writes; they are no words of Verilog",

@@ -106,6 +106,11 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     "tests/sim/test_stalls.py": ("test_stalls[verilator]",),
     "tests/sparse/test_bitmask.py": ("test_decodes[16-128]",),
+    "tests/sim/test_interrupt.py": (
+        "test_every_stage[verilator]",
+        *(f"test_at_the_start[{seed}]" for seed in range(4, 30)),
+        *(f"test_any_moment_of_generating[{seed}]" for seed in range(3, 30)),
+    ),
     "tests/test_hashes.py": (
         "test_verilog[small]", "test_verilog[wide]", "test_verilog[large]",
         "test_verilog[ecp5-12x12]", "test_verilog[ulx3s-85f]",

@@ -2,13 +2,16 @@
 """Builds are cached by content, show only the top's signals, and fail with a reason."""
 
 import dataclasses
+import importlib.metadata
 import os
+import sys
 
 import amaranth.hdl
 import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
+import sim.builder
 from sim.simulator import SimulatorError, build_design, find_simulator, run_design
 from tests.support import bench
 from tests.support.bench import BUILD_ROOT
@@ -87,6 +90,34 @@ def test_every_input_of_a_build_is_in_its_name(source, tmp_path, icarus):
     source.write_text(SOURCE.replace("999", "998"))
     names.add(build_design(toolchain, [source], cache=cache).directory)
     assert len(names) == 5
+
+
+@pytest.fixture
+def no_build(monkeypatch):
+    """Name a build's folder, but leave it empty."""
+    monkeypatch.setattr(sim.builder, "_build_verilator", lambda *arguments: None)
+
+
+def test_ingredients_of_a_verilator_build(source, tmp_path, no_build, monkeypatch):
+    toolchain = find_simulator("verilator")
+    assert toolchain.compiler
+
+    def name(used=toolchain, **options):
+        return build_design(used, [source], cache=tmp_path / "cache", **options).directory.name
+
+    names = [name(), name(timing=True), name(public="all"), name(optimize="-O0"), name(top="inner")]
+    names += [name(args=["-DA", "-DB"]), name(args=["-DA -DB"]), name(waves="vcd")]
+    for change in ({"version": "another"}, {"compiler": "another"}):
+        names.append(name(dataclasses.replace(toolchain, **change)))
+    for variable in ("CXXFLAGS", "LDFLAGS", "CPATH"):
+        monkeypatch.setenv(variable, "-another")
+        names.append(name())
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "another")
+    names.append(name())
+    monkeypatch.setattr(sys, "version", "another")
+    names.append(name())
+    assert len(set(names)) == len(names)
+    assert name() == names[-1]
 
 
 def test_icarus_with_waves(source, tmp_path, icarus):

