@@ -3,14 +3,18 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
 __all__ = [
-    "PIPELINE", "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion", "BlockRounding",
-    "BlockScale", "CellFamily", "RequantizeMode", "SoftmaxMode",
+    "NAME_LENGTH", "PIPELINE", "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion",
+    "BlockRounding", "BlockScale", "CellFamily", "RequantizeMode", "SoftmaxMode",
 ]  # fmt: skip
+
+NAME_LENGTH = 64
+"""Of a machine's name at most; it becomes part of the names of files."""
 
 WEIGHT_FORMATS = (
     "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
@@ -88,7 +92,7 @@ class AcceleratorConfig:
     """
 
     name: str = "custom"
-    """Name used in reports and file names: letters, digits, ``-`` and ``_``."""
+    """Name used in reports and file names: letters, digits, ``-`` and ``_``, at most 64."""
     rows: int = 16
     """Array rows, the reduction dimension, 1 to 128."""
     columns: int = 16
@@ -174,8 +178,11 @@ class AcceleratorConfig:
             except ValueError:
                 legal = ", ".join(member.value for member in kind)
                 raise ValueError(f"{field} is {value!r}; legal: {legal}") from None
-        if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
-            raise ValueError(f"name is {self.name!r}; legal: letters, digits, '-' and '_'")
+        name: object = self.name
+        if not isinstance(name, str) or not re.fullmatch(rf"[\w-]{{1,{NAME_LENGTH}}}", name, re.A):
+            raise ValueError(
+                f"name is {name!r}; legal: letters, digits, '-' and '_', at most {NAME_LENGTH}"
+            )
         for known in fields(self):
             value = getattr(self, known.name)
             if known.type in (int, "int") and type(value) is not int:

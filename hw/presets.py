@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Machines that have a name, and machines from configuration files."""
 
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from hw.config import AcceleratorConfig, CellFamily
+from hw.config import NAME_LENGTH, AcceleratorConfig, CellFamily
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
@@ -122,6 +123,9 @@ def preset(name: str) -> AcceleratorConfig:
 def read_config(path: str | Path) -> AcceleratorConfig:
     """Read a TOML file: fields of ``AcceleratorConfig`` as top-level keys, optionally ``preset``.
 
+    A machine that the file does not name is called as the file is, without the suffix, and with
+    ``-`` for what no name may hold.
+
     Raises
     ------
     ValueError
@@ -135,6 +139,7 @@ def read_config(path: str | Path) -> AcceleratorConfig:
         known = {field.name for field in fields(AcceleratorConfig)}
         if unknown := sorted(set(table) - known):
             raise ValueError(f"unknown key {unknown[0]!r}; legal: {', '.join(sorted(known))}")
-        return base.replace(**{"name": Path(path).stem, **table})
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).stem).strip("-")
+        return base.replace(**{"name": stem[:NAME_LENGTH] or "custom", **table})
     except (ValueError, TypeError) as error:  # TOMLDecodeError is a ValueError
         raise ValueError(f"{path}: {error}") from None

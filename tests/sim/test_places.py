@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the command runs, reads and writes: read-only folders, no home, odd names."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sim.files
+from hw.presets import read_config
+from hw.yosys import user_cache
+from sim.cli import main
+from sim.files import build_folder
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-c", "import sys; from boards.start import main; sys.exit(main())"]
+
+NAMES = {
+    "my machine.toml": "my-machine", "v1.2.toml": "v1-2", "größer.toml": "gr-er",
+    "../up/.toml": "toml", "…": "custom", "a" * 200 + ".toml": "a" * 64, "-x-.toml": "x",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", NAMES)
+def test_names_of_configuration_files(file, tmp_path):
+    path = tmp_path / "below" / file
+    for folder in ("below", "up"):
+        (tmp_path / folder).mkdir()
+    path.write_text('preset = "tiny"\n')
+    assert read_config(path).name == NAMES[file]
+    path.write_text('preset = "tiny"\nname = "given"\n')
+    assert read_config(path).name == "given"
+
+
+@pytest.mark.parametrize("name", ['"a b"', '"ä"', '""', "5", '"' + "a" * 65 + '"', '"a\\n"'])
+def test_names_that_are_refused(name, tmp_path, capfd):
+    path = tmp_path / "machine.toml"
+    path.write_text(f"name = {name}\n")
+    assert main(["verilog", "--config", str(path), "--out", str(tmp_path / "out")]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"kiwicha: error: {path}: name is ")
+    assert not (tmp_path / "out").exists()
+
+
+def kiwicha(where, *arguments, **env):
+    """Run the command in folder ``where``; variables that are None are taken away."""
+    wanted = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], cwd=where, env=wanted, capture_output=True, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
+
+
+#: What the environment says, and where the caches are then.
+HOMES = {
+    "a home": ({"HOME": "{}/home", "XDG_CACHE_HOME": None}, "home/.cache"),
+    "a cache": ({"HOME": None, "XDG_CACHE_HOME": "{}/cache"}, "cache"),
+    "nothing that can be written": (
+        {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": None}, f"kiwicha-cache-{os.getuid()}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_verilog_from_a_read_only_folder(home, tmp_path):
+    variables, cache = HOMES[home]
+    env = {name: value and value.format(tmp_path) for name, value in variables.items()}
+    env["TMPDIR"] = str(tmp_path)
+    # Yosys as it has compiled itself, which takes half a minute.
+    (tmp_path / cache).mkdir(mode=0o700, parents=True)
+    (tmp_path / cache / "wasmtime").symlink_to(user_cache() / "wasmtime")
+    config, out = tmp_path / "my machine 1.0.toml", tmp_path / "an öut folder"
+    config.write_text('preset = "tiny"\n')
+    # Nobody can write to /proc, whoever they are.
+    done = kiwicha("/proc", "verilog", "--config", config, "--out", out, **env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == str(out / "accelerator.v")
+    assert json.loads((out / "manifest.json").read_text())["name"] == "my-machine-1-0"
+    (kept,) = tmp_path.rglob("my-machine-1-0-*.v")
+    assert kept.parent == tmp_path / cache / "kiwicha/verilog-cache"
+
+
+def test_sim_from_a_read_only_folder(icarus, folder, tmp_path):
+    results = tmp_path / "résults of it"
+    results.mkdir()
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/wasmtime").symlink_to(user_cache() / "wasmtime")
+    done = kiwicha(
+        "/proc", "sim", folder / "model.onnx", "--preset", "tiny", "--simulator", icarus,
+        "--report", results / "re port.json", "--outputs", results / "y.npz",
+        "--waves", results / "w ä.vcd", XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=None,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    names = {path.name for path in results.iterdir()}
+    assert names == {"re port.json", "y.npz", "w ä.vcd"}
+
+
+def test_a_default_that_cannot_be_written_is_named():
+    done = kiwicha("/proc", "verilog", "--preset", "tiny")
+    assert done.returncode in (1, 2)
+    assert done.stderr.splitlines()[-1].startswith("kiwicha: error: build")
+
+
+def test_build_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert build_folder() == Path("build")
+    monkeypatch.setattr(sim.files.os, "access", lambda place, mode: str(place) != "build")
+    assert build_folder() == tmp_path / "cache/kiwicha"
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "build").write_text("a file")
+    assert build_folder() == tmp_path / "cache/kiwicha"
+
+
+def test_make_takes_no_space(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "a b").mkdir()
+    monkeypatch.chdir(tmp_path / "a b")
+    assert build_folder() == tmp_path / "kiwicha"
+
+
+def test_a_temporary_cache_must_be_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    place = user_cache()
+    assert place.parent == tmp_path
+    place.chmod(0o777)
+    with pytest.raises(PermissionError, match="is not this user's alone"):
+        user_cache()
+    place.rmdir()
+    place.symlink_to(tmp_path)
+    with pytest.raises(PermissionError, match="is not this user's alone"):
+        user_cache()
