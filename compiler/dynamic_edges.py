@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compiler.errors import InputError
 from compiler.layout import Layout
 from compiler.tensor import Shape, Tensor
 
@@ -41,14 +42,30 @@ class HostDynamicQuantize:
     slot: int = 0
 
     def __call__(self, array: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-        """Return the tensor's values, and a record with this slot alone."""
+        """Return the tensor's values, and a record with this slot alone.
+
+        Raises
+        ------
+        InputError
+            For values that are not finite, or whose range is not.
+        """
         real = self.view.apply(array).astype(np.float32)
         low, high = np.minimum(real.min(), np.float32(0)), np.maximum(real.max(), np.float32(0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            extent = np.float32(high - low)
+        if not np.isfinite(extent):
+            raise InputError(
+                f"input '{self.source}' has values from {low} to {high}, beyond what binary32 can "
+                "quantize dynamically; they and their range must be finite"
+            )
         scale, zero = np.float32(1), np.float32(0)
         if low != high:
-            scale = np.float32((high - low) / np.float32(255))
-            zero = np.rint(np.clip(np.float32(0) - low / scale, 0, 255))
-        codes = np.clip(np.rint(real / scale) + zero, 0, 255).astype(np.uint8)
+            scale = np.float32(extent / np.float32(255))
+            # A range so small that its scale rounds to 0: as with the runtime, 0 / 0 ends up there.
+            zero = np.rint(np.clip(-low / scale, 0, 255)) if scale else np.float32(255)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            codes = np.nan_to_num(np.rint(real / scale) + zero, nan=0, posinf=255, neginf=0)
+        codes = np.clip(codes, 0, 255).astype(np.uint8)
         record = np.zeros(RECORD_BYTES // _SLOT.itemsize, _SLOT)
         record["scale"][self.slot], record["zero_point"][self.slot] = scale, zero
         return codes.reshape(self.tensor.shape), record.view(np.uint8)
@@ -86,5 +103,6 @@ class HostDynamicDequantize:
         """Return the graph output from the bytes of the sums and of the record."""
         total = np.ascontiguousarray(array).view("<i4").astype(np.float32)
         scale = np.ascontiguousarray(record).view(_SLOT)["scale"][self.slot]
-        real = total * (scale * self.w_scale) + self.bias
+        with np.errstate(over="ignore", invalid="ignore"):
+            real = total * (scale * self.w_scale) + self.bias
         return (np.maximum(real, np.float32(0)) if self.relu else real).reshape(self.shape)

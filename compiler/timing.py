@@ -17,9 +17,9 @@ READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
-DYNAMIC_LATENCY = 33
+DYNAMIC_LATENCY = 38
 """Cycles from the last value that VECTOR measures or quantizes dynamically to its `done`."""
-SETTLE_LATENCY = 45
+SETTLE_LATENCY = 48
 """What it takes longer to make a scale of the range."""
 
 _GROUP = 8  # rows of a lane that SOFTMAX sums up side by side

@@ -3,7 +3,8 @@
 
 What ``onnxruntime.quantization.quantize_dynamic`` makes of a linear layer, operator by operator:
 DynamicQuantizeLinear, MatMulInteger, Cast, Mul by the product of both scales, Add. Every
-operation is one rounding to binary32. Infinity and NaN are outside the domain.
+operation is one rounding to binary32, to denormal numbers too; numbers may overflow to infinity. A
+tensor whose range is not finite cannot be quantized.
 """
 
 import numpy as np
@@ -19,13 +20,25 @@ Floats = npt.NDArray[np.float32]
 def dynamic_scale(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.float32, int]:
     """Return scale and zero point (uint8) for values from ``low`` to ``high``.
 
-    The range always includes 0; one of nothing but 0 has scale 1 and zero point 0.
+    The range always includes 0; one of nothing but 0 has scale 1 and zero point 0. One so small
+    that its scale rounds to 0 has zero point 255.
+
+    Raises
+    ------
+    OverflowError
+        For a range that is not finite: the runtime's scale is infinite or NaN.
     """
     lowest = np.minimum(np.asarray(low, np.float32), np.float32(0))
     highest = np.maximum(np.asarray(high, np.float32), np.float32(0))
     if highest == lowest:
         return np.float32(1), 0
-    scale = np.float32(np.float32(highest - lowest) / np.float32(255))
+    with np.errstate(over="ignore", invalid="ignore"):
+        extent = np.float32(highest - lowest)
+    if not np.isfinite(extent):
+        raise OverflowError(f"its range, {lowest} to {highest}, is not finite in binary32")
+    scale = np.float32(extent / np.float32(255))
+    if scale == 0:
+        return scale, 255
     zero = np.float32(0) - np.float32(lowest / scale)
     return scale, int(np.rint(np.clip(zero, 0, 255)))
 
@@ -33,9 +46,13 @@ def dynamic_scale(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.float32, 
 def quantize_values(
     v: npt.ArrayLike, scale: npt.ArrayLike, zero: int, low: int = 0, high: int = 255
 ) -> npt.NDArray[np.int64]:
-    """Return ``clip(rint(v / scale) + zero, low, high)``, the quotient a binary32 number."""
-    quotient = np.divide(v, scale, dtype=np.float32)
-    return np.clip(np.rint(quotient) + np.float32(zero), low, high).astype(np.int64)
+    """Return ``clip(rint(v / scale) + zero, low, high)``, the quotient a binary32 number.
+
+    With scale 0, positive values become ``high`` and all others ``low``: that is 0 / 0 as well.
+    """
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        total = np.rint(np.divide(v, scale, dtype=np.float32)) + np.float32(zero)
+    return np.clip(np.where(np.isnan(total), low, total), low, high).astype(np.int64)
 
 
 def dynamic_quantize(x: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], np.float32, int]:
@@ -55,8 +72,9 @@ def linear_values(
     ----------
     acc : int32 [..., N]; w_scale, bias : binary32 [N] or scalar.
     """
-    scale = np.multiply(x_scale, w_scale, dtype=np.float32)
-    v = np.asarray(acc).astype(np.float32) * scale + np.asarray(bias, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.multiply(x_scale, w_scale, dtype=np.float32)
+        v = np.asarray(acc).astype(np.float32) * scale + np.asarray(bias, np.float32)
     return np.asarray(np.maximum(v, np.float32(0)) if relu else v, np.float32)
 
 

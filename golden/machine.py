@@ -237,7 +237,7 @@ class Machine:
             vector(
                 self.config, fields, self.accumulator, self.parameter, self.output, self.state
             )
-        except (IndexError, ValueError) as error:
+        except (IndexError, OverflowError, ValueError) as error:
             raise MachineError(str(error)) from None
         if fields["statistics"]:
             self.statistics[:] = self.state.statistics.octets()

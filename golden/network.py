@@ -40,6 +40,11 @@ def evaluate(
     inputs : graph inputs by name.
     mode : rounding of the requantizer.
     softmax_mode : arithmetic of the softmax.
+
+    Raises
+    ------
+    OverflowError
+        Where a tensor that is quantized dynamically has no finite range.
     """
     modes = _Modes(mode, softmax_mode)
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
@@ -165,7 +170,12 @@ def _dynamic(
     if node.target is None:
         return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
-    values, y_scale, y_zero = dynamic_quantize(v)
+    try:
+        values, y_scale, y_zero = dynamic_quantize(v)
+    except OverflowError as error:
+        raise OverflowError(
+            f"'{node.y.name}', which {node.name} makes, cannot be quantized: {error}"
+        ) from None
     slots = np.zeros(SLOTS, SLOT)
     slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
     return values.reshape(node.y.shape), slots.view(np.uint8)

@@ -96,6 +96,8 @@ def vector(
         For a mode or field that the machine has not.
     IndexError
         For a place outside a memory.
+    OverflowError
+        Where a range that is not finite would have to settle a slot.
     """
     if reason := illegal_vector(cfg, fields):
         raise ValueError(reason)

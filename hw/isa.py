@@ -142,6 +142,7 @@ class ErrorCode(enum.IntEnum, shape=8):
     WATCHDOG = 10
     ABORTED = 11
     MALFORMED_STREAM = 12
+    DYNAMIC_RANGE = 13
 
 
 def _header() -> dict[str, object]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from compiler.dynamic_edges import RECORD_BYTES, HostDynamicDequantize, HostDynamicQuantize
 from compiler.graph import DynamicLinearNode, Shape, Tensor, Value
 from compiler.layout import Layout
-from compiler.operators.context import Context, Refusal, Unknown, check_scale, node_name
+from compiler.operators.context import Context, Refusal, Unknown, node_name
 from compiler.operators.view import VIEWS, view_of
 from compiler.operators.weights import per_channel, signed_weights
 
@@ -175,7 +175,8 @@ class DynamicLayers:
         constant = self.context.constants[other]
         if constant.dtype != np.float32:
             raise Refusal(f"weight scale '{other}' is {constant.dtype}; must be float32")
-        check_scale(constant, f"weight scale '{other}'")
+        if not np.isfinite(constant).all():
+            raise Refusal(f"weight scale '{other}' is infinite or NaN")
         self.products[node.output[0]] = self.scales[scale], constant
 
     def _product(self, node: onnx.NodeProto) -> None:

@@ -73,6 +73,9 @@ ERRORS: Final[dict[ErrorCode, Explanation]] = {
     ErrorCode.MALFORMED_STREAM: Explanation(
         "compressed weights that no encoder makes", Detail.STREAM
     ),
+    ErrorCode.DYNAMIC_RANGE: Explanation(
+        "a tensor to be quantized by its own range, which is not finite", Detail.UNIT
+    ),
 }  # fmt: skip
 
 UNITS: Final[dict[int, tuple[str, str]]] = {

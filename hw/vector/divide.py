@@ -22,6 +22,13 @@ class DivideRound(Component):
     nearer to one than half an ulp. It is never exactly that far away, for then the quotient would
     be an odd number of 25 bits, and times ``b`` have more bits than ``a``.
 
+    Of wide numbers (`hw.vector.float_units`), finite and without their signs, ``b`` may be 0: the
+    result is 511 then, of 0 / 0 too.
+
+    Parameters
+    ----------
+    wide : whether ``a`` and ``b`` are wide numbers.
+
     Members
     -------
     a, b : In(32), bit patterns; o : Out(9).
@@ -33,18 +40,26 @@ class DivideRound(Component):
     b: In(unsigned(32))
     o: Out(unsigned(9))
 
+    def __init__(self, *, wide: bool = False) -> None:
+        self._wide = wide
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
 
         # Cycle 1: ``power``, of the quotient's leading bit, halves counting 1. No power from 0 to
         # 9: no quotient from 1/2 below 512.
         less = self.a[:23] < self.b[:23]
-        power = (self.a[23:31] - self.b[23:31] + 1 - less).as_signed()
-        zero = power[-1] | ~self.a[23:31].any()
+        end = 32 if self._wide else 31
+        power = (self.a[23:end] - self.b[23:end] + 1 - less).as_signed()
+        zero = power[-1] | ~self.a[23:end].any()
         above = ~power[-1] & (power[3] & (power[1] | power[2]) | power[4:-1].any())
-        rest = register(m, significand(self.a), "s1_dividend")
+        if self._wide:
+            infinite = ~self.b[23:end].any()
+            zero, above = zero & ~infinite, above | infinite
+        rest = register(m, self._significand(self.a), "s1_dividend")
         rest = Mux(register(m, less, "s1_less"), rest << 1, rest)[:25]
-        divisor = register(m, significand(self.b), "s1_divisor")
+        divisor = register(m, self._significand(self.b), "s1_divisor")
         power = register(m, power[:4], "s1_power")
 
         # Cycles 2 to 6: the leading bit and up to nine more, two a cycle.
@@ -84,3 +99,7 @@ class DivideRound(Component):
         value = (rounded[:9] | above.replicate(9)) & ~zero.replicate(9)
         m.d.comb += self.o.eq(register(m, value, "s9_value"))
         return m
+
+    def _significand(self, number: Value) -> Value:
+        # A wide 0 is found by its exponent; its leading bit does not matter.
+        return Cat(number[:23], 1) if self._wide else significand(number)

@@ -7,13 +7,14 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from hw.config import AcceleratorConfig
-from hw.isa import ENGINES, VECTOR, LoadTarget, VectorMode
+from hw.control.fault import FaultSignature
+from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
 from hw.memory.delay import Delay
 from hw.memory.load import scratchpad_write
 from hw.memory.pieces import SLOT, SLOT_BYTES, SLOTS
 from hw.statistics.lanes import tree, tree_depth
 from hw.vector.divide import DivideRound
-from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat
+from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat, Widen
 from hw.vector.narrow import answered_write
 from hw.vector.requantize_common import delay, register
 from hw.vector.settle import Settle
@@ -42,8 +43,9 @@ class DynamicPath(Component):
     """``v = f(f(f(acc) * f(slot scale * scale)) + bias)``, its range, and its quantization.
 
     A step a cycle, one instruction at a time. MEASURE keeps the range of v (0 is always in it) and,
-    asked to settle, sets a slot from it; QUANTIZE gives ``clamp(rint(f(v / target scale)) + target
-    zero point)`` between low and high. v has to be finite; where it is no normal number it is 0.
+    asked to settle, sets a slot from it, unless it is not finite; QUANTIZE gives
+    ``clamp(rint(f(v / target scale)) + target zero point)`` between low and high, with scale 0
+    ``high`` for positive v and else ``low``. In QUANTIZE, v and scales have to be finite.
 
     Parameters
     ----------
@@ -59,6 +61,9 @@ class DynamicPath(Component):
         The results of QUANTIZE.
     measured : Out(1)
         MEASURE is done; with the signal mask of the instruction, ``signal``.
+    error : Out(FaultSignature)
+        DYNAMIC_RANGE with the engine's number: MEASURE was to settle a range that is not finite;
+        it is never done.
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for the slots are taken.
     slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); record : Out(8 * SLOTS * SLOT_BYTES)
@@ -82,6 +87,7 @@ class DynamicPath(Component):
             "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
             "measured": Out(1),
             "signal": Out(ENGINES),
+            "error": Out(FaultSignature),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "slots": Out(data.ArrayLayout(SLOT, SLOTS)),
             "record": Out(8 * SLOTS * SLOT_BYTES),
@@ -94,6 +100,9 @@ class DynamicPath(Component):
             m.d.sync += [now[name].eq(self.instruction[name]) for name in _FIELDS]
         x_scale, target = Signal(32), Signal(SLOT)
         m.d.sync += [x_scale.eq(self.slots[now.slot].scale), target.eq(self.slots[now.target])]
+        # Long before the first v.
+        m.submodules.widen = widen = Widen()
+        m.d.comb += widen.i.eq(target.scale[:31])
         for slot in range(SLOTS):
             stored = self.record[8 * SLOT_BYTES * slot :]
             m.d.comb += stored[:40].eq(self.slots[slot].as_value())
@@ -125,12 +134,14 @@ class DynamicPath(Component):
         for lane in range(self.cfg.requantize_lanes):
             value = self._lane(m, lane, x_scale, now.relu)
             counts = ready & (places.o.live >= lane)
-            size = Mux(counts, value[:31], 0)
-            highs.append(register(m, Mux(value[31], 0, size), f"high{lane}"))
-            lows.append(register(m, Mux(value[31], size, 0), f"low{lane}"))
-            m.submodules[f"divide{lane}"] = divide = DivideRound()
-            m.d.comb += [divide.a.eq(value[:31]), divide.b.eq(target.scale)]
-            below = delay(m, value[31], divide.latency, f"below{lane}")
+            size = Mux(counts, value[:32], 0)
+            highs.append(register(m, Mux(value[32], 0, size), f"high{lane}"))
+            lows.append(register(m, Mux(value[32], size, 0), f"low{lane}"))
+            m.submodules[f"divide{lane}"] = divide = DivideRound(wide=True)
+            m.d.comb += [divide.a.eq(value[:32]), divide.b.eq(widen.o)]
+            # 0 / 0 goes below as well: the runtime's NaN ends there.
+            below = value[32] | ~(value[:32].any() | widen.o.any())
+            below = delay(m, below, divide.latency, f"below{lane}")
             zero = target.zero_point
             total = Mux(below, zero - divide.o, zero + divide.o).as_signed()
             total = register(m, total, f"total{lane}")
@@ -141,7 +152,7 @@ class DynamicPath(Component):
         return m
 
     def _lane(self, m: Module, lane: int, x_scale: Signal, relu: Signal) -> Signal:
-        """Return v of a lane, ``_value`` cycles later."""
+        """Return v of a lane, a wide number, ``_value`` cycles later."""
         step = self.i.payload
         m.submodules[f"float{lane}"] = number = IntegerFloat()
         m.submodules[f"scale{lane}"] = scale = self._scales[lane]
@@ -158,8 +169,8 @@ class DynamicPath(Component):
             add.a.eq(product.o),
             add.b.eq(bias.o),
         ]
-        value = Signal(32, name=f"value{lane}", reset_less=True)
-        m.d.sync += value.eq(Mux(relu & add.o[31], 0, add.o))
+        value = Signal(33, name=f"value{lane}", reset_less=True)
+        m.d.sync += value.eq(Mux(relu & add.o[32], 0, add.o))
         return value
 
     def _measure(
@@ -171,7 +182,7 @@ class DynamicPath(Component):
             return Mux(a < b, b, a)
 
         m.submodules.settle = settle = Settle()
-        high, low = Signal(31), Signal(31)
+        high, low = Signal(32), Signal(32)
         top, bottom = tree(m, highs, greater, "highs"), tree(m, lows, greater, "lows")
         last = delay(m, ended, 2 + tree_depth(len(highs)), "ended")
         with m.If(now.mode == VectorMode.MEASURE):
@@ -184,7 +195,14 @@ class DynamicPath(Component):
             settle.low.eq(low),
             settle.start.eq(last & now.settle),
         ]
-        m.d.sync += self.measured.eq(settle.done | (last & ~now.settle))
+        m.d.sync += [
+            self.measured.eq(settle.done | (last & ~now.settle)),
+            self.error.valid.eq(settle.failed),
+        ]
+        m.d.comb += [
+            self.error.payload.code.eq(ErrorCode.DYNAMIC_RANGE),
+            self.error.payload.address.eq(Engine.VECTOR),
+        ]
         with m.If(settle.done):
             slot = self.slots[now.target]
             m.d.sync += [slot.scale.eq(settle.scale), slot.zero_point.eq(settle.zero)]

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binary32 arithmetic with binary32 results: from int32, product and sum, to nearest even.
+"""Binary32 arithmetic, to nearest even, denormal numbers too: from int32, product and sum.
 
-One result a cycle, ``latency`` cycles later; neither handshake nor clock enable. Denormal results
-become 0; results beyond the largest number, infinity and NaN mean nothing.
+One result a cycle, ``latency`` cycles later; neither handshake nor clock enable. Infinity and NaN
+are one: operands and results of exponent 255, whatever their other bits.
+
+A sum comes as a wide number: 33 bits, sign, an exponent of nine bits biased by 159, and 23 bits of
+the fraction. So every number but 0, which is all zeros, has its leading bit: what is denormal in
+binary32 has exponents 10 to 32. Infinite numbers and NaN have exponents from 287 on. Wide
+numbers without their signs compare as integers, as binary32 numbers do.
 """
 
 from amaranth.hdl import Cat, Const, Module, Mux, Value, signed, unsigned
@@ -13,7 +18,12 @@ from hw.vector.float_sum import effective_exponent, shift_jam, significand
 from hw.vector.requantize_common import delay, register
 from hw.vector.requantize_multiply import PipelinedMultiply
 
-__all__ = ["FloatAdd", "FloatProduct", "IntegerFloat"]
+__all__ = ["INFINITE", "FloatAdd", "FloatProduct", "IntegerFloat", "Narrow", "Widen"]
+
+INFINITE = 287
+"""Least exponent of wide numbers that are not finite."""
+_REBIAS = 32
+"""From binary32's exponent to a wide number's."""
 
 
 def _normalise(
@@ -54,7 +64,7 @@ class IntegerFloat(Component):
 
 
 class FloatProduct(Component):
-    """``o = a * b``; a denormal operand counts as 0.
+    """``o = a * b``.
 
     Parameters
     ----------
@@ -71,52 +81,72 @@ class FloatProduct(Component):
 
     def __init__(self, multiplier_width: int = 0) -> None:
         self._multiply = PipelinedMultiply(25, 24, multiplier_width)
-        self.latency = 3 + self._multiply.latency
+        self.latency = 6 + self._multiply.latency
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = self._multiply
-        a, b = register(m, self.a, "s1_a"), register(m, self.b, "s1_b")
         waits = multiply.latency
-        m.d.comb += [
-            multiply.a.eq(Cat(significand(a), Const(0, 1)).as_signed()),
-            multiply.b.eq(significand(b)),
-        ]
-        power = register(m, (a[23:31] + b[23:31] - 127).as_signed(), "s2_power")
-        power = delay(m, power, waits - 1, "power")
-        zero = delay(m, ~(a[23:31].any() & b[23:31].any()), waits + 1, "zero")
-        sign = delay(m, a[31] ^ b[31], waits + 2, "sign")[0]
 
+        # Cycle 1: the second factor is the denormal one; where both are, the product vanishes.
+        swap = ~self.a[23:31].any()
+        first, second = Mux(swap, self.b, self.a), Mux(swap, self.a, self.b)
+        power = effective_exponent(self.a) + effective_exponent(self.b) - 127
+        power = register(m, power.as_signed(), "s1_power")
+        infinite = self.a[23:31].all() | self.b[23:31].all()
+        infinite = delay(m, infinite, waits + 5, "infinite")
+        sign = delay(m, self.a[31] ^ self.b[31], waits + 6, "sign")
+        first = register(m, significand(first), "s1_first")
+        second = register(m, significand(second), "s1_second")
+
+        # Cycles 2 and 3: its leading bit.
+        second, count = _normalise(m, second, ((16, 8), (4, 2, 1)), "normal")
+        first = delay(m, first, 2, "first")
+        zero = delay(m, ~(first[23] & second[23]), waits + 2, "zero")
+        m.d.comb += [
+            multiply.a.eq(Cat(first, Const(0, 1)).as_signed()),
+            multiply.b.eq(second),
+        ]
+        power = register(m, (delay(m, power, 2, "power") - count).as_signed(), "s4_power")
+        power = delay(m, power, waits - 1, "late_power")
+
+        # Normalise, and find out how far down a denormal product lies.
         product = multiply.o[:48]
         wide = product[47]
-        kept = Mux(wide, product[24:], product[23:47])
-        half = Mux(wide, product[23], product[22])
-        rest = product[:22].any() | (wide & product[22])
-        increment = register(m, half & (rest | kept[0]), "s3_increment")
-        kept = register(m, kept[:23], "s3_kept")
-        power = register(m, (power + wide).as_signed(), "s3_power")
+        kept = register(m, Mux(wide, product[23:], product[22:47]), "kept")
+        rest = register(m, product[:22].any() | (wide & product[22]), "rest")
+        power = register(m, (power + wide).as_signed(), "high_power")
+        down = Mux(power > 0, 0, (1 - power)[:8])
 
-        number = (Cat(kept, power).as_signed() + increment).as_signed()
-        small = zero | number[-1] | ~number[23:-1].any()
-        value = number[:31] & ~small.replicate(31)
-        m.d.comb += self.o.eq(Cat(register(m, value, "s4_value"), sign))
+        # Shift it there.
+        moved = register(m, shift_jam(kept, down), "moved")
+        rest = register(m, rest, "moved_rest")
+        power = register(m, Mux(power > 0, power, 0)[:9], "moved_power")
+
+        # Round.
+        kept, half, rest = moved[2:], moved[1], rest | moved[0]
+        # A denormal number that is rounded up to 24 bits becomes the least normal one by itself.
+        number = Cat(kept[:23], power) + (half & (rest | kept[0]))
+        over = number[31:].any() | number[23:31].all() | infinite
+        value = (number[:31] & ~zero.replicate(31)) | over.replicate(31)
+        m.d.comb += self.o.eq(Cat(register(m, value, "value"), sign))
         return m
 
 
 class FloatAdd(Component):
-    """``o = a + b``; exact over all finite operands whose sum is normal or 0.
+    """``o = a + b``, a wide number.
 
     Members
     -------
-    a, b : In(32); o : Out(32), bit patterns.
+    a, b : In(32), bit patterns; o : Out(33).
     """
 
     latency = 6
 
     a: In(unsigned(32))
     b: In(unsigned(32))
-    o: Out(unsigned(32))
+    o: Out(unsigned(33))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -141,12 +171,47 @@ class FloatAdd(Component):
 
         # Cycles 4 and 5: normalise. A difference that moves by two or more is exact.
         total, count = _normalise(m, total, ((16, 8), (4, 2, 1)), "normal")
-        power = (delay(m, exponent, 4, "exponent") + 1 - count).as_signed()
+        exponent = delay(m, exponent, 4, "exponent")
+        power = (exponent + (_REBIAS + 1) - count)[:9]
 
-        # Cycle 6: round.
-        increment = total[3] & (total[:3].any() | total[4])
-        number = (Cat(total[4:27], power).as_signed() + increment).as_signed()
-        small = ~total[27] | number[-1] | ~number[23:-1].any()
-        value = register(m, number[:31] & ~small.replicate(31), "s6_value")
-        m.d.comb += self.o.eq(Cat(value, sign))
+        # Cycle 6: round. Numbers that are denormal in binary32 are exact already.
+        number = Cat(total[4:27], power) + (total[3] & (total[:3].any() | total[4]))
+        value = (number[:32] & ~(~total[27]).replicate(32)) | exponent.all().replicate(32)
+        m.d.comb += self.o.eq(Cat(register(m, value, "s6_value"), sign))
+        return m
+
+
+class Widen(Component):
+    """``o``: the binary32 number ``i`` as a wide one; both without sign."""
+
+    latency = 2
+
+    i: In(unsigned(31))
+    o: Out(unsigned(32))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        bits, count = _normalise(m, significand(self.i), ((16, 8), (4, 2, 1)), "normal")
+        exponent = delay(m, effective_exponent(self.i), 2, "exponent") + _REBIAS - count
+        m.d.comb += self.o.eq(Cat(bits[:23], exponent[:9]) & bits[23].replicate(32))
+        return m
+
+
+class Narrow(Component):
+    """``o``: the wide number ``i``, finite and none between two binary32 numbers, as binary32;
+    both without sign."""
+
+    latency = 1
+
+    i: In(unsigned(32))
+    o: Out(unsigned(31))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        exponent = self.i[23:]
+        down = (_REBIAS + 1 - exponent)[:5]
+        low = Cat(self.i[:23], exponent.any()) >> down
+        normal = exponent > _REBIAS
+        number = Mux(normal, Cat(self.i[:23], (exponent - _REBIAS)[:8]), low)
+        m.d.comb += self.o.eq(register(m, number[:31], "number"))
         return m

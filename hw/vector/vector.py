@@ -66,8 +66,8 @@ class VectorEngine(Component):
     busy : Out(1)
         An instruction is taken and not done.
     error : Out(FaultSignature)
-        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number. Steps before the faulty one
-        are carried out, it and all later ones are not; ``busy`` stays.
+        ILLEGAL_FIELD, SCRATCHPAD_RANGE or DYNAMIC_RANGE with this engine's number. Steps before the
+        faulty one are carried out, it and all later ones are not; ``busy`` stays.
     read_entry : Out(range(accumulator_depth))
         Accumulator entry, in every cycle; from a register.
     read_data : In(ArrayLayout(signed(32), columns))
@@ -340,3 +340,6 @@ class VectorEngine(Component):
             ]
             with m.If(unit.measured):
                 m.d.comb += result.signal.eq(unit.signal)
+        # Never two faults at once: MEASURE is alone, and does not settle after one of the walker.
+        with m.If(unit.error.valid):
+            m.d.comb += [self.error.valid.eq(1), self.error.payload.eq(unit.error.payload)]

@@ -97,7 +97,9 @@ def check(model, config, x, batch=None):
     names = [value.name for value in model.graph.output]
     for name, expected in zip(names, session.run(names, {"x": x}), strict=True):
         assert (results[name].dtype, results[name].shape) == (expected.dtype, expected.shape)
-        np.testing.assert_array_equal(results[name].view(np.uint32), expected.view(np.uint32))
+        nowhere = np.isnan(results[name]) & np.isnan(expected)
+        differ = results[name].view(np.uint32) != expected.view(np.uint32)
+        assert not (differ & ~nowhere).any()
     return graph, compiled
 
 
@@ -151,6 +153,42 @@ def test_ranges(tmp_path):
     zeros = np.zeros((3, 9), np.float32)
     for x in (zeros, zeros + 2, zeros - 3, rng.normal(size=(3, 9)) * 1e6, zeros + 1e-9):
         check(model, CONFIGS["small"], x.astype(np.float32))
+
+
+@pytest.mark.parametrize("spread", [1e-36, 1e-39, 3e-44])
+def test_denormal_values_and_scales(tmp_path, spread):
+    """Of the inputs, of what is between the layers, and of the weights."""
+    rng = np.random.default_rng(8)
+    nodes, constants = mlp(rng, (9, 6, 5), spread=1.0)
+    constants |= {name: constants[name] * np.float32(spread) for name in ("w0", "b0", "b1")}
+    model = quantized(tmp_path, nodes, constants, [3, 9])
+    for power in (0, -3, -8, -30, -42, 30):
+        x = (rng.normal(size=(3, 9)) * 10.0**power).astype(np.float32)
+        check(model, CONFIGS["small"], x)
+
+
+def test_values_without_a_finite_range(tmp_path):
+    """Infinite inputs, and those too far apart; sums that overflow are as the runtime's where they
+    are an output, and refused by name where they would have to be quantized."""
+    rng = np.random.default_rng(9)
+    nodes, constants = mlp(rng, (4, 3, 2), bias=False, relu=False)
+    constants["w0"] *= np.float32(1e20)
+    model = quantized(tmp_path, nodes, constants, [2, 4])
+    graph = legalize(lower(model))
+    for wrong in (np.inf, -np.inf, np.nan, 3e38):
+        x = np.full((2, 4), -3e38, np.float32)
+        x[1, 2] = wrong
+        with pytest.raises(KiwichaError, match=r"^input 'x' .* must be finite$"):
+            evaluate(graph, {"x": x})
+    x = rng.normal(size=(2, 4)).astype(np.float32)
+    with pytest.raises(KiwichaError, match="'m0_quantized', which .* cannot be quantized: its ran"):
+        run_model(model, CONFIGS["small"], {"x": x * np.float32(1e20)})
+    check(model, CONFIGS["small"], x)
+    nodes, constants = mlp(rng, (4, 3), relu=False)
+    constants["w0"] *= np.float32(1e38)
+    model = quantized(tmp_path, nodes, constants, [2, 4])
+    for power in (0, 10):
+        check(model, CONFIGS["small"], x * np.float32(10**power))
 
 
 def test_stacks_views_and_gemm(tmp_path):
@@ -230,10 +268,13 @@ def test_refusals(tmp_path):
         legalize(lower(model))
 
 
-def test_simulated(tmp_path):
-    """The hardware too: layers computed once and twice, every one against ONNX Runtime."""
+@pytest.mark.parametrize("spread", [1.0, 1e-37])
+def test_simulated(tmp_path, spread):
+    """The hardware too: layers computed once and twice, every one against ONNX Runtime; values and
+    scales that are denormal numbers as well."""
     rng = np.random.default_rng(7)
     nodes, constants = mlp(rng, (13, 21, 9, 11))
+    constants |= {name: constants[name] * np.float32(spread) for name in ("w0", "b0", "b1", "b2")}
     model = quantized(tmp_path, nodes, constants, [None, 13])
     x = rng.normal(0.5, 2, (7, 13)).astype(np.float32)
     simulator = unit_simulator().name  # Icarus if it is there: no C++ to compile for one run

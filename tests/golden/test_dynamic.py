@@ -44,15 +44,18 @@ def tensors():
         yield np.concatenate([steps, [255.0]]) * scale
         yield (np.concatenate([steps, [255.0, 0.0]]) - 127.5) * scale
         yield (np.concatenate([steps, [255.0, 0.0]]) - 100) * scale
+    for top in range(1, 26):  # of the least number, whose scales are denormal, or 0
+        yield rng.integers(-(1 << top), 1 << top, 500) * 2.0**-149
+        yield rng.integers(0, 1 << top, 9) * 2.0**-149
     for _ in range(60):
-        x = rng.normal(size=4000) * 10.0 ** rng.integers(-20, 20)
+        x = rng.normal(size=4000) * 10.0 ** rng.integers(-44, 37)
         yield x
         yield np.abs(x)
         yield -np.abs(x) - abs(x).max() * 0.1
 
 
 def test_quantize(quantizer):
-    count = 0
+    count = small = nothing = 0
     for tensor in tensors():
         x = tensor.astype(np.float32)
         q, scale, zero = quantizer.run(None, {"x": x})
@@ -61,28 +64,48 @@ def test_quantize(quantizer):
         assert own[1].tobytes() == scale.tobytes()
         assert own[2] == zero
         count += x.size
+        small += scale < np.finfo(np.float32).tiny
+        nothing += scale == 0
     assert count > 200_000
+    assert small > 20
+    assert nothing > 5
 
 
 def test_scales(quantizer):
     rng = np.random.default_rng(2)
     for _ in range(3000):
-        x = (rng.normal(size=2) * 2.0 ** rng.integers(-60, 60, 2)).astype(np.float32)
+        x = (rng.normal(size=2) * 2.0 ** rng.integers(-152, 125, 2)).astype(np.float32)
         _, scale, zero = quantizer.run(None, {"x": x})
         assert dynamic_scale(x.min(), x.max()) == (scale, zero)
 
 
+def test_a_range_that_is_not_finite(quantizer):
+    """Refused where, and only where, the runtime's scale is infinite, or a value is NaN."""
+    most = np.finfo(np.float32).max
+    infinite = (0, np.inf), (-np.inf, 1), (-np.inf, np.inf)
+    for low, high in ((-most, most), (-most / 2, most), *infinite):
+        x = np.array([low, high], np.float32)
+        assert np.isinf(quantizer.run(None, {"x": x})[1])
+        with pytest.raises(OverflowError, match=r"^its range, .* is not finite in binary32$"):
+            dynamic_quantize(x)
+    with pytest.raises(OverflowError, match="nan"):
+        dynamic_quantize([1, np.nan])
+    edge = np.array([-most / 2, most / 2], np.float32)
+    assert dynamic_scale(*edge)[0] == quantizer.run(None, {"x": edge})[1]
+
+
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("kind,zero", [(np.int8, 0), (np.uint8, 131)])
-def test_linear(relu, kind, zero):
+@pytest.mark.parametrize("w_scale", [0.0123, 1.3e-38, 2e-42, 1e36])
+def test_linear(relu, kind, zero, w_scale):
     rng = np.random.default_rng(3)
     depth, width = 37, 24
     w = rng.integers(np.iinfo(kind).min, np.iinfo(kind).max + 1, (depth, width)).astype(kind)
     if kind is np.int8 and products_saturate():
         w >>= 1  # seven bits: pairs of products fit
     constants = {
-        "w": w, "ws": np.float32(0.0123), "wz": np.array(zero, kind),
-        "b": rng.normal(size=width).astype(np.float32),
+        "w": w, "ws": np.float32(w_scale), "wz": np.array(zero, kind),
+        "b": (rng.normal(size=width) * w_scale).astype(np.float32),
     }  # fmt: skip
     make = helper.make_node
     nodes = [
@@ -98,6 +121,7 @@ def test_linear(relu, kind, zero):
     session = runtime(nodes, ["x"], {"y": TensorProto.FLOAT}, constants)
     values = dict(constants)
     for _ in range(50):
-        x = (rng.normal(size=(5, depth)) * 10.0 ** rng.integers(-5, 5)).astype(np.float32)
+        power = rng.integers(-5, 5) if rng.random() < 0.5 else rng.integers(-44, 37)
+        x = (rng.normal(size=(5, depth)) * 10.0**power).astype(np.float32)
         own = dynamic_linear(x, w, values["ws"], zero, values["b"], relu)
         np.testing.assert_array_equal(own, session.run(None, {"x": x})[0])

@@ -2,8 +2,9 @@
 """A machine that quantizes dynamically and in blocks: one program through all of VECTOR's modes."""
 
 import numpy as np
+import pytest
 
-from golden.machine import Machine
+from golden.machine import Machine, MachineError
 from golden.vector import SLOT, SLOTS
 from hw.isa import Engine, ErrorCode, LoadTarget, StoreSource, VectorMode
 from hw.presets import preset
@@ -95,6 +96,11 @@ def test_every_mode_and_faults() -> None:
         *beyond(Engine.LOAD, load(target=LoadTarget.DYNAMIC, local=64)),
         *beyond(Engine.STORE, store(source=StoreSource.DYNAMIC, local=56)),
     ]  # fmt: skip
+    overflown = jobs[0].but(image=jobs[0].image.copy())
+    overflown.image[SLOTS_AT : SLOTS_AT + 64].view(SLOT)["scale"] = 3e38
+    made.append(("overflown", ErrorCode.DYNAMIC_RANGE, Engine.VECTOR, overflown))
+    with pytest.raises(MachineError, match="VECTOR: its range, .* is not finite in binary32"):
+        expected(overflown)
     jobs += [each for *_, asked in made for each in (asked, jobs[0])]
     results = board(CONFIG).run(jobs)
     for index, (asked, done) in enumerate(zip(jobs[:3], results, strict=False)):

@@ -7,7 +7,7 @@ from cocotb.triggers import FallingEdge, RisingEdge
 
 from tests.support.streams import start_clock_and_reset
 
-__all__ = ["as_float", "bits_of", "corners", "run_pipeline"]
+__all__ = ["as_float", "bits_of", "corners", "run_pipeline", "wide_of"]
 
 
 def as_float(bits):
@@ -18,6 +18,15 @@ def as_float(bits):
 def bits_of(values):
     """Binary32 values as patterns, int64."""
     return np.asarray(values, np.float32).view(np.uint32).astype(np.int64)
+
+
+def wide_of(values):
+    """Finite binary32 values as wide numbers (`hw.vector.float_units`), sign in bit 32."""
+    fraction, exponent = np.frexp(np.abs(np.asarray(values, np.float32)).astype(np.float64))
+    with np.errstate(invalid="ignore"):
+        size = ((exponent + 158).astype(np.int64) << 23) + ((2 * fraction - 1) * 2**23)
+    size = np.where(fraction == 0, 0, np.nan_to_num(size, posinf=0, neginf=0)).astype(np.int64)
+    return size | np.signbit(values).astype(np.int64) << 32
 
 
 def corners(exponents):

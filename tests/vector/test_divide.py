@@ -3,18 +3,20 @@
 
 import cocotb
 import numpy as np
+import pytest
 
 from hw.vector.divide import DivideRound
-from tests.support.bench import run_cocotb
-from tests.vector.float_cases import as_float, corners, run_pipeline
+from tests.support.bench import bench_params, run_cocotb
+from tests.vector.float_cases import as_float, corners, run_pipeline, wide_of
 
 INFINITY = 0x7F800000
 NORMAL = 1 << 23
 
 
 def reference(a, b):
-    with np.errstate(over="ignore"):
-        return np.minimum(np.rint(as_float(a) / as_float(b)), 511).astype(np.int64)
+    with np.errstate(all="ignore"):
+        quotient = np.nan_to_num(as_float(a) / as_float(b), nan=511, posinf=511)
+        return np.minimum(np.rint(quotient), 511).astype(np.int64)
 
 
 def recipe(a, b):
@@ -59,20 +61,39 @@ def anything(rng, count):
     return np.where((a >= NORMAL) & (a < INFINITY), a, 0), b
 
 
+def small(rng, count):
+    """Dividends and divisors that are denormal, or nearly; quotients on halves, and any."""
+    b = rng.integers(0, 1 << 25, count) >> rng.integers(0, 26, count)
+    halves = rng.integers(0, 1030, count) * b >> 1
+    a = np.where(rng.random(count) < 0.3, rng.integers(0, 1 << 25, count), halves)
+    denormal = rng.random(count) < 0.8
+    a = np.minimum(a, np.where(denormal, NORMAL, INFINITY) - 1)
+    return a, b
+
+
 @cocotb.test()
 async def all_quotients(dut):
     rng = np.random.default_rng(32)
-    edges = corners((1, 2, 100, 101, 108, 109, 110, 111, 253, 254))
-    edges = [pattern[edges[1] != 0] for pattern in edges]
-    cases = zip(edges, near_halves(rng, 20_000), anything(rng, 6_000), strict=True)
-    a, b = (np.concatenate(parts) for parts in cases)
-    got = await run_pipeline(dut, DivideRound.latency, a, b)
+    wide = bench_params()["wide"]
+    if wide:
+        edges = corners((0, 1, 2, 8, 9, 10, 254))
+        cases = edges, near_halves(rng, 3000), anything(rng, 1000), small(rng, 8000)
+    else:
+        edges = corners((1, 2, 100, 101, 108, 109, 110, 111, 253, 254))
+        edges = [pattern[edges[1] != 0] for pattern in edges]
+        cases = edges, near_halves(rng, 20_000), anything(rng, 6_000)
+    a, b = (np.concatenate(parts) for parts in zip(*cases, strict=True))
+    given = [wide_of(as_float(side)) if wide else side for side in (a, b)]
+    got = await run_pipeline(dut, DivideRound.latency, *given)
     wrong = np.flatnonzero(got != reference(a, b))
     assert wrong.size == 0, f"{wrong.size} wrong: {[(hex(a[k]), hex(b[k])) for k in wrong[:3]]}"
 
 
-def test_against_numpy():
-    run_cocotb(DivideRound(), __name__, simulator="verilator")
+@pytest.mark.parametrize("wide", [False, True])
+def test_against_numpy(wide):
+    run_cocotb(
+        DivideRound(wide=wide), __name__, params={"wide": wide}, simulator="verilator"
+    )
 
 
 def test_recipe_is_the_division():

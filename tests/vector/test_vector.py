@@ -15,6 +15,7 @@ from hw.memory.load import scratchpad_write
 from hw.vector.vector import VectorEngine
 from tests.support.bench import bench_params, run_cocotb
 from tests.support.streams import StreamSource, pack, start_clock_and_reset
+from tests.vector.dynamic_cases import quantize_the_smallest, quantize_to_every_number
 from tests.vector.vector_model import expected_output, instructions, parameters, steps
 
 READ_LATENCY = 2
@@ -92,14 +93,19 @@ class Bench:
                 dut.write__valid.value = 1
                 dut.write__payload.value = pack(layout, fields)
                 await FallingEdge(dut.clk)
+        dut.write__valid.value = 0
         if self.cfg.dynamic:
-            octets = self.state.slots.tobytes()
-            for address in range(0, len(octets), beat):
-                word = int.from_bytes(octets[address : address + beat], "little")
-                fields = {"target": LoadTarget.DYNAMIC, "address": address, "data": word}
-                dut.write__valid.value = 1
-                dut.write__payload.value = pack(layout, fields)
-                await FallingEdge(dut.clk)
+            await self.load_slots()
+
+    async def load_slots(self):
+        """Write the slots of dynamic quantization."""
+        dut, beat, octets = self.dut, self.cfg.beat_bytes, self.state.slots.tobytes()
+        for address in range(0, len(octets), beat):
+            word = int.from_bytes(octets[address : address + beat], "little")
+            fields = {"target": LoadTarget.DYNAMIC, "address": address, "data": word}
+            dut.write__valid.value = 1
+            dut.write__payload.value = pack(scratchpad_write(self.cfg), fields)
+            await FallingEdge(dut.clk)
         dut.write__valid.value = 0
 
     async def output(self):
@@ -135,27 +141,6 @@ async def begin(dut):
     return bench
 
 
-async def quantize_to_every_number(bench, expected):
-    """All accumulators by six pairs of slots: every small distance from the zero point."""
-    cfg, slots, done = bench.cfg, bench.state.slots, len(bench.done)
-    whole = {
-        "mode": VectorMode.QUANTIZE, "channels": cfg.columns, "pixels": cfg.accumulator_depth,
-        "lines": 1, "pixel_pitch": cfg.columns, "low": 0, "high": 255, "line_pitch": 0,
-    }  # fmt: skip
-    whole |= dict.fromkeys(("accumulator", "parameter", "local", "signal", "slot", "target"), 0)
-    distances = set()
-    for pair in range(6):
-        fields = {**whole, "slot": pair % 2, "target": pair // 2}
-        bench.source.put([fields])
-        await bench.finish(done + pair + 1)
-        expected_output(cfg, [fields], bench.raw, bench.accumulators, expected, bench.state)
-        found = await bench.output()
-        assert (found == expected).all(), f"slot {fields['slot']}, target {fields['target']}"
-        results = found[: cfg.accumulator_depth * cfg.columns]
-        distances |= set(results - int(slots["zero_point"][fields["target"]]))
-    assert distances >= set(range(-16, 17))
-
-
 @cocotb.test()
 async def equals_golden(dut):
     bench = await begin(dut)
@@ -175,7 +160,8 @@ async def equals_golden(dut):
     assert not len(wrong), f"bytes {wrong[:8]} of {len(wrong)} wrong"
     if cfg.dynamic:
         await quantize_to_every_number(bench, expected)
-    assert not bench.errors
+        assert not bench.errors
+        await quantize_the_smallest(bench, expected)
 
 
 @cocotb.test()

@@ -40,6 +40,7 @@ def parameters(
     bias = rng.integers(-(1 << 31), 1 << 31, count)
     if cfg.dynamic:  # binary32 numbers, both
         bias = rng.normal(0, 30, count).astype(np.float32).view(np.int32).astype(np.int64)
+        bias[0] = np.float32(-0.0).view(np.int32)  # what v is there, the scales alone say
         multiplier = rng.uniform(5e-5, 2e-4, count).astype(np.float32).view(np.uint32)
     lanes = cfg.parameter_lanes
     column = np.arange(cfg.columns)
@@ -53,6 +54,7 @@ def parameters(
     if cfg.dynamic:
         # Values of any size in the first entries, else such that a scale of 1 spreads the results.
         accumulators = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 28, shape)
+        accumulators[:3, 0] = 3, -2, 0  # least numbers, whose scale rounds to 0
         accumulators[entries // 4 :] = rng.integers(-(1 << 19), 1 << 19, shape)[entries // 4 :]
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
