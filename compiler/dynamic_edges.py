@@ -55,8 +55,8 @@ class HostDynamicQuantize:
             extent = np.float32(high - low)
         if not np.isfinite(extent):
             raise InputError(
-                f"input '{self.source}' has values from {low} to {high}, beyond what binary32 can "
-                "quantize dynamically; they and their range must be finite"
+                f"input '{self.source}' has values from {low:g} to {high:g}; to be quantized "
+                "dynamically, they and their range in binary32 must be finite"
             )
         scale, zero = np.float32(1), np.float32(0)
         if low != high:

@@ -35,7 +35,7 @@ def dynamic_scale(low: npt.ArrayLike, high: npt.ArrayLike) -> tuple[np.float32, 
     with np.errstate(over="ignore", invalid="ignore"):
         extent = np.float32(highest - lowest)
     if not np.isfinite(extent):
-        raise OverflowError(f"its range, {lowest} to {highest}, is not finite in binary32")
+        raise OverflowError(f"its range, {lowest:g} to {highest:g}, is not finite in binary32")
     scale = np.float32(extent / np.float32(255))
     if scale == 0:
         return scale, 255

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compiler.compile import compile_graph
 from compiler.legalize import legalize
 from compiler.lower import lower
+from golden.machine import Machine
 from golden.network import evaluate
+from hw.config import AcceleratorConfig
 from hw.scales import encode_scale
 
 pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
@@ -117,6 +120,22 @@ def test_convolutions_are_tflite(kind, per_channel):
         narrow += (node.scale != node.scale64).mean()
     assert rounded > 100, "no case tells the roundings apart"
     assert narrow > 0.9 * len(POWERS), "no scale needs more than binary32"
+
+
+@pytest.mark.parametrize("kind,per_channel", [("conv", True), ("depthwise", False)])
+def test_programs_carry_these_multipliers(kind, per_channel):
+    """The golden machine, on a program: wide accumulators tell one multiplier from the next."""
+    config = AcceleratorConfig(name="wide", rows=8, columns=8, requantize_mode="tflite")
+    x, w, bias, scales, zeros = layer(np.random.default_rng(4), kind, -21, per_channel)
+    planes = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+    graph = legalize(lower(onnx_layer(kind, w, bias, scales, zeros, planes.shape)))
+    compiled = compile_graph(graph, config)
+    memory = compiled.load(evaluate(graph, {"x": planes}, "tflite"))
+    y = graph.tensors["y"]
+    expected = run_layer(kind, x, w, bias, scales, zeros, (2, 1, 1, CHANNELS))
+    assert not np.array_equal(golden_layer(kind, x, w, bias, scales, zeros, "onnx")[0], expected)
+    Machine(config, memory, compiled.read_window, compiled.write_window).run(compiled.words)
+    np.testing.assert_array_equal(compiled.read(memory, y).transpose(0, 2, 3, 1), expected)
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

@@ -38,6 +38,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_no_calibration_changes_the_answer[logarithm-5x24]",
         "test_no_calibration_changes_the_answer[logarithm-4099]",
     ),
+    "tests/compiler/test_dynamic.py": ("test_simulated[1.0]",),
     "tests/control/test_control.py": ("test_control[large]",),
     "tests/control/test_counters.py": (
         "test_counters[absent0-64]", "test_counters[absent1-128]", "test_counters[absent1-256]",
