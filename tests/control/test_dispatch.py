@@ -31,15 +31,15 @@ def noise(chooser, count):
     return engine_words([random_instruction(chooser, engines=engines()) for _ in range(count)])
 
 
-async def begin(dut, words, policies, offer="always"):
-    """Feed ``words``; return the source, a sink for each engine and one for faults."""
+async def begin(dut, words, policies, offer="always", base=BASE):
+    """Feed ``words`` of these addresses; return the source, a sink for each engine, the faults."""
     await start_clock_and_reset(dut)
     source = StreamSource(dut, "i", PROGRAM_WORD, policy=offer, seed=1)
     sinks = [
         StreamSink(dut, f"o__{number}", 64, policy=policy, seed=number)
         for number, policy in enumerate(policies)
     ]
-    source.put({"word": word, "address": BASE + 8 * k} for k, word in enumerate(words))
+    source.put({"word": word, "address": base + 8 * k} for k, word in enumerate(words))
     return source, sinks, StreamSink(dut, "error", FAULT)
 
 
@@ -90,11 +90,12 @@ async def refuses_unknown_opcodes(dut, opcode):
     chooser = random.Random(opcode)
     separate, together = noise(chooser, 3)
     words = [*together, chooser.getrandbits(60) << 4 | opcode, END_WORD]
-    source, sinks, faults = await begin(dut, words, ["always"] * ENGINES)
+    base = chooser.getrandbits(60) << 3
+    source, sinks, faults = await begin(dut, words, ["always"] * ENGINES, base=base)
     await ClockCycles(dut.clk, len(words) + 20)
     assert source.sent == len(together) + 1
     assert [list(sink.words) for sink in sinks] == separate
-    address = BASE + 8 * len(together)
+    address = base + 8 * len(together)
     assert list(faults.words) == [{"code": ErrorCode.ILLEGAL_OPCODE.value, "address": address}]
     assert dut.ended.value == 0
 

@@ -153,8 +153,26 @@ async def no_fault_when_end_is_the_last_word(dut):
     assert not faults.words
 
 
+@cocotb.test(timeout_time=200, timeout_unit="us")
+async def fetches_from_afar(dut):
+    """More chunks than the low bits of an address have room for."""
+    await start_clock_and_reset(dut)
+    words = list(range(1200))
+    memory = Memory(dut, words, "always", 1, latency=1)
+    sink = StreamSink(dut, "words", PROGRAM_WORD)
+    await go(dut, BASE, 8 * len(words))
+    assert [got["word"] for got in await sink.receive(len(words))] == words
+    position = BASE
+    for request in memory.seen:
+        assert request["address"] == position
+        position += request["beats"] * memory.bytes
+
+
 @cocotb.test(timeout_time=50, timeout_unit="us")
-@cocotb.parametrize(case=[(BASE, 0), (BASE + 8, 64), (BASE + 1, 64), (BASE, 12)])
+@cocotb.parametrize(case=[
+    (BASE, 0), (BASE + 8, 64), (BASE + 1, 64), (BASE + 2, 64), (BASE + 4, 64), (BASE, 12),
+    (BASE, 9), (BASE, 10), (BASE, 1 << 31), (BASE, (1 << 32) - 8),
+])  # fmt: skip
 async def refuses(dut, case):
     address, length = case
     legal = address % bench_params()["beat_bytes"] == 0 and length % 8 == 0
