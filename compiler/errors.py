@@ -3,11 +3,27 @@
 
 from collections.abc import Sequence
 
-__all__ = ["InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line"]
+__all__ = [
+    "InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line", "printable",
+]  # fmt: skip
+
+_LONGEST = 200  # of a node's name in a refusal
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    """Return ``text`` in one line that any terminal takes: control characters and the like as
+    escapes, and no more than about ``longest`` characters, the middle left out."""
+    if longest is not None and len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class KiwichaError(ValueError):
-    """Base of every error that a user's input can cause; its text is meant to be printed."""
+    """Base of every error that a user's input can cause; its text, one line, is meant to be
+    printed. A name in it may hold anything."""
+
+    def __init__(self, text: object = "") -> None:
+        super().__init__(printable(str(text)))
 
 
 class ModelError(KiwichaError):
@@ -29,8 +45,11 @@ class UnsupportedModel(KiwichaError):
     def __init__(self, refusals: Sequence[tuple[str, str, str]]) -> None:
         self.refusals = tuple(refusals)
         count = f"{len(refusals)} node{'s' if len(refusals) != 1 else ''} cannot be mapped"
-        lines = [f"  '{name}' ({op}): {reason}" for name, op, reason in self.refusals]
-        super().__init__("\n".join([count, *lines]))
+        lines = [
+            f"  '{printable(name, _LONGEST)}' ({printable(op)}): {printable(reason)}"
+            for name, op, reason in self.refusals
+        ]
+        ValueError.__init__(self, "\n".join([count, *lines]))
 
 
 def first_line(error: BaseException) -> str:

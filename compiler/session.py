@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Opens ONNX Runtime sessions, quietly, on the CPU, with errors of one line."""
 
+import re
 from pathlib import Path
 
 import onnx
 import onnxruntime
 
-from compiler.errors import ModelError, first_line
+from compiler.errors import ModelError
 
 __all__ = ["Settings", "open_session", "runtime_message"]
 
@@ -22,7 +23,7 @@ def open_session(
     Raises
     ------
     ModelError
-        With the first line of what ONNX Runtime says.
+        With what ONNX Runtime says (`runtime_message`).
     """
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
@@ -43,6 +44,25 @@ def open_session(
         raise ModelError(f"ONNX Runtime refuses the model: {runtime_message(error)}") from None
 
 
+_PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(  # a file, a line, the function there, and the condition that did not hold
+    r"\S+\.(?:cc|cpp|h|hpp):\d+ [^()]*::[^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?"
+    r"(?: \[with [^\]]*\])? ?(?:.*? was false\. ?)?"
+)
+_RUNNING = re.compile(
+    r"Non-zero status code returned while running (\S+) node\. Name:'(.*?)' Status Message: "
+)
+_CHECKING = re.compile(r'In Node, \("(.*?)", (\S+), .*?\) -> \(.*?\) , Error ')
+
+
 def runtime_message(error: Exception) -> str:
-    """Return the first line of an ONNX Runtime error without its code."""
-    return first_line(error).split(" : ", 3)[-1]
+    """Return what ONNX Runtime says in one line, without its error codes and its source."""
+    text = _PREFIX.sub("", " ".join(str(error).split()))
+    text = _SOURCE.sub("", text)
+    text = _RUNNING.sub(lambda found: _node(found[2], found[1]), text)
+    text = _CHECKING.sub(lambda found: _node(found[1], found[2]), text)
+    return text.strip() or "an internal check failed"
+
+
+def _node(name: str, operator: str) -> str:
+    return f"'{name}' ({operator}): " if name else f"{operator}: "
