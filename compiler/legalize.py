@@ -12,6 +12,7 @@ from compiler.errors import UnsupportedModel
 from compiler.graph import Graph, Node, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
+from compiler.names import Names
 from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.dynamic import DynamicLayers
@@ -89,7 +90,8 @@ def legalize(lowered: LoweredModel) -> Graph:
     for node in model.node:
         for name in set(node.input):
             readers[name].append(node)
-    context = Context(lowered.model, lowered.settings, constants, uses, readers)
+    names = Names(model, lowered.source.graph)
+    context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
     refusals: list[tuple[str, str, str]] = []
     inputs = lowered.inputs
     for value in inputs:
@@ -164,12 +166,12 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         if wanted & {tensor.name for tensor in node.results}:
             wanted.update(tensor.name for tensor in node.inputs)
             kept.append(node)
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     nodes: list[Node] = []
     for node in reversed(kept):
-        seen[node.name] += 1
-        count = seen[node.name]
-        nodes.append(replace(node, name=f"{node.name}/{count}") if count > 1 else node)
+        twice = node.name in seen
+        nodes.append(replace(node, name=context.names.fresh(node.name)) if twice else node)
+        seen.add(node.name)
     shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
     shapes |= {edge.target: edge.shape for edge in context.dequantize}
     return Graph(

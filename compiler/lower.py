@@ -17,6 +17,7 @@ from onnx import numpy_helper
 from compiler.errors import InputError, ModelError, UnsupportedModel
 from compiler.graph import Note, Value
 from compiler.load import constants_of
+from compiler.names import Names
 from compiler.operators.context import Refusal, check_scale, node_name
 from compiler.rewrite import rewrite
 from compiler.session import Settings, open_session
@@ -136,8 +137,8 @@ def _optimize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Settings]:
 
 def _unsigned_products(graph: onnx.GraphProto) -> None:
     """int8 weights of MatMulInteger become uint8, for the same reason; the products stay."""
-    constants = constants_of(graph)
-    for number, node in enumerate(graph.node):
+    constants, made_up = constants_of(graph), Names(graph)
+    for node in graph.node:
         if node.op_type != "MatMulInteger" or len(node.input) < 3:
             continue
         weights = constants.get(node.input[1])
@@ -146,7 +147,7 @@ def _unsigned_products(graph: onnx.GraphProto) -> None:
             continue
         names = []
         for what, value in (("weight", weights), ("zero", zero)):
-            names.append(f"{node.output[0]}/{what}{number}")
+            names.append(made_up.fresh(node.output[0], what))
             moved = (value.astype(np.int16) + 128).astype(np.uint8)
             graph.initializer.append(numpy_helper.from_array(moved, names[-1]))
         node.input[:] = [node.input[0], names[0], node.input[2], names[1]]

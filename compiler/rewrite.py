@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from compiler.graph import Note
 from compiler.load import constants_of
+from compiler.names import Names
 from compiler.operators.context import attributes, node_name
 
 __all__ = ["rewrite"]
@@ -52,6 +53,7 @@ def _fold_constants(graph: onnx.GraphProto) -> None:
 
 
 def _add(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
+    name = Names(graph).fresh(name)
     graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return name
 

@@ -20,6 +20,7 @@ from compiler.graph import (
     Value,
 )  # fmt: skip
 from compiler.layout import ROW_MAJOR, Layout, channels_last
+from compiler.names import Names
 from compiler.session import Settings
 
 __all__ = [
@@ -90,6 +91,7 @@ class Context:
     Members
     -------
     model, settings : the lowered model and how it has to be run.
+    names : where every name that the compiler makes up comes from.
     constants : initializers and Constant outputs, dequantized ones too.
     uses : how often each value is read, graph outputs included.
     readers : the nodes that read each value.
@@ -98,6 +100,7 @@ class Context:
 
     model: onnx.ModelProto
     settings: Settings
+    names: Names
     constants: dict[str, NDArray[Any]]
     uses: Counter[str]
     readers: defaultdict[str, list[onnx.NodeProto]]

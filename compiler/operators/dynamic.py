@@ -25,7 +25,10 @@ from compiler.operators.weights import per_channel, signed_weights
 __all__ = ["DynamicLayers"]
 
 _UINT8 = np.dtype(np.uint8)
-_INPUTS = "dynamic inputs/slots"
+
+
+def _record(name: str) -> Tensor:
+    return Tensor(name, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,11 +117,12 @@ class DynamicLayers:
         if linear.w_scale is None:
             raise Refusal("is the integer sum of a layer; must be its float value")
         rows, columns = self._rows(linear), linear.weights.shape[1]
-        y = Tensor(f"{name}/sums", (rows, 4 * columns), _UINT8, np.float32(1), 0)
+        sums = self.context.names.fresh(name, "sums")
+        y = Tensor(sums, (rows, 4 * columns), _UINT8, np.float32(1), 0)
         node = self._emit(linear, y, None)
         self.context.dequantize.append(HostDynamicDequantize(
-            f"{name}/dequantize", y, node.x_record, 0, name, node.w_scale, node.bias, linear.relu,
-            linear.shape,
+            self.context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
+            node.bias, linear.relu, linear.shape,
         ))  # fmt: skip
         return True
 
@@ -136,7 +140,7 @@ class DynamicLayers:
             if linear.w_scale is None:
                 raise Refusal("quantizes integer sums")
             tensor = Tensor(name, linear.shape, _UINT8, np.float32(1), 0)
-            record = Tensor(f"{name}/slots", (RECORD_BYTES,), _UINT8, np.float32(1), 0)
+            record = _record(context.names.fresh(name, "slots"))
             self._emit(linear, tensor, record)
         elif source in context.floats:
             tensor, record = self._input(node)
@@ -153,7 +157,10 @@ class DynamicLayers:
             done = value.operations[-1].node.op_type
             raise Refusal(f"{done} of a graph input in float; quantize the input itself")
         tensor = Tensor(node.output[0], value.shape, _UINT8, np.float32(1), 0)
-        record = Tensor(_INPUTS, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
+        if self.inputs:  # all share one record
+            record = self.inputs[0].record
+        else:
+            record = _record(self.context.names.fresh("dynamic inputs", "slots"))
         steps = Layout(tuple(op.view for op in value.operations))
         source = cast(Value, value.origin).name
         self.inputs.append(

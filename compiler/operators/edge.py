@@ -139,7 +139,7 @@ def _from_host(
         first = rest.pop(0)
         steps.append(first.view)
         shape = first.shape
-    name = f"{target.name}/input" if rest else target.name
+    name = context.names.fresh(target.name, "input") if rest else target.name
     tensor = replace(target, name=name, shape=shape)
     context.quantize.append(
         HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor)
@@ -163,8 +163,9 @@ def finish_output(context: Context, output: Value) -> None:
     bounds, tensor = _NO_BOUNDS, origin
     if operations:
         target = replace(
-            origin, name=f"{output.name}/quantized", shape=value.shape, layout=ROW_MAJOR
-        )
+            origin, name=context.names.fresh(output.name, "quantized"), shape=value.shape,
+            layout=ROW_MAJOR,
+        )  # fmt: skip
         real = chain_values(origin, operations)
         exact = np.array_equal(dequantized(target, chain_table(origin, operations, target)), real)
         how = "done on the quantized codes"
@@ -177,7 +178,7 @@ def finish_output(context: Context, output: Value) -> None:
         node = operations[-1].node
         tensor = emit_chain(context, node, origin, operations, target, clip=exact)
         _note(context, node, operations, how)
-    name = f"{output.name}/DequantizeLinear"
+    name = context.names.fresh(output.name, "DequantizeLinear")
     context.dequantize.append(
         HostDequantize(name, context.settled(tensor), output.name, bounds)
     )

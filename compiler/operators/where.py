@@ -83,11 +83,13 @@ def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor
     name = node_name(node)
     y = replace(target, shape=x.shape, layout=x.layout)
     if x.dtype != y.dtype or not np.array_equal(tables[0], np.arange(256)):
-        codes = replace(y, name=f"{y.name}/kept")
-        context.emit(TableNode(f"{name}/kept", "Requantize", x, codes, tables[0]))
+        codes = replace(y, name=context.names.fresh(y.name, "kept"))
+        title = context.names.fresh(name, "kept")
+        context.emit(TableNode(title, "Requantize", x, codes, tables[0]))
         x = codes
     x = replace(y, name=x.name)
     zero = int(below)
     values = np.where(condition == first, zero, 1 - zero).astype(y.dtype)
-    z, values = constant_operand(name, y, values, far, zero)
+    constant = context.names.fresh(name, "constant")
+    z, values = constant_operand(constant, y, values, far, zero)
     context.emit(AddNode(name, node.op_type, x, z, y, low, high, values))
