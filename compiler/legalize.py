@@ -13,7 +13,14 @@ from compiler.graph import Graph, Node, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
 from compiler.names import Names
-from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
+from compiler.operators.context import (
+    Context,
+    FloatValue,
+    Refusal,
+    Unknown,
+    node_name,
+    operator_name,
+)  # fmt: skip
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.dynamic import DynamicLayers
 from compiler.operators.edge import (
@@ -82,6 +89,8 @@ def legalize(lowered: LoweredModel) -> Graph:
     UnsupportedModel
         With a line for every node that cannot be mapped.
     """
+    if lowered.refusals:
+        raise UnsupportedModel(lowered.refusals)
     model = lowered.model.graph
     constants = constants_of(model)
     uses = Counter(name for node in model.node for name in node.input)
@@ -107,7 +116,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         except Unknown:
             pass
         except Refusal as refusal:
-            refusals.append((node_name(node), _operator(node), str(refusal)))
+            refusals.append((node_name(node), operator_name(node), str(refusal)))
     for output in lowered.outputs:
         try:
             if layers.finish(output):
@@ -121,10 +130,6 @@ def legalize(lowered: LoweredModel) -> Graph:
     if refusals:
         raise UnsupportedModel(refusals)
     return with_slots(_finish(context, lowered, layers))
-
-
-def _operator(node: onnx.NodeProto) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
@@ -158,6 +163,8 @@ def _integer_input(context: Context, value: Value) -> None:
 
 def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> Graph:
     """Drop what nobody reads and make node names unique."""
+    inputs = {value.name for value in lowered.inputs}
+    passed = [value.name for value in lowered.outputs if value.name in inputs]
     wanted = {value.name for value in lowered.outputs} | {
         tensor.name for edge in context.dequantize for tensor in edge.tensors
     }
@@ -182,4 +189,5 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         dequantize=tuple(context.dequantize),
         notes=(*lowered.notes, *context.notes),
         dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
+        passed=tuple(context.settled(context.tensors[name]) for name in passed),
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
+from compiler.batch import batched_inputs
 from compiler.errors import InputError
 from compiler.inputs import load_inputs
 from compiler.load import load_model
@@ -82,8 +83,10 @@ def _load(
     names = {value.name for value in model.graph.input}
     labels = None if _LABELS in names else arrays.pop(_LABELS, None)
     try:
-        for name in names & set(arrays):
-            held = len(arrays[name]) if arrays[name].ndim else 0
+        for name in sorted(batched_inputs(model.graph) & set(arrays)):
+            if not arrays[name].ndim:
+                continue  # its shape is wrong, as will be said
+            held = len(arrays[name])
             if held < (samples or 1):
                 wanted = f"; --samples asks for {samples}" if samples else ""
                 raise InputError(f"input '{name}' holds {held} samples{wanted}")
@@ -97,7 +100,7 @@ def _load(
                 )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return arrays, None if labels is None else labels[:samples]
+    return arrays, None if labels is None or not labels.ndim else labels[:samples]
 
 
 def _accuracy(
@@ -126,7 +129,7 @@ def _npz(arrays: Arrays) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(data, np.asarray(array, order="C"), allow_pickle=False)
             # The default time stamp of an entry is 1980, not now.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue())
     return buffer.getvalue()

@@ -174,8 +174,8 @@ def _table(title: str | None, headings: list[str], rows: list[list[str]]) -> Tab
     for name in headings:
         text = name in ("layer", "operator", "promise", "shapes", "format")
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row, end_section=row is rows[-2])
+    for place, row in enumerate(rows):
+        table.add_row(*row, end_section=place == len(rows) - 2)
     return table
 
 

@@ -25,10 +25,11 @@ from compiler.session import Settings
 
 __all__ = [
     "Context", "FloatOp", "FloatValue", "Refusal", "Unknown", "attributes", "check_scale",
-    "node_name",
+    "node_name", "operator_name",
 ]  # fmt: skip
 
 _TINY = np.finfo(np.float32).tiny
+_UINT8 = np.dtype(np.uint8)
 
 
 class Refusal(Exception):
@@ -75,7 +76,12 @@ class FloatValue:
 
 def node_name(node: onnx.NodeProto) -> str:
     """Return the node's name, or that of its first output where it has none."""
-    return node.name or node.output[0]
+    return node.name or next(filter(None, node.output), node.op_type)
+
+
+def operator_name(node: onnx.NodeProto) -> str:
+    """Return the node's operator, its domain before it where that is not ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -132,21 +138,24 @@ class Context:
         check_scale(value, f"{what} '{name}'")
         return value.reshape(-1)
 
-    def zero(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
-        """Return a zero point, flattened; uint8 0 where it is left out."""
+    def zero(
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
+    ) -> NDArray[Any]:
+        """Return a zero point, flattened; 0 of type ``dtype`` where it is left out."""
         if index >= len(node.input) or not node.input[index]:
-            return np.zeros(1, np.uint8)
+            return np.zeros(1, dtype)
         value = self.constant(node, index, what).reshape(-1)
         if value.dtype not in (np.int8, np.uint8):
             raise Refusal(f"{what} '{node.input[index]}' is {value.dtype}; must be int8 or uint8")
         return value
 
     def quantization(
-        self, node: onnx.NodeProto, index: int, what: str
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
     ) -> tuple[np.float32, int, np.dtype[Any]]:
-        """Return scale, zero point and type of a tensor; ``index`` is its scale's."""
+        """Return scale, zero point and type of a tensor; ``index`` is its scale's, ``dtype`` the
+        type where there is no zero point."""
         scale = self.scale(node, index, f"{what} scale")
-        zero = self.zero(node, index + 1, f"{what} zero point")
+        zero = self.zero(node, index + 1, f"{what} zero point", dtype)
         if scale.size != 1 or zero.size != 1:
             raise Refusal(f"{what} '{node.input[index]}' has {scale.size} scales; must have one")
         return np.float32(scale[0]), int(zero[0]), zero.dtype
@@ -165,8 +174,8 @@ class Context:
 
     def operand(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
         """Return a tensor input with the scale and zero point in the two inputs after it."""
-        scale, zero, dtype = self.quantization(node, index + 1, "input")
         tensor = self.tensor(node.input[index])
+        scale, zero, dtype = self.quantization(node, index + 1, "input", tensor.dtype)
         if dtype != tensor.dtype:
             raise Refusal(f"input '{tensor.name}' is {tensor.dtype}, its zero point {dtype}")
         return replace(tensor, scale=scale, zero_point=zero)
@@ -193,6 +202,9 @@ class Context:
 
     def emit(self, node: Node) -> None:
         """Append a node; its output becomes readable."""
+        if 0 in node.y.shape:
+            place = node.y.shape.index(0)
+            raise Refusal(f"output '{node.y.name}': dimension {place} is 0; it has no element")
         self.nodes.append(node)
         self.tensors[node.y.name] = node.y
 

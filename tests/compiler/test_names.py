@@ -51,6 +51,8 @@ MODELS = {
                                            domain="com.microsoft"), dq("yq", "y", "a")],
     "an operator of our own": [q("x", "xq", "c"), dq("xq", "xf", "c"), dq("MU", "mf", "v"),
                                node("MatMul", ["xf", "mf"], ["g"], name="fc"), *end("g", "c")],
+    "default zero points": [node("QuantizeLinear", ["x", "x_s"], ["xq"]),
+                            node("DequantizeLinear", ["xq", "x_s"], ["y"])],
     "a dynamic layer": [node("DynamicQuantizeLinear", ["x"], ["xq", "s", "z"]),
                         node("MatMulInteger", ["xq", "M", "z"], ["i"]),
                         node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),

@@ -31,7 +31,7 @@ BAD = {
     "input_name": ("sim model.onnx --input name.npz", "'image'"),
     "input_more": ("sim model.onnx --input more.npz", "'extra'"),
     "input_shape": ("sim model.onnx --input shape.npz", "'x' is (2, 3, 5, 6)"),
-    "input_scalar": ("sim model.onnx --input scalar.npz", "'x' holds 0 samples"),
+    "input_scalar": ("sim model.onnx --input scalar.npz", "'x' is (); must be (2, 3, 6, 6)"),
     "input_empty": ("sim model.onnx --input empty.npz", "'x' holds 0 samples"),
     "input_dtype": ("sim model.onnx --input dtype.npz", "float64"),
     "input_nan": ("sim model.onnx --input nan.npz", "NaN"),
