@@ -13,14 +13,7 @@ from compiler.graph import Graph, Node, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
 from compiler.names import Names
-from compiler.operators.context import (
-    Context,
-    FloatValue,
-    Refusal,
-    Unknown,
-    node_name,
-    operator_name,
-)  # fmt: skip
+from compiler.operators.context import Context, FloatValue, Refusal, Unknown
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.dynamic import DynamicLayers
 from compiler.operators.edge import (
@@ -35,8 +28,10 @@ from compiler.operators.normalize import layer_normalization
 from compiler.operators.pool import max_pool
 from compiler.operators.softmax import qlinear_softmax
 from compiler.operators.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
+from compiler.operators.unsupported import reason_of
 from compiler.operators.view import VIEWS, view
 from compiler.operators.where import float_where, qlinear_where
+from compiler.refused import Refused, requantized
 from compiler.slots import with_slots
 
 __all__ = ["legalize"]
@@ -56,30 +51,6 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(VIEWS, view),
 }
 
-_REASONS = {
-    "QLinearConcat": "the machine has no concatenation",
-    "QLinearAveragePool": "the machine has no average pooling",
-    "QLinearGlobalAveragePool": "the machine has no average pooling",
-    **dict.fromkeys(
-        ("Split", "Slice", "Gather"), "its result is a part of a tensor; only whole ones are read"
-    ),
-    "Concat": "the machine has no concatenation",
-    "BatchNormalization": "fold it into the convolution before quantizing "
-    "(onnxruntime.quantization.preprocess does)",
-    **dict.fromkeys(
-        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
-         "DynamicQuantizeLSTM"),
-        "is quantized dynamically, which only linear layers may be, and then all; use "
-        "quantize_static",
-    ),
-    **dict.fromkeys(
-        ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose",
-         "Softmax"),
-        "stays in float; its inputs and its output must be quantized",
-    ),
-    "MatMulIntegerToFloat": "its output is float; quantize it",
-}
-
 
 def legalize(lowered: LoweredModel) -> Graph:
     """Map every node onto the machine.
@@ -87,10 +58,8 @@ def legalize(lowered: LoweredModel) -> Graph:
     Raises
     ------
     UnsupportedModel
-        With a line for every node that cannot be mapped.
+        With a line for every node that cannot be mapped, those behind another one included.
     """
-    if lowered.refusals:
-        raise UnsupportedModel(lowered.refusals)
     model = lowered.model.graph
     constants = constants_of(model)
     uses = Counter(name for node in model.node for name in node.input)
@@ -101,39 +70,47 @@ def legalize(lowered: LoweredModel) -> Graph:
             readers[name].append(node)
     names = Names(model, lowered.source.graph)
     context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
-    refusals: list[tuple[str, str, str]] = []
-    inputs = lowered.inputs
-    for value in inputs:
+    for value in lowered.inputs:
         if value.dtype == np.float32:
             context.floats[value.name] = FloatValue(value)
         else:
             _integer_input(context, value)
     layers = DynamicLayers(context)
+    refused = Refused(lowered, context, layers)
+    suffering: list[onnx.NodeProto] = []
     for node in model.node:
         try:
+            if refused.covers(node):
+                raise Unknown
             if not (lowered.dynamic and layers.take(node)):
-                _rule(context, node)(context, node)
+                _rule(context, node, refused)(context, node)
+            refused.pass_on(node)
         except Unknown:
-            pass
+            suffering.append(node)
+            refused.assume(node)
         except Refusal as refusal:
-            refusals.append((node_name(node), operator_name(node), str(refusal)))
+            refused.add(node, str(refusal))
     for output in lowered.outputs:
         try:
-            if layers.finish(output):
+            if output.name in context.unknown or layers.finish(output):
                 continue
             if output.name in context.floats:
                 finish_output(context, output)
             elif output.name in constants:
                 raise Refusal("is a constant")
         except Refusal as refusal:
-            refusals.append((output.name, "graph output", str(refusal)))
-    if refusals:
-        raise UnsupportedModel(refusals)
+            refused.listed.append((output.name, "graph output", str(refusal)))
+    if suffering and not refused.listed:
+        refused.add(suffering[0], "computes with a scale, a zero point or a sum")
+    if refused.listed:
+        raise UnsupportedModel(refused.listed)
     return with_slots(_finish(context, lowered, layers))
 
 
-def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
+def _rule(context: Context, node: onnx.NodeProto, refused: Refused) -> _Rule:
     known = node.domain in ("", "ai.onnx", "com.microsoft")
+    if node.op_type in (*QLINEAR, *ELEMENTWISE) and refused.leaves_open(node):
+        raise Unknown
     if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
         return float_operator
     if known and node.op_type in ELEMENTWISE and any(n in context.floats for n in node.input):
@@ -142,6 +119,8 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
         return layer_normalization
     if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
         return float_where
+    if known and node.op_type == "QuantizeLinear" and node.input[0] in context.unknown:
+        return requantized
     if known and node.op_type in _RULES:
         return _RULES[node.op_type]
     if known and node.op_type in ("Relu", "Clip", "Where", "LayerNormalization", *ELEMENTWISE):
@@ -150,9 +129,7 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
         if all(name in context.constants for name in filter(None, node.input)):
             raise Refusal("computes with constants only; fold it")
         raise Unknown
-    if known and node.op_type in _REASONS:
-        raise Refusal(_REASONS[node.op_type])
-    raise Refusal("the machine has no such operation")
+    raise Refusal(reason_of(context, node))
 
 
 def _integer_input(context: Context, value: Value) -> None:

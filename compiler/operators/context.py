@@ -37,7 +37,8 @@ class Refusal(Exception):
 
 
 class Unknown(Exception):
-    """An operand comes from a node that was refused already; nothing to add."""
+    """An operand comes from a node that was refused already, and says too little of itself to check
+    this node by it; nothing to add."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,16 @@ class Context:
     """Input tensors whose order in memory the first reader may still choose."""
     roots: dict[str, Tensor] = field(default_factory=dict)
     """For each tensor that a table makes of another, byte by byte, that other."""
+    unknown: set[str] = field(default_factory=set)
+    """Values of refused nodes of which no more than type and shape is known, if that."""
 
     # Constants ---------------------------------------------------------------------------
 
     def constant(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
         """Return a constant input."""
         name = node.input[index] if index < len(node.input) else ""
+        if name in self.unknown:
+            raise Unknown
         if name not in self.constants:
             raise Refusal(f"{what} '{name}' is not a constant")
         return self.constants[name]
@@ -166,6 +171,8 @@ class Context:
         """Return the tensor that a value of the model has become."""
         if name in self.tensors:
             return self.tensors[name]
+        if name in self.unknown:
+            raise Unknown
         if name in self.floats:
             raise Refusal(f"input '{name}' is float; quantize it")
         if name in self.constants:

@@ -106,6 +106,13 @@ class DynamicLayers:
         rest[node.op_type](node)
         return True
 
+    def assume(self, node: onnx.NodeProto) -> None:
+        """Take a DynamicQuantizeLinear whose input nobody knows for one of something."""
+        if node.op_type == "DynamicQuantizeLinear" and node.output[0] in self.context.tensors:
+            name, scale, zero = node.output
+            self.records[name] = _record(self.context.names.fresh(name, "slots"))
+            self.scales[scale], self.zeros[zero] = name, name
+
     def finish(self, output: Value) -> bool:
         """Give a float graph output its sums and their host edge; False if it is no such output."""
         name = output.name
@@ -135,6 +142,8 @@ class DynamicLayers:
     def _quantize(self, node: onnx.NodeProto) -> None:
         context, source = self.context, node.input[0]
         name, scale, zero = node.output
+        if source in context.unknown:
+            raise Unknown
         if source in self.linear:
             linear = self.linear[source]
             if linear.w_scale is None:

@@ -56,8 +56,8 @@ def elementwise(context: Context, node: onnx.NodeProto) -> None:
             context.tensor(name)  # unknown, or the refusal of a quantized operand
             raise Refusal(f"input '{name}' is quantized, another is float")
         elif context.constants[name].size != 1:
-            size = context.constants[name].size
-            raise Refusal(f"constant '{name}' has {size} values; in float it must have one")
+            shape = context.constants[name].shape
+            raise Refusal(f"constant '{name}' has shape {shape}; must be one value")
     value = _merged(context, values)
     rank = max([len(value.shape), *(
         context.constants[name].ndim for name in node.input if name in context.constants
@@ -111,8 +111,13 @@ def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
         emit_table(context, node, inputs[0], (), target)
     elif node.op_type == "QLinearAdd":
         add(context, node)
+    elif len(inputs) > 1:
+        names = " and ".join(f"'{x.name}'" for x in inputs)
+        raise Refusal(f"combines {names}; only one activation may vary")
     else:
-        raise Refusal("the machine has no elementwise multiplication")
+        name = next(node.input[i] for i in operands if node.input[i] in context.constants)
+        shape = context.constants[name].shape
+        raise Refusal(f"constant '{name}' has shape {shape}; must be one value")
 
 
 def emit_table(

@@ -281,7 +281,7 @@ REFUSALS = {
         [q("x", "xq", "x"), q("z", "zq", "a"),
          node("QLinearMul", ["xq", "x_s", "x_z", "zq", "a_s", "a_z", "b_s", "b_z"], ["yq"],
               name="mul", **MICROSOFT), dq("yq", "y", "b")], {"x": [4], "z": [4]},
-        "'mul' (com.microsoft.QLinearMul): the machine has no elementwise multiplication"),
+        "'mul' (com.microsoft.QLinearMul): combines 'xq' and 'zq'; only one activation may vary"),
     "softmax_axis": (
         [q("x", "xq", "x"), node("QLinearSoftmax", ["xq", "x_s", "x_z", "p_s", "p_z"], ["yq"],
                                  axis=1, opset=13, name="soft", **MICROSOFT),
@@ -296,7 +296,7 @@ REFUSALS = {
         "the last axis"),
     "vector_in_float": (
         chain(node("Div", ["f0", "vector"], ["f"], name="div")), SHAPE,
-        "'div' (Div): constant 'vector' has 7 values; in float it must have one"),
+        "'div' (Div): constant 'vector' has shape (7,); must be one value"),
     "float_output": (
         [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Tanh", ["f0"], ["y"], name="tanh")], SHAPE,
         "'y' (graph output): is the float result of Tanh; quantize it"),
