@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from compiler.batch import batched_inputs
-from compiler.errors import InputError
+from compiler.errors import InputError, printable
 from compiler.inputs import load_inputs
 from compiler.load import load_model
 from compiler.session import open_session
@@ -32,6 +32,7 @@ from sim.terminal import output_console
 __all__ = ["run_sim"]
 
 _LABELS = "labels"
+_LONGEST = (1 << 16) - 1  # bytes of a name in a zip archive
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,6 +56,8 @@ def run_sim(args: argparse.Namespace) -> int:
         [path for path in (files.path, source, args.config) if path is not None],
     )
     model = load_model(files.path)
+    if args.outputs is not None:
+        _check_names(model)
     arrays, labels = (None, None) if source is None else _load(source, model, args.samples)
     float32 = None if files.float32 is None else load_model(files.float32)
     with Progress() as progress:
@@ -103,6 +106,16 @@ def _load(
     return arrays, None if labels is None or not labels.ndim else labels[:samples]
 
 
+def _check_names(model: onnx.ModelProto) -> None:
+    """Raise InputError where an output's name is too long for an archive."""
+    for value in model.graph.output:
+        if (size := len(f"{value.name}.npy".encode())) > _LONGEST:
+            raise InputError(
+                f"--outputs: a graph output's name has {size - 4} bytes; an npz file takes "
+                f"{_LONGEST - 4} at most"
+            )
+
+
 def _accuracy(
     outcome: Outcome, labels: NDArray[Any], float32: onnx.ModelProto | None, inputs: Arrays
 ) -> Accuracy | None:
@@ -135,6 +148,10 @@ def _npz(arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
+def _shown(text: str) -> str:
+    return escape(printable(text))
+
+
 def _print(report: Report, console: Console) -> None:
     for table in layer_tables(report, console):
         console.print(table)
@@ -143,7 +160,7 @@ def _print(report: Report, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
     for note in report.notes:
-        line(f"lowered by kiwicha: {escape(note['node'])}: {escape(note['text'])}")
+        line(f"lowered by kiwicha: {_shown(note['node'])}: {_shown(note['text'])}")
     reference = report.reference
     features = ", ".join(reference["features"]) or "no dot-product features"
     line(
@@ -168,9 +185,9 @@ def _print(report: Report, console: Console) -> None:
         f"{report.cycles_per_second:,.0f} cycles per second"
     )
     if report.waves is not None:
-        line(f"waveform: {escape(report.waves)}")
+        line(f"waveform: {_shown(report.waves)}")
     if wrong := differences(report):
-        line(f"[bold red]WRONG: {escape('; '.join(wrong))}[/]")
+        line(f"[bold red]WRONG: {_shown('; '.join(wrong))}[/]")
     else:
         judges = ["golden model"] + ["ONNX Runtime"] * reference["compared"]
         line(f"[green]every bit equal[/] ({', '.join(judges)})")
