@@ -104,7 +104,8 @@ def _sums(graph: onnx.GraphProto) -> list[Note]:
         if node.op_type == "Sum" and node.domain in ("", "ai.onnx") and len(node.input) < 3:
             node.op_type = "Add" if len(node.input) == 2 else "Identity"
             if len(node.input) == 2:
-                notes.append(Note(node_name(node), "lowered by kiwicha: Sum of two, as Add"))
+                text = "lowered by kiwicha: Sum of two as Add, which ONNX Runtime leaves in float"
+                notes.append(Note(node_name(node), text))
     return notes
 
 

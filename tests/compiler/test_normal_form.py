@@ -169,7 +169,7 @@ def test_sum_of_two_is_add():
     graph = agree(model(nodes, CONSTANTS, {"a": [3, 6], "b": [3, 6]}), same_as_source=False)
     assert graph.nodes[-1].op == "QLinearAdd"
     assert [(n.node, n.text) for n in graph.notes if n.node == "sum"] == [
-        ("sum", "lowered by kiwicha: Sum of two, as Add")
+        ("sum", "lowered by kiwicha: Sum of two as Add, which ONNX Runtime leaves in float")
     ]
 
 
