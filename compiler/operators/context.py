@@ -133,7 +133,10 @@ class Context:
             raise Unknown
         if name not in self.constants:
             raise Refusal(f"{what} '{name}' is not a constant")
-        return self.constants[name]
+        value = self.constants[name]
+        if what == "weight":
+            _require_elements("its weight", value.shape)  # whose name may be made up
+        return value
 
     def scale(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[np.float32]:
         """Return a scale, flattened."""
@@ -209,15 +212,18 @@ class Context:
 
     def emit(self, node: Node) -> None:
         """Append a node; its output becomes readable."""
-        if 0 in node.y.shape:
-            place = node.y.shape.index(0)
-            raise Refusal(f"output '{node.y.name}': dimension {place} is 0; it has no element")
+        _require_elements(f"output '{node.y.name}'", node.y.shape)
         self.nodes.append(node)
         self.tensors[node.y.name] = node.y
 
     def note(self, node: onnx.NodeProto, text: str) -> None:
         """Add a line to the report."""
         self.notes.append(Note(node_name(node), text))
+
+
+def _require_elements(what: str, shape: Shape) -> None:
+    if 0 in shape:
+        raise Refusal(f"{what}: dimension {shape.index(0)} is 0; it has no element")
 
 
 def check_scale(value: NDArray[np.float32], what: str) -> None:
