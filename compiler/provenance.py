@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from compiler.errors import ModelError
 from compiler.graph import Shape
 from compiler.operators.context import node_name, operator_name
 from compiler.operators.view import VIEWS
@@ -109,10 +110,14 @@ def value_shapes(
     shown.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in inner if name not in outputs
     )
+    try:
+        session = open_session(shown, settings)
+    except ModelError:  # it will not show all of them; what is refused is refused
+        return {}
     return {
         value.name: (
             _TYPES.get(value.type),
             tuple(value.shape) if all(isinstance(d, int) for d in value.shape) else None,
         )
-        for value in open_session(shown, settings).get_outputs()
+        for value in session.get_outputs()
     }
