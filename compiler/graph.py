@@ -40,11 +40,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Value:
-    """A graph input or output as the user sees it: name, shape, dtype (float32, int8 or uint8)."""
+    """A graph input or output as the user sees it: name, shape, dtype (float32, int8 or uint8).
+
+    Members
+    -------
+    batched : an input whose leading dimension is the batch.
+    """
 
     name: str
     shape: Shape
     dtype: np.dtype[Any]
+    batched: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ class Graph:
     nodes : in topological order.
     dequantize : float outputs on their way out; an integer output is the tensor of its name.
     dynamic : float inputs that are quantized by their own range. They share one record.
+    passed : integer inputs that are outputs as they are.
     """
 
     inputs: tuple[Value, ...]
@@ -139,6 +146,7 @@ class Graph:
     dequantize: tuple[HostDequantize | HostDynamicDequantize, ...]
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()
+    passed: tuple[Tensor, ...] = ()
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -146,16 +154,20 @@ class Graph:
         written = [q.tensor for q in self.quantize]
         written += [tensor for q in self.dynamic for tensor in (q.tensor, q.record)]
         written += [tensor for node in self.nodes for tensor in node.results]
-        produced = {tensor.name: tensor for tensor in written}
-        read = {tensor.name: tensor for node in self.nodes for tensor in node.inputs}
-        return {**read, **produced}
+        return {**self._read, **{tensor.name: tensor for tensor in written}}
+
+    @property
+    def _read(self) -> dict[str, Tensor]:
+        """What nodes or the host read, by name; an integer input that is an output, too."""
+        read = {tensor.name: tensor for edge in self.dequantize for tensor in edge.tensors}
+        read |= {tensor.name: tensor for tensor in self.passed}
+        return read | {tensor.name: tensor for node in self.nodes for tensor in node.inputs}
 
     @property
     def input_tensors(self) -> tuple[Tensor, ...]:
         """Tensors that the host puts into memory before the machine starts."""
         names = {value.name for value in self.inputs}
-        read = (tensor for node in self.nodes for tensor in node.inputs)
-        integer = {tensor.name: tensor for tensor in read if tensor.name in names}
+        integer = {name: tensor for name, tensor in self._read.items() if name in names}
         dynamic = {t.name: t for q in self.dynamic for t in (q.tensor, q.record)}
         return (*(q.tensor for q in self.quantize), *dynamic.values(), *integer.values())
 

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from compiler.batch import batched_inputs
 from compiler.errors import InputError
 from compiler.graph import Value
 
@@ -40,10 +41,10 @@ def load_inputs(path: str | Path) -> dict[str, NDArray[Any]]:
 
 
 def input_batch(model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Return the batch to bind: the leading dimension of the model's inputs among ``arrays``."""
-    for value in model.graph.input:
-        array = arrays.get(value.name)
-        if array is not None and array.ndim:
+    """Return the batch to bind: the leading dimension of an input among ``arrays`` that has it."""
+    batched = batched_inputs(model.graph)
+    for name, array in arrays.items():
+        if name in batched and array.ndim:
             return int(array.shape[0])
     return 1
 

@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 
 from compiler.errors import UnsupportedModel
-from compiler.graph import Graph, Node, Tensor, Value
+from compiler.graph import AddNode, Graph, Node, TableNode, Tensor, Value
 from compiler.load import constants_of
 from compiler.lower import LoweredModel
+from compiler.names import Names
 from compiler.operators.affine import batch_normalization
 from compiler.operators.constant import view_constant
-from compiler.operators.context import Context, FloatValue, Refusal, Unknown, node_name
+from compiler.operators.context import Context, FloatValue, Refusal, Unknown
 from compiler.operators.conv import qlinear_conv
 from compiler.operators.dynamic import DynamicLayers
 from compiler.operators.edge import (
@@ -30,8 +31,10 @@ from compiler.operators.normalize import layer_normalization
 from compiler.operators.pool import max_pool
 from compiler.operators.softmax import qlinear_softmax
 from compiler.operators.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
+from compiler.operators.unsupported import reason_of
 from compiler.operators.view import VIEWS, view
 from compiler.operators.where import float_where, qlinear_where
+from compiler.refused import Refused, requantized
 from compiler.slots import with_slots
 
 __all__ = ["legalize"]
@@ -52,29 +55,6 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(VIEWS, view),
 }
 
-_REASONS = {
-    "QLinearConcat": "the machine has no concatenation",
-    "QLinearAveragePool": "the machine has no average pooling",
-    "QLinearGlobalAveragePool": "the machine has no average pooling",
-    **dict.fromkeys(
-        ("Split", "Slice", "Gather"), "its result is a part of a tensor; only whole ones are read"
-    ),
-    "Concat": "the machine has no concatenation",
-    "BatchNormalization": "fold it into the convolution before quantizing "
-    "(onnxruntime.quantization.preprocess does)",
-    **dict.fromkeys(
-        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
-         "DynamicQuantizeLSTM"),
-        "is quantized dynamically, which only linear layers may be, and then all; use "
-        "quantize_static",
-    ),
-    **dict.fromkeys(
-        ("Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "ConvTranspose",
-         "Softmax"),
-        "stays in float; its inputs and its output must be quantized",
-    ),
-}
-
 
 def legalize(lowered: LoweredModel) -> Graph:
     """Map every node onto the machine.
@@ -82,7 +62,7 @@ def legalize(lowered: LoweredModel) -> Graph:
     Raises
     ------
     UnsupportedModel
-        With a line for every node that cannot be mapped.
+        With a line for every node that cannot be mapped, those behind another one included.
     """
     model = lowered.model.graph
     constants = constants_of(model)
@@ -92,45 +72,52 @@ def legalize(lowered: LoweredModel) -> Graph:
     for node in model.node:
         for name in set(node.input):
             readers[name].append(node)
-    context = Context(lowered.model, lowered.settings, constants, uses, readers)
-    refusals: list[tuple[str, str, str]] = []
-    inputs = lowered.inputs
-    for value in inputs:
+    names = Names(model, lowered.source.graph)
+    context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
+    for value in lowered.inputs:
         if value.dtype == np.float32:
             context.floats[value.name] = FloatValue(value)
         else:
             _integer_input(context, value)
     layers = DynamicLayers(context)
+    refused = Refused(lowered, context, layers)
+    suffering: list[onnx.NodeProto] = []
     for node in model.node:
         try:
+            if refused.covers(node):
+                raise Unknown
             if not (lowered.dynamic and layers.take(node)):
-                _rule(context, node)(context, node)
+                _rule(context, node, refused)(context, node)
+            refused.pass_on(node)
         except Unknown:
-            pass
+            suffering.append(node)
+            refused.assume(node)
         except Refusal as refusal:
-            culprit = refusal.node or node
-            refusals.append((node_name(culprit), _operator(culprit), str(refusal)))
+            refused.add(node, str(refusal), refusal.node)
     for output in lowered.outputs:
         try:
-            if layers.finish(output):
+            if output.name in context.unknown or layers.finish(output):
                 continue
             if output.name in context.floats:
                 finish_output(context, output)
             elif output.name in constants:
                 raise Refusal("is a constant")
         except Refusal as refusal:
-            refusals.append((output.name, "graph output", str(refusal)))
-    if refusals:
-        raise UnsupportedModel(refusals)
+            if refusal.node is not None:
+                refused.add(refusal.node, str(refusal))
+            else:
+                refused.listed.append((output.name, "graph output", str(refusal)))
+    if suffering and not refused.listed:
+        refused.add(suffering[0], "computes with a scale, a zero point or a sum")
+    if refused.listed:
+        raise UnsupportedModel(refused.listed)
     return with_slots(_finish(context, lowered, layers))
 
 
-def _operator(node: onnx.NodeProto) -> str:
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-
-
-def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
+def _rule(context: Context, node: onnx.NodeProto, refused: Refused) -> _Rule:
     known = node.domain in ("", "ai.onnx", "com.microsoft")
+    if node.op_type in (*QLINEAR, *ELEMENTWISE) and refused.leaves_open(node):
+        raise Unknown
     if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
         return float_operator
     if known and node.op_type in LINEAR and node.input[0] in context.floats:
@@ -147,6 +134,8 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
         return batch_normalization
     if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
         return float_where
+    if known and node.op_type == "QuantizeLinear" and node.input[0] in context.unknown:
+        return requantized
     if known and node.op_type in _RULES:
         return _RULES[node.op_type]
     if known and node.op_type in ("Relu", "Clip", "Where", "LayerNormalization", *ELEMENTWISE):
@@ -155,9 +144,7 @@ def _rule(context: Context, node: onnx.NodeProto) -> _Rule:
         if all(name in context.constants for name in filter(None, node.input)):
             raise Refusal("computes with constants only; fold it")
         raise Unknown
-    if known and node.op_type in _REASONS:
-        raise Refusal(_REASONS[node.op_type])
-    raise Refusal("the machine has no such operation")
+    raise Refusal(reason_of(context, node))
 
 
 def _integer_input(context: Context, value: Value) -> None:
@@ -168,6 +155,8 @@ def _integer_input(context: Context, value: Value) -> None:
 
 def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> Graph:
     """Drop what nobody reads and make node names unique."""
+    inputs = {value.name for value in lowered.inputs}
+    passed = [value.name for value in lowered.outputs if value.name in inputs]
     wanted = {value.name for value in lowered.outputs} | {
         tensor.name for edge in context.dequantize for tensor in edge.tensors
     }
@@ -176,12 +165,15 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         if wanted & {tensor.name for tensor in node.results}:
             wanted.update(tensor.name for tensor in node.inputs)
             kept.append(node)
-    seen: Counter[str] = Counter()
+    seen: set[str] = set()
     nodes: list[Node] = []
+    inexact = {note.node for note in lowered.notes}
     for node in reversed(kept):
-        seen[node.name] += 1
-        count = seen[node.name]
-        nodes.append(replace(node, name=f"{node.name}/{count}") if count > 1 else node)
+        if node.name in inexact and isinstance(node, AddNode | TableNode):
+            node = replace(node, promise="near")
+        twice = node.name in seen
+        nodes.append(replace(node, name=context.names.fresh(node.name)) if twice else node)
+        seen.add(node.name)
     shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
     shapes |= {edge.target: edge.shape for edge in context.dequantize}
     return Graph(
@@ -190,6 +182,7 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
         nodes=tuple(nodes),
         dequantize=tuple(context.dequantize),
-        notes=tuple(context.notes),
+        notes=(*lowered.notes, *context.notes),
         dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
+        passed=tuple(context.settled(context.tensors[name]) for name in passed),
     )

@@ -41,6 +41,8 @@ def load_model(path: str | Path) -> onnx.ModelProto:
     _load_external(model, path)
     checked = onnx.ModelProto()
     checked.CopyFrom(model)
+    # Before version 4 constants had to be inputs; quantizers do not keep to it, nobody minds.
+    checked.ir_version = max(checked.ir_version, 4)
     for value in checked.graph.output:  # the checker wants a shape, ONNX Runtime infers it
         value.type.tensor_type.shape.SetInParent()
     try:

@@ -13,33 +13,23 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compiler.batch import batched_inputs, bind_batch, graph_inputs
 from compiler.errors import InputError, ModelError, UnsupportedModel
-from compiler.graph import Value
+from compiler.graph import Note, Value
 from compiler.load import constants_of
-from compiler.operators.context import Refusal, check_scale, node_name
+from compiler.normal_form import explicit, fold_constants, with_additions
+from compiler.quantization import DYNAMIC, STATIC, check_quantization
 from compiler.rewrite import rewrite
 from compiler.session import Settings, open_session
 
 __all__ = ["LoweredModel", "lower"]
 
-_SCALES = {
-    "QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6),
-    "QLinearMatMul": (1, 4, 6), "QGemm": (1, 4, 7), "QLinearAdd": (1, 4, 6),
-    "QLinearMul": (1, 4, 6), "QLinearGlobalAveragePool": (1, 3), "QLinearAveragePool": (1, 3),
-    "QLinearSoftmax": (1, 3), "QLinearSigmoid": (1, 3), "QLinearLeakyRelu": (1, 3),
-    "QLinearWhere": (2, 5, 7),
-}  # fmt: skip
 _OUTPUT_ZERO = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8}
 _TYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.FLOAT: np.dtype(np.float32),
     onnx.TensorProto.INT8: np.dtype(np.int8),
     onnx.TensorProto.UINT8: np.dtype(np.uint8),
 }
-_DYNAMIC = {
-    "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger",
-    "DynamicQuantizeLSTM",
-}  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class LoweredModel:
@@ -49,11 +39,15 @@ class LoweredModel:
     -------
     model : what is compiled: ``runtime`` after the rules of `compiler.rewrite`.
     runtime : what ONNX Runtime wrote, none of our rules applied.
-    source : the model as given, batch bound.
+    source : the model as given, batch bound, and with what it may leave out written down
+        (`compiler.normal_form.explicit`), without which ONNX Runtime fails on some.
     settings : session configuration under which ``runtime`` was made and all of them have to be
         run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
     dynamic : quantized dynamically. ONNX Runtime's optimizations are left out of ``runtime`` then.
+    notes : rules of our own that were applied before ONNX Runtime lowered the model.
+    refusals : (node, operator, reason) of nodes of ``source`` that cannot be mapped, whatever they
+        become.
     """
 
     model: onnx.ModelProto
@@ -63,6 +57,8 @@ class LoweredModel:
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     dynamic: bool = False
+    notes: tuple[Note, ...] = ()
+    refusals: tuple[tuple[str, str, str], ...] = ()
 
 
 def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
@@ -79,31 +75,43 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
         The model is float, has other dynamic dimensions than the batch, or ONNX Runtime refuses
         it.
     UnsupportedModel
-        A scale is NaN, infinite, zero, negative or denormal; a line for each.
+        Nodes are quantized in a way that neither the machine nor ONNX Runtime takes.
     InputError
         The batch is not positive.
     """
     if batch is not None and batch < 1:
         raise InputError(f"the batch is {batch}; must be at least 1")
     _check_quantized(model)
-    _check_scales(model)
     source = onnx.ModelProto()
     source.CopyFrom(model)
-    _bind_batch(source, 1 if batch is None else batch)
-    inputs = tuple(_value(info) for info in _inputs(source.graph))
+    batched = batched_inputs(source.graph)
+    bind_batch(source.graph, 1 if batch is None else batch)
+    inputs = tuple(_value(info, info.name in batched) for info in graph_inputs(source.graph))
     outputs = tuple(_value(info) for info in source.graph.output)
+    source = explicit(source)
+    given, notes = with_additions(source)
+    refusals = check_quantization(given)
     operators = {node.op_type for node in model.graph.node}
-    dynamic = not operators & set(_SCALES)
+    dynamic = not operators & set(STATIC) and bool(operators & DYNAMIC)
     settings: Settings = ()
     if dynamic:
-        open_session(source, settings)
-        runtime = source
+        open_session(given, settings)
+        runtime = given
     else:
-        runtime, settings = _optimize(source)
+        try:
+            runtime, settings = _optimize(given)
+        except ModelError:
+            if refusals:  # what ONNX Runtime does not take either
+                raise UnsupportedModel(refusals) from None
+            raise
     lowered = onnx.ModelProto()
     lowered.CopyFrom(runtime)
+    if not dynamic:
+        fold_constants(lowered, settings)
     rewrite(lowered)
-    return LoweredModel(lowered, runtime, source, settings, inputs, outputs, dynamic)
+    return LoweredModel(
+        lowered, runtime, source, settings, inputs, outputs, dynamic, tuple(notes), tuple(refusals)
+    )
 
 
 # Without VNNI, uint8 x int8 products saturate in pairs. x64quantprecision makes int8 weights
@@ -146,58 +154,19 @@ def _activation_types(model: onnx.ModelProto) -> set[np.dtype[Any]]:
 
 def _check_quantized(model: onnx.ModelProto) -> None:
     operators = {node.op_type for node in model.graph.node}
-    if operators & (set(_SCALES) | _DYNAMIC):
-        return
-    raise ModelError(
-        "the model is a float model; quantize it to int8 with "
-        "onnxruntime.quantization.quantize_static"
-    )
+    floats = [
+        value
+        for value in (*graph_inputs(model.graph), *model.graph.output)
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    ]
+    if floats and not operators & (set(STATIC) | DYNAMIC):
+        raise ModelError(
+            "the model is a float model; quantize it to int8 with "
+            "onnxruntime.quantization.quantize_static"
+        )
 
 
-def _check_scales(model: onnx.ModelProto) -> None:
-    constants = constants_of(model.graph)
-    refusals = []
-    for node in model.graph.node:
-        for index in _SCALES.get(node.op_type, ()):
-            name = node.input[index] if index < len(node.input) else ""
-            value = constants.get(name)
-            if value is None or value.dtype != np.float32:
-                continue
-            try:
-                check_scale(value, f"scale '{name}'")
-            except Refusal as refusal:
-                refusals.append((node_name(node), node.op_type, str(refusal)))
-    if refusals:
-        raise UnsupportedModel(refusals)
-
-
-def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
-    """Inputs proper: models of old IR versions list the initializers too."""
-    initializers = {i.name for i in graph.initializer}
-    return [value for value in graph.input if value.name not in initializers]
-
-
-def _bind_batch(model: onnx.ModelProto, batch: int) -> None:
-    symbols = set()
-    for value in _inputs(model.graph):
-        for place, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                continue
-            if place and dim.dim_param not in symbols:
-                what = f"dimension {place} ('{dim.dim_param or '?'}')"
-                raise ModelError(f"input '{value.name}': {what} is dynamic; only the batch may be")
-            if dim.dim_param:
-                symbols.add(dim.dim_param)
-            dim.dim_value = batch
-    for value in (*model.graph.output, *model.graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = batch
-            elif dim.HasField("dim_value") and dim.dim_value <= 0:
-                dim.Clear()
-
-
-def _value(info: onnx.ValueInfoProto) -> Value:
+def _value(info: onnx.ValueInfoProto, batched: bool = False) -> Value:
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not kind.elem_type:
         raise ModelError(f"'{info.name}' is not a tensor")
@@ -206,4 +175,4 @@ def _value(info: onnx.ValueInfoProto) -> Value:
         known = onnx.TensorProto.DataType.items()
         name = next((name.lower() for name, code in known if code == kind.elem_type), "unknown")
         raise ModelError(f"'{info.name}' is {name}; must be float32, int8 or uint8")
-    return Value(info.name, tuple(dim.dim_value for dim in kind.shape.dim), dtype)
+    return Value(info.name, tuple(dim.dim_value for dim in kind.shape.dim), dtype, batched)

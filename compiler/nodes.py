@@ -268,6 +268,7 @@ class AddNode(_Node):
     high: int
     constant: NDArray[Any] | None = None
     z_first: bool = False
+    promise: Promise = "runtime"
     kind: ClassVar[str] = "add"
 
     @property

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from compiler.load import constants_of
+from compiler.names import Names
 
 __all__ = ["rewrite"]
 
@@ -67,5 +68,6 @@ def _unsigned_weights(graph: onnx.GraphProto) -> None:
 
 
 def _add(graph: onnx.GraphProto, name: str, value: NDArray[Any]) -> str:
+    name = Names(graph).fresh(name)
     graph.initializer.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
     return name

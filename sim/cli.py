@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from sim.cli_options import Extension, UsageError, command_parser
+from sim.terminal import tolerate
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None, extensions: Sequence[Extension] = ()
 
     ``--help`` and ``--version`` raise SystemExit(0), as argparse does.
     """
+    tolerate()
     try:
         return _run(argv, extensions)
     except UsageError as error:

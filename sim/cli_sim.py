@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
-from compiler.errors import InputError
+from compiler.batch import batched_inputs
+from compiler.errors import InputError, printable
 from compiler.inputs import load_inputs
 from compiler.load import load_model
 from compiler.session import open_session
@@ -33,6 +34,7 @@ from sim.terminal import output_console
 __all__ = ["run_sim"]
 
 _LABELS = "labels"
+_LONGEST = (1 << 16) - 1  # bytes of a name in a zip archive
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -56,6 +58,8 @@ def run_sim(args: argparse.Namespace) -> int:
         [path for path in (files.path, source, args.config) if path is not None],
     )
     model = load_model(files.path)
+    if args.outputs is not None:
+        _check_names(model)
     arrays, labels = (None, None) if source is None else _load(source, model, args.samples)
     float32 = None if files.float32 is None else load_model(files.float32)
     with temporary_files(), Progress() as progress:
@@ -86,8 +90,10 @@ def _load(
     names = {value.name for value in model.graph.input}
     labels = None if _LABELS in names else arrays.pop(_LABELS, None)
     try:
-        for name in names & set(arrays):
-            held = len(arrays[name]) if arrays[name].ndim else 0
+        for name in sorted(batched_inputs(model.graph) & set(arrays)):
+            if not arrays[name].ndim:
+                continue  # its shape is wrong, as will be said
+            held = len(arrays[name])
             if held < (samples or 1):
                 wanted = f"; --samples asks for {samples}" if samples else ""
                 raise InputError(f"input '{name}' holds {held} samples{wanted}")
@@ -101,7 +107,17 @@ def _load(
                 )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return arrays, None if labels is None else labels[:samples]
+    return arrays, None if labels is None or not labels.ndim else labels[:samples]
+
+
+def _check_names(model: onnx.ModelProto) -> None:
+    """Raise InputError where an output's name is too long for an archive."""
+    for value in model.graph.output:
+        if (size := len(f"{value.name}.npy".encode())) > _LONGEST:
+            raise InputError(
+                f"--outputs: a graph output's name has {size - 4} bytes; an npz file takes "
+                f"{_LONGEST - 4} at most"
+            )
 
 
 def _accuracy(
@@ -130,10 +146,14 @@ def _npz(arrays: Arrays) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             data = io.BytesIO()
-            np.lib.format.write_array(data, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(data, np.asarray(array, order="C"), allow_pickle=False)
             # The default time stamp of an entry is 1980, not now.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), data.getvalue())
     return buffer.getvalue()
+
+
+def _shown(text: str) -> str:
+    return escape(printable(text))
 
 
 def _print(report: Report, console: Console) -> None:
@@ -144,16 +164,16 @@ def _print(report: Report, console: Console) -> None:
         console.print(text, soft_wrap=True)
 
     for note in report.notes:
-        line(f"{escape(note['node'])}: {escape(note['text'])}")
+        line(f"{_shown(note['node'])}: {_shown(note['text'])}")
     for layer in report.layers:
         if layer.rounded:
             line(
-                f"{escape(layer.name)}: {layer.rounded:,} of {layer.compared:,} elements are one "
+                f"{_shown(layer.name)}: {layer.rounded:,} of {layer.compared:,} elements are one "
                 "code from ONNX Runtime's float"
             )
         if layer.off:
             line(
-                f"[yellow]warning: {escape(layer.name)}: ONNX Runtime itself is up to {layer.off} "
+                f"[yellow]warning: {_shown(layer.name)}: ONNX Runtime itself is up to {layer.off} "
                 "codes from the model as it is written; look at alpha, beta and axes of scales[/]"
             )
     reference = report.reference
@@ -182,9 +202,9 @@ def _print(report: Report, console: Console) -> None:
         f"{report.cycles_per_second:,.0f} cycles per second"
     )
     if report.waves is not None:
-        line(f"waveform: {escape(report.waves)}")
+        line(f"waveform: {_shown(report.waves)}")
     if wrong := differences(report):
-        line(f"[bold red]WRONG: {escape('; '.join(wrong))}[/]")
+        line(f"[bold red]WRONG: {_shown('; '.join(wrong))}[/]")
     else:
         judges = ["golden model"] + ["ONNX Runtime"] * reference["compared"]
         rounded = any(layer.rounded for layer in report.layers)

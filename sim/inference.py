@@ -155,7 +155,7 @@ def run_model(
 def _drawn(graph: Graph, samples: int | None, seed: int) -> dict[str, NDArray[Any]]:
     """Return random inputs, as many as asked for."""
     for value in graph.inputs:
-        if samples is not None and value.shape[:1] != (samples,):
+        if samples is not None and value.batched and value.shape[:1] != (samples,):
             raise InputError(f"{samples} samples do not fit input '{value.name}' of {value.shape}")
     return random_inputs(graph.inputs, seed)
 

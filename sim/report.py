@@ -6,8 +6,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from sim.terminal import plain
 
 __all__ = ["Accuracy", "LayerReport", "Report", "differences", "layer_tables"]
 
@@ -142,10 +144,10 @@ def differences(report: Report) -> list[str]:
 
 def layer_tables(report: Report, console: Console) -> list[Table]:
     """Return the layer table, a row a layer and a sum; parts where the console is too narrow."""
-    title = escape(f"{report.model} on '{report.config['name']}'") + (
+    title = plain(f"{report.model} on '{report.config['name']}'", console).append(
         f" ({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
     )
-    rows = [*map(_row, report.layers), _sum(report)]
+    rows = [*(_row(layer, console) for layer in report.layers), _sum(report)]
     headings, first = _HEADINGS, len(_HEADINGS)
     if any(layer.compressed for layer in report.layers):
         headings = headings + _WEIGHT_HEADINGS
@@ -175,21 +177,21 @@ _HEADINGS = [
 _WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format", "cycles saved"]
 
 
-def _table(title: str | None, headings: list[str], rows: list[list[str]]) -> Table:
+def _table(title: Text | None, headings: list[str], rows: list[list[str | Text]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
     for name in headings:
         text = name in ("layer", "operator", "promise", "shapes", "format")
         table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row, end_section=row is rows[-2])
+    for place, row in enumerate(rows):
+        table.add_row(*row, end_section=place == len(rows) - 2)
     return table
 
 
-def _row(layer: LayerReport) -> list[str]:
+def _row(layer: LayerReport, console: Console) -> list[str | Text]:
     work = layer.macs > 0
     return [
-        escape(layer.name),
-        layer.op,
+        plain(layer.name, console),
+        plain(layer.op, console),
         layer.promise,
         f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
         f"{layer.macs:,}" if work else "-",
@@ -202,7 +204,7 @@ def _row(layer: LayerReport) -> list[str]:
     ]
 
 
-def _sum(report: Report) -> list[str]:
+def _sum(report: Report) -> list[str | Text]:
     return [
         "all", "", "", "",
         f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
@@ -212,7 +214,7 @@ def _sum(report: Report) -> list[str]:
     ]  # fmt: skip
 
 
-def _weights(layer: LayerReport) -> list[str]:
+def _weights(layer: LayerReport) -> list[str | Text]:
     if not layer.weight_bytes:
         return ["-"] * len(_WEIGHT_HEADINGS)
     return [
@@ -224,7 +226,7 @@ def _weights(layer: LayerReport) -> list[str]:
     ]
 
 
-def _weight_sum(report: Report) -> list[str]:
+def _weight_sum(report: Report) -> list[str | Text]:
     return [
         "",
         f"{sum(layer.stored_bytes for layer in report.layers):,}",

@@ -59,7 +59,8 @@ def _with_constant(
     if values.dtype != dtype:
         raise Refusal(f"constant '{node.input[other]}' is {values.dtype}, its zero point {dtype}")
     _require_whole(x, values.shape)
-    z, values = constant_operand(node_name(node), x, values, scale, zero)
+    name = context.names.fresh(node_name(node), "constant")
+    z, values = constant_operand(name, x, values, scale, zero)
     return x, z, values
 
 
@@ -75,7 +76,7 @@ def constant_operand(
         shape = list(values.shape)
         shape[inner] = x.shape[inner]
     values = np.ascontiguousarray(np.broadcast_to(values, shape))
-    return Tensor(f"{name}/constant", values.shape, values.dtype, scale, zero, layout), values
+    return Tensor(name, values.shape, values.dtype, scale, zero, layout), values
 
 
 def _with_tensor(context: Context, node: onnx.NodeProto) -> tuple[Tensor, Tensor, bool]:

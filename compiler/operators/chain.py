@@ -81,7 +81,7 @@ def emit_chain(
     found = _as_requantize(x, target, table)
     if found is None:
         x = context.settled(x)
-        name = f"{target.name}/codes" if moves else target.name
+        name = context.names.fresh(target.name, "codes") if moves else target.name
         y = replace(target, name=name, shape=x.shape, layout=x.layout)
         raw = np.roll(table.astype(y.dtype).view(np.uint8), np.iinfo(x.dtype).min)
         context.emit(TableNode(node_name(owner), label or "Requantize", x, y, raw))
@@ -92,13 +92,13 @@ def emit_chain(
     if not plain and scale == 1:
         through = [node.input[0]]
         through += [name for op in operations for name in (op.node.input[0], op.node.output[0])]
-        name = target.name if not moves else f"{target.name}/codes"
+        name = context.names.fresh(target.name, "codes") if moves else target.name
         fused = _fuse(context, x, through, replace(target, name=name), low, high, label)
         if fused is not None:
             x, plain = fused, True
     pooled = plain
     if not pooled and not any(op.kind == "pool" for op in moves):
-        name = target.name if not moves else f"{target.name}/codes"
+        name = context.names.fresh(target.name, "codes") if moves else target.name
         x = context.settled(x)
         y = replace(target, name=name, shape=x.shape, layout=x.layout)
         title = label or "Requantize"
@@ -109,7 +109,9 @@ def emit_chain(
         x, pooled = y, True
     for place, move in enumerate(moves):
         last = place == len(moves) - 1
-        name = target.name if last else f"{target.name}/{node_name(move.node)}"
+        name = target.name
+        if not last:
+            name = context.names.fresh(target.name, node_name(move.node))
         if move.kind == "pool":
             if pooled:
                 x = emit_pool(context, move.node, x, replace(target, name=name))

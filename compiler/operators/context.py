@@ -20,14 +20,16 @@ from compiler.graph import (
     Value,
 )  # fmt: skip
 from compiler.layout import ROW_MAJOR, Layout, channels_last
+from compiler.names import Names
 from compiler.session import Settings
 
 __all__ = [
     "Context", "FloatOp", "FloatValue", "Quantized", "Refusal", "Unknown", "attributes",
-    "check_scale", "node_name",
+    "check_scale", "node_name", "operator_name",
 ]  # fmt: skip
 
 _TINY = np.finfo(np.float32).tiny
+_UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,8 @@ class Refusal(Exception):
 
 
 class Unknown(Exception):
-    """An operand comes from a node that was refused already; nothing to add."""
+    """An operand comes from a node that was refused already, and says too little of itself to check
+    this node by it; nothing to add."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,12 @@ class FloatValue:
 
 def node_name(node: onnx.NodeProto) -> str:
     """Return the node's name, or that of its first output where it has none."""
-    return node.name or node.output[0]
+    return node.name or next(filter(None, node.output), node.op_type)
+
+
+def operator_name(node: onnx.NodeProto) -> str:
+    """Return the node's operator, its domain before it where that is not ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
@@ -124,6 +132,7 @@ class Context:
     Members
     -------
     model, settings : the lowered model and how it has to be run.
+    names : where every name that the compiler makes up comes from.
     constants : initializers and Constant outputs, dequantized ones too.
     uses : how often each value is read, graph outputs included.
     readers : the nodes that read each value.
@@ -133,6 +142,7 @@ class Context:
 
     model: onnx.ModelProto
     settings: Settings
+    names: Names
     constants: dict[str, NDArray[Any]]
     uses: Counter[str]
     readers: defaultdict[str, list[onnx.NodeProto]]
@@ -147,15 +157,22 @@ class Context:
     """Input tensors whose order in memory the first reader may still choose."""
     roots: dict[str, Tensor] = field(default_factory=dict)
     """For each tensor that a table makes of another, byte by byte, that other."""
+    unknown: set[str] = field(default_factory=set)
+    """Values of refused nodes of which no more than type and shape is known, if that."""
 
     # Constants ---------------------------------------------------------------------------
 
     def constant(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
         """Return a constant input."""
         name = node.input[index] if index < len(node.input) else ""
+        if name in self.unknown:
+            raise Unknown
         if name not in self.constants:
             raise Refusal(f"{what} '{name}' is not a constant")
-        return self.constants[name]
+        value = self.constants[name]
+        if what == "weight":
+            _require_elements("its weight", value.shape)  # whose name may be made up
+        return value
 
     def scale(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[np.float32]:
         """Return a scale, flattened."""
@@ -165,21 +182,24 @@ class Context:
         check_scale(value, f"{what} '{name}'")
         return value.reshape(-1)
 
-    def zero(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
-        """Return a zero point, flattened; uint8 0 where it is left out."""
+    def zero(
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
+    ) -> NDArray[Any]:
+        """Return a zero point, flattened; 0 of type ``dtype`` where it is left out."""
         if index >= len(node.input) or not node.input[index]:
-            return np.zeros(1, np.uint8)
+            return np.zeros(1, dtype)
         value = self.constant(node, index, what).reshape(-1)
         if value.dtype not in (np.int8, np.uint8):
             raise Refusal(f"{what} '{node.input[index]}' is {value.dtype}; must be int8 or uint8")
         return value
 
     def quantization(
-        self, node: onnx.NodeProto, index: int, what: str
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
     ) -> tuple[np.float32, int, np.dtype[Any]]:
-        """Return scale, zero point and type of a tensor; ``index`` is its scale's."""
+        """Return scale, zero point and type of a tensor; ``index`` is its scale's, ``dtype`` the
+        type where there is no zero point."""
         scale = self.scale(node, index, f"{what} scale")
-        zero = self.zero(node, index + 1, f"{what} zero point")
+        zero = self.zero(node, index + 1, f"{what} zero point", dtype)
         if scale.size != 1 or zero.size != 1:
             raise Refusal(f"{what} '{node.input[index]}' has {scale.size} scales; must have one")
         return np.float32(scale[0]), int(zero[0]), zero.dtype
@@ -190,6 +210,8 @@ class Context:
         """Return the tensor that a value of the model has become."""
         if name in self.tensors:
             return self.tensors[name]
+        if name in self.unknown:
+            raise Unknown
         if name in self.floats:
             raise Refusal(f"input '{name}' is float; quantize it")
         if name in self.constants:
@@ -198,8 +220,8 @@ class Context:
 
     def operand(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
         """Return a tensor input with the scale and zero point in the two inputs after it."""
-        scale, zero, dtype = self.quantization(node, index + 1, "input")
         tensor = self.tensor(node.input[index])
+        scale, zero, dtype = self.quantization(node, index + 1, "input", tensor.dtype)
         if dtype != tensor.dtype:
             raise Refusal(f"input '{tensor.name}' is {tensor.dtype}, its zero point {dtype}")
         return replace(tensor, scale=scale, zero_point=zero)
@@ -226,12 +248,18 @@ class Context:
 
     def emit(self, node: Node) -> None:
         """Append a node; its output becomes readable."""
+        _require_elements(f"output '{node.y.name}'", node.y.shape)
         self.nodes.append(node)
         self.tensors[node.y.name] = node.y
 
     def note(self, node: onnx.NodeProto, text: str) -> None:
         """Add a line to the report."""
         self.notes.append(Note(node_name(node), text))
+
+
+def _require_elements(what: str, shape: Shape) -> None:
+    if 0 in shape:
+        raise Refusal(f"{what}: dimension {shape.index(0)} is 0; it has no element")
 
 
 def check_scale(value: NDArray[np.float32], what: str) -> None:

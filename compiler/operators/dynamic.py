@@ -25,7 +25,10 @@ from compiler.operators.weights import per_channel, signed_weights
 __all__ = ["DynamicLayers"]
 
 _UINT8 = np.dtype(np.uint8)
-_INPUTS = "dynamic inputs/slots"
+
+
+def _record(name: str) -> Tensor:
+    return Tensor(name, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,13 @@ class DynamicLayers:
         rest[node.op_type](node)
         return True
 
+    def assume(self, node: onnx.NodeProto) -> None:
+        """Take a DynamicQuantizeLinear whose input nobody knows for one of something."""
+        if node.op_type == "DynamicQuantizeLinear" and node.output[0] in self.context.tensors:
+            name, scale, zero = node.output
+            self.records[name] = _record(self.context.names.fresh(name, "slots"))
+            self.scales[scale], self.zeros[zero] = name, name
+
     def finish(self, output: Value) -> bool:
         """Give a float graph output its sums and their host edge; False if it is no such output."""
         name = output.name
@@ -114,11 +124,12 @@ class DynamicLayers:
         if linear.w_scale is None:
             raise Refusal("is the integer sum of a layer; must be its float value")
         rows, columns = self._rows(linear), linear.weights.shape[1]
-        y = Tensor(f"{name}/sums", (rows, 4 * columns), _UINT8, np.float32(1), 0)
+        sums = self.context.names.fresh(name, "sums")
+        y = Tensor(sums, (rows, 4 * columns), _UINT8, np.float32(1), 0)
         node = self._emit(linear, y, None)
         self.context.dequantize.append(HostDynamicDequantize(
-            f"{name}/dequantize", y, node.x_record, 0, name, node.w_scale, node.bias, linear.relu,
-            linear.shape,
+            self.context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
+            node.bias, linear.relu, linear.shape,
         ))  # fmt: skip
         return True
 
@@ -136,12 +147,14 @@ class DynamicLayers:
     def _quantize(self, node: onnx.NodeProto) -> None:
         context, source = self.context, node.input[0]
         name, scale, zero = node.output
+        if source in context.unknown:
+            raise Unknown
         if source in self.linear:
             linear = self.linear[source]
             if linear.w_scale is None:
                 raise Refusal("quantizes integer sums")
             tensor = Tensor(name, linear.shape, _UINT8, np.float32(1), 0)
-            record = Tensor(f"{name}/slots", (RECORD_BYTES,), _UINT8, np.float32(1), 0)
+            record = _record(context.names.fresh(name, "slots"))
             self._emit(linear, tensor, record)
         elif source in context.floats:
             tensor, record = self._input(node)
@@ -158,7 +171,10 @@ class DynamicLayers:
             done = value.operations[-1].node.op_type
             raise Refusal(f"{done} of a graph input in float; quantize the input itself")
         tensor = Tensor(node.output[0], value.shape, _UINT8, np.float32(1), 0)
-        record = Tensor(_INPUTS, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
+        if self.inputs:  # all share one record
+            record = self.inputs[0].record
+        else:
+            record = _record(self.context.names.fresh("dynamic inputs", "slots"))
         steps = Layout(tuple(op.view for op in value.operations))
         source = cast(Value, value.origin).name
         self.inputs.append(

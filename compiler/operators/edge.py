@@ -33,6 +33,7 @@ from compiler.operators.linear import emit_linear
 from compiler.operators.normalize import emit_normalize
 from compiler.operators.pool import pool_window
 from compiler.operators.table import emit_table
+from compiler.operators.unsupported import reason_of
 from compiler.operators.view import VIEWS, view_of
 from compiler.operators.where import emit_where
 
@@ -127,7 +128,7 @@ def _from_host(
         first = rest.pop(0)
         steps.append(first.view)
         shape = first.shape
-    name = f"{target.name}/input" if rest else target.name
+    name = context.names.fresh(target.name, "input") if rest else target.name
     tensor = replace(target, name=name, shape=shape)
     context.quantize.append(
         HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor)
@@ -156,7 +157,8 @@ def _product(
     if not rest:
         emit_linear(context, head, x, target)
         return
-    codes = replace(target, name=f"{target.name}/product", shape=head[-1].shape)
+    name = context.names.fresh(target.name, "product")
+    codes = replace(target, name=name, shape=head[-1].shape)
     emit_linear(context, head, x, codes)
     context.uses[codes.name] = 1
     emit_chain(context, node, context.tensors[codes.name], rest, target)
@@ -170,15 +172,17 @@ def finish_output(context: Context, output: Value) -> None:
         raise Refusal("is float all the way from the graph input; quantize it")
     kinds, by_place = {op.kind for op in operations}, {"map", "affine"}
     for op in operations:
-        alone = op.kind in ("where", "normalize", "linear")
-        if alone or (op.kind == "pool" and kinds & by_place):
+        if op.kind == "linear":
+            raise Refusal(reason_of(context, op.node), op.node)
+        if op.kind in ("where", "normalize") or (op.kind == "pool" and kinds & by_place):
             raise Refusal(f"is the float result of {op.node.op_type}; quantize it")
     values = places = None
     tensor = origin
     if operations:
         target = replace(
-            origin, name=f"{output.name}/quantized", shape=value.shape, layout=ROW_MAJOR
-        )
+            origin, name=context.names.fresh(output.name, "quantized"), shape=value.shape,
+            layout=ROW_MAJOR,
+        )  # fmt: skip
         how = "done on the quantized codes"
         if kinds & by_place:
             function = code_function(context, context.tensors[origin.name], output.name)
@@ -196,7 +200,7 @@ def finish_output(context: Context, output: Value) -> None:
         if done:
             tensor = emit_chain(context, done[-1].node, origin, done, target)
         _note(context, operations[-1].node, operations, how)
-    name = f"{output.name}/DequantizeLinear"
+    name = context.names.fresh(output.name, "DequantizeLinear")
     context.dequantize.append(
         HostDequantize(name, context.settled(tensor), output.name, values, places)
     )

@@ -28,6 +28,7 @@ from compiler.operators.context import (
 )  # fmt: skip
 from compiler.operators.conv import conv_shape, emit_conv
 from compiler.operators.matmul import emit_matmul, matmul_shape, transposed
+from compiler.operators.unsupported import reason_of
 from compiler.operators.view import emit_view
 from compiler.operators.weights import Weights, signed_weights
 
@@ -117,9 +118,7 @@ def _weight(context: Context, node: onnx.NodeProto) -> Quantized:
             raise Refusal(f"weight '{name}' is {weight.codes.dtype}; must be int8 or uint8")
         check_scale(weight.scale, f"scale of weight '{name}'")
         return weight
-    if name in context.constants:
-        raise Refusal(f"weight '{name}' is float; quantize it")
-    raise Refusal("stays in float; its inputs and its output must be quantized")
+    raise Refusal(reason_of(context, node))
 
 
 def add_bias(context: Context, node: onnx.NodeProto) -> None:
@@ -174,7 +173,8 @@ def _emit(
     last = operations[-1]
     node, weight = last.node, _weight(context, last.node)
     for move in operations[:-1]:
-        y = replace(x, name=f"{target.name}/{node_name(move.node)}", shape=move.shape)
+        name = context.names.fresh(target.name, node_name(move.node))
+        y = replace(x, name=name, shape=move.shape)
         x = emit_view(context, move.node, x, move.view, y)
     label, given = _label(node), attributes(node)
     if label == "Conv":

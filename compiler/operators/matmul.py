@@ -131,9 +131,10 @@ def transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
     """Return a transposed view; a graph input is written to memory transposed by the host."""
     if x.name in context.free:
         x = context.settle(x, ROW_MAJOR.transposed((1, 0)))
-    name = f"{x.name}/transposed"
+    name = context.names.fresh(x.name, "transposed")
     y = replace(x, name=name, shape=x.shape[::-1], layout=x.layout.transposed((1, 0)))
-    context.emit(ViewNode(f"{node_name(node)}/transA", "Transpose", x, y, (1, 0)))
+    title = context.names.fresh(node_name(node), "transA")
+    context.emit(ViewNode(title, "Transpose", x, y, (1, 0)))
     return y
 
 

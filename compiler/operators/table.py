@@ -114,8 +114,13 @@ def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
         emit_table(context, node, inputs[0], (), target)
     elif node.op_type == "QLinearAdd":
         add(context, node)
+    elif len(inputs) > 1:
+        names = " and ".join(f"'{x.name}'" for x in inputs)
+        raise Refusal(f"combines {names}; only one activation may vary")
     else:
-        raise Refusal("the machine has no elementwise multiplication")
+        name = next(node.input[i] for i in operands if node.input[i] in context.constants)
+        shape = context.constants[name].shape
+        raise Refusal(f"constant '{name}' has shape {shape}; must be one value")
 
 
 def emit_table(
@@ -139,7 +144,7 @@ def emit_table(
     nodes = ancestors(context.model.graph, {x.name}, target.name)
     done = [n for n in nodes if n.op_type not in (*_EDGES, *VIEWS)] or [node]
     moves = [op for op in operations if op.kind == "view"]
-    name = f"{target.name}/codes" if moves else target.name
+    name = context.names.fresh(target.name, "codes") if moves else target.name
     y = replace(target, name=name, shape=x.shape, layout=x.layout)
     if x.dtype == y.dtype and np.array_equal(table, np.arange(256)) and function.exact:
         y = emit_view(context, done[-1], x, ("reshape", x.shape), y)
@@ -149,7 +154,9 @@ def emit_table(
         context.emit(TableNode(node_name(done[-1]), label, x, y, table, promise))
     context.roots[name] = x
     for place, move in enumerate(moves):
-        name = target.name if place == len(moves) - 1 else f"{target.name}/{node_name(move.node)}"
+        name = target.name
+        if place < len(moves) - 1:
+            name = context.names.fresh(target.name, node_name(move.node))
         y = emit_view(
             context, move.node, y, move.view, replace(y, name=name, shape=move.shape)
         )

@@ -76,18 +76,21 @@ def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor
     name = node_name(node)
     # What is added is codes, whatever they stand for.
     y = replace(target, shape=x.shape, layout=x.layout)
-    masked = replace(y, scale=np.float32(1), name=y.name if order is None else f"{y.name}/ranks")
+    ranks = y.name if order is None else context.names.fresh(y.name, "ranks")
+    masked = replace(y, scale=np.float32(1), name=ranks)
     if x.dtype != y.dtype or not np.array_equal(kept.view(np.uint8), np.arange(256)):
-        codes = replace(masked, name=f"{y.name}/kept")
-        label = "Requantize" if order is None else "Rank"
-        context.emit(TableNode(f"{name}/kept", label, x, codes, kept.view(np.uint8), promise))
+        codes = replace(masked, name=context.names.fresh(y.name, "kept"))
+        label, title = "Requantize" if order is None else "Rank", context.names.fresh(name, "kept")
+        context.emit(TableNode(title, label, x, codes, kept.view(np.uint8), promise))
         x = codes
     zero = int(below)
     values = np.where(condition == first, zero, 1 - zero).astype(y.dtype)
-    z, values = constant_operand(name, masked, values, _FAR, zero)
+    constant = context.names.fresh(name, "constant")
+    z, values = constant_operand(constant, masked, values, _FAR, zero)
     x = replace(masked, name=x.name)
     context.emit(AddNode(name, node.op_type, x, z, masked, low, high, values))
     if order is not None:
         table = np.zeros(256, np.uint8)
         table[np.arange(low, low + len(order)) % 256] = order.view(np.uint8)
-        context.emit(TableNode(f"{name}/filled", "Unrank", masked, y, table))
+        title = context.names.fresh(name, "filled")
+        context.emit(TableNode(title, "Unrank", masked, y, table))

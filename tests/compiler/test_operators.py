@@ -238,7 +238,8 @@ def test_every_refused_node_is_listed():
     assert lines[0] == "3 nodes cannot be mapped"
     assert sorted(lines[1:]) == [
         "  'neg' (Neg): its input is float from the graph input on; quantize it",
-        "  'soft' (Softmax): stays in float; its inputs and its output must be quantized",
+        "  'soft' (Softmax): stays in float, since its output 's' is also read in float; put "
+        "QuantizeLinear and DequantizeLinear there",
         "  'top' (ReduceMax): the machine has no such operation",
     ]
 

@@ -281,7 +281,7 @@ REFUSALS = {
         [q("x", "xq", "x"), q("z", "zq", "a"),
          node("QLinearMul", ["xq", "x_s", "x_z", "zq", "a_s", "a_z", "b_s", "b_z"], ["yq"],
               name="mul", **MICROSOFT), dq("yq", "y", "b")], {"x": [4], "z": [4]},
-        "'mul' (com.microsoft.QLinearMul): the machine has no elementwise multiplication"),
+        "'mul' (com.microsoft.QLinearMul): combines 'xq' and 'zq'; only one activation may vary"),
     "softmax_axis": (
         [q("x", "xq", "x"), node("QLinearSoftmax", ["xq", "x_s", "x_z", "p_s", "p_z"], ["yq"],
                                  axis=1, opset=13, name="soft", **MICROSOFT),
