@@ -46,7 +46,7 @@ def float_linear(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, weight, optional bias; nothing is emitted before the QuantizeLinear."""
     value = _operand(context, node)
     if not isinstance(value.origin, Tensor):
-        raise Refusal("its input is float from the graph input on; quantize it")
+        raise Refusal(reason_of(context, node))
     done = next((op.node.op_type for op in value.operations if op.kind != "view"), None)
     if done is not None:
         raise Refusal(f"its input is the float result of {done}; quantize it")

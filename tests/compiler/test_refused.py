@@ -51,7 +51,8 @@ CASES = {
         [*START, node("Det", ["xf"], ["e"], name="det"), node("PRelu", ["e", "ones"], ["p"],
                                                             name="slopes"), *end("p")],
         [("det", "Det", NO_SUCH),
-         ("slopes", "PRelu", "constant 'ones' has shape (2,); must be one value")]),
+         ("slopes", "PRelu", "constant 'ones' has shape [2]: a function for each channel or place, "
+        "and the machine has one table for the whole tensor; use one value")]),
     "fed by refused ones, but fine": (
         [*START, node("DepthToSpace", ["xf"], ["d"], name="depth", blocksize=1),
          node("Relu", ["d"], ["r"], name="relu"), q("r", "rq", "x"), dq("rq", "rf", "x"),

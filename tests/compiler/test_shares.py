@@ -10,9 +10,9 @@ from compiler.compile import compile_graph
 from compiler.legalize import legalize
 from compiler.lower import lower
 from compiler.shares import layer_shares
-from hw.presets import preset
 from sim.inference import run_model
 from tests.compiler.onnx_models import dq, model, node, q, scales
+from tests.machine.test_attention import CONFIG
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,6 @@ def branches():
     ]  # fmt: skip
     constants = scales(x=(0.05, np.uint8(128)), w=(0.002, np.int8(0))) | {"W": weight}
     return model(nodes, constants, {"x": [1, 16, 12, 12]}, ("y", "z"))
-
-
-CONFIG = preset("small").replace(name="branches", special_lanes=1)
 
 
 def test_predicted():
