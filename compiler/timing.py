@@ -19,7 +19,7 @@ SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
 DYNAMIC_LATENCY = 38
 """Cycles from the last value that VECTOR measures or quantizes dynamically to its `done`."""
-SETTLE_LATENCY = 48
+SETTLE_LATENCY = 49
 """What it takes longer to make a scale of the range."""
 
 _GROUP = 8  # rows of a lane that SOFTMAX sums up side by side

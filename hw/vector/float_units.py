@@ -108,18 +108,23 @@ class FloatProduct(Component):
             multiply.a.eq(Cat(first, Const(0, 1)).as_signed()),
             multiply.b.eq(second),
         ]
-        power = register(m, (delay(m, power, 2, "power") - count).as_signed(), "s4_power")
+        power = delay(m, power, 2, "power")
+        # Places from the least exponent, 1, down to this one.
+        down = register(m, (1 + count - power).as_signed(), "s4_down")
+        power = register(m, (power - count).as_signed(), "s4_power")
+        down = delay(m, down, waits - 1, "late_down")
         power = delay(m, power, waits - 1, "late_power")
 
-        # Normalise, and find out how far down a denormal product lies.
+        # Normalise.
         product = multiply.o[:48]
         wide = product[47]
         kept = register(m, Mux(wide, product[23:], product[22:47]), "kept")
         rest = register(m, product[:22].any() | (wide & product[22]), "rest")
         power = register(m, (power + wide).as_signed(), "high_power")
-        down = Mux(power > 0, 0, (1 - power)[:8])
+        down = (down - wide).as_signed()
+        down = register(m, Mux(down[-1], 0, down[:8]), "down")
 
-        # Shift it there.
+        # Shift a denormal product to where it lies.
         moved = register(m, shift_jam(kept, down), "moved")
         rest = register(m, rest, "moved_rest")
         power = register(m, Mux(power > 0, power, 0)[:9], "moved_power")
@@ -201,7 +206,7 @@ class Narrow(Component):
     """``o``: the wide number ``i``, finite and none between two binary32 numbers, as binary32;
     both without sign."""
 
-    latency = 1
+    latency = 2
 
     i: In(unsigned(32))
     o: Out(unsigned(31))
@@ -209,9 +214,9 @@ class Narrow(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         exponent = self.i[23:]
-        down = (_REBIAS + 1 - exponent)[:5]
-        low = Cat(self.i[:23], exponent.any()) >> down
-        normal = exponent > _REBIAS
-        number = Mux(normal, Cat(self.i[:23], (exponent - _REBIAS)[:8]), low)
-        m.d.comb += self.o.eq(register(m, number[:31], "number"))
+        down = register(m, (_REBIAS + 1 - exponent)[:5], "down")
+        normal = register(m, exponent > _REBIAS, "normal")
+        high = register(m, Cat(self.i[:23], (exponent - _REBIAS)[:8]), "high")
+        low = register(m, Cat(self.i[:23], exponent.any()), "low")
+        m.d.comb += self.o.eq(register(m, Mux(normal, high, low >> down)[:31], "number"))
         return m
