@@ -76,13 +76,14 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     A signal waits until all are there. An error comes before the first is replaced.
     """
     asides: dict[Path, Path] = {}
+    streams: dict[Path, bytes] = {}
     with uninterrupted():
         try:
             for path, data in contents.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 place = path.resolve()
-                if place.exists() and not place.is_file():  # a device or a pipe is not replaced
-                    place.write_bytes(data)
+                if place.exists() and not place.is_file():
+                    streams[place] = data
                     continue
                 asides[place] = place.with_name(f".{os.getpid()}-{place.name}")
                 asides[place].write_bytes(data)
@@ -91,6 +92,9 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
         finally:
             for aside in asides.values():
                 aside.unlink(missing_ok=True)
+    # A device or a pipe is not replaced; it may let us wait, and a signal end that.
+    for place, data in streams.items():
+        place.write_bytes(data)
 
 
 def build_folder() -> Path:

@@ -191,6 +191,17 @@ def test_results_appear_together(tmp_path):
     assert (tmp_path / "a").read_text() + (tmp_path / "new/b").read_text() == "12"
 
 
+def test_a_pipe_that_nobody_reads(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    text = (
+        "from pathlib import Path\nfrom sim.files import write_file\n"
+        + READY + "write_file(Path('pipe'), b'1')\n"
+    )  # fmt: skip
+    command = script(tmp_path, text).reaches("ready")
+    time.sleep(0.2)
+    command.end()
+
+
 def test_ignored_signals_stay_ignored(tmp_path):
     lines = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     text = lines + "from sim.interrupt import catch_signals\ncatch_signals()\n" + (

@@ -112,6 +112,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         *(f"test_at_the_start[{seed}]" for seed in range(4, 30)),
         *(f"test_any_moment_of_generating[{seed}]" for seed in range(3, 30)),
     ),
+    "tests/sim/test_places.py": ("test_verilog_from_a_read_only_folder[a cache]",),
     "tests/test_hashes.py": (
         "test_verilog[small]", "test_verilog[wide]", "test_verilog[large]",
         "test_verilog[ecp5-12x12]", "test_verilog[ulx3s-85f]",
