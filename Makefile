@@ -46,9 +46,9 @@ verilog: $(STAMP)
 	@$(BIN)/kiwicha verilog $(if $(CONFIG),--config $(CONFIG),--preset $(or $(PRESET),default)) \
 	  --out $(OUT) $(ARGS)
 
-## hashes: record the hashes of the Verilog anew, after hardware has changed; says whose did
+## hashes: record the hashes of the Verilog after hardware has changed (ARGS=--check: compare)
 hashes: $(STAMP)
-	@$(BIN)/python -m tests.support.hashes
+	@$(BIN)/python -m tests.support.hashes $(ARGS)
 
 ## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
 board: $(FPGA)

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hashes of every machine's Verilog: the same on every Python, and until the hardware changes.
 
-``make hashes`` writes ``tests/verilog.sha256`` anew and says which machines changed.
+``make hashes`` writes ``tests/verilog.sha256`` anew and says which machines changed; with
+``--check`` it only says so.
 """
 
+import argparse
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -53,15 +56,19 @@ def recorded() -> dict[str, str]:
     return {name: digest for digest, name in map(str.split, lines)}
 
 
-def main() -> int:
-    """Write the file."""
-    before = recorded()
-    after = {}
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the file, or compare with it; returns 1 where one is to be the same and is not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="compare with the file, leave it")
+    check = parser.parse_args(arguments).check
+    before, after = recorded(), {}
     for name, config in MACHINES.items():
         after[name] = verilog_hash(config)
         print(f"{name:12} {'same' if before.get(name) == after[name] else 'changed'}", flush=True)
     for name in before.keys() - after.keys():
         print(f"{name:12} gone")
+    if check:
+        return int(before != after)
     lines = [f"{digest}  {name}\n" for name, digest in after.items()]
     FILE.write_text("".join(lines), encoding="ascii")
     return 0
