@@ -34,6 +34,7 @@ from compiler.operators.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_
 from compiler.operators.unsupported import reason_of
 from compiler.operators.view import VIEWS, view
 from compiler.operators.where import float_where, qlinear_where
+from compiler.provenance import user_names
 from compiler.refused import Refused, requantized
 from compiler.slots import with_slots
 
@@ -168,12 +169,15 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
     seen: set[str] = set()
     nodes: list[Node] = []
     inexact = {note.node for note in lowered.notes}
+    titles = user_names(lowered.source.graph, lowered.model.graph)
     for node in reversed(kept):
         if node.name in inexact and isinstance(node, AddNode | TableNode):
             node = replace(node, promise="near")
-        twice = node.name in seen
-        nodes.append(replace(node, name=context.names.fresh(node.name)) if twice else node)
-        seen.add(node.name)
+        name = titles.get(node.name, node.name)
+        if name in seen:
+            name = context.names.fresh(name)
+        nodes.append(replace(node, name=name))
+        seen.add(name)
     shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
     shapes |= {edge.target: edge.shape for edge in context.dequantize}
     return Graph(
@@ -182,7 +186,10 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
         nodes=tuple(nodes),
         dequantize=tuple(context.dequantize),
-        notes=(*lowered.notes, *context.notes),
+        notes=(
+            *lowered.notes,
+            *(replace(note, node=titles.get(note.node, note.node)) for note in context.notes),
+        ),
         dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
         passed=tuple(context.settled(context.tensors[name]) for name in passed),
     )

@@ -19,7 +19,7 @@ from compiler.operators.view import VIEWS
 from compiler.session import Settings, open_session
 from compiler.subgraph import ancestors
 
-__all__ = ["Provenance", "value_shapes"]
+__all__ = ["Provenance", "user_names", "value_shapes"]
 
 _WRITTEN = ("_inlfunc_", "InsertedPrecisionFreeCast_")
 """How ONNX Runtime calls values that it made up so."""
@@ -86,6 +86,19 @@ class Provenance:
     def told(nodes: list[onnx.NodeProto]) -> tuple[str, str]:
         """Return names and operators of some nodes for a message."""
         return " + ".join(map(node_name, nodes)), " + ".join(map(operator_name, nodes))
+
+
+def user_names(source: onnx.GraphProto, lowered: onnx.GraphProto) -> dict[str, str]:
+    """Return, for each name of a lowered node that the user did not give, the names of the nodes
+    that it stands for."""
+    given = {node_name(node) for node in source.node}
+    made = [node for node in lowered.node if node_name(node) not in given]
+    origin = Provenance(source, lowered) if made else None
+    names = {}
+    for node in made:
+        if origin is not None and (users := origin.of(node)) != [node]:
+            names[node_name(node)] = origin.told(users)[0]
+    return names
 
 
 def _varying(graph: onnx.GraphProto) -> set[str]:
