@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 __all__ = [
     "dynamic_linear", "dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values",
-]  # fmt: skip
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -65,7 +65,7 @@ def dynamic_quantize(x: npt.ArrayLike) -> tuple[npt.NDArray[np.uint8], np.float3
 def linear_values(
     acc: npt.ArrayLike, x_scale: npt.ArrayLike, w_scale: npt.ArrayLike, bias: npt.ArrayLike,
     relu: bool,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Return ``f(f(f(acc) * f(x_scale * w_scale)) + bias)``, negative values 0 with ``relu``.
 
     Parameters
@@ -81,7 +81,7 @@ def linear_values(
 def dynamic_linear(
     x: npt.ArrayLike, w: npt.ArrayLike, w_scale: npt.ArrayLike, w_zero: int,
     bias: npt.ArrayLike, relu: bool = False,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Return a linear layer on float ``x`` [M, K] with int8 or uint8 weights ``w`` [K, N]."""
     q, scale, zero = dynamic_quantize(x)
     acc = (q.astype(np.int64) - zero) @ (np.asarray(w).astype(np.int64) - w_zero)

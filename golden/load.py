@@ -91,5 +91,5 @@ def compressed_rows(config: AcceleratorConfig, fields: Mapping[str, Any], octets
         matrix = csc.decode(
             octets, length, columns, index_bits=INDEX_BITS[name],
             codebook=name is WeightFormat.CSC4_CODEBOOK, beat_bytes=beat,
-        )  # fmt: skip
+        )
     return np.ascontiguousarray(matrix.T).reshape(-1, lanes).view(np.uint8)

@@ -92,7 +92,7 @@ def multiway_quantize(
             round_shift(padded, shift[:, None], rounding), -1 << (bits - 1), (1 << (bits - 1)) - 1
         )
         for shift, (bits, _) in zip(shifts, ways, strict=True)
-    ])  # fmt: skip
+    ])
     best = _choose(padded, quantized << shifts[:, :, None], criterion, threshold)
     place = np.arange(blocks)
     values = quantized[best, place].reshape(-1)[: tensor.size].reshape(tensor.shape)

@@ -87,7 +87,7 @@ def _finish(
     values = requantize(
         acc, np.reshape(multiplier, channel), np.reshape(shift, channel),
         node.y.zero_point, node.low, node.high, modes.requantize, bias=bias,
-    )  # fmt: skip
+    )
     return values.astype(node.y.dtype).reshape(node.y.shape)
 
 
@@ -96,7 +96,7 @@ def _conv(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
         x.reshape(node.x.image), node.weights, x_zero=node.x.zero_point,
         weight_zero=node.weight_zero, groups=node.groups, strides=node.strides, pads=node.pads,
         dilations=node.dilations,
-    )  # fmt: skip
+    )
     return _finish(node, acc, modes, (-1, 1, 1))
 
 
@@ -104,7 +104,7 @@ def _matmul(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     acc = matmul(
         x.reshape(-1, len(node.weights)), node.weights, x_zero=node.x.zero_point,
         weight_zero=node.weight_zero,
-    )  # fmt: skip
+    )
     return _finish(node, acc, modes, (-1,))
 
 
@@ -114,7 +114,7 @@ def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
         real = max_pool2d(
             real.reshape(node.x.image), node.kernel, strides=node.strides, pads=node.pads,
             dilations=node.dilations,
-        )  # fmt: skip
+        )
     return _finish(node, real, modes, ())
 
 
@@ -141,7 +141,7 @@ def _add(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
     y = add(
         a, b, first.scale, first.zero_point, second.scale, second.zero_point,
         node.y.scale, node.y.zero_point, node.y.dtype,
-    )  # fmt: skip
+    )
     return np.clip(y, node.low, node.high).astype(node.y.dtype)
 
 
@@ -155,7 +155,7 @@ def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     return normalize(
         x, node.gamma, node.beta, y.scale, y.zero_point, y.dtype,
         x_scale=node.x.scale, epsilon=node.epsilon,
-    )  # fmt: skip
+    )
 
 
 def _dynamic(
@@ -166,7 +166,7 @@ def _dynamic(
     acc = matmul(
         x.reshape(-1, len(node.weights)), node.weights, x_zero=int(slot["zero_point"]),
         weight_zero=node.weight_zero,
-    )  # fmt: skip
+    )
     if node.target is None:
         return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
@@ -185,4 +185,4 @@ _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "matmul": _matmul, "max": _pool, "view": _view, "product": _product,
     "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
     "dynamic": _dynamic,
-}  # fmt: skip
+}

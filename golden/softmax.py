@@ -21,7 +21,7 @@ from hw.scales import quantize_multiplier
 __all__ = [
     "exp_on_negative_values", "reciprocal", "softmax", "softmax_integer", "softmax_onnx",
     "softmax_tflite",
-]  # fmt: skip
+]
 
 IntArray = npt.NDArray[np.int64]
 

@@ -101,7 +101,7 @@ def special(
             y = normalize_rows(
                 _typed(x, fields["x_signed"]), a.view(np.int32), b.view(np.int32),
                 fields["shift"], fields["z"], fields["zero_point"], fields["low"], fields["high"],
-            )  # fmt: skip
+            )
         start = fields["y"]
         result[lane, start : start + count * length] = y.ravel().astype(np.uint8)
 

@@ -114,7 +114,7 @@ def vector(
         octets = requantize(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
-        ).astype(np.uint8)  # fmt: skip
+        ).astype(np.uint8)
     elif mode == VectorMode.QUANTIZE:
         octets = _quantized(fields, acc, record, state)
     elif mode == VectorMode.RAW:
@@ -186,7 +186,7 @@ def _blocks(
         part = block_quantize(
             pixel, size, scaling=cfg.block_scale.value, rounding=rounding,
             seed=state.seed, step=state.step, index=first + number * pitch,
-        )  # fmt: skip
+        )
         values.append(part.values)
         pot = cfg.block_scale is BlockScale.POT
         scales.append(part.shift.astype("<u1") if pot else part.magnitude.astype("<u4"))
