@@ -23,7 +23,7 @@ def _run(
     model = attention_block(
         sequence=size, embedding=size, heads=1, head_dim=size, batch=batch, projected=False,
         seed=seed,
-    )  # fmt: skip
+    )
     inputs = attention_inputs(model, seed)
     report = run_model(model, config, inputs, name=f"attention x{batch}", latency=latency).report
     wrong = report.mismatches + report.reference["mismatches"]

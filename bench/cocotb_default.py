@@ -52,7 +52,7 @@ def cocotb_machine(
     parts = (
         cocotb.__version__, *toolchain.ingredients(), testbench,
         *(path.read_text(encoding="utf-8") for path in _REST),
-    )  # fmt: skip
+    )
     hasher = hashlib.sha256("\0".join([*parts, verilog.name, str(memory_bytes)]).encode())
     name = f"cocotb-{config.name}-{hasher.hexdigest()[:16]}"
     directory = (build_folder() / "sim" / name).resolve()

@@ -19,7 +19,7 @@ __all__ = ["DECODERS", "decoders", "main"]
 
 DECODERS: tuple[tuple[str, int], ...] = (
     ("bitmask", 0), ("csc5", 4), ("csc5", 8), ("csc5", 16), ("csr", 4), ("run-length", 4),
-)  # fmt: skip
+)
 """Formats, and the entries that their decoders take a cycle; a bitmask has none."""
 
 _TARGET = "ecp5"
@@ -55,7 +55,7 @@ def decoders(
         config = AcceleratorConfig(
             columns=columns, axi_data_width=width, requantize_lanes=1, weight_formats=(form,),
             sparse_entries=entries or 1,
-        )  # fmt: skip
+        )
         decoder = make_decoder(config, WeightFormat[form.upper().replace("-", "_")])
         name = f"decoder-{form}-{entries}-{columns}"
         netlist = synthesize(decoder, name, _TARGET, timeout=timeout, cache=cache, quiet=True)

@@ -81,7 +81,7 @@ class _Blocks(ProgramBuilder):
             return
         first, second = self._tiles[:2]
         steps = {(b["accumulator"] - a["accumulator"], b["parameter"] - a["parameter"])
-                 for a, b in zip(self._tiles, self._tiles[1:], strict=False)}  # fmt: skip
+                 for a, b in zip(self._tiles, self._tiles[1:], strict=False)}
         if len(steps) != 1 or channels != self.config.block_channels:
             raise ValueError("the column tiles of a block do not lie side by side")
         pixels, beat = first["pixels"] * first["lines"], self.config.beat_bytes
@@ -90,7 +90,7 @@ class _Blocks(ProgramBuilder):
             "mode": VectorMode.BLOCK, "channels": channels, "tiles": len(self._tiles) - 1,
             "tile_entries": second["accumulator"] - first["accumulator"], "scales": local,
             "zero_point": 0, "low": 0, "high": 0,
-        }  # fmt: skip
+        }
         written = Range(Space.OUTPUT, local // beat * beat, align_up(local + pixels, beat))
         super().vector(merged, self._reads, [*writes, written])
         self.store(Transfer(self.scales, local, pixels))
@@ -127,7 +127,7 @@ def _program(
         work, bias=np.ones(size, np.float32).view(np.int32),
         multiplier=np.full(size, 0.01, np.float32).view(np.uint32), x_zero=0, y_zero=0, low=0,
         high=255, dynamic=Dynamic(0, None if raw else 1, False),
-    )  # fmt: skip
+    )
     memory = _Results(work, x, size=work.octets * size * size, more=0 if raw else _RECORD)
     slots = np.zeros(SLOTS, [("scale", "<f4"), ("zero_point", "u1"), ("rest", "V11")])
     slots["scale"], slots["zero_point"] = 0.02, 128
@@ -142,14 +142,14 @@ def _program(
 def _figures(
     config: AcceleratorConfig, machine: SimulatedMachine, way: str, size: int, latency: int,
     seed: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     builder, memory = _program(config, way, size, seed)
     moved = sum(i.bytes_read + i.bytes_written for i in builder.instructions)
     run = measure(builder, memory, machine, latency=latency)
     # The host reads the int32 sums and writes int8 in their place.
     host = 5 * size * size if way == "host" else 0
     return {"bytes": moved + host, "machine_bytes": moved, "cycles": run.cycles,
-            "predicted": run.predicted}  # fmt: skip
+            "predicted": run.predicted}
 
 
 def dynamic(
@@ -185,7 +185,7 @@ def dynamic(
         (f"{v['size']} x {v['size']} x {v['size']}, {v['way']}", f"{v['bytes']:,}",
          f"{v['bytes_ratio']:.3f}", f"{v['cycles']:,}", f"{v['cycles_ratio']:.3f}")
         for v in values
-    )  # fmt: skip
+    )
     return Table(
         "dynamic",
         f"Dynamic quantization on {config.rows}x{config.columns} ('{config.name}')",

@@ -68,7 +68,7 @@ def emission(rows: int = 64, columns: int = 64, progress: Callable[[str], None] 
              "modules": modules, "ratio": seconds / slowest}
             for way, seconds, lines, modules in results
         ),
-    )  # fmt: skip
+    )
 
 
 def main() -> None:

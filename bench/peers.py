@@ -82,7 +82,7 @@ PEERS = (
         name="fpga-ai-accelerator", macs=64, has="array, SRAM, requantize, stream", lut_eq=222.6,
         ff=81, dsp=1.0, fmax=57.4, work=_GEMM, utilization=4096 / 119818,
     ),
-)  # fmt: skip
+)
 
 
 def comparison(ours: Sequence[Measured]) -> Table:
@@ -120,4 +120,4 @@ def comparison(ours: Sequence[Measured]) -> Table:
              "utilization": one.utilization, "gops": one.gops}
             for one in designs
         ),
-    )  # fmt: skip
+    )

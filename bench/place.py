@@ -84,7 +84,7 @@ def place(
                     [*arguments, "--report", report.name, "--sdf", delays.name],
                     directory=netlist.directory, log=f"nextpnr-{seed}.log", timeout=timeout,
                     quiet=quiet, what=f"{run} of {', '.join(map(str, seeds))}",
-                )  # fmt: skip
+                )
                 found = _slowest(delays, run)
                 slowest.write_text(json.dumps([asdict(path) for path in found]), encoding="utf-8")
                 report.replace(file)
@@ -149,7 +149,7 @@ def worst_paths(placed: Placed) -> Table:
         }
         for seed, paths in placed.paths.items()
         for path in paths
-    ]  # fmt: skip
+    ]
     return Table(
         f"paths-{name}",
         f"The {_PATHS} slowest paths: {name}, ECP5-85F, seed {shown}",
@@ -177,7 +177,7 @@ def _ends(path: CriticalPath) -> dict[str, str]:
 def _register(cell: str) -> str:
     """Return the signal that a register is named after: what Yosys added is left out."""
     return re.sub(r"(_(TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD)|(\.\d+)*\$DPRAM).*", "",
-                  cell.removeprefix("dut."))  # fmt: skip
+                  cell.removeprefix("dut."))
 
 
 def _short(signal: str) -> str:
@@ -196,7 +196,7 @@ def measured(placed: Placed, config: AcceleratorConfig, unit: str) -> Measured:
         has="array" if unit == "array" else "whole machine", lut_eq=total["LUT-eq"] / lanes,
         ff=total["FF"] / lanes, dsp=total["DSP"] / lanes, fmax=placed.fmax,
         work="GEMM 64x64x64", utilization=run.macs / (run.cycles * lanes),
-    )  # fmt: skip
+    )
 
 
 def _ours(directory: Path) -> list[Measured]:
@@ -211,11 +211,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--unit", choices=[*DESIGNS, "largest"], default="machine",
         help="the whole machine, its array alone, or the largest array that fits",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--pipeline", default=",".join(PIPELINE),
         help="registers for the clock, comma separated (default: all); none: no such register",
-    )  # fmt: skip
+    )
     parser.add_argument("--seeds", default="1,2,3,4,5", help="comma separated (default: 1 to 5)")
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds for each run")
     parser.add_argument(

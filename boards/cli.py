@@ -34,7 +34,7 @@ def add_board_command(commands: Any) -> None:
     board = commands.add_parser(
         "board", help="make the bitstream of a board", description=_BOARD, epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     board.add_argument("board", metavar="BOARD", choices=BOARDS, help=", ".join(BOARDS))
     machine = board.add_mutually_exclusive_group()
     machine.add_argument("--preset", metavar="NAME", help="a named machine (default: the board's)")
@@ -46,7 +46,7 @@ def add_board_command(commands: Any) -> None:
     board.add_argument(
         "--allow-timing-fail", action="store_true",
         help="write the bitstream even if it is too slow for its clock",
-    )  # fmt: skip
+    )
     board.add_argument(
         "--out", metavar="DIR", type=Path, help="folder for the results (build/boards/BOARD)"
     )
@@ -78,7 +78,7 @@ def run_board(args: argparse.Namespace) -> int:
         report = build_board(
             board, config, clock_mhz=args.clock, out=args.out, seed=args.seed,
             allow_timing_fail=args.allow_timing_fail, listener=say,
-        )  # fmt: skip
+        )
     except ValueError as error:
         if isinstance(error, KiwichaError):
             raise

@@ -80,4 +80,4 @@ ICEBREAKER = Board(
     ),
     pack=("yowasp-icepack", ("board.asc", "board.bin")),
     bitstream="board.bin",
-)  # fmt: skip
+)

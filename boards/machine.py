@@ -84,7 +84,7 @@ class BoardMachine:
             **self._halves("read_limit", program.read_window[1]),
             **self._halves("write_base", program.write_window[0]),
             **self._halves("write_limit", program.write_window[1]),
-        })  # fmt: skip
+        })
         self._write_registers({"control": 1})
         waited = 0.0
         while not self.link.wait(min(_WAIT_SECONDS, limit)):

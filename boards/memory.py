@@ -54,7 +54,7 @@ class AxiMemory(Component):
             "write": In(stream.Signature(byte_write(memory_bytes))),
             "read": In(stream.Signature(exact_log2(memory_bytes))),
             "fetched": Out(stream.Signature(8, always_ready=True)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -69,7 +69,7 @@ class AxiMemory(Component):
         axi = self.axi
         shape = data.StructLayout({
             "valid": 1, "id": 1, "beat": self.address_width - low, "left": 8,
-        })  # fmt: skip
+        })
         now, following = Signal(shape, name=f"{channel}_now"), Signal(shape, name=f"{channel}_next")
         ready = getattr(axi, f"{channel}ready")
         valid = getattr(axi, f"{channel}valid")

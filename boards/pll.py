@@ -77,6 +77,6 @@ def add_pll(m: Module, clock: Value, input_mhz: int, output_mhz: int) -> None:
         i_PHASESEL0=Const(0, 1), i_PHASESEL1=Const(0, 1), i_PHASEDIR=Const(1, 1),
         i_PHASESTEP=Const(1, 1), i_PHASELOADREG=Const(1, 1), i_PLLWAKESYNC=Const(0, 1),
         i_ENCLKOP=Const(0, 1), o_CLKOP=output, o_LOCK=locked,
-    )  # fmt: skip
+    )
     m.d.comb += ClockSignal("sync").eq(output)
     m.submodules.reset = ResetSynchronizer(~locked, domain="sync")

@@ -18,7 +18,7 @@ from golden.network import outputs
 __all__ = [
     "BoardProgram", "board_program", "load_tensors", "pack_inputs", "save_tensors",
     "unpack_outputs",
-]  # fmt: skip
+]
 
 Region = tuple[int, int]
 """(byte address, bytes)."""
@@ -115,7 +115,7 @@ def unpack_outputs(graph: Graph, found: Mapping[str, bytes]) -> dict[str, NDArra
     return outputs(graph, {
         name: tensor.from_memory(np.frombuffer(found[name], np.uint8))
         for name, tensor in tensors.items()
-    })  # fmt: skip
+    })
 
 
 def save_tensors(path: Path, tensors: Mapping[str, bytes]) -> None:

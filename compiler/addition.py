@@ -115,12 +115,12 @@ class _Adder:
             float(first.scale), first.zero_point, first.dtype,
             float(second.scale), second.zero_point, second.dtype,
             float(node.y.scale), node.y.zero_point,
-        )  # fmt: skip
+        )
         self.fields = {
             "operation": SpecialOperation.ADD, "low": node.low, "high": node.high,
             "x_signed": int(first.dtype == np.int8), "z_signed": int(second.dtype == np.int8),
             "shift": shift,
-        }  # fmt: skip
+        }
 
     def steps(self) -> Iterator[Step]:
         """Yield the sum's instructions in an order that is correct."""
@@ -198,7 +198,7 @@ class _Adder:
                 min(stride // beat, total),
                 [own.covered, other.covered, entries],
                 result.covered,
-            )  # fmt: skip
+            )
             lanes.write(result, target, size, stride)
 
         operands = ((start, start + size), *(() if reads is None else (reads,)))

@@ -187,7 +187,7 @@ class ProgramBuilder:
             ),
             [transfer.memory_range()],
             [touched or transfer.local_range(_SPACES[target], beat)],
-        )  # fmt: skip
+        )
 
     def compute(
         self, fields: dict[str, Any], cycles: int, reads: Sequence[Range], writes: Range

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line", "printable",
-]  # fmt: skip
+]
 
 _LONGEST = 200  # of a node's name in a refusal
 

@@ -9,7 +9,7 @@ from hw.config import AcceleratorConfig
 __all__ = [
     "Reduction", "block_bytes", "instruction_gap", "minimum_pass", "patch_bytes", "pixel_pitch",
     "reduction",
-]  # fmt: skip
+]
 
 
 def instruction_gap(config: AcceleratorConfig) -> int:

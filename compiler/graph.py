@@ -27,7 +27,7 @@ from compiler.nodes import (
     SoftmaxNode,
     TableNode,
     ViewNode,
-)  # fmt: skip
+)
 from compiler.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
     "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize", "MatMulNode", "Node",
     "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
     "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
-]  # fmt: skip
+]
 
 
 @dataclass(frozen=True)

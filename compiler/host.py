@@ -21,7 +21,7 @@ def products_saturate() -> bool:
         [helper.make_node("MatMulInteger", ["x", "w"], ["y"])], "g",
         [make("x", TensorProto.UINT8, [1, 64])], [make("y", TensorProto.INT32, [1, 64])],
         [numpy_helper.from_array(np.full((64, 64), 127, np.int8), "w")],
-    )  # fmt: skip
+    )
     opsets = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
     session = onnxruntime.InferenceSession(

@@ -18,7 +18,7 @@ from compiler.graph import (
     SoftmaxNode,
     TableNode,
     ViewNode,
-)  # fmt: skip
+)
 from compiler.mapping import contraction, dynamic_contraction
 from compiler.product import product_contractions
 from compiler.residents import StoreConstant

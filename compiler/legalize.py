@@ -24,7 +24,7 @@ from compiler.operators.edge import (
     finish_output,
     float_operator,
     quantize_linear,
-)  # fmt: skip
+)
 from compiler.operators.linear import LINEAR, add_bias, float_linear, takes_bias
 from compiler.operators.matmul import qgemm, qlinear_matmul
 from compiler.operators.normalize import layer_normalization

@@ -26,7 +26,7 @@ from compiler.tensor import Pair, Quad, Shape, Tensor
 __all__ = [
     "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode",
     "ProductNode", "Promise", "SoftmaxNode", "TableNode", "ViewNode",
-]  # fmt: skip
+]
 
 Promise = Literal["runtime", "near", "golden"]
 
@@ -325,4 +325,4 @@ class NormalizeNode(_Node):
 Node = (
     ConvNode | MatMulNode | PoolNode | ViewNode | DynamicLinearNode
     | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
-)  # fmt: skip
+)

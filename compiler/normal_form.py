@@ -23,7 +23,7 @@ _ZERO_POINTS = {
     "QLinearSigmoid": ((0, 2), (0, 4)), "QLinearLeakyRelu": ((0, 2), (0, 4)),
     "QLinearSoftmax": ((0, 2), (0, 4)), "QLinearAveragePool": ((0, 2), (0, 4)),
     "QLinearGlobalAveragePool": ((0, 2), (0, 4)), "DequantizeLinear": ((0, 2),),
-}  # fmt: skip
+}
 """Operators with zero points that may be left out: (an operand of that type, zero point); the scale
 comes before the zero point."""
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", "Dropout")
@@ -133,7 +133,7 @@ def fold_constants(model: onnx.ModelProto, settings: Settings) -> None:
         made = [name for name in node.output if name]
         try:
             values = [open_session(subgraph(model, {}, name), settings).run([name], {})[0]
-                      for name in made]  # fmt: skip
+                      for name in made]
         except Exception:  # of no common base; the node is refused where it is read
             continue
         graph.initializer.extend(map(numpy_helper.from_array, values, made))

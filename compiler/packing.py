@@ -12,7 +12,7 @@ __all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row"]
 
 _PARAMETERS = np.dtype([
     ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("padding", "V7"),
-])  # fmt: skip
+])
 
 
 def pack_tile(

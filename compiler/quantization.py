@@ -19,7 +19,7 @@ from compiler.operators.context import (
     check_scale,
     node_name,
     operator_name,
-)  # fmt: skip
+)
 
 __all__ = ["DYNAMIC", "STATIC", "check_quantization"]
 
@@ -29,12 +29,12 @@ STATIC = {
     "QLinearMul": (1, 4, 6), "QLinearGlobalAveragePool": (1, 3), "QLinearAveragePool": (1, 3),
     "QLinearSoftmax": (1, 3), "QLinearSigmoid": (1, 3), "QLinearLeakyRelu": (1, 3),
     "QLinearWhere": (2, 5, 7),
-}  # fmt: skip
+}
 """Operators with scales of their own, and the places of these among the inputs."""
 DYNAMIC = {
     "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger",
     "DynamicQuantizeLSTM",
-}  # fmt: skip
+}
 """Operators of models whose scales follow from the values."""
 _INTEGERS = (TensorProto.INT8, TensorProto.UINT8)
 

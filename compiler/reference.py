@@ -23,11 +23,11 @@ from compiler.subgraph import subgraph
 __all__ = [
     "Reference", "RuntimeInfo", "chain_of", "node_reference", "reference", "runtime_info",
     "runtime_tensors",
-]  # fmt: skip
+]
 
 _FEATURES = (
     "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -206,4 +206,4 @@ def runtime_info(model: str = "as given", settings: tuple[str, ...] = ()) -> Run
     return RuntimeInfo(
         "onnxruntime", onnxruntime.__version__, platform.machine(), processor or "unknown",
         tuple(feature for feature in _FEATURES if feature in flags), model, settings,
-    )  # fmt: skip
+    )

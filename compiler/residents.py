@@ -93,7 +93,7 @@ class Residents:
             )
         return {
             "local": local, "size": stored.size, "signed": int(stored.signed), "zero": stored.zero,
-        }  # fmt: skip
+        }
 
     def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
         """Return the local address of a part of ``work.matrix`` as weight tiles.

@@ -44,7 +44,7 @@ class Results:
         return (
             y.address + s.image * y.image_bytes + s.row * y.row_bytes
             + s.column * y.channels + channel
-        )  # fmt: skip
+        )
 
     def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
         """Take room for the results of some column tiles, aligned as they are in memory."""
@@ -128,4 +128,4 @@ class Results:
                 store(
                     start + line * y.row_bytes, block.local + line * block.line_pitch,
                     block.channels, s.columns, y.channels, block.pixel_pitch,
-                )  # fmt: skip
+                )

@@ -20,7 +20,7 @@ __all__ = ["rewrite"]
 _WEIGHT = {
     "QLinearConv": (3, 5, 2), "QLinearMatMul": (3, 5, 2), "QGemm": (3, 5, 2),
     "MatMulInteger": (1, 3, 2),
-}  # fmt: skip
+}
 """Places of the weights, of their zero point, and of that of the activations."""
 
 

@@ -51,7 +51,7 @@ def open_session(
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"],
             enable_fallback=0,  # falling back from CPU to CPU would only print
-        )  # fmt: skip
+        )
     except Exception as error:  # its exception classes share no public base
         raise ModelError(f"ONNX Runtime refuses the model: {runtime_message(error)}") from None
 

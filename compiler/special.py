@@ -123,7 +123,7 @@ def _step(
             min(cut.rows, total),
             [operand.covered, entries],
             result.covered,
-        )  # fmt: skip
+        )
         lanes.write(result, y, size, cut.stride)
 
     return Step(((x, x + size),), (y, y + size), emit)
@@ -137,7 +137,7 @@ def _fields(
     fields = {
         "x_signed": int(node.x.dtype == np.int8), "zero_point": node.y.zero_point,
         "low": int(info.min), "high": int(info.max),
-    }  # fmt: skip
+    }
     if isinstance(node, TableNode):
         return {"operation": SpecialOperation.TABLE}, (node.table.astype(np.uint32), None)
     if isinstance(node, SoftmaxNode):

@@ -62,8 +62,8 @@ def subgraph(
     graph = helper.make_graph(
         nodes, "part", inputs, [helper.make_empty_tensor_value_info(target)],
         [tensor for name, tensor in initializers.items() if name in used - set(sources)],
-    )  # fmt: skip
+    )
     return helper.make_model(
         graph, ir_version=model.ir_version, opset_imports=model.opset_import,
         functions=model.functions,
-    )  # fmt: skip
+    )

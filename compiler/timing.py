@@ -11,7 +11,7 @@ from hw.isa import SpecialOperation, WeightFormat
 __all__ = [
     "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "compute_latency",
     "decode_cycles", "format_cycles", "special_cycles", "vector_latency",
-]  # fmt: skip
+]
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master."""

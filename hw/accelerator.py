@@ -53,7 +53,7 @@ class Accelerator(Component):
             **_flat("s_axil", AXI4LiteSignature(ADDRESS_BITS), flip=True),
             **_flat("m_axi", AXI4Signature(cfg.axi_address_width, cfg.axi_data_width)),
             "interrupt": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

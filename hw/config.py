@@ -11,14 +11,14 @@ from typing import Any
 __all__ = [
     "NAME_LENGTH", "PIPELINE", "WEIGHT_FORMATS", "AcceleratorConfig", "BlockCriterion",
     "BlockRounding", "BlockScale", "CellFamily", "RequantizeMode", "SoftmaxMode",
-]  # fmt: skip
+]
 
 NAME_LENGTH = 64
 """Of a machine's name at most; it becomes part of the names of files."""
 
 WEIGHT_FORMATS = (
     "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
-)  # fmt: skip
+)
 """Compressed weights that a machine may decode, by their names in `hw.isa.WeightFormat`."""
 
 PIPELINE = ("address", "accumulator", "memory", "queue", "requantizer", "slice")

@@ -17,7 +17,7 @@ __all__ = [
     "ABSOLUTE_BITS", "CODEBOOK_ENTRIES", "CODE_BITS", "INDEX_BITS", "LONGEST", "MOST_COLUMNS",
     "Stream", "compressed_formats", "encode", "encode_bitmask", "encode_csc", "encode_csr",
     "encode_run_length", "entries", "pad_bytes",
-]  # fmt: skip
+]
 
 CODEBOOK_ENTRIES = 16
 CODE_BITS = 4

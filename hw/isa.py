@@ -23,7 +23,7 @@ __all__ = [
     "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
-]  # fmt: skip
+]
 
 WORD_BITS: Final = 64
 PARAMETER_BYTES: Final = 16

@@ -15,7 +15,7 @@ from hw.scales import quantize_multiplier
 
 __all__ = [
     "add_tables", "multiply_add", "normalize_epsilon", "normalize_parameters", "softmax_tables",
-]  # fmt: skip
+]
 
 Tables = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 

@@ -50,7 +50,7 @@ def rtlil_to_verilog(text: str) -> str:
         input=script, capture_output=True, encoding="utf-8", check=False,
         cwd=Path(spec.origin).parent,
         env={**os.environ, "XDG_CACHE_HOME": str(user_cache())},
-    )  # fmt: skip
+    )
     if done.returncode:
         raise YosysError(done.stderr.strip())
     return done.stdout

@@ -91,7 +91,7 @@ class _Graph:
         return f"{name}_dq"
 
     def node(self, op: str, name: str, inputs: Sequence[str], value: Array, key: str = "",
-             **attributes: Any) -> str:  # fmt: skip
+             **attributes: Any) -> str:
         """A node and the Q and DQ of its output; ``key`` is the range's own if not given."""
         self.nodes.append(helper.make_node(op, inputs, [name], name=f"{name}_node", **attributes))
         return self.quantize(name, value, key or self.range(name, value))
@@ -116,7 +116,7 @@ def attention_block(
     *, sequence: int, embedding: int, heads: int, head_dim: int, batch: int = 1,
     causal: bool = False, padding: bool = False, projected: bool = True, signed: bool = False,
     seed: int = 0,
-) -> onnx.ModelProto:  # fmt: skip
+) -> onnx.ModelProto:
     """Self-attention: softmax(Q K^T + mask) V for each head, the heads side by side.
 
     Parameters
@@ -189,7 +189,7 @@ def attention_block(
         score = g.node("Add", f"masked_{mask.removesuffix('_dq')}", [score, mask], value)
     e = np.exp(values[score] - values[score].max(axis=-1, keepdims=True))
     share = g.node("Softmax", "share", [score], e / e.sum(axis=-1, keepdims=True),
-                   g.scale("share", 1 / 256, g.low), axis=-1)  # fmt: skip
+                   g.scale("share", 1 / 256, g.low), axis=-1)
     y = g.node("MatMul", "mix", [share, v], values[share] @ values[v])
     value = values[y].transpose(0, 2, 1, 3)
     y = g.view("Transpose", "tokens", y, value, perm=[0, 2, 1, 3])

@@ -70,7 +70,7 @@ def export(parameters: Parameters) -> onnx.ModelProto:
 SCRIPT = Script(
     __doc__, FP32, INT8, TEST, CALIBRATION, epochs=30, digits=load_digits, export=export,
     train=lambda images, labels, epochs: train(images, labels, epochs=epochs),
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     SCRIPT.run()

@@ -101,7 +101,7 @@ def forward(p: Parameters, x: Array) -> tuple[Array, Callable[[Array], Parameter
 def fit(forward: Forward, p: Parameters, images: Array, labels: NDArray[np.int64],
         rng: np.random.RandomState, *, epochs: int = 30, batch: int = 32, rate: float = 2e-3,
         augment: Augment = lambda _, images: images,
-        say: Callable[[str], None] = print) -> Parameters:  # fmt: skip
+        say: Callable[[str], None] = print) -> Parameters:
     """Change ``p`` in place by Adam on cross entropy, cosine rate decay; returns ``p``.
 
     Bit-identical on one machine with one BLAS thread; another BLAS may differ in the last bits.

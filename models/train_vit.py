@@ -20,7 +20,7 @@ from models.train import Parameters, fit
 __all__ = [
     "BLOCKS", "CLASSES", "EMBEDDING", "EPSILON", "HEADS", "HIDDEN", "PATCH", "SIDE", "TOKENS",
     "forward", "initialize", "jitter", "train",
-]  # fmt: skip
+]
 
 Array = NDArray[np.float32]
 Backward = Callable[[Array], Array]
@@ -126,7 +126,7 @@ def _attention(p: Parameters, g: Parameters, name: str, x: Array) -> tuple[Array
         dshare = dy @ v.swapaxes(-1, -2)
         dscore = share * (dshare - (dshare * share).sum(axis=-1, keepdims=True)) * scale
         return (q_back(_join(dscore @ k)) + k_back(_join(dscore.swapaxes(-1, -2) @ q))
-                + v_back(_join(share.swapaxes(-1, -2) @ dy)))  # fmt: skip
+                + v_back(_join(share.swapaxes(-1, -2) @ dy)))
 
     return y, backward
 
@@ -190,4 +190,4 @@ def train(images: Array, labels: NDArray[np.int64], *, epochs: int = 100, seed: 
     """Train from scratch on jittered images; same seed, same weights (see `models.train.fit`)."""
     rng = np.random.RandomState(seed)
     return fit(forward, initialize(rng), images, labels, rng, epochs=epochs, augment=jitter,
-               say=say)  # fmt: skip
+               say=say)

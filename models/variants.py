@@ -22,7 +22,7 @@ from models.quantize import DEFAULT, Form, quantize
 
 __all__ = [
     "NETWORKS", "SPECIAL", "UNSUPPORTED", "Layer", "Network", "build", "lenet5", "random_input",
-]  # fmt: skip
+]
 
 OPSET, IR_VERSION = 17, 8
 SAMPLES = 4  #: calibration inputs of a synthetic network

@@ -128,7 +128,7 @@ def digits() -> tuple[Digits, Digits]:
 SCRIPT = Script(
     __doc__, FP32, INT8, TEST, CALIBRATION, epochs=100, digits=digits, export=export,
     train=lambda images, labels, epochs: train(images, labels, epochs=epochs),
-)  # fmt: skip
+)
 
 if __name__ == "__main__":
     SCRIPT.run()

@@ -211,7 +211,7 @@ def build_design(
             str(_RECIPE), *toolchain.ingredients(), sys.version, *cocotb,
             top, waves, optimize, str(len(args)), *args, *parts,
         ]
-    )  # fmt: skip
+    )
     cache = Path(cache).resolve()
     directory = cache / f"{name or top}-{digest}"
     started = time.monotonic()

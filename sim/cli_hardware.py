@@ -61,7 +61,7 @@ def run_presets() -> int:
     table.add_column("preset", no_wrap=True)
     for name in (
         "rows x columns", "activations", "weights", "accumulators", "output", "AXI", "lanes",
-    ):  # fmt: skip
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("rounding", no_wrap=True)
     for name, config in PRESETS.items():

@@ -101,21 +101,21 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     sim = commands.add_parser(
         "sim", help="run a model on the simulated machine and compare every bit",
         description=_SIM, epilog=_SIM_EPILOG, formatter_class=raw,
-    )  # fmt: skip
+    )
     sim.add_argument(
         "model", metavar="MODEL",
         help=f"quantized ONNX file, or a model that comes along: {', '.join(SHIPPED)}",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--input", metavar="FILE.npz", type=Path,
         help="arrays by graph input name, the batch in front; an array 'labels' gives the right "
         "classes (default: random numbers from --seed; the test images for lenet5)",
-    )  # fmt: skip
+    )
     _configuration_options(sim)
     sim.add_argument(
         "--simulator", choices=SIMULATORS, default=SIMULATORS[0],
         help="default: %(default)s; icarus is slow, and shows unknown (x) bits",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--waves", metavar="FILE", type=Path, help="write a waveform, FILE.vcd or FILE.fst"
     )
@@ -125,38 +125,38 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     sim.add_argument(
         "--outputs", metavar="FILE.npz", type=Path,
         help="write what the machine computed, by graph output name",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--samples", metavar="N", type=_integer(1, 1 << 20),
         help="take only the first N samples of the input, or draw N random ones",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--latency", metavar="N", type=_integer(0, 10_000), default=20,
         help="cycles from a read request to its data (default: %(default)s)",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--stall", metavar="N", type=_integer(0, 255), default=0,
         help="chance in 256 that the memory makes a transfer wait a cycle (default: %(default)s)",
-    )  # fmt: skip
+    )
     sim.add_argument(
         "--seed", metavar="N", type=_integer(0, (1 << 31) - 1), default=1,
         help="of random inputs and stalls (default: %(default)s)",
-    )  # fmt: skip
+    )
 
     verilog = commands.add_parser(
         "verilog", help="write the hardware as files",
         description=_VERILOG, epilog=_VERILOG_EPILOG, formatter_class=raw,
-    )  # fmt: skip
+    )
     _configuration_options(verilog)
     verilog.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/verilog"),
         help="folder for the files, made if need be (default: %(default)s)",
-    )  # fmt: skip
+    )
 
     commands.add_parser(
         "presets", help="list the named machines",
         description=_PRESETS, epilog=_PRESETS_EPILOG, formatter_class=raw,
-    )  # fmt: skip
+    )
     for extension in extensions:
         extension(commands)
     return parser

@@ -67,7 +67,7 @@ def run_sim(args: argparse.Namespace) -> int:
             model, config, arrays,
             samples=args.samples, name=files.name, simulator=args.simulator, waves=args.waves,
             latency=args.latency, stall=args.stall, seed=args.seed, listener=progress,
-        )  # fmt: skip
+        )
         if labels is not None and arrays is not None:
             accuracy = _accuracy(outcome, labels, float32, arrays)
             outcome = replace(outcome, report=replace(outcome.report, accuracy=accuracy))

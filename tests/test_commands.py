@@ -63,7 +63,7 @@ def test_ci_ends_with_the_minutes_of_each_step(tmp_path, fails):
     done = subprocess.run(
         [str(tmp_path / ".ci/run")], env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin"},
         capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    )
     assert done.returncode == fails, done.stderr
     table = done.stdout.split("minutes of each step\n")[1].splitlines()
     assert len(table) == len(steps(CI)) + 1

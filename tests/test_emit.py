@@ -102,7 +102,7 @@ def test_equal_modules_appear_once():
     # Tables with and without the second reset differ; memories are inside their tables.
     assert modules(emit_verilog(Chain(), "chain")) == [
         "Stage", "Stage_2", "chain", "\\chain.table_0", "\\chain.table_1",
-    ]  # fmt: skip
+    ]
 
 
 def equivalent(directory, unit):
@@ -185,7 +185,7 @@ def test_simulator_sees_the_component_itself():
     ({"kind": "reset"}, "shared Stage has a register with a reset"),
     ({"kind": "clock"}, "shared Stage uses a clock other than sync: other_clk"),
     ({"step": [1]}, "shared Stage has an attribute with unhashable type: 'list'"),
-])  # fmt: skip
+])
 def test_what_cannot_be_shared(options, text):
     with pytest.raises(ValueError, match=f"^{text}$"):
         emit_verilog(Chain([Stage(**options)]))

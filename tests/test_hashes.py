@@ -45,11 +45,11 @@ def test_surroundings_do_not_matter(tmp_path):
         env = {
             **os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(target.parents[1]),
             "PATH": f"{trap}{os.pathsep}{os.environ['PATH']}",
-        }  # fmt: skip
+        }
         done = subprocess.run(
             [sys.executable, "-P", "-c", script], cwd=trap, env=env, capture_output=True,
             text=True, check=True, timeout=120,
-        )  # fmt: skip
+        )
         place, digest = done.stdout.split("\n")[:2]
         assert place.startswith(str(tmp_path))
         assert digest == recorded()["tiny"]

@@ -91,7 +91,7 @@ ROWS = (
         [{"beat": 8, "greed": 0.9, "offer": "random", "head": 1}]),
     Row("memory/matrix_writer", lambda: MatrixWriter(test_matrix_writer.MACHINES["square"]), 0.85,
         [SQUARE]),
-)  # fmt: skip
+)
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.unit.split("/")[1])
 

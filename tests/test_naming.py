@@ -34,7 +34,7 @@ def test_assignments():
         8, init=max(
             1, 2,
         ),
-    )  # fmt: skip
+    )
     if (walrus := Signal.like(plain)) is not None:
         pass
     ä, after = Signal(), Signal()  # columns are counted in bytes
@@ -43,7 +43,7 @@ def test_assignments():
         (again, "stored"), (holder.attribute, "attribute"), (inner, "inner"),
         (chained, "chained"), (either, "either"), (lengthy, "lengthy"), (walrus, "walrus"),
         (ä, "ä"), (after, "after"),
-    ):  # fmt: skip
+    ):
         assert signal.name == name
 
 
@@ -73,7 +73,7 @@ def test_every_call_is_told_apart():
     source = "a, b = f(g(1)), f()\nc = f()(2)\nd = e = f()\nx.y = f() if g() else h()\nz[0] = f()\n"
     assert named_calls(source) == {
         (1, 14): "a", (1, 19): "b", (2, 10): "c", (3, 11): "d", (4, 9): "y", (4, 25): "y",
-    }  # fmt: skip
+    }
 
 
 def test_importing_any_hardware_is_enough():

@@ -15,7 +15,7 @@ FULL = TINY.replace(
     weight_formats=("bitmask", "csc5"), sparse_entries=2, special_lanes=1,
     special_bytes=256, special_entries=256, dynamic=True, block_channels=16, block_rounding="lfsr",
     queue_words=16, pipeline=(),
-)  # fmt: skip
+)
 MACHINES = pytest.mark.parametrize("config", [TINY, FULL], ids=lambda config: config.name)
 
 REGISTER = "output reg q); always @(posedge clk) q <= a; endmodule"
@@ -76,7 +76,7 @@ def test_structure_that_is_right():
     below = f"module top(input clk, input a, output q); child c(clk, a, q); endmodule\n{GOOD}"
     assert_verilog_structure(GOOD, "top")
     assert_verilog_structure(below.replace("module top(input clk, input a, output reg", "module "
-                             "child(input clk, input a, output reg"), "top")  # fmt: skip
+                             "child(input clk, input a, output reg"), "top")
 
 
 @pytest.mark.parametrize("what", BROKEN)
@@ -102,7 +102,7 @@ def test_verilator_has_nothing_new_to_say(config):
         ("PINMISSING", "module top(input a, output q); child c(.a(a)); assign q = a; endmodule\n"
          "module child(input a, output q); assign q = a; endmodule"),
     ],
-)  # fmt: skip
+)
 def test_warning_without_an_exception_is_reported(tmp_path, code, text):
     file = tmp_path / "top.v"
     file.write_text(f"{text}\n")

@@ -65,7 +65,7 @@ class CommandExecutor(Component):
             "fetched": In(stream.Signature(8, always_ready=True)),
             "bus": Out(AXI4LiteSignature(ADDRESS_BITS)),
             "interrupt": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -150,7 +150,7 @@ class CommandExecutor(Component):
     def _check(
         self, m: Module, header: data.View, kind: dict[Command, Signal], fits: Signal,
         agrees: Signal,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Register whether the fields agree with each other, and lie within what there is."""
         registers = kind[Command.READ_REGISTERS] | kind[Command.WRITE_REGISTERS]
         memory = kind[Command.READ] | kind[Command.WRITE]
@@ -173,7 +173,7 @@ class CommandExecutor(Component):
     def _writes(
         self, m: Module, header: data.View, kind: dict[Command, Signal], index: Signal,
         word: Signal, answered: Value, status: Signal, last_status: Signal,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Carry out a write: a byte from the buffer, then to memory, or four to a register."""
         bus = self.bus
 
@@ -213,7 +213,7 @@ class CommandExecutor(Component):
     def _replies(
         self, m: Module, header: data.View, kind: dict[Command, Signal], index: Signal,
         word: Signal, answered: Value, status: Signal, expected: Signal,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Send the reply, reading what it is to hold."""
         bus, reply = self.bus, self.reply
         sent = Signal()

@@ -20,7 +20,7 @@ from enum import IntEnum
 __all__ = [
     "CRC_BYTES", "ESCAPE", "FLAG", "FLIP", "HEADER_BYTES", "IDENTITY", "PROTOCOL", "Command",
     "FrameError", "Identity", "Reply", "Request", "Status", "decode", "encode", "worst_length",
-]  # fmt: skip
+]
 
 FLAG = 0x7E
 """Begins and ends every frame."""
@@ -116,7 +116,7 @@ class Identity:
         return IDENTITY.pack(
             b"KIWI", self.protocol, 0, self.payload_bytes, self.memory_bytes, self.fingerprint,
             self.clock_hz,
-        )  # fmt: skip
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> "Identity":

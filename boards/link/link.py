@@ -46,7 +46,7 @@ class SerialLink(Component):
             "fetched": In(stream.Signature(8, always_ready=True)),
             "bus": Out(AXI4LiteSignature(ADDRESS_BITS)),
             "interrupt": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

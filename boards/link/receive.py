@@ -52,7 +52,7 @@ class FrameReceiver(Component):
             "frame": Out(stream.Signature(frame_shape(payload_bytes))),
             "address": In(ceil_log2(self.capacity)),
             "data": Out(8),
-        })  # fmt: skip
+        })
         # Also for proofs, which go by them from one cycle to the next.
         self.checker = crc.Processor(CRC32_ISO_HDLC(data_width=8))
         self.count = Signal(range(self.capacity + 1))

@@ -36,7 +36,7 @@ def add(context: Context, node: onnx.NodeProto) -> None:
     context.emit(AddNode(
         node_name(node), node.op_type, x, z, y, low, high, constant,
         z_first=swapped != _exchanged(*shapes),
-    ))  # fmt: skip
+    ))
 
 
 def _exchanged(first: Shape, second: Shape) -> bool:

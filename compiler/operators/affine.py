@@ -23,7 +23,7 @@ from compiler.operators.context import (
     attributes,
     check_scale,
     node_name,
-)  # fmt: skip
+)
 
 __all__ = ["batch_normalization", "emit_affine"]
 
@@ -82,7 +82,7 @@ def emit_affine(
         scale=scale, scale64=unit / result, groups=channels, strides=(1, 1), pads=(0, 0, 0, 0),
         dilations=(1, 1),
         low=int(low), high=int(high), promise="near",
-    ))  # fmt: skip
+    ))
     context.note(
         node,
         "lowered by kiwicha: BatchNormalization, which ONNX Runtime computes in float; at most one "

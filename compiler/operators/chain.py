@@ -22,7 +22,7 @@ from compiler.graph import (
     TableNode,
     Tensor,
     ViewNode,
-)  # fmt: skip
+)
 from compiler.operators.context import Context, FloatOp, node_name
 from compiler.operators.pool import emit_pool, ratio64
 from compiler.operators.view import emit_view
@@ -105,7 +105,7 @@ def emit_chain(
         context.emit(PoolNode(
             node_name(owner), title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale,
             ratio64(x, y), low, high,
-        ))  # fmt: skip
+        ))
         x, pooled = y, True
     for place, move in enumerate(moves):
         last = place == len(moves) - 1

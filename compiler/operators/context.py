@@ -18,7 +18,7 @@ from compiler.graph import (
     Shape,
     Tensor,
     Value,
-)  # fmt: skip
+)
 from compiler.layout import ROW_MAJOR, Layout, channels_last
 from compiler.names import Names
 from compiler.session import Settings
@@ -26,7 +26,7 @@ from compiler.session import Settings
 __all__ = [
     "Context", "FloatOp", "FloatValue", "Quantized", "Refusal", "Unknown", "attributes",
     "check_scale", "node_name", "operator_name",
-]  # fmt: skip
+]
 
 _TINY = np.finfo(np.float32).tiny
 _UINT8 = np.dtype(np.uint8)

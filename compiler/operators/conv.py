@@ -13,7 +13,7 @@ from compiler.operators.weights import (
     combined_scale,
     per_channel,
     signed_weights,
-)  # fmt: skip
+)
 from compiler.operators.window import window
 
 __all__ = ["conv_shape", "emit_conv", "qlinear_conv"]
@@ -88,4 +88,4 @@ def emit_conv(
         bias=product.bias, scale=scale, scale64=scale64,
         groups=given.get("group", 1), strides=frame.strides, pads=frame.pads,
         dilations=frame.dilations, low=int(info.min), high=int(info.max), promise=promise,
-    ))  # fmt: skip
+    ))

@@ -130,7 +130,7 @@ class DynamicLayers:
         self.context.dequantize.append(HostDynamicDequantize(
             self.context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
             node.bias, linear.relu, linear.shape,
-        ))  # fmt: skip
+        ))
         return True
 
     def _refuse(self, node: onnx.NodeProto) -> NoReturn:
@@ -287,6 +287,6 @@ class DynamicLayers:
             name=node_name(linear.node), op=linear.op, x=self.context.tensors[linear.source],
             x_record=self.records[linear.source], y=y, y_record=record, weights=linear.weights,
             weight_zero=linear.weight_zero, w_scale=linear.w_scale, bias=bias, relu=linear.relu,
-        )  # fmt: skip
+        )
         self.context.emit(node)
         return node

@@ -17,7 +17,7 @@ from compiler.operators.chain import (
     dequantized,
     emit_chain,
     expressible,
-)  # fmt: skip
+)
 from compiler.operators.constant import dequantize_constant
 from compiler.operators.context import (
     Context,
@@ -27,7 +27,7 @@ from compiler.operators.context import (
     Unknown,
     attributes,
     node_name,
-)  # fmt: skip
+)
 from compiler.operators.function import code_function
 from compiler.operators.linear import emit_linear
 from compiler.operators.normalize import emit_normalize
@@ -38,7 +38,7 @@ from compiler.operators.view import VIEWS, view_of
 from compiler.operators.where import emit_where
 
 __all__ = ["FLOAT_OPERATORS", "dequantize_linear", "finish_output", "float_operator",
-           "quantize_linear"]  # fmt: skip
+           "quantize_linear"]
 
 FLOAT_OPERATORS = ("Relu", "Clip", "MaxPool", *VIEWS)
 
@@ -182,7 +182,7 @@ def finish_output(context: Context, output: Value) -> None:
         target = replace(
             origin, name=context.names.fresh(output.name, "quantized"), shape=value.shape,
             layout=ROW_MAJOR,
-        )  # fmt: skip
+        )
         how = "done on the quantized codes"
         if kinds & by_place:
             function = code_function(context, context.tensors[origin.name], output.name)

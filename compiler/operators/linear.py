@@ -25,7 +25,7 @@ from compiler.operators.context import (
     attributes,
     check_scale,
     node_name,
-)  # fmt: skip
+)
 from compiler.operators.conv import conv_shape, emit_conv
 from compiler.operators.matmul import emit_matmul, matmul_shape, transposed
 from compiler.operators.unsupported import reason_of

@@ -19,7 +19,7 @@ from compiler.operators.weights import (
     combined_scale,
     per_channel,
     signed_weights,
-)  # fmt: skip
+)
 
 __all__ = ["emit_matmul", "matmul_shape", "qgemm", "qlinear_matmul", "transposed"]
 
@@ -124,7 +124,7 @@ def emit_matmul(
         scale=scale, scale64=scale64,
         order=_order(x, len(product.codes)), low=int(info.min), high=int(info.max),
         promise=promise,
-    ))  # fmt: skip
+    ))
 
 
 def transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:

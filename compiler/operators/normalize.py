@@ -15,7 +15,7 @@ from compiler.operators.context import (
     Refusal,
     attributes,
     node_name,
-)  # fmt: skip
+)
 from compiler.operators.softmax import contiguous_rows
 from hw.tables import normalize_epsilon, normalize_parameters
 

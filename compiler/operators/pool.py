@@ -62,7 +62,7 @@ def emit_pool(
     context.emit(PoolNode(
         node_name(node), op, x, y, frame.kernel, frame.strides, frame.pads, frame.dilations,
         scale, ratio64(x, y), low, high,
-    ))  # fmt: skip
+    ))
     return y
 
 

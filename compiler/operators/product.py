@@ -42,7 +42,7 @@ def product(context: Context, node: onnx.NodeProto) -> None:
         y=Tensor(node.output[0], shape, dtype, y_scale, y_zero, layout),
         scale=np.float32(scale), scale64=np.float64(scale64),
         low=int(info.min), high=int(info.max),
-    ))  # fmt: skip
+    ))
 
 
 def _placed(context: Context, tensor: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from compiler.operators.context import (
     FloatValue,
     Refusal,
     node_name,
-)  # fmt: skip
+)
 from compiler.operators.function import code_function
 from compiler.operators.view import VIEWS, emit_view
 from compiler.subgraph import ancestors
@@ -34,12 +34,12 @@ ELEMENTWISE = (
     "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu",
     "Pow", "QuickGelu", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
     "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
-)  # fmt: skip
+)
 """Float operators whose results depend on one place of their operands only."""
 
 QLINEAR = {
     "QLinearAdd": (0, 3), "QLinearMul": (0, 3), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,),
-}  # fmt: skip
+}
 """Integer operators that are elementwise, and the places of their operands."""
 
 _EDGES = ("QuantizeLinear", "DequantizeLinear")
@@ -63,7 +63,7 @@ def elementwise(context: Context, node: onnx.NodeProto) -> None:
     value = _merged(context, values)
     rank = max([len(value.shape), *(
         context.constants[name].ndim for name in node.input if name in context.constants
-    )])  # fmt: skip
+    )])
     if rank > len(value.shape):
         raise Refusal(f"a constant makes {rank} dimensions of {len(value.shape)}")
     done = FloatOp("map", node, value.shape)
@@ -104,7 +104,7 @@ def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
     operands = QLINEAR[node.op_type]
     inputs = [context.operand(node, i) for i in operands if node.input[i] not in context.constants]
     constants = [context.constants[n] for n in (node.input[i] for i in operands)
-                 if n in context.constants]  # fmt: skip
+                 if n in context.constants]
     roots = {context.roots.get(x.name, x).name for x in inputs}
     ranks = [len(x.shape) for x in inputs]
     scalars = all(c.size == 1 and c.ndim <= min(ranks, default=0) for c in constants)

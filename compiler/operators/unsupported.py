@@ -25,10 +25,10 @@ _REASONS = {
          "DynamicQuantizeLSTM"),
         _DYNAMIC,
     ),
-}  # fmt: skip
+}
 _QUANTIZABLE = (
     "Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "Softmax",
-)  # fmt: skip
+)
 """What has an integer form between DequantizeLinear and QuantizeLinear."""
 
 

@@ -69,7 +69,7 @@ class ActivationFeed(Component):
             "operand": In(FEED_OPERAND),
             "bytes": In(data.ArrayLayout(8, rows)),
             "lanes": Out(data.ArrayLayout(signed(9), rows)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

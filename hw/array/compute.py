@@ -111,7 +111,7 @@ class ComputeEngine(Component):
             "busy": Out(1),
             "stepping": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -33,12 +33,12 @@ class Ice40Multiplier(Multiplier):
         registers = (
             "A_REG", "B_REG", "TOP_8x8_MULT_REG", "BOT_8x8_MULT_REG",
             "PIPELINE_16x16_MULT_REG1", "PIPELINE_16x16_MULT_REG2",
-        )  # fmt: skip
+        )
         idle = (
             "AHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT", "OLOADTOP",
             "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI",
             "SIGNEXTIN",
-        )  # fmt: skip
+        )
         m.submodules.cell = Instance(
             "SB_MAC16",
             **{f"p_{name}": Const(1, 1) for name in (*registers, "A_SIGNED", "B_SIGNED")},

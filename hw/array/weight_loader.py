@@ -69,7 +69,7 @@ class WeightLoader(Component):
             "bytes": In(data.ArrayLayout(8, columns)),
             "o": Out(stream.Signature(word, always_ready=True)),
             "fault": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

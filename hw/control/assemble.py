@@ -40,7 +40,7 @@ class Assembler(Component):
             "i": In(stream.Signature(WORD_BITS)),
             "o": Out(stream.Signature(layout)),
             "empty": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -103,7 +103,7 @@ class Control(Component):
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
             **({"random": Out(RANDOM)} if cfg.random_blocks else {}),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -44,7 +44,7 @@ COUNTER_RECORD = data.StructLayout({
     ),
     "steps": 32,  # input vectors that entered the array
     "reserved0": 32,
-})  # fmt: skip
+})
 """The record as it lies in memory, little endian; COUNTER_WORDS words of 64 bits."""
 
 assert COUNTER_RECORD.size == COUNTER_WORDS * WORD_BITS
@@ -105,7 +105,7 @@ class Counters(Component):
             "place": In(range(COUNTER_RECORD.size // _COUNT)),
             "there": Out(1),
             "count": Out(_COUNT),
-        })  # fmt: skip
+        })
 
     def _events(self) -> dict[int, Value]:
         """Return the events by the place of their count, in pieces of 32 bits."""

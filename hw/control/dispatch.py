@@ -68,7 +68,7 @@ class Router(Component):
             "ended": Out(1),
             "empty": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -172,7 +172,7 @@ class Dispatch(Component):
             "ended": Out(1),
             "empty": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

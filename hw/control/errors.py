@@ -76,7 +76,7 @@ ERRORS: Final[dict[ErrorCode, Explanation]] = {
     ErrorCode.DYNAMIC_RANGE: Explanation(
         "a tensor to be quantized by its own range, which is not finite", Detail.UNIT
     ),
-}  # fmt: skip
+}
 
 UNITS: Final[dict[int, tuple[str, str]]] = {
     **{engine.value: (engine.name, "engine, by its instructions") for engine in Engine},
@@ -84,5 +84,5 @@ UNITS: Final[dict[int, tuple[str, str]]] = {
     FETCH_NUMBER: (
         "FETCH", "program_address is no multiple of the beat, or program_length none of 8"
     ),
-}  # fmt: skip
+}
 """Name of what has a number in an error, and what it complains of."""

@@ -45,7 +45,7 @@ class FaultCollector(Component):
             "clear": In(1),
             "valid": Out(1),
             "fault": Out(FAULT),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

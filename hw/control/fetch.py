@@ -71,7 +71,7 @@ class Fetch(Component):
             "stop": In(1),
             "busy": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -39,7 +39,7 @@ class Issue(Component):
             "o": Out(stream.Signature(layout)),
             "acquire": Out(stream.Signature(ENGINES)),
             "stalled": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

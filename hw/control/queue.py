@@ -63,7 +63,7 @@ class Queue(Component):
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
             "empty": Out(1),
-        })  # fmt: skip
+        })
 
     @classmethod
     def of_machine(cls, cfg: AcceleratorConfig, shape: ShapeLike, depth: int) -> "Queue":

@@ -11,7 +11,7 @@ from hw.isa import Engine
 __all__ = [
     "ADDRESS_BITS", "IDENTITY", "RECORD_OFFSET", "VERSION", "Access", "Field", "Register",
     "RegisterMap",
-]  # fmt: skip
+]
 
 ADDRESS_BITS = 12
 """The registers fill an aperture of 4 KiB."""
@@ -138,11 +138,11 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         "version", 0x004, "of the registers and the instructions",
         Field("minor", 0, 16, "grows with what is added", VERSION[1]),
         Field("major", 16, 16, "changes when old software breaks", VERSION[0]),
-    )  # fmt: skip
+    )
     yield _word(
         "fingerprint", 0x008, cfg.fingerprint,
         "hash of the configuration; a program names the one it was compiled for",
-    )  # fmt: skip
+    )
     yield _packed(
         "array", 0x010, "the array and the requantizers",
         Field("rows", 0, 8, "array rows", cfg.rows),
@@ -151,18 +151,18 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("requantize_mode", 24, 8,
               "rounding: " + ", ".join(f"{n} {m.value}" for m, n in _REQUANTIZE_NUMBERS.items()),
               _REQUANTIZE_NUMBERS[cfg.requantize_mode]),
-    )  # fmt: skip
+    )
     yield _packed(
         "memory_port", 0x014, "the AXI4 master",
         Field("data_width", 0, 16, "bits of a beat", cfg.axi_data_width),
         Field("address_width", 16, 8, "bits of an address", cfg.axi_address_width),
         Field("outstanding", 24, 8, "read bursts in flight", cfg.axi_outstanding),
-    )  # fmt: skip
+    )
     yield _packed(
         "bursts", 0x018, "bursts and instruction queues",
         Field("burst_beats", 0, 16, "longest burst in beats", cfg.axi_burst_beats),
         Field("queue_words", 16, 16, "64-bit words queued per engine", cfg.queue_words),
-    )  # fmt: skip
+    )
     yield _word("activation_bytes", 0x01C, cfg.activation_bytes, "activation scratchpad, bytes")
     yield _word("weight_bytes", 0x020, cfg.weight_bytes, "weight scratchpad, bytes")
     yield _word("accumulator_depth", 0x024, cfg.accumulator_depth, "int32 entries a column")
@@ -174,7 +174,7 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("start", 0, 1, "run the program; ignored while one runs or is being stopped"),
         Field("abort", 1, 1, "stop the program that runs, or whose start is under way (with "
               "start: that one); ignored when there is none"),
-    ))  # fmt: skip
+    ))
     yield Register("status", 0x044, Access.READ, "what the machine does", (
         Field("idle", 0, 1, "nothing has run since reset", 1),
         Field("running", 1, 1, "a program runs, or its start is under way"),
@@ -186,32 +186,32 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
           for engine in Engine),
         Field("fetch_busy", 13, 1, "program words are being read"),
         Field("memory_busy", 14, 1, "a bus transaction is open"),
-    ))  # fmt: skip
+    ))
     yield Register("error_code", 0x048, Access.READ, "why the last program was stopped", (
         Field("code", 0, 8, "0: it was not; the next start clears it"),
-    ))  # fmt: skip
+    ))
     yield from _address(
         "error_address", 0x050, 64, Access.READ, "where the error was, depending on its code"
     )
     yield from _address(
         "program_address", 0x058, cfg.axi_address_width, Access.WRITE,
         "byte address of the program, a multiple of the beat",
-    )  # fmt: skip
+    )
     yield Register("program_length", 0x060, Access.WRITE, "bytes, a multiple of 8", (
         Field("value", 0, 32, "bytes"),
-    ), locked=True)  # fmt: skip
+    ), locked=True)
     yield Register("interrupt_enable", 0x064, Access.WRITE, "which events raise the interrupt", (
         Field("done", 0, 1, "a program ran to its END"),
         Field("error", 1, 1, "a program was stopped"),
-    ))  # fmt: skip
+    ))
     yield Register("interrupt_status", 0x068, Access.CLEAR,
                    "which events happened; no start clears them", (
         Field("done", 0, 1, "a program ran to its END"),
         Field("error", 1, 1, "a program was stopped"),
-    ))  # fmt: skip
+    ))
     yield Register("watchdog", 0x06C, Access.WRITE, "cycles without progress; 0: any number", (
         Field("value", 0, 32, "cycles", _WATCHDOG_RESET),
-    ), locked=True)  # fmt: skip
+    ), locked=True)
     for offset, name, description in (
         (0x070, "read_base", "first byte that the machine may read, in whole beats"),
         (0x078, "read_limit", "first byte that it may not read any more"),
@@ -221,7 +221,7 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         yield from _address(name, offset, cfg.axi_address_width, Access.WRITE, description)
     yield Register("scratch", 0x090, Access.WRITE, "for software", (
         Field("value", 0, 32, "anything"),
-    ))  # fmt: skip
+    ))
     if cfg.random_blocks:
         for offset, name, description in (
             (0x094, "random_seed", "of the random words that round blocks"),

@@ -91,7 +91,7 @@ class RegisterFile(Component):
             "count_there": In(1),
             "count": In(32),
             **ports,
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -34,7 +34,7 @@ class RegisterSlice(Component):
             "i": In(stream.Signature(shape)),
             "o": Out(stream.Signature(shape)),
             "hold": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -101,7 +101,7 @@ class Supervisor(Component):
     def __init__(
         self, sources: int, *, drain_limit: int = DRAIN_LIMIT, clear_cycles: int = CLEAR_CYCLES,
         watchdog_bits: int = 32,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if drain_limit < 1:
             raise ValueError(f"drain_limit is {drain_limit}; legal: at least 1")
         if clear_cycles < 1:
@@ -129,7 +129,7 @@ class Supervisor(Component):
             "error": Out(FAULT),
             "finished": Out(1),
             "failed": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

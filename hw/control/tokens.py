@@ -59,7 +59,7 @@ class Tokens(Component):
             "acquire": In(stream.Signature(ENGINES)).array(ENGINES),
             "release": In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -41,12 +41,12 @@ class ActivationScratchpad(Component):
         write = data.StructLayout({
             "address": range(cfg.activation_bytes),
             "data": unsigned(cfg.axi_data_width),
-        })  # fmt: skip
+        })
         super().__init__({
             "write": In(stream.Signature(write, always_ready=True)),
             "address": In(range(cfg.activation_bytes)),
             "lanes": Out(data.ArrayLayout(8, cfg.rows)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -106,7 +106,7 @@ class AddressGenerator(Component):
             "o": Out(stream.Signature(STEP, always_ready=True)),
             "started": Out(1),
             "illegal": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

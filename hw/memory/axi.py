@@ -21,7 +21,7 @@ else:
 __all__ = [
     "CACHE", "PAGE_BYTES", "REQUEST", "AXI4LiteSignature", "AXI4ReadSignature", "AXI4Signature",
     "AXI4WriteSignature", "Burst", "Response", "read_beat", "write_beat",
-]  # fmt: skip
+]
 
 PAGE_BYTES = 4096
 """No AXI burst crosses a multiple of this address."""
@@ -64,7 +64,7 @@ def write_beat(cfg: AcceleratorConfig) -> data.StructLayout:
 def _address_channel(prefix: str, width: int) -> dict[str, wiring.Member]:
     fields: dict[str, ShapeLike] = {
         "id": 1, "addr": width, "len": 8, "size": 3, "burst": Burst, "prot": 3, "cache": 4,
-    }  # fmt: skip
+    }
     channel = {f"{prefix}{name}": Out(shape) for name, shape in fields.items()}
     return channel | {f"{prefix}valid": Out(1), f"{prefix}ready": In(1)}
 
@@ -93,7 +93,7 @@ class AXI4ReadSignature(wiring.Signature):
             **_address_channel("ar", address_width),
             "rid": In(1), "rdata": In(data_width), "rresp": In(Response), "rlast": In(1),
             "rvalid": In(1), "rready": Out(1),
-        })  # fmt: skip
+        })
 
 
 class AXI4WriteSignature(wiring.Signature):
@@ -123,7 +123,7 @@ class AXI4WriteSignature(wiring.Signature):
             "wdata": Out(data_width), "wstrb": Out(data_width // 8), "wlast": Out(1),
             "wvalid": Out(1), "wready": In(1),
             "bid": In(1), "bresp": In(Response), "bvalid": In(1), "bready": Out(1),
-        })  # fmt: skip
+        })
 
 
 class AXI4Signature(wiring.Signature):
@@ -159,4 +159,4 @@ class AXI4LiteSignature(wiring.Signature):
             "bresp": In(Response), "bvalid": In(1), "bready": Out(1),
             "araddr": Out(address_width), "arprot": Out(3), "arvalid": Out(1), "arready": In(1),
             "rdata": In(32), "rresp": In(Response), "rvalid": In(1), "rready": Out(1),
-        })  # fmt: skip
+        })

@@ -78,7 +78,7 @@ class BurstPlanner(Component):
             "o": Out(stream.Signature(burst_layout(cfg))),
             "pending": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def _inside(self, first: Value, end: Value, beyond: Value) -> Value:
         # All in beats; a base within a beat excludes that beat, hence the comparison of bytes.

@@ -25,7 +25,7 @@ def cell_width(depth: int) -> int:
 def block_ram_cell(
     depth: int, *, write: Value, write_address: Value, write_data: Value,
     read: Value, read_address: Value, take: Value, read_data: Value,
-) -> Instance:  # fmt: skip
+) -> Instance:
     """Return a DP16KD, or for words of more than 18 bits a PDPW16KD.
 
     Both are described in Lattice's ECP5 and ECP5-5G Memory User Guide (FPGA-TN-02204). Whether the
@@ -51,7 +51,7 @@ def block_ram_cell(
     }
     common: dict[str, str | int | Value] = {
         "p_GSR": "DISABLED", "p_RESETMODE": "SYNC", "p_ASYNC_RESET_RELEASE": "SYNC",
-    }  # fmt: skip
+    }
     zero, one = Const(0), Const(1)
     every = [*write] if len(write) > 1 else [write[0]] * max(1, width // BYTE)
     enables = [*every, zero, zero, zero][: max(1, width // BYTE)]
@@ -65,7 +65,7 @@ def block_ram_cell(
             **_bits("i_BE", enables), **_bits("i_ADW", address["write"][5:]),
             **_bits("i_ADR", address["read"]),
             **_bits("i_DI", [*write_data]), **_bits("o_DO", [*read_data]),
-        )  # fmt: skip
+        )
     if width == _HALF:
         address["write"][:2] = enables
     data = [*write_data, *Const(0, _HALF)][:_HALF]
@@ -80,7 +80,7 @@ def block_ram_cell(
         **_bits("i_ADA", address["write"]), **_bits("i_ADB", address["read"]),
         **_bits("i_DIA", data), **_bits("i_DIB", [zero] * _HALF),
         **_bits("o_DOB", [*read_data]),
-    )  # fmt: skip
+    )
 
 
 def _bits(port: str, values: list[Value]) -> dict[str, Value]:

@@ -59,7 +59,7 @@ class FormatPath(Component):
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
             "idle": Out(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

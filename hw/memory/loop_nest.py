@@ -44,7 +44,7 @@ class LoopNest(Component):
             "start": In(1),
             "advance": In(1),
             "carry": Out(levels + 1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -49,7 +49,7 @@ class MatrixWriter(Component):
             "write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
             "done": Out(1),
             "outside": Out(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -53,7 +53,7 @@ class OutputBuffer(Component):
             "read_enable": In(1),
             "read_address": In(32),
             "read_data": Out(cfg.axi_data_width),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

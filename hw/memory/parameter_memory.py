@@ -18,7 +18,7 @@ PARAMETER = data.StructLayout({
     "bias": signed(32),
     "multiplier": unsigned(32),
     "shift": signed(8),
-})  # fmt: skip
+})
 """One channel's parameters, as they begin its record in memory; the rest of it is padding."""
 
 _UNUSED = {RequantizeMode.ONNX: "shift", RequantizeMode.SHIFT: "multiplier"}

@@ -79,7 +79,7 @@ class Ram(Component):
             "read_address": In(range(depth)),
             "take": In(1, init=1),
             "read_data": Out(width),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

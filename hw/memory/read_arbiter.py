@@ -45,7 +45,7 @@ class ReadArbiter(Component):
             "data": Out(stream.Signature(read_beat(cfg))).array(CLIENTS),
             "master_request": Out(stream.Signature(REQUEST)),
             "master_data": In(stream.Signature(read_beat(cfg))),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -58,7 +58,7 @@ class ReadMaster(Component):
             "idle": Out(1),
             "error": Out(FaultSignature),
             "axi": Out(AXI4ReadSignature(cfg.axi_address_width, cfg.axi_data_width)),
-        })  # fmt: skip
+        })
 
     def _planner(self) -> BurstPlanner:
         return BurstPlanner(self.cfg, ErrorCode.READ_WINDOW)

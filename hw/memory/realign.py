@@ -68,7 +68,7 @@ class Realigner(Component):
             "count": In(range(beat_bytes + 1)),
             "o": Out(data.ArrayLayout(8, beat_bytes)),
             "restart": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -93,7 +93,7 @@ class Realigner(Component):
         # Cycle 1: where to. Cycle 2: turn. Cycle 3: store.
         stage = data.StructLayout({
             "valid": 1, "data": 8 * beat, "to": place, "size": range(beat + 1), "last": 1,
-        })  # fmt: skip
+        })
         end = Signal(place)
         s1, s2 = Signal(stage), Signal(stage)
         turn = Signal(bits)

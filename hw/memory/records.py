@@ -28,7 +28,7 @@ def record_bytes(cfg: AcceleratorConfig) -> dict[int, int]:
             if cfg.statistics_elements
             else {}
         ),
-    }  # fmt: skip
+    }
 
 
 def record_index(cfg: AcceleratorConfig) -> range:

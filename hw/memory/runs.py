@@ -102,7 +102,7 @@ class SegmentWalker(Component):
             "o": Out(stream.Signature(segment_layout(cfg, kinds, formats))),
             "stop": In(1),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def _illegal(self, m: Module, asked: data.View, kind: Value) -> Value:
         """Return bits that say which fields of the instruction are illegal whatever its segments
@@ -205,7 +205,7 @@ class SegmentWalker(Component):
             "span": unsigned(longest + 1 - beat), "head": unsigned(beat), "tail": unsigned(beat),
             "kind": unsigned(4), "signal": unsigned(ENGINES), "last": unsigned(1),
             "formatted": unsigned(1),
-        })  # fmt: skip
+        })
         s2 = Signal(carried)
         s3 = Signal(carried)
         s2_valid = Signal()

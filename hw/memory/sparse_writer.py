@@ -85,7 +85,7 @@ class SparseWriter(Component):
             "outside": Out(1),
             "malformed": Out(1),
             "offset": Out(32),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

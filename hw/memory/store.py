@@ -99,7 +99,7 @@ class StoreEngine(Component):
             "request": Out(stream.Signature(REQUEST)),
             "data": Out(stream.Signature(write_beat(cfg))),
             "written": In(stream.Signature(0, always_ready=True)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

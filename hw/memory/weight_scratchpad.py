@@ -54,7 +54,7 @@ def weight_write(cfg: AcceleratorConfig) -> data.StructLayout:
         "column": range(cfg.weight_pitch),
         "live": range(weight_banks(cfg)),
         "data": data.ArrayLayout(8, weight_banks(cfg)),
-    })  # fmt: skip
+    })
 
 
 class WeightScratchpad(Component):
@@ -95,7 +95,7 @@ class WeightScratchpad(Component):
             "write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "row": In(range(cfg.weight_bytes // cfg.weight_pitch)),
             "lanes": Out(data.ArrayLayout(8, cfg.columns)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -128,7 +128,7 @@ class WeightScratchpad(Component):
         memory = ram_class(self.cfg.cells)(
             8 * wide, self.cfg.weight_bytes // wide, granularity=granularity,
             registered=self._registered,
-        )  # fmt: skip
+        )
         m.submodules.memory = memory
         m.d.comb += [
             memory.write.eq(Mux(self.write.valid, enable, 0)),

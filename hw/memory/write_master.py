@@ -66,7 +66,7 @@ class WriteMaster(Component):
             "idle": Out(1),
             "error": Out(FaultSignature),
             "axi": Out(AXI4WriteSignature(cfg.axi_address_width, cfg.axi_data_width)),
-        })  # fmt: skip
+        })
 
     def _planner(self) -> BurstPlanner:
         return BurstPlanner(self.cfg, ErrorCode.WRITE_WINDOW)

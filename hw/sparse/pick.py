@@ -83,7 +83,7 @@ class EntryPicker(Component):
             "complete": Out(1),
             "head_there": Out(1),
             "head_code": Out(StreamError),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

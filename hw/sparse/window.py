@@ -69,7 +69,7 @@ class BitWindow(Component):
             "surplus": Out(1),
             "offset": Out(32),
             "restart": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

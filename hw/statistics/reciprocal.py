@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 __all__ = [
     "FRACTION", "SHIFT_FRACTION", "Reciprocal", "division_cycles", "request_layout",
     "scale_layout",
-]  # fmt: skip
+]
 
 #: Bits behind the point of every factor.
 FRACTION = 40

@@ -95,7 +95,7 @@ class DrainWalker(Component):
             "constants": Out(CONSTANTS),
             "error": Out(FaultSignature),
             **({"hold": In(1)} if cfg.block_channels else {}),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

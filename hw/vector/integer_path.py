@@ -56,7 +56,7 @@ class IntegerPath(Component):
         operands = data.StructLayout({"acc": words, "bias": words})
         sums = data.StructLayout({
             "words": words, "live": range(cfg.requantize_lanes), **counts_member(cfg)
-        })  # fmt: skip
+        })
         super().__init__({
             "mode": In(VECTOR["mode"].shape),
             "begun": In(1),

@@ -33,7 +33,7 @@ class InverseRoot(Component):
         super().__init__({
             "i": In(stream.Signature(_VALUE)),
             "o": Out(stream.Signature(INVERSE_ROOT)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -12,7 +12,7 @@ from hw.statistics.rounding import Rounding
 __all__ = [
     "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "scale_bytes",
     "vector_modes",
-]  # fmt: skip
+]
 
 DIGIT = 4
 """Quotient bits a cycle of the division for a free scale."""

@@ -18,7 +18,7 @@ def answered_write(cfg: AcceleratorConfig) -> data.StructLayout:
     ``counts`` says on machines with statistics which of the bytes are results that count."""
     return data.StructLayout({
         "write": output_write(cfg), "last": 1, "signal": ENGINES, **counts_member(cfg)
-    })  # fmt: skip
+    })
 
 
 class NarrowWriter(Component):

@@ -53,7 +53,7 @@ class PartialProduct(wiring.Component):
             "a": In(signed(a_width)),
             "b": In(signed(b_width)),
             "o": Out(signed(a_width + b_width)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

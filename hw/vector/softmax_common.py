@@ -28,4 +28,4 @@ SOFTMAX_CORE = Signature({
     "idle": Out(1),
     "divide": In(stream.Signature(DIVIDE, always_ready=True)),
     "o": Out(stream.Signature(QUOTIENT, always_ready=True)),
-})  # fmt: skip
+})

@@ -34,7 +34,7 @@ class NewtonReciprocal(Component):
         super().__init__({
             "i": In(stream.Signature(_SUM)),
             "o": Out(stream.Signature(self.factor)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -115,7 +115,7 @@ class IntegerReciprocal(Component):
         super().__init__({
             "i": In(stream.Signature(_SUM)),
             "o": Out(stream.Signature(self.factor)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

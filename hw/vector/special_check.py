@@ -77,7 +77,7 @@ class SpecialCheck(Component):
             "i": In(stream.Signature(SPECIAL)),
             "o": Out(stream.Signature(special_job(cfg))),
             "error": Out(FaultSignature),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -92,7 +92,7 @@ class SpecialCheck(Component):
         left, here = Signal(32), Signal(cfg.special_lanes)
         illegal, outside = Signal(), Signal()
         kept = ("operation", "x_signed", "z_signed", "table", "length", "x", "z", "y",
-                "zero_point", "low", "high", "shift", "signal")  # fmt: skip
+                "zero_point", "low", "high", "shift", "signal")
         m.d.comb += [
             *(job[name].eq(asked[name]) for name in kept),
             job.rows.eq(most),

@@ -115,7 +115,7 @@ class StatisticsPath(Component):
         lanes = self.cfg.requantize_lanes
         layout = data.StructLayout({
             **{name: VECTOR[name].shape for name in _FIELDS}, "natural": 1
-        })  # fmt: skip
+        })
         # The walker's last step of the instruction before is one cycle behind.
         taken, now = Signal(layout), Signal(layout)
         asked, mode = self.instruction, self.instruction.mode

@@ -269,7 +269,7 @@ class VectorEngine(Component):
     def _integer_modes(
         self, m: Module, path: IntegerPath, mode: Value, valid: Value, beside: data.View,
         written: Signal, result: data.View,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Modes RAW and BLOCK, and the statistics of all modes."""
         m.submodules.integers = path
         walker, raw = self._walker, mode == VectorMode.RAW
@@ -309,7 +309,7 @@ class VectorEngine(Component):
     def _dynamic_modes(
         self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,
         written: Signal, measured: Signal, result: data.View,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Modes MEASURE and QUANTIZE, and the slots."""
         names = ("address", "live", "last", *counts_member(self.cfg))
         shapes = {name: beside.shape()[name].shape for name in names}

@@ -15,7 +15,7 @@ from hw.memory.weight_scratchpad import WriteKind, weight_banks
 __all__ = [
     "MACHINES", "broken", "entry_cycles", "first_fill", "level", "machine", "random_memories",
     "random_program", "weight_writes",
-]  # fmt: skip
+]
 
 STEPS = 120
 """Most steps of a random instruction."""
@@ -48,7 +48,7 @@ def machine(name: str) -> AcceleratorConfig:
     return AcceleratorConfig(
         rows=rows, columns=columns, axi_data_width=width, accumulator_depth=depth,
         activation_bytes=256, weight_bytes=2 * size, requantize_lanes=1, **more,
-    )  # fmt: skip
+    )
 
 
 def level(count: int = 1, y: int = 0, x: int = 0, address: int = 0) -> dict[str, int]:
@@ -87,7 +87,7 @@ def weight_writes(cfg: AcceleratorConfig, weight: np.ndarray) -> Iterator[dict[s
         yield {
             "kind": kind, "row": row, "column": column, "live": len(content) - 1,
             "data": [*content.tolist(), *padding],
-        }  # fmt: skip
+        }
 
 
 def first_fill(cfg: AcceleratorConfig) -> dict[str, Any]:

@@ -88,7 +88,7 @@ async def feeds(dut):
 
 @pytest.mark.parametrize(("rows", "bytes_after"), [
     *((rows, 5) for rows in (1, 2, 3, 8, 16, 33, 64, 128)), *((rows, 4) for rows in (1, 3, 33)),
-])  # fmt: skip
+])
 def test_feeds(rows, bytes_after):
     unit = ActivationFeed(rows, bytes_after)
     assert unit.latency == bytes_after + 1

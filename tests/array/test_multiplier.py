@@ -91,7 +91,7 @@ def test_cell(kind):
     (Ecp5Multiplier, '.REG_PIPELINE_CLK("CLK0")', '.REG_PIPELINE_CLK("NONE")'),
     (Ecp5Multiplier, '.REG_INPUTB_CE("CE1")', '.REG_INPUTB_CE("CE0")'),
     (Ice40Multiplier, ".B_SIGNED(1'h1)", ".B_SIGNED(1'h0)"),
-])  # fmt: skip
+])
 def test_broken_cell_is_found(kind, right, wrong, monkeypatch):
     text = emit_verilog(kind())
     assert right in text

@@ -169,7 +169,7 @@ def test_attributes():
 @pytest.mark.parametrize(("rows", "columns", "text"), [
     (0, 4, "rows is 0; legal: 1 to 128"),
     (4, 129, "columns is 129; legal: 1 to 128"),
-])  # fmt: skip
+])
 def test_illegal_shapes(rows, columns, text):
     with pytest.raises(ValueError, match=f"^{text}$"):
         SystolicArray(rows, columns)

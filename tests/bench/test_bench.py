@@ -145,7 +145,7 @@ def test_machine_that_cannot_have_a_table_is_named(monkeypatch, capsys) -> None:
         front.main()
     assert stopped.value.code == 1
     assert re.fullmatch(r"error: no such table of the machine 'tiny': .* transposer, .*\n",
-                        capsys.readouterr().err.splitlines(keepends=True)[-1])  # fmt: skip
+                        capsys.readouterr().err.splitlines(keepends=True)[-1])
 
 
 def test_unknown_preset_is_named(monkeypatch, capsys) -> None:

@@ -248,4 +248,4 @@ def test_machines_with_other_registers_have_other_names():
     assert [config.name for config in found] == [
         "two-short", "two-no-address-no-accumulator-no-memory-no-queue-no-requantizer",
         "two-no-address", "two",
-    ]  # fmt: skip
+    ]

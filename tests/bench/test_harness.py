@@ -36,7 +36,7 @@ class Mirror(wiring.Component):
         inputs = [
             self.plain, *self.several, self.words.valid, self.words.payload.as_value(),
             self.free.valid, self.free.payload,
-        ]  # fmt: skip
+        ]
         bits = [bit for value in inputs for bit in value]
         assert len(bits) == BITS
         outputs = [*self.word_out.as_value(), *self.rest]

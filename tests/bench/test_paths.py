@@ -20,7 +20,7 @@ REGISTER = """
 WIRES = [
     ("a_0/Q", "lut/A", 300), ("a_1/Q", "lut/B", 900), ("lut/F", "b/DI", 1000), ("lut/F", "c/DI", 9),
     ("c/Q", "b_1/DI", 2000), ("io/O", "a_0/DI", 9000), ("clk/O", "a_0/CLK", 0),
-]  # fmt: skip
+]
 
 
 def delays(wires=WIRES):
@@ -41,7 +41,7 @@ def test_paths():
     found = slowest_paths(delays(), 9)
     assert [(p.first.cell, p.last.cell, p.last.port) for p in found] == [
         ("a_0", "b", "DI"), ("c", "b_1", "DI"), ("a_0", "c", "DI"),
-    ]  # fmt: skip
+    ]
     slowest = found[0]
     assert slowest.delay == pytest.approx(0.525 + 0.3 + 1.2 + 1.0 + 0.07)
     assert slowest.routing == pytest.approx(1.3)

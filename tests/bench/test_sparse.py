@@ -20,7 +20,7 @@ SMALL = AcceleratorConfig(
     name="small-port", rows=8, columns=16, axi_data_width=64, activation_bytes=1024,
     weight_bytes=4096, accumulator_depth=16, output_bytes=256, parameter_channels=32,
     requantize_lanes=4, weight_formats=("csc4",), queue_words=32,
-)  # fmt: skip
+)
 
 
 def test_formats_are_as_their_formulas() -> None:

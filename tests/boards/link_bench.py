@@ -37,7 +37,7 @@ class LinkBench(Component):
             "bus": Out(AXI4LiteSignature(ADDRESS_BITS)),
             "interrupt": In(1),
             "believed": Out(1),
-        })  # fmt: skip
+        })
         self.receiver = FrameReceiver(identity.payload_bytes)
         self.executor = CommandExecutor(identity)
 

@@ -86,7 +86,7 @@ def test_bitstream_and_report(tools, tmp_path):
 @pytest.mark.parametrize(("fmax", "why"), [
     ({"clk": {**FMAX, "achieved": 49.9}}, "^49.9 MHz reached, 50 MHz asked for: "),
     ({}, "^no clock frequency is reported, 50 MHz asked for: "),
-])  # fmt: skip
+])
 def test_timing(tools, tmp_path, fmax, why):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/board.bit").write_bytes(b"old")
@@ -164,7 +164,7 @@ def test_pll_is_that_of_ecppll(tmp_path, mhz):
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=100)
     text = (tmp_path / "pll.v").read_text()
     dividers = [int(re.search(rf"\.{name}_DIV\((\d+)\)", text)[1]) for name in
-                ("CLKI", "CLKFB", "CLKOP")]  # fmt: skip
+                ("CLKI", "CLKFB", "CLKOP")]
     assert dividers == [found.input_divider, found.feedback_divider, found.output_divider]
 
 

@@ -122,7 +122,7 @@ class Bench:
         if command not in (Command.WRITE, Command.WRITE_REGISTERS):
             data = b""
         values = {"command": command, "sequence": self.model.expected, "address": address,
-                  "count": count, "data": data}  # fmt: skip
+                  "count": count, "data": data}
         return Request(**(values | changes))
 
 
@@ -230,7 +230,7 @@ async def what_comes_while_it_is_busy_is_lost(dut):
 @pytest.mark.parametrize("case", [
     "carries_out", "repeats_have_no_effect", "damage_has_no_effect", "noise_is_survived",
     "waits_for_the_interrupt", "what_comes_while_it_is_busy_is_lost",
-])  # fmt: skip
+])
 def test_link(case):
     run_cocotb(LinkBench(IDENTITY), __name__, params={"seed": 5}, testcase=case)
 

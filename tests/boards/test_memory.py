@@ -27,7 +27,7 @@ class Bench:
         self.fetched = StreamSink(dut, "fetched", 8)
         ends = (self.master.write_if, self.master.read_if)
         for channel in (ends[0].aw_channel, ends[0].w_channel, ends[0].b_channel,
-                        ends[1].ar_channel, ends[1].r_channel):  # fmt: skip
+                        ends[1].ar_channel, ends[1].r_channel):
             if pause:
                 channel.set_pause_generator(self._pauses(pause, str(type(channel))))
 
@@ -109,14 +109,14 @@ async def a_beat_a_cycle(dut):
     await ClockCycles(dut.clk, 5)
     for operation, count in (
         (bench.master.read(0, 1024), dut.axi__rvalid), (bench.master.write(0, bytes(1024)), None),
-    ):  # fmt: skip
+    ):
         task = cocotb.start_soon(operation)
         first = last = beats = cycle = 0
         while not task.done():
             await RisingEdge(dut.clk)
             cycle += 1
             pair = ("axi__rvalid", "axi__rready") if count is not None else (
-                "axi__wvalid", "axi__wready")  # fmt: skip
+                "axi__wvalid", "axi__wready")
             if all(getattr(dut, name).value for name in pair):
                 first, last, beats = first or cycle, cycle, beats + 1
         assert beats == 128
@@ -126,7 +126,7 @@ async def a_beat_a_cycle(dut):
 @pytest.mark.parametrize("case", [
     "keeps_what_is_written", "both_directions_and_the_door_at_once", "nothing_is_behind_the_end",
     "a_beat_a_cycle",
-])  # fmt: skip
+])
 def test_memory(case):
     run_cocotb(AxiMemory(ADDRESS, WIDTH, SIZE), __name__, testcase=case)
 

@@ -122,5 +122,5 @@ def test_no_machine_fits_an_up5k(no_synthesis, tmp_path):
 def test_what_is_short_is_named_alone():
     check(UP5K.has, UP5K, "it")
     with pytest.raises(ResourceError, match=r"^it is too large for the iCE40 UP5K: 9 SB_MAC16 of 8 "
-                                            r"\(1 too many\)$"):  # fmt: skip
+                                            r"\(1 too many\)$"):
         check(Need(multipliers=9), UP5K, "it")

@@ -32,7 +32,7 @@ REPORT = {
              "to": {"cell": "b", "port": "DI"}},
         ]},
     ],
-}  # fmt: skip
+}
 
 
 def shell(tmp_path, command, **options):

@@ -64,7 +64,7 @@ def test_receiver_in_noise():
     run_cocotb(
         UartReceiver(25), __name__, params={"divisor": 25},
         testcase="drops_what_has_no_stop_bit_and_begins_nothing_in_a_glitch",
-    )  # fmt: skip
+    )
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -93,7 +93,7 @@ async def transmits(dut, offer):
 @pytest.mark.parametrize("divisor", [4, 25])
 def test_transmitter(divisor):
     run_cocotb(UartTransmitter(divisor), __name__, params={"divisor": divisor},
-               testcase="transmits")  # fmt: skip
+               testcase="transmits")
 
 
 @pytest.mark.parametrize("unit", [UartReceiver, UartTransmitter])

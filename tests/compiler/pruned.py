@@ -13,7 +13,7 @@ DENSE = AcceleratorConfig(
     name="dense", rows=4, columns=8, axi_data_width=64, axi_burst_beats=16,
     activation_bytes=4096, weight_bytes=2048, accumulator_depth=64, output_bytes=1024,
     parameter_channels=32, requantize_lanes=2, queue_words=32,
-)  # fmt: skip
+)
 
 CONFIGS = {
     "dense": DENSE,
@@ -41,7 +41,7 @@ def pruned(seed: int = 3, weight_type: type = np.int8, weight_zero: int = 0) -> 
         "wz": weight_type(weight_zero), "zy": np.uint8(100), "w1": weights(10, 6, 3, 3),
         "w2": weights(490, 21), "s2": np.float32(1), "zz": np.uint8(128),
         "shape": np.array([1, 490]),
-    }  # fmt: skip
+    }
     nodes = [
         helper.make_node(
             "QLinearConv", ["x", "s1", "zx", "w1", "ws", "wz", "s1", "zy"], ["a"], name="conv",
@@ -51,7 +51,7 @@ def pruned(seed: int = 3, weight_type: type = np.int8, weight_zero: int = 0) -> 
         helper.make_node(
             "QLinearMatMul", ["b", "s1", "zy", "w2", "ws", "wz", "s2", "zz"], ["y"], name="fc"
         ),
-    ]  # fmt: skip
+    ]
     graph = helper.make_graph(
         nodes,
         "pruned",

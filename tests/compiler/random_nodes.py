@@ -29,13 +29,13 @@ from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 __all__ = [
     "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",
     "random_table", "renamed", "run_node", "run_nodes", "tensor",
-]  # fmt: skip
+]
 
 MICRO = AcceleratorConfig(
     name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
     accumulator_depth=16, output_bytes=256, parameter_channels=16, requantize_lanes=2,
     queue_words=16, transposer=True, special_lanes=2, special_bytes=256, special_entries=256,
-)  # fmt: skip
+)
 CONFIGS = {
     "micro": MICRO,
     "tiny": preset("tiny").replace(
@@ -207,4 +207,4 @@ def random_add(rng: np.random.Generator) -> AddNode:
     return AddNode(
         "sum", "QLinearAdd", x, z, y, int(info.min), int(info.max), constant,
         z_first=bool(rng.integers(2)),
-    )  # fmt: skip
+    )

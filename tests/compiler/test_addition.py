@@ -59,7 +59,7 @@ def compile_sum(
     """Return the program of a model that adds xq and zq, of 256 elements a line, and its result."""
     constants = scales(**{
         key: (size, dtype(zero)) for key, size, zero in zip("xzy", sizes, zeros, strict=True)
-    })  # fmt: skip
+    })
     names = ["xq", "x_s", "x_z", "zq", "z_s", "z_z", "y_s", "y_z"]
     nodes = [node("QLinearAdd", names, ["yq"], domain="com.microsoft"), dq("yq", "y", "y")]
     shapes = {"xq": [lines, 256], "zq": [lines, 256]}

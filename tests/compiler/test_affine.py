@@ -20,15 +20,15 @@ CONSTANTS = scales(x=(0.03, U8(120)), a=(0.02, U8(99)), s=(0.03, S8(-5)), t=(0.0
     "beta": rng.standard_normal(C).astype(np.float32), "high": np.float32(1.04),
     "mean": rng.standard_normal(C).astype(np.float32),
     "variance": rng.uniform(0.1, 2, C).astype(np.float32), "half": np.float32(0.5),
-}  # fmt: skip
+}
 NORMALIZE = node("BatchNormalization", ["f0", "gamma", "beta", "mean", "variance"], ["b"],
-                 name="norm", epsilon=1e-3)  # fmt: skip
+                 name="norm", epsilon=1e-3)
 
 
 def chain(*behind, last="b", keys="xa"):
     first, end = keys
     return [q("x", "xq", first), dq("xq", "f0", first), NORMALIZE, *behind, q(last, "yq", end),
-            dq("yq", "y", end)]  # fmt: skip
+            dq("yq", "y", end)]
 
 
 def near(nodes, shape, constants=CONSTANTS):
@@ -89,7 +89,7 @@ REFUSALS = {
     "pooled": ([*chain(node("MaxPool", ["b"], ["f"], kernel_shape=[2]), last="f")[1:],
                 q("f", "zq", "x")], [2, C, 4],
                "the result of BatchNormalization must be quantized before anything else"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSALS)

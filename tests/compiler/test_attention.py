@@ -78,7 +78,7 @@ def test_the_mask_is_a_constant_operand():
 @pytest.mark.parametrize(
     "form", ["qdq-u8s8-channel-asyma-symw", "qdq-s8s8-tensor-syma-symw",
              "qdq-u8u8-tensor-asyma-asymw"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("seed", range(3))
 def test_every_runtime_node_of_an_encoder_is_exact_for_its_inputs(form, seed):
     build = Builder(seed)

@@ -28,7 +28,7 @@ MODELS = {
                 "padding": True, "projected": False},
     "both": {"sequence": 5, "embedding": 8, "heads": 1, "head_dim": 8, "batch": 2,
              "padding": True, "causal": True, "projected": False},
-}  # fmt: skip
+}
 
 
 def run(

@@ -57,7 +57,7 @@ def test_the_shortest_is_taken():
             name: compress(rows, DENSE.replace(weight_formats=(name,), sparse_entries=8),
                            signed=True, zero=0).octets.size
             for name in WEIGHT_FORMATS
-        }  # fmt: skip
+        }
         stored = compress(rows, ALL, signed=True, zero=0)
         assert stored.octets.size == min(sizes.values())
         assert stored.form in (expected, WeightFormat.CSC8)
@@ -84,7 +84,7 @@ def test_never_slower_than_dense():
     [(True, 0, -128, 127, True), (True, 5, -123, 127, True), (True, -100, -100, 127, True),
      (True, 5, -128, 127, False), (False, 128, 0, 255, True), (False, 3, 3, 255, True),
      (False, 3, 0, 255, False)],
-)  # fmt: skip
+)
 def test_zero_points_come_off(signed, zero, low, high, fits):
     """What is on chip differs from its zero point by what the weights differ from theirs."""
     rows = np.full((64, DENSE.weight_pitch), zero, np.int64)
@@ -127,7 +127,7 @@ def test_networks_are_the_same_bits(weight_type, zero):
         forms = {
             WeightFormat(fields["format"]) for _, opcode, fields in walk_program(compiled.words)
             if opcode == Opcode.LOAD and fields["target"] == LoadTarget.WEIGHT
-        }  # fmt: skip
+        }
         wanted = WEIGHT_FORMATS if name == "all" else (name,)
         named = {WeightFormat[w.upper().replace("-", "_")] for w in wanted}
         assert forms & named, name

@@ -27,7 +27,7 @@ SMALL = AcceleratorConfig(
     name="small", rows=4, columns=4, axi_data_width=64, activation_bytes=512, weight_bytes=256,
     accumulator_depth=16, output_bytes=512, parameter_channels=16, requantize_lanes=2,
     queue_words=16, dynamic=True,
-)  # fmt: skip
+)
 WIDE = AcceleratorConfig(
     name="wide", rows=8, columns=8, axi_data_width=256, weight_bytes=16384, dynamic=True
 )
@@ -40,7 +40,7 @@ def save(path, nodes, constants, x_shape, outputs=("y",)):
         nodes, "g", [value("x", TensorProto.FLOAT, x_shape)],
         [value(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, path)
 
@@ -115,7 +115,7 @@ def test_perceptrons(tmp_path, config, weight_type, per_channel, bias, relu, siz
     model = quantized(
         tmp_path, nodes, constants, [None, sizes[0]], weight_type=weight_type,
         per_channel=per_channel,
-    )  # fmt: skip
+    )
     for rows in (1, 7):
         x = rng.normal(0.5, 2, (rows, sizes[0])).astype(np.float32)
         check(model, CONFIGS[config], x, rows)

@@ -22,7 +22,7 @@ MICRO = AcceleratorConfig(
     name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
     accumulator_depth=16, output_bytes=256, parameter_channels=16, requantize_lanes=2,
     queue_words=16,
-)  # fmt: skip
+)
 CONFIGS = {"micro": MICRO, **{name: preset(name) for name in ("tiny", "wide", "default")}}
 
 
@@ -50,14 +50,14 @@ def expected(work: Contraction, x: np.ndarray) -> np.ndarray:
     return requantize(
         acc.astype(np.int32), work.multiplier, work.shift, work.y_zero, work.low, work.high,
         RequantizeMode.ONNX, bias=work.bias,
-    )  # fmt: skip
+    )
 
 
 def random_work(
     rng: np.random.Generator, images: int, height: int, width: int, inputs: int, outputs: int,
     kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int, int, int],
     dilations: tuple[int, int], groups: int = 1, pool: bool = False, mixed: bool = False,
-) -> tuple[Contraction, np.ndarray]:  # fmt: skip
+) -> tuple[Contraction, np.ndarray]:
     """Return a random layer of this geometry (its output at address 0) and its input bytes."""
     span = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     oh = (height + pads[0] + pads[2] - span[0]) // strides[0] + 1
@@ -80,7 +80,7 @@ def random_work(
         bias=np.zeros(outputs) if pool else rng.integers(-50000, 50000, outputs),
         multiplier=multiplier, shift=np.broadcast_to(shift, outputs), x_signed=signed, x_zero=zero,
         pad=np.iinfo(x.dtype).min - zero if pool else 0, y_zero=3, low=-128, high=127,
-    )  # fmt: skip
+    )
     return work, x
 
 

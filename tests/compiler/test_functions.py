@@ -46,7 +46,7 @@ def gelu_calibration(seed):
     return constants | {"code": dtype(high)} | scales(
         e=(2 * reach / 255, dtype(low + 127)), a=((1 + reach) / 255, dtype(low)),
         c=(1 / 255, dtype(low)),
-    )  # fmt: skip
+    )
 
 
 def pair(operator, first, second, target):
@@ -61,7 +61,7 @@ def gelu(function):
     return [
         q("x", "xq", "x"), dq("xq", "f0", "x"), *function, q("f", "eq", "e"),
         pair("QLinearAdd", "eq", "code", "aq"), pair("QLinearMul", "xq", "aq", "mq"),
-    ]  # fmt: skip
+    ]
 
 
 ERF = [node("Div", ["f0", "root"], ["d"]), node("Erf", ["d"], ["f"])]
@@ -70,7 +70,7 @@ FUNCTIONS = {
     "tanh_gelu": [*gelu([node("Tanh", ["f0"], ["f"])]), dq("mq", "y", "m")],
     "logarithm": [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Log", ["f0"], ["f"]),
                   q("f", "mq", "m"), dq("mq", "y", "m")],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("shape", SIZES, ids=lambda shape: "x".join(map(str, shape)))
@@ -95,7 +95,7 @@ def tail(code_scale=0.03):
     session = open_session(model(
         [dq("xq", "f0", "x"), node("Log", ["f0"], ["y"])], constants, {"xq": [5]},
         types={"xq": TensorProto.UINT8},
-    ), ())  # fmt: skip
+    ), ())
     for code in range(1, 256):
         (found,) = session.run(["y"], {"xq": np.full(5, code, U8)})
         if found[0] != found[4]:
@@ -104,7 +104,7 @@ def tail(code_scale=0.03):
     more = {"found": found[0], "step": np.float32(40 * step)}
     nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Log", ["f0"], ["l"], name="log"),
              node("Sub", ["l", "found"], ["d"]), node("Mul", ["d", "step"], ["f"], name="mul"),
-             q("f", "yq", "y"), dq("yq", "y", "y")]  # fmt: skip
+             q("f", "yq", "y"), dq("yq", "y", "y")]
     return nodes, constants | more, code
 
 
@@ -149,7 +149,7 @@ NOT_FINITE = {
 def test_nan_and_infinity_become_the_runtimes_codes(name, key, scale):
     constants = CONSTANTS | scales(x=(scale, U8(120)))
     nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), *NOT_FINITE[name], q("f", "yq", key),
-             dq("yq", "y", key)]  # fmt: skip
+             dq("yq", "y", key)]
     x = np.random.RandomState(1).uniform(-120, 135, (5, 64)).astype(np.float32) * min(scale, 1e36)
     graph = agree(model(nodes, constants, {"x": [5, 64]}), {"x": x.astype(np.float32)})
     assert [n.promise for n in graph.nodes] == ["runtime"]
@@ -164,7 +164,7 @@ def test_a_function_at_the_end_is_done_by_the_host(name, shape):
     constants = CONSTANTS | {"shape": np.array([shape[0] * shape[1], shape[2]])}
     first = node("QLinearLeakyRelu", ["xq", "x_s", "x_z", "a_s", "a_z"], ["aq"], **MICROSOFT)
     whole = model([q("x", "xq", "x"), first, dq("aq", "f0", "a"), *UNARY[name]], constants,
-                  {"x": shape}, ["f"])  # fmt: skip
+                  {"x": shape}, ["f"])
     graph = agree(whole)
     assert [n.kind for n in graph.nodes if n.kind != "view"] == ["table"]
     assert graph.dequantize[0].values.shape[1] == 256
@@ -192,7 +192,7 @@ def test_the_machine_does_what_comes_before_the_host():
     product = node("QLinearMatMul", ["xq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"], ["aq"])
     nodes = [q("x", "xq", "x"), product, dq("aq", "f0", "a"),
              node("Transpose", ["f0"], ["t"], perm=[0, 2, 1]), node("Sigmoid", ["t"], ["s"]),
-             node("Mul", ["s", "t"], ["y"], name="swish")]  # fmt: skip
+             node("Mul", ["s", "t"], ["y"], name="swish")]
     graph = agree(model(nodes, CONSTANTS | weights, {"x": [2, 3, 7]}))
     assert [n.kind for n in graph.nodes] == ["matmul", "view"]
     assert graph.notes[-1].node == "swish"
@@ -201,7 +201,7 @@ def test_the_machine_does_what_comes_before_the_host():
 
 def test_a_pooled_function_at_the_end_is_refused():
     nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Tanh", ["f0"], ["t"]),
-             node("MaxPool", ["t"], ["y"], kernel_shape=[2, 2])]  # fmt: skip
+             node("MaxPool", ["t"], ["y"], kernel_shape=[2, 2])]
     line = r"'y' \(graph output\): is the float result of MaxPool; quantize it"
     with pytest.raises(UnsupportedModel, match=line):
         legalize(lower(model(nodes, CONSTANTS, {"x": [1, 2, 4, 4]})))
@@ -222,7 +222,7 @@ def test_masks_fill_with_any_code(swapped):
         operands = [*fill, *kept] if swapped else [*kept, *fill]
         nodes = [q("x", "xq", "x"),
                  node("QLinearWhere", ["mask", *operands, "y_s", "y_z"], ["yq"], **MICROSOFT),
-                 dq("yq", "y", "y")]  # fmt: skip
+                 dq("yq", "y", "y")]
         x = np.random.RandomState(seed).uniform(-2e2, 2e2, (2, 3, 7)) * constants["x_s"]
         with np.errstate(over="ignore"):
             graph = agree(model(nodes, constants, {"x": [2, 3, 7]}), {"x": x.astype(np.float32)})
@@ -236,7 +236,7 @@ def test_masks_of_all_256_codes(fill):
     """Nothing is changed but the fill, which is one of the codes that are kept."""
     constants = CONSTANTS | {"fill": U8(fill), "mask": np.arange(7) % 2 == 1}
     nodes = [node("QLinearWhere", ["mask", "xq", "x_s", "x_z", "fill", "x_s", "x_z", "x_s", "x_z"],
-                  ["yq"], **MICROSOFT), dq("yq", "y", "x")]  # fmt: skip
+                  ["yq"], **MICROSOFT), dq("yq", "y", "x")]
     types = {"xq": TensorProto.UINT8}
     x = np.repeat(np.arange(256, dtype=U8), 7).reshape(256, 7)
     agree(model(nodes, constants, {"xq": [256, 7]}, types=types), {"xq": x})
@@ -246,14 +246,14 @@ def test_masks_of_all_256_codes(fill):
 @pytest.mark.parametrize(
     ("x", "y"), [((0.013, 87), (0.05, 174)), ((0.005, 243), (0.004, 197)),
                  ((0.034, 120), (0.012, 1)), ((0.033, 91), (0.008, 128))], ids=str,
-)  # fmt: skip
+)
 def test_a_pooling_between_scales_that_no_factor_joins(x, y, relu):
     """Two roundings (DequantizeLinear, QuantizeLinear) that no one multiplication gives."""
     constants = scales(x=(x[0], U8(x[1])), y=(y[0], U8(y[1])))
     first = [node("Relu", ["f0"], ["r"])] if relu else []
     nodes = [dq("xq", "f0", "x"), *first,
              node("MaxPool", ["r" if relu else "f0"], ["p"], kernel_shape=[2, 2]),
-             q("p", "yq", "y"), dq("yq", "y", "y")]  # fmt: skip
+             q("p", "yq", "y"), dq("yq", "y", "y")]
     codes = np.random.RandomState(4).randint(0, 256, (1, 3, 16, 16)).astype(U8)
     whole = model(nodes, constants, {"xq": codes.shape}, types={"xq": TensorProto.UINT8})
     graph = agree(whole, {"xq": codes})

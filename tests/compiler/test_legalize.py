@@ -40,7 +40,7 @@ def test_lenet5_equals_onnx_runtime(form):
     kinds = [node.op.split("+")[0] for node in graph.nodes]
     assert kinds == [
         "QLinearConv", "MaxPool", "QLinearConv", "MaxPool", "Flatten", "QGemm", "QGemm", "QGemm",
-    ]  # fmt: skip
+    ]
     assert graph.outputs[0].shape == (8, 10)
 
 

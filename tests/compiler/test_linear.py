@@ -22,7 +22,7 @@ SCALES = scales(
     x=(0.03, U8(120)), i=(0.03, S8(-7)), w=(0.02, S8(0)), v=(0.02, U8(131)),
     u=(0.06, U8(100)), s=(0.06, S8(-20)),
     c=(np.linspace(0.01, 0.04, 4).astype(np.float32), np.array([0, -5, 7, 0], S8)),
-)  # fmt: skip
+)
 
 
 def near(graph):
@@ -36,7 +36,7 @@ def conv(source, target, key="u", *, x="x", weights=(), inside=(), **attributes)
         q("x", "xq", x), dq("xq", "xf", x), *(weights or [dq("W", "wf", "w")]),
         node("Conv", ["xf", "wf"], ["a"], name="conv", **attributes), *inside,
         q(last, "yq", key), dq("yq", "y", key),
-    ]  # fmt: skip
+    ]
 
 
 def check(nodes, constants=None, inputs=None, **rest):
@@ -73,7 +73,7 @@ def test_clip_inside_the_range_is_a_clamp():
 def test_pool_and_views_follow_on_the_codes():
     inside = [node("Relu", ["a"], ["r"], name="relu"),
               node("MaxPool", ["r"], ["p"], name="pool", kernel_shape=[2, 2]),
-              node("Flatten", ["p"], ["f"], name="flat")]  # fmt: skip
+              node("Flatten", ["p"], ["f"], name="flat")]
     graph = check(conv("x", "y", "s", inside=inside))
     assert [n.op for n in graph.nodes] == ["Conv+Relu", "MaxPool", "Flatten"]
 
@@ -89,7 +89,7 @@ VIEWS = {
     "unsqueeze": ((4, 3, 3), [node("Unsqueeze", ["d", "axis"], ["wf"])]),
     "both": ((27, 4), [node("Transpose", ["d"], ["t"], perm=[1, 0]),
                        node("Reshape", ["t", "shape"], ["wf"])]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("per_channel", [False, True])
@@ -100,7 +100,7 @@ def test_weights_through_views(name, per_channel):
     names = ["W", f"{key}_s", f"{key}_z"]
     weights = [node("DequantizeLinear", names, ["d"], axis=shape.index(4)), *moves]
     constants = {"W": WEIGHT.reshape(-1)[: np.prod(shape)].reshape(shape),
-                 "shape": np.array([4, 3, 3, 3]), "axis": np.array([3])}  # fmt: skip
+                 "shape": np.array([4, 3, 3, 3]), "axis": np.array([3])}
     graph = check(conv("x", "y", "u", weights=weights), constants)
     # ONNX Runtime transposes constants itself.
     assert near(graph) == ([] if name == "transpose" else [("Conv", "near")])
@@ -109,7 +109,7 @@ def test_weights_through_views(name, per_channel):
 def test_weights_through_a_reshape_before_they_are_dequantized():
     weights = [node("Reshape", ["W", "shape"], ["w4"]), dq("w4", "wf", "w")]
     check(conv("x", "y", "s", weights=weights),
-          {"W": WEIGHT.reshape(4, 27), "shape": np.array([4, 3, 3, 3])})  # fmt: skip
+          {"W": WEIGHT.reshape(4, 27), "shape": np.array([4, 3, 3, 3])})
 
 
 # Matrix products -------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def gemm(c=None, **attributes):
     names = ["xf", "wf", *(["c"] if c is not None else [])]
     return [q("x", "xq", "x"), dq("xq", "xf", "x"), dq("W", "wf", "w"),
             node("Gemm", names, ["a"], name="fc", **attributes), q("a", "yq", "u"),
-            dq("yq", "y", "u")]  # fmt: skip
+            dq("yq", "y", "u")]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (5,), (1, 5)])
@@ -140,7 +140,7 @@ def test_transposed_gemm(transposed):
 def test_negative_alpha_of_an_integer_gemm_is_exact():
     names = ["xq", "x_s", "x_z", "W", "w_s", "w_z", "B", "u_s", "u_z"]
     nodes = [q("x", "xq", "x"), node("QGemm", names, ["yq"], name="fc", domain="com.microsoft",
-             alpha=-0.5), dq("yq", "y", "u")]  # fmt: skip
+             alpha=-0.5), dq("yq", "y", "u")]
     constants = SCALES | {"W": MATRIX, "B": rng.randint(-9999, 9999, 5).astype(np.int32)}
     graph = agree(model(nodes, constants, {"x": [4, 6]}))
     assert [note.text[:37] for note in graph.notes] == ["QGemm multiplies its bias by alpha = "]
@@ -154,7 +154,7 @@ def test_matmul_and_add(shape, c):
              node("MatMul", ["xf", "wf"], ["m"], name="mm"),
              node("Add", ["c", "m"], ["a"], name="add"),
              node("Relu", ["a"], ["r"], name="relu"), q("r", "yq", "u"),
-             dq("yq", "y", "u")]  # fmt: skip
+             dq("yq", "y", "u")]
     graph = check(nodes, constants, {"x": shape})
     # ONNX Runtime makes a Gemm of both, and names it; Relu may be a part of that.
     products = [n for n in graph.nodes if n.kind == "matmul"]
@@ -172,7 +172,7 @@ def test_a_bias_for_each_row_is_refused(form, rows):
     nodes = gemm("c")
     if form == "matmul":
         nodes[3:4] = [node("MatMul", ["xf", "wf"], ["m"], name="fc"),
-                      node("Add", ["m", "c"], ["a"], name="add")]  # fmt: skip
+                      node("Add", ["m", "c"], ["a"], name="add")]
     constants = SCALES | {"W": MATRIX, "c": rng.randn(rows, 1).astype(np.float32)}
     with pytest.raises(UnsupportedModel) as caught:
         legalize(lower(model(nodes, constants, {"x": [rows, 6]})))
@@ -204,7 +204,7 @@ REFUSED = {
                                           axis=1)]),
         {"k_s": np.array([1, 2, 3], np.float32), "k_z": np.zeros(3, S8)}, [2, 3, 7, 7],
         "weight 'wf' has more than one scale for an output channel"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -239,7 +239,7 @@ def test_a_runtime_far_from_the_model_as_written_is_found():
     """ONNX Runtime takes scales along the input channels of square weights for output channels."""
     names = ["W", "k_s", "k_z"]
     constants = {"W": rng.randint(-128, 128, (6, 6)).astype(S8), "k_z": np.zeros(6, S8),
-                 "k_s": np.linspace(0.002, 0.05, 6).astype(np.float32)}  # fmt: skip
+                 "k_s": np.linspace(0.002, 0.05, 6).astype(np.float32)}
     found = []
     for axis in (0, 1):
         nodes = gemm()

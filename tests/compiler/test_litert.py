@@ -34,7 +34,7 @@ def onnx_layer(kind, w, bias, scales, zeros, x_shape):
         "xs": np.float32(scales[0]), "xz": np.int8(zeros[0]), "w": np.ascontiguousarray(w),
         "ws": np.asarray(scales[1], np.float32), "wz": zero, "ys": np.float32(scales[2]),
         "yz": np.int8(zeros[1]), "b": bias,
-    }  # fmt: skip
+    }
     if kind == "dense":
         names = ["x", "xs", "xz", "w", "ws", "wz", "b", "ys", "yz"]
         node = helper.make_node(op, names, ["y"], domain="com.microsoft")
@@ -46,7 +46,7 @@ def onnx_layer(kind, w, bias, scales, zeros, x_shape):
         [node], "g", [helper.make_tensor_value_info("x", TensorProto.INT8, x_shape)],
         [helper.make_tensor_value_info("y", TensorProto.INT8, None)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
-    )  # fmt: skip
+    )
     domains = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=domains, ir_version=8)
 
@@ -67,7 +67,7 @@ def layer(rng, kind, power, per_channel):
     depth = 1 if kind == "depthwise" else 3
     w = rng.integers(-127, 128, {
         "conv": (CHANNELS, 2, 2, depth), "depthwise": (1, 2, 2, CHANNELS), "dense": (CHANNELS, 8)
-    }[kind], dtype=np.int8)  # fmt: skip
+    }[kind], dtype=np.int8)
     shape = {"conv": (2, 2, 2, depth), "depthwise": (2, 2, 2, CHANNELS), "dense": (2, 8)}[kind]
     zeros = int(rng.integers(-128, 128)), int(rng.integers(-128, 128))
     x = rng.integers(-128, 128, shape, dtype=np.int8)
@@ -102,7 +102,7 @@ POWERS = [*range(-36, 12, 2), -23, -21, -19, 16, 23, 28]
 
 @pytest.mark.parametrize("kind,per_channel", [
     ("conv", True), ("conv", False), ("depthwise", True), ("depthwise", False),
-])  # fmt: skip
+])
 def test_convolutions_are_tflite(kind, per_channel):
     """Bit for bit, over shifts to either side and accumulators up to the largest."""
     rng = np.random.default_rng([len(kind), per_channel])

@@ -108,7 +108,7 @@ def test_float_model_is_told_to_quantize():
 def test_dynamic_quantization_stays_as_it_is():
     nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
              node("MatMulInteger", ["q", "W", "z"], ["a"]),
-             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]
     dynamic = model(nodes, {"W": np.ones((4, 2), np.uint8)}, {"x": [1, 4]})
     lowered = lower(dynamic)
     assert lowered.dynamic
@@ -122,7 +122,7 @@ def test_int8_weights_of_dynamic_models_become_uint8(zero):
     given = {} if zero is None else {"W_z": np.int8(zero)}
     nodes = [node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
              node("MatMulInteger", ["q", "W", "z", *given], ["a"]),
-             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]  # fmt: skip
+             node("Cast", ["a"], ["y"], to=TensorProto.FLOAT)]
     weights = np.array([[-128, 127], [0, 1]], np.int8)
     graph = lower(model(nodes, given | {"W": weights}, {"x": [1, 2]})).model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
@@ -190,7 +190,7 @@ def test_unknown_operator_is_refused_in_one_line():
 def test_nothing_stays_in_float_but_edges_and_clamps(form):
     lowered = lower(build("separable", FORMS[form])[0])
     allowed = {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QGemm", "MaxPool", "Flatten",
-               "Clip"}  # fmt: skip
+               "Clip"}
     assert {n.op_type for n in lowered.model.graph.node} <= allowed
 
 
@@ -239,9 +239,9 @@ def test_every_form_loads_from_its_file(form, tmp_path):
     [("QLinearSoftmax", ["xq", "x_s", "x_z", "w_s", "x_z"], "w_s"),
      ("QLinearSigmoid", ["xq", "w_s", "x_z", "a_s", "a_z"], "w_s"),
      ("QLinearLeakyRelu", ["xq", "x_s", "x_z", "w_s", "a_z"], "w_s")],
-)  # fmt: skip
+)
 def test_bad_scales_of_special_functions_are_named(operator, inputs, bad):
     nodes = [q("x", "xq", "x"), node(operator, inputs, ["yq"], name="f", domain="com.microsoft"),
-             dq("yq", "y", "a")]  # fmt: skip
+             dq("yq", "y", "a")]
     with pytest.raises(UnsupportedModel, match=rf"microsoft.{operator}\): scale '{bad}' is 0\.0"):
         legalize(lower(model(nodes, CONSTANTS | {"w_s": np.float32(0)}, {"x": [1, 4]})))

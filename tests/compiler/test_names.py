@@ -20,7 +20,7 @@ CONSTANTS = scales(
     "M": np.arange(-12, 12).reshape(6, 4).astype(S8), "half": F32(0.5), "low": F32(-0.33),
     "mask": np.eye(6, dtype=bool), "far": F32(-9), "six": np.arange(6, dtype=U8),
     "s6": np.array([3, 12]), "m_s": F32(0.1), "MU": np.ones((6, 4), U8),
-}  # fmt: skip
+}
 START = [q("x", "xq", "x"), dq("xq", "xf", "x")]
 
 
@@ -61,7 +61,7 @@ MODELS = {
                         node("MatMulInteger", ["q1", "N", "z1"], ["i1"]),
                         node("Cast", ["i1"], ["f1"], to=TensorProto.FLOAT),
                         node("Mul", ["s1", "m_s"], ["p1"]), node("Mul", ["f1", "p1"], ["y"])],
-}  # fmt: skip
+}
 SHAPE = {"a transposed operand": [6, 5]}
 
 
@@ -102,7 +102,7 @@ def test_made_up_names_never_meet_a_users(case):
                     node("Mul", ["~s", "m_s"], ["~p"]), node("Mul", ["~f", "~p"], ["~"])]
         else:
             more = [q("x", name, "c"), dq(name, "~f", "c"), node("Relu", ["~f"], ["~r"], name=name),
-                    q("~r", "~q", "c"), dq("~q", "~", "c")]  # fmt: skip
+                    q("~r", "~q", "c"), dq("~q", "~", "c")]
         proto = build(case, more, ("y", "~"))
         graph = agree(proto, exact=case != "an operator of our own")
         assert name not in made_up(proto)
@@ -114,7 +114,7 @@ def test_two_nodes_of_one_name_keep_a_third_ones():
     """A second layer of a node gets a number, unless a node of the user's has that name."""
     nodes = [*START, node("Relu", ["xf"], ["r"], name="n"), q("r", "bq", "b"), dq("bq", "y", "b"),
              q("r", "cq", "c"), dq("cq", "v", "c"), node("Neg", ["xf"], ["m"], name="n/2"),
-             q("m", "mq", "a"), dq("mq", "z", "a")]  # fmt: skip
+             q("m", "mq", "a"), dq("mq", "z", "a")]
     graph = agree(model(nodes, CONSTANTS, {"x": [6, 6]}, ("y", "v", "z")))
     names = [n.name for n in graph.nodes]
     assert len(set(names)) == len(names)
@@ -127,4 +127,4 @@ def test_fresh_names_know_subgraphs():
     names = Names(outer)
     assert [names.fresh("a", "b"), names.fresh("a", "b"), names.fresh("e")] == [
         "a/b/3", "a/b/4", "e"
-    ]  # fmt: skip
+    ]

@@ -19,7 +19,7 @@ U8, S8, F32 = np.uint8, np.int8, np.float32
 CONSTANTS = scales(x=(0.02, S8(0)), w=(0.01, S8(0)), a=(0.05, S8(0)), u=(0.02, U8(60))) | {
     "W": np.arange(-36, 36).reshape(4, 2, 3, 3).astype(S8),
     "M": np.arange(-12, 12).reshape(6, 4).astype(S8),
-}  # fmt: skip
+}
 IMAGE = {"x": [1, 2, 5, 5]}
 
 
@@ -50,7 +50,7 @@ def agrees_as_given(proto, exact=True, **options):
 def test_the_default_zero_point_has_the_type_of_the_input():
     nodes = [q("x", "xq", "x"), bare("DequantizeLinear", "xq", "xf", "x"),
              bare("DequantizeLinear", "W", "wf", "w"), node("Conv", ["xf", "wf"], ["c"]),
-             q("c", "cq", "a"), bare("DequantizeLinear", "cq", "y", "a")]  # fmt: skip
+             q("c", "cq", "a"), bare("DequantizeLinear", "cq", "y", "a")]
     graph = agrees_as_given(model(nodes, CONSTANTS, IMAGE))
     assert [n.op for n in graph.nodes] == ["QLinearConv"]
     assert graph.nodes[0].y.dtype == S8
@@ -72,7 +72,7 @@ def test_output_dtype(kind):
 def test_output_dtype_beside_a_zero_point():
     nodes = [node("QuantizeLinear", ["x", "x_s", "x_z"], ["xq"], output_dtype=TensorProto.INT8),
              dq("xq", "xf", "x"), node("Relu", ["xf"], ["r"]), q("r", "rq", "x"),
-             dq("rq", "y", "x")]  # fmt: skip
+             dq("rq", "y", "x")]
     assert agrees_as_given(model(nodes, CONSTANTS, IMAGE, opset=21)).nodes[0].y.dtype == S8
 
 
@@ -81,7 +81,7 @@ def test_zero_points_that_integer_operators_leave_out(operator):
     """ONNX Runtime refuses the first as it is given, and ends the process with the others."""
     inputs = ["xq", "x_s", "", *(["xq", "a_s", ""] if operator == "QLinearAdd" else []), "a_s"]
     nodes = [q("x", "xq", "x"), node(operator, inputs, ["o"], name="it", domain="com.microsoft"),
-             dq("o", "y", "a")]  # fmt: skip
+             dq("o", "y", "a")]
     graph = agree(model(nodes, CONSTANTS, {"x": [4, 6]}))
     assert graph.nodes[0].y.dtype == S8
 
@@ -90,7 +90,7 @@ def linear(source, target):
     """A quantized matrix product from a float value to a float value."""
     names = [f"{target}_q", "x_s", "x_z", "M", "w_s", "w_z", "a_s", "a_z"]
     return [q(source, f"{target}_q", "x"), node("QLinearMatMul", names, [f"{target}_p"]),
-            dq(f"{target}_p", target, "a")]  # fmt: skip
+            dq(f"{target}_p", target, "a")]
 
 
 def listed(proto):
@@ -107,7 +107,7 @@ def listed(proto):
 def test_constants_may_be_listed_as_inputs(version, among_inputs, tmp_path):
     proto = model([q("x", "xq", "x"), dq("xq", "xf", "x"), dq("W", "wf", "w"),
                    node("Conv", ["xf", "wf"], ["c"]), q("c", "cq", "a"), dq("cq", "y", "a")],
-                  CONSTANTS, {"x": ["N", 2, 5, 5]})  # fmt: skip
+                  CONSTANTS, {"x": ["N", 2, 5, 5]})
     proto.ir_version = version
     onnx.save(listed(proto) if among_inputs else proto, tmp_path / "model.onnx")
     graph = agree(load_model(tmp_path / "model.onnx"), batch=2)
@@ -117,7 +117,7 @@ def test_constants_may_be_listed_as_inputs(version, among_inputs, tmp_path):
 
 def test_the_batch_is_the_open_dimension_of_any_input():
     proto = model([*linear("b", "yb"), *linear("a", "ya")], CONSTANTS,
-                  {"b": [1, 6], "a": ["N", 6]}, ("ya", "yb"))  # fmt: skip
+                  {"b": [1, 6], "a": ["N", 6]}, ("ya", "yb"))
     graph = agree(proto, batch=3)
     assert [value.shape for value in graph.inputs] == [(1, 6), (3, 6)]
     assert [value.batched for value in graph.inputs] == [False, True]
@@ -129,7 +129,7 @@ def test_the_batch_is_the_open_dimension_of_any_input():
 def test_the_batch_may_come_before_the_input_that_shows_what_it_is():
     first = [node("Transpose", ["b"], ["t"], perm=[1, 0]), *linear("t", "yb")]
     proto = model([*first, *linear("a", "ya")], CONSTANTS, {"b": [6, "N"], "a": ["N", 6]},
-                  ("ya", "yb"))  # fmt: skip
+                  ("ya", "yb"))
     assert [value.shape for value in lower(proto, 4).inputs] == [(6, 4), (4, 6)]
 
 
@@ -144,7 +144,7 @@ def test_the_scale_of_a_bias_may_be_subnormal():
     """It follows from those of input and weight, and nothing computes with it."""
     weight = np.array([0.01, 1e-37], F32)
     bias = {"w_s": weight, "w_z": np.zeros(2, S8), "b_s": F32(0.02) * weight,
-            "b_z": np.zeros(2, np.int32), "B": np.array([64, 50], np.int32)}  # fmt: skip
+            "b_z": np.zeros(2, np.int32), "B": np.array([64, 50], np.int32)}
     nodes = [q("x", "xq", "u"), dq("xq", "xf", "u"),
              node("DequantizeLinear", ["W", "w_s", "w_z"], ["wf"], axis=0),
              node("DequantizeLinear", ["B", "b_s", "b_z"], ["bf"], axis=0),
@@ -165,7 +165,7 @@ def test_the_scale_of_a_bias_is_finite(value):
 def test_sum_of_two_is_add():
     nodes = [*linear("a", "c"), *linear("b", "d"), q("c", "cq", "a"), dq("cq", "cf", "a"),
              q("d", "dq", "x"), dq("dq", "df", "x"), node("Sum", ["cf", "df"], ["s"], name="sum"),
-             q("s", "sq", "a"), dq("sq", "y", "a")]  # fmt: skip
+             q("s", "sq", "a"), dq("sq", "y", "a")]
     graph = agree(model(nodes, CONSTANTS, {"a": [3, 6], "b": [3, 6]}), exact=False)
     assert (graph.nodes[-1].op, graph.nodes[-1].promise) == ("QLinearAdd", "near")
     assert {n.promise for n in graph.nodes[:-1]} == {"runtime"}
@@ -176,7 +176,7 @@ def test_sum_of_two_is_add():
 def test_an_operator_that_onnx_runtime_writes_out():
     """Swish becomes Mul and Sigmoid, and a Cast of a constant."""
     nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"), node("Swish", ["xf"], ["s"], name="swish"),
-             q("s", "sq", "a"), dq("sq", "y", "a")]  # fmt: skip
+             q("s", "sq", "a"), dq("sq", "y", "a")]
     proto = model(nodes, CONSTANTS, IMAGE, opset=24)
     proto.ir_version = 11
     graph = agrees_as_given(proto)
@@ -186,7 +186,7 @@ def test_an_operator_that_onnx_runtime_writes_out():
 def test_an_integer_graph_is_no_float_model():
     kinds = dict.fromkeys(("x", "y"), TensorProto.UINT8)
     graph = agree(model([node("MaxPool", ["x"], ["y"], name="pool", kernel_shape=[2, 2])], {},
-                        IMAGE, types=kinds))  # fmt: skip
+                        IMAGE, types=kinds))
     assert [n.op for n in graph.nodes] == ["MaxPool"]
 
 
@@ -194,5 +194,5 @@ def test_constants_of_other_forms():
     """The values of Constant nodes, and what follows from them."""
     nodes = [node("Constant", [], ["k"], value_float=2.0), node("Neg", ["k"], ["n"]),
              q("x", "xq", "x"), dq("xq", "xf", "x"), node("Mul", ["xf", "n"], ["m"]),
-             q("m", "mq", "a"), dq("mq", "y", "a")]  # fmt: skip
+             q("m", "mq", "a"), dq("mq", "y", "a")]
     assert [n.kind for n in agree(model(nodes, CONSTANTS, IMAGE)).nodes] == ["table"]

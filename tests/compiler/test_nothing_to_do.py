@@ -43,7 +43,7 @@ MODELS = {
     "images dequantized": ([dq("x", "y", "a")], [1, 2, 3, 3], INTEGER),
     "a view of integers": ([node("Flatten", ["x"], ["y"])], [2, 2, 2],
                            INTEGER | {"y": TensorProto.INT8}),
-}  # fmt: skip
+}
 
 
 def run(proto):
@@ -55,7 +55,7 @@ def run(proto):
     memory = compiled.load(evaluate(graph, inputs))
     Machine(
         compiled.config, memory, compiled.read_window, compiled.write_window
-    ).run(compiled.words)  # fmt: skip
+    ).run(compiled.words)
     found = {name: compiled.read(memory, tensor) for name, tensor in graph.tensors.items()}
     return outputs(graph, found), reference(lowered, inputs).outputs, compiled
 

@@ -18,7 +18,7 @@ MATRIX = rng.randint(-127, 128, (6, 5)).astype(S8)
 CONSTANTS = scales(
     x=(0.03, U8(120)), w=(0.02, S8(0)), v=(0.02, S8(0)), a=(0.1, U8(130)), b=(0.043, U8(7)),
     c=(0.1, S8(2)),
-) | {"W": WEIGHT, "M": MATRIX}  # fmt: skip
+) | {"W": WEIGHT, "M": MATRIX}
 IMAGE = {"x": [2, 3, 8, 8]}
 
 
@@ -50,7 +50,7 @@ def operators(graph):
 
 def test_relu_between_different_scales_is_a_second_requantization():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"),
-                   q("r", "bq", "b"), dq("bq", "y", "b")])  # fmt: skip
+                   q("r", "bq", "b"), dq("bq", "y", "b")])
     assert operators(graph) == ["QLinearConv", "Relu"]
     assert graph.nodes[1].low == 7
     assert graph.nodes[1].scale == np.float32(0.1) / np.float32(0.043)
@@ -59,34 +59,34 @@ def test_relu_between_different_scales_is_a_second_requantization():
 
 def test_relu_that_changes_the_type_is_fused_where_the_scale_stays():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"),
-                   q("r", "cq", "c"), dq("cq", "y", "c")])  # fmt: skip
+                   q("r", "cq", "c"), dq("cq", "y", "c")])
     assert operators(graph) == ["QLinearConv+Relu"]
     assert (graph.nodes[0].low, graph.nodes[0].high, graph.nodes[0].y.zero_point) == (2, 127, 2)
 
 
 def test_change_of_scale_alone():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), q("a", "bq", "b"),
-                   dq("bq", "y", "b")])  # fmt: skip
+                   dq("bq", "y", "b")])
     assert operators(graph) == ["QLinearConv", "Requantize"]
 
 
 def test_clamp_is_not_fused_where_somebody_else_reads():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"),
                    q("r", "cq", "c"), dq("cq", "y", "c"), dq("aq", "z", "a")],
-                  outputs=("y", "z"))  # fmt: skip
+                  outputs=("y", "z"))
     assert operators(graph) == ["QLinearConv", "Relu"]
 
 
 def test_clamp_is_not_fused_where_a_graph_output_is_read_on():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "y"),
-                   q("y", "bq", "b"), dq("bq", "z", "b")], outputs=("y", "z"))  # fmt: skip
+                   q("y", "bq", "b"), dq("bq", "z", "b")], outputs=("y", "z"))
     assert operators(graph) == ["QLinearConv", "Relu", "Relu"]
 
 
 def test_clamp_is_not_fused_under_another_zero_point():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "d"), relu("a", "r"),
                    q("r", "bq", "d"), dq("bq", "y", "d")],
-                  CONSTANTS | scales(d=(0.1, U8(90))))  # fmt: skip
+                  CONSTANTS | scales(d=(0.1, U8(90))))
     assert operators(graph) == ["QLinearConv", "Relu"]
     assert graph.nodes[1].low == 90
 
@@ -94,7 +94,7 @@ def test_clamp_is_not_fused_under_another_zero_point():
 def test_two_quantizations_of_one_float_chain():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"), pool("r", "p"),
                    q("p", "bq", "b"), dq("bq", "y", "b"), q("p", "cq", "c"), dq("cq", "z", "c")],
-                  outputs=("y", "z"))  # fmt: skip
+                  outputs=("y", "z"))
     assert operators(graph) == ["QLinearConv", "MaxPool+Relu", "MaxPool+Relu"]
     assert len({node.name for node in graph.nodes}) == 3
 
@@ -102,21 +102,21 @@ def test_two_quantizations_of_one_float_chain():
 def test_float_pool_relu_and_views_before_the_first_quantization():
     graph = check([node("Reshape", ["x", "shape"], ["s"]), pool("s", "p"), relu("p", "r"),
                    q("r", "xq", "x"), conv(), dq("aq", "y", "a")],
-                  CONSTANTS | {"shape": np.array([0, 3, 8, -1])}, {"x": ["N", 192]})  # fmt: skip
+                  CONSTANTS | {"shape": np.array([0, 3, 8, -1])}, {"x": ["N", 192]})
     assert operators(graph) == ["MaxPool+Relu", "QLinearConv"]
     assert graph.quantize[0].view.steps == (("reshape", (1, 3, 8, 8)),)
 
 
 def test_float_relu_pool_and_flatten_after_the_last_dequantization():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"), relu("a", "r"), pool("r", "p"),
-                   node("Flatten", ["p"], ["y"])])  # fmt: skip
+                   node("Flatten", ["p"], ["y"])])
     assert operators(graph) == ["QLinearConv+Relu", "MaxPool", "Flatten"]
 
 
 def test_clip_at_the_end_between_codes_is_noted():
     graph = check([q("x", "xq", "x"), conv(), dq("aq", "a", "a"),
                    node("Clip", ["a", "low", "high"], ["y"], name="clip")],
-                  CONSTANTS | {"low": np.float32(-0.33), "high": np.float32(1.27)})  # fmt: skip
+                  CONSTANTS | {"low": np.float32(-0.33), "high": np.float32(1.27)})
     values = graph.dequantize[0].values
     assert (values.min(), values.max()) == (np.float32(-0.33), np.float32(1.27))
     assert graph.notes[0].text == "lowered by kiwicha: Clip in float, limits applied by the host"
@@ -132,20 +132,20 @@ def test_integer_inputs_and_outputs():
 
 def test_matmul_after_a_transpose_reads_channels_last_memory():
     graph = check([q("x", "xq", "x"), conv(), node("Transpose", ["aq"], ["t"], perm=[0, 2, 3, 1]),
-                   matmul("t", "m", "a"), dq("m", "y", "b")])  # fmt: skip
+                   matmul("t", "m", "a"), dq("m", "y", "b")])
     assert operators(graph) == ["QLinearConv", "Transpose", "QLinearMatMul"]
 
 
 @pytest.mark.parametrize("shape", [[6], [1, 6], [4, 6], [3, 4, 6], [2, 3, 4, 6]])
 def test_matmul_of_any_rank(shape):
     graph = check([q("x", "xq", "x"), matmul("xq", "m", "x"), dq("m", "y", "b")],
-                  inputs={"x": shape})  # fmt: skip
+                  inputs={"x": shape})
     assert graph.nodes[0].rows == np.prod(shape[:-1], dtype=int)
 
 
 def test_matmul_by_a_vector():
     check([q("x", "xq", "x"), matmul("xq", "m", "x"), dq("m", "y", "b")],
-          CONSTANTS | {"M": MATRIX[:, 0]}, {"x": [4, 6]})  # fmt: skip
+          CONSTANTS | {"M": MATRIX[:, 0]}, {"x": [4, 6]})
 
 
 @pytest.mark.parametrize("pads", [[0, 0], [1, 2]])
@@ -153,7 +153,7 @@ def test_one_dimensional_convolution_and_pool(pads):
     graph = check([q("x", "xq", "x"), conv(strides=[2], pads=pads, dilations=[2]),
                    node("MaxPool", ["aq"], ["p"], kernel_shape=[3], pads=[1, 1]),
                    dq("p", "y", "a")],
-                  CONSTANTS | {"W": WEIGHT[:, :, 0]}, {"x": [2, 3, 17]})  # fmt: skip
+                  CONSTANTS | {"W": WEIGHT[:, :, 0]}, {"x": [2, 3, 17]})
     assert graph.nodes[0].x.image == (2, 3, 1, 17)
     assert graph.nodes[0].kernel == (1, 3)
 
@@ -164,7 +164,7 @@ def test_auto_pad(mode, kernel, stride):
     weight = rng.randint(-127, 128, (2, 3, kernel, kernel)).astype(S8)
     check([q("x", "xq", "x"), conv(auto_pad=mode, strides=[stride] * 2),
            node("MaxPool", ["aq"], ["p"], kernel_shape=[2, 2], auto_pad=mode), dq("p", "y", "a")],
-          CONSTANTS | {"W": weight}, {"x": [1, 3, 9, 8]})  # fmt: skip
+          CONSTANTS | {"W": weight}, {"x": [1, 3, 9, 8]})
 
 
 @pytest.mark.parametrize("size", range(4, 12))
@@ -172,14 +172,14 @@ def test_auto_pad(mode, kernel, stride):
 def test_ceil_mode(size, pads):
     check([q("x", "xq", "x"), node("MaxPool", ["xq"], ["p"], name="pool", kernel_shape=[3, 2],
            strides=[3, 3], pads=pads, ceil_mode=1), dq("p", "y", "x")],
-          inputs={"x": [1, 2, size, size + 1]})  # fmt: skip
+          inputs={"x": [1, 2, size, size + 1]})
 
 
 def test_batch_in_a_computed_shape():
     nodes = [q("x", "xq", "x"), conv(), node("Shape", ["aq"], ["s"]),
              node("Gather", ["s", "zero"], ["g"]), node("Unsqueeze", ["g", "axis"], ["u"]),
              node("Concat", ["u", "rest"], ["shape"], axis=0),
-             node("Reshape", ["aq", "shape"], ["r"]), dq("r", "y", "a")]  # fmt: skip
+             node("Reshape", ["aq", "shape"], ["r"]), dq("r", "y", "a")]
     constants = {"zero": np.int64(0), "axis": np.array([0]), "rest": np.array([-1])}
     graph = agree(model(nodes, CONSTANTS | constants, {"x": ["N", 3, 8, 8]}), batch=3)
     assert graph.outputs[0].shape == (3, 216)
@@ -206,7 +206,7 @@ REFUSALS = {
         [q("x", "xq", "x"), node("MaxPool", ["xq"], ["p"], name="pool", kernel_shape=[2, 2],
                                  pads=[1, 1, 1, 1], dilations=[9, 9]), dq("p", "y", "x")],
         {"x": [1, 1, 8, 8]}, "'pool' (MaxPool): a window lies in the padding altogether"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -231,7 +231,7 @@ def test_every_refused_node_is_listed():
              node("Softmax", ["a"], ["s"], name="soft"), q("s", "bq", "b"),
              node("ReduceMax", ["a"], ["m"], name="top"),
              node("Add", ["m", "s"], ["n"], name="sum"), node("Neg", ["x"], ["g"], name="neg"),
-             dq("bq", "y", "b")]  # fmt: skip
+             dq("bq", "y", "b")]
     with pytest.raises(UnsupportedModel) as caught:
         legalize(lower(model(nodes, CONSTANTS, {"x": [1, 3, 8, 8]}, ("y", "n", "g"))))
     lines = str(caught.value).splitlines()
@@ -269,7 +269,7 @@ def test_views_at_the_end(name):
     """6 x 8 convolution outputs pooled to one row: dimensions of one to squeeze."""
     constants = CONSTANTS | {"axes": np.array([-2]), "zero_rest": np.array([0, 2, -1])}
     nodes = [q("x", "xq", "x"), conv(), node("MaxPool", ["aq"], ["p"], kernel_shape=[6, 1]),
-             VIEWS[name], dq("v", "y", "a")]  # fmt: skip
+             VIEWS[name], dq("v", "y", "a")]
     graph = check(nodes, constants, {"x": [1, 3, 8, 8]})
     assert operators(graph)[-1] == VIEWS[name].op_type
 
@@ -277,7 +277,7 @@ def test_views_at_the_end(name):
 @pytest.mark.parametrize("operator", ["Squeeze", "Unsqueeze"])
 def test_axes_as_an_attribute(operator):
     nodes = [node("QLinearMatMul", ["x", "x_s", "x_z", "M", "v_s", "v_z", "b_s", "b_z"], ["m"]),
-             node(operator, ["m"], ["y"], axes=[0])]  # fmt: skip
+             node(operator, ["m"], ["y"], axes=[0])]
     kinds = {"x": TensorProto.UINT8, "y": TensorProto.UINT8}
     graph = check(nodes, inputs={"x": [1, 6]}, opset=11, types=kinds)
     assert graph.outputs[0].shape == ((5,) if operator == "Squeeze" else (1, 1, 5))

@@ -24,14 +24,14 @@ def product_of(x, z, x_order=None, z_order=None, y_order=None, zero=5, z_zero=9)
     return ProductNode(
         "p", "QLinearMatMul", tensor("x", x, x_order, zero), tensor("z", z, z_order, z_zero),
         tensor("y", y, y_order, 100), np.float32(2e-4), np.float64(2e-4), 0, 255,
-    )  # fmt: skip
+    )
 
 
 def loads(builder, target):
     return [
         i.fields for i in builder.instructions
         if i.engine == Engine.LOAD and i.fields["target"] == target
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -141,10 +141,10 @@ def test_refusals():
             "p", "QLinearMatMul", x, node.z, y, np.float32(0.01), np.float64(0.01), 0, 255
         ), tiny,
         "'x' lies in memory in no order of its axes",
-    )  # fmt: skip
+    )
     refused(
         ProductNode(
             "p", "QLinearMatMul", node.x, node.z, y, np.float32(1e-40), np.float64(1e-40), 0, 255
         ), tiny,
         r"^p \(QLinearMatMul\): .*scale",
-    )  # fmt: skip
+    )

@@ -44,7 +44,7 @@ def run(model, inputs, level, settings=()):
 @pytest.mark.parametrize(
     "form", ["qdq-u8s8-channel-asyma-symw", "qdq-s8s8-tensor-syma-symw",
              "qoperator-u8u8-tensor-asyma-asymw"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("level", [LEVELS.ORT_ENABLE_EXTENDED, LEVELS.ORT_ENABLE_ALL])
 def test_no_level_of_optimization_changes_an_output(form, level, images):
     lowered = lower(lenet5(FORMS[form]), batch=20)

@@ -17,7 +17,7 @@ CONSTANTS = scales(
     "h_s": np.float16(0.1), "h_z": U8(3), "W": np.ones((4, 2, 3, 3), S8), "ones": np.ones(2, F32),
     "F": np.ones((4, 2, 3, 3), F32), "W16": np.ones((4, 2, 3, 3), np.int16),
     "blocks": np.ones((2, 2, 3, 3), F32), "zeros": np.zeros((2, 2, 3, 3), S8),
-}  # fmt: skip
+}
 IMAGE = {"x": [1, 2, 6, 6]}
 START = [q("x", "xq", "x"), dq("xq", "xf", "x"), dq("W", "wf", "w")]
 
@@ -98,7 +98,7 @@ CASES = {
                                                     blocksize=1), *end("d")],
         [("d_xf", "DequantizeLinear", "scale 'z_s' is 0.0; must be positive, normal and finite"),
          ("depth", "DepthToSpace", NO_SUCH)]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -138,7 +138,7 @@ def dynamic(source, target, activation, name):
 def test_all_refused_nodes_of_a_dynamic_model():
     constants = {"M": np.ones((4, 4), U8), "m_s": F32(0.1), "bias": np.ones(4, F32)}
     nodes = [*dynamic("x", "a", "Sigmoid", "first"), *dynamic("a", "b", "Relu", "fine"),
-             *dynamic("b", "y", "Tanh", "second")]  # fmt: skip
+             *dynamic("b", "y", "Tanh", "second")]
     found = refusals(nodes, constants, {"x": [3, 4]})
     assert [(name, op) for name, op, _ in found] == [("first", "Sigmoid"), ("second", "Tanh")]
 
@@ -176,7 +176,7 @@ def test_the_same_words_in_float_and_as_integers(operator):
     many = {"AveragePool": {"kernel_shape": [2, 2]}, "Concat": {"axis": 0}}.get(operator, {})
     inputs = ["xf"] if operator == "AveragePool" else ["xf", "zf"]
     nodes = [*START, q("z", "zq", "x"), dq("zq", "zf", "x"),
-             node(operator, inputs, ["o"], name="it", **many)]  # fmt: skip
+             node(operator, inputs, ["o"], name="it", **many)]
     both = IMAGE | {"z": [1, 2, 6, 6]}
     integer = refusals([*nodes, *end("o")], inputs=both)
     nodes[-1].output[0] = "y"
@@ -204,6 +204,6 @@ def test_no_elements(case):
 def test_a_view_of_no_elements():
     """ONNX Runtime would run it; there is nothing to compute."""
     nodes = [q("x", "xq", "x"), node("Slice", ["xq", "none", "none"], ["s"], name="slice"),
-             node("Flatten", ["s"], ["f"], name="flat"), dq("f", "y", "x")]  # fmt: skip
+             node("Flatten", ["s"], ["f"], name="flat"), dq("f", "y", "x")]
     found = refusals(nodes, CONSTANTS | {"none": np.array([0])})
     assert found[0][:2] == ("slice", "Slice")

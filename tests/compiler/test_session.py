@@ -62,7 +62,7 @@ MESSAGES = {
         " tensor(double) in node (sum).",
         "Type Error: Type parameter (T) of Optype (Add) bound to different types (tensor(float) and"
         " tensor(double) in node (sum)."),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MESSAGES)
@@ -77,7 +77,7 @@ FAILING = {
     "reshape": (node("Reshape", ["xq", "shape"], ["y"], name="it"), [4]),
     "scales": (node("QLinearMatMul", ["xq", "x_s", "x_z", "M", "w_s", "w_z", "x_s", "x_z"], ["y"],
                     name="it"), [2, 4]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAILING)
@@ -86,9 +86,9 @@ def test_what_this_release_says(case):
     failing, shape = FAILING[case]
     constants = scales(x=(0.03, np.uint8(120)), w=(np.ones(2, np.float32), np.zeros(2, np.int8)))
     constants |= {"far": np.array([77]), "shape": np.array([7, 5]),
-                  "M": np.ones((4, 3), np.int8)}  # fmt: skip
+                  "M": np.ones((4, 3), np.int8)}
     proto = model([q("x", "xq", "x"), failing], constants, {"x": shape},
-                  types={"y": TensorProto.UINT8})  # fmt: skip
+                  types={"y": TensorProto.UINT8})
     with pytest.raises(Exception, match="returned while running") as caught:
         open_session(proto, ()).run(None, {"x": np.zeros(shape, np.float32)})
     told = runtime_message(caught.value)
@@ -101,6 +101,6 @@ def test_what_this_release_says(case):
 
 def test_refused_models_are_one_line():
     proto = model([q("x", "xq", "x"), dq("xq", "f", "x"), node("Foo", ["f"], ["y"], name="foo")],
-                  scales(x=(0.03, np.uint8(120))), {"x": [1]})  # fmt: skip
+                  scales(x=(0.03, np.uint8(120))), {"x": [1]})
     with pytest.raises(ModelError, match=r"^ONNX Runtime refuses .*: .*'foo' \(Foo\): No Op"):
         open_session(proto, ())

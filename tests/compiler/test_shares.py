@@ -45,7 +45,7 @@ def branches():
         node("QLinearAdd", add, ["sq"], name="sum", domain="com.microsoft"),
         node("QLinearConv", ["bq", *names], ["cq"], name="second", pads=[1] * 4),
         dq("sq", "y", "x"), dq("cq", "z", "x"),
-    ]  # fmt: skip
+    ]
     constants = scales(x=(0.05, np.uint8(128)), w=(0.002, np.int8(0))) | {"W": weight}
     return model(nodes, constants, {"x": [1, 16, 12, 12]}, ("y", "z"))
 

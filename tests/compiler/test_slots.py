@@ -90,8 +90,8 @@ def test_a_missing_token_is_seen() -> None:
     one = {
         "accumulate": 0, "accumulator": 0, "rows": 1, "levels": [{"count": 1}] * 7,
         "dynamic": 1, "slot": 2,
-    }  # fmt: skip
+    }
     builder.compute(one, 8, [], Range(Space.ACCUMULATOR, 0, 1))
     assert hazards(builder.words()) == (
         ["slot 2: COMPUTE 1 does not wait for LOAD 1"], 1,
-    )  # fmt: skip
+    )

@@ -29,7 +29,7 @@ CONSTANTS = scales(
     "below": np.float32(-6), "above": np.float32(6),
     "vector": np.ones(7, np.float32), "code": U8(200), "codes": rng.randint(0, 256, 7).astype(U8),
     "mask": rng.rand(3, 7) < 0.6, "gamma": np.ones(7, np.float32), "shape": np.array([6, 7]),
-}  # fmt: skip
+}
 MICROSOFT = {"domain": "com.microsoft"}
 
 
@@ -45,7 +45,7 @@ def chain(*middle, last="f", keys="xa"):
     """Float operators between a quantized graph input and a quantized output."""
     first, end = keys
     return [q("x", "xq", first), dq("xq", "f0", first), *middle, q(last, "yq", end),
-            dq("yq", "y", end)]  # fmt: skip
+            dq("yq", "y", end)]
 
 
 UNARY = {
@@ -68,7 +68,7 @@ UNARY = {
     "relu_inside": [node("Relu", ["f0"], ["e"]), node("Sqrt", ["e"], ["f"])],
     "transposed": [node("Transpose", ["f0"], ["e"], perm=[0, 2, 1]), node("Tanh", ["e"], ["f"])],
     "reshaped": [node("Exp", ["f0"], ["e"]), node("Reshape", ["e", "shape"], ["f"])],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("keys", ["xa", "st"])
@@ -92,7 +92,7 @@ def test_a_table_may_change_the_type():
 @pytest.mark.parametrize("operator", ["QLinearSigmoid", "QLinearLeakyRelu"])
 def test_integer_functions_are_tables(operator):
     nodes = [q("x", "xq", "x"), node(operator, ["xq", "x_s", "x_z", "a_s", "a_z"], ["yq"],
-                                     **MICROSOFT), dq("yq", "y", "a")]  # fmt: skip
+                                     **MICROSOFT), dq("yq", "y", "a")]
     assert kinds(check(nodes)) == ["table"]
 
 
@@ -107,7 +107,7 @@ def test_tables_of_tables_of_one_tensor_are_one():
              node("QLinearMul", ["xq", "x_s", "x_z", "sq", "p_s", "p_z", "a_s", "a_z"], ["mq"],
                   **MICROSOFT),
              node("QLinearAdd", ["code", "b_s", "b_z", "mq", "a_s", "a_z", "a_s", "a_z"], ["yq"],
-                  **MICROSOFT), dq("yq", "y", "a")]  # fmt: skip
+                  **MICROSOFT), dq("yq", "y", "a")]
     graph = check(nodes)
     assert [n.op for n in graph.nodes] == ["QLinearSigmoid+QLinearMul+QLinearAdd"]
 
@@ -121,7 +121,7 @@ def add(first, second, keys="xab", target="yq"):
 SUMS = [([1, 1], [1, 1]), ([2, 3, 7], [2, 3, 7]), ([2, 3, 7], [3, 7]),
         ([2, 3, 7], [1, 1, 7]), ([7], [2, 3, 7]), ([2, 3, 7], [2, 3, 1]),
         ([2, 3, 4, 5], [2, 3, 4, 5]), ([2, 3, 4, 5], [1, 3, 1, 1]),
-        ([2, 3, 1, 1], [2, 3, 4, 5]), ([3, 1, 1], [2, 3, 4, 5])]  # fmt: skip
+        ([2, 3, 1, 1], [2, 3, 4, 5]), ([3, 1, 1], [2, 3, 4, 5])]
 
 
 @pytest.mark.parametrize("shapes", SUMS, ids=str)
@@ -180,7 +180,7 @@ def test_sums_of_images_lie_as_the_images_do():
     weight = scales(w=(0.02, S8(0))) | {"W": rng.randint(-9, 9, (3, 3, 1, 1)).astype(S8)}
     nodes = [q("x", "xq", "x"),
              node("QLinearConv", ["xq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"], ["cq"]),
-             add("xq", "cq"), dq("yq", "y", "b")]  # fmt: skip
+             add("xq", "cq"), dq("yq", "y", "b")]
     graph = agree(model(nodes, CONSTANTS | weight, {"x": [2, 3, 4, 5]}))
     assert {n.layout for n in (graph.nodes[1].x, graph.nodes[1].z)} == {channels_last(4)}
 
@@ -191,7 +191,7 @@ def test_softmax(axis, opset):
     names = ["xq", "x_s", "x_z", "p_s", "p_z"]
     nodes = [q("x", "xq", "x"),
              node("QLinearSoftmax", names, ["yq"], axis=axis, opset=opset, **MICROSOFT),
-             dq("yq", "y", "p")]  # fmt: skip
+             dq("yq", "y", "p")]
     graph = check(nodes)
     assert isinstance(graph.nodes[0], SoftmaxNode)
 
@@ -214,7 +214,7 @@ def test_masks_clamp_to_what_they_fill_with(fill, bounds):
 def test_masks_in_integers():
     nodes = [q("x", "xq", "x"),
              node("QLinearWhere", ["mask", "xq", "x_s", "x_z", "code", "b_s", "b_z", "a_s", "a_z"],
-                  ["yq"], name="mask", **MICROSOFT), dq("yq", "y", "a")]  # fmt: skip
+                  ["yq"], name="mask", **MICROSOFT), dq("yq", "y", "a")]
     among = agree(model(nodes, CONSTANTS | {"code": U8(20)}, SHAPE))
     assert kinds(among) == ["table", "add", "table"]
     graph = agree(model(nodes, CONSTANTS, SHAPE))
@@ -247,10 +247,10 @@ def product(first, second, keys="xab"):
 @pytest.mark.parametrize(
     "shapes", [([3, 4], [4, 5]), ([2, 3, 4], [2, 4, 5]), ([2, 3, 4], [4, 5]), ([3, 1], [2, 1, 5]),
                ([2, 1, 3, 4], [3, 4, 5])], ids=str,
-)  # fmt: skip
+)
 def test_products_of_activations(shapes, keys):
     nodes = [q("x", "xq", keys[0]), q("z", "zq", keys[1]), product("xq", "zq", keys),
-             dq("yq", "y", keys[2])]  # fmt: skip
+             dq("yq", "y", keys[2])]
     graph = check(nodes, {"x": shapes[0], "z": shapes[1]})
     assert isinstance(graph.nodes[0], ProductNode)
     assert graph.nodes[0].y.layout == ROW_MAJOR
@@ -259,7 +259,7 @@ def test_products_of_activations(shapes, keys):
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_product_with_itself(transposed):
     nodes = [q("x", "xq", "x"), product("xq", "tq" if transposed else "xq", "xxb"),
-             dq("yq", "y", "b")]  # fmt: skip
+             dq("yq", "y", "b")]
     if transposed:
         tensors = {"xq": TensorProto.UINT8}
         nodes[:1] = [node("Transpose", ["xq"], ["tq"], perm=[0, 2, 1])]
@@ -317,7 +317,7 @@ REFUSALS = {
         [q("x", "xq", "x"), node("Split", ["xq"], ["a", "b"], axis=0, name="split"),
          dq("a", "y", "x")], {"x": [2, 3]},
         "'split' (Split): its result is a part of a tensor; only whole ones are read"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSALS)

@@ -31,7 +31,7 @@ from tests.compiler.random_nodes import (
 MAKERS = {
     "table": random_table, "softmax": random_softmax, "normalize": random_normalize,
     "add": random_add,
-}  # fmt: skip
+}
 
 
 def refused(node, config, match):
@@ -98,7 +98,7 @@ def test_a_normalization_takes_as_many_tables_as_it_needs():
     (table,) = (
         i for i in builder.instructions
         if i.engine == Engine.LOAD and i.fields["target"] == LoadTarget.TABLE
-    )  # fmt: skip
+    )
     assert (table.fields["length"], table.fields["segments"]) == (2 * 256 * 4, 2)
     small = CONFIGS["wide"].replace(special_entries=256)
     refused(node, small, r"^n \(Layer.*\): a row of 300 .*special_entries 256")
@@ -106,7 +106,7 @@ def test_a_normalization_takes_as_many_tables_as_it_needs():
 
 def add_of(x_shape, z_shape, constant=None, layout=ROW_MAJOR, z_layout=None, z_first=False):
     x, y = (rows_of(x_shape, name=name, layout=layout, scale=s) for name, s in zip(
-        "xy", (0.05, 0.0777), strict=True))  # fmt: skip
+        "xy", (0.05, 0.0777), strict=True))
     z = rows_of(z_shape, name="z", layout=layout if z_layout is None else z_layout, scale=0.03)
     return AddNode("a", "QLinearAdd", x, z, y, 0, 255, constant, z_first)
 

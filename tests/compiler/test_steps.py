@@ -51,7 +51,7 @@ def names(nodes):
 def test_from_product_to_product():
     view = ViewNode("view", "Reshape", tensor("s"), tensor("r"))
     nodes = [product("q", "k", "a"), softmax("a", "s"), view, add("v", "w", "b"),
-             product("r", "b", "c"), add("c", "q", "d")]  # fmt: skip
+             product("r", "b", "c"), add("c", "q", "d")]
     # What the second product reads besides comes before all of them.
     assert names(nodes) == [["b"], ["a", "s", "c"], ["d"]]
 
@@ -72,7 +72,7 @@ def test_from_product_to_product():
             [["a", "s", "b"], ["t"], ["c"]],
         ),
     ],
-)  # fmt: skip
+)
 def test_where_a_chain_ends(nodes, expected):
     assert names(nodes) == expected
 
@@ -81,7 +81,7 @@ def test_other_layers_stay_alone():
     weights = np.zeros((64, 64), np.int8)
     zeros, ones = np.zeros(64, np.int32), np.ones(64, np.float32)
     dense = MatMulNode("m", "MatMul", tensor("a"), tensor("m"), weights, zeros.astype(np.int16),
-                       zeros, ones, ones.astype(np.float64), np.arange(64), 0, 255)  # fmt: skip
+                       zeros, ones, ones.astype(np.float64), np.arange(64), 0, 255)
     assert names([product("q", "k", "a"), dense, softmax("m", "s")]) == [["a"], ["m"], ["s"]]
 
 
@@ -122,9 +122,9 @@ def test_the_second_layer_follows_behind_the_first():
     first = steps(0, [4] * 6)
     second = steps(1, [4] * 6, [step.writes for step in first])
     order = [(0, first.index(s)) if s in first else (1, second.index(s))
-             for s in interleave([first, second], 2)]  # fmt: skip
+             for s in interleave([first, second], 2)]
     assert order == [(0, 0), (0, 1), (0, 2), (1, 0), (0, 3), (1, 1), (0, 4), (1, 2), (0, 5), (1, 3),
-                     (1, 4), (1, 5)]  # fmt: skip
+                     (1, 4), (1, 5)]
 
 
 def test_one_layer_keeps_its_order():

@@ -73,7 +73,7 @@ def test_latencies_are_those_of_the_hardware(name, pipeline):
     (VectorMode.REQUANTIZE, VectorMode.RAW, True),
     (VectorMode.MEASURE, VectorMode.QUANTIZE, True),
     (VectorMode.QUANTIZE, VectorMode.QUANTIZE, True),
-])  # fmt: skip
+])
 def test_a_mode_waits_for_the_one_before(first, second, waits):
     builder = ProgramBuilder(CONFIG.replace(dynamic=True))
     for mode in (first, second):

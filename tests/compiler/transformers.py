@@ -65,14 +65,14 @@ class Builder:
         return self.op("Mul", y, half, name="gelu/half")
 
     def quantized(self, y: str, form: Form = DEFAULT, shape: tuple[int, ...] = SHAPE,
-                  opset: int = 17) -> onnx.ModelProto:  # fmt: skip
+                  opset: int = 17) -> onnx.ModelProto:
         """Return the model from "x" to ``y``, calibrated on four random inputs."""
         graph = helper.make_graph(
             self.nodes, "test",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
             [numpy_helper.from_array(v, k) for k, v in self.constants.items()],
-        )  # fmt: skip
+        )
         for node in graph.node:
             node.output[:] = ["y" if name == y else name for name in node.output]
             node.input[:] = ["y" if name == y else name for name in node.input]

@@ -19,7 +19,7 @@ from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_re
 __all__ = [
     "BASE", "REGISTERS", "Environment", "engines", "ordered_program", "program_words",
     "run_program",
-]  # fmt: skip
+]
 
 BASE = 0x4000
 REGISTERS: dict[str, int] = {}

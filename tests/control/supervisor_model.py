@@ -35,7 +35,7 @@ class Model:
     def step(
         self, *, start: bool, abort: bool, faults: Sequence[Fault | None], ended: bool,
         quiet: bool, idle: bool, progress: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take the inputs of a cycle; ``faults`` of the sources, the most important first."""
         self.go = self.finished = self.failed = False
         self.age += 1
@@ -76,4 +76,4 @@ class Model:
             "stop": clear or self.fault is not None, "running": self.state is State.RUNNING,
             "error": int(code) | address << 8,
             "finished": self.finished, "failed": self.failed,
-        }  # fmt: skip
+        }

@@ -113,7 +113,7 @@ async def stops_and_recovers(dut):
                            at_end),
         "waits for none": (program_words([names["wait"]]), ErrorCode.ILLEGAL_FIELD, Engine.STORE),
         "signals none": (program_words([names["signal"]]), ErrorCode.ILLEGAL_FIELD, Engine.STORE),
-    }  # fmt: skip
+    }
     cases = {
         "illegal opcode": ([*good[:-1], 15, END_WORD], ErrorCode.ILLEGAL_OPCODE, at_end),
         "end with fields": ([*good[:-1], END_WORD | 16], ErrorCode.ILLEGAL_FIELD, ENGINES),

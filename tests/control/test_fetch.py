@@ -172,7 +172,7 @@ async def fetches_from_afar(dut):
 @cocotb.parametrize(case=[
     (BASE, 0), (BASE + 8, 64), (BASE + 1, 64), (BASE + 2, 64), (BASE + 4, 64), (BASE, 12),
     (BASE, 9), (BASE, 10), (BASE, 1 << 31), (BASE, (1 << 32) - 8),
-])  # fmt: skip
+])
 async def refuses(dut, case):
     address, length = case
     legal = address % bench_params()["beat_bytes"] == 0 and length % 8 == 0

@@ -263,7 +263,7 @@ async def reads_what_was_written_just_before(dut):
     bus = {name: getattr(dut, f"bus__{name}") for name in (
         "awvalid", "awready", "awaddr", "wvalid", "wready", "wdata", "wstrb", "bvalid", "bready",
         "arvalid", "arready", "araddr", "rvalid", "rready", "rdata",
-    )}  # fmt: skip
+    )}
     register = next(r for r in MAP if r.access is Access.WRITE and writable_bits(r) == 0xFFFFFFFF)
     for name in ("awvalid", "wvalid", "arvalid"):
         bus[name].value = 0

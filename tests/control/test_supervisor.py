@@ -233,7 +233,7 @@ async def follows_its_model(dut):
             # 3 bites with what ends a program; those next to a power of two share bits with 1.
             power = 1 << chooser.randrange(WATCHDOG_BITS)
             limit = chooser.choice([0, 1, 2, 3, 3, power, power | 1,
-                                    chooser.randrange(1 << WATCHDOG_BITS)])  # fmt: skip
+                                    chooser.randrange(1 << WATCHDOG_BITS)])
             dut.watchdog_limit.value = limit
             model = Model(limit)
             pace, faulty = chooser.choice([0.01, 0.3, 0.9]), chooser.choice([0, 0.01, 0.1])
@@ -243,7 +243,7 @@ async def follows_its_model(dut):
         inputs = {
             "start": chance(0.2), "abort": chance(abort_rate), "ended": chance(quiet_rate),
             "quiet": chance(quiet_rate), "progress": chance(pace),
-        }  # fmt: skip
+        }
         faults = [fault(chance(faulty)) for _ in range(2)]
         idle = before is not State.DRAINING or not chance(hang)
         idle = idle and (before is not State.RUNNING or chance(0.95))
@@ -266,7 +266,7 @@ async def follows_its_model(dut):
         (State.IDLE, State.CLEARING), (State.CLEARING, State.RUNNING), (State.RUNNING, State.DONE),
         (State.RUNNING, State.DRAINING), (State.DRAINING, State.ERROR),
         (State.DONE, State.CLEARING), (State.ERROR, State.CLEARING),
-    }  # fmt: skip
+    }
     assert {ErrorCode.WATCHDOG, ErrorCode.ABORTED} <= reached
 
 

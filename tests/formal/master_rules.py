@@ -54,7 +54,7 @@ class AddressRules(Component):
             "request": In(stream.Signature(REQUEST)), "accepted": In(1),
             "base": In(16), "limit": In(16),
             "valid": In(1), "ready": In(1), "address": In(16), "length": In(8),
-        })  # fmt: skip
+        })
         self.picked = Signal()
         self.offered = Signal()
         self.before = Signal(TOTAL)

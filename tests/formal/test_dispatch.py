@@ -110,7 +110,7 @@ class RouterSpec(wiring.Component):
         is_end = opcode == Opcode.END
         verdict = data.StructLayout({
             "illegal": 1, "absent": 1, "fields": 1, "number": 3, "address": 64,
-        })  # fmt: skip
+        })
         found, before = Signal(verdict), Signal(verdict)
         m.d.sync += [
             before.illegal.eq(bad & ~is_end & ~known),

@@ -56,7 +56,7 @@ class ReadRules(Component):
             rules.accepted.eq(self.request.valid & self.request.ready),
             rules.base.eq(base), rules.limit.eq(limit), rules.valid.eq(axi.arvalid),
             rules.ready.eq(axi.arready), rules.address.eq(axi.araddr), rules.length.eq(axi.arlen),
-        ]  # fmt: skip
+        ]
 
         # The subordinate: beats only of bursts it has accepted, in order, `rlast` where it belongs.
         outstanding = dut.cfg.axi_outstanding
@@ -99,7 +99,7 @@ class ReadRules(Component):
                 Assert(~failing | (dut.error.valid
                                    & (dut.error.payload.code == ErrorCode.READ_RESPONSE))),
                 Assert(~(dut.error.valid & faulted)),
-            ]  # fmt: skip
+            ]
             m.d.comb += Cover(
                 dut.error.valid & (dut.error.payload.code == ErrorCode.READ_WINDOW)
             )

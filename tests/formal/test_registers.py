@@ -115,7 +115,7 @@ class RegisterFileSpec(wiring.Component):
                 *(Cover(aborted & (since_start == distance)) for distance in range(2, 9)),
                 Cover(done & (cleared & was_events).any()),
                 Cover(done & was_locked & (place == offsets["watchdog"] >> 2) & bus.bresp[1]),
-            ]  # fmt: skip
+            ]
         return m
 
 

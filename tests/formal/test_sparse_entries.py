@@ -67,7 +67,7 @@ class DecoderSpec(wiring.Component):
             "job": In(stream.Signature(JOB)),
             "i": In(stream.Signature(beat_layout(BEAT))),
             "ready": In(1),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -147,7 +147,7 @@ def test_covered(columns):
     "fault",
     ["marks no last row", "drops a row", "done after an error", "row after an error",
      "stops to swallow"],
-)  # fmt: skip
+)
 def test_broken_is_refuted(fault):
     assert_refuted(DecoderSpec(make(0, fault)), depth=14)
 

@@ -60,7 +60,7 @@ class PickSpec(wiring.Component):
             "view": In(dut.bits * ENTRIES), "has": In(ENTRIES), "left": In(16),
             "start": In(dut.place), "row_start": In(16), "last_row": In(1),
             "lane": In(range(LANES)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform):
         m = Module()

@@ -161,7 +161,7 @@ class SupervisorSpec(wiring.Component):
                 # Every fault and every abort of a program stops it at once.
                 Assert(~(running & was_known)),
                 Assert(~early_before | (was != State.RUNNING) | known),
-            ]  # fmt: skip
+            ]
             with m.Switch(dut.state):
                 with m.Case(State.IDLE, State.DONE):
                     m.d.comb += [Assert(error == ErrorCode.NONE), Assert(~dut.stop), Assert(~known)]

@@ -48,7 +48,7 @@ def machine(columns):
     return AcceleratorConfig(
         rows=1, columns=columns, axi_data_width=64, weight_bytes=256, requantize_lanes=1,
         transposer=True,
-    )  # fmt: skip
+    )
 
 
 class ByteSpec(wiring.Component):
@@ -62,7 +62,7 @@ class ByteSpec(wiring.Component):
             "watched_row": In(range(cfg.weight_bytes // cfg.weight_pitch)),
             "watched_column": In(range(cfg.weight_pitch)),
             "row": In(range(cfg.weight_bytes // cfg.weight_pitch)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

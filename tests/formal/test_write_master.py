@@ -67,7 +67,7 @@ class WriteRules(Component):
             rules.accepted.eq(self.request.valid & self.request.ready),
             rules.base.eq(base), rules.limit.eq(limit), rules.valid.eq(axi.awvalid),
             rules.ready.eq(axi.awready), rules.address.eq(axi.awaddr), rules.length.eq(axi.awlen),
-        ]  # fmt: skip
+        ]
 
         # The client keeps what it offers, and so must the master.
         stuck = Signal()
@@ -141,7 +141,7 @@ class WriteRules(Component):
                 Assert(~(dut.error.valid & faulted)),
                 Assert(~(dut.done.valid & faulted)),
                 Cover(dut.error.valid & (dut.error.payload.code == ErrorCode.WRITE_WINDOW)),
-            ]  # fmt: skip
+            ]
             if self.account:
                 quiet = dut.idle & ~self.stop & ~rules.faulted
                 m.d.comb += [

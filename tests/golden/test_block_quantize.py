@@ -58,7 +58,7 @@ def test_random_words_follow_the_place_not_the_blocks():
 COLUMNS = [
     (1 << 18, "free"), (16384, "free"), (4096, "free"), (1024, "free"), (256, "free"),
     (64, "free"), (16, "free"), (256, "pot"),
-]  # fmt: skip
+]
 
 #: dB of int8 in those columns, from a separate computation of the published scheme in floats.
 DECIBELS = {

@@ -48,7 +48,7 @@ def test_convolution(accumulate):
         loops, y=-1, x=-channels, address=-line - channels, y_limit=height, x_limit=line,
         activation_zero=7, weight_zero=-3, weight_signed=1, weight=2, weight_stride=ROWS,
         accumulator=5, accumulate=accumulate,
-    )  # fmt: skip
+    )
     accumulator = rng.integers(-(1 << 31), 1 << 31, (32, COLUMNS)).astype(np.int32)
     before = accumulator.copy()
     compute(fields, activation, weight, accumulator, ROWS)
@@ -85,7 +85,7 @@ def test_maximum():
     fields = instruction(
         loops, rows=COLUMNS, y=-1, x=-COLUMNS, address=-line - COLUMNS, y_limit=4, x_limit=line,
         activation_signed=1, maximum=1, pad=-128,
-    )  # fmt: skip
+    )
     accumulator = np.full((16, COLUMNS), 99, np.int32)
     compute(fields, activation, weight, accumulator, ROWS)
     values = padded(image, -128)

@@ -48,7 +48,7 @@ def draw(seed):
         "weight_zero": rng.randint(w_reach.min, w_reach.max + 1, outputs).astype(w_dtype),
         "groups": groups, "strides": tuple(int(s) for s in rng.randint(1, 4, 2)),
         "pads": pads, "dilations": tuple(int(d) for d in dilations),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -64,19 +64,19 @@ def run_onnx(x, w, given, scales, bias, y_zero):
         "xs": np.float32(scales[0]), "xz": x.dtype.type(given["x_zero"]), "w": w,
         "ws": scales[1], "wz": given["weight_zero"], "ys": np.float32(scales[2]),
         "yz": x.dtype.type(y_zero), "b": bias,
-    }  # fmt: skip
+    }
     top, left, bottom, right = given["pads"]
     node = helper.make_node(
         "QLinearConv", ["x", *constants], ["y"], group=given["groups"],
         strides=given["strides"], dilations=given["dilations"], pads=[top, left, bottom, right],
-    )  # fmt: skip
+    )
     kind = TensorProto.UINT8 if x.dtype == np.uint8 else TensorProto.INT8
     graph = helper.make_graph(
         [node], "conv",
         [helper.make_tensor_value_info("x", kind, x.shape)],
         [helper.make_tensor_value_info("y", kind, None)],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

@@ -80,7 +80,7 @@ def test_bytes():
         (0.01, "absolute 10", 19.1), (0.05, "absolute 10", 18.2), (0.1, "absolute 10", 18.1),
         (0.2, "absolute 10", 18.1), (0.3, "absolute 10", 18.0), (0.5, "absolute 10", 18.0),
     ],
-)  # fmt: skip
+)
 def test_bits_per_value(density, form, published):
     """All bytes counted, pointers and fill too; columns of 1024 where the table counts pointers."""
     length = 1024 if form.startswith("absolute") else 8192

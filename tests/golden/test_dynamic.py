@@ -17,7 +17,7 @@ def runtime(nodes, inputs, outputs, constants=()):
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in inputs],
         [helper.make_tensor_value_info(name, kind, None) for name, kind in outputs.items()],
         [numpy_helper.from_array(value, name) for name, value in constants],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -106,7 +106,7 @@ def test_linear(relu, kind, zero, w_scale):
     constants = {
         "w": w, "ws": np.float32(w_scale), "wz": np.array(zero, kind),
         "b": (rng.normal(size=width) * w_scale).astype(np.float32),
-    }  # fmt: skip
+    }
     make = helper.make_node
     nodes = [
         make("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),

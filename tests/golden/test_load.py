@@ -13,7 +13,7 @@ CONFIGS = [
     AcceleratorConfig(rows=4, columns=columns, axi_data_width=width, transposer=True,
                       requantize_lanes=1, weight_formats=WEIGHT_FORMATS)
     for columns, width in ((5, 64), (8, 128), (16, 64))
-]  # fmt: skip
+]
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
 
 
@@ -30,7 +30,7 @@ def encoded(name, matrix, rows, beat):
         WeightFormat.CSC8: {"index_bits": 8},
         WeightFormat.CSC_ABSOLUTE: {"index_bits": 10, "relative": False},
         WeightFormat.CSC4_CODEBOOK: {"index_bits": 4, "codebook": BOOK},
-    }  # fmt: skip
+    }
     return csc.encode(matrix, beat_bytes=beat, **forms[name])
 
 
@@ -82,10 +82,10 @@ def test_names_of_formats():
 
 def test_legal_fields():
     fields = {"target": LoadTarget.WEIGHT, "local": 8, "local_pitch": 16, "extent": 3,
-              "segments": 2, "address": 1, "length": 5}  # fmt: skip
+              "segments": 2, "address": 1, "length": 5}
     assert illegal_format(CONFIGS[0], {**fields, "format": WeightFormat.ROWS}) is None
     stream = {**fields, "format": WeightFormat.CSR, "local_pitch": 0, "extent": 0, "segments": 1,
-              "address": 8, "length": 16}  # fmt: skip
+              "address": 8, "length": 16}
     assert illegal_format(CONFIGS[0], stream) is None
     for name in ("local_pitch", "extent"):
         assert "legal of a stream" in illegal_format(CONFIGS[0], {**stream, name: 8})

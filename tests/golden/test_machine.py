@@ -46,7 +46,7 @@ def compute(**fields):
     fields = {
         "activation_signed": 1, "weight_signed": 1, "rows": 2, "y_limit": 1, "x_limit": 2,
         "levels": LOOPS,
-    } | fields  # fmt: skip
+    } | fields
     return encode(Opcode.COMPUTE, **fields)
 
 
@@ -109,7 +109,7 @@ def test_a_product_by_hand():
             store(wait=mask(Engine.VECTOR)),
             encode(Opcode.END),
         ])
-    )  # fmt: skip
+    )
     # 3 * 10 - 4 * 5 = 10 and 3 * -7 - 4 * 100 = -421; bias; half, rounded up; zero point; clamp.
     assert model.accumulator[0, :2].tolist() == [10, -421]
     assert memory[RESULT : RESULT + 3].tolist() == [(10 + 5 + 1) // 2 + 1, 0x80, 0]
@@ -133,11 +133,11 @@ def test_a_special_function_by_hand():
                   length=4, **lanes),
             encode(Opcode.END),
         ])
-    )  # fmt: skip
+    )
     # Bytes 2 to 5 of each beat, through the identity.
     assert memory[RESULT : RESULT + 16].tolist() == [
         *[0] * 4, 102, 103, 104, 105, *[0] * 4, 110, 111, 112, 113,
-    ]  # fmt: skip
+    ]
     assert not model.tokens.any()
 
 

@@ -53,14 +53,14 @@ def test_equals_onnx_runtime(seed):
     constants = {
         "xs": np.float32(0.02), "xz": x.dtype.type(x_zero), "w": w, "ws": w_scale, "wz": zero,
         "ys": y_scale, "yz": x.dtype.type(y_zero),
-    }  # fmt: skip
+    }
     kind = TensorProto.UINT8 if x.dtype == np.uint8 else TensorProto.INT8
     graph = helper.make_graph(
         [helper.make_node("QLinearMatMul", ["x", *constants], ["y"])], "matmul",
         [helper.make_tensor_value_info("x", kind, x.shape)],
         [helper.make_tensor_value_info("y", kind, None)],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

@@ -131,7 +131,7 @@ def test_sums_beyond_64_bits(criterion):
         ([1], 1, WAYS, {"rounding": "lfsr"}), ([1], 1, WAYS, {"threshold": 1 << 17}),
         ([1 << 31], 1, WAYS, {}),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(x, block, ways, more):
     with pytest.raises(ValueError, match="legal: "):
         multiway_quantize(x, block, ways, **more)

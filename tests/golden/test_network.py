@@ -15,7 +15,7 @@ def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
     return SimpleNamespace(
         name=name, shape=shape, dtype=np.dtype(dtype), zero_point=zero, image=shape,
         scale=np.float32(scale),
-    )  # fmt: skip
+    )
 
 
 def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
@@ -23,7 +23,7 @@ def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
         kind="max", x=x, y=y, inputs=(x,), results=(y,), kernel=kernel, strides=kernel,
         pads=(0, 0, 0, 0), dilations=(1, 1), scale=np.float32(scale),
         scale64=scale, low=low, high=high,
-    )  # fmt: skip
+    )
 
 
 def operation(kind, y, *inputs, **members):
@@ -50,7 +50,7 @@ def test_a_maximum_passes_unchanged_in_every_mode(mode):
     ("mode", "expected"),
     [("onnx", [-2, -2, -1, 0, 0, 0, 1, 2, 2]), ("tflite", [-3, -2, -1, -1, 0, 1, 1, 2, 3]),
      ("tflite-single", [-2, -2, -1, 0, 0, 1, 1, 2, 3]), ("shift", [-2, -2, -1, 0, 0, 1, 1, 2, 3])],
-)  # fmt: skip
+)
 def test_the_mode_rounds(mode, expected):
     x = np.arange(-10, 11, dtype=np.int8)[[0, 2, 6, 8, 10, 12, 14, 18, 20]].reshape(9, 1)
     a, y = tensor("x", x.shape), tensor("y", x.shape)
@@ -95,7 +95,7 @@ def add(z_first, constant=np.array([[200], [0]], np.uint8), low=0, high=255):
     y = tensor("y", (2, 3), 9, np.uint8, 0.2)
     return operation(
         "add", y, x, constant=constant, z=z, z_first=z_first, low=low, high=high
-    )  # fmt: skip
+    )
 
 
 def test_a_constant_is_added_and_clamped():
@@ -133,7 +133,7 @@ def test_normalization_has_mean_beta_and_deviation_gamma():
     node = operation(
         "normalize", tensor("y", x.shape, 3, scale=0.05), tensor("x", x.shape, scale=0.1),
         gamma=np.full(600, 2, np.float32), beta=np.full(600, 1, np.float32), epsilon=1e-5,
-    )  # fmt: skip
+    )
     result = evaluate(graph(node), {"x": x})["y"]
     real = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
     assert np.abs(result - (np.rint((2 * real + 1) / 0.05) + 3)).max() <= 1

@@ -70,7 +70,7 @@ def test_recipe(n):
         for shift, epsilon, zero_point, low, high in (
             (0, 0, 0, -128, 127), (17, 1, -7, -128, 127), (20, 12345, 131, 0, 255),
             (31, (1 << 32) - 1, 3, -20, 30),
-        ):  # fmt: skip
+        ):
             rest = (shift, epsilon, zero_point, low, high)
             expected = [one_row(r, gains.tolist(), offsets.tolist(), *rest) for r in x.tolist()]
             assert np.array_equal(normalize_rows(x, gains, offsets, *rest), expected)

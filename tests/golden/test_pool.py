@@ -57,7 +57,7 @@ def test_equals_onnx_runtime(seed):
         [helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=kernel, **given)], "pool",
         [helper.make_tensor_value_info("x", kind, x.shape)],
         [helper.make_tensor_value_info("y", kind, None)],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

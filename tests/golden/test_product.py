@@ -53,7 +53,7 @@ def test_equals_onnx_runtime(seed):
     constants = {
         "xs": np.float32(0.02), "xz": x.dtype.type(x_zero), "zs": np.float32(0.05),
         "zz": x.dtype.type(z_zero), "ys": y_scale, "yz": x.dtype.type(y_zero),
-    }  # fmt: skip
+    }
     kind = TensorProto.UINT8 if x.dtype == np.uint8 else TensorProto.INT8
     names = ["x", "xs", "xz", "z", "zs", "zz", "ys", "yz"]
     graph = helper.make_graph(
@@ -61,7 +61,7 @@ def test_equals_onnx_runtime(seed):
         [helper.make_tensor_value_info(n, kind, a.shape) for n, a in (("x", x), ("z", z))],
         [helper.make_tensor_value_info("y", kind, None)],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]

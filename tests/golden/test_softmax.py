@@ -24,7 +24,7 @@ def ort_softmax(x, x_scale, y_scale, y_zero):
     node = helper.make_node(
         "QLinearSoftmax", ["x", "sx", "zx", "sy", "zy"], ["y"],
         domain="com.microsoft", axis=-1, opset=13,
-    )  # fmt: skip
+    )
     graph = helper.make_graph(
         [node],
         "softmax",

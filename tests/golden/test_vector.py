@@ -15,11 +15,11 @@ from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
 CONFIG = AcceleratorConfig(
     columns=8, requantize_lanes=2, accumulator_depth=64, output_bytes=1024, parameter_channels=64,
     dynamic=True, block_channels=8, statistics_elements=256,
-)  # fmt: skip
+)
 BASE = dict.fromkeys((name for name, _ in VECTOR), 0) | {
     "low": 0, "high": 255, "channels": 13, "tiles": 1, "tile_entries": 20, "pixels": 3, "lines": 2,
     "pixel_pitch": 60, "line_pitch": 180, "accumulator": 4, "parameter": 2,
-}  # fmt: skip
+}
 
 
 def execute(fields, state=None, config=CONFIG):
@@ -31,7 +31,7 @@ def execute(fields, state=None, config=CONFIG):
     records[:, 1] = rng.uniform(1e-5, 1e-4, 64).astype(np.float32).view(np.uint32)
     output = np.zeros(1024, np.uint8)
     vector(config, BASE | fields, acc, records.reshape(-1).view(np.uint8), output,
-           state or VectorState())  # fmt: skip
+           state or VectorState())
     seen = np.concatenate([acc[4:10], acc[24:30, :5]], axis=1)
     return seen, records[4:17, 0], records[4:17, 1], output
 
@@ -162,7 +162,7 @@ def test_illegal(fields):
         {"accumulator": 40}, {"parameter": 26}, {"local": 960}, {"local": 2, "line_pitch": -3},
         {"mode": VectorMode.BLOCK, "scales": 1013}, {"mode": VectorMode.RAW, "local": 673},
     ],
-)  # fmt: skip
+)
 def test_outside(fields):
     with pytest.raises(IndexError):
         execute(fields)

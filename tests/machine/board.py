@@ -124,11 +124,11 @@ class Board:
         (run_dir / "jobs.json").write_text(json.dumps({
             "beat": self.config.beat_bytes, "registers": registers, "jobs": described,
             "seed": seed,
-        }))  # fmt: skip
+        }))
         outcome = run_design(
             self.build, "tests.machine.board_driver", run_dir=run_dir, timeout=timeout,
             plusargs=[f"+seed={seed}"],
-        )  # fmt: skip
+        )
         assert outcome.passed, f"{outcome.failures}; see {outcome.log_file}"
         values = json.loads((run_dir / "results.json").read_text())
         done = [

@@ -18,14 +18,14 @@ _READ = (
     "status", "error_code", "error_address_low", "error_address_high", "interrupt_status",
     "cycles_low", "read_beats", "written_beats", "steps",
     *(f"{e.name.lower()}_{k}" for e in Engine for k in ("busy", "stalled")),
-)  # fmt: skip
+)
 _ADDRESSES = ("program_address", "read_base", "read_limit", "write_base", "write_limit")
 _OUTPUTS = ("interrupt", "s_axil_awready", "s_axil_wready", "s_axil_bvalid", "s_axil_arready",
-            "s_axil_rvalid", "arvalid", "rready", "awvalid", "wvalid", "bready")  # fmt: skip
+            "s_axil_rvalid", "arvalid", "rready", "awvalid", "wvalid", "bready")
 _PAYLOADS = (
     ("arvalid", "araddr", "arlen"), ("awvalid", "awaddr", "awlen"), ("wvalid", "wstrb", "wlast"),
     ("s_axil_rvalid", "s_axil_rdata", "s_axil_rresp"), ("s_axil_bvalid", "s_axil_bresp"),
-)  # fmt: skip
+)
 
 
 class Machine:

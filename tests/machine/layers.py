@@ -58,7 +58,7 @@ def compile_layer(
     job = Job(
         image=image, program=program, write_window=window,
         read_window=(0, align_up(image.size, config.beat_bytes)),
-    )  # fmt: skip
+    )
     golden = image.copy()
     Machine(config, golden, job.read_window, window).run(words)
     want = image.copy()

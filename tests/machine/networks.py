@@ -58,7 +58,7 @@ def to_job(prepared: Prepared, config: AcceleratorConfig) -> tuple[CompiledModel
     job = Job(
         image=image, program=compiled.program, read_window=compiled.read_window,
         write_window=compiled.write_window,
-    )  # fmt: skip
+    )
     return compiled, job, golden
 
 

@@ -12,7 +12,7 @@ from tests.machine.layers import GUARD
 
 __all__ = [
     "END", "PROGRAM", "WINDOW", "compute", "job", "levels", "load", "program", "store", "vector",
-]  # fmt: skip
+]
 
 WINDOW = (0x200, 0x300)
 """What the programs may write."""
@@ -62,5 +62,5 @@ def job(words: np.ndarray, **changes: Any) -> Job:
     members: dict[str, Any] = {
         "image": image, "program": (PROGRAM, len(data)), "read_window": (0, len(image)),
         "write_window": WINDOW, "watchdog": 500, "limit": 20_000,
-    }  # fmt: skip
+    }
     return Job(**{**members, **changes})

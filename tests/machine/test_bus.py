@@ -47,7 +47,7 @@ class Software:
             write, read = self.master.write_if, self.master.read_if
             for name, channel in (("aw", write.aw_channel), ("w", write.w_channel),
                                   ("b", write.b_channel), ("ar", read.ar_channel),
-                                  ("r", read.r_channel)):  # fmt: skip
+                                  ("r", read.r_channel)):
                 channel.set_pause_generator(pauses(pause, f"software {name}"))
 
     async def write(self, name: str, value: int) -> None:
@@ -75,7 +75,7 @@ async def from_software(dut):
         write, read = ram.write_if, ram.read_if
         for name, channel in (("aw", write.aw_channel), ("w", write.w_channel),
                               ("b", write.b_channel), ("ar", read.ar_channel),
-                              ("r", read.r_channel)):  # fmt: skip
+                              ("r", read.r_channel)):
             channel.set_pause_generator(pauses(params["pause"], name))
     dut.rst.value = 1
     await ClockCycles(dut.clk, 4)
@@ -104,7 +104,7 @@ async def run_layer(dut, ram, software, layer):
         "program_address": job.program[0], "read_base": job.read_window[0],
         "read_limit": job.read_window[1], "write_base": job.write_window[0],
         "write_limit": job.write_window[1],
-    }  # fmt: skip
+    }
     for name, value in settings.items():
         await software.write(f"{name}_low", value & 0xFFFFFFFF)
         await software.write(f"{name}_high", value >> 32)
@@ -136,5 +136,5 @@ def test_bus(pause):
     build = build_verilog(
         emit_verilog(Accelerator(preset("tiny")), "accelerator"),
         name="accelerator-bus", toplevel="accelerator",
-    )  # fmt: skip
+    )
     run_build(build, __name__, params={"pause": pause})

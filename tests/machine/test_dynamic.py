@@ -60,7 +60,7 @@ def every_mode(rng: np.random.Generator) -> Job:
         store(address=WINDOW[0], length=USED, wait=TO_VECTOR),
         store(source=StoreSource.DYNAMIC, address=WINDOW[0] + 0x200, length=64),
         store(source=StoreSource.DYNAMIC, address=WINDOW[0] + 0x248, local=40, length=5),
-    )  # fmt: skip
+    )
     made = job(words)
     image = rng.integers(0, 256, WINDOW[1] + 64, np.uint8)
     image[: len(made.image)] = made.image
@@ -95,7 +95,7 @@ def test_every_mode_and_faults() -> None:
                 vector(mode=VectorMode.BLOCK, scales=CONFIG.output_bytes)),
         *beyond(Engine.LOAD, load(target=LoadTarget.DYNAMIC, local=64)),
         *beyond(Engine.STORE, store(source=StoreSource.DYNAMIC, local=56)),
-    ]  # fmt: skip
+    ]
     overflown = jobs[0].but(image=jobs[0].image.copy())
     overflown.image[SLOTS_AT : SLOTS_AT + 64].view(SLOT)["scale"] = 3e38
     made.append(("overflown", ErrorCode.DYNAMIC_RANGE, Engine.VECTOR, overflown))

@@ -51,12 +51,12 @@ def good(config=TINY):
 
 def illegal(engine, *programs):
     return [(f"{engine.name} field {i}", ErrorCode.ILLEGAL_FIELD, engine, job(program(p)))
-            for i, p in enumerate(programs)]  # fmt: skip
+            for i, p in enumerate(programs)]
 
 
 def beyond(engine, *programs):
     return [(f"{engine.name} range {i}", ErrorCode.SCRATCHPAD_RANGE, engine, job(program(p)))
-            for i, p in enumerate(programs)]  # fmt: skip
+            for i, p in enumerate(programs)]
 
 
 def changed(words, index, value):
@@ -140,7 +140,7 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
         ("token that never comes", ErrorCode.WATCHDOG, 0,
          job(program(compute(wait=1 << Engine.LOAD)))),
         ("aborted", ErrorCode.ABORTED, 0, job(program(FOREVER), abort=400)),
-    ]  # fmt: skip
+    ]
 
 
 def check_fault(name: str, code: ErrorCode, address: int, asked: Job, done: Done) -> None:
@@ -176,7 +176,7 @@ def test_every_error_and_recovery():
 def test_malformed_weights():
     """A run of zeros that leaves its column, of four elements; byte 1 is where it begins."""
     run = load(target=LoadTarget.WEIGHT, format=WeightFormat.RUN_LENGTH, address=0x400, length=8,
-               pitch=1 << 16 | 1)  # fmt: skip
+               pitch=1 << 16 | 1)
     asked, layer = job(program(run)), good(SPARSE)
     asked.image[0x400:0x402] = (0x10, 0x51)  # no zeros and a 17, then five zeros
     result, after = board(SPARSE).run([asked, layer.job])

@@ -32,7 +32,7 @@ _SMALL = {
     "pitch": 128, "local_pitch": 128, "low": 200, "high": 200, "zero_point": 200,
     "pixel_pitch": 40, "line_pitch": 400, "operation": 5, "table": 2, "x_signed": 2,
     "SPECIAL.x": 1000, "z": 1000, "SPECIAL.y": 1000, "total": 12,
-}  # fmt: skip
+}
 _EIGHTHS = ("address", "local", "pitch", "local_pitch")
 
 
@@ -66,7 +66,7 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
                     {"count": chooser.choice([1, 1, 2, 5]), "y": chooser.randrange(-3, 4),
                      "x": chooser.randrange(-9, 9), "address": chooser.randrange(-99, 99)}
                     for _ in range(LEVELS)
-                ]  # fmt: skip
+                ]
             elif name in ("wait", "signal"):
                 fields[name] = chooser.choice([0, 0, 0, chooser.getrandbits(ENGINES) & mask])
             elif name == "target" and opcode == Opcode.LOAD and config.special_lanes:

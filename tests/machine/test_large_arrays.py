@@ -17,7 +17,7 @@ SMALL = AcceleratorConfig(
     name="long-side", axi_data_width=64, activation_bytes=1024, weight_bytes=1024,
     accumulator_depth=16, output_bytes=1024, parameter_channels=256, requantize_lanes=1,
     sparse_entries=2, queue_words=16,
-)  # fmt: skip
+)
 #: A machine, inputs and outputs: more than the array is long, so that the last tile is partial.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
     "columns": ({"rows": 1, "columns": 128, "weight_formats": ("csc5",)}, 8, 132),

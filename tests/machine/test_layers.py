@@ -14,7 +14,7 @@ SKEW = AcceleratorConfig(
     name="skew", rows=3, columns=5, axi_data_width=128, axi_burst_beats=4, axi_outstanding=2,
     activation_bytes=2048, weight_bytes=512, accumulator_depth=64, output_bytes=512,
     parameter_channels=16, requantize_lanes=2, queue_words=16,
-)  # fmt: skip
+)
 CONFIGS = {"tiny": preset("tiny"), "skew": SKEW}
 
 #: (latency, stall) of the memory; the first is the one that cycles are predicted for.

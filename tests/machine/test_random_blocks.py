@@ -52,7 +52,7 @@ def whole_and_in_parts(rng: np.random.Generator) -> Job:
         blocks(3 * TENSOR + 8, 4, pixels=3, local=SIZE + second + 8, scales=scales + 21,
                accumulator=3 + 2 * PIXELS, parameter=8, signal=TO_STORE),
         store(address=WINDOW[0], length=2 * SIZE + 24, wait=TO_VECTOR),
-    ))  # fmt: skip
+    ))
     image = rng.integers(0, 256, WINDOW[1] + 64, np.uint8)
     image[: len(made.image)] = made.image
     image[PARAMETERS : PARAMETERS + 256].view("<u4")[::4] = rng.integers(0, 9000, 16)

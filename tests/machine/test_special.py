@@ -26,7 +26,7 @@ TO_SPECIAL, TO_STORE = 1 << Engine.SPECIAL, 1 << Engine.STORE
 def special(**fields: int) -> np.ndarray:
     """Return a legal SPECIAL on the rows below, with some fields changed."""
     legal = {"operation": SpecialOperation.TABLE, "rows": 2, "total": ROWS, "length": LENGTH,
-             "x": 5, "y": 8, "low": -128, "high": 255}  # fmt: skip
+             "x": 5, "y": 8, "low": -128, "high": 255}
     return encode(Opcode.SPECIAL, **{**legal, **fields})
 
 
@@ -45,7 +45,7 @@ def lookup(rng: np.random.Generator) -> tuple[Job, np.ndarray]:
         store(source=StoreSource.RESULT, address=WINDOW[0] + 8, local=8, length=2 * LENGTH,
               wait=TO_SPECIAL),
         store(source=StoreSource.RESULT, address=WINDOW[0] + 32, local=lane + 8, length=LENGTH),
-    )  # fmt: skip
+    )
     made = job(words)
     image = np.full(0x1800, GUARD, np.uint8)
     image[: len(made.image)] = made.image
@@ -71,7 +71,7 @@ def faults() -> list[tuple[str, ErrorCode, int, Job]]:
         ("result", beyond, Engine.STORE, job(program(store(source=result, local=size)))),
         ("waits for ever", ErrorCode.WATCHDOG, 0,
          job(program(special(wait=1 << Engine.COMPUTE)))),
-    ]  # fmt: skip
+    ]
 
 
 def telling_pairs(case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -97,7 +97,7 @@ def test_sums_are_exact_for_all_scales() -> None:
         Job(image=made.load({"xq": x, "zq": z}), program=made.program,
             read_window=made.read_window, write_window=made.write_window)
         for (made, _), (x, z) in zip(compiled, operands, strict=True)
-    ]  # fmt: skip
+    ]
     results = board(CONFIG).run(jobs)
     for case, (made, y), (x, z), done in zip(EXACT_SUMS, compiled, operands, results, strict=True):
         assert done.error == ErrorCode.NONE

@@ -15,7 +15,7 @@ from tests.machine.test_faults import beyond, check_fault, illegal, outside
 CONFIG = preset("tiny").replace(
     name="statistics", requantize_lanes=2, statistics_elements=256, block_channels=8,
     block_scale="multiway", block_rounding="pseudo", block_ways=((4, 0), (8, 0), (4, 2)),
-)  # fmt: skip
+)
 ACTIVATIONS, WEIGHTS, PARAMETERS = 0x1100, 0x1180, 0x1200
 WINDOW = (0x1400, 0x4000)
 PIXELS, COLUMNS, RECORD = 9, 4, STATISTICS_RECORD.size // 8
@@ -60,7 +60,7 @@ def statistics(rng: np.random.Generator) -> Job:
         [{**row, **counted, "pixels": 1, "channels": 1}],
         [{**row, **counted}],
         [{**row, **anew}],
-    ]  # fmt: skip
+    ]
     words = []
     for index, parts in enumerate(sets):
         for place, part in enumerate(parts):
@@ -90,7 +90,7 @@ def statistics(rng: np.random.Generator) -> Job:
                     signal=TO_VECTOR),
             *words,
         )
-    )  # fmt: skip
+    )
     image = rng.integers(0, 256, WINDOW[1] + 64, np.uint8)
     image[: len(made.image)] = made.image
     records = image[PARAMETERS : PARAMETERS + 256].view("<u4").reshape(16, 4)
@@ -138,7 +138,7 @@ def test_statistics_and_faults() -> None:
         ),
         *beyond(Engine.STORE, store(source=StoreSource.STATISTICS, local=RECORD),
                 store(source=StoreSource.STATISTICS, local=RECORD - 8, length=16)),
-    ]  # fmt: skip
+    ]
     jobs = [good, good.but(stall=60)]
     jobs += [asked for *_, asked in made] + [good]
     results = board(CONFIG).run(jobs)

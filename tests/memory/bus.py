@@ -13,7 +13,7 @@ from cocotb.triggers import RisingEdge
 __all__ = [
     "DECERR", "OKAY", "PREFIX", "SLVERR",
     "ReadSubordinate", "Referee", "WriteSubordinate", "pauses",
-]  # fmt: skip
+]
 
 PREFIX = "axi_"
 """What cocotbext-axi has to know of a port called ``axi``: it adds an underscore of its own."""

@@ -15,7 +15,7 @@ from tests.sparse.run import sparse_matrix
 __all__ = [
     "FORMS", "Load", "apply", "compressed", "decoded", "dense", "matrix", "octets_of",
     "random_loads", "spots",
-]  # fmt: skip
+]
 
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
 
@@ -88,7 +88,7 @@ def matrix(cfg, chooser, *, inside=True):
             local_pitch=chooser.randint(-rows // 4, rows // 2) * pitch,
             address=chooser.randrange(3000, SIZE - 4000), length=length, segments=segments,
             pitch=step, signal=chooser.randrange(32), wait=chooser.randrange(32),
-        )  # fmt: skip
+        )
         touched = [row for row, _ in spots(cfg, fields, length * segments)]
         if (0 <= min(touched) and max(touched) < rows) == inside:
             return Load(fields)
@@ -120,7 +120,7 @@ def compressed(cfg, chooser, name, *, density=None, length=None, columns=None):
     fields = instruction(
         cfg, opcode=1, target=LoadTarget.WEIGHT, format=name, local=local * pitch, address=address,
         length=len(octets), pitch=_signed(columns | length << 16), signal=chooser.randrange(32),
-    )  # fmt: skip
+    )
     dense_rows = values.T.reshape(-1, pitch).view(np.uint8).tolist()
     return Load(fields, {address: octets.tobytes()}, dense_rows)
 

@@ -44,7 +44,7 @@ class LoadPath(Component):
             "fetch_request": In(stream.Signature(REQUEST)),
             "fetch": Out(stream.Signature(read_beat(cfg))),
             "axi": Out(AXI4ReadSignature(cfg.axi_address_width, cfg.axi_data_width)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -64,7 +64,7 @@ class LoadPath(Component):
             self.busy.eq(engine.busy), self.idle.eq(master.idle),
             engine.stop.eq(self.stop), master.stop.eq(self.stop),
             master.window_limit.eq(self.window_limit), self.refused.eq(master.error.valid),
-        ]  # fmt: skip
+        ]
         return m
 
 

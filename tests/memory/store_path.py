@@ -21,7 +21,7 @@ from tests.support.streams import StreamSource, start_clock_and_reset
 
 __all__ = [
     "RECORD", "SIZE", "Bench", "StorePath", "apply", "instruction", "random_instruction", "start",
-]  # fmt: skip
+]
 
 SIZE = 1 << 16
 RECORD = COUNTER_WORDS * WORD_BITS // 8
@@ -50,7 +50,7 @@ class StorePath(Component):
             "result_data": In(cfg.axi_data_width),
             **{StoreSource(kind).name.lower(): In(8 * n) for kind, n in record_bytes(cfg).items()},
             "axi": Out(AXI4WriteSignature(cfg.axi_address_width, cfg.axi_data_width)),
-        })  # fmt: skip
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -74,7 +74,7 @@ class StorePath(Component):
             engine.record_data.eq(records.data),
             self.read_enable.eq(engine.read_enable), self.read_address.eq(engine.read_address),
             engine.read_data.eq(self.read_data),
-        ]  # fmt: skip
+        ]
         if self.cfg.special_lanes:
             m.d.comb += [
                 self.result_enable.eq(engine.result_enable),
@@ -125,7 +125,7 @@ def random_instruction(cfg, chooser):
                 segments=segments, pitch=pitch, local_pitch=local_pitch,
                 signal=chooser.getrandbits(ENGINES), wait=chooser.getrandbits(ENGINES),
                 opcode=Opcode.STORE,
-            )  # fmt: skip
+            )
 
 
 def apply(memory, contents, store):

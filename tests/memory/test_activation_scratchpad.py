@@ -64,7 +64,7 @@ def run(rows, beat, pipeline, latency):
     cfg = AcceleratorConfig(
         rows=rows, columns=1, axi_data_width=8 * beat, activation_bytes=BYTES, requantize_lanes=1,
         pipeline=pipeline,
-    )  # fmt: skip
+    )
     unit = ActivationScratchpad(cfg)
     assert unit.read_latency == latency
     run_cocotb(unit, __name__, params={"rows": rows, "beat": beat, "latency": latency})

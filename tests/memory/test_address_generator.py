@@ -119,7 +119,7 @@ async def walks(dut):
 @pytest.mark.parametrize("policy", ["always", "random", "bursty"])
 @pytest.mark.parametrize(("interval", "gap", "registered"), [
     (6, 4, True), (7, 5, True), (18, 5, True), (16, 7, True), (6, 4, False),
-])  # fmt: skip
+])
 def test_walks(interval, gap, policy, registered):
     unit = AddressGenerator(ROWS, interval, gap, registered=registered)
     params = {"interval": interval, "gap": gap, "policy": policy, "stall": False}

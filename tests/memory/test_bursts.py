@@ -72,7 +72,7 @@ async def refuses(dut):
         (base - 8, whole + 2), (base + (1 << 32), 1), (base + (1 << 63), 1), (0, 1),
         (base, 0), (base, 0xFFFF_FFFF), ((1 << 64) - 8, 1), ((1 << 64) - 8, (base >> 3) + 2),
         ((1 << 32) - 8, 1), ((1 << 32) - 8, (base >> 3) + 2),
-    ]  # fmt: skip
+    ]
     faults = []
 
     async def watch():
@@ -99,7 +99,7 @@ async def grants_whole_beats(dut):
     top = (1 << 32) - 8
     for base, limit, refused, granted in [
         (0, (1 << 32) - 1, top, top - 8), (3, 64, 0, 8), (8, 63, 56, 48), (8, 8, 8, None),
-    ]:  # fmt: skip
+    ]:
         dut.window_base.value, dut.window_limit.value = base, limit
         await source.send([{"address": refused, "beats": 1}])
         while not dut.error__valid.value:

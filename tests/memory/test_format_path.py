@@ -40,7 +40,7 @@ MACHINES = {
     ),
     "matrices": TINY.replace(columns=5, transposer=True, axi_data_width=128),
     "compressed": TINY.replace(columns=8, weight_formats=("csc8", "csc4-codebook")),
-}  # fmt: skip
+}
 
 
 @cocotb.test(timeout_time=2, timeout_unit="ms")
@@ -208,7 +208,7 @@ async def refuses_what_is_illegal(dut):
         {**rows, "local_pitch": 4, "segments": 2}, {**rows, "segments": 0},
         {**rows, "format": WeightFormat.COLUMNS, "local": 1}, {**weights, "extent": 1},
         {**weights, "address": 3}, {**csc8, "target": 2}, {**rows, "target": 15},
-    ]  # fmt: skip
+    ]
     for case in cases:
         bench.source.put([instruction(cfg, **case)])
         await ClockCycles(dut.clk, 30)
@@ -222,7 +222,7 @@ async def refuses_what_is_illegal(dut):
     ("machine", "pause"),
     [("all", 0), ("all", 0.6), ("narrow", 0.6), ("wide rows", 0.3), ("matrices", 0.3),
      ("compressed", 0)],
-)  # fmt: skip
+)
 def test_loads_weights(machine, pause):
     params = {"machine": machine, "seed": 5, "pause": pause}
     run_cocotb(LoadPath(MACHINES[machine]), __name__, params=params, testcase="loads_weights")

@@ -33,7 +33,7 @@ MACHINES = {
         columns=16, transposer=True, weight_formats=("csc4", "bitmask"), axi_data_width=128,
         sparse_entries=8, weight_bytes=8192, axi_outstanding=8,
     ),
-}  # fmt: skip
+}
 
 
 def random_instruction(cfg, chooser):
@@ -62,7 +62,7 @@ def random_instruction(cfg, chooser):
                 cfg, target=target, local=local, address=address, length=length,
                 segments=segments, pitch=pitch, local_pitch=local_pitch,
                 signal=chooser.randrange(32), wait=chooser.randrange(32), opcode=1,
-            )  # fmt: skip
+            )
 
 
 def writes(cfg, memory, load):
@@ -138,7 +138,7 @@ async def refuses_what_is_illegal(dut):
         (ranges, {**two, "local": 8, "local_pitch": (1 << 31) - 8}),
         (ranges, {"target": 2, "local": parameter}), (ranges, {"target": 1, "local": 4096}),
         (ranges, {**two, "local": activation - 8, "local_pitch": 8}),
-    ]  # fmt: skip
+    ]
     for code, case in cases:
         await bench.reset()
         dut.i__payload.value = pack(LOAD, instruction(cfg, **case))
@@ -233,7 +233,7 @@ FAST_MATRICES = [
 FAST_STREAMS = [
     (WeightFormat.BITMASK, 0.25, 256), (WeightFormat.CSC4, 0.25, 270),
     (WeightFormat.CSC4, 0.05, 256), (WeightFormat.CSC4, 0, 256),
-]  # fmt: skip
+]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -264,7 +264,7 @@ async def is_fast(dut):
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
      ("large", 0.5), ("many", 0), ("special", 0.5), ("formats", 0.5), ("dynamic", 0)],
-)  # fmt: skip
+)
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 41}
     run_cocotb(LoadPath(MACHINES[machine]), __name__, params=params, testcase="moves_segments")

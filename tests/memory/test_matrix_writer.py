@@ -63,7 +63,7 @@ def job(cfg, fields):
     return dict.fromkeys(format_job(cfg).members, 0) | {
         "format": fields["format"], "extent": fields["extent"],
         "row": fields["local"] // pitch, "row_pitch": fields["local_pitch"] // pitch,
-    }  # fmt: skip
+    }
 
 
 def beats_of(chooser, octets, beat):

@@ -23,7 +23,7 @@ def machine(lanes, width, size=256, pipeline=PIPELINE):
     return AcceleratorConfig(
         columns=columns, requantize_lanes=lanes, axi_data_width=width, output_bytes=size,
         parameter_channels=256, pipeline=pipeline,
-    )  # fmt: skip
+    )
 
 
 @cocotb.test()
@@ -72,7 +72,7 @@ async def holds_bytes(dut):
     (1, 64, PIPELINE), (2, 64, PIPELINE), (3, 128, PIPELINE), (8, 64, PIPELINE),
     (16, 64, PIPELINE), (13, 256, PIPELINE), (64, 128, PIPELINE), (1, 256, PIPELINE),
     (2, 64, ()), (13, 256, ()), (16, 64, ()),
-])  # fmt: skip
+])
 def test_bytes(lanes, width, pipeline):
     unit = OutputBuffer(machine(lanes, width, pipeline=pipeline))
     assert (unit.write_latency, unit.read_latency) == (2, 2)

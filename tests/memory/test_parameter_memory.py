@@ -25,7 +25,7 @@ def machine(lanes, width, mode, pipeline=PIPELINE):
     return AcceleratorConfig(
         columns=max(lanes, 4), requantize_lanes=lanes, axi_data_width=width, requantize_mode=mode,
         parameter_channels=32, pipeline=pipeline,
-    )  # fmt: skip
+    )
 
 
 def record(raw, channel, mode):
@@ -94,13 +94,13 @@ def run(lanes, width, mode, pipeline, latency):
 @pytest.mark.parametrize("width", [64, 128, 256])
 @pytest.mark.parametrize("lanes,mode", [
     (1, "tflite"), (1, "onnx"), (3, "tflite-single"), (4, "shift"), (16, "onnx"),
-])  # fmt: skip
+])
 def test_records(lanes, width, mode):
     run(lanes, width, mode, PIPELINE, 3)
 
 
 @pytest.mark.parametrize("lanes,width,mode", [
     (1, 64, "tflite"), (3, 128, "tflite-single"), (1, 256, "onnx"), (16, 64, "shift"),
-])  # fmt: skip
+])
 def test_without_registers(lanes, width, mode):
     run(lanes, width, mode, (), 2)

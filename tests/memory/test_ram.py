@@ -20,7 +20,7 @@ SHAPES = [
     (36, 512, None), (64, 512, None), (64, 32, None), (32, 64, 8), (40, 300, 8), (18, 1024, None),
     (24, 1024, 8), (9, 2048, None), (8, 2048, None), (32, 2048, 8), (64, 2048, 32), (8, 4096, None),
     (64, 4096, 8), (3, 8192, None), (2, 16384, None),
-]  # fmt: skip
+]
 #: No cells: too deep, and pieces narrower than a cell that are no bytes.
 LEFT = [(2, 32768, None), (16, 512, 4), (12, 1024, 6)]
 
@@ -122,7 +122,7 @@ def test_left_to_the_synthesis_tool(shape):
     ((24, 1024, 8), ".ADA0(write[0])", ".ADA0(write[1])"),
     ((8, 4096, None), ".ADB13(read_address[11])", ".ADB13(1'h0)"),
     ((9, 2048, None), ".OCEB(take)", ".OCEB(1'h1)"),
-])  # fmt: skip
+])
 def test_broken_cell_is_found(shape, right, wrong):
     text = emit_verilog(ecp5(shape), "top")
     assert right in text

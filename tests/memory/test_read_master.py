@@ -112,7 +112,7 @@ async def refuses_what_is_outside(dut):
     outside = [
         (base - 8, 1), (0, 1), (limit, 1), (limit - 8, 2), (base - 8, 600),
         (base + (1 << 32), 1), ((1 << 64) - 8, 1), ((1 << 64) - 8, base // 8 + 2), (base, 1 << 31),
-    ]  # fmt: skip
+    ]
     await start_clock_and_reset(dut)
     for address, beats in outside:
         # The first requests are good and may be on their way when the fault arrives.
@@ -198,7 +198,7 @@ async def stops(dut):
     ("pause", "ready"),
     [*((0, ready) for ready in READY_POLICIES), (0.5, "random"), (0.5, "bursty"), (0.5, "always"),
      (0.9, "always"), (0.9, "after_valid")],
-)  # fmt: skip
+)
 def test_reads_runs(ready, pause):
     params = {"width": 64, "burst": 16, "outstanding": 4}
     params |= {"ready": ready, "pause": pause, "seed": 21}

@@ -24,7 +24,7 @@ def parts(chooser, beat, count, whole):
         beats.append({
             "data": int.from_bytes(data, "little"), "head": head, "tail": tail,
             "last": number == count - 1,
-        })  # fmt: skip
+        })
     return beats, octets
 
 

@@ -35,7 +35,7 @@ def random_instruction(chooser, width=CFG.axi_address_width):
                 "address": chooser.getrandbits(chooser.choice((width, 64))) // BEAT * BEAT
                 + local % BEAT,
                 "pitch": pitch, "local_pitch": local_pitch, "signal": chooser.randrange(16),
-            }  # fmt: skip
+            }
 
 
 def segments(load, width=CFG.axi_address_width):
@@ -58,7 +58,7 @@ def segments(load, width=CFG.axi_address_width):
             "tail": last % BEAT,
             "last": int(k == load["segments"] - 1),
             "signal": load["signal"],
-        })  # fmt: skip
+        })
     return result
 
 

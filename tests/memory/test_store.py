@@ -119,11 +119,11 @@ async def refuses_what_is_illegal(dut):
         (ranges, {"local": output - 8, "length": 9}), (ranges, {"local": 0xFFFF_FFF8}),
         (ranges, {"length": 0xFFFF_FFFF}), (ranges, {**two, "local_pitch": -8}),
         (ranges, {**two, "local": output - 8, "local_pitch": 8}),
-    ]  # fmt: skip
+    ]
     if results:
         result = {"source": StoreSource.RESULT}
         cases += [(ranges, {**result, "local": len(results)}),
-                  (ranges, {**result, "local": len(results) - 8, "length": 9})]  # fmt: skip
+                  (ranges, {**result, "local": len(results) - 8, "length": 9})]
     else:
         cases.append((fields, {"source": StoreSource.RESULT}))
     if cfg.dynamic:
@@ -134,7 +134,7 @@ async def refuses_what_is_illegal(dut):
     if cfg.statistics_elements:
         record = {"source": StoreSource.STATISTICS, "length": 8}
         cases += [(ranges, {**record, "local": 256}),
-                  (ranges, {**record, "local": 248, "length": 9})]  # fmt: skip
+                  (ranges, {**record, "local": 248, "length": 9})]
     else:
         cases.append((fields, {"source": StoreSource.STATISTICS}))
     for code, case in cases:
@@ -182,7 +182,7 @@ async def writes_only_granted_memory(dut):
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
      ("large", 0.5), ("special", 0), ("special", 0.5), ("dynamic", 0.5), ("wide", 0),
      ("statistics", 0.5)],
-)  # fmt: skip
+)
 def test_moves_segments(machine, pause):
     params = {"machine": machine, "pause": pause, "seed": 51}
     run_cocotb(StorePath(MACHINES[machine]), __name__, params=params, testcase="moves_segments")
@@ -211,7 +211,7 @@ def test_keeps_the_bus_busy(machine, count, fields, cycles):
     [("answers_after_the_last_response", "tiny"), ("refuses_what_is_illegal", "tiny"),
      ("refuses_what_is_illegal", "special"), ("refuses_what_is_illegal", "dynamic"),
      ("refuses_what_is_illegal", "statistics"), ("writes_only_granted_memory", "tiny")],
-)  # fmt: skip
+)
 def test_rules(case, machine):
     params = {"machine": machine}
     run_cocotb(StorePath(MACHINES[machine]), __name__, params=params, testcase=case)

@@ -25,7 +25,7 @@ def machine(columns, beat, transposer=False, formats=(), pipeline=PIPELINE):
     return AcceleratorConfig(
         rows=1, columns=columns, axi_data_width=8 * beat, weight_bytes=BYTES, requantize_lanes=1,
         transposer=transposer, weight_formats=formats, pipeline=pipeline,
-    )  # fmt: skip
+    )
 
 
 def places(cfg):
@@ -112,7 +112,7 @@ async def reads_and_writes(dut):
 
 def run(columns, beat, transposer, formats, pipeline=PIPELINE, **options):
     params = {"columns": columns, "beat": beat, "transposer": transposer, "formats": formats,
-              "pipeline": pipeline}  # fmt: skip
+              "pipeline": pipeline}
     run_cocotb(WeightScratchpad(machine(**params)), __name__, params=params, **options)
 
 

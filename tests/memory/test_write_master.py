@@ -137,7 +137,7 @@ async def refuses_what_is_outside(dut):
     outside = [
         (base - 8, 1), (0, 1), (limit, 1), (limit - 8, 2), (base - 8, 600), (base + (1 << 32), 1),
         ((1 << 64) - 8, 1), ((1 << 64) - 8, base // 8 + 2), (base, 1 << 31),
-    ]  # fmt: skip
+    ]
     await start_clock_and_reset(dut)
     for address, beats in outside:
         dut.rst.value = 1
@@ -231,7 +231,7 @@ async def stops(dut):
     ("pause", "policy"),
     [(0, "always"), (0, "random"), (0, "bursty"), (0.5, "always"), (0.5, "random"),
      (0.5, "bursty"), (0.9, "always"), (0.9, "random")],
-)  # fmt: skip
+)
 def test_writes_runs(pause, policy):
     params = {"width": 64, "burst": 16, "pause": pause, "policy": policy, "seed": 31}
     run_cocotb(WriteMaster(machine()), __name__, params=params, testcase="writes_runs")

@@ -25,7 +25,7 @@ KINDS = {
 INTEGER = {
     "QuantizeLinear", "QLinearMatMul", "QLinearAdd", "QLinearSoftmax", "Reshape", "Transpose",
     "DequantizeLinear",
-}  # fmt: skip
+}
 
 
 def block(**options: object) -> onnx.ModelProto:
@@ -123,7 +123,7 @@ def test_same_seed_same_graph() -> None:
     ({"heads": 0}, "^embedding, heads, head_dim, batch: must be at least 1$"),
     ({"sequence": 1}, "^sequence=1: must be at least 2$"),
     ({"embedding": 13, "projected": False}, r"^embedding=13: must be 12 \(heads \* head_dim\)$"),
-])  # fmt: skip
+])
 def test_bad_sizes_are_refused(options, message) -> None:
     with pytest.raises(ValueError, match=message):
         block(**options)

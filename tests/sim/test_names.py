@@ -20,7 +20,7 @@ STRANGE = "[bold]caf\u00e9\n\x1b[2J \u540d\\"
 LONG = "n" * 3000
 CONSTANTS = scales(
     x=(0.03, np.uint8(120)), w=(0.02, np.int8(0)), a=(0.1, np.uint8(130))
-) | {"W": np.ones((3, 2), np.int8)}  # fmt: skip
+) | {"W": np.ones((3, 2), np.int8)}
 PRODUCT = ["xq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"]
 MODELS = {
     "layers": model(
@@ -33,7 +33,7 @@ MODELS = {
          q("one", "oq", "x"), dq("oq", LONG, "x"), dq("i", "d", "a")],
         CONSTANTS, {"x": [2, 1, 3], "one": [], "i": [2, 3]}, (STRANGE, LONG, "d"),
         types={"i": TensorProto.UINT8}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", MODELS)
@@ -47,7 +47,7 @@ def test_any_name_on_a_terminal_of_ascii(case, tmp_path):
         [sys.executable, "-c", f"import sys; from sim.cli import main; sys.exit(main({command}))"],
         capture_output=True, timeout=600, check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr.decode()
     out = done.stdout.decode("ascii")
     assert "every bit equal (golden model, ONNX Runtime)" in out
@@ -59,7 +59,7 @@ def test_any_name_on_a_terminal_of_ascii(case, tmp_path):
         assert report["layers"] == []
         assert {name: value.shape for name, value in outputs.items()} == {
             STRANGE: (2, 3), LONG: (), "d": (2, 3)
-        }  # fmt: skip
+        }
     else:
         assert r"[bold]caf\xe9\n\x1b[2J \u540d" in out
         assert STRANGE in [layer["name"] for layer in report["layers"]]
@@ -84,6 +84,6 @@ def test_printable():
 def test_a_name_that_no_archive_takes(tmp_path, capfd, no_build):
     name = "n" * 65_532
     onnx.save(model([q("x", "xq", "x"), dq("xq", name, "x")], CONSTANTS, {"x": [1]}, (name,)),
-              tmp_path / "model.onnx")  # fmt: skip
+              tmp_path / "model.onnx")
     assert main(["sim", str(tmp_path / "model.onnx"), "--outputs", str(tmp_path / "o.npz")]) == 2
     assert "has 65532 bytes; an npz file takes 65531 at most" in capfd.readouterr().err

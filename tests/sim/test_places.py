@@ -21,7 +21,7 @@ COMMAND = [sys.executable, "-c", "import sys; from boards.start import main; sys
 NAMES = {
     "my machine.toml": "my-machine", "v1.2.toml": "v1-2", "größer.toml": "gr-er",
     "../up/.toml": "toml", "…": "custom", "a" * 200 + ".toml": "a" * 64, "-x-.toml": "x",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("file", NAMES)
@@ -52,7 +52,7 @@ def kiwicha(where, *arguments, **env):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=where, env=wanted, capture_output=True, text=True,
         check=False, timeout=300,
-    )  # fmt: skip
+    )
 
 
 #: What the environment says, and where the caches are then.
@@ -62,7 +62,7 @@ HOMES = {
     "nothing that can be written": (
         {"HOME": "/proc/nowhere", "XDG_CACHE_HOME": None}, f"kiwicha-cache-{os.getuid()}",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("home", HOMES)
@@ -93,7 +93,7 @@ def test_sim_from_a_read_only_folder(icarus, folder, tmp_path):
         "/proc", "sim", folder / "model.onnx", "--preset", "tiny", "--simulator", icarus,
         "--report", results / "re port.json", "--outputs", results / "y.npz",
         "--waves", results / "w ä.vcd", XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=None,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     names = {path.name for path in results.iterdir()}
     assert names == {"re port.json", "y.npz", "w ä.vcd"}

@@ -49,7 +49,7 @@ def waits(seed: int, chance: int, cycles: int) -> Waits:
     return np.array([
         [mixed(place + cycle * _GAMMA & _WORD) >> 56 < chance for place in places]
         for cycle in range(cycles)
-    ])  # fmt: skip
+    ])
 
 
 def old_generator(seed: int, chance: int, cycles: int) -> Waits:

@@ -149,7 +149,7 @@ def test_structure():
 def test_illegal_parameters():
     for name, value, legal in (
         ("index_bits", 0, "1 to 16"), ("entries", 17, "1 to 16"), ("columns", 0, "1 to 32768"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ValueError, match=f"^{name} is {value}; legal: {legal}$"):
             CscDecoder(8, 8, **{name: value})
     with pytest.raises(ValueError, match=r"^lanes is 12; legal: powers of two from 1 to 128$"):

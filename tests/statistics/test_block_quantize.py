@@ -49,7 +49,7 @@ async def equals_the_golden_model(dut):
         golden = block_quantize(
             values, len(values), scaling=scaling, rounding=ROUNDINGS[mode],
             seed=seed, step=step, index=index,
-        )  # fmt: skip
+        )
         expected.append(golden)
     for values, golden in zip(blocks, expected, strict=True):
         results = await sink.receive(-(-len(values) // lanes))
@@ -109,7 +109,7 @@ async def equals_the_golden_model_in_one_way(dut):
             goldens.append(block_quantize(
                 values, len(values), scaling=scaling, rounding=rounding,
                 seed=seed, step=step, index=index,
-            ))  # fmt: skip
+            ))
         for values, golden in zip(blocks, goldens, strict=True):
             results = await sink.receive(-(-len(values) // lanes))
             given = [q for result in results for q in result["lanes"][: result["count"]]]
@@ -141,7 +141,7 @@ def test_policies(ready):
     ("pot", "lfsr", "always"), ("free", "lfsr", "random"), ("pot", "lfsr", "bursty"),
     ("free", "lfsr", "after_valid"), ("pot", "half_up", "random"), ("free", "pseudo", "random"),
     ("pot", "half_away", "random"), ("free", "half_even", "random"),
-])  # fmt: skip
+])
 def test_one_way(scaling, rounding, ready):
     run_fixed(3, scaling, rounding, ready)
 

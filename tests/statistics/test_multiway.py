@@ -61,7 +61,7 @@ async def equals_the_golden_model(dut):
                 values, len(values), params["ways"], criterion=CRITERIA[criterion],
                 rounding=params["rounding"], threshold=params["threshold"],
             )
-        )  # fmt: skip
+        )
     for values, golden in zip(blocks, expected, strict=True):
         results = await sink.receive(-(-len(values) // lanes))
         given = [q for result in results for q in result["lanes"][: result["count"]]]
@@ -101,7 +101,7 @@ async def ends_long_blocks_and_has_no_bubbles(dut):
     golden = multiway_quantize(
         values, lanes * vectors, params["ways"], criterion=criterion,
         rounding=params["rounding"], threshold=params["threshold"],
-    )  # fmt: skip
+    )
     results = list(sink.words)
     assert [q for result in results for q in result["lanes"]] == golden.values.tolist()
     ends = [result for result in results if result["last"]]
@@ -116,7 +116,7 @@ def run(lanes, vectors, ways, ready, offer, criterion=None, rounding=Rounding.HA
         "criterion": None if criterion is None else criterion.value,
         "rounding": ROUNDINGS[rounding.value], "threshold": unit.threshold,
         "cycles": unit.arbiter_cycles,
-    }  # fmt: skip
+    }
     run_cocotb(unit, __name__, params=params)
 
 

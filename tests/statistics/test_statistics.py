@@ -44,14 +44,14 @@ def parts(block):
         *corner_blocks(block), *random_blocks(4, 30, block),
         # As many as fit, one more, some more, and enough to wrap all counters.
         *([k - 7 for k in range(n)] for n in (block, block + 1, 2 * block + 3, 9 * block)),
-    ]  # fmt: skip
+    ]
     several = [[0], [-(1 << 31)], [1] * (block - 2), [5], [6], [7] * block]
     return [
         (0, [3, -1][:block]),  # the first one needs no beginning
         *((1, values) for values in alone),
         *((int(index == 0), values) for index, values in enumerate(several)),
         (1, [-9]),
-    ]  # fmt: skip
+    ]
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

@@ -24,7 +24,7 @@ def corner_blocks(block: int) -> list[list[int]]:
         [127, 128, 255, 256, -127, -128, -255, -256][:block],
         *([HIGH] * n for n in range(1, min(block, 9))),
         *([-x for x in range(n)] for n in range(1, min(block, 9))),
-    ]  # fmt: skip
+    ]
 
 
 def random_blocks(seed: int, count: int, block: int) -> list[list[int]]:

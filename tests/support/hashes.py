@@ -34,7 +34,7 @@ MACHINES: dict[str, AcceleratorConfig] = {
         name="multiway", cells="ice40", block_channels=8, block_scale="multiway",
         block_rounding="pseudo", requantize_mode="tflite", requantize_multiplier_width=9,
     ),
-}  # fmt: skip
+}
 
 
 def verilog_hash(config: AcceleratorConfig) -> str:

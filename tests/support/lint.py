@@ -54,7 +54,7 @@ EXCEPTIONS = (
         "SYMRSVDWORD", "'(interrupt|switch)'",
         "words of C++, which Verilator renames in what it writes; they are no words of Verilog",
     ),
-)  # fmt: skip
+)
 
 
 def warnings(file: Path, top: str, *, timeout: float = 300.0) -> list[str]:

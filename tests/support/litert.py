@@ -22,7 +22,7 @@ KINDS = {
 def run_layer(
     kind: str, x: NDArray[np.int8], w: NDArray[np.int8], bias: NDArray[np.int32],
     scales: tuple[Any, Any, Any], zeros: tuple[int, int], y_shape: tuple[int, ...],
-) -> NDArray[np.int8]:  # fmt: skip
+) -> NDArray[np.int8]:
     """Return the output of a layer without padding or stride.
 
     Parameters

@@ -65,7 +65,7 @@ EXTRAS: dict[str, Need] = {
     )),
     "train": Need("scikit-learn (extra train)", "make extras ARGS='-m train'", ("sklearn",)),
     "bench": Need("matplotlib (extra bench)", "make extras ARGS='-m bench'", ("matplotlib",)),
-}  # fmt: skip
+}
 
 NEEDS = {
     **EXTRAS,

@@ -126,4 +126,4 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_rows[2-0.4]", "test_rows[3-0]", "test_rows[16-0]", "test_rows[64-0.4]",
         "test_rows[197-0]", "test_rows[1000-0.4]", "test_as_late_as_hold_allows[5]",
     ),
-}  # fmt: skip
+}

@@ -112,7 +112,7 @@ def test_sides_pause_each_by_itself():
     sides = [
         _pattern("random", _chooser(seed, name, side))
         for seed in (1, 2) for name in ("i", "o") for side in ("source", "sink")
-    ]  # fmt: skip
+    ]
     check_random([[next(side) for side in sides] for _ in range(8192)], 0.5)
 
 

@@ -21,7 +21,7 @@ async def quantize_to_every_number(bench, expected):
     whole = {
         "mode": VectorMode.QUANTIZE, "channels": cfg.columns, "pixels": cfg.accumulator_depth,
         "lines": 1, "pixel_pitch": cfg.columns, "low": 0, "high": 255, "line_pitch": 0,
-    }  # fmt: skip
+    }
     whole |= dict.fromkeys(("accumulator", "parameter", "local", "signal", "slot", "target"), 0)
     distances = set()
     for pair in range(6):
@@ -42,7 +42,7 @@ async def quantize_the_smallest(bench, expected):
     whole = {
         "channels": 1, "pixels": cfg.accumulator_depth * 3 // 4, "lines": 1, "line_pitch": 0,
         "pixel_pitch": 1, "low": 0, "high": 255, "target": 3, "begin": 1, "settle": 1, "signal": 5,
-    }  # fmt: skip
+    }
     whole |= dict.fromkeys(("parameter", "local", "slot", "relu"), 0)
     few, rest = {"accumulator": 0, "pixels": 3}, {"accumulator": cfg.accumulator_depth // 4}
     measure = whole | rest | {"mode": VectorMode.MEASURE}

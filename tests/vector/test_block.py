@@ -96,7 +96,7 @@ async def depends_on_the_place_alone(dut):
     for seed, step, place, apart in (
         (state.seed ^ 1, state.step, first, pitch), (state.seed, state.step + 1, first, pitch),
         (state.seed, state.step, first + 1, pitch), (state.seed, state.step, first, pitch + 1),
-    ):  # fmt: skip
+    ):
         state.seed, state.step = seed, step
         bench.dut.random.value = seed | step << 32
         made = await compare(bench, [whole | index_fields(place, apart)])
@@ -130,12 +130,12 @@ def run(cfg, testcase, offer="always"):
 
 @pytest.mark.parametrize("criterion,ways", [
     *((criterion, FOUR) for criterion in BlockCriterion), (BlockCriterion.L1, MIXED),
-])  # fmt: skip
+])
 def test_every_criterion(criterion, ways):
     cfg = machine(
         4, 2, 64, "shift", block_channels=8, block_scale="multiway", block_ways=ways,
         block_criterion=criterion,
-    )  # fmt: skip
+    )
     run(cfg, "equals_golden")
 
 
@@ -147,12 +147,12 @@ def test_every_criterion(criterion, ways):
     ("pseudo", "free", 2, 8, "always"), ("lfsr", "free", 2, 16, "bursty"),
     ("half_up", "multiway", 2, 8, "always"), ("half_away", "multiway", 2, 8, "random"),
     ("pseudo", "multiway", 2, 8, "bursty"),
-])  # fmt: skip
+])
 def test_roundings(rounding, scale, lanes, block, offer):
     cfg = machine(
         8, lanes, 64, "shift", block_channels=block, block_scale=scale, block_rounding=rounding,
         block_ways=[(8, 0), (4, 1)],
-    )  # fmt: skip
+    )
     run(cfg, "rounds", offer)
 
 
@@ -167,5 +167,5 @@ def test_short_blocks_behind_a_long_one(scale):
     cfg = machine(
         4, 1, 64, "shift", block_channels=128, block_scale=scale, block_ways=[(8, 0)],
         parameter_channels=128,
-    )  # fmt: skip
+    )
     run(cfg, "waits_for_a_long_block")

@@ -21,7 +21,7 @@ from tests.vector.vector_model import instructions, steps
 BASE = {
     "zero_point": 1, "low": -128, "high": 127, "accumulator": 0, "channels": 5, "parameter": 0,
     "local": 8, "pixels": 2, "lines": 2, "pixel_pitch": 5, "line_pitch": 16, "signal": 9,
-}  # fmt: skip
+}
 
 #: What may be wrong with an instruction for columns 5, lanes 2, 16 entries, 256 bytes, 8 groups.
 ILLEGAL = [
@@ -32,7 +32,7 @@ ILLEGAL = [
     {"only": 1}, {"channel": 1}, {"channel": 0x40},
     {"zero_point": 256}, {"zero_point": -257}, {"low": -257}, {"high": 256}, {"high": 0x7F00},
     {"low": 4, "high": 3}, {"low": 256, "high": 300},
-]  # fmt: skip
+]
 OUTSIDE = [
     {"accumulator": 13}, {"accumulator": 16}, {"accumulator": 0xFFFF}, {"pixels": 9},
     {"pixels": 0xFFFF}, {"lines": 0xFFFF}, {"pixels": 32, "pixel_pitch": 0, "line_pitch": 0},
@@ -42,7 +42,7 @@ OUTSIDE = [
     {"pixel_pitch": 256}, {"pixel_pitch": 1 << 30}, {"pixel_pitch": -(1 << 31)},
     {"line_pitch": 1 << 9}, {"line_pitch": -(1 << 9)}, {"line_pitch": 0x7FFFFFFF},
     {"local": 240, "pixel_pitch": 0, "line_pitch": 12},
-]  # fmt: skip
+]
 ILLEGAL += [{name: 1 << k} for name, n in (("reserved0", 2), ("reserved1", 4)) for k in range(n)]
 ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
 ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]
@@ -55,14 +55,14 @@ OUTSIDE += [{name: 1 << k} for name in ("pixels", "lines") for k in range(4, 16)
 OUTSIDE += [
     {name: sign << k} for name in ("pixel_pitch", "line_pitch") for k in range(8, 31)
     for sign in (1, -1)
-]  # fmt: skip
+]
 LEGAL = [
     {"accumulator": 12}, {"parameter": 5}, {"local": 230}, {"local": 0, "lines": 1},
     {"pixel_pitch": -8}, {"line_pitch": -8}, {"low": -256, "high": 255, "zero_point": -256},
     {"pixels": 1, "pixel_pitch": -(1 << 31)}, {"lines": 1, "line_pitch": 0x7FFFFFFF},
     {"pixels": 16, "lines": 1, "pixel_pitch": 0}, {"pixels": 1, "lines": 16, "line_pitch": 0},
     {"low": 3, "high": 3},
-]  # fmt: skip
+]
 
 
 def machine(columns=5, lanes=2, **more):
@@ -125,7 +125,7 @@ async def walks(dut):
             assert seen == {name: fields[name] for name, _ in CONSTANTS}
     # Two cycles from the transfer to the first step, and then no gap.
     cycles = [taken + 2 + k for taken, part in zip(watch.taken, all_steps, strict=True)
-              for k in range(len(part))]  # fmt: skip
+              for k in range(len(part))]
     assert [cycle for cycle, _ in watch.steps] == cycles
     if params["offer"] == "always":
         intervals = [max(params["interval"], 2, len(part)) for part in all_steps[:-1]]
@@ -163,7 +163,7 @@ async def refuses(dut):
                 entry, _, parameter, address, live = legal
                 assert (step["entry"], step["parameter"], step["address"]) == (
                     entry, parameter, address,
-                )  # fmt: skip
+                )
                 assert entry < 16
                 assert parameter < 8
                 assert 0 <= address <= 256 - live
@@ -175,7 +175,7 @@ async def refuses(dut):
 @pytest.mark.parametrize("columns,lanes,interval,offer", [
     (4, 1, 1, "always"), (5, 2, 4, "always"), (8, 3, 1, "random"), (16, 16, 4, "bursty"),
     (16, 16, 1, "always"), (1, 1, 4, "always"),
-])  # fmt: skip
+])
 def test_walks(columns, lanes, interval, offer):
     cfg = machine(columns, lanes, accumulator_depth=64, output_bytes=512, parameter_channels=64)
     params = {"config": cfg.to_dict(), "interval": interval, "offer": offer, "seed": 4}
@@ -223,18 +223,18 @@ class WalkSpec(wiring.Component):
             | (now.tiles != 0) | (now.tile_entries != 0)
             | (now.low < -256) | (now.high > 255) | (now.low > 255) | (now.high < -256)
             | (now.zero_point < -256) | (now.zero_point > 255)
-        )  # fmt: skip
+        )
         # A pixel is begun only if all of it fits; counts and pitches that cannot fit whatever the
         # rest may be refused at once.
         outside = (
             (pixel_place < 0) | (pixel_place + now.channels > cfg.output_bytes)
             | (entry >= cfg.accumulator_depth) | (now.parameter + group >= 8)
-        )  # fmt: skip
+        )
         hopeless = (
             (now.pixels >= 2 * cfg.accumulator_depth) | (now.lines >= 2 * cfg.accumulator_depth)
             | ((now.pixels > 1) & ((now.pixel_pitch >= 256) | (now.pixel_pitch < -256)))
             | ((now.lines > 1) & ((now.line_pitch >= 256) | (now.line_pitch < -256)))
-        )  # fmt: skip
+        )
         good, fault, stopped = Signal(), Signal(), Signal()
         m.d.comb += [
             good.eq(running & ~stopped & ~illegal & ~outside & ~hopeless),
@@ -247,19 +247,19 @@ class WalkSpec(wiring.Component):
                 m.d.sync += [
                     group.eq(0), pixel.eq(pixel + 1), entry.eq(entry + 1),
                     pixel_place.eq(pixel_place + now.pixel_pitch),
-                ]  # fmt: skip
+                ]
                 with m.If(last_pixel):
                     m.d.sync += [
                         pixel.eq(0), line.eq(line + 1), running.eq(~last_line),
                         line_place.eq(line_place + now.line_pitch),
                         pixel_place.eq(line_place + now.line_pitch),
-                    ]  # fmt: skip
+                    ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 now.eq(self.i.payload), running.eq(1), opening.eq(1), group.eq(0), pixel.eq(0),
                 line.eq(0), entry.eq(self.i.payload.accumulator),
                 line_place.eq(self.i.payload.local), pixel_place.eq(self.i.payload.local),
-            ]  # fmt: skip
+            ]
 
         due, refused = Signal(), Signal()
         code = Signal(8)
@@ -270,7 +270,7 @@ class WalkSpec(wiring.Component):
             step.entry.eq(entry), step.group.eq(group), step.parameter.eq(now.parameter + group),
             step.address.eq(place), step.live.eq(live - 1), step.first.eq(opening),
             step.last.eq(last_group & last_pixel & last_line), step.signal.eq(now.signal),
-        ]  # fmt: skip
+        ]
         with m.If(first.started):
             m.d.comb += [
                 Assert(dut.o.valid == due),

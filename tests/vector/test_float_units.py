@@ -51,7 +51,7 @@ def operands(rng):
     parts = [
         near(rng, 2000), low(rng, 2500), to_edge(rng, 6000), tuple(anything),
         (edges[0] | signs[0], edges[1] | signs[1]),
-    ]  # fmt: skip
+    ]
     a, b = (np.concatenate(side) for side in zip(*parts, strict=True))
     swap = rng.random(a.size) < 0.5
     return np.where(swap, b, a), np.where(swap, a, b)
@@ -119,7 +119,7 @@ def test_pairs(unit):
 
 @pytest.mark.parametrize("kind,unit", [
     ("integer", IntegerFloat), ("widen", Widen), ("narrow", Narrow),
-])  # fmt: skip
+])
 def test_singles(kind, unit):
     params = {"kind": kind, "latency": unit.latency}
     run_cocotb(unit(), __name__, testcase="singles_equal_numpy", params=params)

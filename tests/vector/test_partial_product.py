@@ -70,7 +70,7 @@ def test_cell(widths):
 @pytest.mark.parametrize(("right", "wrong"), [
     (".CE0(enable)", ".CE0(1'h1)"), (".CE1(enable)", ".CE1(1'h1)"),
     ('.REG_OUTPUT_CLK("CLK0")', '.REG_OUTPUT_CLK("NONE")'),
-])  # fmt: skip
+])
 def test_broken_cell_is_found(right, wrong):
     text = emit_verilog(Ecp5PartialProduct(18, 18), "top")
     assert right in text

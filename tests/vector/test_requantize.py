@@ -34,7 +34,7 @@ LANES = [
         (0, "generic", True), (18, "generic", True), (9, "generic", False), (18, "ecp5", True),
         (0, "generic", False),
     )
-]  # fmt: skip
+]
 LANES += [("shift", 0, "generic", registered) for registered in (True, False)]
 
 #: Output types and fused clips: (low, high).
@@ -245,7 +245,7 @@ def test_multiplier_is_exact(sizes, width):
 
 @pytest.mark.parametrize(("mode", "latencies"), [
     ("onnx", (12, 9)), ("tflite", (7, 6)), ("tflite-single", (7, 6)), ("shift", (5, 4)),
-])  # fmt: skip
+])
 def test_latencies(mode, latencies):
     lanes = (lane_of((mode, 0, "generic", registered)) for registered in (True, False))
     assert tuple(lane.latency for lane in lanes) == latencies

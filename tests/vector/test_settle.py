@@ -16,7 +16,7 @@ from tests.vector.float_cases import as_float, wide_of
 def ranges(rng):
     """Pairs (greatest, least) of magnitudes, as patterns of binary32."""
     few = (0, 1, 2, 3, 126, 127, 128, 254, 255, 256, 382, 383, 0x7FFFFF, 0x800000, 0x800001,
-           0x43800000, 0x7F7FFFFF, 0x7EFFFFFF, 0x7F000000)  # fmt: skip
+           0x43800000, 0x7F7FFFFF, 0x7EFFFFFF, 0x7F000000)
     yield from ((high, low) for high in few for low in few)
     for _ in range(350):  # scales that are denormal, halves between two of them among these
         total = int(rng.integers(0, 5 << 23)) >> int(rng.integers(0, 24))

@@ -150,7 +150,7 @@ async def equals_golden(dut):
 PLAIN = {
     "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
     "low": -128, "high": 127, "table": 0, "shift": 20, "zero_point": 0, "x_signed": 0,
-}  # fmt: skip
+}
 FAULTS = [
     ({"operation": 4}, FIELD),
     ({"operation": 15}, FIELD),
@@ -180,7 +180,7 @@ FAULTS = [
     ({"table": 2}, RANGE),
     ({"table": 15}, RANGE),
     ({"operation": NORMALIZE, "table": 1, "rows": 1, "total": 1, "length": 257}, RANGE),
-]  # fmt: skip
+]
 #: Operation, length of the rows that fill 2048 bytes, and the cycles that they may take alone and
 #: after others of their kind.
 PACE = [

@@ -78,7 +78,7 @@ async def refuses(dut):
         (0, measure), (0, {**measure, "begin": 1}), (1, {**measure, "statistics": 0, "begin": 1}),
         (0, {**measure, "statistics": 0, "only": 1}), (1, {"mode": RAW}), (1, {"mode": QUANTIZE}),
         (0, {"mode": BLOCK}),
-    ]  # fmt: skip
+    ]
     for allowed, case in cases:
         dut.rst.value = 1
         await ClockCycles(dut.clk, 2)
@@ -110,7 +110,7 @@ def test_offers(offer):
     ((4, 1, 64), [REQUANTIZE, RAW, BLOCK, BLOCK], {"block_channels": 8}),
     ((8, 4, 64), [RAW, BLOCK, BLOCK], {"block_channels": 8, "block_scale": "multiway"}),
     ((4, 4, 64), [RAW, MEASURE, QUANTIZE, QUANTIZE], {"dynamic": True}),
-])  # fmt: skip
+])
 def test_modes(size, modes, more):
     run(size, modes, "always", statistics_elements=1 << 30, **more)
 

@@ -177,7 +177,7 @@ async def takes_a_cycle_a_step(dut):
     await bench.source.send(program)
     await bench.finish(len(program))
     lengths = [len(list(steps(cfg, {"parameter": 0, "accumulator": 0, "local": 0, **f})))
-               for f in program]  # fmt: skip
+               for f in program]
     start, finished = bench.taken[0], []
     for length in lengths:
         finished.append(start + params["cost"] + length - 1)
@@ -246,7 +246,7 @@ def test_read_latencies(latency):
 
 @pytest.mark.parametrize("columns,lanes,mode,latency", [
     (4, 4, "onnx", 1), (5, 2, "tflite", 1), (8, 3, "shift", 2),
-])  # fmt: skip
+])
 def test_short_pipeline(columns, lanes, mode, latency):
     run(machine(columns, lanes, 64, mode, pipeline=()), latency)
 
@@ -269,7 +269,7 @@ def test_many_groups(columns, lanes):
 @pytest.mark.parametrize("columns,lanes,block,scale,offer", [
     (4, 1, 8, "pot", "always"), (8, 2, 8, "free", "always"), (8, 4, 16, "pot", "bursty"),
     (16, 8, 8, "pot", "always"), (16, 8, 64, "free", "random"), (4, 1, 32, "free", "always"),
-])  # fmt: skip
+])
 def test_blocks(columns, lanes, block, scale, offer):
     cfg = machine(columns, lanes, 64, output_bytes=1024, block_channels=block, block_scale=scale)
     modes = [VectorMode.REQUANTIZE, VectorMode.RAW, VectorMode.BLOCK, VectorMode.BLOCK]
@@ -282,7 +282,7 @@ def test_blocks(columns, lanes, block, scale, offer):
 @pytest.mark.parametrize("columns,lanes,width,mode,more", [
     (4, 1, 64, "onnx", {}), (8, 4, 128, "shift", {"requantize_multiplier_width": 18}),
     (6, 3, 256, "tflite", {}), (8, 2, 64, "onnx", {"block_channels": 8}),
-])  # fmt: skip
+])
 def test_dynamic(columns, lanes, width, mode, more):
     cfg = machine(columns, lanes, width, mode, dynamic=True, **more)
     # The multiplier is a binary32 number in every mode; not all requantizers take that.
@@ -301,7 +301,7 @@ def test_without_initial_values(icarus):
     run_cocotb(
         VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params,
         uninitialized=True, simulator=icarus,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(("pipeline", "least"), [(PIPELINE, 2), ((), 1)], ids=["deep", "short"])

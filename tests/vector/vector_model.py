@@ -58,7 +58,7 @@ def parameters(
         accumulators[entries // 4 :] = rng.integers(-(1 << 19), 1 << 19, shape)[entries // 4 :]
     record = np.dtype([
         ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
-    ])  # fmt: skip
+    ])
     records = np.zeros(count, record)
     records["bias"], records["multiplier"], records["shift"] = bias, multiplier, shift
     records["pad"] = rng.integers(0, 256, records["pad"].shape)
@@ -77,7 +77,7 @@ def steps(cfg: AcceleratorConfig, fields: Fields) -> Iterator[tuple[int, int, in
                 live = min(lanes, fields["channels"] - group * lanes)
                 at, column = (entry, group) if not fields.get("tiles") else (
                     entry + group // tile * fields["tile_entries"], group % tile
-                )  # fmt: skip
+                )
                 yield at, column, fields["parameter"] + group, place + group * lanes * wide, live
             entry += 1
 
