@@ -45,8 +45,11 @@ def random_job(cfg, chooser, *, inside=True):
     """Return a job's fields and the number of its bytes, all inside the scratchpad or not."""
     pitch, rows = cfg.weight_pitch, cfg.weight_bytes // cfg.weight_pitch
     while True:
-        extent = chooser.choice((cfg.columns, chooser.randint(1, 15), chooser.randint(1, 40)))
-        count = chooser.choice((1, extent, chooser.randint(1, 150)))
+        longest = chooser.choice((15, 40, 400))
+        # A line much longer than the job never ends in it, whichever bits of its length are set.
+        endless = (1 << chooser.randint(11, 15)) + chooser.randint(0, 15)
+        extent = chooser.choice((cfg.columns, chooser.randint(1, longest), endless))
+        count = chooser.choice((1, min(extent, longest), chooser.randint(1, 4 * longest)))
         fields = {
             "format": chooser.choice((WeightFormat.ROWS, WeightFormat.COLUMNS)),
             "extent": extent,
@@ -124,8 +127,15 @@ async def stops_at_the_edge(dut):
     await start_clock_and_reset(dut)
     jobs = StreamSource(dut, "job", format_job(cfg))
     source = StreamSource(dut, "i", part_layout(cfg.beat_bytes))
-    for _ in range(12):
-        fields, count = random_job(cfg, chooser, inside=False)
+    far = [
+        # The second tile begins a power of two of rows away: no bit of a row is overlooked.
+        {"format": WeightFormat.ROWS, "extent": cfg.columns + 1, "local": 0,
+         "local_pitch": sign * (cfg.weight_pitch << bit)}
+        for bit in range(rows.bit_length() - 1, 16)
+        for sign in (1, -1)
+    ]
+    others = (random_job(cfg, chooser, inside=False) for _ in range(12))
+    for fields, count in (*((fields, cfg.columns + 1) for fields in far), *others):
         places = list(spots(cfg, fields, count))
         expected, start = 0, 0
         for end in piece_ends(cfg, fields, count):

@@ -24,6 +24,7 @@ rename -hide w:* @registers %d
 copy top gold
 {mutant}
 rename top gate
+memory_map
 equiv_make gold gate equiv
 prep -flatten -top equiv
 equiv_simple -undef
