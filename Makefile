@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test extras verilog hashes board bench synth pnr train lint formal slow mutate random \
+.PHONY: sim test quick extras verilog hashes board bench synth pnr train lint formal slow mutate random \
   setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -36,6 +36,11 @@ sim: $(STAMP)
 ## test: the tests, all but the slowest cases (ARGS="-k name" chooses some)
 test: $(STAMP) $(YOSYS)
 	@$(PYTEST) $(ARGS)
+
+## quick: the tests that build no machine: golden model, compiler, models, structure (minutes)
+quick: $(STAMP)
+	@$(PYTEST) tests/golden tests/compiler tests/models tests/test_structure.py \
+	  -k 'not simulated' $(ARGS)
 
 ## extras: the tests that test skips for want of FPGA tools, scikit-learn or matplotlib
 extras: $(EXTRAS) $(YOSYS)
