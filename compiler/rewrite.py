@@ -26,11 +26,11 @@ _WEIGHT = {
 
 def rewrite(model: onnx.ModelProto) -> None:
     """Apply every rule in place."""
-    _fold_constants(model.graph)
+    _constants_as_initializers(model.graph)
     _unsigned_weights(model.graph)
 
 
-def _fold_constants(graph: onnx.GraphProto) -> None:
+def _constants_as_initializers(graph: onnx.GraphProto) -> None:
     """Constant nodes become initializers, the only constants the other rules look for."""
     for node in [n for n in graph.node if n.op_type == "Constant"]:
         if node.attribute and node.attribute[0].HasField("t"):
