@@ -61,21 +61,21 @@ board: $(FPGA)
 
 ## bench: print the measured tables
 bench: $(STAMP)
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m kiwicha.bench $(ARGS)
 
 ## synth: cells by unit (PRESET=ecp5-8x8 UNIT=machine|array TARGET="ecp5 ice40 xilinx")
 synth: $(FPGA)
-	@$(BIN)/python -m bench.synthesis --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
+	@$(BIN)/python -m kiwicha.bench.synthesis --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
 	  --target $(TARGET) $(ARGS)
 
 ## pnr: clock frequency on an ECP5-85F (PRESET=ecp5-8x8 UNIT=machine|array|largest SEEDS=1,2)
 pnr: $(FPGA)
-	@$(BIN)/python -m bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
+	@$(BIN)/python -m kiwicha.bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
 	  --seeds $(SEEDS) $(ARGS)
 
 ## train: train and quantize a model of models/ again (MODEL=lenet5|vit, ARGS="--out dir")
 train: $(EXTRAS)
-	@$(BIN)/python -m models.$(MODEL) $(ARGS)
+	@$(BIN)/python -m kiwicha.models.$(MODEL) $(ARGS)
 
 ## lint: style and type checks
 lint: $(STAMP)
@@ -97,7 +97,7 @@ mutate: $(STAMP) $(YOSYS)
 ## random: COUNT random configurations from SEED on, and every preset, compute the same bits
 random: $(STAMP) $(YOSYS)
 	@KIWICHA_CONFIGS=$(COUNT) KIWICHA_SEED=$(SEED) $(PYTEST) -m 'not mutate' -rP \
-	  tests/machine/test_random_configs.py $(ARGS)
+	  tests/accelerator/test_random_configs.py $(ARGS)
 
 ## setup: create .venv and install what pyproject.toml pins (PYTHON=python3.12 chooses another)
 setup: $(STAMP)

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.attention import attention
-from bench.dynamic import dynamic
-from bench.emission import emission
-from bench.options import machine, measured
-from bench.page import write_tables
-from bench.quantization import block_scales, picture, several_ways
-from bench.sparse import formats, sparse
-from bench.speed import speed
-from bench.table import Table, terminal
-from bench.utilization import utilization
-from sim.simulator import find_verilator
+from kiwicha.bench.attention import attention
+from kiwicha.bench.dynamic import dynamic
+from kiwicha.bench.emission import emission
+from kiwicha.bench.options import machine, measured
+from kiwicha.bench.page import write_tables
+from kiwicha.bench.quantization import block_scales, picture, several_ways
+from kiwicha.bench.sparse import formats, sparse
+from kiwicha.bench.speed import speed
+from kiwicha.bench.table import Table, terminal
+from kiwicha.bench.utilization import utilization
+from kiwicha.sim.simulator import find_verilator
 
 __all__ = ["main"]
 
@@ -65,7 +65,7 @@ def _page(tables: list[Table], versions: dict[str, str], command: str) -> str:
 
 def main() -> int:
     """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also what takes minutes more")
     parser.add_argument("--only", metavar="NAMES", help="these tables alone; --write: into a page")
     parser.add_argument("--preset", default="default", help="which machine (default: default)")
@@ -101,7 +101,7 @@ def main() -> int:
     if arguments.write and only:
         write_tables(tables, BUILD, page=arguments.write)
     elif arguments.write:
-        command = "python -m bench" + " --full" * arguments.full
+        command = "python -m kiwicha.bench" + " --full" * arguments.full
         command += f" --write {arguments.write.as_posix()}"
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         arguments.write.write_text(_page(tables, versions, command), encoding="utf-8")

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from bench.options import machine, measured
-from bench.table import Table, say, terminal
-from hw.config import AcceleratorConfig
-from models.attention import attention_block, attention_inputs
-from sim.inference import run_model
+from kiwicha.bench.options import machine, measured
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.models.attention import attention_block, attention_inputs
+from kiwicha.sim.inference import run_model
 
 __all__ = ["attention", "main"]
 

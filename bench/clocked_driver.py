@@ -7,7 +7,7 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 
-from sim import driver
+from kiwicha.sim import driver
 
 __all__ = ["run_clocked"]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import cocotb
 from cocotb_tools.runner import get_runner
 
-from hw.config import AcceleratorConfig
-from sim.files import build_folder
-from sim.hardware import accelerator_verilog
-from sim.simulation import TESTBENCH, SimulatedMachine
-from sim.simulator import Build, find_verilator
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.files import build_folder
+from kiwicha.sim.hardware import accelerator_verilog
+from kiwicha.sim.simulation import TESTBENCH, SimulatedMachine
+from kiwicha.sim.simulator import Build, find_verilator
 
 __all__ = ["cocotb_machine"]
 
@@ -56,7 +56,7 @@ def cocotb_machine(
     hasher = hashlib.sha256("\0".join([*parts, verilog.name, str(memory_bytes)]).encode())
     name = f"cocotb-{config.name}-{hasher.hexdigest()[:16]}"
     directory = (build_folder() / "sim" / name).resolve()
-    driver = "bench.clocked_driver" if clock_outside else "sim.driver"
+    driver = "kiwicha.bench.clocked_driver" if clock_outside else "kiwicha.sim.driver"
     machine = SimulatedMachine(
         config,
         Build(toolchain=toolchain, directory=directory, top="top", waves="none", seconds=0.0),
@@ -73,7 +73,7 @@ def cocotb_machine(
         "KIWICHA_ADDRESS_WIDTH": config.axi_address_width,
         "KIWICHA_MEMORY_BYTES": memory_bytes,
     }
-    command = [sys.executable, "-m", "bench.cocotb_default", str(directory)]
+    command = [sys.executable, "-m", "kiwicha.bench.cocotb_default", str(directory)]
     command += [str(path) for path in (source, *_REST, verilog)]
     command += ["--defines", *(f"{key}={value}" for key, value in defines.items())]
     command += ["--delays"] if not clock_outside else []

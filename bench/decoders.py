@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.page import PAGE, write_tables
-from bench.synthesis import BUILD, TARGETS, synthesize
-from bench.table import Table, say, terminal
-from boards.toolchain import ToolError
-from hw.config import AcceleratorConfig
-from hw.isa import WeightFormat
-from hw.memory.sparse_writer import make_decoder
+from kiwicha.bench.page import PAGE, write_tables
+from kiwicha.bench.synthesis import BUILD, TARGETS, synthesize
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.boards.toolchain import ToolError
+from kiwicha.hw.load.sparse_writer import make_decoder
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["DECODERS", "decoders", "main"]
 
@@ -82,7 +82,7 @@ def decoders(
 
 def main() -> int:
     """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.decoders", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench.decoders", description=__doc__)
     parser.add_argument("--columns", type=int, default=16, help="of the array (default 16)")
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds for each")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")

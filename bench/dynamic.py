@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from bench.options import machine, measured
-from bench.program import Memory, layer, measure
-from bench.table import Table, say, terminal
-from compiler.builder import ProgramBuilder, Transfer
-from compiler.contraction import SLOT_BYTES, SLOTS, Contraction, Dynamic
-from compiler.dependencies import Range, Space
-from compiler.emit import emit
-from compiler.estimate import estimate
-from compiler.onchip import align_up
-from compiler.search import choose_tiling
-from compiler.tiling import Tiling, legal_tilings
-from hw.config import AcceleratorConfig
-from hw.isa import VectorMode
-from sim.simulation import SimulatedMachine, simulated_machine
+from kiwicha.bench.options import machine, measured
+from kiwicha.bench.program import Memory, layer, measure
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.schedule.contraction import Contraction, Dynamic
+from kiwicha.compiler.schedule.estimate import estimate
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SLOT_BYTES, SLOTS, VectorMode
+from kiwicha.sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["WAYS", "dynamic", "main"]
 
@@ -206,7 +206,7 @@ def dynamic(
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m bench.dynamic", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench.dynamic", description=__doc__)
     parser.add_argument("--preset", default="default", help="which machine (default: default)")
     parser.add_argument("--latency", type=int, default=20, help="cycles of memory (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="of the random data (default 1)")

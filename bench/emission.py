@@ -8,9 +8,9 @@ from collections.abc import Callable
 from amaranth.back import verilog
 from amaranth.hdl import Signal, Value
 
-from bench.table import Table, say, terminal
-from hw.array.systolic import SystolicArray
-from hw.emit import emit_verilog
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.hw.compute.systolic import SystolicArray
+from kiwicha.hw.verilog.emit import emit_verilog
 
 __all__ = ["emission", "main", "measure"]
 

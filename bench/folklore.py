@@ -9,8 +9,8 @@ quoted by V. Sze et al., Efficient Processing of Deep Neural Networks, Proceedin
 import re
 from pathlib import Path
 
-from bench.table import Table
-from boards.toolchain import ToolError, run_tool
+from kiwicha.bench.table import Table
+from kiwicha.boards.toolchain import ToolError, run_tool
 
 __all__ = ["PUBLISHED", "folklore"]
 

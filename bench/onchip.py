@@ -4,13 +4,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bench.program import Memory, layer, measure
-from compiler.builder import ProgramBuilder, Transfer
-from compiler.contraction import Contraction
-from compiler.emit import emit
-from compiler.tiling import Tiling, legal_tilings
-from hw.config import AcceleratorConfig
-from sim.simulation import SimulatedMachine
+from kiwicha.bench.program import Memory, layer, measure
+from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.simulation import SimulatedMachine
 
 __all__ = ["Steady", "steady_state"]
 

@@ -4,9 +4,9 @@
 import argparse
 from collections.abc import Callable
 
-from bench.table import Table
-from hw.config import AcceleratorConfig
-from hw.presets import preset
+from kiwicha.bench.table import Table
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import preset
 
 __all__ = ["machine", "measured"]
 

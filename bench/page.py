@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.table import Table, say
+from kiwicha.bench.table import Table, say
 
 __all__ = ["PAGE", "insert", "write_tables"]
 

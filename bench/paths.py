@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from boards.toolchain import CriticalPath, Place
+from kiwicha.boards.toolchain import CriticalPath, Place
 
 __all__ = ["slowest_paths"]
 

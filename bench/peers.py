@@ -11,7 +11,7 @@ an array may have been merged with it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.table import Table
+from kiwicha.bench.table import Table
 
 __all__ = ["PEERS", "Measured", "comparison"]
 

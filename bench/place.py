@@ -12,17 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.onchip import steady_state
-from bench.page import PAGE, write_tables
-from bench.paths import slowest_paths
-from bench.peers import Measured, comparison
-from bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synthesize
-from bench.table import Table, say, terminal
-from bench.units import unit_of
-from boards.toolchain import CriticalPath, Place, Report, ToolError, read_report, run_tool
-from hw.config import PIPELINE, AcceleratorConfig, CellFamily
-from hw.presets import preset
-from sim.simulation import simulated_machine
+from kiwicha.bench.onchip import steady_state
+from kiwicha.bench.page import PAGE, write_tables
+from kiwicha.bench.paths import slowest_paths
+from kiwicha.bench.peers import Measured, comparison
+from kiwicha.bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synthesize
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.bench.units import unit_of
+from kiwicha.boards.toolchain import CriticalPath, Place, Report, ToolError, read_report, run_tool
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig, CellFamily
+from kiwicha.machine.presets import preset
+from kiwicha.sim.simulation import simulated_machine
 
 __all__ = ["PART", "Placed", "frequency", "main", "measured", "place", "worst_paths"]
 
@@ -206,7 +206,7 @@ def _ours(directory: Path) -> list[Measured]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench.place", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench.place", description=__doc__)
     parser.add_argument("--preset", default=PRESET, help=f"which machine (default: {PRESET})")
     parser.add_argument(
         "--unit", choices=[*DESIGNS, "largest"], default="machine",

@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from compiler.builder import ProgramBuilder
-from compiler.contraction import Contraction, Place
-from compiler.onchip import align_up
-from compiler.performance import predict
-from golden.machine import Machine
-from hw.config import AcceleratorConfig
-from hw.isa import Engine
-from hw.scales import encode_scale
-from sim.simulation import SimulatedMachine
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.schedule.contraction import Contraction, Place
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.golden.machine import Machine
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import Engine
+from kiwicha.machine.scales import encode_scale
+from kiwicha.sim.simulation import SimulatedMachine
 
 __all__ = ["Measured", "Memory", "layer", "measure"]
 
@@ -157,5 +156,5 @@ def measure(
     result = machine.run(image, (start, words.size * 8), *windows, latency=latency)
     if wrong := int(np.count_nonzero(result.memory != golden)):
         raise RuntimeError(f"{wrong} bytes differ from the golden machine: no figure from a fault")
-    end = predict(builder).total
+    end = builder.timeline().total
     return Measured(result.cycles, end, *_bound(builder), result.seconds)

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.sim import Simulator, SimulatorContext
 
-from bench.table import Table, say, terminal
-from golden.block_quantize import block_quantize, dequantize
-from golden.multiway import multiway_quantize
-from hw.statistics.block_quantize import BlockQuantize
-from hw.statistics.rounding import Rounding
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.golden.block_quantize import block_quantize, dequantize
+from kiwicha.golden.multiway import multiway_quantize
+from kiwicha.hw.parts.rounding import Rounding
+from kiwicha.hw.statistics.block_quantize import BlockQuantize
 
 __all__ = ["DISTRIBUTIONS", "block_scales", "draw", "main", "picture", "several_ways"]
 

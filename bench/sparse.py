@@ -10,12 +10,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.table import Table, say, terminal
-from compiler.footprint import minimum_pass
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig
-from hw.formats import INDEX_BITS, encode
-from hw.isa import WeightFormat
-from sim.inference import run_model
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.compiler.schedule.footprint import minimum_pass
+from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.formats import INDEX_BITS, encode
+from kiwicha.machine.isa import WeightFormat
+from kiwicha.sim.inference import run_model
 
 __all__ = ["CONFIG", "formats", "main", "pruned_product", "sparse"]
 

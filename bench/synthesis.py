@@ -17,17 +17,17 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from bench.folklore import folklore
-from bench.harness import Harness
-from bench.page import PAGE, write_tables
-from bench.table import Table, say, terminal
-from bench.units import HARNESS, UNITS, unit_of
-from boards.toolchain import ToolError, run_tool
-from hw.accelerator import Accelerator
-from hw.array.systolic import SystolicArray
-from hw.config import AcceleratorConfig, CellFamily
-from hw.emit import emit_verilog
-from hw.presets import preset
+from kiwicha.bench.folklore import folklore
+from kiwicha.bench.harness import Harness
+from kiwicha.bench.page import PAGE, write_tables
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.bench.units import HARNESS, UNITS, unit_of
+from kiwicha.boards.toolchain import ToolError, run_tool
+from kiwicha.hw.accelerator import Accelerator
+from kiwicha.hw.compute.systolic import SystolicArray
+from kiwicha.hw.verilog.emit import emit_verilog
+from kiwicha.machine.config import AcceleratorConfig, CellFamily
+from kiwicha.machine.presets import preset
 
 __all__ = [
     "BUILD", "DESIGNS", "PRESET", "TARGETS", "Netlist", "Target", "area", "design", "main",
@@ -229,7 +229,7 @@ def area(netlist: Netlist, config: AcceleratorConfig) -> Table:
 
 def main() -> int:
     """Synthesize, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.synthesis", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench.synthesis", description=__doc__)
     parser.add_argument("--preset", default=PRESET, help=f"which machine (default: {PRESET})")
     parser.add_argument("--unit", choices=list(DESIGNS), default="machine")
     parser.add_argument("--target", choices=list(TARGETS), nargs="*", default=["ecp5"])

@@ -7,13 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.page import write_tables
-from bench.synthesis import BUILD, TARGETS, area, synthesize
-from bench.table import Table, say, terminal
-from bench.units import HARNESS
-from boards.build import board_top
-from boards.icebreaker import ICEBREAKER
-from boards.toolchain import ToolError
+from kiwicha.bench.page import write_tables
+from kiwicha.bench.synthesis import BUILD, TARGETS, area, synthesize
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.bench.units import HARNESS
+from kiwicha.boards.build import board_top
+from kiwicha.boards.icebreaker import ICEBREAKER
+from kiwicha.boards.toolchain import ToolError
 
 __all__ = ["main", "smallest"]
 
@@ -69,7 +69,7 @@ def smallest(
 
 def main() -> int:
     """Measure, print, and write what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.up5k", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m kiwicha.bench.up5k", description=__doc__)
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds")
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE}")
     arguments = parser.parse_args()

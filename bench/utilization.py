@@ -5,15 +5,15 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from bench.onchip import steady_state
-from bench.options import machine, measured
-from bench.program import Memory, layer, measure
-from bench.table import Table, say, terminal
-from compiler.builder import ProgramBuilder
-from compiler.emit import emit
-from compiler.search import choose_tiling
-from hw.config import AcceleratorConfig
-from sim.simulation import SimulatedMachine, simulated_machine
+from kiwicha.bench.onchip import steady_state
+from kiwicha.bench.options import machine, measured
+from kiwicha.bench.program import Memory, layer, measure
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["LAYERS", "main", "utilization"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from amaranth.hdl import Elaboratable
 
-from boards.resources import Device
-from boards.top import BoardTop
-from hw.config import AcceleratorConfig
+from kiwicha.boards.resources import Device
+from kiwicha.boards.top import BoardTop
+from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["Board"]
 

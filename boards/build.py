@@ -10,13 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from boards.board import Board
-from boards.resources import check, count, floor
-from boards.toolchain import Report, ToolError, read_report, run_tool
-from boards.top import BoardTop
-from hw.config import AcceleratorConfig
-from sim.files import write_files
-from sim.interrupt import undone_by_signal
+from kiwicha.boards.board import Board
+from kiwicha.boards.resources import check, count, floor
+from kiwicha.boards.toolchain import Report, ToolError, read_report, run_tool
+from kiwicha.boards.top import BoardTop
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.files import write_files
+from kiwicha.sim.interrupt import undone_by_signal
 
 __all__ = ["BoardReport", "TimingError", "board_top", "build_board"]
 

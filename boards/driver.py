@@ -14,11 +14,11 @@ import cocotb
 from cocotb.task import bridge
 from cocotb.utils import get_sim_time
 
-from boards.link.client import HostLink
-from boards.machine import BoardMachine
-from boards.program import BoardProgram, load_tensors, save_tensors
-from boards.simulated import SimulatedTransport, reset_board
-from hw.config import AcceleratorConfig
+from kiwicha.boards.link.client import HostLink
+from kiwicha.boards.machine import BoardMachine
+from kiwicha.boards.program import BoardProgram, load_tensors, save_tensors
+from kiwicha.boards.simulated import SimulatedTransport, reset_board
+from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["run_job"]
 

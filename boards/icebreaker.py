@@ -6,10 +6,10 @@ from typing import Any
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 
-from boards.board import Board
-from boards.resources import UP5K
-from boards.top import BoardTop
-from hw.config import PIPELINE, AcceleratorConfig, CellFamily, RequantizeMode
+from kiwicha.boards.board import Board
+from kiwicha.boards.resources import UP5K
+from kiwicha.boards.top import BoardTop
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig, CellFamily, RequantizeMode
 
 __all__ = ["ICEBREAKER", "Icebreaker"]
 

@@ -3,12 +3,12 @@
 
 from collections.abc import Mapping
 
-from boards.link.client import HostLink
-from boards.link.transport import LinkError
-from boards.program import BoardProgram
-from hw.config import AcceleratorConfig
-from hw.control.register_map import IDENTITY, RegisterMap
-from hw.isa import ErrorCode
+from kiwicha.boards.link.client import HostLink
+from kiwicha.boards.link.transport import LinkError
+from kiwicha.boards.program import BoardProgram
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ErrorCode
+from kiwicha.machine.register_map import IDENTITY, RegisterMap
 
 __all__ = ["BoardMachine"]
 

@@ -7,9 +7,9 @@ from amaranth.lib.memory import ReadPort, WritePort
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from boards.link.commands import byte_write
-from hw.memory.axi import AXI4Signature, Response
-from hw.memory.ram import block_ram
+from kiwicha.boards.link.commands import byte_write
+from kiwicha.hw.parts.axi import AXI4Signature, Response
+from kiwicha.hw.parts.ram import block_ram
 
 __all__ = ["AxiMemory"]
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.compile import CompiledModel
-from compiler.errors import KiwichaError
-from compiler.graph import Graph, Tensor
-from golden.network import outputs
+from kiwicha.compiler.emit.compile import CompiledModel
+from kiwicha.compiler.graph.graph import Graph, Tensor
+from kiwicha.errors import KiwichaError
+from kiwicha.golden.network import outputs
 
 __all__ = [
     "BoardProgram", "board_program", "load_tensors", "pack_inputs", "save_tensors",

@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from math import ceil
 
-from compiler.errors import KiwichaError
-from hw.config import AcceleratorConfig
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = [
     "ECP5_85F", "UP5K", "Device", "Need", "ResourceError", "check", "count", "floor",
@@ -81,8 +81,9 @@ UP5K = Device(
     lut_ram=False,
 )
 
-# Measured by `python -m bench.up5k`: the machine of `boards/icebreaker.py` (2 x 2, power-of-two
-# scales) with its memory and link has 6,311 LUTs, 45 of them in its 4 elements. ECP5 takes more.
+# Measured by `python -m kiwicha.bench.up5k`: the machine of `boards/icebreaker.py` (2 x 2,
+# power-of-two scales), memory and link have 6,311 LUTs, 45 of them in its 4 elements. ECP5 takes
+# more.
 _ELEMENT_LUTS = 11
 _FIXED_LUTS = 6311 - 4 * _ELEMENT_LUTS
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from boards.link.format import worst_length
-from boards.program import BoardProgram, load_tensors, save_tensors
-from boards.top import BoardTop
-from hw.config import AcceleratorConfig
-from hw.emit import emit_verilog
-from sim.files import build_folder
-from sim.scratch import scratch_folder
-from sim.simulator import Build, SimulatorError, build_design, find_simulator, run_design
+from kiwicha.boards.link.format import worst_length
+from kiwicha.boards.program import BoardProgram, load_tensors, save_tensors
+from kiwicha.boards.top import BoardTop
+from kiwicha.hw.verilog.emit import emit_verilog
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.files import build_folder
+from kiwicha.sim.scratch import scratch_folder
+from kiwicha.sim.simulator import Build, SimulatorError, build_design, find_simulator, run_design
 
 __all__ = ["CLOCK_HZ", "DIVISOR", "BoardRun", "SimulatedBoard", "simulated_board"]
 
@@ -69,7 +69,8 @@ class SimulatedBoard:
                 save_tensors(place / f"input{index}.npz", tensors)
             job = {"config": self.config.to_dict(), "clock_hz": CLOCK_HZ, "runs": len(inputs)}
             (place / "config.json").write_text(json.dumps(job), encoding="utf-8")
-            outcome = run_design(self.build, "boards.driver", run_dir=place, timeout=timeout)
+            driver = "kiwicha.boards.driver"
+            outcome = run_design(self.build, driver, run_dir=place, timeout=timeout)
             if not outcome.passed:
                 raise SimulatorError(f"the board's simulation failed: {outcome.failures}")
             result = json.loads((place / "result.json").read_text(encoding="utf-8"))

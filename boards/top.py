@@ -5,11 +5,11 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from boards.link.format import PROTOCOL, Identity
-from boards.link.link import SerialLink
-from boards.memory import AxiMemory
-from hw.accelerator import Accelerator
-from hw.config import AcceleratorConfig
+from kiwicha.boards.link.format import PROTOCOL, Identity
+from kiwicha.boards.link.link import SerialLink
+from kiwicha.boards.memory import AxiMemory
+from kiwicha.hw.accelerator import Accelerator
+from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["PAYLOAD_BYTES", "BoardTop", "identity_of"]
 

@@ -6,11 +6,11 @@ from typing import Any
 from amaranth.hdl import Elaboratable, Module
 from amaranth.lib import io
 
-from boards.board import Board
-from boards.pll import add_pll
-from boards.resources import ECP5_85F
-from boards.top import BoardTop
-from hw.presets import preset
+from kiwicha.boards.board import Board
+from kiwicha.boards.pll import add_pll
+from kiwicha.boards.resources import ECP5_85F
+from kiwicha.boards.top import BoardTop
+from kiwicha.machine.presets import preset
 
 __all__ = ["ULX3S_85F", "Ulx3s"]
 

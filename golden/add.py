@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.tables import multiply_add
+from kiwicha.machine.tables import multiply_add
 
 __all__ = ["add", "exchanged", "to_integers"]
 

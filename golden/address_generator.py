@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What COMPUTE's seven loops visit: position, address, weight row and accumulator of every step.
 
-Defined by the field comments of `hw.isa.COMPUTE`; no cycles, no pipeline.
+Defined by the field comments of `machine.isa.COMPUTE`; no cycles, no pipeline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hw.isa import LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
+from kiwicha.machine.isa import LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
 
 __all__ = ["Steps", "activation_lanes", "compute_steps", "weight_tile"]
 
@@ -49,7 +49,7 @@ def _wrap(value: np.ndarray, bits: int) -> np.ndarray:
 
 
 def compute_steps(fields: Mapping[str, Any]) -> Steps:
-    """Return the steps of a COMPUTE instruction given by its fields (as `hw.encoding.decode`).
+    """Return the steps of a COMPUTE instruction given by its fields (as `machine.encoding.decode`).
 
     Raises
     ------

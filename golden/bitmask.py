@@ -8,7 +8,7 @@ its non-zero values from lane 0 up; after the last row, zeros up to a multiple o
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.formats import encode_bitmask as encode
+from kiwicha.machine.formats import encode_bitmask as encode
 
 __all__ = ["decode", "encode"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golden.rounding import random_word, round_shift
+from kiwicha.golden.rounding import random_word, round_shift
 
 __all__ = ["FRACTION", "QuantizedBlocks", "block_quantize", "dequantize"]
 

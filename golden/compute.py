@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a COMPUTE instruction does to the accumulators, by the field comments of `hw.isa`."""
+"""What a COMPUTE instruction does to the accumulators, by the field comments of `machine.isa`."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from golden.accumulator import accumulate
-from golden.address_generator import activation_lanes, compute_steps, weight_tile
-from golden.systolic import matmul
+from kiwicha.golden.accumulator import accumulate
+from kiwicha.golden.address_generator import activation_lanes, compute_steps, weight_tile
+from kiwicha.golden.systolic import matmul
 
 __all__ = ["compute"]
 
@@ -24,7 +24,7 @@ def compute(
 
     Parameters
     ----------
-    fields : the instruction, as `hw.encoding.decode` returns it.
+    fields : the instruction, as `machine.encoding.decode` returns it.
     activation : the scratchpad, ``uint8[activation_bytes]``.
     weight : the scratchpad, ``uint8[weight rows, weight pitch]``.
     accumulator : ``int32[accumulator_depth, columns]``.

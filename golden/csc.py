@@ -17,8 +17,8 @@ last value are not stored. A column has at most 65535 elements, hence the modulu
 import numpy as np
 from numpy.typing import NDArray
 
-from hw.formats import CODE_BITS, CODEBOOK_ENTRIES, entries
-from hw.formats import encode_csc as encode
+from kiwicha.machine.formats import CODE_BITS, CODEBOOK_ENTRIES, entries
+from kiwicha.machine.formats import encode_csc as encode
 
 __all__ = ["decode", "encode", "entries", "unpack_bits"]
 

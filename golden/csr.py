@@ -8,8 +8,8 @@ inputs; the bytes and the decoder are the same.
 import numpy as np
 from numpy.typing import NDArray
 
-from golden import csc
-from hw.formats import encode_csr as encode
+from kiwicha.golden import csc
+from kiwicha.machine.formats import encode_csr as encode
 
 __all__ = ["decode", "encode"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the formats of `hw.isa.WeightFormat` make of LOAD's bytes in the weight scratchpad."""
+"""What the formats of `machine.isa.WeightFormat` make of LOAD's bytes in the weight scratchpad."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,10 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golden import bitmask, csc, csr, run_length
-from hw.config import AcceleratorConfig
-from hw.formats import ABSOLUTE_BITS, INDEX_BITS, LONGEST, MOST_COLUMNS, compressed_formats
-from hw.isa import LoadTarget, WeightFormat
+from kiwicha.golden import bitmask, csc, csr, run_length
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.formats import (
+    ABSOLUTE_BITS,
+    INDEX_BITS,
+    LONGEST,
+    MOST_COLUMNS,
+    compressed_formats,
+)
+from kiwicha.machine.isa import LoadTarget, WeightFormat
 
 __all__ = ["MATRICES", "compressed_rows", "illegal_format", "machine_formats", "matrix_places"]
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from golden.compute import compute
-from golden.load import MATRICES, compressed_rows, illegal_format, matrix_places
-from golden.special import special
-from golden.vector import VectorState, vector
-from hw.config import AcceleratorConfig
-from hw.encoding import walk_program
-from hw.isa import (
+from kiwicha.golden.compute import compute
+from kiwicha.golden.load import MATRICES, compressed_rows, illegal_format, matrix_places
+from kiwicha.golden.special import special
+from kiwicha.golden.vector import VectorState, vector
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import (
     COUNTER_WORDS,
     ENGINES,
     PARAMETER_BYTES,

@@ -4,7 +4,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from golden.conv import wrap_int32
+from kiwicha.golden.conv import wrap_int32
 
 __all__ = ["matmul"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from golden.rounding import round_shift
+from kiwicha.golden.rounding import round_shift
 
 __all__ = ["CRITERIA", "THRESHOLD", "ChosenBlocks", "multiway_quantize"]
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs a compiled graph layer by layer on the golden operators, without program or machine.
 
-Takes any object with the members of `compiler.graph.Graph`; knows nothing else of the compiler.
+Takes any object with the members of `compiler.graph.graph.Graph`; knows nothing else of the
+compiler.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,18 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.add import add, exchanged
-from golden.conv import conv2d
-from golden.dynamic import dynamic_quantize, linear_values
-from golden.matmul import matmul
-from golden.normalize import normalize
-from golden.pool import max_pool2d
-from golden.product import product
-from golden.requantize import requantize
-from golden.softmax import softmax
-from golden.vector import SLOT, SLOTS
-from hw.config import RequantizeMode, SoftmaxMode
-from hw.scales import encode_scale
+from kiwicha.golden.add import add, exchanged
+from kiwicha.golden.conv import conv2d
+from kiwicha.golden.dynamic import dynamic_quantize, linear_values
+from kiwicha.golden.matmul import matmul
+from kiwicha.golden.normalize import normalize
+from kiwicha.golden.pool import max_pool2d
+from kiwicha.golden.product import product
+from kiwicha.golden.requantize import requantize
+from kiwicha.golden.softmax import softmax
+from kiwicha.golden.vector import SLOT
+from kiwicha.machine.config import RequantizeMode, SoftmaxMode
+from kiwicha.machine.isa import SLOTS
+from kiwicha.machine.scales import encode_scale
 
 __all__ = ["evaluate", "outputs"]
 

@@ -31,8 +31,8 @@ y     s9      clamp((((p >> shift) + offset[j]) >> 16) + zero_point, low, high)
 it, the sum before the last shift s47. If W = 0 (all elements equal, or n = 1) then d = 0 and u = 0
 whatever the root is: y = clamp((offset[j] >> 16) + zero_point, low, high).
 
-The widest product has 21 x 25 bits. ``hw.tables`` turns gamma, beta, the scales and ONNX's epsilon
-into gain, offset, shift and epsilon.
+The widest product has 21 x 25 bits. ``machine.tables`` turns gamma, beta, the scales and ONNX's
+epsilon into gain, offset, shift and epsilon.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.tables import normalize_epsilon, normalize_parameters
+from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 
 __all__ = ["normalize", "normalize_rows"]
 
@@ -68,7 +68,7 @@ def normalize(
     Raises
     ------
     ValueError
-        As ``hw.tables.normalize_parameters`` and ``normalize_epsilon``.
+        As ``machine.tables.normalize_parameters`` and ``normalize_epsilon``.
     """
     gains, offsets, shift = normalize_parameters(gamma, beta, y_scale)
     constant = normalize_epsilon(x.shape[-1], x_scale, epsilon)

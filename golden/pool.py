@@ -4,7 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.conv import patches
+from kiwicha.golden.conv import patches
 
 __all__ = ["max_pool2d"]
 

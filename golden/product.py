@@ -4,7 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from golden.matmul import matmul
+from kiwicha.golden.matmul import matmul
 
 __all__ = ["product"]
 

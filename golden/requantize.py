@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.config import RequantizeMode
+from kiwicha.machine.config import RequantizeMode
 
 __all__ = [
     "requantize",
@@ -45,7 +45,7 @@ def requantize(
     Parameters
     ----------
     acc : int32 accumulators.
-    multiplier, shift : as ``hw.scales.encode_scale`` returns them.
+    multiplier, shift : as ``machine.scales.encode_scale`` returns them.
     zero_point : output zero point, -256 to 255, added after rounding.
     low, high : inclusive bounds of the result, -256 to 255 (the output type, or narrower for a
         fused ReLU or clip).

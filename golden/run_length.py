@@ -10,8 +10,8 @@ its last element, which alone may be a 0 with a smaller index.
 import numpy as np
 from numpy.typing import NDArray
 
-from golden import csc
-from hw.formats import encode_run_length as encode
+from kiwicha.golden import csc
+from kiwicha.machine.formats import encode_run_length as encode
 
 __all__ = ["decode", "encode"]
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hw.config import SoftmaxMode
-from hw.scales import quantize_multiplier
+from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.scales import quantize_multiplier
 
 __all__ = [
     "exp_on_negative_values", "reciprocal", "softmax", "softmax_integer", "softmax_onnx",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The SPECIAL instruction on the bytes of the operand and result memories, through the tables.
 
-`hw.isa` names the fields, `hw.tables` makes the tables. ``f`` is one rounding to binary32, half to
-even; every result is clamped to [low, high] and stored as its low byte.
+`machine.isa` names the fields, `machine.tables` makes the tables. ``f`` is one rounding to
+binary32, half to even; every result is clamped to [low, high] and stored as its low byte.
 
 TABLE: y = low byte of A[x] (not clamped).
 
@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from golden.add import to_integers
-from golden.normalize import normalize_rows
-from golden.softmax import reciprocal
-from hw.config import SoftmaxMode
-from hw.isa import SpecialOperation
-from hw.tables import multiply_add
+from kiwicha.golden.add import to_integers
+from kiwicha.golden.normalize import normalize_rows
+from kiwicha.golden.softmax import reciprocal
+from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.tables import multiply_add
 
 __all__ = ["special"]
 
@@ -50,7 +50,7 @@ def special(
 
     Parameters
     ----------
-    fields : as ``hw.encoding.decode`` returns them.
+    fields : as ``machine.encoding.decode`` returns them.
     operand, result : uint8[lanes, special_bytes].
     tables : uint32[2, special_entries], A and B, the same for all lanes.
     mode : arithmetic of SOFTMAX.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hw.isa import STATISTICS_RECORD
+from kiwicha.machine.isa import STATISTICS_RECORD
 
 __all__ = ["BlockStatistics", "StatisticsRecord", "statistics"]
 
@@ -99,7 +99,7 @@ class StatisticsRecord:
             self.block, self.overflow = None, True
 
     def octets(self) -> npt.NDArray[np.uint8]:
-        """Return the record as STORE writes it, ``hw.isa.STATISTICS_RECORD``."""
+        """Return the record as STORE writes it, ``machine.isa.STATISTICS_RECORD``."""
         fields = vars(self.block) if self.block is not None else {}
         bits = int(self.overflow) << STATISTICS_RECORD["overflow"].offset
         for name, value in fields.items():

@@ -7,20 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from golden.block_quantize import block_quantize
-from golden.dynamic import dynamic_scale, linear_values, quantize_values
-from golden.multiway import multiway_quantize
-from golden.requantize import requantize
-from golden.statistics import StatisticsRecord
-from hw.config import AcceleratorConfig, BlockScale
-from hw.encoding import flat_index
-from hw.isa import PARAMETER_BYTES, VectorMode
+from kiwicha.golden.block_quantize import block_quantize
+from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
+from kiwicha.golden.multiway import multiway_quantize
+from kiwicha.golden.requantize import requantize
+from kiwicha.golden.statistics import StatisticsRecord
+from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.encoding import flat_index
+from kiwicha.machine.isa import PARAMETER_BYTES, SLOTS, VectorMode
 
-__all__ = ["SLOT", "SLOTS", "VectorState", "illegal_vector", "vector"]
+__all__ = ["SLOT", "VectorState", "illegal_vector", "vector"]
 
 Fields = dict[str, Any]
 
-SLOTS = 4
 SLOT = np.dtype([("scale", "<f4"), ("zero_point", "u1"), ("rest", "u1", 11)])
 """One slot of dynamic quantization, as LOAD and STORE move it."""
 

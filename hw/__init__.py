@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hardware: Amaranth components. Nothing here simulates and nothing reads ONNX."""
 
-from hw.naming import install
+from kiwicha.hw.verilog.naming import install
 
 install()

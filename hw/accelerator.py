@@ -5,20 +5,20 @@ from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Component, Out
 
-from hw.array.compute import ComputeEngine
-from hw.config import AcceleratorConfig
-from hw.control.control import Control
-from hw.control.register_map import ADDRESS_BITS
-from hw.isa import ENGINES, Engine, StoreSource
-from hw.memory.axi import AXI4LiteSignature, AXI4Signature
-from hw.memory.load import LoadEngine
-from hw.memory.read_arbiter import ReadArbiter
-from hw.memory.read_master import ReadMaster
-from hw.memory.records import Records
-from hw.memory.store import StoreEngine
-from hw.memory.write_master import WriteMaster
-from hw.vector.special import SpecialEngine
-from hw.vector.vector import VectorEngine
+from kiwicha.hw.compute.compute import ComputeEngine
+from kiwicha.hw.control.control import Control
+from kiwicha.hw.load.load import LoadEngine
+from kiwicha.hw.parts.axi import AXI4LiteSignature, AXI4Signature
+from kiwicha.hw.parts.read_arbiter import ReadArbiter
+from kiwicha.hw.parts.read_master import ReadMaster
+from kiwicha.hw.parts.write_master import WriteMaster
+from kiwicha.hw.special.special import SpecialEngine
+from kiwicha.hw.store.records import Records
+from kiwicha.hw.store.store import StoreEngine
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, Engine, StoreSource
+from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["Accelerator"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains LeNet-5 on handwritten digits, exports it to ONNX and quantizes it.
 
-Run as ``python -m models.lenet5`` with the ``train`` extra installed (15 seconds on one core);
-it rewrites the files in ``models/lenet5/``, or writes them elsewhere (``--out``).
+Run as ``python -m kiwicha.models.lenet5`` with the ``train`` extra installed (15 seconds on one
+core); it rewrites the files in ``models/lenet5/``, or writes them elsewhere (``--out``).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if __name__ == "__main__":
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from models.digits import load_digits
-from models.script import Script
-from models.train import Parameters, train
+from kiwicha.models.digits import load_digits
+from kiwicha.models.script import Script
+from kiwicha.models.train import Parameters, train
 
 __all__ = ["CALIBRATION", "FP32", "INT8", "SCRIPT", "TEST", "export"]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `python -m models.lenet5` and `python -m models.vit` have in common: train and write."""
+"""What `kiwicha.models.lenet5` and `kiwicha.models.vit` have in common: train and write."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from models.digits import Digits, save_npz
-from models.quantize import DEFAULT, quantize
-from models.train import Parameters
+from kiwicha.models.digits import Digits, save_npz
+from kiwicha.models.quantize import DEFAULT, quantize
+from kiwicha.models.train import Parameters
 
 __all__ = ["Script", "accuracy"]
 

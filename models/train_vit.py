@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from models.train import Parameters, fit
+from kiwicha.models.train import Parameters, fit
 
 __all__ = [
     "BLOCKS", "CLASSES", "EMBEDDING", "EPSILON", "HEADS", "HIDDEN", "PATCH", "SIDE", "TOKENS",

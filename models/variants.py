@@ -16,9 +16,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from models.digits import load_npz
-from models.lenet5 import CALIBRATION, FP32
-from models.quantize import DEFAULT, Form, quantize
+from kiwicha.models.digits import load_npz
+from kiwicha.models.lenet5 import CALIBRATION, FP32
+from kiwicha.models.quantize import DEFAULT, Form, quantize
 
 __all__ = [
     "NETWORKS", "SPECIAL", "UNSUPPORTED", "Layer", "Network", "build", "lenet5", "random_input",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains a vision transformer on handwritten digits, exports it to ONNX and quantizes it.
 
-Run as ``python -m models.vit`` with the ``train`` extra installed (25 seconds on one core);
+Run as ``python -m kiwicha.models.vit`` with the ``train`` extra installed (25 seconds on one core);
 it rewrites the files in ``models/vit/``, or writes them elsewhere (``--out``).
 
 The split into training and held-out digits is that of LeNet-5; the images are the original 8x8.
@@ -21,10 +21,20 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from models.digits import Digits, enlarge, load_digits
-from models.script import Script
-from models.train import Parameters
-from models.train_vit import BLOCKS, CLASSES, EMBEDDING, EPSILON, HEADS, PATCH, SIDE, TOKENS, train
+from kiwicha.models.digits import Digits, enlarge, load_digits
+from kiwicha.models.script import Script
+from kiwicha.models.train import Parameters
+from kiwicha.models.train_vit import (
+    BLOCKS,
+    CLASSES,
+    EMBEDDING,
+    EPSILON,
+    HEADS,
+    PATCH,
+    SIDE,
+    TOKENS,
+    train,
+)
 
 __all__ = ["CALIBRATION", "FP32", "INT8", "SCRIPT", "TEST", "digits", "export", "shrink"]
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import cocotb_tools.config
 
-from sim.interrupt import undone_by_signal
-from sim.toolchain import SimulatorError, Toolchain, fst_headers_present
+from kiwicha.sim.interrupt import undone_by_signal
+from kiwicha.sim.toolchain import SimulatorError, Toolchain, fst_headers_present
 
 __all__ = ["Build", "build_design"]
 

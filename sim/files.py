@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from compiler.errors import KiwichaError
-from hw.yosys import user_cache
-from sim.interrupt import uninterrupted
+from kiwicha.errors import KiwichaError
+from kiwicha.hw.verilog.yosys import user_cache
+from kiwicha.sim.interrupt import uninterrupted
 
 __all__ = [
     "DestinationError", "build_folder", "check_destinations", "check_folder", "write_file",

@@ -12,14 +12,14 @@ import platform
 import re
 from pathlib import Path
 
-import hw
-from hw.accelerator import Accelerator
-from hw.config import AcceleratorConfig, CellFamily
-from hw.control.register_map import VERSION, RegisterMap
-from hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
-from hw.emit import emit_verilog
-from hw.naming import SOURCES
-from sim.files import build_folder, write_file, write_files
+import kiwicha
+from kiwicha.hw.accelerator import Accelerator
+from kiwicha.hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
+from kiwicha.hw.verilog.emit import emit_verilog
+from kiwicha.hw.verilog.naming import SOURCES
+from kiwicha.machine.config import AcceleratorConfig, CellFamily
+from kiwicha.machine.register_map import VERSION, RegisterMap
+from kiwicha.sim.files import build_folder, write_file, write_files
 
 __all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
 
@@ -30,7 +30,7 @@ def _sources() -> str:
     hasher = hashlib.sha256()
     for name, text in SOURCES.items():
         data = text.encode()
-        name = Path(name).relative_to(hw.__path__[0]).as_posix()
+        name = Path(name).relative_to(kiwicha.__path__[0]).as_posix()
         hasher.update(f"{name}\0{len(data)}\0".encode() + data)
     return hasher.hexdigest()
 

@@ -15,23 +15,23 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compiler.compile import CompiledModel, Layer, compile_graph
-from compiler.errors import InputError
-from compiler.graph import Graph
-from compiler.inputs import check_inputs, input_batch, random_inputs
-from compiler.legalize import legalize
-from compiler.lower import LoweredModel, lower
-from compiler.reference import Reference, reference
-from compiler.shares import layer_shares
-from golden.machine import Machine
-from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig
-from hw.control.counters import COUNTER_RECORD
-from hw.isa import COUNTER_WORDS, WORD_BITS
-from sim.judge import Verdict, judge
-from sim.report import LayerReport, Report
-from sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
-from sim.simulator import find_simulator
+from kiwicha.compiler.emit.compile import CompiledModel, Layer, compile_graph
+from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, random_inputs
+from kiwicha.compiler.frontend.lower import LoweredModel, lower
+from kiwicha.compiler.graph.graph import Graph
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.cost.shares import layer_shares
+from kiwicha.errors import InputError
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.hw.control.counters import COUNTER_RECORD
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
+from kiwicha.report.report import LayerReport, Report
+from kiwicha.sim.judge import Verdict, judge
+from kiwicha.sim.reference import Reference, reference
+from kiwicha.sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
+from kiwicha.sim.simulator import find_simulator
 
 __all__ = ["Listener", "Outcome", "run_model"]
 

@@ -13,7 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compiler.graph import (
+from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.compiler.frontend.onnx_node import node_name
+from kiwicha.compiler.frontend.session import open_session
+from kiwicha.compiler.frontend.subgraph import subgraph
+from kiwicha.compiler.graph.graph import (
     AddNode,
     DynamicLinearNode,
     Graph,
@@ -24,13 +28,9 @@ from compiler.graph import (
     TableNode,
     ViewNode,
 )
-from compiler.host import products_saturate
-from compiler.lower import LoweredModel
-from compiler.operators.context import node_name
-from compiler.reference import chain_of, node_reference
-from compiler.session import open_session
-from compiler.subgraph import subgraph
-from hw.config import AcceleratorConfig, RequantizeMode, SoftmaxMode
+from kiwicha.machine.config import AcceleratorConfig, RequantizeMode, SoftmaxMode
+from kiwicha.sim.host import products_saturate
+from kiwicha.sim.reference import chain_of, node_reference
 
 __all__ = ["FAR", "Verdict", "judge", "promise_of"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sim.interrupt import undone_by_signal
+from kiwicha.sim.interrupt import undone_by_signal
 
 __all__ = ["scratch_folder", "temporary_files"]
 

@@ -4,12 +4,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import models
-from compiler.errors import ModelError
+from kiwicha import models
+from kiwicha.errors import ModelError
 
 __all__ = ["SHIPPED", "ModelFiles", "find_model"]
 
-_FOLDER = Path(next(iter(models.__path__)))
+_FOLDER = Path(next(iter(models.__path__))).resolve()
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from hw.config import AcceleratorConfig
-from hw.control.register_map import RegisterMap
-from hw.isa import ErrorCode
-from sim.files import build_folder
-from sim.hardware import accelerator_verilog
-from sim.interrupt import undone_by_signal
-from sim.simulator import (
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ErrorCode
+from kiwicha.machine.register_map import RegisterMap
+from kiwicha.sim.files import build_folder
+from kiwicha.sim.hardware import accelerator_verilog
+from kiwicha.sim.interrupt import undone_by_signal
+from kiwicha.sim.simulator import (
     Build,
     SimulatorError,
     Toolchain,
@@ -83,7 +83,7 @@ class SimulatedMachine:
     config: AcceleratorConfig
     build: Build
     memory_bytes: int
-    driver: str = "sim.driver"
+    driver: str = "kiwicha.sim.driver"
 
     def run(
         self,

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sim.scratch import scratch_folder
+from kiwicha.sim.scratch import scratch_folder
 
 __all__ = [
     "SimulatorError",

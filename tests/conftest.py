@@ -6,10 +6,11 @@ import gc
 import hypothesis
 import pytest
 
-from sim.simulator import SimulatorError, find_icarus, find_verilator
-from tests.support.needs import NEEDS
-from tests.support.slow import SLOW
-from tests.support.summary import skip_reasons, slowest_files, without_command
+from kiwicha.sim.simulator import SimulatorError, find_icarus, find_verilator
+
+from .support.needs import NEEDS
+from .support.slow import SLOW
+from .support.summary import skip_reasons, slowest_files, without_command
 
 __all__: list[str] = []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.needs import EXTRAS, NEEDS
+from .support.needs import EXTRAS, NEEDS
 
 ROOT = Path(__file__).parents[1]
 CI = (ROOT / ".ci/run").read_text()

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from hw.accelerator import Accelerator
-from hw.presets import PRESETS
+from kiwicha.hw.accelerator import Accelerator
+from kiwicha.machine.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SOURCES = sorted(path for name in ("hw", "boards") for path in (ROOT / name).rglob("*.py"))
+SOURCES = sorted(
+    path for name in ("hw", "machine", "boards") for path in (ROOT / name).rglob("*.py")
+)
 
 #: All signals of AXI4 and AXI4-Lite (AMBA AXI, issue H, chapters A2 and B1), clock and reset not.
 _ADDRESS = "id addr len size burst lock cache prot qos region user valid ready"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hashes import FILE, MACHINES, recorded, verilog_hash
+from .support.hashes import FILE, MACHINES, recorded, verilog_hash
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,7 +26,7 @@ def test_no_machine_is_missing():
 
 def test_surroundings_do_not_matter(tmp_path):
     """Another checkout, working directory, hash seed and PATH, with files that get in the way."""
-    for package in ("hw", "tests/support"):
+    for package in ("kiwicha", "tests/support"):
         target = tmp_path / "a checkout" / package
         shutil.copytree(ROOT / package, target, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "tests/__init__.py", target.parent)
@@ -38,7 +38,7 @@ def test_surroundings_do_not_matter(tmp_path):
     yosys.write_text("#!/bin/sh\necho 'Yosys 0.99 (git sha1 0)'\n")
     yosys.chmod(0o755)
     script = (
-        "from tests.support.hashes import *; import hw; print(hw.__file__); "
+        "from tests.support.hashes import *; import kiwicha; print(kiwicha.__file__); "
         "print(verilog_hash(MACHINES['tiny']))"
     )
     for seed in ("1", "2"):

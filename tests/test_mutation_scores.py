@@ -13,24 +13,27 @@ from typing import Any
 import pytest
 from amaranth.lib.wiring import Component
 
-from hw.control.counters import Counters
-from hw.control.dispatch import Dispatch
-from hw.control.engines import machine_engines
-from hw.control.fault import FaultCollector
-from hw.control.fetch import Fetch
-from hw.control.issue import Issue
-from hw.control.queue import Queue
-from hw.control.slice import RegisterSlice
-from hw.control.tokens import Tokens
-from hw.memory.address_generator import AddressGenerator
-from hw.memory.loop_nest import LoopNest
-from hw.memory.matrix_writer import MatrixWriter
-from hw.memory.realign import Realigner
-from hw.presets import preset
-from tests.control import test_fault, test_issue, test_supervisor
-from tests.memory import test_address_generator, test_loop_nest, test_matrix_writer
-from tests.support.equivalence import proven_equal
-from tests.support.mutation import MutationScore, mutation_score
+from kiwicha.hw.compute.address_generator import AddressGenerator
+from kiwicha.hw.compute.loop_nest import LoopNest
+from kiwicha.hw.control.counters import Counters
+from kiwicha.hw.control.dispatch import Dispatch
+from kiwicha.hw.control.engines import machine_engines
+from kiwicha.hw.control.fetch import Fetch
+from kiwicha.hw.control.issue import Issue
+from kiwicha.hw.control.tokens import Tokens
+from kiwicha.hw.load.matrix_writer import MatrixWriter
+from kiwicha.hw.parts.fault import FaultCollector
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.realign import Realigner
+from kiwicha.hw.parts.slice import RegisterSlice
+from kiwicha.machine.presets import preset
+
+from .compute import test_address_generator, test_loop_nest
+from .control import test_issue, test_supervisor
+from .load import test_matrix_writer
+from .parts import test_fault
+from .support.equivalence import proven_equal
+from .support.mutation import MutationScore, mutation_score
 
 WHOLE = 60
 #: Share of a sample that has to be killed: a score of so few says whether the bench works at all.
@@ -73,23 +76,23 @@ SQUARE = {"machine": "square", "offer": "random"}
 COUNTERS = {"absent": [], "width": 64, "clear_cycles": Counters().clear_cycles}
 
 ROWS = (
-    Row("control/queue", lambda: Queue(16, 4), 0.95, [{"depth": 4, "capacity": 5}]),
-    Row("control/slice", lambda: RegisterSlice(16), 0.95, [{"inside": 1}]),
+    Row("parts/queue", lambda: Queue(16, 4), 0.95, [{"depth": 4, "capacity": 5}]),
+    Row("parts/slice", lambda: RegisterSlice(16), 0.95, [{"inside": 1}]),
     Row("control/tokens", lambda: Tokens(3), 0.9, [{"seed": 14, "bits": 3, "absent": []}]),
     Row("control/issue", lambda: Issue(test_issue.VECTOR), 0.95),
     Row("control/counters", Counters, 0.9, [COUNTERS]),
     Row("control/dispatch", lambda: Dispatch(TINY), 0.85,
         [{"engines": list(machine_engines(TINY))}], sample=4),
     Row("control/fetch", lambda: Fetch(TINY), 0.85, [{"beat_bytes": TINY.beat_bytes}], sample=4),
-    Row("control/fault", lambda: FaultCollector(test_fault.SOURCES), 0.95),
+    Row("parts/fault", lambda: FaultCollector(test_fault.SOURCES), 0.95),
     Row("control/supervisor", test_supervisor.unit, 0.95, sample=4, proved=True),
-    Row("memory/loop_nest", lambda: LoopNest(4, test_loop_nest.WIDTH), 0.9, [{"levels": 4}]),
-    Row("memory/address_generator", lambda: AddressGenerator(test_address_generator.ROWS, 6, 4),
+    Row("compute/loop_nest", lambda: LoopNest(4, test_loop_nest.WIDTH), 0.9, [{"levels": 4}]),
+    Row("compute/address_generator", lambda: AddressGenerator(test_address_generator.ROWS, 6, 4),
         0.9, [{"interval": 6, "gap": 4, "policy": "random", "stall": True, "latency": 3}],
         sample=4),
-    Row("memory/realign", lambda: Realigner(8), 0.9,
+    Row("parts/realign", lambda: Realigner(8), 0.9,
         [{"beat": 8, "greed": 0.9, "offer": "random", "head": 1}]),
-    Row("memory/matrix_writer", lambda: MatrixWriter(test_matrix_writer.MACHINES["square"]), 0.85,
+    Row("load/matrix_writer", lambda: MatrixWriter(test_matrix_writer.MACHINES["square"]), 0.85,
         [SQUARE]),
 )
 

@@ -3,10 +3,11 @@
 
 import pytest
 
-from hw.presets import preset
-from sim.hardware import accelerator_verilog
-from tests.support.lint import EXCEPTIONS, warnings
-from tests.support.netlist import assert_verilog_structure
+from kiwicha.machine.presets import preset
+from kiwicha.sim.hardware import accelerator_verilog
+
+from .support.lint import EXCEPTIONS, warnings
+from .support.netlist import assert_verilog_structure
 
 TINY = preset("tiny")
 #: Little of everything that a machine can have.

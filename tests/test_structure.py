@@ -10,20 +10,46 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = ("hw", "golden", "compiler", "sim", "boards", "models", "bench")
+PACKAGES = (
+    "machine", "hw", "golden", "cost", "compiler", "report", "sim", "boards", "models", "bench",
+    "kiwicha",
+)
 
 #: Folders of hw: the units of one part of the machine each.
 GROUPS = tuple(sorted({path.parent.name for path in (ROOT / "hw").glob("*/*.py")}))
 
-#: Packages of the project that each package may import from, besides itself.
+#: Rooms of the project that each room may import from, besides itself.
 MAY_IMPORT = {
-    "hw": (),
-    "golden": ("hw.config", "hw.encoding", "hw.formats", "hw.isa", "hw.scales", "hw.tables"),
-    "compiler": ("hw.config", "hw.encoding", "hw.formats", "hw.isa", "hw.scales", "hw.tables"),
-    "sim": ("hw", "golden", "compiler", "models"),
-    "boards": ("hw", "golden", "compiler", "sim", "models"),
+    "errors": (),
+    "machine": (),
+    "hw": ("machine",),
+    "golden": ("machine",),
+    "cost": ("machine",),
+    "compiler": ("machine", "cost", "errors"),
+    "report": ("errors",),
     "models": (),
-    "bench": ("hw", "golden", "compiler", "sim", "boards", "models"),
+    "sim": ("machine", "hw", "golden", "cost", "compiler", "report", "models", "errors"),
+    "boards": (
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",
+    ),
+    "bench": (
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",
+        "boards", "cli",
+    ),
+    "cli": (
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",
+        "boards",
+    ),
+}
+
+#: Rooms inside two of them: each may import from itself and from those before it, and those side
+#: by side, which are in one set, not from each other.
+ORDER = {
+    "hw": (
+        {"verilog"}, {"parts"}, {"sparse", "statistics"},
+        {"control", "load", "compute", "vector", "special", "store"}, {"accelerator"},
+    ),
+    "compiler": ({"graph"}, {"frontend"}, {"ops"}, {"schedule"}, {"emit"}),
 }
 
 #: Longest file, in lines. Longer ones hold more than one idea.
@@ -41,34 +67,86 @@ def sources(*packages):
 
 def module_name(path):
     parts = path.with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "kiwicha" else ("kiwicha", *parts))
 
 
 def imported(path):
-    """Names of the project's modules that ``path`` imports."""
+    """Names of the project's modules that ``path`` imports, without the package's own."""
     for node in ast.walk(ast.parse((ROOT / path).read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            # `from hw import config` imports the module hw.config.
+            # `from kiwicha.hw import accelerator` imports the module kiwicha.hw.accelerator.
+            names = []
             for alias in node.names:
                 inner = ROOT.joinpath(*str(node.module).split("."), alias.name)
                 is_module = inner.is_dir() or inner.with_suffix(".py").exists()
-                yield f"{node.module}.{alias.name}" if is_module else str(node.module)
+                names.append(f"{node.module}.{alias.name}" if is_module else str(node.module))
+        else:
+            continue
+        for name in names:
+            assert name.split(".")[0] not in (*PACKAGES[:-1], "tests"), f"{path}: bare {name}"
+            if name.startswith("kiwicha."):
+                yield name.removeprefix("kiwicha.")
 
 
-def within(name, allowed):
-    return any(name == root or name.startswith(f"{root}.") for root in allowed)
+def circle(edges):
+    """A circle of ``edges``, name -> names, as a list; empty where there is none."""
+    done, path = set(), []
+
+    def visit(name):
+        if name in path:
+            return [*path[path.index(name):], name]
+        if name in done:
+            return []
+        path.append(name)
+        for other in sorted(edges.get(name, ())):
+            if found := visit(other):
+                return found
+        done.add(path.pop())
+        return []
+
+    return next(filter(None, map(visit, sorted(edges))), [])
 
 
 @pytest.mark.parametrize("path", sources(*PACKAGES), ids=str)
 def test_imports_run_one_way(path):
-    package = path.parts[0]
-    allowed = (package, *MAY_IMPORT[package])
+    own = module_name(path).removeprefix("kiwicha.").split(".")
+    if own == ["kiwicha"]:
+        return  # the package itself offers what any room has
     for name in imported(path):
-        if name.split(".")[0] in (*PACKAGES, "tests"):
-            assert within(name, allowed), f"{path} imports {name}"
+        room, *inner = name.split(".")
+        assert room in (own[0], *MAY_IMPORT[own[0]]), f"{path} imports {name}"
+        if room == own[0] and room in ORDER and inner and len(own) > 1:
+            place = {part: step for step, parts in enumerate(ORDER[room]) for part in parts}
+            if inner[0] != own[1]:
+                assert place[inner[0]] < place[own[1]], f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_no_circles(room):
+    edges = {
+        name: {other for other in imported(path) if other != name}
+        for path in sources(*PACKAGES)
+        if (name := module_name(path).removeprefix("kiwicha.")).split(".")[0] == room
+    }
+    assert not circle(edges)
+    assert circle({**edges, "a": {"b"}, "b": {"a"}}) == ["a", "b", "a"]
+
+
+def test_every_folder_has_its_place():
+    for room, order in ORDER.items():
+        folders = {path.parent.name for path in (ROOT / room).glob("*/*.py")}
+        assert folders <= set().union(*order)
+
+
+def test_the_package_holds_what_is_on_top():
+    for room in PACKAGES[:-1]:
+        link = ROOT / "kiwicha" / room
+        assert link.is_symlink()
+        assert link.resolve() == ROOT / room
 
 
 @pytest.mark.parametrize("path", sources(*PACKAGES, "tests"), ids=str)
@@ -97,7 +175,12 @@ def test_all_resolves(path):
 
 #: Groups and units that move data: nothing to compute, so no NumPy counterpart, but proofs or
 #: models in the unit's own test.
-NO_ARITHMETIC = {"control", "memory", "drain", "pace", "skew"}
+NO_ARITHMETIC = {
+    "control", "load", "store",
+    "activation_scratchpad", "bursts", "delay", "delay_line", "drain", "fault", "loop_nest",
+    "output_buffer", "pace", "parameter_memory", "queue", "ram", "read_arbiter", "read_master",
+    "realign", "runs", "skew", "slice", "weight_scratchpad", "write_master",
+}
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
 PARTS = {

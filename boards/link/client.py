@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from boards.link.format import (
+from kiwicha.boards.link.format import (
     FLAG,
     PROTOCOL,
     Command,
@@ -17,8 +17,8 @@ from boards.link.format import (
     decode,
     encode,
 )
-from boards.link.transport import LinkError, Transport
-from hw.control.register_map import ADDRESS_BITS
+from kiwicha.boards.link.transport import LinkError, Transport
+from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["HostLink", "LinkStatistics"]
 

@@ -6,11 +6,11 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
 
-from boards.link.format import CRC_BYTES, HEADER_BYTES, IDENTITY, Command, Identity, Status
-from boards.link.receive import frame_shape
-from boards.link.transmit import REPLY_BYTE
-from hw.control.register_map import ADDRESS_BITS
-from hw.memory.axi import AXI4LiteSignature
+from kiwicha.boards.link.format import CRC_BYTES, HEADER_BYTES, IDENTITY, Command, Identity, Status
+from kiwicha.boards.link.receive import frame_shape
+from kiwicha.boards.link.transmit import REPLY_BYTE
+from kiwicha.hw.parts.axi import AXI4LiteSignature
+from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["CommandExecutor", "byte_write"]
 

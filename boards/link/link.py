@@ -6,13 +6,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
 
-from boards.link.commands import CommandExecutor, byte_write
-from boards.link.format import Identity
-from boards.link.receive import FrameReceiver
-from boards.link.transmit import FrameTransmitter
-from boards.link.uart import UartReceiver, UartTransmitter
-from hw.control.register_map import ADDRESS_BITS
-from hw.memory.axi import AXI4LiteSignature
+from kiwicha.boards.link.commands import CommandExecutor, byte_write
+from kiwicha.boards.link.format import Identity
+from kiwicha.boards.link.receive import FrameReceiver
+from kiwicha.boards.link.transmit import FrameTransmitter
+from kiwicha.boards.link.uart import UartReceiver, UartTransmitter
+from kiwicha.hw.parts.axi import AXI4LiteSignature
+from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["SerialLink"]
 

@@ -7,8 +7,8 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
 
-from boards.link.format import CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER_BYTES
-from hw.memory.ram import block_ram
+from kiwicha.boards.link.format import CRC_BYTES, ESCAPE, FLAG, FLIP, HEADER_BYTES
+from kiwicha.hw.parts.ram import block_ram
 
 __all__ = ["FrameReceiver", "frame_shape"]
 

@@ -6,7 +6,7 @@ from amaranth.lib import crc, data, stream
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import Component, In, Out
 
-from boards.link.format import CRC_BYTES, ESCAPE, FLAG, FLIP
+from kiwicha.boards.link.format import CRC_BYTES, ESCAPE, FLAG, FLIP
 
 __all__ = ["REPLY_BYTE", "FrameTransmitter"]
 

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.isa import WORD_BITS
+from kiwicha.machine.isa import WORD_BITS
 
 __all__ = ["Assembler"]
 

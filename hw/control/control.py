@@ -5,21 +5,21 @@ from amaranth.hdl import Cat, Module, ResetInserter, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.control.assemble import Assembler
-from hw.control.counters import COUNTER_RECORD, Counters
-from hw.control.dispatch import Dispatch
-from hw.control.engines import machine_engines
-from hw.control.fault import FaultSignature
-from hw.control.fetch import Fetch
-from hw.control.issue import Issue
-from hw.control.register_map import ADDRESS_BITS
-from hw.control.registers import RegisterFile
-from hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
-from hw.control.tokens import Tokens
-from hw.isa import ENGINES, INSTRUCTIONS, Opcode
-from hw.memory.axi import REQUEST, AXI4LiteSignature, read_beat
-from hw.statistics.rounding import RANDOM
+from kiwicha.hw.control.assemble import Assembler
+from kiwicha.hw.control.counters import COUNTER_RECORD, Counters
+from kiwicha.hw.control.dispatch import Dispatch
+from kiwicha.hw.control.engines import machine_engines
+from kiwicha.hw.control.fetch import Fetch
+from kiwicha.hw.control.issue import Issue
+from kiwicha.hw.control.registers import RegisterFile
+from kiwicha.hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
+from kiwicha.hw.control.tokens import Tokens
+from kiwicha.hw.parts.axi import REQUEST, AXI4LiteSignature, read_beat
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.rounding import RANDOM
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Opcode
+from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["FAULT_SOURCES", "Control"]
 

@@ -24,7 +24,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.isa import COUNTER_WORDS, ENGINES, WORD_BITS, Engine
+from kiwicha.machine.isa import COUNTER_WORDS, ENGINES, WORD_BITS, Engine
 
 __all__ = ["COUNTER_RECORD", "Counters"]
 

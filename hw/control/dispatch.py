@@ -7,12 +7,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.control.engines import machine_engines
-from hw.control.fault import FaultSignature
-from hw.control.queue import Queue
-from hw.control.slice import RegisterSlice
-from hw.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, ErrorCode, Opcode
+from kiwicha.hw.control.engines import machine_engines
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.slice import RegisterSlice
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, ErrorCode, Opcode
 
 __all__ = ["DISPATCH_NUMBER", "PROGRAM_WORD", "Dispatch", "Router"]
 

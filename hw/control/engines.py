@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which engines a machine has; nothing is built for the others."""
 
-from hw.config import AcceleratorConfig
-from hw.isa import Engine
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import Engine
 
 __all__ = ["machine_engines"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from hw.control.dispatch import DISPATCH_NUMBER
-from hw.control.fetch import FETCH_NUMBER
-from hw.isa import Engine, ErrorCode
+from kiwicha.hw.control.dispatch import DISPATCH_NUMBER
+from kiwicha.hw.control.fetch import FETCH_NUMBER
+from kiwicha.machine.isa import Engine, ErrorCode
 
 __all__ = ["ERRORS", "UNITS", "Detail", "Explanation"]
 

@@ -6,12 +6,12 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD
-from hw.control.fault import FaultSignature
-from hw.control.queue import Queue
-from hw.isa import WORD_BITS, ErrorCode
-from hw.memory.axi import REQUEST, read_beat
+from kiwicha.hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD
+from kiwicha.hw.parts.axi import REQUEST, read_beat
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import WORD_BITS, ErrorCode
 
 __all__ = ["FETCH_NUMBER", "Fetch"]
 

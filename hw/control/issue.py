@@ -5,7 +5,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.isa import ENGINES
+from kiwicha.machine.isa import ENGINES
 
 __all__ = ["Issue"]
 

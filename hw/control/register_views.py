@@ -4,9 +4,9 @@
 import json
 from collections.abc import Iterator
 
-from hw.control.errors import ERRORS, UNITS
-from hw.control.register_map import ADDRESS_BITS, Access, Field, Register, RegisterMap
-from hw.isa import Engine, ErrorCode
+from kiwicha.hw.control.errors import ERRORS, UNITS
+from kiwicha.machine.isa import Engine, ErrorCode
+from kiwicha.machine.register_map import ADDRESS_BITS, Access, Field, Register, RegisterMap
 
 __all__ = ["to_c_header", "to_json", "to_markdown", "to_python_module"]
 

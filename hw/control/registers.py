@@ -6,11 +6,11 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.control.register_map import ADDRESS_BITS, RECORD_OFFSET, Access, Register, RegisterMap
-from hw.isa import COUNTER_WORDS, WORD_BITS
-from hw.memory.axi import AXI4LiteSignature, Response
-from hw.memory.ram import ram_class
+from kiwicha.hw.parts.axi import AXI4LiteSignature, Response
+from kiwicha.hw.parts.ram import ram_class
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
+from kiwicha.machine.register_map import ADDRESS_BITS, RECORD_OFFSET, Access, Register, RegisterMap
 
 __all__ = ["RegisterFile", "register_layout"]
 

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.control.fault import FAULT, FaultCollector, FaultSignature
-from hw.isa import ErrorCode
+from kiwicha.hw.parts.fault import FAULT, FaultCollector, FaultSignature
+from kiwicha.machine.isa import ErrorCode
 
 if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
     import enum

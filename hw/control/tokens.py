@@ -7,8 +7,8 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, Engine, ErrorCode
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.machine.isa import ENGINES, Engine, ErrorCode
 
 __all__ = ["Tokens"]
 

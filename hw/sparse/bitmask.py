@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hw.sparse.contract import StreamError, decoder_members
-from hw.sparse.window import BitWindow
+from kiwicha.hw.sparse.contract import StreamError, decoder_members
+from kiwicha.hw.sparse.window import BitWindow
 
 __all__ = ["BitmaskDecoder"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder of compressed sparse columns, after EIE (ISCA 2016); bytes as in golden.csc."""
 
-from hw.sparse.entries import EntryDecoder
+from kiwicha.hw.sparse.entries import EntryDecoder
 
 __all__ = ["CscDecoder"]
 

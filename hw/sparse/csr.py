@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder of compressed sparse rows: columns of the transpose, with absolute indices."""
 
-from hw.sparse.csc import CscDecoder
+from kiwicha.hw.sparse.csc import CscDecoder
 
 __all__ = ["CsrDecoder"]
 

@@ -7,9 +7,9 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component
 from amaranth.utils import exact_log2
 
-from hw.sparse.contract import StreamError, decoder_members
-from hw.sparse.pick import CODEBOOK, EntryPicker
-from hw.sparse.window import BitWindow
+from kiwicha.hw.sparse.contract import StreamError, decoder_members
+from kiwicha.hw.sparse.pick import CODEBOOK, EntryPicker
+from kiwicha.hw.sparse.window import BitWindow
 
 __all__ = ["EntryDecoder"]
 

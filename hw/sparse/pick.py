@@ -9,7 +9,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.sparse.contract import StreamError
+from kiwicha.hw.sparse.contract import StreamError
 
 __all__ = ["CODEBOOK", "CODE_BITS", "EntryPicker"]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoder of run lengths without pointers; the bytes are those of golden.run_length."""
 
-from hw.sparse.entries import EntryDecoder
+from kiwicha.hw.sparse.entries import EntryDecoder
 
 __all__ = ["RunLengthDecoder"]
 

@@ -9,7 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.sparse.contract import beat_layout
+from kiwicha.hw.sparse.contract import beat_layout
 
 __all__ = ["BitWindow"]
 

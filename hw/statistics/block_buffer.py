@@ -5,7 +5,7 @@ from amaranth.hdl import Module, ShapeLike, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.control.queue import Queue
+from kiwicha.hw.parts.queue import Queue
 
 __all__ = ["BlockBuffer"]
 

@@ -4,7 +4,7 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.statistics.lanes import magnitude, present, register, tree, tree_depth, vector_layout
+from kiwicha.hw.parts.lanes import magnitude, present, register, tree, tree_depth, vector_layout
 
 __all__ = ["BlockMaximum"]
 

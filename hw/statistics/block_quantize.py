@@ -8,17 +8,17 @@ from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value,
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.control.queue import Queue
-from hw.statistics.block_buffer import BlockBuffer
-from hw.statistics.lanes import magnitude, present, register, tree, tree_depth, vector_layout
-from hw.statistics.reciprocal import (
+from kiwicha.hw.parts.lanes import magnitude, present, register, tree, tree_depth, vector_layout
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.reciprocal import (
     FRACTION,
     SHIFT_FRACTION,
     Reciprocal,
     request_layout,
     scale_layout,
 )
-from hw.statistics.rounding import RANDOM, RandomWord, Round, Rounding, random_key
+from kiwicha.hw.parts.rounding import RANDOM, RandomWord, Round, Rounding, random_key
+from kiwicha.hw.statistics.block_buffer import BlockBuffer
 
 __all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
 

@@ -4,7 +4,7 @@
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.statistics.lanes import register
+from kiwicha.hw.parts.lanes import register
 
 __all__ = ["DigitProduct", "product_cycles"]
 

@@ -10,14 +10,14 @@ from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.control.queue import Queue
-from hw.statistics.block_buffer import BlockBuffer
-from hw.statistics.block_maximum import BlockMaximum
-from hw.statistics.lanes import magnitude, present, register, vector_layout
-from hw.statistics.multiway_arbiter import Arbiter, choice_layout, verdict_layout
-from hw.statistics.multiway_error import Criterion, ErrorSums
-from hw.statistics.multiway_lane import WayLane
-from hw.statistics.rounding import Rounding
+from kiwicha.hw.parts.lanes import magnitude, present, register, vector_layout
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.rounding import Rounding
+from kiwicha.hw.statistics.block_buffer import BlockBuffer
+from kiwicha.hw.statistics.block_maximum import BlockMaximum
+from kiwicha.hw.statistics.multiway_arbiter import Arbiter, choice_layout, verdict_layout
+from kiwicha.hw.statistics.multiway_error import Criterion, ErrorSums
+from kiwicha.hw.statistics.multiway_lane import WayLane
 
 __all__ = ["THRESHOLD", "Criterion", "MultiwayQuantize", "chosen_layout"]
 

@@ -8,8 +8,8 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
-from hw.statistics.digit_product import DigitProduct, product_cycles
-from hw.statistics.multiway_error import Criterion, sums_layout
+from kiwicha.hw.statistics.digit_product import DigitProduct, product_cycles
+from kiwicha.hw.statistics.multiway_error import Criterion, sums_layout
 
 __all__ = ["Arbiter", "arbiter_cycles", "choice_layout", "verdict_layout"]
 

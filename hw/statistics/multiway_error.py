@@ -6,8 +6,8 @@ from amaranth.lib import data, enum
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
-from hw.statistics.lanes import register, tree, tree_depth
-from hw.statistics.multiway_lane import LaneError
+from kiwicha.hw.parts.lanes import register, tree, tree_depth
+from kiwicha.hw.statistics.multiway_lane import LaneError
 
 __all__ = ["Criterion", "ErrorSums", "sums_layout"]
 

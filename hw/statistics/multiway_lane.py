@@ -4,8 +4,8 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.statistics.lanes import register
-from hw.statistics.rounding import Round, Rounding
+from kiwicha.hw.parts.lanes import register
+from kiwicha.hw.parts.rounding import Round, Rounding
 
 __all__ = ["LaneError", "WayLane"]
 

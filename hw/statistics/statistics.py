@@ -8,7 +8,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
-from hw.statistics.lanes import magnitude, register, tree, tree_depth
+from kiwicha.hw.parts.lanes import magnitude, register, tree, tree_depth
 
 __all__ = ["Statistics", "statistics_layout", "statistics_step"]
 
@@ -33,7 +33,8 @@ def statistics_step(lanes: int) -> data.StructLayout:
 def statistics_layout(lanes: int, block: int) -> data.StructLayout:
     """Return the statistics of at most ``block`` elements, ``lanes`` of which come at a time.
 
-    The members are those of ``hw.isa.STATISTICS_RECORD``, in its order, as wide as they need to be.
+    The members are those of ``machine.isa.STATISTICS_RECORD``, in its order, as wide as they need
+    to be.
     """
     if block < 1 or block & (block - 1) or block > 1 << 30:
         raise ValueError(f"block is {block}; legal: a power of two, 1 to 2**30")

@@ -5,16 +5,16 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig, BlockScale
-from hw.control.queue import Queue
-from hw.isa import ENGINES, VECTOR
-from hw.statistics.block_quantize import BlockQuantize
-from hw.statistics.multiway import MultiwayQuantize
-from hw.statistics.rounding import RANDOM
-from hw.vector.flat_index import FlatIndex
-from hw.vector.modes import DIGIT, block_criterion, block_rounding, scale_bytes
-from hw.vector.narrow import NarrowWriter, answered_write
-from hw.vector.statistics_path import counts_member
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.rounding import RANDOM
+from kiwicha.hw.statistics.block_quantize import BlockQuantize
+from kiwicha.hw.statistics.multiway import MultiwayQuantize
+from kiwicha.hw.vector.flat_index import FlatIndex
+from kiwicha.hw.vector.modes import DIGIT, block_criterion, block_rounding, scale_bytes
+from kiwicha.hw.vector.narrow import NarrowWriter, answered_write
+from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.isa import ENGINES, VECTOR
 
 __all__ = ["BlockPath", "block_step"]
 

@@ -6,12 +6,12 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
-from hw.vector.drain_check import illegal_fields, places_outside
-from hw.vector.modes import ends_pixels, vector_modes
-from hw.vector.pace import Pace
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.vector.drain_check import illegal_fields, places_outside
+from kiwicha.hw.vector.modes import ends_pixels, vector_modes
+from kiwicha.hw.vector.pace import Pace
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
 
 __all__ = ["CONSTANTS", "DrainWalker", "step_layout"]
 

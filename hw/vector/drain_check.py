@@ -5,9 +5,9 @@ from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.isa import VectorMode
-from hw.vector.modes import vector_modes
+from kiwicha.hw.vector.modes import vector_modes
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VectorMode
 
 __all__ = ["illegal_fields", "places_outside"]
 

@@ -6,19 +6,28 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
-from hw.memory.delay import Delay
-from hw.memory.load import scratchpad_write
-from hw.memory.pieces import SLOT, SLOT_BYTES, SLOTS
-from hw.statistics.lanes import tree, tree_depth
-from hw.vector.divide import DivideRound
-from hw.vector.float_units import FloatAdd, FloatProduct, IntegerFloat, Widen
-from hw.vector.narrow import answered_write
-from hw.vector.requantize_common import delay, register
-from hw.vector.settle import Settle
-from hw.vector.statistics_path import counts_member
+from kiwicha.hw.parts.delay import Delay
+from kiwicha.hw.parts.divide import DivideRound
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.float_units import FloatAdd, FloatProduct, IntegerFloat, Widen
+from kiwicha.hw.parts.lanes import tree, tree_depth
+from kiwicha.hw.parts.pieces import SLOT
+from kiwicha.hw.parts.requantize_common import delay, register
+from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.vector.narrow import answered_write
+from kiwicha.hw.vector.settle import Settle
+from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import (
+    ENGINES,
+    SLOT_BYTES,
+    SLOTS,
+    VECTOR,
+    Engine,
+    ErrorCode,
+    LoadTarget,
+    VectorMode,
+)
 
 __all__ = ["DynamicPath", "dynamic_step"]
 

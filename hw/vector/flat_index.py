@@ -4,9 +4,9 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.isa import VECTOR
-from hw.memory.delay import Delay
+from kiwicha.hw.parts.delay import Delay
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VECTOR
 
 __all__ = ["FlatIndex"]
 

@@ -5,13 +5,13 @@ from amaranth.hdl import Cat, Const, Module, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.isa import VECTOR, VectorMode
-from hw.memory.delay import Delay
-from hw.statistics.rounding import RANDOM
-from hw.vector.block import BlockPath
-from hw.vector.narrow import NarrowWriter, answered_write
-from hw.vector.statistics_path import counts_member
+from kiwicha.hw.parts.delay import Delay
+from kiwicha.hw.parts.rounding import RANDOM
+from kiwicha.hw.vector.block import BlockPath
+from kiwicha.hw.vector.narrow import NarrowWriter, answered_write
+from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VECTOR, VectorMode
 
 __all__ = ["IntegerPath"]
 

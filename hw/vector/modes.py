@@ -2,12 +2,12 @@
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
 
-from hw.config import AcceleratorConfig, BlockScale
-from hw.isa import VectorMode
-from hw.statistics.multiway import Criterion
-from hw.statistics.multiway_arbiter import arbiter_cycles
-from hw.statistics.reciprocal import division_cycles
-from hw.statistics.rounding import Rounding
+from kiwicha.hw.parts.reciprocal import division_cycles
+from kiwicha.hw.parts.rounding import Rounding
+from kiwicha.hw.statistics.multiway import Criterion
+from kiwicha.hw.statistics.multiway_arbiter import arbiter_cycles
+from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.isa import VectorMode
 
 __all__ = [
     "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "scale_bytes",

@@ -5,10 +5,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.isa import ENGINES
-from hw.memory.output_buffer import output_write
-from hw.vector.statistics_path import counts_member
+from kiwicha.hw.vector.output_buffer import output_write
+from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES
 
 __all__ = ["NarrowWriter", "answered_write"]
 

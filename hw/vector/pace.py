@@ -5,9 +5,9 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from hw.config import AcceleratorConfig
-from hw.isa import VECTOR, VectorMode
-from hw.vector.modes import block_pauses, scale_bytes
+from kiwicha.hw.vector.modes import block_pauses, scale_bytes
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VECTOR, VectorMode
 
 __all__ = ["Pace"]
 

@@ -8,10 +8,10 @@ from amaranth.hdl import Cat, EnableInserter, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import CellFamily, RequantizeMode
-from hw.vector.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
-from hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
-from hw.vector.requantize_float import FloatRequantize
+from kiwicha.hw.parts.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
+from kiwicha.hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
+from kiwicha.hw.vector.requantize_float import FloatRequantize
+from kiwicha.machine.config import CellFamily, RequantizeMode
 
 __all__ = ["REQUANTIZE_INPUT", "REQUANTIZE_OUTPUT", "RequantizeLane"]
 

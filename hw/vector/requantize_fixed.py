@@ -10,8 +10,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import CellFamily, RequantizeMode
-from hw.vector.requantize_common import (
+from kiwicha.hw.parts.requantize_common import (
     REQUANTIZE_INPUT,
     REQUANTIZE_OUTPUT,
     WINDOW,
@@ -22,7 +21,8 @@ from hw.vector.requantize_common import (
     register,
     shift_window,
 )
-from hw.vector.requantize_multiply import PipelinedMultiply
+from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
+from kiwicha.machine.config import CellFamily, RequantizeMode
 
 __all__ = ["FixedRequantize", "ShiftRequantize"]
 

@@ -4,9 +4,9 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.vector.divide import DivideRound
-from hw.vector.float_sum import FloatSum, effective_exponent, significand
-from hw.vector.float_units import INFINITE, Narrow, Widen
+from kiwicha.hw.parts.divide import DivideRound
+from kiwicha.hw.parts.float_sum import FloatSum, effective_exponent, significand
+from kiwicha.hw.parts.float_units import INFINITE, Narrow, Widen
 
 __all__ = ["Settle"]
 
@@ -29,7 +29,7 @@ class Settle(Component):
     Members
     -------
     start : In(1); high, low : In(32)
-        Magnitudes of the greatest and of the least value, wide numbers (`hw.vector.float_units`);
+        Magnitudes of the greatest and of the least value, wide numbers (`hw.parts.float_units`);
         stable until the answer. No start before that.
     done : Out(1); scale : Out(32); zero : Out(8)
         Valid in the cycle of ``done``.

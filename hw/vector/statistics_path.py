@@ -5,9 +5,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.isa import STATISTICS_RECORD, VECTOR, VectorMode
-from hw.statistics.statistics import Statistics
+from kiwicha.hw.statistics.statistics import Statistics
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import STATISTICS_RECORD, VECTOR, VectorMode
 
 __all__ = ["StatisticsPath", "counts_layout", "counts_member", "result_layout"]
 

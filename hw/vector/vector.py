@@ -5,24 +5,23 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from hw.config import AcceleratorConfig
-from hw.control.fault import FaultSignature
-from hw.isa import ENGINES, STATISTICS_RECORD, VECTOR, VectorMode
-from hw.memory.delay import Delay
-from hw.memory.delay_line import DelayLine
-from hw.memory.load import scratchpad_write
-from hw.memory.output_buffer import OutputBuffer
-from hw.memory.parameter_memory import PARAMETER, ParameterMemory
-from hw.memory.pieces import SLOT_BYTES, SLOTS
-from hw.statistics.rounding import RANDOM
-from hw.vector.columns import pick_column, pick_latency
-from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
-from hw.vector.dynamic import DynamicPath
-from hw.vector.integer_path import IntegerPath
-from hw.vector.modes import vector_modes
-from hw.vector.narrow import answered_write
-from hw.vector.requantize import RequantizeLane
-from hw.vector.statistics_path import StatisticsPath, counts_member
+from kiwicha.hw.parts.delay import Delay
+from kiwicha.hw.parts.delay_line import DelayLine
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.rounding import RANDOM
+from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.vector.columns import pick_column, pick_latency
+from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from kiwicha.hw.vector.dynamic import DynamicPath
+from kiwicha.hw.vector.integer_path import IntegerPath
+from kiwicha.hw.vector.modes import vector_modes
+from kiwicha.hw.vector.narrow import answered_write
+from kiwicha.hw.vector.output_buffer import OutputBuffer
+from kiwicha.hw.vector.parameter_memory import PARAMETER, ParameterMemory
+from kiwicha.hw.vector.requantize import RequantizeLane
+from kiwicha.hw.vector.statistics_path import StatisticsPath, counts_member
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
 
 __all__ = ["VectorEngine"]
 

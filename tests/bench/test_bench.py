@@ -7,19 +7,19 @@ import re
 import numpy as np
 import pytest
 
-from bench import __main__ as front
-from bench import cocotb_default
-from bench.emission import emission
-from bench.onchip import steady_state
-from bench.program import Memory, layer, measure
-from bench.table import Table
-from bench.utilization import utilization
-from compiler.builder import ProgramBuilder
-from compiler.emit import emit
-from compiler.search import choose_tiling
-from golden.machine import Machine
-from hw.presets import preset
-from sim.simulation import simulated_machine
+from kiwicha.bench import __main__ as front
+from kiwicha.bench import cocotb_default
+from kiwicha.bench.emission import emission
+from kiwicha.bench.onchip import steady_state
+from kiwicha.bench.program import Memory, layer, measure
+from kiwicha.bench.table import Table
+from kiwicha.bench.utilization import utilization
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.golden.machine import Machine
+from kiwicha.machine.presets import preset
+from kiwicha.sim.simulation import simulated_machine
 
 __all__: list[str] = []
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cost of small decoders: counted, and larger for more entries a cycle."""
 
-from bench.decoders import decoders
-from hw.sparse.window import BitWindow
-from tests.support.bench import BUILD_ROOT
+from kiwicha.bench.decoders import decoders
+from kiwicha.hw.sparse.window import BitWindow
+
+from ..support.bench import BUILD_ROOT
 
 CACHE = BUILD_ROOT / "synth"
 

@@ -3,9 +3,9 @@
 
 import pytest
 
-from bench.dynamic import WAYS, dynamic
-from bench.table import Table
-from hw.presets import preset
+from kiwicha.bench.dynamic import WAYS, dynamic
+from kiwicha.bench.table import Table
+from kiwicha.machine.presets import preset
 
 SIZE = 16
 

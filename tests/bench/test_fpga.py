@@ -9,22 +9,23 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from bench import page as page_module
-from bench import place as place_module
-from bench import synthesis as synthesis_module
-from bench.folklore import PUBLISHED, folklore
-from bench.harness import Harness
-from bench.onchip import Steady
-from bench.page import insert, write_tables
-from bench.peers import PEERS, comparison
-from bench.place import Placed, frequency, place, worst_paths
-from bench.synthesis import TARGETS, Netlist, area, design, synthesize
-from bench.table import Table
-from bench.units import HARNESS, UNITS, unit_of
-from boards.toolchain import ToolError
-from hw.array.systolic import SystolicArray
-from hw.config import PIPELINE, AcceleratorConfig
-from tests.support.bench import BUILD_ROOT
+from kiwicha.bench import page as page_module
+from kiwicha.bench import place as place_module
+from kiwicha.bench import synthesis as synthesis_module
+from kiwicha.bench.folklore import PUBLISHED, folklore
+from kiwicha.bench.harness import Harness
+from kiwicha.bench.onchip import Steady
+from kiwicha.bench.page import insert, write_tables
+from kiwicha.bench.peers import PEERS, comparison
+from kiwicha.bench.place import Placed, frequency, place, worst_paths
+from kiwicha.bench.synthesis import TARGETS, Netlist, area, design, synthesize
+from kiwicha.bench.table import Table
+from kiwicha.bench.units import HARNESS, UNITS, unit_of
+from kiwicha.boards.toolchain import ToolError
+from kiwicha.hw.compute.systolic import SystolicArray
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+
+from ..support.bench import BUILD_ROOT
 
 CONFIG = AcceleratorConfig(name="two", rows=2, columns=2, requantize_lanes=1)
 CACHE = BUILD_ROOT / "synth"

@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from bench.harness import Harness
-from hw.emit import emit_rtlil
+from kiwicha.bench.harness import Harness
+from kiwicha.hw.verilog.emit import emit_rtlil
 
 PORTS = {
     "plain": In(5),

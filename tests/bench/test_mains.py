@@ -5,7 +5,7 @@ import importlib
 
 import pytest
 
-from bench.table import Table
+from kiwicha.bench.table import Table
 
 TABLE = Table("one", "One table", ("what", "n"), (("a", "17"),), ("how",), ({"what": "a"},))
 #: Command: the functions that measure, and options with what these have to be given.

@@ -3,7 +3,7 @@
 
 import pytest
 
-from bench.paths import slowest_paths
+from kiwicha.bench.paths import slowest_paths
 
 REGISTER = """
   (CELL (CELLTYPE "TRELLIS_FF")

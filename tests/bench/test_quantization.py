@@ -3,9 +3,9 @@
 
 import pytest
 
-from bench import quantization
-from bench.quantization import COLUMNS, DISTRIBUTIONS, block_scales, picture, several_ways
-from golden.block_quantize import QuantizedBlocks, block_quantize
+from kiwicha.bench import quantization
+from kiwicha.bench.quantization import COLUMNS, DISTRIBUTIONS, block_scales, picture, several_ways
+from kiwicha.golden.block_quantize import QuantizedBlocks, block_quantize
 
 
 @pytest.fixture(scope="module")

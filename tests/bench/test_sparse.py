@@ -6,12 +6,13 @@ import io
 import pytest
 from rich.console import Console
 
-from bench import sparse as module
-from bench.sparse import formats, pruned_product, sparse
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig
-from sim.inference import run_model
-from sim.report import layer_tables
-from tests.support.bench import unit_simulator
+from kiwicha.bench import sparse as module
+from kiwicha.bench.sparse import formats, pruned_product, sparse
+from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.report.report import layer_tables
+from kiwicha.sim.inference import run_model
+
+from ..support.bench import unit_simulator
 
 __all__: list[str] = []
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from bench import up5k
-from bench.synthesis import Netlist
-from bench.units import HARNESS, unit_of
+from kiwicha.bench import up5k
+from kiwicha.bench.synthesis import Netlist
+from kiwicha.bench.units import HARNESS, unit_of
 
 
 def test_names_of_a_board() -> None:

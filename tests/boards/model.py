@@ -3,7 +3,16 @@
 
 import struct
 
-from boards.link.format import FLAG, Command, FrameError, Identity, Reply, Status, decode, encode
+from kiwicha.boards.link.format import (
+    FLAG,
+    Command,
+    FrameError,
+    Identity,
+    Reply,
+    Status,
+    decode,
+    encode,
+)
 
 __all__ = ["IDENTITY", "PAYLOAD", "BoardModel"]
 

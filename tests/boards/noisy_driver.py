@@ -7,8 +7,8 @@ from typing import Any
 import cocotb
 from cocotb.task import bridge
 
-from boards.link.client import HostLink
-from boards.simulated import SimulatedTransport, reset_board
+from kiwicha.boards.link.client import HostLink
+from kiwicha.boards.simulated import SimulatedTransport, reset_board
 
 __all__ = ["survives_noise"]
 

@@ -9,14 +9,14 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, In, Out
 
-import boards.build
-from boards.board import Board
-from boards.build import TimingError, board_top, build_board
-from boards.cli import main
-from boards.pll import pll_settings
-from boards.toolchain import ToolError, find_tool
-from boards.ulx3s_85f import ULX3S_85F
-from hw.presets import preset
+import kiwicha.boards.build
+from kiwicha.boards.board import Board
+from kiwicha.boards.build import TimingError, board_top, build_board
+from kiwicha.boards.pll import pll_settings
+from kiwicha.boards.toolchain import ToolError, find_tool
+from kiwicha.boards.ulx3s_85f import ULX3S_85F
+from kiwicha.cli.board import main
+from kiwicha.machine.presets import preset
 
 
 class SmallTop(Component):
@@ -55,8 +55,8 @@ def tools(monkeypatch):
             (directory / "board.bit").write_bytes(b"bits")
         (directory / log).write_text("")
 
-    monkeypatch.setattr(boards.build, "run_tool", run_tool)
-    monkeypatch.setattr(boards.build, "board_top", lambda *_: SmallTop())
+    monkeypatch.setattr(kiwicha.boards.build, "run_tool", run_tool)
+    monkeypatch.setattr(kiwicha.boards.build, "board_top", lambda *_: SmallTop())
     return said
 
 

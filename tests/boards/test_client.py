@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boards.link.client import HostLink
-from boards.link.format import Command, Reply, Status, encode
-from boards.link.transport import LinkError, SerialTransport
-from tests.boards.model import MEMORY, PAYLOAD, BoardModel
+from kiwicha.boards.link.client import HostLink
+from kiwicha.boards.link.format import Command, Reply, Status, encode
+from kiwicha.boards.link.transport import LinkError, SerialTransport
+
+from .model import MEMORY, PAYLOAD, BoardModel
 
 FAULTS = ("ok", "lose", "lose reply", "flip", "flip reply", "truncate", "twice", "noise", "late")
 

@@ -7,12 +7,13 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from boards.link.commands import byte_write
-from boards.link.format import FLAG, Command, Request, encode
-from tests.boards.link_bench import LinkBench
-from tests.boards.model import IDENTITY, MEMORY, PAYLOAD, BoardModel
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.boards.link.commands import byte_write
+from kiwicha.boards.link.format import FLAG, Command, Request, encode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .link_bench import LinkBench
+from .model import IDENTITY, MEMORY, PAYLOAD, BoardModel
 
 QUIET = 60  # cycles after which no reply will come
 

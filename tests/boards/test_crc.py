@@ -10,8 +10,8 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import Component, In, Out
 from cocotb.triggers import FallingEdge
 
-from tests.support.bench import run_cocotb
-from tests.support.streams import start_clock_and_reset
+from ..support.bench import run_cocotb
+from ..support.streams import start_clock_and_reset
 
 
 class Checker(Component):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boards.link.format import (
+from kiwicha.boards.link.format import (
     ESCAPE,
     FLAG,
     Command,

@@ -4,17 +4,17 @@
 import numpy as np
 import pytest
 
-from boards.program import BoardProgram, board_program, pack_inputs, unpack_outputs
-from boards.simulation import simulated_board
-from boards.ulx3s_85f import ULX3S_85F
-from compiler.compile import compile_graph
-from compiler.errors import KiwichaError
-from compiler.legalize import legalize
-from compiler.load import load_model
-from compiler.lower import lower
-from compiler.reference import reference
-from sim.shipped import find_model
-from sim.simulator import run_design
+from kiwicha.boards.program import BoardProgram, board_program, pack_inputs, unpack_outputs
+from kiwicha.boards.simulation import simulated_board
+from kiwicha.boards.ulx3s_85f import ULX3S_85F
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.load import load_model
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError
+from kiwicha.sim.reference import reference
+from kiwicha.sim.shipped import find_model
+from kiwicha.sim.simulator import run_design
 
 DIGITS = 3
 

@@ -8,10 +8,11 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiBus, AxiMaster
 
-from boards.link.commands import byte_write
-from boards.memory import AxiMemory
-from tests.support.bench import run_cocotb
-from tests.support.streams import StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.boards.link.commands import byte_write
+from kiwicha.boards.memory import AxiMemory
+
+from ..support.bench import run_cocotb
+from ..support.streams import StreamSink, StreamSource, start_clock_and_reset
 
 WIDTH, ADDRESS, SIZE = 64, 13, 1 << 12
 

@@ -10,10 +10,11 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, 
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from boards.link.commands import CommandExecutor
-from boards.link.format import ESCAPE, FLAG, Identity
-from boards.link.receive import FrameReceiver
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.boards.link.commands import CommandExecutor
+from kiwicha.boards.link.format import ESCAPE, FLAG, Identity
+from kiwicha.boards.link.receive import FrameReceiver
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 PAYLOAD = 4
 IDENTITY = Identity(1, PAYLOAD, 16, 0, 1)

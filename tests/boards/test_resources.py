@@ -11,15 +11,15 @@ from amaranth.hdl import Module, signed
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from boards.build import board_top, build_board
-from boards.cli import main
-from boards.icebreaker import ICEBREAKER
-from boards.resources import ECP5_85F, UP5K, Need, ResourceError, check, count, floor
-from boards.toolchain import find_tool
-from boards.ulx3s_85f import ULX3S_85F
-from hw.emit import emit_rtlil
-from hw.memory.ram import Ecp5Ram
-from hw.presets import PRESETS, preset
+from kiwicha.boards.build import board_top, build_board
+from kiwicha.boards.icebreaker import ICEBREAKER
+from kiwicha.boards.resources import ECP5_85F, UP5K, Need, ResourceError, check, count, floor
+from kiwicha.boards.toolchain import find_tool
+from kiwicha.boards.ulx3s_85f import ULX3S_85F
+from kiwicha.cli.board import main
+from kiwicha.hw.parts.ram import Ecp5Ram
+from kiwicha.hw.verilog.emit import emit_rtlil
+from kiwicha.machine.presets import PRESETS, preset
 
 
 class Mixed(Component):
@@ -93,7 +93,8 @@ def test_the_boards_own_machine_fits():
 @pytest.fixture
 def no_synthesis(monkeypatch):
     """Fail if a tool is run."""
-    monkeypatch.setattr("boards.build.run_tool", lambda *_, **__: pytest.fail("a tool runs"))
+    fail = pytest.fail
+    monkeypatch.setattr("kiwicha.boards.build.run_tool", lambda *_, **__: fail("a tool runs"))
 
 
 def test_large_is_refused_by_name(no_synthesis, tmp_path):

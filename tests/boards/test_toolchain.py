@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from boards import toolchain
-from boards.toolchain import PACKAGES, ToolError, find_tool, read_report, run_tool
+from kiwicha.boards import toolchain
+from kiwicha.boards.toolchain import PACKAGES, ToolError, find_tool, read_report, run_tool
 
 REPORT = {
     "fmax": {"$glbnet$clk$TRELLIS_IO_IN": {"achieved": 100.5, "constraint": 12.0}},

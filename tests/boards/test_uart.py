@@ -7,9 +7,10 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles
 
-from boards.link.uart import UartReceiver, UartTransmitter
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.boards.link.uart import UartReceiver, UartTransmitter
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import StreamSink, StreamSource, start_clock_and_reset
 
 BYTES = [0x00, 0xFF, 0x55, 0xAA, 0x01, 0x80, 0x7E, *random.Random(1).randbytes(20)]
 

@@ -4,14 +4,14 @@
 import numpy as np
 import onnx
 
-from compiler.graph import Graph
-from compiler.inputs import random_inputs
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import reference, runtime_tensors
-from golden.network import evaluate, outputs
-from hw.presets import PRESETS
-from sim.judge import judge
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import Graph
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.presets import PRESETS
+from kiwicha.sim.judge import judge
+from kiwicha.sim.reference import reference, runtime_tensors
 
 __all__ = ["agree"]
 

@@ -3,9 +3,9 @@
 
 import numpy as np
 
-from golden.machine import Machine
-from hw.encoding import walk_program
-from hw.isa import Engine, Opcode
+from kiwicha.golden.machine import Machine
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import Engine, Opcode
 
 __all__ = ["EAGER_LOAD", "LAZY_STORE", "run_in_order_of"]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hw.encoding import walk_program
-from hw.isa import ENGINES, Engine, Opcode
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import ENGINES, Engine, Opcode
 
 __all__ = ["Step", "steps"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
 
 __all__ = ["CONFIGS", "DENSE", "pruned"]
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from compiler.builder import ProgramBuilder
-from compiler.graph import (
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.graph.graph import (
     AddNode,
     Graph,
     NormalizeNode,
@@ -17,14 +18,14 @@ from compiler.graph import (
     Tensor,
     Value,
 )
-from compiler.layer_steps import layer_steps
-from compiler.layout import Layout
-from compiler.onchip import align_up
-from golden.machine import Machine
-from golden.network import evaluate
-from hw.config import AcceleratorConfig
-from hw.presets import preset
-from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
+from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import preset
+
+from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 __all__ = [
     "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",

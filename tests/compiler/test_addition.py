@@ -8,15 +8,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from compiler.compile import CompiledModel, compile_graph
-from compiler.graph import AddNode, Tensor
-from compiler.legalize import legalize
-from compiler.lower import lower
-from golden.machine import Machine
-from hw.config import AcceleratorConfig
-from tests.compiler.onnx_models import dq, model, node, scales
-from tests.compiler.random_nodes import CONFIGS
-from tests.golden.test_add import ort_add, random_scales
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import AddNode, Tensor
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.machine import Machine
+from kiwicha.machine.config import AcceleratorConfig
+
+from ..golden.test_add import ort_add, random_scales
+from .onnx_models import dq, model, node, scales
+from .random_nodes import CONFIGS
 
 __all__ = ["EXACT_SUMS", "Case", "all_pairs", "compile_sum"]
 

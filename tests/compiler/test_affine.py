@@ -4,13 +4,14 @@
 import numpy as np
 import pytest
 
-from compiler.errors import UnsupportedModel
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import runtime_tensors
-from golden.network import evaluate
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnsupportedModel
+from kiwicha.golden.network import evaluate
+from kiwicha.sim.reference import runtime_tensors
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8 = np.uint8, np.int8
 C = 6

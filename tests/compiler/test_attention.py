@@ -4,15 +4,16 @@
 import numpy as np
 import pytest
 
-from compiler.graph import AddNode, ProductNode, SoftmaxNode, TableNode, ViewNode
-from compiler.layout import ROW_MAJOR
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import node_reference
-from golden.network import evaluate
-from models.quantize import FORMS
-from tests.compiler.agree import agree
-from tests.compiler.transformers import BATCH, HEADS, LENGTH, SHAPE, Builder, attention, encoder
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import AddNode, ProductNode, SoftmaxNode, TableNode, ViewNode
+from kiwicha.compiler.graph.layout import ROW_MAJOR
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.network import evaluate
+from kiwicha.models.quantize import FORMS
+from kiwicha.sim.reference import node_reference
+
+from .agree import agree
+from .transformers import BATCH, HEADS, LENGTH, SHAPE, Builder, attention, encoder
 
 
 def inputs(seed):

@@ -6,19 +6,20 @@ import numpy as np
 import onnx
 import pytest
 
-from compiler.compile import CompiledModel, compile_graph
-from compiler.errors import KiwichaError
-from compiler.legalize import legalize
-from compiler.lower import LoweredModel, lower
-from compiler.reference import reference
-from golden.machine import Machine
-from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig
-from hw.presets import preset
-from models.attention import attention_block, attention_inputs
-from tests.compiler.any_order import EAGER_LOAD, run_in_order_of
-from tests.compiler.random_nodes import CONFIGS
-from tests.compiler.transformers import SHAPE, Builder, encoder
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.frontend.lower import LoweredModel, lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import preset
+from kiwicha.models.attention import attention_block, attention_inputs
+from kiwicha.sim.reference import reference
+
+from .any_order import EAGER_LOAD, run_in_order_of
+from .random_nodes import CONFIGS
+from .transformers import SHAPE, Builder, encoder
 
 MODELS = {
     "heads": {"sequence": 8, "embedding": 16, "heads": 2, "head_dim": 8},

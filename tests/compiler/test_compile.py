@@ -4,18 +4,18 @@
 import numpy as np
 import pytest
 
-from compiler.compile import CompiledModel, compile_graph
-from compiler.errors import KiwichaError
-from compiler.inputs import random_inputs
-from compiler.legalize import legalize
-from compiler.lower import lower
-from golden.machine import Machine, MachineError
-from golden.network import evaluate
-from hw.config import AcceleratorConfig, RequantizeMode
-from hw.encoding import encode, walk_program
-from hw.isa import Engine, Opcode
-from hw.presets import preset
-from models.variants import DEFAULT, NETWORKS, SPECIAL, build
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError
+from kiwicha.golden.machine import Machine, MachineError
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.encoding import encode, walk_program
+from kiwicha.machine.isa import Engine, Opcode
+from kiwicha.machine.presets import preset
+from kiwicha.models.variants import DEFAULT, NETWORKS, SPECIAL, build
 
 SMALL = [n for n in NETWORKS if not n.startswith("bench_") and n not in SPECIAL]
 

@@ -4,19 +4,20 @@
 import numpy as np
 import pytest
 
-from compiler.compile import CompiledModel, compile_graph
-from compiler.compress import compress
-from compiler.inputs import random_inputs
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import reference
-from golden.load import compressed_rows
-from golden.machine import Machine
-from golden.network import evaluate, outputs
-from hw.config import WEIGHT_FORMATS
-from hw.encoding import walk_program
-from hw.isa import LoadTarget, Opcode, WeightFormat
-from tests.compiler.pruned import CONFIGS, DENSE, pruned
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.compiler.schedule.compress import compress
+from kiwicha.golden.load import compressed_rows
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import LoadTarget, Opcode, WeightFormat
+from kiwicha.sim.reference import reference
+
+from .pruned import CONFIGS, DENSE, pruned
 
 ALL = DENSE.replace(weight_formats=WEIGHT_FORMATS, sparse_entries=8)
 

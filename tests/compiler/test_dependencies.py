@@ -4,9 +4,9 @@
 import numpy as np
 import pytest
 
-from compiler import dependencies
-from compiler.dependencies import Dependencies, Range, Space
-from hw.isa import ENGINES, Engine
+from kiwicha.compiler.emit import dependencies
+from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
+from kiwicha.machine.isa import ENGINES, Engine
 
 REACH = [4, 3, 4, 4, 4]
 

@@ -9,19 +9,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from compiler.compile import compile_graph
-from compiler.errors import KiwichaError, UnsupportedModel
-from compiler.host import products_saturate
-from compiler.legalize import legalize
-from compiler.lower import lower
-from golden.machine import Machine
-from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig
-from hw.encoding import walk_program
-from hw.isa import Opcode, VectorMode
-from sim.inference import run_model
-from tests.compiler.any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
-from tests.support.bench import unit_simulator
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError, UnsupportedModel
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import Opcode, VectorMode
+from kiwicha.sim.host import products_saturate
+from kiwicha.sim.inference import run_model
+
+from ..support.bench import unit_simulator
+from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 SMALL = AcceleratorConfig(
     name="small", rows=4, columns=4, axi_data_width=64, activation_bytes=512, weight_bytes=256,

@@ -6,17 +6,16 @@ from itertools import product
 import numpy as np
 import pytest
 
-from compiler.builder import ProgramBuilder
-from compiler.contraction import Contraction, Place
-from compiler.emit import emit
-from compiler.onchip import align_up
-from compiler.performance import predict
-from compiler.search import choose_tiling
-from golden.machine import Machine
-from golden.requantize import requantize
-from hw.config import AcceleratorConfig, RequantizeMode
-from hw.presets import preset
-from hw.scales import encode_scale
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.schedule.contraction import Contraction, Place
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.requantize import requantize
+from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.presets import preset
+from kiwicha.machine.scales import encode_scale
 
 MICRO = AcceleratorConfig(
     name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
@@ -176,4 +175,4 @@ def test_random_geometry(seed: int) -> None:
     shape = (pick(1, 3), height, width, pick(1, 40), pick(1, 40), kernel, (pick(1, 3), pick(1, 3)))
     work, x = random_work(rng, *shape, pads, dilations)
     builder = run(work, x, CONFIGS[list(CONFIGS)[seed % len(CONFIGS)]])
-    assert predict(builder).layer_end[0] > 0
+    assert builder.timeline().layer_end[0] > 0

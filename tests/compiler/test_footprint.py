@@ -3,12 +3,12 @@
 
 import pytest
 
-from compiler.builder import queued_instructions
-from compiler.footprint import instruction_gap, minimum_pass
-from hw.array.compute import ComputeEngine
-from hw.config import PIPELINE, AcceleratorConfig
-from hw.isa import Opcode
-from hw.presets import PRESETS, preset
+from kiwicha.compiler.schedule.footprint import minimum_pass
+from kiwicha.cost.timing import instruction_gap, queued_instructions
+from kiwicha.hw.compute.compute import ComputeEngine
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.isa import Opcode
+from kiwicha.machine.presets import PRESETS, preset
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (12, 7), (2, 33)]
 CONFIGS = [*PRESETS.values()] + [

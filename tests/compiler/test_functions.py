@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.compile import compile_graph
-from compiler.errors import UnsupportedModel
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import reference, runtime_tensors
-from compiler.session import open_session
-from golden.network import evaluate, outputs
-from hw.config import AcceleratorConfig
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
-from tests.compiler.test_special import CONSTANTS, UNARY
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.frontend.session import open_session
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnsupportedModel
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.reference import reference, runtime_tensors
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
+from .test_special import CONSTANTS, UNARY
 
 U8, S8 = np.uint8, np.int8
 MICROSOFT = {"domain": "com.microsoft"}

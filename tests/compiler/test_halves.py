@@ -7,15 +7,16 @@ A column has one read port a half: tokens have to keep the two apart even where 
 import onnx
 import pytest
 
-from compiler.builder import ProgramBuilder
-from compiler.compile import compile_graph
-from compiler.dependencies import Range, Space
-from compiler.legalize import legalize
-from compiler.lower import lower
-from hw.isa import Engine, Opcode
-from hw.presets import preset
-from sim.shipped import SHIPPED
-from tests.compiler.happens_before import steps
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.machine.isa import Engine, Opcode
+from kiwicha.machine.presets import preset
+from kiwicha.sim.shipped import SHIPPED
+
+from .happens_before import steps
 
 __all__: list[str] = []
 

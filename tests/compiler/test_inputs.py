@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 
-from compiler.errors import InputError
-from compiler.graph import Value
-from compiler.inputs import check_inputs, input_batch, load_inputs, random_inputs
-from models.variants import build
+from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, load_inputs, random_inputs
+from kiwicha.compiler.graph.graph import Value
+from kiwicha.errors import InputError
+from kiwicha.models.variants import build
 
 IMAGE = Value("x", (2, 3), np.dtype(np.float32))
 CODES = Value("c", (4,), np.dtype(np.int8))

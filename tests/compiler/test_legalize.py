@@ -4,16 +4,17 @@
 import numpy as np
 import pytest
 
-from compiler.errors import UnsupportedModel
-from compiler.graph import ConvNode, MatMulNode, PoolNode, ViewNode
-from compiler.legalize import legalize
-from compiler.lower import lower
-from models.corners import CORNERS, OPERATORS, build_corner
-from models.digits import load_npz
-from models.lenet5 import TEST
-from models.quantize import FORMS
-from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
-from tests.compiler.agree import agree
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import ConvNode, MatMulNode, PoolNode, ViewNode
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnsupportedModel
+from kiwicha.models.corners import CORNERS, OPERATORS, build_corner
+from kiwicha.models.digits import load_npz
+from kiwicha.models.lenet5 import TEST
+from kiwicha.models.quantize import FORMS
+from kiwicha.models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
+
+from .agree import agree
 
 PER_NETWORK = 4
 

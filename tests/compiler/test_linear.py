@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import UnsupportedModel
-from compiler.legalize import legalize
-from compiler.lower import lower
-from golden.network import evaluate
-from hw.presets import PRESETS
-from sim.judge import judge
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnsupportedModel
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.presets import PRESETS
+from kiwicha.sim.judge import judge
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8 = np.uint8, np.int8
 rng = np.random.RandomState(3)

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compiler.compile import compile_graph
-from compiler.legalize import legalize
-from compiler.lower import lower
-from golden.machine import Machine
-from golden.network import evaluate
-from hw.config import AcceleratorConfig
-from hw.scales import encode_scale
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.scales import encode_scale
 
 pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
 
-from tests.support.litert import run_layer
+from ..support.litert import run_layer
 
 CHANNELS = 512
 

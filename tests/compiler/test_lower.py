@@ -6,14 +6,15 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from compiler.errors import KiwichaError, ModelError, UnsupportedModel
-from compiler.legalize import legalize
-from compiler.load import load_model
-from compiler.lower import lower
-from models.lenet5 import FP32, INT8
-from models.quantize import FORMS
-from models.variants import build
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.load import load_model
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError, ModelError, UnsupportedModel
+from kiwicha.models.lenet5 import FP32, INT8
+from kiwicha.models.quantize import FORMS
+from kiwicha.models.variants import build
+
+from .onnx_models import dq, model, node, q, scales
 
 CONSTANTS = scales(x=(0.03, np.uint8(120)), w=(0.02, np.int8(0)), a=(0.1, np.uint8(130)))
 CONSTANTS["W"] = np.ones((2, 3, 3, 3), np.int8)

@@ -6,11 +6,12 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.names import Names, names_of
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.frontend.names import Names, names_of
+from kiwicha.compiler.ops.legalize import legalize
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
 CONSTANTS = scales(

@@ -6,14 +6,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from compiler.errors import ModelError, UnsupportedModel
-from compiler.inputs import input_batch, random_inputs
-from compiler.legalize import legalize
-from compiler.load import load_model
-from compiler.lower import lower
-from compiler.session import open_session
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.inputs import input_batch, random_inputs
+from kiwicha.compiler.frontend.load import load_model
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.frontend.session import open_session
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import ModelError, UnsupportedModel
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
 CONSTANTS = scales(x=(0.02, S8(0)), w=(0.01, S8(0)), a=(0.05, S8(0)), u=(0.02, U8(60))) | {

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.compile import compile_graph
-from compiler.inputs import random_inputs
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import reference
-from golden.machine import Machine
-from golden.network import evaluate, outputs
-from hw.presets import PRESETS
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.presets import PRESETS
+from kiwicha.sim.reference import reference
+
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
 CONSTANTS = scales(x=(0.03, U8(120)), a=(0.1, S8(3)), c=(0.03, S8(-8))) | {

@@ -6,10 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from compiler.loops import Loop, jumps
-from compiler.onchip import Ring, align_up
-from golden.address_generator import compute_steps
-from hw.isa import LEVELS
+from kiwicha.compiler.schedule.loops import Loop, jumps
+from kiwicha.compiler.schedule.onchip import Ring, align_up
+from kiwicha.golden.address_generator import compute_steps
+from kiwicha.machine.isa import LEVELS
 
 
 def test_align_up() -> None:

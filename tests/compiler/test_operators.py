@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import KiwichaError, UnsupportedModel
-from compiler.legalize import legalize
-from compiler.lower import lower
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError, UnsupportedModel
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 rng = np.random.RandomState(5)
 U8, S8 = np.uint8, np.int8

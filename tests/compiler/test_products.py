@@ -4,13 +4,14 @@
 import numpy as np
 import pytest
 
-from compiler.builder import ProgramBuilder
-from compiler.errors import KiwichaError
-from compiler.graph import ProductNode, Tensor
-from compiler.layer_steps import layer_steps
-from compiler.layout import ROW_MAJOR, Layout
-from hw.isa import Engine, LoadTarget, WeightFormat
-from tests.compiler.random_nodes import CONFIGS, random_product, renamed, run_node, run_nodes
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.graph.graph import ProductNode, Tensor
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.isa import Engine, LoadTarget, WeightFormat
+
+from .random_nodes import CONFIGS, random_product, renamed, run_node, run_nodes
 
 
 def product_of(x, z, x_order=None, z_order=None, y_order=None, zero=5, z_zero=9):

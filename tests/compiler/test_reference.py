@@ -8,19 +8,19 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from compiler.errors import ModelError
-from compiler.host import products_saturate
-from compiler.legalize import legalize
-from compiler.load import load_model
-from compiler.lower import lower
-from compiler.reference import node_reference, reference, runtime_info, runtime_tensors
-from golden.network import evaluate
-from hw.presets import PRESETS
-from models.digits import load_npz
-from models.lenet5 import INT8, TEST
-from models.quantize import FORMS
-from models.variants import build, lenet5, random_input
-from sim.judge import judge
+from kiwicha.compiler.frontend.load import load_model
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import ModelError
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.presets import PRESETS
+from kiwicha.models.digits import load_npz
+from kiwicha.models.lenet5 import INT8, TEST
+from kiwicha.models.quantize import FORMS
+from kiwicha.models.variants import build, lenet5, random_input
+from kiwicha.sim.host import products_saturate
+from kiwicha.sim.judge import judge
+from kiwicha.sim.reference import node_reference, reference, runtime_info, runtime_tensors
 
 LEVELS = onnxruntime.GraphOptimizationLevel
 

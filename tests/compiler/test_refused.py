@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import KiwichaError, UnsupportedModel
-from compiler.legalize import legalize
-from compiler.lower import lower
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import KiwichaError, UnsupportedModel
+
+from .onnx_models import dq, model, node, q, scales
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
 CONSTANTS = scales(

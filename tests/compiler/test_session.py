@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import ModelError
-from compiler.session import open_session, runtime_message
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.session import open_session, runtime_message
+from kiwicha.errors import ModelError
+
+from .onnx_models import dq, model, node, q, scales
 
 PREFIX = "[ONNXRuntimeError] : 1 : FAIL : "
 SOURCE = "/onnxruntime_src/onnxruntime/core/"

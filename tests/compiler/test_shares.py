@@ -6,13 +6,14 @@ from functools import cache
 import numpy as np
 import pytest
 
-from compiler.compile import compile_graph
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.shares import layer_shares
-from sim.inference import run_model
-from tests.compiler.onnx_models import dq, model, node, q, scales
-from tests.machine.test_attention import CONFIG
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.cost.shares import layer_shares
+from kiwicha.sim.inference import run_model
+
+from ..accelerator.test_attention import CONFIG
+from .onnx_models import dq, model, node, q, scales
 
 
 @pytest.mark.parametrize(

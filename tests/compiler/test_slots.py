@@ -4,14 +4,15 @@
 import numpy as np
 import pytest
 
-from compiler.builder import ProgramBuilder
-from compiler.compile import compile_graph
-from compiler.dependencies import Range, Space
-from compiler.legalize import legalize
-from compiler.lower import lower
-from hw.isa import LoadTarget, Opcode, StoreSource, VectorMode
-from tests.compiler.happens_before import Step, steps
-from tests.compiler.test_dynamic import CONFIGS, mlp, quantized
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.machine.isa import LoadTarget, Opcode, StoreSource, VectorMode
+
+from .happens_before import Step, steps
+from .test_dynamic import CONFIGS, mlp, quantized
 
 __all__: list[str] = []
 

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import UnsupportedModel
-from compiler.graph import AddNode, ProductNode, SoftmaxNode, TableNode
-from compiler.layout import ROW_MAJOR, channels_last
-from compiler.legalize import legalize
-from compiler.lower import lower
-from compiler.reference import node_reference
-from golden.network import evaluate
-from tests.compiler.agree import agree
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import AddNode, ProductNode, SoftmaxNode, TableNode
+from kiwicha.compiler.graph.layout import ROW_MAJOR, channels_last
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnsupportedModel
+from kiwicha.golden.network import evaluate
+from kiwicha.sim.reference import node_reference
+
+from .agree import agree
+from .onnx_models import dq, model, node, q, scales
 
 rng = np.random.RandomState(9)
 U8, S8 = np.uint8, np.int8

@@ -6,15 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compiler.builder import ProgramBuilder
-from compiler.errors import KiwichaError
-from compiler.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
-from compiler.layer_steps import layer_steps
-from compiler.layout import ROW_MAJOR, Layout
-from compiler.rows import cut_rows
-from hw.config import SoftmaxMode
-from hw.isa import Engine, LoadTarget, Opcode
-from tests.compiler.random_nodes import (
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.emit.rows import cut_rows
+from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.isa import Engine, LoadTarget, Opcode
+
+from .random_nodes import (
     CONFIGS,
     codes,
     random_add,

@@ -4,9 +4,11 @@
 import numpy as np
 import pytest
 
-from compiler.chains import chains
-from compiler.compile import compile_graph
-from compiler.graph import (
+from kiwicha.compiler.emit.chains import chains
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.emit.steps import Step, interleave
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.graph.graph import (
     AddNode,
     Graph,
     MatMulNode,
@@ -16,11 +18,9 @@ from compiler.graph import (
     Value,
     ViewNode,
 )
-from compiler.inputs import random_inputs
-from compiler.steps import Step, interleave
-from golden.machine import Machine
-from golden.network import evaluate
-from hw.presets import preset
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.presets import preset
 
 SHAPE = (8, 64, 64)
 

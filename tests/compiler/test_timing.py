@@ -3,18 +3,17 @@
 
 import pytest
 
-from compiler import timing
-from compiler.builder import ProgramBuilder
-from compiler.performance import predict
-from compiler.timing import format_cycles, special_cycles
-from hw.array.compute import ComputeEngine
-from hw.config import PIPELINE, SoftmaxMode
-from hw.isa import SpecialOperation, VectorMode, WeightFormat
-from hw.presets import preset
-from hw.vector.softmax_fixed import TfliteSoftmax
-from hw.vector.softmax_float import FloatSoftmax
-from hw.vector.special_measure import GROUP
-from hw.vector.vector import VectorEngine
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.cost import timing
+from kiwicha.cost.timing import format_cycles, special_cycles
+from kiwicha.hw.compute.compute import ComputeEngine
+from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
+from kiwicha.hw.special.softmax_float import FloatSoftmax
+from kiwicha.hw.special.special_measure import GROUP
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.config import PIPELINE, SoftmaxMode
+from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
+from kiwicha.machine.presets import preset
 
 CONFIG = preset("default").replace(special_lanes=8)
 
@@ -78,7 +77,7 @@ def test_a_mode_waits_for_the_one_before(first, second, waits):
     builder = ProgramBuilder(CONFIG.replace(dynamic=True))
     for mode in (first, second):
         builder.vector({"channels": 1, "pixels": 50, "lines": 1, "mode": mode}, [], [])
-    line = predict(builder)
+    line = builder.timeline()
     steps = builder.instructions[0].cycles
     begins = line.end[0] + 1 if waits else line.start[0] + steps
     assert line.start[1] == begins

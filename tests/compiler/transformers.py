@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-from models.quantize import DEFAULT, Form, quantize
+from kiwicha.models.quantize import DEFAULT, Form, quantize
 
 __all__ = ["BATCH", "HEADS", "LENGTH", "SHAPE", "WIDTH", "Builder", "attention", "encoder"]
 

@@ -4,10 +4,11 @@
 import cocotb
 from cocotb.triggers import FallingEdge
 
-from hw.control.register_map import RegisterMap
-from hw.isa import ErrorCode
-from hw.presets import preset
-from tests.support.streams import start_clock_and_reset
+from kiwicha.machine.isa import ErrorCode
+from kiwicha.machine.presets import preset
+from kiwicha.machine.register_map import RegisterMap
+
+from ..support.streams import start_clock_and_reset
 
 __all__: list[str] = []
 

@@ -7,14 +7,15 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from hw.control.register_map import RegisterMap
-from hw.control.register_views import to_python_module
-from hw.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
-from hw.memory.axi import REQUEST
-from hw.presets import preset
-from tests.control.programs import END_WORD, engine_words, random_instruction, random_mask
-from tests.support.bench import bench_params
-from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
+from kiwicha.hw.control.register_views import to_python_module
+from kiwicha.hw.parts.axi import REQUEST
+from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
+from kiwicha.machine.presets import preset
+from kiwicha.machine.register_map import RegisterMap
+
+from ..support.bench import bench_params
+from ..support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
+from .programs import END_WORD, engine_words, random_instruction, random_mask
 
 __all__ = [
     "BASE", "REGISTERS", "Environment", "engines", "ordered_program", "program_words",

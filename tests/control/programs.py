@@ -3,7 +3,7 @@
 
 import random
 
-from hw.isa import INSTRUCTIONS, WORD_BITS, Engine, Opcode
+from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Engine, Opcode
 
 __all__ = ["END_WORD", "engine_words", "random_instruction", "random_mask", "words_of"]
 

@@ -3,8 +3,8 @@
 
 from collections.abc import Sequence
 
-from hw.control.supervisor import CLEAR_CYCLES, SETTLE_CYCLES, State
-from hw.isa import ErrorCode
+from kiwicha.hw.control.supervisor import CLEAR_CYCLES, SETTLE_CYCLES, State
+from kiwicha.machine.isa import ErrorCode
 
 __all__ = ["DRAIN_LIMIT", "Model"]
 

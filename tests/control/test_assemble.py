@@ -8,10 +8,11 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import ClockCycles
 
-from hw.control.assemble import Assembler
-from hw.isa import COMPUTE, END, INSTRUCTIONS, LOAD, Opcode
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.hw.control.assemble import Assembler
+from kiwicha.machine.isa import COMPUTE, END, INSTRUCTIONS, LOAD, Opcode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
 
 CASES = ["LOAD", "COMPUTE", "END"]
 

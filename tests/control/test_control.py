@@ -9,13 +9,16 @@ from amaranth.lib import data
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly
 from cocotbext.axi import AxiResp
 
-from hw.control.control import Control
-from hw.control.counters import COUNTER_RECORD
-from hw.control.engines import machine_engines
-from hw.control.fault import FAULT
-from hw.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
-from hw.presets import preset
-from tests.control.environment import (
+from kiwicha.hw.control.control import Control
+from kiwicha.hw.control.counters import COUNTER_RECORD
+from kiwicha.hw.control.engines import machine_engines
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
+from kiwicha.machine.presets import preset
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import pack, unpack
+from .environment import (
     BASE,
     REGISTERS,
     Environment,
@@ -24,9 +27,7 @@ from tests.control.environment import (
     program_words,
     run_program,
 )
-from tests.control.programs import END_WORD, random_instruction
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import pack, unpack
+from .programs import END_WORD, random_instruction
 
 MACHINES = {
     "tiny": preset("tiny"),

@@ -7,10 +7,11 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge
 
-from hw.control.counters import COUNTER_RECORD, Counters
-from hw.isa import COUNTER_WORDS, ENGINES, Engine
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import start_clock_and_reset
+from kiwicha.hw.control.counters import COUNTER_RECORD, Counters
+from kiwicha.machine.isa import COUNTER_WORDS, ENGINES, Engine
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import start_clock_and_reset
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")

@@ -7,14 +7,15 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
-from hw.control.engines import machine_engines
-from hw.control.fault import FAULT
-from hw.isa import ENGINES, Engine, ErrorCode, Opcode
-from hw.presets import preset
-from tests.control.programs import END_WORD, engine_words, random_instruction, random_mask
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Dispatch, Router
+from kiwicha.hw.control.engines import machine_engines
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import ENGINES, Engine, ErrorCode, Opcode
+from kiwicha.machine.presets import preset
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .programs import END_WORD, engine_words, random_instruction, random_mask
 
 BASE = 0x8765_4321_9ABC_DEF0
 PLAIN = preset("tiny")

@@ -7,14 +7,15 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from hw.control.dispatch import PROGRAM_WORD
-from hw.control.fault import FAULT
-from hw.control.fetch import FETCH_NUMBER, Fetch
-from hw.isa import ErrorCode
-from hw.memory.axi import REQUEST
-from hw.presets import preset
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
+from kiwicha.hw.control.dispatch import PROGRAM_WORD
+from kiwicha.hw.control.fetch import FETCH_NUMBER, Fetch
+from kiwicha.hw.parts.axi import REQUEST
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import ErrorCode
+from kiwicha.machine.presets import preset
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, start_clock_and_reset, unpack
 
 BASE = 0x5A5A_5FC0
 OTHER_BASE = 0xA5A5_A040

@@ -6,10 +6,11 @@ import random
 import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.control.issue import Issue
-from hw.isa import ENGINES, VECTOR
-from tests.support.bench import run_cocotb
-from tests.support.streams import (
+from kiwicha.hw.control.issue import Issue
+from kiwicha.machine.isa import ENGINES, VECTOR
+
+from ..support.bench import run_cocotb
+from ..support.streams import (
     READY_POLICIES,
     StreamSink,
     StreamSource,

@@ -8,13 +8,14 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
-from hw.control.register_map import RECORD_OFFSET, Access, RegisterMap
-from hw.control.registers import RegisterFile
-from hw.presets import preset
-from tests.memory.bus import pauses
-from tests.support.bench import run_cocotb
-from tests.support.randomness import check_random
-from tests.support.streams import start_clock_and_reset
+from kiwicha.hw.control.registers import RegisterFile
+from kiwicha.machine.presets import preset
+from kiwicha.machine.register_map import RECORD_OFFSET, Access, RegisterMap
+
+from ..parts.bus import pauses
+from ..support.bench import run_cocotb
+from ..support.randomness import check_random
+from ..support.streams import start_clock_and_reset
 
 CFG = preset("default").replace(axi_address_width=40, block_channels=16, block_rounding="lfsr")
 MAP = RegisterMap(CFG)

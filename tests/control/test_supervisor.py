@@ -7,12 +7,13 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
-from hw.control.fault import FAULT
-from hw.control.supervisor import CLEAR_CYCLES, SETTLE_CYCLES, State, Supervisor
-from hw.isa import ErrorCode
-from tests.control.supervisor_model import DRAIN_LIMIT, Model
-from tests.support.bench import run_cocotb
-from tests.support.streams import pack, start_clock_and_reset, unpack
+from kiwicha.hw.control.supervisor import CLEAR_CYCLES, SETTLE_CYCLES, State, Supervisor
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import ErrorCode
+
+from ..support.bench import run_cocotb
+from ..support.streams import pack, start_clock_and_reset, unpack
+from .supervisor_model import DRAIN_LIMIT, Model
 
 WATCHDOG_BITS = 6  # as many as a test can count through
 HIGH = 0xFEDC_BA98_7654_3210

@@ -7,11 +7,12 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 
-from hw.control.fault import FAULT
-from hw.control.tokens import Tokens
-from hw.isa import ENGINES, Engine, ErrorCode
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import start_clock_and_reset, unpack
+from kiwicha.hw.control.tokens import Tokens
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import ENGINES, Engine, ErrorCode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import start_clock_and_reset, unpack
 
 
 class Model:

@@ -5,10 +5,10 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In
 
-from hw.config import AcceleratorConfig
-from hw.memory.axi import REQUEST
-from hw.memory.bursts import BurstPlanner
-from hw.presets import preset
+from kiwicha.hw.parts.axi import REQUEST
+from kiwicha.hw.parts.bursts import BurstPlanner
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import preset
 
 __all__ = ["TOTAL", "AddressRules", "ShortPlanner", "held", "machine"]
 

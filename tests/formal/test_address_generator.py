@@ -6,9 +6,10 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal,
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw import isa
-from hw.memory.address_generator import AddressGenerator
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.compute.address_generator import AddressGenerator
+from kiwicha.machine import isa
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 ROWS, INTERVAL, GAP = 8, 6, 4
 DEPTH = 20

@@ -6,8 +6,9 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.statistics.block_buffer import BlockBuffer
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.statistics.block_buffer import BlockBuffer
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 DEPTH, BLOCKS, NUMBER = 2, 2, 3
 

@@ -6,10 +6,11 @@ from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Module, Signal, Valu
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
-from hw.isa import END, ENGINES, Engine, ErrorCode, Opcode
-from tests.support.following import FollowedWord
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
+from kiwicha.machine.isa import END, ENGINES, Engine, ErrorCode, Opcode
+
+from ..support.following import FollowedWord
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 ALL = {Engine.LOAD: 2, Engine.COMPUTE: 3, Engine.VECTOR: 1, Engine.SPECIAL: 4, Engine.STORE: 2}
 PLAIN = {engine: length for engine, length in ALL.items() if engine is not Engine.SPECIAL}

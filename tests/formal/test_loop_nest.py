@@ -6,8 +6,9 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
-from hw.memory.loop_nest import LoopNest
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.compute.loop_nest import LoopNest
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 LEVELS, WIDTH = 3, 2
 

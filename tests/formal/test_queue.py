@@ -6,9 +6,10 @@ from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.control.queue import Queue
-from tests.support.following import FollowedWord
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.parts.queue import Queue
+
+from ..support.following import FollowedWord
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 DEPTH, WIDTH = 2, 3
 

@@ -6,13 +6,14 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In
 
-from hw.isa import ErrorCode
-from hw.memory import bursts
-from hw.memory.axi import REQUEST
-from hw.memory.bursts import BurstPlanner
-from hw.memory.read_master import ReadMaster
-from tests.formal.master_rules import TOTAL, AddressRules, ShortPlanner, held, machine
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.parts import bursts
+from kiwicha.hw.parts.axi import REQUEST
+from kiwicha.hw.parts.bursts import BurstPlanner
+from kiwicha.hw.parts.read_master import ReadMaster
+from kiwicha.machine.isa import ErrorCode
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from .master_rules import TOTAL, AddressRules, ShortPlanner, held, machine
 
 
 class ReadRules(Component):

@@ -10,10 +10,11 @@ from amaranth.hdl import Assert, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.control.register_map import ADDRESS_BITS, RECORD_OFFSET
-from hw.control.registers import RegisterFile
-from hw.presets import preset
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.control.registers import RegisterFile
+from kiwicha.machine.presets import preset
+from kiwicha.machine.register_map import ADDRESS_BITS, RECORD_OFFSET
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 SETTLED = RECORD_OFFSET // 4 + 1  # cycles after reset in which nothing is taken
 DEPTH = SETTLED + 14

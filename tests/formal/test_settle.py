@@ -7,9 +7,10 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.vector.float_units import INFINITE
-from hw.vector.settle import Settle
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.parts.float_units import INFINITE
+from kiwicha.hw.vector.settle import Settle
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 #: One start and its answer, and what may come behind it.
 DEPTH = Settle.latency + 5

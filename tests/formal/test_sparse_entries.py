@@ -9,9 +9,10 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw.sparse.contract import JOB, beat_layout
-from hw.sparse.entries import EntryDecoder
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.sparse.contract import JOB, beat_layout
+from kiwicha.hw.sparse.entries import EntryDecoder
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 BEAT, LANES, MOST = 4, 2, 2
 PATIENCE = 22

@@ -11,9 +11,10 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from amaranth.utils import exact_log2
 
-from hw.sparse.contract import StreamError
-from hw.sparse.pick import EntryPicker
-from tests.support.formal import assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.sparse.contract import StreamError
+from kiwicha.hw.sparse.pick import EntryPicker
+
+from ..support.formal import assert_covered, assert_proved, assert_refuted
 
 FORMS = {
     "counted": {"index_bits": 3, "relative": True, "counted": True},

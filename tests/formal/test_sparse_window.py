@@ -6,9 +6,10 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw.sparse.contract import beat_layout
-from hw.sparse.window import BitWindow
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.sparse.contract import beat_layout
+from kiwicha.hw.sparse.window import BitWindow
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 BEAT, SIZES = 1, (0, 4, 12)
 

@@ -6,12 +6,13 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.config import AcceleratorConfig
-from hw.isa import SpecialOperation
-from hw.vector.special_apply import ApplyWalker
-from hw.vector.special_check import special_job
-from hw.vector.special_measure import GROUP, MeasureWalker, group_rows
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.special.special_apply import ApplyWalker
+from kiwicha.hw.special.special_check import special_job
+from kiwicha.hw.special.special_measure import GROUP, MeasureWalker, group_rows
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SpecialOperation
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=256, axi_data_width=64)
 SPACING, MAXIMUM_LATENCY, FETCH = 2, 3, 1

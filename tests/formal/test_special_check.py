@@ -6,10 +6,11 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw.config import AcceleratorConfig
-from hw.isa import SPECIAL, ErrorCode, SpecialOperation
-from hw.vector.special_check import SpecialCheck
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.special.special_check import SpecialCheck
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SPECIAL, ErrorCode, SpecialOperation
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=512)
 SMALL = 16

@@ -6,10 +6,11 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.control.fault import FaultSignature
-from hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
-from hw.isa import ErrorCode
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.machine.isa import ErrorCode
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 SOURCES, DRAIN_LIMIT = 2, 3
 

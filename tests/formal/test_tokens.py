@@ -6,9 +6,10 @@ from amaranth.hdl import Assert, Cat, Cover, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw.control.tokens import Tokens
-from hw.isa import ENGINES, Engine, ErrorCode
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.control.tokens import Tokens
+from kiwicha.machine.isa import ENGINES, Engine, ErrorCode
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 BITS = 2
 

@@ -6,9 +6,11 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from hw.config import AcceleratorConfig
-from hw.memory.weight_scratchpad import WeightScratchpad, WriteKind, weight_write
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
+from kiwicha.hw.parts.writes import WriteKind, weight_write
+from kiwicha.machine.config import AcceleratorConfig
+
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 ROWS = 200
 SHAPES = [(beat, 1 << power) for beat in (8, 16, 32) for power in range(7)]

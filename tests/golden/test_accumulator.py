@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from golden.accumulator import accumulate
+from kiwicha.golden.accumulator import accumulate
 
 HELD = [5, -7, 2**31 - 1, -(2**31)]
 PSUM = [-2, -6, 1, -1]

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.add import add, exchanged
+from kiwicha.golden.add import add, exchanged
 
 TYPES = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golden.address_generator import activation_lanes, compute_steps, weight_tile
-from hw.isa import LEVELS
+from kiwicha.golden.address_generator import activation_lanes, compute_steps, weight_tile
+from kiwicha.machine.isa import LEVELS
 
 
 def wrap(value, bits):

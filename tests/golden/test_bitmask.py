@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from scipy import sparse
 
-from golden import bitmask
-from tests.golden.test_csc import matrices
+from kiwicha.golden import bitmask
+
+from .test_csc import matrices
 
 
 @given(matrices(widest=1), st.sampled_from([8, 16, 64]), st.sampled_from([4, 16]))

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from golden.block_quantize import block_quantize, dequantize
+from kiwicha.golden.block_quantize import block_quantize, dequantize
 
 
 def half_up(value):

@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from compiler.loops import Loop, jumps
-from golden.compute import compute
+from kiwicha.compiler.schedule.loops import Loop, jumps
+from kiwicha.golden.compute import compute
 
 ROWS, COLUMNS, PITCH = 4, 3, 4
 

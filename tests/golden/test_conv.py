@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.conv import conv2d, wrap_int32
-from golden.requantize import requantize_onnx
+from kiwicha.golden.conv import conv2d, wrap_int32
+from kiwicha.golden.requantize import requantize_onnx
 
 
 def loops(x, w, x_zero, w_zero, groups, strides, pads, dilations):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from scipy import sparse
 
-from golden import csc
+from kiwicha.golden import csc
 
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
 FORMS = {

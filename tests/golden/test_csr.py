@@ -5,8 +5,9 @@ import numpy as np
 from hypothesis import given
 from scipy import sparse
 
-from golden import csc, csr
-from tests.golden.test_csc import matrices
+from kiwicha.golden import csc, csr
+
+from .test_csc import matrices
 
 
 @given(matrices())

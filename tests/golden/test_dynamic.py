@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compiler.host import products_saturate
-from golden.dynamic import dynamic_linear, dynamic_quantize, dynamic_scale
+from kiwicha.golden.dynamic import dynamic_linear, dynamic_quantize, dynamic_scale
+from kiwicha.sim.host import products_saturate
 
 
 def runtime(nodes, inputs, outputs, constants=()):

@@ -4,10 +4,10 @@
 import numpy as np
 import pytest
 
-from golden import bitmask, csc, csr, run_length
-from golden.load import compressed_rows, illegal_format, machine_formats, matrix_places
-from hw.config import WEIGHT_FORMATS, AcceleratorConfig
-from hw.isa import LoadTarget, WeightFormat
+from kiwicha.golden import bitmask, csc, csr, run_length
+from kiwicha.golden.load import compressed_rows, illegal_format, machine_formats, matrix_places
+from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.isa import LoadTarget, WeightFormat
 
 CONFIGS = [
     AcceleratorConfig(rows=4, columns=columns, axi_data_width=width, transposer=True,

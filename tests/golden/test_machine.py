@@ -9,9 +9,9 @@ import re
 import numpy as np
 import pytest
 
-from golden.machine import Machine, MachineError
-from hw.encoding import encode
-from hw.isa import (
+from kiwicha.golden.machine import Machine, MachineError
+from kiwicha.machine.encoding import encode
+from kiwicha.machine.isa import (
     LEVELS,
     PARAMETER_BYTES,
     Engine,
@@ -22,7 +22,7 @@ from hw.isa import (
     VectorMode,
     WeightFormat,
 )
-from hw.presets import preset
+from kiwicha.machine.presets import preset
 
 PLAIN = preset("tiny").replace(requantize_mode="shift")
 CONFIG = PLAIN.replace(

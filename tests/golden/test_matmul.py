@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.matmul import matmul
-from golden.requantize import requantize_onnx
+from kiwicha.golden.matmul import matmul
+from kiwicha.golden.requantize import requantize_onnx
 
 
 def draw(seed):

@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from golden.block_quantize import block_quantize
-from golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
+from kiwicha.golden.block_quantize import block_quantize
+from kiwicha.golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
 
 WAYS = [(3, 0), (4, 1), (4, 0), (8, 3), (8, 0), (2, 7)]
 

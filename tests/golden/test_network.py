@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from golden.network import evaluate, outputs
-from hw.config import RequantizeMode, SoftmaxMode
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.machine.config import RequantizeMode, SoftmaxMode
 
 
 def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):

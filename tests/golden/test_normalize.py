@@ -9,8 +9,8 @@ from math import isqrt
 import numpy as np
 import pytest
 
-from golden.normalize import normalize, normalize_rows
-from hw.tables import normalize_epsilon, normalize_parameters
+from kiwicha.golden.normalize import normalize, normalize_rows
+from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 
 LENGTHS = (1, 2, 3, 4, 7, 16, 64, 256, 768, 1024, 4096)
 

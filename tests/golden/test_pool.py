@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from golden.pool import max_pool2d
+from kiwicha.golden.pool import max_pool2d
 
 
 def draw(seed):

@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.product import product
-from golden.requantize import requantize_onnx
+from kiwicha.golden.product import product
+from kiwicha.golden.requantize import requantize_onnx
 
 LEADS = [((), ()), ((3,), ()), ((), (2,)), ((2, 3), (2, 3)), ((2, 1), (1, 3)), ((2, 3), (3,))]
 

@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.requantize import (
+from kiwicha.golden.requantize import (
     requantize,
     requantize_onnx,
     requantize_onnx_integer,
@@ -17,8 +17,9 @@ from golden.requantize import (
     requantize_tflite,
     requantize_tflite_single,
 )
-from hw.scales import encode_scale
-from tests.vector.requantize_cases import (
+from kiwicha.machine.scales import encode_scale
+
+from ..vector.requantize_cases import (
     fixed_point_cases,
     float_cases,
     int32_corners,

@@ -9,7 +9,7 @@ from operator import xor
 import numpy as np
 import pytest
 
-from golden.rounding import _TAPS, ROUNDINGS, _advance, random_word, round_shift
+from kiwicha.golden.rounding import _TAPS, ROUNDINGS, _advance, random_word, round_shift
 
 
 def exact(value, shift, rounding, word):

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from scipy import sparse
 
-from golden import csc, run_length
-from tests.golden.test_csc import matrices
+from kiwicha.golden import csc, run_length
+
+from .test_csc import matrices
 
 
 @given(matrices(longest=700), st.sampled_from([4, 5, 8]), st.sampled_from([4, 16]))

@@ -6,9 +6,9 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from golden.softmax import exp_on_negative_values, reciprocal, softmax, softmax_onnx
-from hw.scales import quantize_multiplier
-from hw.tables import softmax_tables
+from kiwicha.golden.softmax import exp_on_negative_values, reciprocal, softmax, softmax_onnx
+from kiwicha.machine.scales import quantize_multiplier
+from kiwicha.machine.tables import softmax_tables
 
 TYPES = {np.int8: TensorProto.INT8, np.uint8: TensorProto.UINT8}
 

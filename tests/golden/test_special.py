@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SPECIAL instruction with the tables of `hw.tables` gives the operators' results."""
+"""The SPECIAL instruction with the tables of `machine.tables` gives the operators' results."""
 
 import numpy as np
 import pytest
 
-from golden.add import add, exchanged
-from golden.normalize import normalize
-from golden.softmax import softmax
-from golden.special import special
-from hw.encoding import decode, encode
-from hw.isa import Opcode, SpecialOperation
-from hw.tables import add_tables, normalize_epsilon, normalize_parameters, softmax_tables
-from tests.vector.float_cases import bits_of
+from kiwicha.golden.add import add, exchanged
+from kiwicha.golden.normalize import normalize
+from kiwicha.golden.softmax import softmax
+from kiwicha.golden.special import special
+from kiwicha.machine.encoding import decode, encode
+from kiwicha.machine.isa import Opcode, SpecialOperation
+from kiwicha.machine.tables import (
+    add_tables,
+    normalize_epsilon,
+    normalize_parameters,
+    softmax_tables,
+)
+
+from ..parts.float_cases import bits_of
 
 TYPES = (np.int8, np.uint8)
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from golden.statistics import StatisticsRecord, statistics
+from kiwicha.golden.statistics import StatisticsRecord, statistics
 
 
 @pytest.mark.parametrize("seed", range(20))

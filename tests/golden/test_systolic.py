@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from golden.systolic import OPERAND_MAX, OPERAND_MIN, matmul
+from kiwicha.golden.systolic import OPERAND_MAX, OPERAND_MIN, matmul
 
 
 def test_small_products():

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from golden.table import table
+from kiwicha.golden.table import table
 
 
 @pytest.mark.parametrize("y_dtype", [np.int8, np.uint8])

@@ -4,13 +4,13 @@
 import numpy as np
 import pytest
 
-from golden.dynamic import dynamic_quantize
-from golden.rounding import random_word, round_shift
-from golden.statistics import statistics
-from golden.vector import VectorState, vector
-from hw.config import AcceleratorConfig
-from hw.encoding import index_fields
-from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
+from kiwicha.golden.dynamic import dynamic_quantize
+from kiwicha.golden.rounding import random_word, round_shift
+from kiwicha.golden.statistics import statistics
+from kiwicha.golden.vector import VectorState, vector
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.encoding import index_fields
+from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
 
 CONFIG = AcceleratorConfig(
     columns=8, requantize_lanes=2, accumulator_depth=64, output_bytes=1024, parameter_channels=64,

@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from compiler.lower import lower
-from models.attention import MASK, attention_block, attention_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.models.attention import MASK, attention_block, attention_inputs
 
 SIZES = {"sequence": 9, "heads": 3, "head_dim": 4, "batch": 2}
 KINDS = {

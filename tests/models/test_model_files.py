@@ -12,14 +12,14 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from models import vit
-from models.corners import CORNERS, OPERATORS, build_corner
-from models.digits import enlarge, load_npz
-from models.lenet5 import CALIBRATION, FP32, INT8, TEST
-from models.quantize import DEFAULT, FORMS, Form, quantize
-from models.script import accuracy
-from models.train import SHAPES
-from models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
+from kiwicha.models import vit
+from kiwicha.models.corners import CORNERS, OPERATORS, build_corner
+from kiwicha.models.digits import enlarge, load_npz
+from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
+from kiwicha.models.quantize import DEFAULT, FORMS, Form, quantize
+from kiwicha.models.script import accuracy
+from kiwicha.models.train import SHAPES
+from kiwicha.models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 
 # A changed file must be a decision: rerun models/lenet5.py or vit.py, look at the accuracy, update
 # these.

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from models import lenet5, vit
-from models.digits import load_npz
-from models.script import CALIBRATION_STRIDE
+from kiwicha.models import lenet5, vit
+from kiwicha.models.digits import load_npz
+from kiwicha.models.script import CALIBRATION_STRIDE
 
 SCRIPTS = pytest.mark.parametrize("script", [lenet5.SCRIPT, vit.SCRIPT], ids=["lenet5", "vit"])
 

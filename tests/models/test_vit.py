@@ -9,10 +9,10 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from compiler.lower import lower
-from models import lenet5, vit
-from models.digits import enlarge, load_npz
-from models.train_vit import (
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.models import lenet5, vit
+from kiwicha.models.digits import enlarge, load_npz
+from kiwicha.models.train_vit import (
     BARE,
     EMBEDDING,
     HEADS,

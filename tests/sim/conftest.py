@@ -5,8 +5,8 @@ import numpy as np
 import onnx
 import pytest
 
-import sim.inference
-from models.variants import build, random_input
+import kiwicha.sim.inference
+from kiwicha.models.variants import build, random_input
 
 __all__: list[str] = []
 
@@ -60,5 +60,5 @@ def no_build(monkeypatch):
     def never(*arguments, **options):
         pytest.fail("the build has begun")
 
-    monkeypatch.setattr(sim.inference, "simulated_machine", never)
-    monkeypatch.setattr("sim.cli_hardware.write_hardware", never)
+    monkeypatch.setattr(kiwicha.sim.inference, "simulated_machine", never)
+    monkeypatch.setattr("kiwicha.cli.hardware.write_hardware", never)

@@ -6,12 +6,12 @@ Every case runs with a build that must not happen: whatever gets that far fails 
 
 import pytest
 
-import sim.files
-import sim.inference
-from models.lenet5 import FP32
-from sim.cli import main
-from sim.simulation import MachineStopped
-from sim.toolchain import SimulatorError
+import kiwicha.sim.files
+import kiwicha.sim.inference
+from kiwicha.cli.main import main
+from kiwicha.models.lenet5 import FP32
+from kiwicha.sim.simulation import MachineStopped
+from kiwicha.sim.toolchain import SimulatorError
 
 BAD = {
     "no_command": ("", "COMMAND"),
@@ -90,7 +90,8 @@ def test_unsupported_model_lists_the_nodes(folder, capfd, no_build):
 
 
 def test_read_only_folder(folder, tmp_path, monkeypatch, capfd, no_build):
-    monkeypatch.setattr(sim.files.os, "access", lambda path, mode: False)  # root may write anywhere
+    # root may write anywhere
+    monkeypatch.setattr(kiwicha.sim.files.os, "access", lambda path, mode: False)
     assert main(["sim", str(folder / "model.onnx"), "--report", str(tmp_path / "r.json")]) == 2
     assert "no permission" in capfd.readouterr().err
 
@@ -102,7 +103,7 @@ def test_failures_of_the_machine_are_one_line(error, folder, monkeypatch, capfd,
     def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(sim.inference, "simulated_machine", fail)
+    monkeypatch.setattr(kiwicha.sim.inference, "simulated_machine", fail)
     report = tmp_path / "report.json"
     assert main(["sim", str(folder / "model.onnx"), "--report", str(report)]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == f"kiwicha: error: {error}"
@@ -113,7 +114,7 @@ def test_missing_simulator(folder, monkeypatch, capfd, no_build):
     def missing(name):
         raise SimulatorError(f"no {name} here")
 
-    monkeypatch.setattr(sim.inference, "find_simulator", missing)
+    monkeypatch.setattr(kiwicha.sim.inference, "find_simulator", missing)
     model = str(folder / "model.onnx")
     assert main(["sim", model, "--simulator", "icarus"]) == 1
     assert capfd.readouterr().err.splitlines()[-1] == "kiwicha: error: no icarus here"

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import sim.cli_sim
-import sim.inference
-from compiler.load import load_model
-from hw.presets import PRESETS
-from models.lenet5 import CALIBRATION, FP32, INT8, TEST
-from sim.cli import main
-from sim.inference import run_model
-from sim.report import layer_tables
-from sim.shipped import SHIPPED
+import kiwicha.cli.simulate
+import kiwicha.sim.inference
+from kiwicha.cli.main import main
+from kiwicha.compiler.frontend.load import load_model
+from kiwicha.machine.presets import PRESETS
+from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
+from kiwicha.report.report import layer_tables
+from kiwicha.sim.inference import run_model
+from kiwicha.sim.shipped import SHIPPED
 
 
 @pytest.mark.parametrize("command", ["", "sim", "verilog", "presets"])
@@ -157,7 +157,7 @@ def test_another_rounding_is_not_compared_with_onnx_runtime(result, folder, capf
         return replace(outcome, report=replace(outcome.report, config=config, reference=reference))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sim.cli_sim, "run_model", other)
+        patch.setattr(kiwicha.cli.simulate, "run_model", other)
         assert run(folder, "--preset", "tiny")[0] == 0
     out = capfd.readouterr().out
     assert "not compared with it (requantize mode tflite)" in out
@@ -178,7 +178,7 @@ def test_one_wrong_bit_is_exit_code_1(where, result, folder, monkeypatch, capfd)
             report = replace(report, layers=(replace(first, mismatches=1), *others))
         return replace(outcome, report=report)
 
-    monkeypatch.setattr(sim.cli_sim, "run_model", wrong)
+    monkeypatch.setattr(kiwicha.cli.simulate, "run_model", wrong)
     code, report, _ = run(folder, "--preset", "tiny")
     assert code == 1
     assert not report["exact"]
@@ -192,14 +192,14 @@ def test_one_wrong_bit_is_exit_code_1(where, result, folder, monkeypatch, capfd)
 def test_a_bit_that_the_hardware_gets_wrong_is_found_by_every_judge(
     result, folder, monkeypatch, capfd
 ):
-    simulate = sim.inference._simulate
+    simulate = kiwicha.sim.inference._simulate
 
     def wrong(machine, compiled, *arguments):
         found = simulate(machine, compiled, *arguments)
         found.memory[compiled.addresses[compiled.layers[-1].node.y.name]] ^= 1
         return found
 
-    monkeypatch.setattr(sim.inference, "_simulate", wrong)
+    monkeypatch.setattr(kiwicha.sim.inference, "_simulate", wrong)
     code, report, _ = run(folder, "--preset", "tiny", "--input", str(folder / "good.npz"))
     assert code == 1
     assert [layer["mismatches"] for layer in report["layers"]] == [0, 1]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-import hw.emit
-import sim.hardware
-from hw.naming import SOURCES
-from hw.presets import PRESETS
-from sim.hardware import accelerator_verilog, hardware_digest, write_hardware
+import kiwicha.hw.verilog.emit
+import kiwicha.sim.hardware
+from kiwicha.hw.verilog.naming import SOURCES
+from kiwicha.machine.presets import PRESETS
+from kiwicha.sim.hardware import accelerator_verilog, hardware_digest, write_hardware
 
 TINY = PRESETS["tiny"]
-EMIT = hw.emit.__file__
+EMIT = kiwicha.hw.verilog.emit.__file__
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def generator(monkeypatch):
         made.append(f"module {name}(clk);\n  input clk;\n// {len(made)}\nendmodule\n")
         return made[-1]
 
-    monkeypatch.setattr(sim.hardware, "emit_verilog", emit)
+    monkeypatch.setattr(kiwicha.sim.hardware, "emit_verilog", emit)
     return made
 
 
@@ -83,8 +83,12 @@ def test_configuration_and_cells_are_ingredients():
 
 
 def test_all_sources_are_there():
-    root = Path(hw.__path__[0])
-    texts = {str(path): path.read_text(encoding="utf-8") for path in root.rglob("*.py")}
+    root = Path(kiwicha.__path__[0])
+    texts = {
+        str(path): path.read_text(encoding="utf-8")
+        for room in ("hw", "machine")
+        for path in (root / room).rglob("*.py")
+    }
     assert texts == SOURCES
     assert EMIT in SOURCES
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "import sys; from boards.start import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
 MARK = "KIWICHA_INTERRUPTED"
 ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 STAGES = (
@@ -152,7 +152,7 @@ def test_every_stage(simulator, folder, tmp_path):
 
 def script(folder, text):
     """Run Python that has taken over the signals and says when it is ready."""
-    lines = "import os, time\nfrom sim.interrupt import *\ncatch_signals()\n" + text
+    lines = "import os, time\nfrom kiwicha.sim.interrupt import *\ncatch_signals()\n" + text
     return Command(folder, [sys.executable, "-c", lines]).begun()
 
 
@@ -181,7 +181,7 @@ def test_orphans_of_children_are_found(tmp_path):
 
 def test_results_appear_together(tmp_path):
     text = (
-        "from pathlib import Path\nimport sim.files as f\n"
+        "from pathlib import Path\nimport kiwicha.sim.files as f\n"
         "real = Path.replace\n"
         "def replace(*places):\n"
         "  os.write(2, b'    0.0 s  ready\\n') if not Path('a').exists() else None\n"
@@ -196,7 +196,7 @@ def test_results_appear_together(tmp_path):
 def test_a_pipe_that_nobody_reads(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     text = (
-        "from pathlib import Path\nfrom sim.files import write_file\n"
+        "from pathlib import Path\nfrom kiwicha.sim.files import write_file\n"
         + READY + "write_file(Path('pipe'), b'1')\n"
     )
     command = script(tmp_path, text).reaches("ready")
@@ -206,7 +206,7 @@ def test_a_pipe_that_nobody_reads(tmp_path):
 
 def test_ignored_signals_stay_ignored(tmp_path):
     lines = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    text = lines + "from sim.interrupt import catch_signals\ncatch_signals()\n" + (
+    text = lines + "from kiwicha.sim.interrupt import catch_signals\ncatch_signals()\n" + (
         "import os\nos.kill(os.getpid(), signal.SIGINT)\nprint('still here')\n"
     )
     done = subprocess.run(
@@ -217,8 +217,8 @@ def test_ignored_signals_stay_ignored(tmp_path):
 
 def test_too_late_is_no_failure():
     text = (
-        "import os, signal, sim.cli\n"
-        "sim.cli.main = lambda *_: 0\nfrom boards.start import main\n"
+        "import os, signal, kiwicha.cli.main\n"
+        "kiwicha.cli.main.main = lambda *_: 0\nfrom kiwicha.cli.start import main\n"
         "code = main()\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(code)\n"
     )
     subprocess.run([sys.executable, "-c", text], cwd=ROOT, check=True)

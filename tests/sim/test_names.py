@@ -11,9 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from compiler.errors import printable
-from sim.cli import main
-from tests.compiler.onnx_models import dq, model, node, q, scales
+from kiwicha.cli.main import main
+from kiwicha.errors import printable
+
+from ..compiler.onnx_models import dq, model, node, q, scales
 
 STRANGE = "[bold]caf\u00e9\n\x1b[2J \u540d\\"
 """Markup, two lines, a command to terminals, letters of two alphabets, a backslash."""
@@ -42,9 +43,10 @@ def test_any_name_on_a_terminal_of_ascii(case, tmp_path):
     onnx.save(MODELS[case], tmp_path / "model.onnx")
     names = ("model.onnx", "--report", "r.json", "--outputs", "o.npz")
     files = [name if name[0] == "-" else str(tmp_path / name) for name in names]
-    command = ["sim", *files, "--preset", "tiny"]
+    arguments = ["sim", *files, "--preset", "tiny"]
+    script = f"import sys; from kiwicha.cli.main import main; sys.exit(main({arguments}))"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys; from sim.cli import main; sys.exit(main({command}))"],
+        [sys.executable, "-c", script],
         capture_output=True, timeout=600, check=False,
         env={**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"},
     )

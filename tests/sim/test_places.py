@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-import sim.files
-from hw.presets import read_config
-from hw.yosys import user_cache
-from sim.cli import main
-from sim.files import build_folder
+import kiwicha.sim.files
+from kiwicha.cli.main import main
+from kiwicha.hw.verilog.yosys import user_cache
+from kiwicha.machine.presets import read_config
+from kiwicha.sim.files import build_folder
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "import sys; from boards.start import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
 
 NAMES = {
     "my machine.toml": "my-machine", "v1.2.toml": "v1-2", "größer.toml": "gr-er",
@@ -45,7 +45,7 @@ def test_names_that_are_refused(name, tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
-def kiwicha(where, *arguments, **env):
+def command(where, *arguments, **env):
     """Run the command in folder ``where``; variables that are None are taken away."""
     wanted = {**os.environ, "PYTHONPATH": str(ROOT), **env}
     wanted = {name: value for name, value in wanted.items() if value is not None}
@@ -76,7 +76,7 @@ def test_verilog_from_a_read_only_folder(home, tmp_path):
     config, out = tmp_path / "my machine 1.0.toml", tmp_path / "an öut folder"
     config.write_text('preset = "tiny"\n')
     # Nobody can write to /proc, whoever they are.
-    done = kiwicha("/proc", "verilog", "--config", config, "--out", out, **env)
+    done = command("/proc", "verilog", "--config", config, "--out", out, **env)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == str(out / "accelerator.v")
     assert json.loads((out / "manifest.json").read_text())["name"] == "my-machine-1-0"
@@ -89,7 +89,7 @@ def test_sim_from_a_read_only_folder(icarus, folder, tmp_path):
     results.mkdir()
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/wasmtime").symlink_to(user_cache() / "wasmtime")
-    done = kiwicha(
+    done = command(
         "/proc", "sim", folder / "model.onnx", "--preset", "tiny", "--simulator", icarus,
         "--report", results / "re port.json", "--outputs", results / "y.npz",
         "--waves", results / "w ä.vcd", XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=None,
@@ -100,7 +100,7 @@ def test_sim_from_a_read_only_folder(icarus, folder, tmp_path):
 
 
 def test_a_default_that_cannot_be_written_is_named():
-    done = kiwicha("/proc", "verilog", "--preset", "tiny")
+    done = command("/proc", "verilog", "--preset", "tiny")
     assert done.returncode in (1, 2)
     assert done.stderr.splitlines()[-1].startswith("kiwicha: error: build")
 
@@ -110,7 +110,7 @@ def test_build_folder(tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert build_folder() == Path("build")
-    monkeypatch.setattr(sim.files.os, "access", lambda place, mode: str(place) != "build")
+    monkeypatch.setattr(kiwicha.sim.files.os, "access", lambda place, mode: str(place) != "build")
     assert build_folder() == tmp_path / "cache/kiwicha"
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -8,9 +8,10 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
 from numpy.typing import NDArray
 
-from sim.simulation import TESTBENCH, SimulatedMachine
-from tests.support.bench import build_verilog, run_build
-from tests.support.randomness import check_random
+from kiwicha.sim.simulation import TESTBENCH, SimulatedMachine
+
+from ..support.bench import build_verilog, run_build
+from ..support.randomness import check_random
 
 CHANNELS = 5
 CYCLES = 8192

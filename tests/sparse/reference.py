@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Streams read one entry at a time: the rows that come before an error, the error, its place."""
 
-from hw.sparse.contract import StreamError
+from kiwicha.hw.sparse.contract import StreamError
 
 __all__ = ["read_bitmask", "read_entries"]
 

@@ -9,8 +9,9 @@ import numpy as np
 from cocotb.triggers import FallingEdge
 from numpy.typing import NDArray
 
-from hw.sparse.contract import JOB, STREAM_FAULT, StreamError, beat_layout, row_layout
-from tests.support.streams import StreamSink, StreamSource, unpack
+from kiwicha.hw.sparse.contract import JOB, STREAM_FAULT, StreamError, beat_layout, row_layout
+
+from ..support.streams import StreamSink, StreamSource, unpack
 
 __all__ = ["Bench", "check_cases", "cut", "fuzzed", "sparse_matrix"]
 

@@ -7,14 +7,15 @@ import cocotb
 import numpy as np
 import pytest
 
-from golden import bitmask
-from hw.sparse.bitmask import BitmaskDecoder
-from hw.sparse.contract import StreamError
-from tests.sparse.reference import read_bitmask
-from tests.sparse.run import Bench, check_cases, fuzzed, sparse_matrix
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.netlist import assert_structure
-from tests.support.streams import READY_POLICIES, start_clock_and_reset
+from kiwicha.golden import bitmask
+from kiwicha.hw.sparse.bitmask import BitmaskDecoder
+from kiwicha.hw.sparse.contract import StreamError
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.netlist import assert_structure
+from ..support.streams import READY_POLICIES, start_clock_and_reset
+from .reference import read_bitmask
+from .run import Bench, check_cases, fuzzed, sparse_matrix
 
 
 def cases(beat, lanes, seed, count):

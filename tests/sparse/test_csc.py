@@ -7,14 +7,15 @@ import cocotb
 import numpy as np
 import pytest
 
-from golden import csc
-from hw.sparse.contract import StreamError
-from hw.sparse.csc import CscDecoder
-from tests.sparse.reference import read_entries
-from tests.sparse.run import Bench, check_cases, fuzzed, sparse_matrix
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.netlist import assert_structure
-from tests.support.streams import READY_POLICIES, start_clock_and_reset
+from kiwicha.golden import csc
+from kiwicha.hw.sparse.contract import StreamError
+from kiwicha.hw.sparse.csc import CscDecoder
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.netlist import assert_structure
+from ..support.streams import READY_POLICIES, start_clock_and_reset
+from .reference import read_entries
+from .run import Bench, check_cases, fuzzed, sparse_matrix
 
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
 

@@ -7,13 +7,14 @@ import cocotb
 import numpy as np
 import pytest
 
-from golden import csr
-from hw.sparse.contract import StreamError
-from hw.sparse.csr import CsrDecoder
-from tests.sparse.reference import read_entries
-from tests.sparse.run import Bench, check_cases, fuzzed, sparse_matrix
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, start_clock_and_reset
+from kiwicha.golden import csr
+from kiwicha.hw.sparse.contract import StreamError
+from kiwicha.hw.sparse.csr import CsrDecoder
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, start_clock_and_reset
+from .reference import read_entries
+from .run import Bench, check_cases, fuzzed, sparse_matrix
 
 
 def cases(beat, lanes, bits, seed):

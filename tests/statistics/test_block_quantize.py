@@ -7,14 +7,15 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden.block_quantize import block_quantize
-from golden.rounding import ROUNDINGS
-from hw.statistics.block_quantize import CONTROL, BlockQuantize, quantized_layout
-from hw.statistics.lanes import vector_layout
-from hw.statistics.rounding import Rounding
-from tests.statistics.vectors import corner_blocks, random_blocks, to_vectors
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.golden.block_quantize import block_quantize
+from kiwicha.golden.rounding import ROUNDINGS
+from kiwicha.hw.parts.lanes import vector_layout
+from kiwicha.hw.parts.rounding import Rounding
+from kiwicha.hw.statistics.block_quantize import CONTROL, BlockQuantize, quantized_layout
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .vectors import corner_blocks, random_blocks, to_vectors
 
 
 def start(dut, params):

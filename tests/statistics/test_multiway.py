@@ -7,15 +7,16 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
-from golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
-from golden.rounding import ROUNDINGS
-from hw.statistics import multiway
-from hw.statistics.lanes import vector_layout
-from hw.statistics.multiway import Criterion, MultiwayQuantize, chosen_layout
-from hw.statistics.rounding import Rounding
-from tests.statistics.vectors import corner_blocks, random_blocks, to_vectors
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from kiwicha.golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
+from kiwicha.golden.rounding import ROUNDINGS
+from kiwicha.hw.parts.lanes import vector_layout
+from kiwicha.hw.parts.rounding import Rounding
+from kiwicha.hw.statistics import multiway
+from kiwicha.hw.statistics.multiway import Criterion, MultiwayQuantize, chosen_layout
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .vectors import corner_blocks, random_blocks, to_vectors
 
 FOUR = [(3, 0), (4, 0), (4, 1), (4, 2)]
 

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from golden.statistics import StatisticsRecord
-from hw.isa import STATISTICS_RECORD
-from hw.statistics.statistics import Statistics, statistics_layout, statistics_step
-from tests.statistics.vectors import corner_blocks, random_blocks
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import StreamSource, start_clock_and_reset, unpack
+from kiwicha.golden.statistics import StatisticsRecord
+from kiwicha.hw.statistics.statistics import Statistics, statistics_layout, statistics_step
+from kiwicha.machine.isa import STATISTICS_RECORD
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import StreamSource, start_clock_and_reset, unpack
+from .vectors import corner_blocks, random_blocks
 
 #: lanes, block
 SHAPES = [(1, 4), (3, 32), (5, 8), (4, 1 << 30)]

@@ -21,8 +21,8 @@ from amaranth.hdl import Const, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from hw.emit import emit_rtlil, rtlil_to_verilog
-from sim.simulator import (
+from kiwicha.hw.verilog.emit import emit_rtlil, rtlil_to_verilog
+from kiwicha.sim.simulator import (
     Build,
     RunResult,
     SimulatorError,

@@ -9,8 +9,8 @@ import subprocess
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from tests.support.bench import BUILD_ROOT, emitted_ports
-from tests.support.formal import find_tool
+from .bench import BUILD_ROOT, emitted_ports
+from .formal import find_tool
 
 __all__ = ["proven_equal"]
 

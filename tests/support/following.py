@@ -8,7 +8,7 @@ from amaranth.hdl import Assume, Module, Signal
 from amaranth.lib.stream import Interface
 from amaranth.lib.wiring import Component, In, Out
 
-from tests.support.formal import FirstCycle
+from .formal import FirstCycle
 
 __all__ = ["FollowedWord"]
 

@@ -20,7 +20,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assume, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 
-from tests.support.bench import BUILD_ROOT, emitted_ports
+from .bench import BUILD_ROOT, emitted_ports
 
 __all__ = [
     "FirstCycle",

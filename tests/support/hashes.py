@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
-from hw.accelerator import Accelerator
-from hw.config import AcceleratorConfig
-from hw.control import register_map
-from hw.emit import emit_verilog
-from hw.presets import PRESETS
+from kiwicha.hw.accelerator import Accelerator
+from kiwicha.hw.verilog.emit import emit_verilog
+from kiwicha.machine import register_map
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import PRESETS
 
 __all__ = ["FILE", "MACHINES", "main", "recorded", "verilog_hash"]
 

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.simulator import find_verilator
+from kiwicha.sim.simulator import find_verilator
 
 __all__ = ["EXCEPTIONS", "Known", "warnings"]
 

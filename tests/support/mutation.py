@@ -18,9 +18,10 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from sim.simulator import Build, SimulatorError, run_design
-from tests.support.bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports
-from tests.support.formal import find_tool
+from kiwicha.sim.simulator import Build, SimulatorError, run_design
+
+from .bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports
+from .formal import find_tool
 
 __all__ = ["MutationScore", "mutation_score"]
 

@@ -10,7 +10,7 @@ import importlib.util
 import shutil
 from dataclasses import dataclass
 
-from sim.simulator import SimulatorError, find_icarus
+from kiwicha.sim.simulator import SimulatorError, find_icarus
 
 __all__ = ["EXTRAS", "NEEDS", "Need"]
 

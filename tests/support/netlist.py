@@ -17,9 +17,10 @@ from typing import Any
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from sim.simulator import RunResult
-from tests.support.bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports, run_build
-from tests.support.formal import find_tool
+from kiwicha.sim.simulator import RunResult
+
+from .bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports, run_build
+from .formal import find_tool
 
 __all__ = ["assert_structure", "assert_verilog_structure", "run_stripped", "run_yosys"]
 

@@ -8,10 +8,10 @@ minutes to build. Every test keeps at least one case in `make test`.
 __all__ = ["SLOW"]
 
 SLOW: dict[str, tuple[str, ...]] = {
-    "tests/array/test_activation_feed.py": (
+    "tests/compute/test_activation_feed.py": (
         "test_feeds[2-5]", "test_feeds[16-5]", "test_feeds[64-5]", "test_feeds[3-4]",
     ),
-    "tests/array/test_compute.py": (
+    "tests/compute/test_compute.py": (
         "test_programs[2x16-always]", "test_programs[8x16-always]", "test_programs[9x2-always]",
         "test_programs[3x16t-always]", "test_programs[4x5t-random]", "test_programs[4x5t-bursty]",
         "test_programs[4x3d-random]", "test_programs[4x3d-bursty]", "test_programs[4x3s-random]",
@@ -19,7 +19,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_product[4x4]", "test_long_instruction[4x4a]", "test_long_instruction[4x4m]",
         "test_drains_meanwhile[4x4a]", "test_drains_meanwhile[4x4m]", "test_faults[4x4m]",
     ),
-    "tests/array/test_systolic.py": (
+    "tests/compute/test_systolic.py": (
         "test_tightest_schedule[1-4]", "test_tightest_schedule[5-1]",
         "test_tightest_schedule[4-4]", "test_tightest_schedule[7-2]", "test_gaps[2-4-4]",
         "test_gaps[3-3-5]", "test_gaps[3-4-15]",
@@ -49,53 +49,53 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_covered[3-2-False-38]",
     ),
     "tests/formal/test_weight_scratchpad.py": ("test_proved[2-9]",),
-    "tests/machine/test_bus.py": ("test_bus[0]",),
-    "tests/machine/test_fuzz.py": ("test_no_program_escapes[special]",),
-    "tests/machine/test_large_arrays.py": ("test_a_long_side[columns]",),
-    "tests/machine/test_random_configs.py": (
+    "tests/accelerator/test_bus.py": ("test_bus[0]",),
+    "tests/accelerator/test_fuzz.py": ("test_no_program_escapes[special]",),
+    "tests/accelerator/test_large_arrays.py": ("test_a_long_side[columns]",),
+    "tests/accelerator/test_random_configs.py": (
         "test_presets[wide]", "test_presets[ecp5-8x8]",
     ),
-    "tests/memory/test_accumulator.py": (
+    "tests/compute/test_accumulator.py": (
         "test_accumulates[True-1]", "test_accumulates[False-6]",
         "test_with_fewer_registers[memory-False]", "test_with_fewer_registers[accumulator-True]",
     ),
-    "tests/memory/test_address_generator.py": (
+    "tests/compute/test_address_generator.py": (
         "test_walks[7-5-True-random]", "test_walks[7-5-True-bursty]",
         "test_walks[18-5-True-random]", "test_walks[18-5-True-bursty]",
         "test_walks[16-7-True-random]", "test_walks[16-7-True-bursty]",
         "test_walks[6-4-False-bursty]",
     ),
-    "tests/memory/test_format_path.py": (
+    "tests/load/test_format_path.py": (
         "test_loads_weights[all-0]", "test_refuses_garbage[wide rows]",
     ),
-    "tests/memory/test_load.py": (
+    "tests/load/test_load.py": (
         "test_moves_segments[tiny-0.5]", "test_moves_segments[large-0.5]",
         "test_moves_segments[many-0]", "test_keeps_the_bus_busy[default-1-fields1-1024]",
     ),
-    "tests/memory/test_output_buffer.py": (
+    "tests/vector/test_output_buffer.py": (
         "test_bytes[64-128-pipeline6]", "test_bytes[3-128-pipeline2]",
         "test_bytes[16-64-pipeline4]", "test_bytes[1-256-pipeline7]",
     ),
-    "tests/memory/test_parameter_memory.py": (
+    "tests/vector/test_parameter_memory.py": (
         "test_records[1-tflite-128]", "test_records[1-tflite-256]", "test_records[1-onnx-64]",
         "test_records[1-onnx-256]", "test_records[3-tflite-single-64]",
         "test_records[3-tflite-single-128]", "test_records[4-shift-64]",
         "test_records[4-shift-256]", "test_records[16-onnx-64]",
     ),
-    "tests/memory/test_ram.py": (
+    "tests/parts/test_ram.py": (
         "test_cells[(64, 32, None)]", "test_cells[(40, 300, 8)]", "test_cells[(24, 1024, 8)]",
         "test_cells[(8, 2048, None)]", "test_cells[(32, 2048, 8)]", "test_cells[(64, 4096, 8)]",
         "test_plain_logic[(64, 512, None)]", "test_plain_logic[(40, 300, 8)]",
         "test_plain_logic[(24, 1024, 8)]", "test_plain_logic[(8, 2048, None)]",
         "test_plain_logic[(64, 4096, 8)]",
     ),
-    "tests/memory/test_weight_scratchpad.py": (
+    "tests/compute/test_weight_scratchpad.py": (
         "test_beats[5-8]", "test_beats[33-16]", "test_decoded_rows[5-8]",
         "test_transposer[2-8]", "test_transposer[8-8]", "test_transposer[16-16]",
         "test_transposer[64-32]", "test_without_registers[False-formats0-16]",
         "test_without_registers[True-formats2-16]",
     ),
-    "tests/memory/test_write_master.py": (
+    "tests/parts/test_write_master.py": (
         "test_writes_runs[0.5-always]", "test_writes_runs[0.5-bursty]",
         "test_writes_runs[0.9-random]", "test_machines[64-2]", "test_stops[30]",
         "test_takes_either_channel_first[requests0-0-address]",
@@ -122,7 +122,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "test_roundings[half_even-pot-4-16-always]", "test_roundings[half_up-free-4-16-always]",
         "test_roundings[lfsr-pot-1-8-always]", "test_roundings[pseudo-free-2-8-always]",
     ),
-    "tests/vector/test_normalize.py": (
+    "tests/special/test_normalize.py": (
         "test_rows[2-0.4]", "test_rows[3-0]", "test_rows[16-0]", "test_rows[64-0.4]",
         "test_rows[197-0]", "test_rows[1000-0.4]", "test_as_late_as_hold_allows[5]",
     ),

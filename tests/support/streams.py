@@ -17,7 +17,7 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Event, FallingEdge, RisingEdge
 
-from tests.support.bench import bench_inputs
+from .bench import bench_inputs
 
 __all__ = [
     "READY_POLICIES",

@@ -5,7 +5,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, In, Out
 
-from tests.support.equivalence import proven_equal
+from .equivalence import proven_equal
 
 
 class Absorbing(Component):

@@ -6,7 +6,7 @@ from amaranth.hdl import Assert, Cover, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, prove
+from .formal import FirstCycle, assert_covered, assert_proved, assert_refuted, prove
 
 
 class Stage(wiring.Component):

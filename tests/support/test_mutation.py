@@ -4,9 +4,9 @@
 import cocotb
 import pytest
 
-from tests.support.mutation import mutation_score
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
-from tests.support.test_streams import WORD, Skid
+from .mutation import mutation_score
+from .streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .test_streams import WORD, Skid
 
 
 @cocotb.test()

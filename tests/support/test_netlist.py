@@ -6,8 +6,8 @@ from amaranth.hdl import ClockDomain, ClockSignal, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tests.support.netlist import assert_structure, run_stripped
-from tests.support.test_streams import WORD, Skid
+from .netlist import assert_structure, run_stripped
+from .test_streams import WORD, Skid
 
 PARAMS = {"ready": "random", "offer": "random", "seed": 7}
 

@@ -11,10 +11,11 @@ import cocotb
 import pytest
 from cocotb.triggers import RisingEdge
 
-import sim.builder
-from sim.simulator import SimulatorError, build_design, find_simulator, run_design
-from tests.support import bench
-from tests.support.bench import BUILD_ROOT
+import kiwicha.sim.builder
+from kiwicha.sim.simulator import SimulatorError, build_design, find_simulator, run_design
+
+from . import bench
+from .bench import BUILD_ROOT
 
 #: A clock made inside the simulation, and a register that only a full build shows to cocotb.
 SOURCE = """
@@ -95,7 +96,7 @@ def test_every_input_of_a_build_is_in_its_name(source, tmp_path, icarus):
 @pytest.fixture
 def no_build(monkeypatch):
     """Name a build's folder, but leave it empty."""
-    monkeypatch.setattr(sim.builder, "_build_verilator", lambda *arguments: None)
+    monkeypatch.setattr(kiwicha.sim.builder, "_build_verilator", lambda *arguments: None)
 
 
 def test_ingredients_of_a_verilator_build(source, tmp_path, no_build, monkeypatch):

@@ -9,9 +9,9 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.randomness import check_random
-from tests.support.streams import (
+from .bench import bench_params, run_cocotb
+from .randomness import check_random
+from .streams import (
     READY_POLICIES,
     StreamSink,
     StreamSource,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.needs import NEEDS, Need
+from .needs import NEEDS, Need
 
 ROOT = Path(__file__).parents[2]
 TESTS = """

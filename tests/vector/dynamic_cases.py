@@ -7,10 +7,11 @@
 import numpy as np
 from cocotb.triggers import ClockCycles
 
-from hw.control.fault import FAULT
-from hw.isa import Engine, ErrorCode, VectorMode
-from tests.support.streams import pack
-from tests.vector.vector_model import expected_output
+from kiwicha.hw.parts.fault import FAULT
+from kiwicha.machine.isa import Engine, ErrorCode, VectorMode
+
+from ..support.streams import pack
+from .vector_model import expected_output
 
 __all__ = ["quantize_the_smallest", "quantize_to_every_number"]
 

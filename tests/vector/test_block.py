@@ -5,14 +5,15 @@ import cocotb
 import numpy as np
 import pytest
 
-from hw.config import AcceleratorConfig, BlockCriterion, BlockRounding, BlockScale
-from hw.encoding import index_fields
-from hw.isa import VectorMode
-from hw.vector.vector import VectorEngine
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import start_clock_and_reset
-from tests.vector.test_vector import READ_LATENCY, Bench, begin, machine
-from tests.vector.vector_model import expected_output, instructions
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.config import AcceleratorConfig, BlockCriterion, BlockRounding, BlockScale
+from kiwicha.machine.encoding import index_fields
+from kiwicha.machine.isa import VectorMode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import start_clock_and_reset
+from .test_vector import READ_LATENCY, Bench, begin, machine
+from .vector_model import expected_output, instructions
 
 FOUR = [(4, 0), (4, 1), (4, 2), (4, 3)]
 MIXED = [(2, 0), (8, 7), (5, 1), (8, 0), (3, 2)]

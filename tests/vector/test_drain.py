@@ -9,14 +9,15 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.config import AcceleratorConfig
-from hw.isa import VECTOR, Engine, ErrorCode
-from hw.vector import drain, drain_check
-from hw.vector.drain import CONSTANTS, DrainWalker, step_layout
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
-from tests.support.streams import StreamSource, start_clock_and_reset, unpack
-from tests.vector.vector_model import instructions, steps
+from kiwicha.hw.vector import drain, drain_check
+from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VECTOR, Engine, ErrorCode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.streams import StreamSource, start_clock_and_reset, unpack
+from .vector_model import instructions, steps
 
 BASE = {
     "zero_point": 1, "low": -128, "high": 127, "accumulator": 0, "channels": 5, "parameter": 0,

@@ -7,12 +7,13 @@ import cocotb
 import pytest
 from cocotb.triggers import ReadOnly, RisingEdge
 
-from hw.config import AcceleratorConfig
-from hw.isa import VECTOR, VectorMode
-from hw.vector.modes import block_pauses, scale_bytes
-from hw.vector.pace import Pace
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import pack, start_clock_and_reset
+from kiwicha.hw.vector.modes import block_pauses, scale_bytes
+from kiwicha.hw.vector.pace import Pace
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import VECTOR, VectorMode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import pack, start_clock_and_reset
 
 OUTPUT_BYTES = 256
 MACHINES = {

@@ -12,14 +12,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from cocotb.triggers import RisingEdge
 
-from golden.requantize import requantize, requantize_onnx_integer, requantize_shift
-from hw.config import CellFamily, RequantizeMode
-from hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
-from hw.vector.requantize_fixed import FixedRequantize
-from hw.vector.requantize_multiply import PipelinedMultiply
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
-from tests.vector.requantize_cases import (
+from kiwicha.golden.requantize import requantize, requantize_onnx_integer, requantize_shift
+from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
+from kiwicha.hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
+from kiwicha.hw.vector.requantize_fixed import FixedRequantize
+from kiwicha.machine.config import CellFamily, RequantizeMode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
+from .requantize_cases import (
     fixed_point_cases,
     float_cases,
     power_grid,

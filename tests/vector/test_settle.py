@@ -5,12 +5,13 @@ import cocotb
 import numpy as np
 from cocotb.triggers import FallingEdge
 
-from golden.dynamic import dynamic_scale
-from hw.vector.float_units import INFINITE
-from hw.vector.settle import Settle
-from tests.support.bench import run_cocotb
-from tests.support.streams import start_clock_and_reset
-from tests.vector.float_cases import as_float, wide_of
+from kiwicha.golden.dynamic import dynamic_scale
+from kiwicha.hw.parts.float_units import INFINITE
+from kiwicha.hw.vector.settle import Settle
+
+from ..parts.float_cases import as_float, wide_of
+from ..support.bench import run_cocotb
+from ..support.streams import start_clock_and_reset
 
 
 def ranges(rng):

@@ -5,13 +5,14 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from hw.isa import VECTOR, VectorMode
-from hw.vector.drain import DrainWalker
-from hw.vector.vector import VectorEngine
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import pack, start_clock_and_reset
-from tests.vector.test_vector import READ_LATENCY, begin, machine
-from tests.vector.vector_model import expected_output, instructions
+from kiwicha.hw.vector.drain import DrainWalker
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.isa import VECTOR, VectorMode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import pack, start_clock_and_reset
+from .test_vector import READ_LATENCY, begin, machine
+from .vector_model import expected_output, instructions
 
 REQUANTIZE, RAW, MEASURE, QUANTIZE, BLOCK = VectorMode
 

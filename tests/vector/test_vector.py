@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
-from golden.vector import VectorState
-from hw.config import PIPELINE, AcceleratorConfig
-from hw.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
-from hw.memory.load import scratchpad_write
-from hw.vector.vector import VectorEngine
-from tests.support.bench import bench_params, run_cocotb
-from tests.support.streams import StreamSource, pack, start_clock_and_reset
-from tests.vector.dynamic_cases import quantize_the_smallest, quantize_to_every_number
-from tests.vector.vector_model import expected_output, instructions, parameters, steps
+from kiwicha.golden.vector import VectorState
+from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
+
+from ..support.bench import bench_params, run_cocotb
+from ..support.streams import StreamSource, pack, start_clock_and_reset
+from .dynamic_cases import quantize_the_smallest, quantize_to_every_number
+from .vector_model import expected_output, instructions, parameters, steps
 
 READ_LATENCY = 2
 LIMIT = 30000

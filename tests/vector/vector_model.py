@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from golden.vector import VectorState, vector
-from hw.config import AcceleratorConfig, BlockScale, RequantizeMode
-from hw.encoding import index_fields
-from hw.isa import PARAMETER_BYTES, VECTOR, VectorMode
-from tests.vector.requantize_cases import fixed_point_cases, float_cases, random_int32
+from kiwicha.golden.vector import VectorState, vector
+from kiwicha.machine.config import AcceleratorConfig, BlockScale, RequantizeMode
+from kiwicha.machine.encoding import index_fields
+from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
+
+from .requantize_cases import fixed_point_cases, float_cases, random_int32
 
 __all__ = ["expected_output", "instructions", "parameters", "steps"]
 

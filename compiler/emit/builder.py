@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
+from kiwicha.compiler.schedule.compress import StoredWeights
+from kiwicha.compiler.schedule.onchip import Ring
+from kiwicha.cost.performance import Timeline, predict
+from kiwicha.cost.timing import (
+    DYNAMIC_LATENCY,
+    READ_ROUND_TRIP,
+    SETTLE_LATENCY,
+    SPECIAL_LATENCY,
+    compute_latency,
+    format_cycles,
+    queued_instructions,
+    special_cycles,
+    vector_latency,
+)
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.encoding import encode
+from kiwicha.machine.isa import (
+    COUNTER_WORDS,
+    PARAMETER_BYTES,
+    SLOT_BYTES,
+    SLOTS,
+    WORD_BITS,
+    Engine,
+    LoadTarget,
+    Opcode,
+    SpecialOperation,
+    StoreSource,
+    VectorMode,
+    WeightFormat,
+)
+
+__all__ = ["Instruction", "ProgramBuilder", "Transfer"]
+
+_SPACES: dict[int, Space] = {
+    LoadTarget.ACTIVATION: Space.ACTIVATION,
+    LoadTarget.WEIGHT: Space.WEIGHT,
+    LoadTarget.PARAMETER: Space.PARAMETER,
+    LoadTarget.OPERAND: Space.OPERAND,
+    LoadTarget.TABLE: Space.TABLE,
+    LoadTarget.DYNAMIC: Space.SLOT,
+}
+
+_PAGE = 4096  # no burst crosses a multiple of it
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Runs of bytes between memory and chip; see the fields of LOAD and STORE."""
+
+    address: int
+    local: int
+    length: int
+    segments: int = 1
+    pitch: int = 0
+    local_pitch: int = 0
+
+    def memory_range(self) -> Range:
+        """Bounding range in memory."""
+        span = (self.segments - 1) * self.pitch + self.length
+        return Range(Space.MEMORY, self.address, self.address + span)
+
+    def local_range(self, space: Space, beat: int) -> Range:
+        """Bounding range on chip, whole beats."""
+        span = (self.segments - 1) * self.local_pitch + self.length
+        start = self.local // beat * beat
+        return Range(space, start, -(-(self.local + span) // beat) * beat)
+
+    def blocks(self, size: int) -> int:
+        """Aligned blocks of ``size`` bytes that the runs touch in memory, run by run.
+
+        Of a beat: the beats that cross the memory port. Of a burst: the bursts, which are cut at
+        such blocks.
+        """
+        first = self.address + self.pitch * np.arange(self.segments, dtype=np.int64)
+        return int(((first + self.length - 1) // size - first // size + 1).sum())
+
+
+@dataclass
+class Instruction:
+    """One instruction before its tokens are known.
+
+    ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
+    that and its completion; both feed the performance model only.
+    """
+
+    opcode: Opcode
+    fields: dict[str, Any]
+    engine: Engine
+    layer: int
+    cycles: int
+    latency: int
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+@dataclass
+class ProgramBuilder:
+    """Instructions in a sequentially correct order, with the on-chip memories they share."""
+
+    config: AcceleratorConfig
+    instructions: list[Instruction] = field(default_factory=list)
+    layer: int = 0
+    stored: defaultdict[int, list[StoredWeights]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by layer
+
+    def __post_init__(self) -> None:
+        beat = self.config.beat_bytes
+        self.dependencies = Dependencies([
+            queued_instructions(self.config, Opcode[engine.name]) + 1 for engine in Engine
+        ])
+        self.activations = Ring(self.config.activation_bytes, beat)
+        self.weights = Ring(self.config.weight_bytes, max(beat, self.config.weight_pitch))
+        group = self.config.parameter_lanes * PARAMETER_BYTES
+        self.parameters = Ring(
+            self.config.parameter_channels * PARAMETER_BYTES, max(beat, group)
+        )
+        self.outputs = Ring(self.config.output_bytes, beat)
+        # Rings of offsets that are the same in every lane; tables in units of 256 entries.
+        self.operands = Ring(self.config.special_bytes, beat)
+        self.special_results = Ring(self.config.special_bytes, beat)
+        self.tables = Ring(self.config.special_entries // 256)
+        self._half = 0
+
+    def next_accumulators(self) -> int:
+        """Return the first entry of the accumulator half that was used longer ago."""
+        self._half ^= 1
+        return self._half * (self.config.accumulator_depth // 2)
+
+    def _add(
+        self,
+        instruction: Instruction,
+        reads: Sequence[Range],
+        writes: Sequence[Range],
+    ) -> None:
+        self.dependencies.add(instruction.engine, reads, writes)
+        self.instructions.append(instruction)
+
+    def load(
+        self,
+        target: int,
+        transfer: Transfer,
+        *,
+        form: WeightFormat = WeightFormat.DENSE,
+        extent: int = 0,
+        decoding: int = 0,
+        touched: Range | None = None,
+    ) -> None:
+        """Append a LOAD.
+
+        Parameters
+        ----------
+        form : how the bytes are stored.
+        extent : bytes of a line, of matrices; ``decoding`` : cycles of the decoder, of streams.
+        touched : what is written on chip, where it is not the bytes that ``transfer`` says.
+        """
+        beat = self.config.beat_bytes
+        beats = transfer.blocks(beat)
+        bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
+        cycles = max(beats, bursts * READ_ROUND_TRIP // self.config.axi_outstanding)
+        if extent:
+            size = transfer.segments * transfer.length
+            cycles = max(cycles, format_cycles(self.config, form, extent, size))
+        cycles = max(cycles, decoding)
+        fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
+        self._add(
+            Instruction(
+                Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, READ_ROUND_TRIP,
+                bytes_read=beats * beat,
+            ),
+            [transfer.memory_range()],
+            [touched or transfer.local_range(_SPACES[target], beat)],
+        )
+
+    def compute(
+        self, fields: dict[str, Any], cycles: int, reads: Sequence[Range], writes: Range
+    ) -> None:
+        """Append a COMPUTE that takes ``cycles`` in the array."""
+        accumulating = [writes] if fields["accumulate"] else []
+        latency = compute_latency(self.config)
+        self._add(
+            Instruction(Opcode.COMPUTE, fields, Engine.COMPUTE, self.layer, cycles, latency),
+            [*reads, *accumulating],
+            [writes],
+        )
+
+    def vector(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
+        """Append a VECTOR."""
+        mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
+        groups = -(-fields["channels"] // self.config.requantize_lanes)
+        cycles = fields["pixels"] * fields["lines"] * groups
+        cycles *= 4 if mode == VectorMode.RAW else 1
+        dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
+        latency = DYNAMIC_LATENCY if dynamic else vector_latency(self.config)
+        latency += SETTLE_LATENCY if fields.get("settle", 0) else 0
+        self._add(
+            Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
+            reads,
+            writes,
+        )
+
+    def load_slots(self, address: int) -> None:
+        """Append a LOAD of all slots of dynamic quantization."""
+        touched = Range(Space.SLOT, 0, SLOTS)
+        self.load(LoadTarget.DYNAMIC, Transfer(address, 0, SLOTS * SLOT_BYTES), touched=touched)
+
+    def store_slot(self, address: int, slot: int) -> None:
+        """Append a STORE of one slot to its place in the record of all at ``address``."""
+        place = slot * SLOT_BYTES
+        self.store(
+            Transfer(address + place, place, SLOT_BYTES),
+            StoreSource.DYNAMIC,
+            Range(Space.SLOT, slot, slot + 1),
+        )
+
+    def special(
+        self, fields: dict[str, Any], rows: int, reads: Sequence[Range], writes: Range
+    ) -> None:
+        """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
+        operation = SpecialOperation(fields["operation"])
+        cycles = special_cycles(self.config, operation, rows, fields["length"])
+        self._add(
+            Instruction(
+                Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, SPECIAL_LATENCY
+            ),
+            reads,
+            [writes],
+        )
+
+    def store(
+        self,
+        transfer: Transfer,
+        source: StoreSource = StoreSource.OUTPUT,
+        touched: Range | None = None,
+    ) -> None:
+        """Append a STORE; ``touched`` as in `load`."""
+        beat = self.config.beat_bytes
+        beats = transfer.blocks(beat)
+        self._add(
+            Instruction(
+                Opcode.STORE,
+                {"source": source, **vars(transfer)},
+                Engine.STORE,
+                self.layer,
+                max(beats, 2 * transfer.segments),
+                30,
+                bytes_written=beats * beat,
+            ),
+            [touched or transfer.local_range(Space.OUTPUT, beat)],
+            [transfer.memory_range()],
+        )
+
+    def store_counters(self, address: int) -> None:
+        """Append a STORE of the counter record, ordered after all earlier stores."""
+        transfer = Transfer(address, 0, COUNTER_WORDS * WORD_BITS // 8)
+        self._add(
+            Instruction(
+                Opcode.STORE,
+                {"source": StoreSource.COUNTERS, **vars(transfer)},
+                Engine.STORE,
+                self.layer,
+                transfer.blocks(self.config.beat_bytes),
+                30,
+                bytes_written=transfer.length,
+            ),
+            [],
+            [transfer.memory_range()],
+        )
+
+    def words(self) -> np.ndarray:
+        """Return the finished program, ``uint64`` words ending in END."""
+        deps = self.dependencies
+        parts = [
+            encode(instruction.opcode, **instruction.fields, wait=wait, signal=signal)
+            for instruction, wait, signal in zip(
+                self.instructions, deps.wait, deps.signal, strict=True
+            )
+        ]
+        return np.concatenate([*parts, encode(Opcode.END)])
+
+    def timeline(self) -> Timeline:
+        """Return when each instruction starts and ends, by the performance model."""
+        return predict(self.config, self.instructions, self.dependencies.sources)

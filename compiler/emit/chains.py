@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layers of a graph run side by side: a product, what becomes of it, and the next product.
+
+In attention the array is idle during the softmax unless it works on another head meanwhile.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from kiwicha.compiler.graph.graph import Node, ProductNode, ViewNode
+
+__all__ = ["chains"]
+
+_BETWEEN = ("table", "add", "softmax", "normalize")
+
+
+def chains(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
+    """Return the nodes but for views, in an order that is correct, those of a chain together.
+
+    A chain begins with a product, ends with a product where it comes to one, and each of its nodes
+    is the only one that reads the result of the one before.
+    """
+    root: dict[str, str] = {}
+    readers: dict[str, list[Node]] = defaultdict(list)
+    works: list[Node] = []
+    for node in nodes:
+        if isinstance(node, ViewNode):
+            root[node.y.name] = root.get(node.x.name, node.x.name)
+            continue
+        works.append(node)
+        for name in {root.get(tensor.name, tensor.name) for tensor in node.inputs}:
+            readers[name].append(node)
+
+    def follow(first: Node) -> tuple[Node, ...]:
+        chain = [first]
+        while len(found := readers[chain[-1].y.name]) == 1:
+            (reader,) = found
+            if isinstance(reader, ProductNode):
+                return (*chain, reader) if len(chain) > 1 else (first,)
+            if reader.kind not in _BETWEEN or root_of(reader.inputs[0].name) != chain[-1].y.name:
+                break
+            chain.append(reader)
+        return tuple(chain)
+
+    def root_of(name: str) -> str:
+        return root.get(name, name)
+
+    taken: set[int] = set()
+    found: dict[int, tuple[Node, ...]] = {}
+    for node in works:
+        if isinstance(node, ProductNode) and id(node) not in taken:
+            chain = follow(node)
+            taken.update(id(member) for member in chain)
+            # All else that its members read comes before the last of them.
+            found[id(chain[-1])] = chain
+    return [
+        found.get(id(node), (node,)) for node in works if id(node) in found or id(node) not in taken
+    ]

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A legal graph becomes a memory image with a program in it."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from kiwicha.compiler.emit.builder import Instruction, ProgramBuilder
+from kiwicha.compiler.emit.chains import chains
+from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.emit.steps import interleave
+from kiwicha.compiler.graph.graph import Graph, Node, Tensor, ViewNode
+from kiwicha.compiler.schedule.compress import LayerWeights
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.cost.performance import Timeline
+from kiwicha.cost.shares import layer_shares
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS, Engine
+
+__all__ = ["CompiledModel", "Layer", "compile_graph"]
+
+_ALIGN = 64  # tensors start where every port width's beat does
+_RECORD = COUNTER_WORDS * WORD_BITS // 8
+_BUSY_WITH = {
+    Engine.COMPUTE: "fill",
+    Engine.LOAD: "read",
+    Engine.VECTOR: "requantize",
+    Engine.SPECIAL: "special",
+    Engine.STORE: "write",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What the report says of a node, or of nodes that run side by side, and where the counter
+    record is written.
+
+    Members
+    -------
+    nodes : one, or those of a chain (`compiler.emit.chains`).
+    bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
+        is busy with.
+    """
+
+    nodes: tuple[Node, ...]
+    record: int
+    predicted_cycles: int
+    bound_cycles: int
+    bound_by: str
+    bytes_read: int
+    bytes_written: int
+    weights: LayerWeights
+
+    @property
+    def node(self) -> Node:
+        """The last of its nodes."""
+        return self.nodes[-1]
+
+    @property
+    def name(self) -> str:
+        """Names of its nodes."""
+        return " + ".join(node.name for node in self.nodes)
+
+    @property
+    def op(self) -> str:
+        """Operators of its nodes."""
+        return " + ".join(node.op for node in self.nodes)
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates, those on padding included."""
+        return sum(node.macs for node in self.nodes)
+
+    @property
+    def needed_cycles(self) -> int:
+        """What `cost.shares.layer_shares` gives it at least."""
+        return self.bound_cycles if self.macs else 0
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """A program and everything it needs in memory.
+
+    Members
+    -------
+    image : uint8; memory from address 0, tensors still zero.
+    program : (byte address, bytes) of the instructions in ``image``.
+    read_window, write_window : (base, limit) to grant, limit exclusive.
+    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``.
+    """
+
+    config: AcceleratorConfig
+    graph: Graph
+    image: np.ndarray
+    program: tuple[int, int]
+    read_window: tuple[int, int]
+    write_window: tuple[int, int]
+    addresses: dict[str, int]
+    layers: tuple[Layer, ...]
+    timeline: Timeline
+
+    @property
+    def words(self) -> np.ndarray:
+        """The program's 64-bit words."""
+        start, length = self.program
+        return self.image[start : start + length].view("<u8")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all layers."""
+        return sum(layer.macs for layer in self.layers)
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the memory image with the input tensors, given in ONNX order, in it."""
+        image = self.image.copy()
+        for tensor in self.graph.input_tensors:
+            data = tensor.to_memory(tensors[tensor.name]).view(np.uint8)
+            start = self.addresses[tensor.name]
+            image[start : start + data.size] = data
+        return image
+
+    def read(self, memory: np.ndarray, tensor: Tensor) -> np.ndarray:
+        """Return a tensor from ``memory``, in ONNX order and its own type."""
+        start = self.addresses[tensor.name]
+        return tensor.from_memory(memory[start : start + tensor.size])
+
+
+class _Memory:
+    """Bump allocator from address 0 up, with the constants' bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.top = limit, 0
+        self.constants: list[tuple[int, np.ndarray]] = []
+        self._known: dict[bytes, int] = {}
+
+    def take(self, size: int, what: str) -> int:
+        start = self.top
+        self.top = align_up(start + size, _ALIGN)
+        if self.top > self.limit:
+            raise KiwichaError(
+                f"{what} does not fit: the model needs more than {self.limit} bytes, all that "
+                f"axi_address_width {self.limit.bit_length()} can address"
+            )
+        return start
+
+    def put(self, data: np.ndarray) -> int:
+        octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        digest = hashlib.sha256(octets.tobytes()).digest()
+        if digest not in self._known:
+            self._known[digest] = self.take(octets.size, "a constant")
+            self.constants.append((self._known[digest], octets))
+        return self._known[digest]
+
+
+def _bound(instructions: list[Instruction]) -> tuple[int, str]:
+    cycles = {
+        engine: sum(i.cycles for i in instructions if i.engine == engine) for engine in _BUSY_WITH
+    }
+    busiest = max(cycles, key=lambda engine: cycles[engine])
+    return cycles[busiest], _BUSY_WITH[busiest]
+
+
+def _ready(node: Node) -> int:
+    """Bytes that become ready together: those of a matrix, and what follows keeps to them."""
+    return prod(node.y.shape[-2:])
+
+
+def compile_graph(
+    graph: Graph,
+    config: AcceleratorConfig,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CompiledModel:
+    """Place the tensors, cut every node into tiles and write the program.
+
+    Parameters
+    ----------
+    progress : called with (node name, nodes done, nodes in all).
+
+    Raises
+    ------
+    KiwichaError
+        When a node or the whole model does not fit the machine; names node and limit.
+    """
+    # The last beat of the address space cannot be granted: limits are exclusive.
+    memory = _Memory((1 << config.axi_address_width) - _ALIGN)
+    addresses: dict[str, int] = {}
+    for tensor in graph.input_tensors:
+        addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
+    write_base = memory.top
+    parts = chains(graph.nodes)
+    for node in graph.nodes:
+        if isinstance(node, ViewNode):
+            addresses[node.y.name] = addresses[node.x.name]
+        else:
+            for tensor in node.results:
+                addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
+    records = memory.take(_RECORD * len(parts), "the layer records")
+    write_limit = memory.top
+
+    builder = ProgramBuilder(config)
+    if graph.dynamic and config.dynamic:
+        builder.load_slots(addresses[graph.dynamic[0].record.name])
+    done = 0
+    for index, nodes in enumerate(parts):
+        builder.layer = index
+        steps, ready = [], 0
+        for node in nodes:
+            if progress is not None:
+                progress(node.name, done, sum(map(len, parts)))
+            steps.append(layer_steps(node, addresses, builder, memory.put, ready))
+            ready = _ready(node) if len(nodes) > 1 else 0
+            done += 1
+        for step in interleave(steps):
+            step.emit()
+        builder.store_counters(records + index * _RECORD)
+    words = builder.words()
+    start = memory.take(words.size * 8, "the program")
+    timeline = builder.timeline()
+    image = np.zeros(memory.top, np.uint8)
+    for address, constant in memory.constants:
+        image[address : address + constant.size] = constant
+    image[start : start + words.size * 8] = words.view(np.uint8)
+    layers = []
+    for index, nodes in enumerate(parts):
+        mine = [i for i in builder.instructions if i.layer == index]
+        layers.append(
+            Layer(
+                nodes,
+                records + index * _RECORD,
+                0,
+                *_bound(mine),
+                sum(i.bytes_read for i in mine),
+                sum(i.bytes_written for i in mine),
+                LayerWeights.of(nodes, builder.stored[index]),
+            )
+        )
+    shares = layer_shares(
+        timeline.layer_end, [layer.needed_cycles for layer in layers], timeline.total
+    )
+    layers = [
+        replace(layer, predicted_cycles=cycles)
+        for layer, cycles in zip(layers, shares, strict=True)
+    ]
+    return CompiledModel(
+        config,
+        graph,
+        image,
+        (start, words.size * 8),
+        (0, memory.top),
+        (write_base, write_limit),
+        addresses,
+        tuple(layers),
+        timeline,
+    )

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who must wait for whom: turns what instructions touch into the tokens that order the engines.
+
+Instructions are given in a sequential order that is correct by itself. Each names the byte (or
+entry) ranges that it reads and writes; every read-after-write, write-after-read and
+write-after-write between two engines becomes a token, and those that an earlier token already
+implies are dropped. Because the k-th signal from one engine to another is taken by the k-th wait,
+and both engines run in order, a plain counter per pair is enough. How many tokens a counter must
+hold is bounded too: an instruction is dispatched only once all but the last few before it have
+begun, so it may as well wait for one of those few instead of a much older one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from kiwicha.machine.isa import ENGINES, Engine
+
+__all__ = ["Dependencies", "Range", "Space"]
+
+_MANY = 64
+
+
+class Space(Enum):
+    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, SLOT counts
+    the slots of dynamic quantization."""
+
+    MEMORY = "memory"
+    ACTIVATION = "activation"
+    WEIGHT = "weight"
+    PARAMETER = "parameter"
+    ACCUMULATOR = "accumulator"
+    OUTPUT = "output"
+    OPERAND = "operand"
+    TABLE = "table"
+    RESULT = "result"
+    SLOT = "slot"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Addresses ``start <= a < stop`` of one memory, in its own unit."""
+
+    space: Space
+    start: int
+    stop: int
+
+
+@dataclass
+class _Access:
+    start: int
+    stop: int
+    engine: Engine
+    index: int  # the instruction's place in its engine's own order
+    writes: bool
+
+
+class Dependencies:
+    """Wait and signal masks of a growing instruction sequence.
+
+    Parameters
+    ----------
+    reach : for each engine, how many of its instructions can be dispatched and not begun, plus
+        the one that runs: any older one is done, or about to be, when a later one is dispatched.
+
+    Members
+    -------
+    wait, signal : list of int
+        One mask per instruction, bit ``e`` for engine ``e``; final once all were added.
+    """
+
+    def __init__(self, reach: Sequence[int]) -> None:
+        self.reach = tuple(reach)
+        self.wait: list[int] = []
+        self.signal: list[int] = []
+        self.sources: list[list[int]] = []  # instructions that each one waits for, for the model
+        self._live: dict[Space, list[_Access]] = {space: [] for space in Space}
+        self._limit = dict.fromkeys(Space, _MANY)  # accesses before the old ones are merged
+        self._place: list[list[int]] = [[] for _ in range(ENGINES)]  # engine order -> sequence
+        # known[a][b]: engine a's next instruction runs after this many of engine b's are done.
+        self._known = [[0] * ENGINES for _ in range(ENGINES)]
+        # seen[b][i][c]: what engine b knew of engine c when its instruction i was issued.
+        self._seen: list[list[list[int]]] = [[] for _ in range(ENGINES)]
+
+    def add(self, engine: Engine, reads: Iterable[Range], writes: Iterable[Range]) -> int:
+        """Append an instruction and return its place in the sequence."""
+        sequence = len(self.wait)
+        index = len(self._place[engine])
+        needed = [0] * ENGINES
+        for touched, is_write in [(r, False) for r in reads] + [(w, True) for w in writes]:
+            self._touch(touched, is_write, engine, index, needed)
+        self.wait.append(0)
+        self.signal.append(0)
+        self.sources.append([])
+        known = self._known[engine]
+        # Downstream engines first: having waited for those up the stream, they imply them.
+        for other in reversed(range(ENGINES)):
+            if other == engine or needed[other] <= known[other]:
+                continue
+            producer = max(needed[other] - 1, len(self._place[other]) - self.reach[other])
+            self.signal[self._place[other][producer]] |= 1 << engine
+            self.wait[sequence] |= 1 << other
+            self.sources[sequence].append(self._place[other][producer])
+            known[other] = producer + 1
+            for third in range(ENGINES):
+                # What the producer had waited for is done as well.
+                known[third] = max(known[third], self._seen[other][producer][third])
+        self._place[engine].append(sequence)
+        self._seen[engine].append(list(known))
+        return sequence
+
+    def _touch(
+        self, touched: Range, is_write: bool, engine: Engine, index: int, needed: list[int]
+    ) -> None:
+        kept: list[_Access] = []
+        for access in self._live[touched.space]:
+            if access.stop <= touched.start or touched.stop <= access.start:
+                kept.append(access)
+                continue
+            if is_write or access.writes:
+                needed[access.engine] = max(needed[access.engine], access.index + 1)
+            if not is_write:
+                same = access.engine == engine and not access.writes
+                if not (same and touched.start <= access.start and access.stop <= touched.stop):
+                    kept.append(access)
+                continue
+            # The write hides what it covers; what sticks out on either side stays.
+            if access.start < touched.start:
+                kept.append(
+                    _Access(access.start, touched.start, access.engine, access.index, access.writes)
+                )
+            if touched.stop < access.stop:
+                kept.append(
+                    _Access(touched.stop, access.stop, access.engine, access.index, access.writes)
+                )
+        kept.append(_Access(touched.start, touched.stop, engine, index, is_write))
+        if len(kept) > self._limit[touched.space]:
+            kept = self._merged(kept)
+            self._limit[touched.space] = max(_MANY, 2 * len(kept))
+        self._live[touched.space] = kept
+
+    def _merged(self, accesses: list[_Access]) -> list[_Access]:
+        """Return accesses with those joined that touch each other and are out of reach.
+
+        Whoever waits for one of these waits for the last instruction that is out of reach anyway.
+        """
+        recent: list[_Access] = []
+        old: list[_Access] = []
+        for access in accesses:
+            reached = len(self._place[access.engine]) - self.reach[access.engine]
+            (old if access.index < reached else recent).append(access)
+        old.sort(key=lambda access: (access.engine, access.writes, access.start))
+        joined: list[_Access] = []
+        for access in old:
+            last = joined[-1] if joined else None
+            if (
+                last is not None
+                and (last.engine, last.writes) == (access.engine, access.writes)
+                and access.start <= last.stop
+            ):
+                last.stop = max(last.stop, access.stop)
+                last.index = max(last.index, access.index)
+            else:
+                joined.append(access)
+        return joined + recent

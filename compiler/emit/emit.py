@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiled contraction as instructions."""
+
+import numpy as np
+
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
+from kiwicha.compiler.emit.results import Block, Results
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.footprint import minimum_pass
+from kiwicha.compiler.schedule.loops import Loop, jumps
+from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_row
+from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
+from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
+from kiwicha.machine.isa import LoadTarget, VectorMode
+
+__all__ = ["emit"]
+
+_Group = tuple[ColumnTile, ...]
+_Chunk = tuple[slice, slice, slice]  # kernel rows, kernel columns, runs
+
+
+def emit(
+    work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
+) -> None:
+    """Append the instructions of ``work``, in an order that is correct one after the other."""
+    _Emitter(work, tiling, builder, store).run()
+
+
+class _Emitter:
+    def __init__(
+        self, work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
+    ) -> None:
+        self.work, self.t, self.builder = work, tiling, builder
+        self.config = builder.config
+        self.residents = Residents(work, tiling, builder, store)
+        self.results = Results(work, tiling, builder, self.residents)
+        self.modes = work.modes
+
+    def run(self) -> None:
+        """All modes drain the same accumulators where those hold all results; else the layer is
+        computed once for each."""
+        t = self.t
+        tiles = spatial_tiles(self.work, t)
+        groups = [t.tiles[i : i + t.group] for i in range(0, len(t.tiles), t.group)]
+        if len(tiles) * len(groups) == 1:
+            self._walk(tiles, groups)
+            return
+        for mode in self.work.modes:
+            self.modes = (mode,)
+            self._walk(tiles, groups)
+
+    def _walk(self, tiles: list[SpatialTile], groups: list[_Group]) -> None:
+        """Compute all tiles of all groups."""
+        t = self.t
+        if t.outputs_outer:
+            for group in groups:
+                for tile in tiles:
+                    self._finish(tile, group)
+        elif not t.assemble:
+            for tile in tiles:
+                for group in groups:
+                    self._finish(tile, group)
+        else:
+            for tile in tiles:
+                block = self._place(tile, t.tiles)
+                for group in groups:
+                    self._accumulate(tile, group, block)
+                if block is not None:
+                    self.results.store(tile, block)
+
+    def _finish(self, s: SpatialTile, group: _Group) -> None:
+        """Compute a group's results and store them at once."""
+        block = self._place(s, group)
+        self._accumulate(s, group, block)
+        if block is not None:
+            self.results.store(s, block)
+
+    def _place(self, s: SpatialTile, group: _Group) -> Block | None:
+        """Take room for results, but for those that are only measured."""
+        return None if self.modes == (VectorMode.MEASURE,) else self.results.place(s, group)
+
+    def _accumulate(self, s: SpatialTile, group: _Group, block: Block | None) -> None:
+        """Reduce a spatial tile over all its input into accumulators, and drain them."""
+        work, (nh, nw, nr) = self.work, self.t.kernel
+        entry = self.builder.next_accumulators()
+        accumulate = False
+        for channel in range(0, work.x.channels, self.t.channels):
+            patch = self.residents.patch(s, channel)
+            length = self._run_length(group[0], patch.channels)
+            runs = -(-length // self.config.rows)
+            wide = 1 if self.t.flat else work.kernel[1]
+            for h in range(0, work.kernel[0], nh):
+                for w in range(0, wide, nw):
+                    for r in range(0, runs, nr):
+                        chunk = (
+                            slice(h, min(h + nh, work.kernel[0])),
+                            slice(w, min(w + nw, wide)),
+                            slice(r, min(r + nr, runs)),
+                        )
+                        rows = min(length, self.config.rows)
+                        weights = self._weights(group, channel, chunk, rows)
+                        self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
+                        accumulate = True
+            self._correct_zero(s, group, patch, length, entry)
+        for mode in self.modes:
+            for index, tile in enumerate(group):
+                self.results.drain(s, tile, entry + index * s.pixels, block, mode)
+
+    def _run_length(self, tile: ColumnTile, channels: int) -> int:
+        """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""
+        if self.t.flat:
+            return self.work.kernel[1] * channels
+        whole = self.work.groups == 1 and not self.work.is_pool
+        return channels if whole else tile.channels
+
+    def _weights(
+        self, group: _Group, channel: int, chunk: _Chunk, rows: int
+    ) -> dict[str, int]:
+        """Bring weights on chip; return the fields of COMPUTE that concern them, and their size."""
+        work = self.work
+
+        def pack() -> np.ndarray:
+            packed = [pack_tile(work, tile, self.t, self.config, channel) for tile in group]
+            pitch = self.config.weight_pitch
+            return np.concatenate([tile[chunk].reshape(-1, pitch) for tile in packed])
+
+        if work.is_pool:
+            local, size = self.residents.constant(
+                LoadTarget.WEIGHT, "identity", lambda: pack_identity(self.config).reshape(-1)
+            )
+            return {"local": local, "size": size, "stride": 0, "signed": 0, "zero": 0}
+        zero = int(work.weight_zero[group[0].output])
+        if work.matrix is not None:
+            runs = chunk[2].stop - chunk[2].start
+            first = channel + chunk[2].start * rows
+            end = min(channel + chunk[2].stop * rows, work.x.channels)
+            local = self.residents.matrix(group, range(first, end), runs, rows)
+            size = len(group) * runs * rows * self.config.weight_pitch
+            signed = int(work.matrix.signed)
+            return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
+        bounds = tuple((part.start, part.stop) for part in chunk)
+        key = ("weights", group[0].output, channel, bounds)
+        return {**self.residents.weights(key, pack, zero), "stride": rows}
+
+    def _correct_zero(
+        self, s: SpatialTile, group: _Group, patch: Patch, length: int, entry: int
+    ) -> None:
+        """Columns with zero points of their own: add what the shared one left out."""
+        zeros = self.work.weight_zero[group[0].output : group[0].output + group[0].outputs]
+        if self.work.is_pool or (zeros == zeros[0]).all():
+            return
+        tile, zero = pack_zero_row(zeros, int(zeros[0]), self.config)
+        local, size = self.residents.constant(
+            LoadTarget.WEIGHT, ("zeros", group[0].output), lambda: tile.reshape(-1)
+        )
+        weights = {"local": local, "size": size, "stride": 0, "signed": 0, "zero": zero}
+        # Every row of this tile counts, so the last run must not reach past the input.
+        whole, rest = divmod(length, self.config.rows)
+        parts = [(slice(0, whole), self.config.rows)] if whole else []
+        parts += [(slice(whole, whole + 1), rest)] if rest else []
+        for runs, rows in parts:
+            chunk = (slice(0, self.work.kernel[0]), slice(0, self._wide()), runs)
+            self._compute(s, group, patch, chunk, entry, True, rows, weights)
+
+    def _wide(self) -> int:
+        return 1 if self.t.flat else self.work.kernel[1]
+
+    def _compute(
+        self,
+        s: SpatialTile,
+        group: _Group,
+        patch: Patch,
+        chunk: _Chunk,
+        entry: int,
+        accumulate: bool,
+        rows: int,
+        weights: dict[str, int],
+    ) -> None:
+        work, config = self.work, self.config
+        kh, kw, kr = chunk
+        (sh, sw), (dh, dw) = work.strides, work.dilations
+        pixel, row = patch.pixel_pitch, patch.row_pitch
+        first = group[0].channel if work.groups > 1 or work.is_pool else 0
+        y = s.row * sh - work.pads[0] + kh.start * dh
+        x = (s.column * sw - work.pads[1] + kw.start * dw) * pixel + first
+        x += kr.start * config.rows
+        step = group[0].channels if work.is_pool else 0
+        fields = {
+            "accumulate": int(accumulate),
+            "maximum": int(work.is_pool),
+            "activation_signed": int(work.x_signed),
+            "weight_signed": weights["signed"],
+            "activation_zero": work.x_zero,
+            "weight_zero": weights["zero"],
+            "pad": work.pad,
+            "rows": rows,
+            "y": y,
+            "x": x,
+            "address": patch.local + (y - s.y0) * row + x - s.x0 * pixel,
+            "y_limit": s.y1,
+            # Right of the patch nothing is valid: it ends at the image or at the last tap.
+            "x_limit": max(0, s.x1 * pixel - (pixel - patch.channels)),
+            "weight": weights["local"] // config.weight_pitch,
+            "weight_stride": weights["stride"],
+            "accumulator": entry,
+            "levels": jumps([
+                Loop(s.columns, 0, sw * pixel, sw * pixel),
+                Loop(s.rows, sh, 0, sh * row),
+                Loop(s.images, 0, 0, patch.image_pitch),
+                Loop(kr.stop - kr.start, 0, config.rows, config.rows),
+                Loop(kw.stop - kw.start, 0, dw * pixel, dw * pixel),
+                Loop(kh.stop - kh.start, dh, 0, dh * row),
+                Loop(len(group), 0, step, step),
+            ]),
+        }
+        passes = len(group)
+        for part in chunk:
+            passes *= part.stop - part.start
+        local, size = weights["local"], weights["size"]
+        reads = [patch.covered, Range(Space.WEIGHT, local, local + size)]
+        if work.dynamic is not None:
+            slot = work.dynamic.slot
+            fields |= {"dynamic": 1, "slot": slot}
+            reads.append(Range(Space.SLOT, slot, slot + 1))
+        self.builder.compute(
+            fields,
+            passes * max(s.pixels, minimum_pass(config, rows)),
+            reads,
+            self._half(entry),
+        )
+
+    def _half(self, entry: int) -> Range:
+        """Half of the accumulators that an instruction works in: a drain of any of it must wait.
+
+        The columns have one read port a half, and that of the array goes before that of VECTOR.
+        """
+        half = self.config.accumulator_depth // 2
+        start = entry // half * half
+        return Range(Space.ACCUMULATOR, start, start + half)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of any node: which part of the compiler emits it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from kiwicha.compiler.emit.addition import add_steps
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.emit.residents import StoreConstant
+from kiwicha.compiler.emit.special import row_steps
+from kiwicha.compiler.emit.steps import Span, Step
+from kiwicha.compiler.graph.graph import (
+    AddNode,
+    DynamicLinearNode,
+    Node,
+    NormalizeNode,
+    ProductNode,
+    SoftmaxNode,
+    TableNode,
+    ViewNode,
+)
+from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
+from kiwicha.compiler.schedule.mapping import contraction, dynamic_contraction
+from kiwicha.compiler.schedule.product import product_contractions
+from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.tiling import Tiling
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.isa import WeightFormat
+
+__all__ = ["layer_steps"]
+
+
+def layer_steps(
+    node: Node,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    ready: int = 0,
+) -> list[Step]:
+    """Return the steps of a node that is no view; they append to ``builder``.
+
+    Parameters
+    ----------
+    addresses : of all tensors.
+    store : puts constants into memory.
+    ready : bytes of the first operand that become ready together; 0 if all do at once.
+
+    Raises
+    ------
+    KiwichaError
+        When the node does not fit the machine; names node and limit.
+    """
+    if isinstance(node, ViewNode):
+        raise ValueError(f"{node.name} is a view: there is nothing to do")
+    if isinstance(node, AddNode):
+        return add_steps(node, addresses, builder, store, ready)
+    if isinstance(node, TableNode | SoftmaxNode | NormalizeNode):
+        return row_steps(node, addresses, builder, store, ready)
+    config = builder.config
+    if isinstance(node, DynamicLinearNode):
+        return [_dynamic_step(node, addresses, builder, store)]
+    if isinstance(node, ProductNode):
+        works = product_contractions(node, addresses, config)
+        tiling = choose_tiling(works[0], config, len(works))
+        return [_contraction_step(work, tiling, builder, store) for work in works]
+    work = contraction(
+        node, addresses[node.x.name], addresses[node.y.name], config.requantize_mode
+    )
+    return [_contraction_step(work, choose_tiling(work, config), builder, store)]
+
+
+def _dynamic_step(
+    node: DynamicLinearNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+) -> Step:
+    """The layer, and its output's scale and zero point to memory."""
+    if not builder.config.dynamic:
+        raise KiwichaError(
+            f"{node.name} ({node.op}): is quantized dynamically; the machine's dynamic is false"
+        )
+    work = dynamic_contraction(node, addresses[node.x.name], addresses[node.y.name])
+    step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
+
+    def emit_all() -> None:
+        step.emit()
+        if node.y_record is not None and node.target is not None:
+            builder.store_slot(addresses[node.y_record.name], node.target)
+
+    return replace(step, emit=emit_all)
+
+
+def _contraction_step(
+    work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
+) -> Step:
+    reads = [_span(work.x)]
+    if work.matrix is not None:
+        reads.append(_matrix_span(work.matrix, work.x.channels, work.y.channels))
+    return Step(tuple(reads), _span(work.written), lambda: emit(work, tiling, builder, store))
+
+
+def _span(place: Place) -> Span:
+    last = (place.images * place.height - 1) * place.row_bytes + place.width * place.channels
+    return place.address, place.address + last
+
+
+def _matrix_span(matrix: Matrix, depth: int, columns: int) -> Span:
+    by_rows = matrix.form == WeightFormat.ROWS
+    lines, extent = (depth, columns) if by_rows else (columns, depth)
+    return matrix.address, matrix.address + (lines - 1) * matrix.pitch + extent

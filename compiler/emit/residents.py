@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer reads, brought on chip when it is not there yet: patches, weights, parameters."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.schedule.compress import StoredWeights, compress
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.compiler.schedule.spatial import SpatialTile
+from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
+from kiwicha.machine.isa import LoadTarget, WeightFormat
+
+__all__ = ["Patch", "Residents", "StoreConstant"]
+
+StoreConstant = Callable[[np.ndarray], int]
+"""Puts bytes into memory, beat aligned, and returns their address."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The input of a spatial tile on chip: ``channels`` channels, with these pitches in bytes."""
+
+    local: int
+    row_pitch: int
+    pixel_pitch: int
+    image_pitch: int
+    channels: int
+    covered: Range
+
+
+class Residents:
+    """Loads what is asked for, unless the ring it would lie in still holds it."""
+
+    def __init__(
+        self, work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
+    ) -> None:
+        self.work, self.tiling, self.builder, self.store = work, tiling, builder, store
+        self.beat = builder.config.beat_bytes
+        self._images: dict[Hashable, tuple[int, int]] = {}  # packed bytes already in memory
+        self._weights: dict[Hashable, tuple[int, StoredWeights]] = {}
+
+    def constant(
+        self, target: int, key: Hashable, make: Callable[[], np.ndarray]
+    ) -> tuple[int, int]:
+        """Return (local address, length) of packed weights or parameters.
+
+        ``make`` packs the bytes, the first time that ``key`` is asked for.
+        """
+        builder = self.builder
+        ring = builder.weights if target == LoadTarget.WEIGHT else builder.parameters
+        if key not in self._images:
+            packed = make()
+            self._images[key] = self.store(packed), packed.size
+        # What lies at an address never changes, so that other layers may find it too.
+        place = address, length = self._images[key]
+        local = ring.find(place)
+        if local is None:
+            local = ring.place(place, length)
+            builder.load(target, Transfer(address, local, length))
+        return local, length
+
+    def weights(
+        self, key: Hashable, make: Callable[[], np.ndarray], zero: int
+    ) -> dict[str, int]:
+        """Return where constant weights are on chip, their bytes, and how COMPUTE reads them.
+
+        ``make`` packs the rows, the first time that ``key`` is asked for.
+        """
+        work, builder = self.work, self.builder
+        assert work.weights is not None
+        if key not in self._weights:
+            signed = work.weights.dtype == np.int8
+            stored = compress(make(), builder.config, signed=signed, zero=zero)
+            self._weights[key] = self.store(stored.octets), stored
+            builder.stored[builder.layer].append(stored)
+        address, stored = self._weights[key]
+        place = (address, stored.octets.size, stored.form, stored.pitch)
+        local = builder.weights.find(place)
+        if local is None:
+            # No super-row of the scratchpad is shared with other weights: rings keep to those.
+            local = builder.weights.place(place, stored.size)
+            builder.load(
+                LoadTarget.WEIGHT,
+                Transfer(address, local, stored.octets.size, pitch=stored.pitch),
+                form=stored.form,
+                decoding=stored.cycles,
+                touched=Range(Space.WEIGHT, local, local + stored.size),
+            )
+        return {
+            "local": local, "size": stored.size, "signed": int(stored.signed), "zero": stored.zero,
+        }
+
+    def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
+        """Return the local address of a part of ``work.matrix`` as weight tiles.
+
+        Column tiles lie one after the other, each of ``runs`` tiles of ``rows`` rows; rows beyond
+        ``depth`` hold whatever was there.
+        """
+        matrix, builder = self.work.matrix, self.builder
+        assert matrix is not None
+        first, outputs = group[0].output, sum(tile.outputs for tile in group)
+        if matrix.form == WeightFormat.ROWS:
+            address = matrix.address + depth.start * matrix.pitch + first
+            lines, extent = len(depth), outputs
+        else:
+            address = matrix.address + first * matrix.pitch + depth.start
+            lines, extent = outputs, len(depth)
+        pitch = runs * rows * builder.config.weight_pitch
+        size = len(group) * pitch
+        key = (address, matrix.form, lines, extent, matrix.pitch, pitch)
+        local = builder.weights.find(key)
+        if local is None:
+            local = builder.weights.place(key, size)
+            adjacent = lines == 1 or matrix.pitch == extent
+            transfer = (
+                Transfer(address, local, lines * extent, local_pitch=pitch)
+                if adjacent
+                else Transfer(address, local, extent, lines, matrix.pitch, pitch)
+            )
+            touched = Range(Space.WEIGHT, local, local + size)
+            builder.load(
+                LoadTarget.WEIGHT, transfer, form=matrix.form, extent=extent, touched=touched
+            )
+        return local
+
+    def patch(self, s: SpatialTile, channel: int) -> Patch:
+        """Return the input of a tile, from input channel ``channel`` on."""
+        x = self.work.x
+        count = min(self.tiling.channels, x.channels - channel)
+        height, width = s.y1 - s.y0, s.x1 - s.x0
+        start = (
+            x.address + s.image * x.image_bytes + s.y0 * x.row_bytes + s.x0 * x.channels + channel
+        )
+        pixel, row, image = count, x.row_bytes, x.image_bytes
+        if count < x.channels:
+            pixel = self._local_pitch(start, count, x.channels)
+            row = self._local_pitch(start, (width - 1) * pixel + count, x.row_bytes)
+        elif width < x.width or not x.is_dense:
+            row = self._local_pitch(start, width * count, x.row_bytes)
+        size = max((s.images - 1) * image + height * row, 1) + 2 * self.beat
+        key = (start, s.images, height, width, count, pixel, row, image)
+        base = self.builder.activations.find(key)
+        if base is None:
+            base = self.builder.activations.place(key, size)
+            if height * width:
+                self._load_patch(s, start, base + start % self.beat, count, pixel, row)
+        covered = Range(Space.ACTIVATION, base, base + align_up(size, self.beat))
+        return Patch(base + start % self.beat, row, pixel, image, count, covered)
+
+    def _local_pitch(self, start: int, length: int, pitch: int) -> int:
+        """Bytes from run to run on chip: congruent to ``pitch``, and no run touches the next.
+
+        LOAD writes whole beats, so a run that is not aligned needs a beat to spare on each side.
+        """
+        beat = self.beat
+        aligned = start % beat == 0 and pitch % beat == 0
+        least = align_up(length, beat) if aligned else length + 2 * beat
+        return least + (pitch - least) % beat
+
+    def _load_patch(
+        self, s: SpatialTile, start: int, local: int, count: int, pixel: int, row: int
+    ) -> None:
+        x, height, width = self.work.x, s.y1 - s.y0, s.x1 - s.x0
+
+        def load(*transfer: int) -> None:
+            self.builder.load(LoadTarget.ACTIVATION, Transfer(*transfer))
+
+        if count == x.channels and width == x.width and x.is_dense:
+            load(start, local, (s.images - 1) * x.image_bytes + height * x.row_bytes)
+        elif count == x.channels:
+            load(start, local, width * count, height, x.row_bytes, row)
+        elif width == 1:
+            load(start, local, count, height, x.row_bytes, row)
+        else:
+            for y in range(height):
+                load(
+                    start + y * x.row_bytes, local + y * row, count, width, x.channels, pixel
+                )

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out: accumulators through the requantizers into an output block, and its stores."""
+
+from dataclasses import dataclass
+
+from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.residents import Residents
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.footprint import pixel_pitch
+from kiwicha.compiler.schedule.packing import pack_parameters
+from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
+from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
+from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget, VectorMode
+
+__all__ = ["Block", "Results"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Output pixels of a spatial tile in the output buffer: ``channels`` bytes of each in memory,
+    from byte ``channel`` of a pixel on."""
+
+    local: int
+    pixel_pitch: int
+    line_pitch: int
+    channel: int
+    channels: int
+
+
+class Results:
+    """Places output blocks, fills them from the accumulators, and stores them."""
+
+    def __init__(
+        self, work: Contraction, tiling: Tiling, builder: ProgramBuilder, residents: Residents
+    ) -> None:
+        self.work, self.tiling, self.builder, self.residents = work, tiling, builder, residents
+        self.beat = builder.config.beat_bytes
+        self.drains = len(spatial_tiles(work, tiling)) * len(tiling.tiles)
+        self._measured = 0
+
+    def _address(self, s: SpatialTile, channel: int) -> int:
+        y = self.work.written
+        return (
+            y.address + s.image * y.image_bytes + s.row * y.row_bytes
+            + s.column * y.channels + channel
+        )
+
+    def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
+        """Take room for the results of some column tiles, aligned as they are in memory."""
+        y, octets = self.work.written, self.work.octets
+        first, outputs = group[0].output * octets, sum(tile.outputs for tile in group)
+        pixel, channels = pixel_pitch(self.work, self.builder.config, outputs), outputs * octets
+        line = s.columns * pixel
+        if s.columns < y.width or channels < y.channels or not y.is_dense:
+            line += (y.row_bytes - line) % self.beat
+        size = s.lines * line + self.beat
+        base = self.builder.outputs.place((self.builder.layer, s, first), size)
+        return Block(base + self._address(s, first) % self.beat, pixel, line, first, channels)
+
+    def drain(
+        self, s: SpatialTile, tile: ColumnTile, entry: int, block: Block | None, mode: VectorMode
+    ) -> None:
+        """Bring one column tile's accumulators, ``entry`` on, into its place in ``block``.
+
+        MEASURE brings nothing anywhere, and ``block`` may be None.
+        """
+        work, config, dynamic = self.work, self.builder.config, self.work.dynamic
+        local, size = self.residents.constant(
+            LoadTarget.PARAMETER,
+            ("parameters", tile.output),
+            lambda: pack_parameters(work, tile, config),
+        )
+        fields = {
+            "mode": mode,
+            "zero_point": work.y_zero,
+            "low": work.low,
+            "high": work.high,
+            "accumulator": entry,
+            "channels": tile.outputs,
+            "parameter": local // (config.parameter_lanes * PARAMETER_BYTES),
+            "pixels": s.columns,
+            "lines": s.lines,
+        }
+        reads = [
+            Range(Space.ACCUMULATOR, entry, entry + s.pixels),
+            Range(Space.PARAMETER, local, local + size),
+        ]
+        writes: list[Range] = []
+        if dynamic is not None and dynamic.target is not None:
+            fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
+            slot = Range(Space.SLOT, dynamic.target, dynamic.target + 1)
+            reads.append(Range(Space.SLOT, dynamic.slot, dynamic.slot + 1))
+            (writes if mode == VectorMode.MEASURE else reads).append(slot)
+        if mode == VectorMode.MEASURE:
+            fields["begin"] = int(self._measured == 0)
+            self._measured += 1
+            fields["settle"] = int(self._measured == self.drains)
+        else:
+            assert block is not None
+            fields |= {
+                "local": block.local + tile.output * work.octets - block.channel,
+                "pixel_pitch": block.pixel_pitch,
+                "line_pitch": block.line_pitch,
+            }
+            start = block.local // self.beat * self.beat
+            end = block.local + s.lines * block.line_pitch
+            writes.append(Range(Space.OUTPUT, start, end))
+        self.builder.vector(fields, reads, writes)
+
+    def store(self, s: SpatialTile, block: Block) -> None:
+        """Write a finished block to memory, in as few runs as its shape allows."""
+        y, lines = self.work.written, s.lines
+        start = self._address(s, block.channel)
+
+        def store(*transfer: int) -> None:
+            self.builder.store(Transfer(*transfer))
+
+        if block.channels == y.channels and s.columns == y.width and y.is_dense:
+            store(start, block.local, lines * y.row_bytes)
+        elif block.channels == y.channels:
+            length = s.columns * block.channels
+            store(start, block.local, length, lines, y.row_bytes, block.line_pitch)
+        elif y.width == 1:
+            store(start, block.local, block.channels, lines, y.row_bytes, block.line_pitch)
+        else:
+            for line in range(lines):
+                store(
+                    start + line * y.row_bytes, block.local + line * block.line_pitch,
+                    block.channels, s.columns, y.channels, block.pixel_pitch,
+                )

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers of the special function engine as steps: tables, softmax, normalization.
+
+Sums of two tensors are in `compiler.emit.addition`.
+"""
+
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.lanes import TABLE_UNIT, Lanes
+from kiwicha.compiler.emit.residents import StoreConstant
+from kiwicha.compiler.emit.rows import Cut, cut_rows
+from kiwicha.compiler.emit.steps import Step
+from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import AcceleratorConfig, SoftmaxMode
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.tables import normalize_epsilon, normalize_parameters, softmax_tables
+
+__all__ = ["SpecialNode", "require_lanes", "row_steps"]
+
+SpecialNode = TableNode | AddNode | SoftmaxNode | NormalizeNode
+
+_Tables = tuple[np.ndarray, np.ndarray | None]
+
+
+def require_lanes(node: SpecialNode, config: AcceleratorConfig) -> None:
+    """Refuse a node that needs SPECIAL on a machine without.
+
+    Raises
+    ------
+    KiwichaError
+        Names the node.
+    """
+    if not config.special_lanes:
+        raise KiwichaError(
+            f"{node.name} ({node.op}): needs a machine with special_lanes, for {node.kind}"
+        )
+
+
+def row_steps(
+    node: TableNode | SoftmaxNode | NormalizeNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    ready: int = 0,
+) -> list[Step]:
+    """Return the steps of a node, an instruction each.
+
+    Parameters
+    ----------
+    ready : bytes of x that become ready together; 0 if all do at once.
+
+    Raises
+    ------
+    KiwichaError
+        When the machine has no special function engine, or one with memories or tables that a row
+        does not fit, or the scales are beyond its arithmetic; names node and limit.
+    """
+    config = builder.config
+    require_lanes(node, config)
+    where, length = f"{node.name} ({node.op})", prod(node.x.shape[-1:])
+    if isinstance(node, TableNode):
+        length = config.beat_bytes  # as good as any: places are independent
+    elif not (_has_rows(node.x) and node.x.layout.same(node.y.layout, node.x.shape)):
+        raise KiwichaError(f"{where}: rows of '{node.x.name}' do not lie in one piece in memory")
+    if length > 65535:
+        raise KiwichaError(f"{where}: rows of {length} elements; the machine counts to 65535")
+    total = -(-node.x.size // length)
+    quantum = ready // length if ready % length == 0 else 0
+    x, y = addresses[node.x.name], addresses[node.y.name]
+    aligned = not any(place % config.beat_bytes for place in (length, x, y))
+    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum)
+    if cut is None:
+        raise KiwichaError(
+            f"{where}: a row of {length} does not fit the machine's memories (special_bytes "
+            f"{config.special_bytes})"
+        )
+    try:
+        fields, tables = _fields(node, config, length)
+    except ValueError as error:
+        raise KiwichaError(f"{where}: {error}") from None
+    lanes = Lanes(builder, store)
+    return [
+        _step(lanes, fields, tables, cut, x + start, y + start, min(size, node.x.size - start))
+        for size in (cut.together * length,)
+        for start in range(0, node.x.size, size)
+    ]
+
+
+def _has_rows(tensor: Tensor) -> bool:
+    """Whether the last axis lies in one piece, and one such row after the other."""
+    index = tensor.layout.index(tensor.shape).reshape(-1, prod(tensor.shape[-1:]))
+    first = index[:, :1]
+    return bool((index == first + np.arange(index.shape[1])).all())
+
+
+def _step(
+    lanes: Lanes,
+    fields: dict[str, Any],
+    tables: _Tables,
+    cut: Cut,
+    x: int,
+    y: int,
+    size: int,
+) -> Step:
+    total = -(-size // cut.length)
+    walked = min(cut.rows, total) * cut.length
+
+    def emit() -> None:
+        table, entries = lanes.table(*tables)
+        operand = lanes.load(x, size, cut.stride, walked)
+        result = lanes.result(y, walked)
+        lanes.builder.special(
+            {
+                **fields, "table": table, "rows": cut.rows, "length": cut.length, "total": total,
+                "x": operand.offset, "y": result.offset,
+            },
+            min(cut.rows, total),
+            [operand.covered, entries],
+            result.covered,
+        )
+        lanes.write(result, y, size, cut.stride)
+
+    return Step(((x, x + size),), (y, y + size), emit)
+
+
+def _fields(
+    node: TableNode | SoftmaxNode | NormalizeNode, config: AcceleratorConfig, length: int
+) -> tuple[dict[str, Any], _Tables]:
+    """Return the fields that do not change from tile to tile, and the tables."""
+    info = np.iinfo(node.y.dtype)
+    fields = {
+        "x_signed": int(node.x.dtype == np.int8), "zero_point": node.y.zero_point,
+        "low": int(info.min), "high": int(info.max),
+    }
+    if isinstance(node, TableNode):
+        return {"operation": SpecialOperation.TABLE}, (node.table.astype(np.uint32), None)
+    if isinstance(node, SoftmaxNode):
+        mode = config.softmax_mode
+        if mode is not SoftmaxMode.ONNX and node.y.zero_point != info.min:
+            raise ValueError(
+                f"zero point is {node.y.zero_point}; legal in mode {mode.value}: {info.min}"
+            )
+        a, b = softmax_tables(mode, float(node.x.scale), length, float(node.y.scale))
+        return {**fields, "operation": SpecialOperation.SOFTMAX}, (a, b)
+    entries = -(-length // TABLE_UNIT) * TABLE_UNIT
+    if entries > config.special_entries:
+        raise ValueError(
+            f"a row of {length} does not fit the machine's tables (special_entries "
+            f"{config.special_entries})"
+        )
+    gains, offsets, shift = normalize_parameters(node.gamma, node.beta, float(node.y.scale))
+    epsilon = normalize_epsilon(length, float(node.x.scale), node.epsilon)
+    fields |= {"operation": SpecialOperation.NORMALIZE, "shift": shift, "z": epsilon}
+    return fields, (gains, offsets)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads ONNX files and the constants in them; every broken file is told what is wrong with it."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from kiwicha.errors import ModelError, first_line
+
+__all__ = ["constants_of", "load_model"]
+
+MINIMUM_OPSET = 10
+"""The first with QLinearConv, QLinearMatMul and QuantizeLinear."""
+
+
+def load_model(path: str | Path) -> onnx.ModelProto:
+    """Read a model with its external data.
+
+    Raises
+    ------
+    ModelError
+        Not found, truncated, not ONNX, invalid, an operator set before 10, data missing.
+    """
+    path = Path(path)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror or error}") from None
+    except Exception:  # protobuf's DecodeError, which has no typed home, and what follows from it
+        raise ModelError(f"{path}: not an ONNX model, or truncated") from None
+    if not model.graph.node or not model.ir_version or not model.opset_import:
+        raise ModelError(f"{path}: not an ONNX model, or truncated (no graph or no operator set)")
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    if opset is not None and opset < MINIMUM_OPSET:
+        raise ModelError(
+            f"{path}: operator set {opset}; the first with quantized operators is {MINIMUM_OPSET}"
+        )
+    _load_external(model, path)
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    # Before version 4 constants had to be inputs; quantizers do not keep to it, nobody minds.
+    checked.ir_version = max(checked.ir_version, 4)
+    for value in checked.graph.output:  # the checker wants a shape, ONNX Runtime infers it
+        value.type.tensor_type.shape.SetInParent()
+    try:
+        onnx.checker.check_model(checked)
+    except Exception as error:  # the checker has no exception type of its own for all it finds
+        raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from None
+    return model
+
+
+def _load_external(model: onnx.ModelProto, path: Path) -> None:
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # ValueError, OSError or the checker's, by release
+        missing = [
+            entry.value
+            for tensor in model.graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location" and not (path.parent / entry.value).is_file()
+        ]
+        what = f"'{missing[0]}' is missing" if missing else first_line(error)
+        raise ModelError(f"{path}: external data: {what}") from None
+
+
+def constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
+    """Return initializers and the outputs of Constant nodes by name.
+
+    Raises
+    ------
+    ModelError
+        Naming an initializer whose data does not fit its shape or type.
+    """
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].HasField("t"):
+            tensors[node.output[0]] = node.attribute[0].t
+    constants = {}
+    for name, tensor in tensors.items():
+        try:
+            constants[name] = numpy_helper.to_array(tensor)
+        except Exception as error:  # ValueError, KeyError, TypeError: by what is wrong
+            raise ModelError(f"initializer '{name}' is broken: {first_line(error)}") from None
+    return constants

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scales, zero points and types of a model's nodes must be, checked on the model as given.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from kiwicha.compiler.frontend.load import constants_of
+from kiwicha.compiler.frontend.normal_form import value_types
+from kiwicha.compiler.frontend.onnx_node import (
+    Refusal,
+    attributes,
+    check_scale,
+    node_name,
+    operator_name,
+)
+
+__all__ = ["DYNAMIC", "STATIC", "check_quantization"]
+
+STATIC = {
+    "QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6),
+    "QLinearMatMul": (1, 4, 6), "QGemm": (1, 4, 7), "QLinearAdd": (1, 4, 6),
+    "QLinearMul": (1, 4, 6), "QLinearGlobalAveragePool": (1, 3), "QLinearAveragePool": (1, 3),
+    "QLinearSoftmax": (1, 3), "QLinearSigmoid": (1, 3), "QLinearLeakyRelu": (1, 3),
+    "QLinearWhere": (2, 5, 7),
+}
+"""Operators with scales of their own, and the places of these among the inputs."""
+DYNAMIC = {
+    "DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger",
+    "DynamicQuantizeLSTM",
+}
+"""Operators of models whose scales follow from the values."""
+_INTEGERS = (TensorProto.INT8, TensorProto.UINT8)
+
+
+def check_quantization(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
+    """Return (node, operator, reason) of each node that is not quantized as the machine can."""
+    constants, types = constants_of(model.graph), value_types(model)
+    refusals = []
+    for node in model.graph.node:
+        checks: list[Callable[[], None]] = []
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            checks += [partial(_check_types, node, types), partial(_check_blocks, node)]
+        for index in STATIC.get(node.op_type, ()):
+            name = node.input[index] if index < len(node.input) else ""
+            if name in constants:
+                # A bias, which is int32, has a scale that nothing computes with.
+                bias = types.get(node.input[0]) == TensorProto.INT32
+                checks.append(partial(_check_scale, name, constants[name], bias))
+        causes = []
+        for check in checks:
+            try:
+                check()
+            except Refusal as refusal:
+                causes.append(str(refusal))
+        if causes:
+            refusals.append((node_name(node), operator_name(node), "; ".join(causes)))
+    return refusals
+
+
+def _check_scale(name: str, scale: NDArray[Any], bias: bool) -> None:
+    if scale.dtype != np.float32:
+        raise Refusal(f"scale '{name}' is {scale.dtype}; must be float32")
+    if not bias:
+        check_scale(scale, f"scale '{name}'")
+    elif not np.isfinite(scale).all():
+        raise Refusal(f"scale '{name}' is not finite")
+
+
+def _check_types(node: onnx.NodeProto, types: dict[str, int]) -> None:
+    """8-bit codes alone; biases are int32."""
+    quantize = node.op_type == "QuantizeLinear"
+    legal = _INTEGERS if quantize else (*_INTEGERS, TensorProto.INT32)
+    name = node.output[0] if quantize else node.input[0]
+    kind = types.get(node.input[2], 0) if len(node.input) > 2 else 0
+    kind = kind or types.get(name, 0)
+    if kind and kind not in legal:
+        told = TensorProto.DataType.Name(kind).lower()
+        raise Refusal(f"'{name}' is {told}; must be int8 or uint8")
+
+
+def _check_blocks(node: onnx.NodeProto) -> None:
+    given = attributes(node)
+    if given.get("block_size", 0):
+        raise Refusal(
+            f"has a scale for each block of {given['block_size']} along axis "
+            f"{given.get('axis', 1)}; must have one, or one for each channel"
+        )

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiler's own graph: what is left of a quantized ONNX model once it is ready to schedule.
+
+The machine executes the nodes of `compiler.graph.nodes`, but for `ViewNode`, which gives bytes a
+new name and shape; `HostQuantize`, `HostDequantize` and those in `compiler.graph.dynamic_edges`
+are the float edges, computed by the host.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
+from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.nodes import (
+    AddNode,
+    ConvNode,
+    DynamicLinearNode,
+    MatMulNode,
+    Node,
+    NormalizeNode,
+    PoolNode,
+    ProductNode,
+    Promise,
+    SoftmaxNode,
+    TableNode,
+    ViewNode,
+)
+from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+
+__all__ = [
+    "AddNode", "ConvNode", "DynamicLinearNode", "Graph", "HostDequantize",
+    "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize", "MatMulNode", "Node",
+    "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
+    "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
+]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A graph input or output as the user sees it: name, shape, dtype (float32, int8 or uint8).
+
+    Members
+    -------
+    batched : an input whose leading dimension is the batch.
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[Any]
+    batched: bool = False
+
+
+@dataclass(frozen=True)
+class HostQuantize:
+    """QuantizeLinear of a graph input: float32 division, half to even, then the zero point.
+
+    Members
+    -------
+    source : graph input.
+    view : reshapes and transposes of the input before it is quantized.
+    tensor : what the machine reads.
+    """
+
+    name: str
+    source: str
+    view: Layout
+    tensor: Tensor
+
+    def __call__(self, array: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the tensor's values in ONNX order."""
+        info = np.iinfo(self.tensor.dtype)
+        zero = np.float32(self.tensor.zero_point)
+        with np.errstate(over="ignore"):
+            real = self.view.apply(array).astype(np.float32) / self.tensor.scale
+        codes = np.rint(np.clip(real, info.min - zero, info.max - zero)) + zero
+        return codes.astype(self.tensor.dtype).reshape(self.tensor.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class HostDequantize:
+    """What makes a float graph output of codes: DequantizeLinear, or it and functions behind it.
+
+    Members
+    -------
+    values : float32, kinds of places x 256: the result for each raw byte. None where it is
+        scale * (value - zero_point) in float32.
+    kinds : for each place of the output a row of ``values``; the first where None.
+    """
+
+    name: str
+    tensor: Tensor
+    target: str
+    values: NDArray[np.float32] | None = None
+    kinds: NDArray[np.int64] | None = None
+
+    @property
+    def shape(self) -> Shape:
+        """Of the graph output."""
+        return self.tensor.shape
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it reads."""
+        return (self.tensor,)
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
+        if self.values is not None:
+            kinds = 0 if self.kinds is None else self.kinds
+            looked_up: NDArray[np.float32] = self.values[kinds, array.view(np.uint8)]
+            return looked_up
+        centred = array.astype(np.int32) - self.tensor.zero_point
+        with np.errstate(over="ignore"):
+            return centred.astype(np.float32) * self.tensor.scale
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something the report has to say about a node, such as a rule of our own that was applied."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model ready to schedule.
+
+    Members
+    -------
+    inputs, outputs : what the user gives and gets.
+    quantize : float inputs on their way in; an integer input is itself the tensor of its name.
+    nodes : in topological order.
+    dequantize : float outputs on their way out; an integer output is the tensor of its name.
+    dynamic : float inputs that are quantized by their own range. They share one record.
+    passed : integer inputs that are outputs as they are.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    quantize: tuple[HostQuantize, ...]
+    nodes: tuple[Node, ...]
+    dequantize: tuple[HostDequantize | HostDynamicDequantize, ...]
+    notes: tuple[Note, ...] = ()
+    dynamic: tuple[HostDynamicQuantize, ...] = ()
+    passed: tuple[Tensor, ...] = ()
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by name, as its producer writes it."""
+        written = [q.tensor for q in self.quantize]
+        written += [tensor for q in self.dynamic for tensor in (q.tensor, q.record)]
+        written += [tensor for node in self.nodes for tensor in node.results]
+        return {**self._read, **{tensor.name: tensor for tensor in written}}
+
+    @property
+    def _read(self) -> dict[str, Tensor]:
+        """What nodes or the host read, by name; an integer input that is an output, too."""
+        read = {tensor.name: tensor for edge in self.dequantize for tensor in edge.tensors}
+        read |= {tensor.name: tensor for tensor in self.passed}
+        return read | {tensor.name: tensor for node in self.nodes for tensor in node.inputs}
+
+    @property
+    def input_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors that the host puts into memory before the machine starts."""
+        names = {value.name for value in self.inputs}
+        integer = {name: tensor for name, tensor in self._read.items() if name in names}
+        dynamic = {t.name: t for q in self.dynamic for t in (q.tensor, q.record)}
+        return (*(q.tensor for q in self.quantize), *dynamic.values(), *integer.values())
+
+    @property
+    def output_tensors(self) -> tuple[Tensor, ...]:
+        """Tensors that the host reads when the machine is done."""
+        names = {value.name for value in self.outputs}
+        tensors = {t.name: t for d in self.dequantize for t in d.tensors}
+        tensors |= {n: t for n, t in self.tensors.items() if n in names}
+        return tuple(tensors.values())

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BatchNormalization between DequantizeLinear and QuantizeLinear: a depthwise 1 x 1 convolution.
+
+Behind a convolution it is folded into the weights before quantizing; behind a Relu it cannot be.
+y = a x + b of each channel, a = gamma / sqrt(variance + epsilon), b = beta - a mean, becomes
+integers w and c of a unit u of its own: w = rint(a Sx / u), c = rint(b / u), requantized by u / Sy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, check_scale, node_name
+from kiwicha.compiler.graph.graph import ConvNode, Tensor
+from kiwicha.compiler.graph.layout import channels_last
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+
+__all__ = ["batch_normalization", "emit_affine"]
+
+_LARGEST_WEIGHT, _LARGEST_BIAS, _FINEST = 127, 2.0**22, 2.0**-22
+"""No weight, no bias is larger, no unit a smaller part of Sy: sums are exact in float32."""
+
+
+def batch_normalization(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs x, scale, bias, mean, variance; nothing is emitted before its QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    if not isinstance(value.origin, Tensor):
+        raise Refusal("its input is float from the graph input on; quantize it")
+    if value.operations:
+        done = value.operations[-1].node.op_type
+        raise Refusal(f"its input is the float result of {done}; quantize it")
+    if attributes(node).get("training_mode", 0) or any(node.output[1:]):
+        raise Refusal("is that of training; export the model for inference")
+    if len(value.shape) not in (3, 4):
+        raise Refusal(
+            f"normalizes {len(value.shape)} dimensions; without a layer before it that it can be "
+            "folded into, it must be 3 or 4"
+        )
+    _coefficients(context, node, value.shape[1])
+    context.floats[node.output[0]] = FloatValue(
+        value.origin, (FloatOp("affine", node, value.shape),)
+    )
+
+
+def emit_affine(
+    context: Context, operations: Sequence[FloatOp], x: Tensor, target: Tensor
+) -> None:
+    """Emit the normalization, and the clips behind it, that QuantizeLinear turns into codes."""
+    node, clips = operations[0].node, operations[1:]
+    channels = x.shape[1]
+    gain, offset = _coefficients(context, node, channels)
+    step, result = float(x.scale), float(target.scale)
+    unit = np.abs(gain) * step / _LARGEST_WEIGHT
+    unit = np.maximum(np.maximum(unit, np.abs(offset) / _LARGEST_BIAS), result * _FINEST)
+    with np.errstate(over="ignore"):
+        scale = (unit / result).astype(np.float32)
+    check_scale(scale, "the scale of a channel over that of the output")
+    info, zero = np.iinfo(target.dtype), target.zero_point
+    low, high = float(info.min), float(info.max)
+    for clip in clips:
+        first, last = (
+            float(np.clip(np.rint(float(bound) / result) + zero, info.min, info.max))
+            for bound in clip.bounds
+        )
+        low, high = (min(max(bound, first), last) for bound in (low, high))
+    x = context.settle(x, channels_last(len(x.shape)))
+    context.emit(ConvNode(
+        name=node_name(node), op="+".join(op.node.op_type for op in operations), x=x,
+        y=replace(target, shape=x.shape, layout=x.layout),
+        weights=np.rint(gain * step / unit).astype(np.int8).reshape(channels, 1, 1, 1),
+        weight_zero=np.zeros(channels, np.int16), bias=np.rint(offset / unit).astype(np.int32),
+        scale=scale, scale64=unit / result, groups=channels, strides=(1, 1), pads=(0, 0, 0, 0),
+        dilations=(1, 1),
+        low=int(low), high=int(high), promise="near",
+    ))
+    context.note(
+        node,
+        "lowered by kiwicha: BatchNormalization, which ONNX Runtime computes in float; at most one "
+        "code apart",
+    )
+
+
+def _coefficients(
+    context: Context, node: onnx.NodeProto, channels: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return gain and offset of each channel."""
+    found = []
+    for index, what in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")):
+        value = context.constant(node, index, what).astype(np.float64).reshape(-1)
+        if value.size != channels:
+            raise Refusal(f"{value.size} values of {what} for {channels} channels")
+        found.append(value)
+    gamma, beta, mean, variance = found
+    with np.errstate(all="ignore"):
+        gain = gamma / np.sqrt(variance + float(attributes(node).get("epsilon", 1e-5)))
+        offset = beta - mean * gain
+    for value, what in ((gain, "gain"), (offset, "offset")):
+        if not np.isfinite(value).all():
+            raise Refusal(f"its {what} of channel {np.argmin(np.isfinite(value))} is not finite")
+    return gain, offset

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.names import Names
+from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown, check_scale, node_name
+from kiwicha.compiler.frontend.session import Settings
+from kiwicha.compiler.graph.graph import (
+    HostDequantize,
+    HostDynamicDequantize,
+    HostQuantize,
+    Node,
+    Note,
+    Shape,
+    Tensor,
+    Value,
+)
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
+
+__all__ = ["Context", "FloatOp", "FloatValue", "Quantized"]
+
+_UINT8 = np.dtype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """A constant behind DequantizeLinear: (codes - zero) * scale, all three of one shape.
+
+    Members
+    -------
+    codes, zero : of the type that is quantized to.
+    scale : float32.
+    """
+
+    codes: NDArray[Any]
+    scale: NDArray[np.float32]
+    zero: NDArray[Any]
+
+    @property
+    def real(self) -> NDArray[np.float32]:
+        """What DequantizeLinear makes of it."""
+        centred = self.codes.astype(np.int64) - self.zero.astype(np.int64)
+        with np.errstate(over="ignore"):
+            return centred.astype(np.float32) * self.scale
+
+
+@dataclass(frozen=True)
+class FloatOp:
+    """An operation between DequantizeLinear (or a graph input) and QuantizeLinear.
+
+    Members
+    -------
+    kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
+        "where" (a mask), "normalize" (of rows), "affine" (of channels) or "linear" (a product with
+        constant weights).
+    node : the ONNX node.
+    bounds : of a clip.
+    view : of a view: ("reshape", shape) or ("transpose", axes).
+    bias : of a linear one: the constant that an Add behind it brings.
+    shape : of the result.
+    """
+
+    kind: Literal["clip", "pool", "view", "map", "where", "normalize", "affine", "linear"]
+    node: onnx.NodeProto
+    shape: Shape
+    bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
+    view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
+    bias: str = ""
+
+
+@dataclass(frozen=True)
+class FloatValue:
+    """A float32 value that is a known function of a tensor or of a graph input."""
+
+    origin: Tensor | Value
+    operations: tuple[FloatOp, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """Shape in ONNX order."""
+        return self.operations[-1].shape if self.operations else self.origin.shape
+
+
+@dataclass
+class Context:
+    """State of one legalization; `compiler.ops.legalize` walks the model and fills it.
+
+    Members
+    -------
+    model, settings : the lowered model and how it has to be run.
+    names : where every name that the compiler makes up comes from.
+    constants : initializers and Constant outputs, dequantized ones too.
+    uses : how often each value is read, graph outputs included.
+    readers : the nodes that read each value.
+    quantized : constants behind DequantizeLinear, views of them too.
+    tensors, floats : what each value of the model has become.
+    """
+
+    model: onnx.ModelProto
+    settings: Settings
+    names: Names
+    constants: dict[str, NDArray[Any]]
+    uses: Counter[str]
+    readers: defaultdict[str, list[onnx.NodeProto]]
+    quantized: dict[str, Quantized] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    floats: dict[str, FloatValue] = field(default_factory=dict)
+    quantize: list[HostQuantize] = field(default_factory=list)
+    dequantize: list[HostDequantize | HostDynamicDequantize] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+    free: set[str] = field(default_factory=set)
+    """Input tensors whose order in memory the first reader may still choose."""
+    roots: dict[str, Tensor] = field(default_factory=dict)
+    """For each tensor that a table makes of another, byte by byte, that other."""
+    unknown: set[str] = field(default_factory=set)
+    """Values of refused nodes of which no more than type and shape is known, if that."""
+
+    # Constants ---------------------------------------------------------------------------
+
+    def constant(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[Any]:
+        """Return a constant input."""
+        name = node.input[index] if index < len(node.input) else ""
+        if name in self.unknown:
+            raise Unknown
+        if name not in self.constants:
+            raise Refusal(f"{what} '{name}' is not a constant")
+        value = self.constants[name]
+        if what == "weight":
+            _require_elements("its weight", value.shape)  # whose name may be made up
+        return value
+
+    def scale(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[np.float32]:
+        """Return a scale, flattened."""
+        name, value = node.input[index], self.constant(node, index, what)
+        if value.dtype != np.float32:
+            raise Refusal(f"{what} '{name}' is {value.dtype}; must be float32")
+        check_scale(value, f"{what} '{name}'")
+        return value.reshape(-1)
+
+    def zero(
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
+    ) -> NDArray[Any]:
+        """Return a zero point, flattened; 0 of type ``dtype`` where it is left out."""
+        if index >= len(node.input) or not node.input[index]:
+            return np.zeros(1, dtype)
+        value = self.constant(node, index, what).reshape(-1)
+        if value.dtype not in (np.int8, np.uint8):
+            raise Refusal(f"{what} '{node.input[index]}' is {value.dtype}; must be int8 or uint8")
+        return value
+
+    def quantization(
+        self, node: onnx.NodeProto, index: int, what: str, dtype: np.dtype[Any] = _UINT8
+    ) -> tuple[np.float32, int, np.dtype[Any]]:
+        """Return scale, zero point and type of a tensor; ``index`` is its scale's, ``dtype`` the
+        type where there is no zero point."""
+        scale = self.scale(node, index, f"{what} scale")
+        zero = self.zero(node, index + 1, f"{what} zero point", dtype)
+        if scale.size != 1 or zero.size != 1:
+            raise Refusal(f"{what} '{node.input[index]}' has {scale.size} scales; must have one")
+        return np.float32(scale[0]), int(zero[0]), zero.dtype
+
+    # Tensors -----------------------------------------------------------------------------
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the tensor that a value of the model has become."""
+        if name in self.tensors:
+            return self.tensors[name]
+        if name in self.unknown:
+            raise Unknown
+        if name in self.floats:
+            raise Refusal(f"input '{name}' is float; quantize it")
+        if name in self.constants:
+            raise Refusal(f"input '{name}' is a constant; only weights may be")
+        raise Unknown
+
+    def operand(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
+        """Return a tensor input with the scale and zero point in the two inputs after it."""
+        tensor = self.tensor(node.input[index])
+        scale, zero, dtype = self.quantization(node, index + 1, "input", tensor.dtype)
+        if dtype != tensor.dtype:
+            raise Refusal(f"input '{tensor.name}' is {tensor.dtype}, its zero point {dtype}")
+        return replace(tensor, scale=scale, zero_point=zero)
+
+    def settle(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Return ``tensor`` with ``layout``: chosen where still free, else checked."""
+        tensor = replace(tensor, layout=self.tensors[tensor.name].layout)
+        if tensor.name in self.free:
+            self.free.remove(tensor.name)
+            self.tensors[tensor.name] = replace(self.tensors[tensor.name], layout=layout)
+            for place, edge in enumerate(self.quantize):
+                if edge.tensor.name == tensor.name:
+                    self.quantize[place] = replace(edge, tensor=self.tensors[tensor.name])
+        elif not tensor.layout.same(layout, tensor.shape):
+            raise Refusal(f"reads '{tensor.name}' in an order that needs a transposition in memory")
+        return replace(tensor, layout=layout)
+
+    def settled(self, tensor: Tensor) -> Tensor:
+        """Return ``tensor`` with whatever layout it has; images go channels last."""
+        if tensor.name not in self.free:
+            return replace(tensor, layout=self.tensors[tensor.name].layout)
+        rank = len(tensor.shape)
+        return self.settle(tensor, channels_last(4) if rank == 4 else ROW_MAJOR)
+
+    def emit(self, node: Node) -> None:
+        """Append a node; its output becomes readable."""
+        _require_elements(f"output '{node.y.name}'", node.y.shape)
+        self.nodes.append(node)
+        self.tensors[node.y.name] = node.y
+
+    def note(self, node: onnx.NodeProto, text: str) -> None:
+        """Add a line to the report."""
+        self.notes.append(Note(node_name(node), text))
+
+
+def _require_elements(what: str, shape: Shape) -> None:
+    if 0 in shape:
+        raise Refusal(f"{what}: dimension {shape.index(0)} is 0; it has no element")

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the model that ONNX Runtime lowered to the compiler's graph, or one list of refusals."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.load import constants_of
+from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.compiler.frontend.names import Names
+from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
+from kiwicha.compiler.graph.graph import AddNode, Graph, Node, TableNode, Tensor, Value
+from kiwicha.compiler.ops.affine import batch_normalization
+from kiwicha.compiler.ops.constant import view_constant
+from kiwicha.compiler.ops.context import Context, FloatValue
+from kiwicha.compiler.ops.conv import qlinear_conv
+from kiwicha.compiler.ops.dynamic import DynamicLayers
+from kiwicha.compiler.ops.edge import (
+    FLOAT_OPERATORS,
+    dequantize_linear,
+    finish_output,
+    float_operator,
+    quantize_linear,
+)
+from kiwicha.compiler.ops.linear import LINEAR, add_bias, float_linear, takes_bias
+from kiwicha.compiler.ops.matmul import qgemm, qlinear_matmul
+from kiwicha.compiler.ops.normalize import layer_normalization
+from kiwicha.compiler.ops.pool import max_pool
+from kiwicha.compiler.ops.provenance import user_names
+from kiwicha.compiler.ops.refused import Refused, requantized
+from kiwicha.compiler.ops.slots import with_slots
+from kiwicha.compiler.ops.softmax import qlinear_softmax
+from kiwicha.compiler.ops.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
+from kiwicha.compiler.ops.unsupported import reason_of
+from kiwicha.compiler.ops.view import VIEWS, view
+from kiwicha.compiler.ops.where import float_where, qlinear_where
+from kiwicha.errors import UnsupportedModel
+
+__all__ = ["legalize"]
+
+_Rule = Callable[[Context, onnx.NodeProto], None]
+
+_RULES: dict[str, _Rule] = {
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "QGemm": qgemm,
+    "QLinearSoftmax": qlinear_softmax,
+    "QLinearWhere": qlinear_where,
+    "MatMulIntegerToFloat": float_linear,
+    "MaxPool": max_pool,
+    **dict.fromkeys(QLINEAR, qlinear_elementwise),
+    **dict.fromkeys(VIEWS, view),
+}
+
+
+def legalize(lowered: LoweredModel) -> Graph:
+    """Map every node onto the machine.
+
+    Raises
+    ------
+    UnsupportedModel
+        With a line for every node that cannot be mapped, those behind another one included.
+    """
+    model = lowered.model.graph
+    constants = constants_of(model)
+    uses = Counter(name for node in model.node for name in node.input)
+    uses.update(value.name for value in model.output)
+    readers = defaultdict[str, list[onnx.NodeProto]](list)
+    for node in model.node:
+        for name in set(node.input):
+            readers[name].append(node)
+    names = Names(model, lowered.source.graph)
+    context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
+    for value in lowered.inputs:
+        if value.dtype == np.float32:
+            context.floats[value.name] = FloatValue(value)
+        else:
+            _integer_input(context, value)
+    layers = DynamicLayers(context)
+    refused = Refused(lowered, context, layers)
+    suffering: list[onnx.NodeProto] = []
+    for node in model.node:
+        try:
+            if refused.covers(node):
+                raise Unknown
+            if not (lowered.dynamic and layers.take(node)):
+                _rule(context, node, refused)(context, node)
+            refused.pass_on(node)
+        except Unknown:
+            suffering.append(node)
+            refused.assume(node)
+        except Refusal as refusal:
+            refused.add(node, str(refusal), refusal.node)
+    for output in lowered.outputs:
+        try:
+            if output.name in context.unknown or layers.finish(output):
+                continue
+            if output.name in context.floats:
+                finish_output(context, output)
+            elif output.name in constants:
+                raise Refusal("is a constant")
+        except Refusal as refusal:
+            if refusal.node is not None:
+                refused.add(refusal.node, str(refusal))
+            else:
+                refused.listed.append((output.name, "graph output", str(refusal)))
+    if suffering and not refused.listed:
+        refused.add(suffering[0], "computes with a scale, a zero point or a sum")
+    if refused.listed:
+        raise UnsupportedModel(refused.listed)
+    return with_slots(_finish(context, lowered, layers))
+
+
+def _rule(context: Context, node: onnx.NodeProto, refused: Refused) -> _Rule:
+    known = node.domain in ("", "ai.onnx", "com.microsoft")
+    if node.op_type in (*QLINEAR, *ELEMENTWISE) and refused.leaves_open(node):
+        raise Unknown
+    if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
+        return float_operator
+    if known and node.op_type in LINEAR and node.input[0] in context.floats:
+        return float_linear
+    if known and node.op_type in VIEWS and node.input[0] in context.constants:
+        return view_constant
+    if known and takes_bias(context, node):
+        return add_bias
+    if known and node.op_type in ELEMENTWISE and any(n in context.floats for n in node.input):
+        return elementwise
+    if known and node.op_type == "LayerNormalization" and node.input[0] in context.floats:
+        return layer_normalization
+    if known and node.op_type == "BatchNormalization" and node.input[0] in context.floats:
+        return batch_normalization
+    if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
+        return float_where
+    if known and node.op_type == "QuantizeLinear" and node.input[0] in context.unknown:
+        return requantized
+    if known and node.op_type in _RULES:
+        return _RULES[node.op_type]
+    if known and node.op_type in ("Relu", "Clip", "Where", "LayerNormalization", *ELEMENTWISE):
+        if any(name in context.tensors for name in node.input):
+            raise Refusal("on a quantized tensor without scale; write it between Q and DQ")
+        if all(name in context.constants for name in filter(None, node.input)):
+            raise Refusal("computes with constants only; fold it")
+        raise Unknown
+    raise Refusal(reason_of(context, node))
+
+
+def _integer_input(context: Context, value: Value) -> None:
+    """An int8 or uint8 graph input is a tensor already; its readers know its scale."""
+    context.tensors[value.name] = Tensor(value.name, value.shape, value.dtype, np.float32(1), 0)
+    context.free.add(value.name)
+
+
+def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> Graph:
+    """Drop what nobody reads and make node names unique."""
+    inputs = {value.name for value in lowered.inputs}
+    passed = [value.name for value in lowered.outputs if value.name in inputs]
+    wanted = {value.name for value in lowered.outputs} | {
+        tensor.name for edge in context.dequantize for tensor in edge.tensors
+    }
+    kept: list[Node] = []
+    for node in reversed(context.nodes):
+        if wanted & {tensor.name for tensor in node.results}:
+            wanted.update(tensor.name for tensor in node.inputs)
+            kept.append(node)
+    seen: set[str] = set()
+    nodes: list[Node] = []
+    inexact = {note.node for note in lowered.notes}
+    titles = user_names(lowered.source.graph, lowered.model.graph)
+    for node in reversed(kept):
+        if node.name in inexact and isinstance(node, AddNode | TableNode):
+            node = replace(node, promise="near")
+        name = titles.get(node.name, node.name)
+        if name in seen:
+            name = context.names.fresh(name)
+        nodes.append(replace(node, name=name))
+        seen.add(name)
+    shapes = {name: tensor.shape for name, tensor in context.tensors.items()}
+    shapes |= {edge.target: edge.shape for edge in context.dequantize}
+    return Graph(
+        inputs=lowered.inputs,
+        outputs=tuple(replace(value, shape=shapes[value.name]) for value in lowered.outputs),
+        quantize=tuple(q for q in context.quantize if q.tensor.name in wanted),
+        nodes=tuple(nodes),
+        dequantize=tuple(context.dequantize),
+        notes=(
+            *lowered.notes,
+            *(replace(note, node=titles.get(note.node, note.node)) for note in context.notes),
+        ),
+        dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
+        passed=tuple(context.settled(context.tensors[name]) for name in passed),
+    )

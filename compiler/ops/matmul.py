@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QLinearMatMul and com.microsoft.QGemm with constant weights (without: `product`), and what they
+have in common with products in float (`linear`)."""
+
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.graph.graph import MatMulNode, Promise, Shape, Tensor, ViewNode
+from kiwicha.compiler.graph.layout import ROW_MAJOR
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.product import product
+from kiwicha.compiler.ops.weights import (
+    Weights,
+    bias_vector,
+    combined_scale,
+    per_channel,
+    signed_weights,
+)
+
+__all__ = ["emit_matmul", "matmul_shape", "qgemm", "qlinear_matmul", "transposed"]
+
+
+def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; constant b K x N or K."""
+    if node.input[0] in context.constants:
+        raise Refusal("the first operand is a constant; transpose the product")
+    if node.input[3] not in context.constants:
+        product(context, node)
+        return
+    weights = context.constant(node, 3, "weight")
+    shape = matmul_shape(context.operand(node).shape, weights.shape)
+    columns = 1 if weights.ndim == 1 else weights.shape[-1]
+    weights = weights.reshape(-1, columns)
+    zero = per_channel(context.zero(node, 5, "weight zero point"), columns, "weight zero point")
+    w_scale = per_channel(context.scale(node, 4, "weight scale"), columns, "weight scale")
+    bias = np.zeros(columns, np.int32)
+    y_scale, y_zero, dtype = context.quantization(node, 6, "output")
+    target = Tensor(node.output[0], shape, dtype, y_scale, y_zero)
+    made = Weights(*signed_weights(weights, zero), w_scale, bias)
+    emit_matmul(context, node, context.operand(node), made, target)
+
+
+def matmul_shape(x: Shape, weights: Shape) -> Shape:
+    """Return the shape of ``x`` times constant weights, as NumPy has it.
+
+    Raises
+    ------
+    Refusal
+        Where depths differ, or there is more than one matrix of weights.
+    """
+    if len(weights) != 1 and prod(weights[:-2]) != 1:
+        raise Refusal(f"weight is a stack of matrices {weights}")
+    depth = weights[0] if len(weights) == 1 else weights[-2]
+    if not x or x[-1] != depth:
+        raise Refusal(f"input is {x}, the weight {weights}")
+    if len(weights) == 1:
+        return x[:-1]
+    return (*(1,) * (len(weights) - max(len(x), 2)), *x[:-1], weights[-1])
+
+
+def qgemm(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs a, a_scale, a_zero, b, b_scale, b_zero, optional bias (int32), y_scale, y_zero."""
+    given = attributes(node)
+    if len(node.input) < 8 or not node.input[7]:
+        raise Refusal("its output is float; quantize it")
+    weights = context.constant(node, 3, "weight")
+    if given.get("transB", 0):
+        weights = weights.T
+    columns = weights.shape[1]
+    y_scale, y_zero, dtype = context.quantization(node, 7, "output")
+    zero = per_channel(context.zero(node, 5, "weight zero point"), columns, "weight zero point")
+    w_scale = per_channel(context.scale(node, 4, "weight scale"), columns, "weight scale")
+    bias = bias_vector(context, node, 6, columns)
+    x = context.operand(node)
+    if len(x.shape) != 2:
+        raise Refusal(f"input '{x.name}' has {len(x.shape)} dimensions; must have 2")
+    if given.get("transA", 0):
+        x = transposed(context, node, x)
+    target = Tensor(node.output[0], matmul_shape(x.shape, weights.shape), dtype, y_scale, y_zero)
+    made = Weights(*signed_weights(weights, zero), w_scale, bias)
+    # ONNX Runtime multiplies alpha first.
+    alpha = np.float32(given.get("alpha", 1.0))
+    if alpha != 1 and bias.any():
+        context.note(
+            node,
+            f"QGemm multiplies its bias by alpha = {alpha}, too, which ONNX Runtime's quantizer "
+            "does not reckon with: compare with the float model",
+        )
+    emit_matmul(
+        context, node, x, made.negative if alpha < 0 else made, target, alpha=np.abs(alpha)
+    )
+
+
+def emit_matmul(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    product: Weights,
+    target: Tensor,
+    *,
+    alpha: np.float32 = np.float32(1),
+    label: str = "",
+    promise: Promise = "runtime",
+) -> None:
+    """Emit a product with weights K x N.
+
+    Parameters
+    ----------
+    target : the result; its layout will be row-major.
+    alpha : factor of the input's scale.
+    label : operator for the report, that of ``node`` if not given.
+    """
+    if x.name in context.free:
+        x = context.settle(x, ROW_MAJOR)
+    scale, scale64 = combined_scale(alpha * x.scale, product.scale, target.scale)
+    info = np.iinfo(target.dtype)
+    context.emit(MatMulNode(
+        name=node_name(node), op=label or node.op_type, x=x, y=target,
+        weights=np.ascontiguousarray(product.codes), weight_zero=product.zero, bias=product.bias,
+        scale=scale, scale64=scale64,
+        order=_order(x, len(product.codes)), low=int(info.min), high=int(info.max),
+        promise=promise,
+    ))
+
+
+def transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
+    """Return a transposed view; a graph input is written to memory transposed by the host."""
+    if x.name in context.free:
+        x = context.settle(x, ROW_MAJOR.transposed((1, 0)))
+    name = context.names.fresh(x.name, "transposed")
+    y = replace(x, name=name, shape=x.shape[::-1], layout=x.layout.transposed((1, 0)))
+    title = context.names.fresh(node_name(node), "transA")
+    context.emit(ViewNode(title, "Transpose", x, y, (1, 0)))
+    return y
+
+
+def _order(x: Tensor, depth: int) -> NDArray[np.int64]:
+    """Return the order of the elements of every row of ``x`` in memory."""
+    index = x.layout.index(x.shape).reshape(-1, depth)
+    order = index[0] % depth
+    if not np.array_equal(index, np.arange(len(index))[:, None] * depth + order):
+        raise Refusal(f"reads '{x.name}' in an order that needs a transposition in memory")
+    return order.astype(np.int64)

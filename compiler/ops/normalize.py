@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LayerNormalization between DequantizeLinear and QuantizeLinear, over the last axis."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.graph.graph import NormalizeNode, Tensor
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.softmax import contiguous_rows
+from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
+
+__all__ = ["emit_normalize", "layer_normalization"]
+
+
+def layer_normalization(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs x, scale, optional bias, in float; nothing is emitted before its QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    rank = len(value.shape)
+    axis = attributes(node).get("axis", -1)
+    if not isinstance(value.origin, Tensor):
+        raise Refusal("its input is float from the graph input on; quantize it")
+    if value.operations:
+        done = value.operations[-1].node.op_type
+        raise Refusal(f"its input is the float result of {done}; quantize it")
+    if any(node.output[1:]):
+        raise Refusal("its mean and deviation are used")
+    if rank == 0 or axis not in (-1, rank - 1):
+        raise Refusal(f"axis {axis} of {rank} dimensions; the machine's rows are the last axis")
+    _parameters(context, node, value.shape[-1])
+    context.floats[node.output[0]] = FloatValue(
+        value.origin, (FloatOp("normalize", node, value.shape),)
+    )
+
+
+def emit_normalize(
+    context: Context, operation: FloatOp, x: Tensor, target: Tensor
+) -> None:
+    """Emit the normalization that QuantizeLinear turns into codes of ``target``.
+
+    Raises
+    ------
+    Refusal
+        Where the scales are beyond the machine's integers (`machine.tables`).
+    """
+    node, length = operation.node, x.shape[-1]
+    gamma, beta = _parameters(context, node, length)
+    epsilon = float(attributes(node).get("epsilon", 1e-5))
+    try:
+        normalize_parameters(gamma, beta, float(target.scale))
+        normalize_epsilon(length, float(x.scale), epsilon)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    layout = contiguous_rows(context, x).layout
+    x = context.settled(x)
+    y = Tensor(target.name, x.shape, target.dtype, target.scale, target.zero_point, layout)
+    context.emit(NormalizeNode(node_name(node), node.op_type, x, y, gamma, beta, epsilon))
+    context.note(
+        node, "integer layer normalization (golden-exact), ONNX Runtime computes it in float"
+    )
+
+
+def _parameters(
+    context: Context, node: onnx.NodeProto, length: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return scale and bias, one for each place of a row."""
+    found = [np.ones(length, np.float32), np.zeros(length, np.float32)]
+    for index, what in ((1, "scale"), (2, "bias")):
+        if index < len(node.input) and node.input[index]:
+            value: NDArray[Any] = context.constant(node, index, what)
+            if value.size != length:
+                raise Refusal(f"{value.size} values of {what} for rows of {length}")
+            found[index - 1] = value.reshape(-1).astype(np.float32)
+    return found[0], found[1]

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MaxPool on int8 and uint8 tensors."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.graph.graph import PoolNode, Shape, Tensor
+from kiwicha.compiler.graph.layout import channels_last
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.window import Window, window
+
+__all__ = ["emit_pool", "max_pool", "pool_window", "ratio64"]
+
+
+def pool_window(node: onnx.NodeProto, shape: Shape) -> Window:
+    """Return the window of a MaxPool on a tensor of ``shape``."""
+    given = attributes(node)
+    if len(node.output) > 1 and node.output[1]:
+        raise Refusal("its second output (indices) is used")
+    frame = window(given, shape[2:], given["kernel_shape"])
+    rank = len(frame.output)
+    pads = (frame.pads[2 - rank : 2], frame.pads[4 - rank :])
+    for axis in range(rank):
+        place = 2 - rank + axis
+        # Every window has to meet the image, else its maximum is that of nothing.
+        taps = np.arange(frame.kernel[place]) * frame.dilations[place]
+        starts = np.arange(frame.output[axis]) * frame.strides[place] - pads[0][axis]
+        at = starts[:, None] + taps
+        if not ((at >= 0) & (at < shape[2 + axis])).any(axis=1).all():
+            raise Refusal("a window lies in the padding altogether")
+    return frame
+
+
+def max_pool(context: Context, node: onnx.NodeProto) -> None:
+    """Input x; scale and zero point pass through."""
+    rank = len(attributes(node)["kernel_shape"])
+    if rank not in (1, 2):
+        raise Refusal(f"is {rank}-D; the machine has 1-D and 2-D windows")
+    x = context.tensor(node.input[0])
+    if len(x.shape) != rank + 2:
+        raise Refusal(f"input '{x.name}' has {len(x.shape)} dimensions, the kernel {rank}")
+    emit_pool(context, node, x, replace(x, name=node.output[0]))
+
+
+def emit_pool(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    y: Tensor,
+    scale: np.float32 = np.float32(1),
+    bounds: tuple[int, int] | None = None,
+    op: str = "MaxPool",
+) -> Tensor:
+    """Emit a maximum over the windows of ``node``, rescaled and clamped; y's shape is computed."""
+    x = context.settle(x, channels_last(len(x.shape)))
+    frame = pool_window(node, x.shape)
+    y = replace(y, shape=(*x.shape[:2], *frame.output), layout=channels_last(len(x.shape)))
+    low, high = bounds or _range(y.dtype)
+    context.emit(PoolNode(
+        node_name(node), op, x, y, frame.kernel, frame.strides, frame.pads, frame.dilations,
+        scale, ratio64(x, y), low, high,
+    ))
+    return y
+
+
+def ratio64(x: Tensor, y: Tensor) -> np.float64:
+    """Return Sx / Sy in float64."""
+    return np.float64(x.scale) / np.float64(y.scale)
+
+
+def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
+    info: Any = np.iinfo(dtype)
+    return int(info.min), int(info.max)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QLinearMatMul of two activations, such as queries times keys."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.graph.graph import ProductNode, Shape, Tensor
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.weights import combined_scale
+
+__all__ = ["product"]
+
+_TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Identity")
+
+
+def product(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; b is no constant."""
+    y_scale, y_zero, dtype = context.quantization(node, 6, "output")
+    x, z = context.operand(node), context.operand(node, 3)
+    if min(len(x.shape), len(z.shape)) < 2:
+        raise Refusal(f"operands are {x.shape} and {z.shape}; must be matrices or stacks of them")
+    if x.shape[-1] != z.shape[-2]:
+        raise Refusal(f"operands are {x.shape} and {z.shape}")
+    if x.dtype != z.dtype:
+        # uint8 x int8 saturates in ONNX Runtime on hosts without VNNI.
+        raise Refusal(f"operands are {x.dtype} and {z.dtype}; must be of one type")
+    lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+    shape = (*lead, x.shape[-2], z.shape[-1])
+    x, z = _placed(context, x), _placed(context, z)
+    if x.name == z.name:  # settled twice, the second time for both
+        x = replace(x, layout=z.layout)
+    _require_contiguous(x, (-1,))
+    _require_contiguous(z, (-1, -2))
+    (scale,), (scale64,) = combined_scale(x.scale, np.array([z.scale]), y_scale)
+    info = np.iinfo(dtype)
+    layout = _layout(context, node.output[0], shape)
+    context.emit(ProductNode(
+        name=node_name(node), op=node.op_type, x=x, z=z,
+        y=Tensor(node.output[0], shape, dtype, y_scale, y_zero, layout),
+        scale=np.float32(scale), scale64=np.float64(scale64),
+        low=int(info.min), high=int(info.max),
+    ))
+
+
+def _placed(context: Context, tensor: Tensor) -> Tensor:
+    """Return an operand with its layout; a graph input becomes row-major."""
+    if tensor.name in context.free:
+        return context.settle(tensor, ROW_MAJOR)
+    return context.settled(tensor)
+
+
+def _require_contiguous(tensor: Tensor, axes: tuple[int, ...]) -> None:
+    steps = tensor.strides
+    if steps is None or not any(steps[axis] == 1 or tensor.shape[axis] == 1 for axis in axes):
+        raise Refusal(f"reads '{tensor.name}' in an order that needs a transposition in memory")
+
+
+def _layout(context: Context, name: str, shape: Shape) -> Layout:
+    """Return the order in which the result is stored: that of the Transpose that all its readers
+    are, so that heads are merged by the store; row-major where there is no such."""
+    readers = context.readers[name]
+    while len(readers) == 1 and readers[0].op_type in _TRANSPARENT:
+        name = readers[0].output[0]
+        readers = context.readers[name]
+    axes = {
+        tuple(attributes(reader).get("perm", ())) if reader.op_type == "Transpose" else ()
+        for reader in readers
+    }
+    if len(readers) != context.uses[name] or len(axes) != 1:
+        return ROW_MAJOR
+    (chosen,) = axes
+    # The machine stores whole rows of the result.
+    if len(chosen) != len(shape) or chosen[-1] != len(shape) - 1:
+        return ROW_MAJOR
+    return Layout((("transpose", chosen),))

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which slot of the machine holds the scale of which dynamically quantized tensor, and when."""
+
+from dataclasses import replace
+
+from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize
+from kiwicha.compiler.graph.graph import DynamicLinearNode, Graph, Node
+from kiwicha.errors import UnsupportedModel
+from kiwicha.machine.isa import SLOTS
+
+__all__ = ["with_slots"]
+
+
+class _Slots:
+    """Slots in use, by the tensors that they belong to."""
+
+    def __init__(self) -> None:
+        self.used: dict[str, int] = {}
+        self._following = 0
+
+    def take(self, tensor: str, node: str, op: str) -> int:
+        """Return the next free slot, round robin."""
+        order = [(self._following + step) % SLOTS for step in range(SLOTS)]
+        free = [slot for slot in order if slot not in self.used.values()]
+        if not free:
+            reason = f"more than {SLOTS} dynamically quantized tensors are in use at once"
+            raise UnsupportedModel([(node, op, reason)])
+        self._following = (free[0] + 1) % SLOTS
+        self.used[tensor] = free[0]
+        return free[0]
+
+    def keep(self, tensors: set[str]) -> None:
+        """Free the slots of all others."""
+        self.used = {name: slot for name, slot in self.used.items() if name in tensors}
+
+
+def with_slots(graph: Graph) -> Graph:
+    """Return the graph with a slot for every dynamically quantized tensor, from the node that
+    writes it (the beginning, where it is the host) to the last one that reads it.
+
+    Raises
+    ------
+    UnsupportedModel
+        Where more are in use at once than the machine has.
+    """
+    last = {t.name: index for index, node in enumerate(graph.nodes) for t in node.inputs}
+    slots, all_slots = _Slots(), dict[str, int]()
+    inputs = []
+    for edge in graph.dynamic:
+        slot = slots.take(edge.tensor.name, edge.name, "DynamicQuantizeLinear")
+        all_slots[edge.tensor.name] = slot
+        inputs.append(replace(edge, slot=slot))
+    nodes: list[Node] = []
+    records = dict[str, int]()  # slot of the input of the layer that makes a tensor
+    for index, node in enumerate(graph.nodes):
+        if not isinstance(node, DynamicLinearNode):
+            nodes.append(node)
+            continue
+        slots.keep({name for name, place in last.items() if place >= index})
+        target = None
+        if node.y_record is not None:
+            target = slots.take(node.y.name, node.name, node.op)
+            all_slots[node.y.name] = target
+        records[node.y.name] = all_slots[node.x.name]
+        nodes.append(replace(node, slot=all_slots[node.x.name], target=target))
+    outputs = tuple(
+        replace(edge, slot=records[edge.tensor.name])
+        if isinstance(edge, HostDynamicDequantize)
+        else edge
+        for edge in graph.dequantize
+    )
+    return replace(graph, dynamic=tuple(inputs), nodes=tuple(nodes), dequantize=outputs)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of each byte by itself, of whatever operators, as tables of 256 entries.
+
+The entries are what ONNX Runtime computes for the 256 codes with exactly the operators that the
+model has there: Gelu of Div, Erf, Add and Mul, Sigmoid, Tanh, a product with a scalar. Intermediate
+results that the model quantizes go into the table too, so that x * sigmoid(x) is one table. Where a
+code gives different results at different places (`compiler.ops.function`), the table has that
+of most places, and the node promises no more than the golden model's bits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
+from kiwicha.compiler.frontend.subgraph import ancestors
+from kiwicha.compiler.graph.graph import TableNode, Tensor
+from kiwicha.compiler.ops.add import add
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.function import code_function
+from kiwicha.compiler.ops.view import VIEWS, emit_view
+
+__all__ = ["ELEMENTWISE", "QLINEAR", "elementwise", "emit_table", "qlinear_elementwise"]
+
+ELEMENTWISE = (
+    "Abs", "Add", "Ceil", "Celu", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu",
+    "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu",
+    "Pow", "QuickGelu", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+    "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
+)
+"""Float operators whose results depend on one place of their operands only."""
+
+QLINEAR = {
+    "QLinearAdd": (0, 3), "QLinearMul": (0, 3), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,),
+}
+"""Integer operators that are elementwise, and the places of their operands."""
+
+_EDGES = ("QuantizeLinear", "DequantizeLinear")
+
+
+def elementwise(context: Context, node: onnx.NodeProto) -> None:
+    """A float operator on one float value, on several of one tensor, or on such and scalars."""
+    values = []
+    for name in filter(None, node.input):
+        if name in context.floats:
+            values.append(context.floats[name])
+        elif name not in context.constants:
+            context.tensor(name)  # unknown, or the refusal of a quantized operand
+            raise Refusal(f"input '{name}' is quantized, another is float")
+        elif context.constants[name].size != 1:
+            shape = list(context.constants[name].shape)
+            raise Refusal(
+                f"constant '{name}' has shape {shape}: a function for each channel or place, and "
+                "the machine has one table for the whole tensor; use one value"
+            )
+    value = _merged(context, values)
+    rank = max([len(value.shape), *(
+        context.constants[name].ndim for name in node.input if name in context.constants
+    )])
+    if rank > len(value.shape):
+        raise Refusal(f"a constant makes {rank} dimensions of {len(value.shape)}")
+    done = FloatOp("map", node, value.shape)
+    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
+
+
+def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
+    """Return the one value whose function all ``values`` are, moved there in the same way."""
+    first = values[0]
+    if not all(isinstance(value.origin, Tensor) for value in values):
+        raise Refusal("its input is float from the graph input on; quantize it")
+    kinds = {op.kind for value in values for op in value.operations}
+    named = {"pool": "MaxPool", "normalize": "LayerNormalization", "affine": "BatchNormalization"}
+    for kind, what in named.items():
+        if kind in kinds:
+            raise Refusal(f"its input is the float result of {what}; quantize it")
+    if "where" in kinds and len(values) > 1:
+        raise Refusal("its input is the float result of Where; quantize it")
+    moves = [[op.view for op in value.operations if op.kind == "view"] for value in values]
+    if any(other != moves[0] for other in moves):
+        raise Refusal("its operands are reshaped or transposed in different ways")
+    origins = [value.origin for value in values if isinstance(value.origin, Tensor)]
+    if len({origin.name for origin in origins}) == 1:
+        return first
+    roots = [context.roots.get(origin.name, origin) for origin in origins]
+    if len({root.name for root in roots}) > 1:
+        raise Refusal(
+            f"combines '{origins[0].name}' and '{origins[1].name}'; only one activation may vary"
+        )
+    return FloatValue(roots[0], first.operations)
+
+
+def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
+    """One of `QLINEAR`: a table where all operands are functions of one tensor, else a sum.
+
+    Each operand is followed by its scale and zero point, the last by those of the result.
+    """
+    operands = QLINEAR[node.op_type]
+    inputs = [context.operand(node, i) for i in operands if node.input[i] not in context.constants]
+    constants = [context.constants[n] for n in (node.input[i] for i in operands)
+                 if n in context.constants]
+    roots = {context.roots.get(x.name, x).name for x in inputs}
+    ranks = [len(x.shape) for x in inputs]
+    scalars = all(c.size == 1 and c.ndim <= min(ranks, default=0) for c in constants)
+    if len(roots) == 1 and scalars and len({x.shape for x in inputs}) == 1:
+        scale, zero, dtype = context.quantization(node, operands[-1] + 3, "output")
+        target = Tensor(node.output[0], inputs[0].shape, dtype, scale, zero)
+        emit_table(context, node, inputs[0], (), target)
+    elif node.op_type == "QLinearAdd":
+        add(context, node)
+    elif len(inputs) > 1:
+        names = " and ".join(f"'{x.name}'" for x in inputs)
+        raise Refusal(f"combines {names}; only one activation may vary")
+    else:
+        name = next(node.input[i] for i in operands if node.input[i] in context.constants)
+        shape = context.constants[name].shape
+        raise Refusal(f"constant '{name}' has shape {shape}; must be one value")
+
+
+def emit_table(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    operations: Sequence[FloatOp],
+    target: Tensor,
+) -> None:
+    """Emit what the model computes between ``x`` and ``target``, and the views on the way.
+
+    Parameters
+    ----------
+    node : the one that writes ``target``.
+    operations : the float chain between them; empty where there is none.
+    """
+    root = context.roots.get(x.name, x)
+    x = context.settled(context.tensors[root.name])
+    function = code_function(context, x, target.name)
+    table = function.values[0].view(np.uint8)
+    nodes = ancestors(context.model.graph, {x.name}, target.name)
+    done = [n for n in nodes if n.op_type not in (*_EDGES, *VIEWS)] or [node]
+    moves = [op for op in operations if op.kind == "view"]
+    name = context.names.fresh(target.name, "codes") if moves else target.name
+    y = replace(target, name=name, shape=x.shape, layout=x.layout)
+    if x.dtype == y.dtype and np.array_equal(table, np.arange(256)) and function.exact:
+        y = emit_view(context, done[-1], x, ("reshape", x.shape), y)
+    else:
+        label = "+".join(n.op_type for n in done)
+        promise = function.promise(context, done[-1])
+        context.emit(TableNode(node_name(done[-1]), label, x, y, table, promise))
+    context.roots[name] = x
+    for place, move in enumerate(moves):
+        name = target.name
+        if place < len(moves) - 1:
+            name = context.names.fresh(target.name, node_name(move.node))
+        y = emit_view(
+            context, move.node, y, move.view, replace(y, name=name, shape=move.shape)
+        )
+

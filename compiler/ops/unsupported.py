@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of operators that have no rule, the same whether ONNX Runtime left a node in float,
+fused it or made an integer operator of it."""
+
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import Unknown
+from kiwicha.compiler.ops.context import Context
+
+__all__ = ["reason_of"]
+
+_PART = "its result is a part of a tensor; only whole ones are read"
+_DYNAMIC = (
+    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
+)
+_REASONS = {
+    **dict.fromkeys(
+        ("AveragePool", "GlobalAveragePool", "QLinearAveragePool", "QLinearGlobalAveragePool"),
+        "the machine has no average pooling",
+    ),
+    **dict.fromkeys(("Concat", "QLinearConcat"), "the machine has no concatenation"),
+    **dict.fromkeys(("Split", "Slice", "Gather"), _PART),
+    "ConvTranspose": "the machine has no transposed convolution",
+    **dict.fromkeys(
+        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
+         "DynamicQuantizeLSTM"),
+        _DYNAMIC,
+    ),
+}
+_QUANTIZABLE = (
+    "Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "Softmax",
+)
+"""What has an integer form between DequantizeLinear and QuantizeLinear."""
+
+
+def reason_of(context: Context, node: onnx.NodeProto) -> str:
+    """Return why a node without a rule cannot be mapped.
+
+    Raises
+    ------
+    Unknown
+        Where nothing but a refused node's result is in its way.
+    """
+    if node.domain not in ("", "ai.onnx", "com.microsoft"):
+        return "the machine has no such operation"
+    if node.op_type in _QUANTIZABLE:
+        return _in_float(context, node)
+    return _REASONS.get(node.op_type, "the machine has no such operation")
+
+
+def _in_float(context: Context, node: onnx.NodeProto) -> str:
+    """Why ONNX Runtime made no integer operator of a node, and what would change that."""
+    dequantized = {
+        name
+        for other in context.model.graph.node
+        if other.op_type == "DequantizeLinear"
+        for name in other.output
+    }
+    causes = []
+    for name in filter(None, node.input[:2]):
+        if name not in dequantized and name not in context.unknown:
+            what = "weight" if name in context.constants else "input"
+            causes.append(f"{what} '{name}' is float")
+    result = node.output[0]
+    quantizing = [n for n in context.readers[result] if n.op_type == "QuantizeLinear"]
+    if not quantizing:
+        causes.append(f"output '{result}' is not quantized")
+    elif len(quantizing) < context.uses[result]:
+        causes.append(f"output '{result}' is also read in float")
+    if causes:
+        return (
+            f"stays in float, since its {' and its '.join(causes)}; put QuantizeLinear and "
+            "DequantizeLinear there"
+        )
+    if context.unknown.intersection(node.input):
+        raise Unknown
+    return "stays in float: ONNX Runtime has no integer form of it for these types and attributes"

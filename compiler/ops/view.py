@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity: the same bytes, read another way."""
+
+from dataclasses import replace
+from math import prod
+from typing import Literal
+
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.graph.graph import HostQuantize, Shape, Tensor, ViewNode
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
+from kiwicha.compiler.ops.context import Context
+
+__all__ = ["VIEWS", "View", "emit_view", "view", "view_of"]
+
+VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout")
+View = tuple[Literal["reshape", "transpose"], Shape]
+
+
+def view_of(context: Context, node: onnx.NodeProto, shape: Shape) -> tuple[View, Shape]:
+    """Return what ``node`` does to a tensor of ``shape``, and the shape that results."""
+    given = attributes(node)
+    rank = len(shape)
+    if node.op_type == "Transpose":
+        axes = tuple(given.get("perm") or range(rank)[::-1])
+        if sorted(axes) != list(range(rank)):
+            raise Refusal(f"perm {axes} for {rank} dimensions")
+        return ("transpose", axes), tuple(shape[axis] for axis in axes)
+    if node.op_type == "Flatten":
+        axis = given.get("axis", 1)
+        axis += rank if axis < 0 else 0
+        result: Shape = (prod(shape[:axis]), prod(shape[axis:]))
+    elif node.op_type == "Reshape":
+        result = _reshaped(context, node, shape, bool(given.get("allowzero", 0)))
+    elif node.op_type in ("Squeeze", "Unsqueeze"):
+        result = _axes(context, node, shape)
+    else:
+        if len(node.output) > 1 and node.output[1]:
+            raise Refusal("its second output is used")
+        result = shape
+    if prod(result) != prod(shape):
+        raise Refusal(f"{shape} does not reshape to {result}")
+    return ("reshape", result), result
+
+
+def _reshaped(context: Context, node: onnx.NodeProto, shape: Shape, allow_zero: bool) -> Shape:
+    target = [int(d) for d in context.constant(node, 1, "shape").reshape(-1)]
+    if not allow_zero:
+        if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
+            raise Refusal(f"{shape} does not reshape to {tuple(target)}")
+        target = [shape[i] if d == 0 else d for i, d in enumerate(target)]
+    if -1 in target:
+        known = prod(d for d in target if d != -1)
+        target[target.index(-1)] = prod(shape) // known if known else 0
+    return tuple(target)
+
+
+def _axes(context: Context, node: onnx.NodeProto, shape: Shape) -> Shape:
+    """Squeeze and Unsqueeze; axes are an attribute before opset 13 and an input after."""
+    given = attributes(node).get("axes")
+    if given is None and len(node.input) > 1 and node.input[1]:
+        given = [int(a) for a in context.constant(node, 1, "axes").reshape(-1)]
+    if node.op_type == "Squeeze":
+        chosen = {a % len(shape) for a in given} if given is not None else None
+        return tuple(
+            d for i, d in enumerate(shape) if not (d == 1 if chosen is None else i in chosen)
+        )
+    if given is None:
+        raise Refusal("axes are missing")
+    rank = len(shape) + len(given)
+    inserted = {a % rank for a in given}
+    rest = iter(shape)
+    return tuple(1 if i in inserted else next(rest) for i in range(rank))
+
+
+def view(context: Context, node: onnx.NodeProto) -> None:
+    """Emit a view of a tensor; scale and zero point pass through."""
+    x = context.tensor(node.input[0])
+    step, shape = view_of(context, node, x.shape)
+    emit_view(context, node, x, step, replace(x, name=node.output[0], shape=shape))
+
+
+def emit_view(
+    context: Context, node: onnx.NodeProto, x: Tensor, step: View, y: Tensor
+) -> Tensor:
+    """Emit one view from ``x`` to ``y`` (layout still open)."""
+    source = next((q for q in context.quantize if q.tensor.name == x.name), None)
+    if x.name in context.free and source is not None:
+        # The host writes the input once more, in the shape that its readers want.
+        steps = Layout((*source.view.steps, step))
+        y = replace(y, layout=ROW_MAJOR)
+        context.quantize.append(HostQuantize(node_name(node), source.source, steps, y))
+        context.tensors[y.name] = y
+        context.free.add(y.name)
+        return y
+    x = context.settled(x)
+    kind, argument = step
+    layout = x.layout.reshaped(x.shape) if kind == "reshape" else x.layout.transposed(argument)
+    # Plain layouts stay plain, so that equal ones compare equal at once; merged heads are plain
+    # again.
+    if kind == "reshape" and (x.layout == ROW_MAJOR or x.shape == y.shape):
+        layout = x.layout
+    elif layout.same(ROW_MAJOR, y.shape):
+        layout = ROW_MAJOR
+    y = replace(y, layout=layout)
+    axes = argument if kind == "transpose" else None
+    context.emit(ViewNode(node_name(node), node.op_type, x, y, axes))
+    return y

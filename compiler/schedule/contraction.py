@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one kind of work the machine does: a sliding-window reduction, with its tensors placed.
+
+Convolution, matrix product and pooling all are this with other numbers: a matrix product is a
+1x1 convolution over an image one pixel wide, a pooling reduces by maximum instead of sum.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kiwicha.machine.isa import VectorMode, WeightFormat
+
+__all__ = ["Contraction", "Dynamic", "Matrix", "Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tensor in memory: NHWC bytes from ``address`` on, dense but for what ``pitch`` says.
+
+    Members
+    -------
+    pitch : bytes from one image row to the next where there are others between; else 0.
+    """
+
+    address: int
+    images: int
+    height: int
+    width: int
+    channels: int
+    pitch: int = 0
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes from one image row to the next."""
+        return self.pitch or self.width * self.channels
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether rows follow each other without a gap."""
+        return self.row_bytes == self.width * self.channels
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes from one image to the next."""
+        return self.height * self.row_bytes
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An activation that serves as weights: inputs x outputs bytes in memory.
+
+    Members
+    -------
+    form : ROWS where the outputs of an input are side by side, COLUMNS where it is the inputs of
+        an output.
+    pitch : bytes from one such line to the next.
+    """
+
+    address: int
+    form: WeightFormat
+    pitch: int
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """Scales and zero points that follow from the values, in slots of the machine.
+
+    Members
+    -------
+    slot : of the input.
+    target : of the result, which is measured and then quantized; None: the result is the int32
+        sums themselves.
+    relu : whether negative results become 0.
+    """
+
+    slot: int
+    target: int | None
+    relu: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Contraction:
+    """One layer for the array.
+
+    ``weights`` is ``int8`` or ``uint8`` of shape (outputs, kernel height, kernel width,
+    inputs / groups), or None where ``matrix`` stands for it, and for a maximum pooling. ``bias``,
+    ``multiplier``, ``shift`` and ``weight_zero`` hold one value per output channel, in the
+    encoding of `golden.requantize`; with ``dynamic``, ``bias`` and ``multiplier`` (the weights'
+    scale) are the bits of binary32 numbers.
+    """
+
+    name: str
+    op: str
+    x: Place
+    y: Place
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]  # top, left; the far sides follow from the output's size
+    dilations: tuple[int, int]
+    groups: int
+    weights: np.ndarray | None
+    weight_zero: np.ndarray
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+    x_signed: bool
+    x_zero: int
+    pad: int  # what padding reads as once the zero point is off
+    y_zero: int
+    low: int
+    high: int
+    matrix: Matrix | None = None
+    dynamic: Dynamic | None = None
+
+    @property
+    def is_pool(self) -> bool:
+        """Whether this reduces by maximum."""
+        return self.weights is None and self.matrix is None
+
+    @property
+    def modes(self) -> tuple[VectorMode, ...]:
+        """What becomes of the accumulators, one after the other."""
+        if self.dynamic is None:
+            return (VectorMode.REQUANTIZE,)
+        if self.dynamic.target is None:
+            return (VectorMode.RAW,)
+        return VectorMode.MEASURE, VectorMode.QUANTIZE
+
+    @property
+    def octets(self) -> int:
+        """Bytes of a result."""
+        return 4 if self.modes == (VectorMode.RAW,) else 1
+
+    @property
+    def written(self) -> Place:
+        """``y`` with the bytes of its channels for channels."""
+        return replace(self.y, channels=self.y.channels * self.octets)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the layer, taps in the padding included; 0 for pooling."""
+        if self.is_pool:
+            return 0
+        taps = self.kernel[0] * self.kernel[1] * self.x.channels // self.groups
+        return self.y.images * self.y.height * self.y.width * self.y.channels * taps

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a tiling costs, roughly: the sum the search goes by. `performance` is the true model."""
+
+from kiwicha.compiler.schedule.compress import Storage
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.footprint import (
+    minimum_pass,
+    patch_bytes,
+    reduction,
+)
+from kiwicha.compiler.schedule.tiling import Tiling
+from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles, instruction_gap
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import PARAMETER_BYTES, WeightFormat
+
+__all__ = ["estimate"]
+
+_SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
+_ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
+
+
+def estimate(
+    work: Contraction,
+    config: AcceleratorConfig,
+    t: Tiling,
+    times: int = 1,
+    stored: Storage | None = None,
+) -> tuple[float, float]:
+    """Return cycles, then bytes moved: the busiest engine, plus what nothing can hide.
+
+    ``times`` works of this kind follow each other, with operands of their own. Constant weights
+    are ``stored`` like this; None if dense.
+    """
+    beat, y = config.beat_bytes, work.y
+    tile = (t.images, t.rows, t.columns)
+    spatial = -(-y.images // t.images) * -(-y.height // t.rows) * -(-y.width // t.columns)
+    groups = -(-len(t.tiles) // t.group)
+    chunks = -(-work.x.channels // t.channels)
+    r = reduction(work, config, t.flat, t.reduced_channels(work))
+    passes = r.passes * chunks
+    per_pass = max(t.pixels, minimum_pass(config, r.rows))
+    compute = spatial * len(t.tiles) * passes * per_pass
+    per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
+    compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
+
+    patch = patch_bytes(work, config, tile, t.channels)
+    patches, patch_cycles = spatial * chunks, patch / beat
+    if not work.x.is_dense:
+        patch_cycles = t.rows * _run_cycles(config, min(t.channels, work.x.channels))
+    if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
+        patches *= groups
+    stored = stored or Storage()
+    rows = 0 if work.is_pool else len(t.tiles) * passes * r.rows
+    weights: float = rows * config.weight_pitch
+    resident = t.outputs_outer or weights <= config.weight_bytes
+    weights *= stored.bytes
+    pieces = groups * -(-passes // per_instruction)
+    weight_cycles = max(weights / beat, rows * stored.cycles) + pieces * stored.start
+    if work.matrix is not None:
+        weights = work.x.channels * y.channels  # comes without padding
+        weight_cycles = _matrix_cycles(work, config, t, groups)
+    loads = 1 if resident else spatial
+    read = patches * patch + weights * loads + PARAMETER_BYTES * y.channels
+    load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat
+
+    lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
+    vector = spatial * t.pixels * lanes * work.octets
+    written = y.images * y.height * y.width * y.channels * work.octets
+    store = written / beat
+    if not t.assemble and groups > 1:
+        store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)
+
+    steady = max(compute, load, vector, store)
+    first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
+    if stored.start:
+        # A piece's room is free again once it was loaded and computed with.
+        first = patch_cycles + weight_cycles / pieces
+        room = pieces * config.weight_bytes / (rows * config.weight_pitch)
+        steady = max(steady, (load + compute + pieces * loads * _ROUND) / max(1, int(room)))
+    last = vector / spatial / groups + store / spatial / (1 if t.assemble else groups)
+    return steady * times + first + last, read + written
+
+
+def _run_cycles(config: AcceleratorConfig, length: int) -> float:
+    """Cycles of a run of its own: its beats, or a burst's share of the round trip."""
+    return max(-(-length // config.beat_bytes), READ_ROUND_TRIP / config.axi_outstanding)
+
+
+def _matrix_cycles(
+    work: Contraction, config: AcceleratorConfig, t: Tiling, groups: int
+) -> float:
+    """Cycles of loading all of ``work.matrix`` once."""
+    assert work.matrix is not None
+    depth, outputs = work.x.channels, work.y.channels
+    form, pitch = work.matrix.form, work.matrix.pitch
+    if form == WeightFormat.ROWS:
+        lines, extent = depth * groups, min(outputs, t.group * config.columns)
+    else:
+        extent = min(depth, t.channels, t.kernel[2] * config.rows)
+        lines = outputs * -(-depth // extent)
+    run = extent / config.beat_bytes if pitch == extent else _run_cycles(config, extent)
+    return max(lines * run, format_cycles(config, form, extent, lines * extent))

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a piece of a contraction takes: steps of its reduction, bytes of its patch and its block."""
+
+from dataclasses import dataclass
+
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.cost.timing import instruction_gap
+from kiwicha.machine.config import AcceleratorConfig
+
+__all__ = [
+    "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
+    "reduction",
+]
+
+
+def minimum_pass(config: AcceleratorConfig, rows: int) -> int:
+    """Fewest cycles from one weight tile to the next, however few pixels it serves.
+
+    A row a cycle has to come in, up to seven columns have to change over, and instructions have to
+    follow each other without updating an accumulator twice before it is written:
+    `ComputeEngine.interval`.
+    """
+    return max(min(rows, config.rows), min(config.columns, 7), instruction_gap(config) + 3)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How many weight tiles a result adds up.
+
+    Members
+    -------
+    high, wide : kernel rows and columns that are walked; wide is 1 when columns are part of a run.
+    length : neighbouring bytes of a run's line.
+    runs : tiles that cover them.
+    rows : array rows in use.
+    """
+
+    high: int
+    wide: int
+    length: int
+    runs: int
+    rows: int
+
+    @property
+    def passes(self) -> int:
+        """Weight tiles in all."""
+        return self.high * self.wide * self.runs
+
+
+def reduction(
+    work: Contraction, config: AcceleratorConfig, flat: bool, channels: int
+) -> Reduction:
+    """Return the reduction over ``channels`` input channels.
+
+    ``flat`` joins kernel columns and channels, which lie next to each other, into one run.
+    """
+    high, wide = work.kernel
+    length = wide * channels if flat else channels
+    runs = -(-length // config.rows)
+    rows = length if runs == 1 else config.rows
+    return Reduction(high, 1 if flat else wide, length, runs, rows)
+
+
+def _extent(work: Contraction, axis: int, outputs: int, limit: int) -> int:
+    """Input rows (or columns) that ``outputs`` neighbouring results need at the most."""
+    span = (work.kernel[axis] - 1) * work.dilations[axis] + 1
+    return min(limit, (outputs - 1) * work.strides[axis] + span)
+
+
+def patch_bytes(
+    work: Contraction, config: AcceleratorConfig, tile: tuple[int, int, int], channels: int
+) -> int:
+    """Scratchpad bytes of the input of a spatial tile (images, rows, columns), at the most."""
+    images, rows, columns = tile
+    x, spare = work.x, 3 * config.beat_bytes
+    height = _extent(work, 0, rows, x.height)
+    width = _extent(work, 1, columns, x.width)
+    if channels < x.channels:
+        size = height * width * (channels + spare)
+    elif columns < work.y.width or not x.is_dense:
+        size = height * (width * channels + spare)
+    else:
+        size = images * x.image_bytes if images > 1 else height * x.row_bytes
+    return size + 2 * config.beat_bytes
+
+
+def pixel_pitch(work: Contraction, config: AcceleratorConfig, channels: int) -> int:
+    """Output buffer bytes from pixel to pixel when the results of ``channels`` are collected.
+
+    Congruent to the pitch in memory, so that STORE finds every pixel aligned alike.
+    """
+    octets = channels * work.octets
+    return octets + (work.y.channels * work.octets - octets) % config.beat_bytes
+
+
+def block_bytes(
+    work: Contraction, config: AcceleratorConfig, tile: tuple[int, int, int], channels: int
+) -> int:
+    """Output buffer bytes of a spatial tile's results, at the most."""
+    images, rows, columns = tile
+    pitch = pixel_pitch(work, config, channels)
+    return images * rows * (columns * pitch + config.beat_bytes) + config.beat_bytes

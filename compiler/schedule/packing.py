@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights and requantization parameters as the bytes that LOAD brings on chip."""
+
+import numpy as np
+
+from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import PARAMETER_BYTES
+
+__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row"]
+
+_PARAMETERS = np.dtype([
+    ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("padding", "V7"),
+])
+
+
+def pack_tile(
+    work: Contraction, tile: ColumnTile, tiling: Tiling, config: AcceleratorConfig, channel: int
+) -> np.ndarray:
+    """Return one column tile's weights, uint8 of shape (kernel rows, columns, runs, rows, pitch).
+
+    ``channel`` is the first of the ``tiling.channels`` input channels. What lies outside the
+    tile, a group or a run holds the zero point, so that it adds nothing.
+    """
+    assert work.weights is not None
+    zero = int(work.weight_zero[tile.output])
+    count = min(tiling.channels, tile.channels) if work.groups == 1 else tile.channels
+    count = min(count, tile.channels - channel) if work.groups == 1 else count
+    dense = np.full((tile.outputs, *work.kernel, count), zero, np.int16)
+    if work.groups == 1:
+        dense[:] = work.weights[
+            tile.output : tile.output + tile.outputs, :, :, channel : channel + count
+        ]
+    else:
+        out_per, in_per = work.y.channels // work.groups, work.x.channels // work.groups
+        for o in range(tile.outputs):
+            first = (tile.output + o) // out_per * in_per - tile.channel
+            dense[o, :, :, first : first + in_per] = work.weights[tile.output + o]
+    high, wide = work.kernel
+    if tiling.flat:
+        dense, wide, count = dense.reshape(tile.outputs, high, 1, wide * count), 1, wide * count
+    runs = -(-count // config.rows)
+    rows = count if runs == 1 else config.rows
+    packed = np.full((high, wide, runs * rows, config.weight_pitch), zero, np.int16)
+    packed[:, :, :count, : tile.outputs] = dense.transpose(1, 2, 3, 0)
+    return packed.reshape(high, wide, runs, rows, config.weight_pitch).astype(np.uint8)
+
+
+def pack_identity(config: AcceleratorConfig) -> np.ndarray:
+    """Return the tile that passes every lane to its own column: what pooling multiplies by."""
+    lanes = min(config.rows, config.columns)
+    return np.eye(lanes, config.weight_pitch, dtype=np.uint8)
+
+
+def pack_zero_row(
+    zeros: np.ndarray, base: int, config: AcceleratorConfig
+) -> tuple[np.ndarray, int]:
+    """Return a tile of ``base - zeros`` in every row, as unsigned bytes, and their zero point.
+
+    Columns whose weight zero point differs from ``base`` need the sum of the activations
+    ``base - zero`` times over; this tile adds it.
+    """
+    difference = base - zeros.astype(np.int64)
+    offset = int(difference.min())
+    row = np.zeros(config.weight_pitch, np.int64)
+    row[: len(zeros)] = difference - offset
+    if row.max() > 255:
+        raise ValueError("weight zero points lie more than 255 apart")
+    return np.tile(row.astype(np.uint8), (config.rows, 1)), -offset
+
+
+def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConfig) -> np.ndarray:
+    """Return a column tile's parameters, uint8, whole groups."""
+    lanes, used = config.parameter_lanes, config.requantize_lanes
+    groups = -(-tile.outputs // used)
+    packed = np.zeros((groups, lanes, PARAMETER_BYTES), np.uint8)
+    channels = slice(tile.output, tile.output + tile.outputs)
+    record = np.zeros(groups * used, _PARAMETERS)
+    record["bias"][: tile.outputs] = work.bias[channels]
+    record["multiplier"][: tile.outputs] = work.multiplier[channels]
+    record["shift"][: tile.outputs] = work.shift[channels]
+    packed[:, :used] = record.view(np.uint8).reshape(groups, used, PARAMETER_BYTES)
+    return packed.reshape(-1)

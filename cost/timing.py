@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What instructions cost, and how many may wait, for the performance model."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiwicha.machine.config import AcceleratorConfig, SoftmaxMode
+from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Opcode, SpecialOperation, WeightFormat
+
+__all__ = [
+    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "compute_latency",
+    "decode_cycles", "format_cycles", "instruction_gap", "queued_instructions", "special_cycles",
+    "vector_latency",
+]
+
+READ_ROUND_TRIP = 28
+"""Cycles that a read burst is in flight: a memory latency of 20, and the master."""
+SPECIAL_LATENCY = 24
+"""Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
+DYNAMIC_LATENCY = 38
+"""Cycles from the last value that VECTOR measures or quantizes dynamically to its `done`."""
+SETTLE_LATENCY = 49
+"""What it takes longer to make a scale of the range."""
+
+_GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
+_MEASURE = 40  # from a group's last element to its first result
+_ROOT = 80  # square root and division of a row to normalize
+_DECODER = 8  # cycles between the last row of a stream and the first one of the next
+_POINTERS = 4  # columns whose pointers a decoder takes in a cycle
+
+
+def compute_latency(config: AcceleratorConfig) -> int:
+    """Cycles from COMPUTE's last vector to its `done`.
+
+    A multiplier made of a cell with registers takes one or two more.
+    """
+    registers = sum(place in config.pipeline for place in ("address", "accumulator"))
+    return config.rows + config.columns + 11 + registers + 2 * ("memory" in config.pipeline)
+
+
+def vector_latency(config: AcceleratorConfig) -> int:
+    """Cycles from VECTOR's last step to its `done`; up to six more where products are in parts."""
+    return 16 + ("memory" in config.pipeline) + 3 * ("requantizer" in config.pipeline)
+
+
+def instruction_gap(config: AcceleratorConfig) -> int:
+    """Idle cycles of the array between two COMPUTE instructions: `ComputeEngine.gap` less one.
+
+    An accumulator may be updated again when it is written, however long that takes.
+    """
+    return 3 + ({"memory", "accumulator"} <= set(config.pipeline))
+
+
+def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
+    """Instructions of one kind that can wait between dispatch and their engine.
+
+    The queue holds whole words; two more instructions wait in the assembler and at the tokens.
+    """
+    return config.queue_words // (INSTRUCTIONS[opcode].size // WORD_BITS) + 3
+
+
+def format_cycles(
+    config: AcceleratorConfig, name: WeightFormat, extent: int, size: int
+) -> int:
+    """Cycles that a matrix of ``size`` bytes in lines of ``extent`` takes to write, beats apart.
+
+    A write is part of one line and of one tile's row (ROWS), or of one line (COLUMNS), and a beat
+    at most.
+    """
+    lines, rest = divmod(size, extent)
+
+    def pieces(length: int) -> int:
+        if name == WeightFormat.COLUMNS:
+            return -(-length // config.beat_bytes)
+        tiles, last = divmod(length, config.columns)
+        return tiles * -(-config.columns // config.beat_bytes) + -(-last // config.beat_bytes)
+
+    return lines * pieces(extent) + pieces(rest)
+
+
+def decode_cycles(
+    config: AcceleratorConfig, form: WeightFormat, columns: int, entries: NDArray[np.int64]
+) -> tuple[int, int]:
+    """Cycles that a stream's decoder takes for its rows, and before the first one, beats apart.
+
+    A row ends in the cycle that shows an entry of a later one.
+    """
+    work = int((entries // config.sparse_entries + 1).sum())
+    if form in (WeightFormat.BITMASK, WeightFormat.RUN_LENGTH):
+        return work, _DECODER
+    return work, _DECODER + -(-columns // _POINTERS)
+
+
+def special_cycles(
+    config: AcceleratorConfig, operation: SpecialOperation, rows: int, length: int
+) -> int:
+    """Cycles of ``rows`` rows in every lane: an element a cycle, and a look at each row before.
+
+    SOFTMAX measures a group of rows while the one before it is computed: a beat a cycle for the
+    maximum, then an element of each row in turn, as often as a sum takes one. NORMALIZE measures
+    and computes row by row.
+    """
+    elements = rows * length
+    if operation == SpecialOperation.NORMALIZE:
+        return 2 * elements + rows * _ROOT
+    if operation != SpecialOperation.SOFTMAX:
+        return elements
+    spacing = 6 if config.softmax_mode is SoftmaxMode.ONNX else 2
+    beats = -(-length // config.beat_bytes) + 1
+    groups = [min(_GROUP, rows - first) for first in range(0, rows, _GROUP)]
+    measured = [group * beats + length * max(group, spacing) for group in groups]
+    total = measured[0]
+    for group, following in zip(groups, [*measured[1:], 0], strict=True):
+        total += max(group * length, following)
+    return total + _MEASURE

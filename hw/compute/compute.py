@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The COMPUTE engine: activation scratchpad through the array into the accumulators."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from kiwicha.hw.compute.accumulator import Accumulators, control_layout
+from kiwicha.hw.compute.activation_feed import ActivationFeed
+from kiwicha.hw.compute.activation_scratchpad import ActivationScratchpad
+from kiwicha.hw.compute.address_generator import AddressGenerator
+from kiwicha.hw.compute.systolic import SystolicArray
+from kiwicha.hw.compute.weight_loader import WeightLoader
+from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
+from kiwicha.hw.parts.delay_line import DelayLine
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.pieces import SLOT
+from kiwicha.hw.parts.writes import scratchpad_write, weight_write
+from kiwicha.machine import isa
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SLOTS
+
+__all__ = ["ComputeEngine"]
+
+
+class ComputeEngine(Component):
+    """Executes COMPUTE instructions: a vector a cycle, no gaps within a pass.
+
+    A pass is what levels 0 to 2 visit with one weight tile. The weights of a tile flow into the
+    array just ahead of its first vector, so no time is spent on loading them. Cycles from the
+    first vector of a pass to that of the next: ``max(steps of the pass, interval, rows field)``.
+    From the last vector of an instruction to the first of the next: ``gap`` at best, or what its
+    last, short pass is stretched to. ``latency`` cycles after ``i`` becomes valid in an idle
+    engine the first vector enters the array; ``drain`` cycles after the last vector did, ``done``
+    reports.
+
+    An instruction stays on ``i`` until all its steps are made; then the source has to have the
+    next one ready. After a fault the engine does nothing more until reset, ``busy`` stays high.
+
+    Parameters
+    ----------
+    cfg : the machine.
+
+    Members
+    -------
+    i : In(stream.Signature(COMPUTE))
+        Instructions whose tokens are acquired; ``wait`` is ignored.
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats for the activation scratchpad, other targets ignored; from a register.
+    weight_write : In(stream.Signature(weight_write(cfg), always_ready=True))
+        Into the weight scratchpad, before the instruction that reads it is at ``i``: the first row
+        is read a cycle later at the earliest, a write is there after ``write_latency`` (3 at the
+        most), LOAD's ``done`` comes a cycle after it, and from there to ``i`` tokens take 2.
+    read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
+        Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
+    slots : In(ArrayLayout(SLOT, SLOTS))
+        The slots of dynamic quantization; only with ``dynamic``. That of an instruction is read in
+        its second cycle.
+    done : Out(stream.Signature(ENGINES, always_ready=True))
+        ``signal`` of an instruction when its last accumulator is written, in order.
+    busy : Out(1)
+        An instruction is begun and not done.
+    stepping : Out(1)
+        A vector enters the array in this cycle.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD before any effect; SCRATCHPAD_RANGE for a weight tile or an accumulator
+        entry, of which nothing is written.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.cells)
+        self._accumulators = Accumulators(cfg)
+        self._activation = ActivationScratchpad(cfg)
+        self._feed = ActivationFeed(cfg.rows, self._activation.read_latency)
+        self._weight = WeightScratchpad(cfg)
+        self._loader = WeightLoader(
+            depth := cfg.weight_bytes // cfg.weight_pitch,
+            cfg.columns,
+            tile_bits=exact_log2(depth) + 1,
+            bytes_after=self._weight.read_latency,
+        )
+        # Cycles from a tile's first weight row to its first vector; the tile is known a cycle
+        # before the vector's position is.
+        ahead = 1 + self._feed.latency - self._loader.latency
+        assert ahead >= self._array.switch_after
+        hazard = self._accumulators.hazard
+        self.drain = self._array.latency + cfg.columns + hazard - 1
+        self.gap = max(self._feed.gap, hazard)
+        self.interval = max(self.gap + 2, self._array.reload_after + ahead, hazard)
+        self.read_latency = self._accumulators.read_latency
+        self._generator = AddressGenerator(
+            cfg.rows,
+            self.interval,
+            self.gap,
+            cfg.dynamic,
+            address_bits=exact_log2(cfg.activation_bytes),
+            entry_bits=exact_log2(cfg.accumulator_depth) + 1,
+            row_bits=self._loader.tile_bits,
+            registered="address" in cfg.pipeline,
+        )
+        self.latency = self._generator.latency + self._feed.latency
+        super().__init__({
+            "i": In(stream.Signature(isa.COMPUTE)),
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
+            "read_entry": In(exact_log2(cfg.accumulator_depth)),
+            "read_data": Out(self._accumulators.signature.members["read_data"].shape),
+            **({"slots": In(data.ArrayLayout(SLOT, SLOTS))} if cfg.dynamic else {}),
+            "done": Out(stream.Signature(isa.ENGINES, always_ready=True)),
+            "busy": Out(1),
+            "stepping": Out(1),
+            "error": Out(FaultSignature),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.generator = generator = self._generator
+        m.submodules.activation = activation = self._activation
+        m.submodules.weight = weight = self._weight
+        m.submodules.feed = feed = self._feed
+        m.submodules.loader = loader = self._loader
+        m.submodules.array = array = self._array
+        m.submodules.accumulators = accumulators = self._accumulators
+        wiring.connect(m, wiring.flipped(self.i), generator.i)
+        wiring.connect(m, wiring.flipped(self.weight_write), weight.write)
+        fields = self.i.payload
+        step = generator.o.payload
+
+        written = self.write.payload
+        m.d.comb += [
+            activation.write.valid.eq(
+                self.write.valid & (written.target == isa.LoadTarget.ACTIVATION)
+            ),
+            activation.write.payload.address.eq(written.address),
+            activation.write.payload.data.eq(written.data),
+        ]
+
+        # A step's position; its bytes come `feed.bytes_after` cycles later, then its operands.
+        m.d.comb += [
+            activation.address.eq(step.address),
+            feed.begin.eq(generator.o.valid & step.begin),
+            feed.bytes.eq(activation.lanes),
+            *(feed.position[name].eq(step[name]) for name in ("y", "x", "y_limit", "x_limit")),
+            *(feed.operand[name].eq(fields[name]) for name in feed.operand.shape().members),
+            loader.tile.valid.eq(generator.tile.valid),
+            loader.tile.payload.eq(generator.tile.payload),
+            *(loader.operand[name].eq(fields[name]) for name in loader.operand.shape().members),
+            weight.row.eq(loader.row),
+            loader.bytes.eq(weight.lanes),
+            array.weight.valid.eq(loader.o.valid),
+            array.weight.payload.eq(loader.o.payload),
+        ]
+
+        if self.cfg.dynamic:
+            with m.If(fields.dynamic):
+                m.d.comb += feed.operand.activation_zero.eq(self.slots[fields.slot].zero_point)
+
+        live = self._guard(m, generator, loader)
+        entering, switch = Signal(feed.latency), Signal(feed.latency)
+        m.d.sync += [
+            entering.eq((entering << 1) | live),
+            switch.eq((switch << 1) | step.switch),
+        ]
+        m.d.comb += [
+            array.i.valid.eq(entering[-1]),
+            array.i.payload.lanes.eq(feed.lanes),
+            array.i.payload.switch.eq(switch[-1]),
+            self.stepping.eq(entering[-1]),
+        ]
+
+        # Where its sums go travels beside a vector.
+        layout = control_layout(self.cfg.accumulator_depth)
+        m.submodules.beside = beside = DelayLine(layout, feed.latency + array.latency)
+        m.d.comb += [
+            beside.i.valid.eq(live),
+            *(beside.i.payload[name].eq(step[name]) for name in layout.members),
+            accumulators.psum.eq(array.psum),
+            accumulators.read_entry.eq(self.read_entry),
+            self.read_data.eq(accumulators.read_data),
+        ]
+        wiring.connect(m, beside.o, accumulators.control)
+        wiring.connect(m, accumulators.done, wiring.flipped(self.done))
+
+        # Instructions follow each other every `interval` cycles at best.
+        flying = Signal(range((self.latency + self.drain) // self.interval + 3))
+        m.d.sync += flying.eq(flying + generator.started - self.done.valid)
+        m.d.comb += self.busy.eq(flying.any())
+        return m
+
+    def _guard(self, m: Module, generator: AddressGenerator, loader: WeightLoader) -> Signal:
+        """Return whether the generator's step is to have effect; report the first fault."""
+        halted = Signal()
+        outside = Signal()
+        live = Signal()
+        fault = Signal()
+        step = generator.o
+        m.d.comb += [
+            outside.eq(
+                step.valid & (loader.fault | (step.payload.entry >= self.cfg.accumulator_depth))
+            ),
+            live.eq(step.valid & ~outside & ~halted),
+            generator.stop.eq(halted),
+            fault.eq((outside | generator.illegal) & ~halted),
+            self.error.payload.address.eq(isa.Engine.COMPUTE),
+        ]
+        m.d.sync += [
+            self.error.valid.eq(fault),
+            self.error.payload.code.eq(
+                Mux(
+                    generator.illegal,
+                    isa.ErrorCode.ILLEGAL_FIELD,
+                    isa.ErrorCode.SCRATCHPAD_RANGE,
+                )
+            ),
+        ]
+        with m.If(fault):
+            m.d.sync += halted.eq(1)
+        return live

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Formats of weights that a machine loads, and what a LOAD of theirs must look like."""
+
+from collections.abc import Collection
+
+from amaranth.hdl import Cat, Module, Signal, Value, signed, unsigned
+from amaranth.lib import data
+from amaranth.utils import exact_log2
+
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import LoadTarget, WeightFormat
+
+__all__ = ["MATRICES", "format_job", "illegal_format", "machine_formats", "read_job"]
+
+MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
+"""Formats of matrices as they are; all others but DENSE are compressed."""
+
+
+def machine_formats(cfg: AcceleratorConfig) -> tuple[WeightFormat, ...]:
+    """Return the formats that LOAD takes besides DENSE."""
+    named = tuple(WeightFormat[name.upper().replace("-", "_")] for name in cfg.weight_formats)
+    return (*(MATRICES if cfg.transposer else ()), *named)
+
+
+def illegal_format(
+    m: Module, cfg: AcceleratorConfig, asked: data.View, formats: Collection[WeightFormat]
+) -> Value:
+    """Return whether an instruction's format, or a field that depends on it, is illegal.
+
+    Parameters
+    ----------
+    asked : view of ``machine.isa.LOAD``, or of ``machine.isa.STORE`` if ``formats`` is empty.
+    formats : legal ones besides DENSE.
+    """
+    beat, row = exact_log2(cfg.beat_bytes), exact_log2(cfg.weight_pitch)
+    illegal = Signal(init=1)
+    matrices = [name for name in formats if name in MATRICES]
+    compressed = [name for name in formats if name not in MATRICES]
+    with m.Switch(asked.format):
+        with m.Case(WeightFormat.DENSE):
+            m.d.comb += illegal.eq(
+                Cat(
+                    asked.extent,
+                    asked.address[:beat] != asked.local[:beat],
+                    (asked.segments != 1) & (asked.pitch[:beat] != asked.local_pitch[:beat]),
+                ).any()
+            )
+        if matrices:
+            with m.Case(*matrices):
+                m.d.comb += illegal.eq(
+                    Cat(
+                        asked.target != LoadTarget.WEIGHT,
+                        asked.extent == 0,
+                        asked.local[:row],
+                        asked.local_pitch[:row],
+                    ).any()
+                )
+        if compressed:
+            with m.Case(*compressed):
+                m.d.comb += illegal.eq(
+                    Cat(
+                        asked.target != LoadTarget.WEIGHT,
+                        asked.extent,
+                        asked.local[:row],
+                        asked.local_pitch,
+                        asked.segments != 1,
+                        asked.address[:beat],
+                        asked.length[:beat],
+                    ).any()
+                )
+    return illegal
+
+
+def format_job(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return what the unit that writes an instruction's weights must know, besides its bytes.
+
+    ``row`` is the first weight row, ``row_pitch`` the weight rows from one tile to the next;
+    ``extent`` is that of a matrix, ``columns`` and ``rows`` are those of a compressed stream.
+    """
+    bits = 32 - exact_log2(cfg.weight_pitch)
+    return data.StructLayout({
+        "format": unsigned(4),
+        "row": unsigned(bits),
+        "row_pitch": signed(bits),
+        "extent": unsigned(16),
+        "columns": unsigned(16),
+        "rows": unsigned(16),
+    })
+
+
+def read_job(cfg: AcceleratorConfig, job: data.View, asked: data.View) -> list[object]:
+    """Return the statements that set ``job`` to what the LOAD ``asked`` says."""
+    row = exact_log2(cfg.weight_pitch)
+    return [
+        job.format.eq(asked.format),
+        job.row.eq(asked.local[row:]),
+        job.row_pitch.eq(asked.local_pitch >> row),
+        job.extent.eq(asked.extent),
+        job.columns.eq(asked.pitch[:16]),
+        job.rows.eq(asked.pitch[16:]),
+    ]

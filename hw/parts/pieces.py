@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memories that LOAD fills, and what goes along with each of its requests."""
+
+from amaranth.hdl import unsigned
+from amaranth.lib import data
+from amaranth.utils import exact_log2
+
+from kiwicha.hw.parts.format_rules import machine_formats
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, PARAMETER_BYTES, SLOT_BYTES, SLOTS, LoadTarget
+
+__all__ = ["SLOT", "load_targets", "piece_layout"]
+
+SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
+"""A slot of dynamic quantization; LOAD and STORE move one as SLOT_BYTES: this, then zeros."""
+
+
+def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
+    """Return the bytes of each memory that LOAD can fill."""
+    targets: dict[int, int] = {
+        LoadTarget.ACTIVATION: cfg.activation_bytes,
+        LoadTarget.WEIGHT: cfg.weight_bytes,
+        LoadTarget.PARAMETER: cfg.parameter_channels * PARAMETER_BYTES,
+    }
+    if cfg.special_lanes:
+        targets[LoadTarget.OPERAND] = cfg.special_lanes * cfg.special_bytes
+        targets[LoadTarget.TABLE] = 2 * 4 * cfg.special_entries
+    if cfg.dynamic:
+        targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
+    return targets
+
+
+def piece_layout(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return what goes along with a read request until its beats are back.
+
+    ``fresh`` pieces begin a segment, at beat ``local`` of memory ``target``; others follow the
+    piece before. ``last`` ends an instruction, to be answered with ``signal``. On a machine with
+    formats, ``formatted`` pieces have no ``local``; ``end`` ends a segment, and ``head`` and
+    ``tail`` are the first byte wanted of its first and the last byte wanted of its last beat.
+    """
+    beat = exact_log2(cfg.beat_bytes)
+    bits = exact_log2(max(load_targets(cfg).values())) - beat
+    formatted = {"formatted": 1, "end": 1, "head": beat, "tail": beat}
+    return data.StructLayout({
+        "target": LoadTarget,
+        "local": unsigned(bits),
+        "fresh": 1,
+        "last": 1,
+        "signal": ENGINES,
+        **(formatted if machine_formats(cfg) else {}),
+    })

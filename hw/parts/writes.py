@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What LOAD writes: beats into any memory of an engine, and rows or columns of weights."""
+
+from typing import TYPE_CHECKING
+
+from amaranth.lib import data
+
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import LoadTarget
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
+
+__all__ = ["WriteKind", "scratchpad_write", "weight_banks", "weight_write"]
+
+
+class WriteKind(enum.IntEnum, shape=2):
+    """Where the bytes of a write go."""
+
+    BEAT = 0  #: a whole beat, aligned
+    ROW = 1  #: side by side in one row, with a transposer or weight formats
+    COLUMN = 2  #: one below the other in one column, with a transposer
+
+
+def scratchpad_write(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return a write of one beat; ``address`` is in bytes, a multiple of a beat."""
+    return data.StructLayout({"target": LoadTarget, "address": 32, "data": cfg.axi_data_width})
+
+
+def weight_banks(cfg: AcceleratorConfig) -> int:
+    """Return the bytes of a super-row: a beat or a row, whichever is wider."""
+    return max(cfg.beat_bytes, cfg.weight_pitch)
+
+
+def weight_write(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return a write of ``data[0]`` to ``data[live]``.
+
+    BEAT writes a beat, whatever ``live`` says, from byte row * weight_pitch + column on, which must
+    be a multiple of a beat. ROW writes byte i to (row, column + i), which must be in the same row;
+    without a transposer ``column`` must be 0. COLUMN writes byte i to (row + i, column), a beat's
+    bytes at the most. Nothing may lie beyond the last row.
+    """
+    return data.StructLayout({
+        "kind": WriteKind,
+        "row": range(cfg.weight_bytes // cfg.weight_pitch),
+        "column": range(cfg.weight_pitch),
+        "live": range(weight_banks(cfg)),
+        "data": data.ArrayLayout(8, weight_banks(cfg)),
+    })

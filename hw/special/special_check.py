@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a SPECIAL instruction asks for: checked, and shared out over the lanes."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, SPECIAL, Engine, ErrorCode, SpecialOperation
+
+__all__ = ["SpecialCheck", "count_bits", "special_job"]
+
+
+def count_bits(cfg: AcceleratorConfig) -> int:
+    """Return the bits of a number of rows or of bytes a row, as they fit into a memory."""
+    return min(16, exact_log2(cfg.special_bytes) + 1)
+
+
+def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
+    """Return a legal instruction: each lane's rows, and where they are.
+
+    Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, their ``results``
+    bytes from ``y`` on; ``z`` is what the operation says it is. A lane in ``full`` has all of them,
+    the one in ``edge`` the first ``edge_rows``, the others none; lane 0 always has all.
+    """
+    place = range(cfg.special_bytes)
+    counts = unsigned(count_bits(cfg))
+    return data.StructLayout({
+        "operation": unsigned(2),
+        "x_signed": 1,
+        "z_signed": 1,
+        "table": range(cfg.special_entries // 256),
+        "rows": counts,
+        "length": counts,
+        "x": place,
+        "z": 32,
+        "y": place,
+        "results": range(cfg.special_bytes + 1),
+        "full": cfg.special_lanes,
+        "edge": cfg.special_lanes,
+        "edge_rows": counts,
+        "zero_point": signed(9),
+        "low": signed(9),
+        "high": signed(9),
+        "shift": signed(8),
+        "signal": ENGINES,
+    })
+
+
+class SpecialCheck(Component):
+    """Turns instructions into jobs of which no row and no entry lies outside its memory.
+
+    It multiplies and divides bit by bit, lane by lane: the next instruction is checked while the
+    one before it is carried out. Latency: 4 cycles and as many as ``rows`` has bits or as there are
+    lanes, whichever is more, at most 16.
+
+    Parameters
+    ----------
+    cfg : sizes of the memories, number of lanes.
+
+    Members
+    -------
+    i : In(stream.Signature(SPECIAL))
+        Instructions; ``opcode`` and ``wait`` are not looked at.
+    o : Out(stream.Signature(special_job(cfg)))
+        The legal ones, in order.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number; nothing more is taken until
+        reset.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(SPECIAL)),
+            "o": Out(stream.Signature(special_job(cfg))),
+            "error": Out(FaultSignature),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg, job = self.cfg, self.o.payload
+        place_bits = exact_log2(cfg.special_bytes)
+        asked = Signal(SPECIAL)
+
+        # The rows of lane 0 times their length, a bit of the rows a cycle.
+        bits, most = Signal(16), Signal(16)
+        part, product = Signal(place_bits + 2), Signal(place_bits + 2)
+        # The rows that are left for the lanes from `here` on, a lane a cycle.
+        left, here = Signal(32), Signal(cfg.special_lanes)
+        illegal, outside = Signal(), Signal()
+        kept = ("operation", "x_signed", "z_signed", "table", "length", "x", "z", "y",
+                "zero_point", "low", "high", "shift", "signal")
+        m.d.comb += [
+            *(job[name].eq(asked[name]) for name in kept),
+            job.rows.eq(most),
+            job.results.eq(product),
+        ]
+        with m.FSM():
+            with m.State("TAKE"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += asked.eq(self.i.payload)
+                with m.If(self.i.valid):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                rows = Mux(asked.total < asked.rows, asked.total[:16], asked.rows)
+                m.d.sync += [
+                    illegal.eq(_illegal(asked)),
+                    Cat(bits, most).eq(Cat(rows, rows)),
+                    part.eq(asked.length[: place_bits + 1]),
+                    product.eq(0),
+                    outside.eq(asked.length[place_bits + 1 :].any()),
+                    left.eq(asked.total),
+                    here.eq(1),
+                    Cat(job.full, job.edge, job.edge_rows).eq(0),
+                ]
+                m.next = "COUNT"
+            with m.State("COUNT"):
+                m.d.sync += [bits.eq(bits >> 1), part.eq(_capped(part << 1))]
+                with m.If(bits[0]):
+                    m.d.sync += product.eq(_capped(product + part))
+                with m.If(left >= asked.rows):
+                    m.d.sync += [job.full.eq(job.full | here), left.eq(left - asked.rows)]
+                with m.Elif(left != 0):
+                    m.d.sync += [job.edge.eq(here), job.edge_rows.eq(left), left.eq(0)]
+                with m.If(here != 0):
+                    m.d.sync += here.eq(here << 1)
+                with m.Else():  # no lane is left
+                    m.d.sync += [illegal.eq(illegal | (left != 0)), left.eq(0)]
+                with m.If((bits == 0) & (left == 0)):
+                    m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += outside.eq(outside | self._outside(asked, product))
+                m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += [
+                    self.o.valid.eq(~illegal & ~outside),
+                    self.error.valid.eq(illegal | outside),
+                ]
+                with m.If(self.error.valid):
+                    m.next = "FAILED"
+                with m.Elif(self.o.ready):
+                    m.next = "TAKE"
+            with m.State("FAILED"):
+                pass
+        m.d.comb += [
+            self.error.payload.address.eq(Engine.SPECIAL),
+            self.error.payload.code.eq(
+                Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
+            ),
+        ]
+        return m
+
+    def _outside(self, asked: data.View, product: Value) -> Value:
+        """Return whether a row or an entry lies outside its memory."""
+        cfg = self.cfg
+        place_bits, tables = exact_log2(cfg.special_bytes), cfg.special_entries // 256
+        ends = {
+            name: asked[name][place_bits:].any()
+            | (asked[name][:place_bits] + product > cfg.special_bytes)
+            for name in ("x", "y", "z")
+        }
+        normalize = asked.operation == SpecialOperation.NORMALIZE
+        return Cat(
+            ends["x"],
+            ends["y"],
+            ends["z"] & (asked.operation == SpecialOperation.ADD),
+            asked.table >= tables,
+            normalize & ((asked.table << 8) + asked.length > cfg.special_entries),
+        ).any()
+
+
+def _illegal(asked: data.View) -> Value:
+    """Return whether a field is illegal whatever it leads to."""
+    return Cat(
+        asked.operation > max(SpecialOperation),
+        asked.reserved0,
+        asked.reserved1,
+        asked.rows == 0,
+        asked.length == 0,
+        asked.total == 0,
+        (asked.operation == SpecialOperation.NORMALIZE) & (asked.shift >> 5 != 0),
+        *(_exceeds(asked[name], 9) for name in ("zero_point", "low", "high")),
+        asked.low > asked.high,
+    ).any()
+
+
+def _capped(value: Value) -> Value:
+    """Return a number of which the top bit of the result, once set, stays set."""
+    width = len(value) - 1
+    return Cat(value[: width - 1], value[width - 1 :].any())
+
+
+def _exceeds(value: Value, width: int) -> Value:
+    """Return whether a signed value needs more than ``width`` bits."""
+    return (value[width - 1 :] != 0) & ~value[width - 1 :].all()

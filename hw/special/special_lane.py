@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One lane of the SPECIAL engine: operands, arithmetic, results."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+
+from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.special.add_round import AddRound
+from kiwicha.hw.special.normalize import NormalizeCore
+from kiwicha.hw.special.result_memory import ResultMemory
+from kiwicha.hw.special.softmax import softmax_core
+from kiwicha.hw.special.softmax_common import CLOSE
+from kiwicha.hw.special.special_apply import element_layout
+from kiwicha.hw.special.special_check import special_job
+from kiwicha.hw.special.special_fetch import SpecialFetch
+from kiwicha.hw.special.special_measure import look_layout
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SpecialOperation
+
+__all__ = ["SpecialLane"]
+
+
+class SpecialLane(Component):
+    """Carries out looks and elements on the lane's own rows; all lanes work in lockstep.
+
+    Throughput: a look and an element a cycle. Results come in the order of the elements, those of
+    one operation equally late; operations must not overlap.
+
+    Parameters
+    ----------
+    cfg : sizes of the memories, ``softmax_mode``.
+    lane : number of the lane.
+    fetch : cycles from a look to the arithmetic.
+    maximum_latency : cycles from a row's last beat to the first byte that may be compared with it.
+    spacing : least number of cycles from one summand of a row to the next.
+
+    Members
+    -------
+    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
+        Beats from LOAD; those for this lane's operands and for the tables are taken.
+    job, ahead : In(special_job(cfg))
+        Those of elements and looks, constant while anything of them is on its way; both SOFTMAX or
+        both the same.
+    look, element : In(stream.Signature(..., always_ready=True))
+        As ``look_layout`` and ``element_layout`` have it; a lane that is not in ``live`` idles.
+    settled : Out(1)
+        The arithmetic is through with all looks that it took.
+    close : In(stream.Signature(CLOSE))
+        A row of which the last byte was shown.
+    result : Out(1); result_place : In(range(special_bytes))
+        A result is written in this cycle, to this place.
+    read_enable : In(1); read_place : In(range(special_bytes)); beat : Out(axi_data_width)
+        Read of the results, as ``ResultMemory`` has it.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig, lane: int) -> None:
+        self.cfg = cfg
+        self.lane = lane
+        self._fetch = SpecialFetch(cfg, lane)
+        self._softmax = softmax_core(cfg.softmax_mode)()
+        self.fetch = self._fetch.latency
+        self.maximum_latency = self._fetch.maximum_latency
+        self.spacing = self._softmax.spacing
+        place = range(cfg.special_bytes)
+        super().__init__({
+            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
+            "job": In(special_job(cfg)),
+            "ahead": In(special_job(cfg)),
+            "look": In(stream.Signature(look_layout(cfg), always_ready=True)),
+            "element": In(stream.Signature(element_layout(cfg), always_ready=True)),
+            "settled": Out(1),
+            "close": In(stream.Signature(CLOSE)),
+            "result": Out(1),
+            "result_place": In(place),
+            "read_enable": In(1),
+            "read_place": In(place),
+            "beat": Out(cfg.axi_data_width),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        job = self.job
+        m.submodules.fetch = fetch = self._fetch
+        m.submodules.softmax = softmax = self._softmax
+        m.submodules.normalize = normalize = NormalizeCore()
+        m.submodules.add = add = AddRound()
+        m.submodules.results = results = ResultMemory(self.cfg)
+        wiring.connect(m, fetch.write, wiring.flipped(self.write))
+        wiring.connect(m, fetch.look, wiring.flipped(self.look))
+        wiring.connect(m, fetch.element, wiring.flipped(self.element))
+        wiring.connect(m, softmax.close, wiring.flipped(self.close))
+        m.d.comb += [fetch.job.eq(job), fetch.ahead.eq(self.ahead)]
+
+        kind = {operation: job.operation == operation for operation in SpecialOperation}
+        row, element = fetch.row.payload, fetch.operands.payload
+        softmax_add, divide = softmax.add.payload, softmax.divide.payload
+        measure, apply = normalize.measure.payload, normalize.apply.payload
+        m.d.comb += [
+            add.i.valid.eq(fetch.operands.valid & kind[SpecialOperation.ADD]),
+            add.i.payload.a.eq(element.a),
+            add.i.payload.negative.eq(element.negative),
+            add.i.payload.shift.eq(job.shift),
+            add.i.payload.b.eq(element.b),
+            softmax.add.valid.eq(fetch.row.valid & kind[SpecialOperation.SOFTMAX]),
+            softmax_add.slot.eq(row.slot),
+            softmax_add.first.eq(row.first),
+            softmax_add.value.eq(row.a),
+            softmax.divide.valid.eq(fetch.operands.valid & kind[SpecialOperation.SOFTMAX]),
+            divide.slot.eq(element.slot),
+            divide.value.eq(element.b),
+            normalize.length.eq(job.length),
+            normalize.shift.eq(job.shift),
+            normalize.epsilon.eq(job.z),
+            normalize.measure.valid.eq(fetch.row.valid & kind[SpecialOperation.NORMALIZE]),
+            measure.x.eq(row.x),
+            measure.first.eq(row.first),
+            measure.last.eq(row.last),
+            normalize.apply.valid.eq(fetch.operands.valid & kind[SpecialOperation.NORMALIZE]),
+            apply.x.eq(element.x),
+            apply.gain.eq(element.a),
+            apply.offset.eq(element.b),
+            self.settled.eq(
+                Mux(kind[SpecialOperation.SOFTMAX], softmax.idle, normalize.measured)
+            ),
+        ]
+
+        # Choose, add the zero point, clamp, write: a cycle each.
+        chosen, chosen_valid = Signal(signed(16), reset_less=True), Signal()
+        value, value_valid = Signal(signed(17), reset_less=True), Signal()
+        clamped = Signal(8, reset_less=True)
+        m.d.sync += [
+            chosen_valid.eq(0),
+            value_valid.eq(chosen_valid),
+            value.eq(chosen + Mux(job.operation[1], job.zero_point, 0)),
+            results.write.valid.eq(value_valid),
+        ]
+        ways = {
+            SpecialOperation.TABLE: (fetch.operands.valid, element.a[:8]),
+            SpecialOperation.ADD: (add.o.valid, add.o.payload),
+            SpecialOperation.SOFTMAX: (softmax.o.valid, softmax.o.payload),
+            SpecialOperation.NORMALIZE: (normalize.o.valid, normalize.o.payload),
+        }
+        with m.Switch(job.operation):
+            for operation, (valid, result) in ways.items():
+                with m.Case(operation):
+                    m.d.sync += [chosen_valid.eq(valid), chosen.eq(result)]
+        with m.If(kind[SpecialOperation.TABLE] | ((value >= job.low) & (value <= job.high))):
+            m.d.sync += clamped.eq(value)
+        with m.Elif(value < job.low):
+            m.d.sync += clamped.eq(job.low)
+        with m.Else():
+            m.d.sync += clamped.eq(job.high)
+        m.d.comb += [
+            results.write.payload.value.eq(clamped),
+            results.write.payload.place.eq(self.result_place),
+            self.result.eq(results.write.valid),
+            results.read_enable.eq(self.read_enable),
+            results.read_place.eq(self.read_place),
+            self.beat.eq(results.beat),
+        ]
+        return m

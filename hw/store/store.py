@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The STORE engine: runs of what the machine computed, or a record, into memory."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
+
+from kiwicha.hw.parts.axi import REQUEST, write_beat
+from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.queue import Queue
+from kiwicha.hw.parts.runs import SegmentWalker
+from kiwicha.hw.store.records import RECORD_LATENCY, record_bytes, record_index
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import ENGINES, STORE, Engine, StoreSource
+
+__all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
+
+READ_LATENCY = RECORD_LATENCY
+"""Cycles from ``read_address`` to ``read_data``, and of a result or a record the same."""
+
+_BUFFERED = 8  # a power of two
+_PENDING = 32
+
+
+def store_sources(cfg: AcceleratorConfig) -> dict[int, int]:
+    """Return the bytes of each memory that STORE can read."""
+    sources: dict[int, int] = {StoreSource.OUTPUT: cfg.output_bytes, **record_bytes(cfg)}
+    if cfg.special_lanes:
+        sources[StoreSource.RESULT] = cfg.special_lanes * cfg.special_bytes
+    return sources
+
+
+class StoreEngine(Component):
+    """Executes STORE: each segment is one request to the write master, with strobes at its ends.
+
+    Reading runs ahead of the bus by up to eight beats, and over the borders of segments and
+    instructions; an instruction is done when every response has arrived. Latency: five cycles from
+    an instruction to its first request, nine to its first beat of data. Throughput: a beat a cycle
+    (a segment in two cycles is what the write master takes).
+
+    Parameters
+    ----------
+    cfg
+        Widths of the bus and sizes of the output buffer and the result memories.
+
+    Members
+    -------
+    i : In(stream.Signature(STORE))
+        Instructions whose tokens are taken.
+    done : Out(stream.Signature(ENGINES, always_ready=True))
+        The signal mask of each instruction, in order, when its last response has arrived.
+    busy : Out(1)
+        An instruction is taken and not done.
+    stop : In(1)
+        Begin no segment; data of those begun still comes.
+    error : Out(FaultSignature)
+        ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number.
+    read_enable : Out(1); read_address : Out(32)
+        Read of the beat at this byte address, a multiple of a beat, of the output buffer.
+    read_data : In(axi_data_width)
+        That beat, exactly ``READ_LATENCY`` cycles later.
+    result_enable, result_address, result_data
+        The same of SPECIAL's results; only if the machine has that engine.
+    record_enable : Out(1); record_kind : Out(StoreSource); record_index : Out(record_index(cfg))
+        Read of a beat of a record. A beat is taken in one cycle, different beats in different ones.
+    record_data : In(axi_data_width)
+        That beat, exactly ``READ_LATENCY`` cycles later.
+    request : Out(stream.Signature(REQUEST))
+    data : Out(stream.Signature(write_beat(cfg)))
+    written : In(stream.Signature(0, always_ready=True))
+        To and from the write master; ``written`` is its ``done``.
+    """
+
+    def __init__(self, cfg: AcceleratorConfig) -> None:
+        self.cfg = cfg
+        super().__init__({
+            "i": In(stream.Signature(STORE)),
+            "done": Out(stream.Signature(ENGINES, always_ready=True)),
+            "busy": Out(1),
+            "stop": In(1),
+            "error": Out(FaultSignature),
+            "read_enable": Out(1),
+            "read_address": Out(32),
+            "read_data": In(cfg.axi_data_width),
+            **(
+                {
+                    "result_enable": Out(1),
+                    "result_address": Out(32),
+                    "result_data": In(cfg.axi_data_width),
+                }
+                if cfg.special_lanes
+                else {}
+            ),
+            "record_enable": Out(1),
+            "record_kind": Out(StoreSource),
+            "record_index": Out(record_index(cfg)),
+            "record_data": In(cfg.axi_data_width),
+            "request": Out(stream.Signature(REQUEST)),
+            "data": Out(stream.Signature(write_beat(cfg))),
+            "written": In(stream.Signature(0, always_ready=True)),
+        })
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        beat = exact_log2(cfg.beat_bytes)
+        sources = store_sources(cfg)
+        walker = SegmentWalker(cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS}))
+        m.submodules.walker = walker
+        m.submodules.buffer = buffer = Queue.of_machine(cfg, write_beat(cfg), _BUFFERED)
+        pending_layout = data.StructLayout({"last": 1, "signal": ENGINES})
+        m.submodules.pending = pending = Queue(pending_layout, _PENDING)
+        wiring.connect(m, walker.i, wiring.flipped(self.i))
+        wiring.connect(m, wiring.flipped(self.error), walker.error)
+        wiring.connect(m, wiring.flipped(self.data), buffer.o)
+        m.d.comb += walker.stop.eq(self.stop)
+
+        # A segment goes three ways at once: a request, an entry to answer, and reads to make.
+        segment = walker.o.payload
+        active = Signal()
+        issue = Signal()
+        ending = Signal()
+        start = Signal()
+        m.d.comb += [
+            walker.o.ready.eq(
+                (~active | ending)
+                & (~self.request.valid | self.request.ready)
+                & pending.i.ready
+            ),
+            start.eq(walker.o.valid & walker.o.ready),
+            pending.i.valid.eq(start),
+            pending.i.payload.last.eq(segment.last),
+            pending.i.payload.signal.eq(segment.signal),
+        ]
+        with m.If(start):
+            m.d.sync += [
+                self.request.valid.eq(1),
+                self.request.payload.address.eq(segment.address),
+                self.request.payload.beats.eq(segment.span + 1),
+            ]
+        with m.Elif(self.request.ready):
+            m.d.sync += self.request.valid.eq(0)
+
+        local = Signal.like(segment.local)
+        left = Signal.like(segment.span)
+        first, final = Signal(), Signal()
+        head = Signal(beat)
+        tail = Signal(beat)
+        kind = Signal(StoreSource)
+        reserved = Signal(range(_BUFFERED + 1))
+        everything = (1 << cfg.beat_bytes) - 1
+        after_head = Signal(cfg.beat_bytes)
+        until_tail = Signal(cfg.beat_bytes)
+        m.d.comb += [
+            # It holds a power of two: the highest bit alone says that all of it is reserved.
+            issue.eq(active & ~reserved[-1]),
+            ending.eq(issue & final),
+            after_head.eq(Mux(first, Const(everything) << head, everything)),
+            # ~tail is the number of bytes after the tail in its beat.
+            until_tail.eq(Mux(final, Const(everything) >> ~tail, everything)),
+            self.read_enable.eq(issue & (kind == StoreSource.OUTPUT)),
+            self.read_address.eq(Cat(Const(0, beat), local)),
+            self.record_enable.eq(issue & (kind != StoreSource.OUTPUT)),
+            self.record_kind.eq(StoreSource(kind)),
+            self.record_index.eq(local),
+        ]
+        if StoreSource.RESULT in sources:
+            m.d.comb += [
+                self.result_enable.eq(issue & (kind == StoreSource.RESULT)),
+                self.result_address.eq(self.read_address),
+            ]
+        with m.If(issue):
+            m.d.sync += [
+                active.eq(~final),
+                first.eq(0),
+                local.eq(local + 1),
+                left.eq(left - 1),
+                final.eq(left == 1),
+            ]
+        with m.If(start):
+            m.d.sync += [
+                active.eq(1),
+                first.eq(1),
+                kind.eq(segment.kind),
+                local.eq(segment.local),
+                left.eq(segment.span),
+                final.eq(segment.span == 0),
+                head.eq(segment.head),
+                tail.eq(segment.tail),
+            ]
+        sent = buffer.o.valid & buffer.o.ready
+        m.d.sync += reserved.eq(reserved + issue - sent)
+
+        # What a read does not carry itself travels beside it.
+        beside = data.StructLayout({"valid": 1, "strobe": cfg.beat_bytes, "kind": StoreSource})
+        stages = [Signal(beside, name=f"stage{index}") for index in range(READ_LATENCY)]
+        m.d.sync += [
+            stages[0].valid.eq(issue),
+            stages[0].strobe.eq(after_head & until_tail),
+            stages[0].kind.eq(kind),
+            *(after.eq(before) for before, after in zip(stages, stages[1:], strict=False)),
+        ]
+        back = stages[-1]
+        m.d.comb += [
+            buffer.i.valid.eq(back.valid),
+            buffer.i.payload.strobe.eq(back.strobe),
+            buffer.i.payload.data.eq(self.record_data),
+        ]
+        with m.Switch(back.kind):
+            with m.Case(StoreSource.OUTPUT):
+                m.d.comb += buffer.i.payload.data.eq(self.read_data)
+            if StoreSource.RESULT in sources:
+                with m.Case(StoreSource.RESULT):
+                    m.d.comb += buffer.i.payload.data.eq(self.result_data)
+
+        m.d.comb += pending.o.ready.eq(self.written.valid)
+        m.d.sync += [
+            self.done.valid.eq(self.written.valid & pending.o.payload.last),
+            self.done.payload.eq(pending.o.payload.signal),
+        ]
+        count = Signal(range(_PENDING + 16))
+        m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
+        m.d.comb += self.busy.eq(count != 0)
+        return m

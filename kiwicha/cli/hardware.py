@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands ``kiwicha verilog`` and ``kiwicha presets``, and choosing a configuration."""
+
+import argparse
+
+from rich import box
+from rich.table import Table
+
+from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import PRESETS, preset, read_config
+from kiwicha.report.terminal import output_console
+from kiwicha.sim.files import check_folder
+from kiwicha.sim.hardware import write_hardware
+from kiwicha.sim.progress import Progress
+
+__all__ = ["ConfigError", "configuration", "run_presets", "run_verilog"]
+
+
+class ConfigError(KiwichaError):
+    """There is no such preset, or the configuration file is broken."""
+
+
+def configuration(args: argparse.Namespace) -> AcceleratorConfig:
+    """Return the machine that ``--preset`` or ``--config`` names.
+
+    Raises
+    ------
+    ConfigError
+        In one line, naming the file and the field.
+    """
+    try:
+        if args.config is not None:
+            return read_config(args.config)
+        return preset(args.preset or "default")
+    except OSError as error:
+        raise ConfigError(f"{args.config}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+
+
+def run_verilog(args: argparse.Namespace) -> int:
+    """Write the files of a machine and print their names."""
+    config = configuration(args)
+    check_folder("--out", args.out)
+    with Progress() as progress:
+        progress(f"generating Verilog ({config.name})", 0, 0)
+        files = write_hardware(config, args.out)
+    for path in files:
+        print(path)
+    return 0
+
+
+def _kibibytes(size: int) -> str:
+    return f"{size / 1024:g} KiB"
+
+
+def run_presets() -> int:
+    """Print the presets with their main numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("preset", no_wrap=True)
+    for name in (
+        "rows x columns", "activations", "weights", "accumulators", "output", "AXI", "lanes",
+    ):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("rounding", no_wrap=True)
+    for name, config in PRESETS.items():
+        table.add_row(
+            name,
+            f"{config.rows} x {config.columns}",
+            _kibibytes(config.activation_bytes),
+            _kibibytes(config.weight_bytes),
+            _kibibytes(4 * config.columns * config.accumulator_depth),
+            _kibibytes(config.output_bytes),
+            f"{config.axi_data_width} bit",
+            str(config.requantize_lanes),
+            config.requantize_mode.value,
+        )
+    output_console().print(table)
+    return 0

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of ``kiwicha`` and its commands, and what ``--help`` says of them."""
+
+import argparse
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from kiwicha.sim.shipped import SHIPPED
+from kiwicha.sim.toolchain import SIMULATORS
+
+__all__ = ["Extension", "UsageError", "command_parser"]
+
+Extension = Callable[["argparse._SubParsersAction[_Parser]"], None]
+"""Adds a command, whose default ``run`` takes the arguments and returns the exit code."""
+
+_EPILOG = "Every command explains itself: kiwicha sim --help"
+
+_SIM = """\
+Runs a quantized ONNX model on the generated hardware, simulated clock by clock, and compares every
+byte: each layer with a NumPy model, the outputs with ONNX Runtime. Prints a line a layer.
+The first run of a configuration generates and builds the machine (a minute or two); after that
+the build is taken from the folder build/."""
+
+_SIM_EPILOG = """\
+examples:
+  kiwicha sim lenet5                           the digits network that comes along
+  kiwicha sim lenet5 --samples 4 --preset tiny
+  kiwicha sim model.onnx --input batch.npz --report report.json --outputs results.npz
+
+exit code: 0 every bit equal, 1 a bit differs or the simulation broke, 2 bad input"""
+
+_VERILOG = """\
+Writes the Verilog of a machine (accelerator.v), a manifest of its ports, parameters and registers
+(manifest.json), and the register map as a C header, a Python module, JSON and a table."""
+
+_VERILOG_EPILOG = """\
+examples:
+  kiwicha verilog --preset tiny --out build/tiny
+  kiwicha verilog --config my_machine.toml
+
+my_machine.toml starts from a preset and changes what it names:
+  preset = "default"
+  rows = 8
+  requantize_lanes = 2"""
+
+_PRESETS = "Prints the configurations that have a name, for --preset."
+
+_PRESETS_EPILOG = "example:\n  kiwicha presets"
+
+
+class UsageError(ValueError):
+    """The command line itself is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def _integer(low: int, high: int) -> "type[int]":
+    """Return a converter for argparse that takes integers from ``low`` to ``high``."""
+
+    class Integer(int):
+        def __new__(cls, text: str) -> "Integer":
+            try:
+                value = int(text)
+            except ValueError:
+                value = low - 1
+            if not low <= value <= high:
+                raise argparse.ArgumentTypeError(f"{text!r} is not an integer, {low} to {high}")
+            return super().__new__(cls, value)
+
+    return Integer
+
+
+def _configuration_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--preset", metavar="NAME", help="a named machine, see `kiwicha presets` (default: default)"
+    )
+    group.add_argument(
+        "--config", metavar="FILE.toml", type=Path, help="a machine described in a TOML file"
+    )
+
+
+def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentParser:
+    """Return the parser; it raises `UsageError` where argparse would exit."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="kiwicha",
+        description="Generates int8 deep-learning accelerators and proves them bit by bit.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"kiwicha {importlib.metadata.version('kiwicha')}"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    sim = commands.add_parser(
+        "sim", help="run a model on the simulated machine and compare every bit",
+        description=_SIM, epilog=_SIM_EPILOG, formatter_class=raw,
+    )
+    sim.add_argument(
+        "model", metavar="MODEL",
+        help=f"quantized ONNX file, or a model that comes along: {', '.join(SHIPPED)}",
+    )
+    sim.add_argument(
+        "--input", metavar="FILE.npz", type=Path,
+        help="arrays by graph input name, the batch in front; an array 'labels' gives the right "
+        "classes (default: random numbers from --seed; the test images for lenet5)",
+    )
+    _configuration_options(sim)
+    sim.add_argument(
+        "--simulator", choices=SIMULATORS, default=SIMULATORS[0],
+        help="default: %(default)s; icarus is slow, and shows unknown (x) bits",
+    )
+    sim.add_argument(
+        "--waves", metavar="FILE", type=Path, help="write a waveform, FILE.vcd or FILE.fst"
+    )
+    sim.add_argument(
+        "--report", metavar="FILE.json", type=Path, help="write all that is printed, and more"
+    )
+    sim.add_argument(
+        "--outputs", metavar="FILE.npz", type=Path,
+        help="write what the machine computed, by graph output name",
+    )
+    sim.add_argument(
+        "--samples", metavar="N", type=_integer(1, 1 << 20),
+        help="take only the first N samples of the input, or draw N random ones",
+    )
+    sim.add_argument(
+        "--latency", metavar="N", type=_integer(0, 10_000), default=20,
+        help="cycles from a read request to its data (default: %(default)s)",
+    )
+    sim.add_argument(
+        "--stall", metavar="N", type=_integer(0, 255), default=0,
+        help="chance in 256 that the memory makes a transfer wait a cycle (default: %(default)s)",
+    )
+    sim.add_argument(
+        "--seed", metavar="N", type=_integer(0, (1 << 31) - 1), default=1,
+        help="of random inputs and stalls (default: %(default)s)",
+    )
+
+    verilog = commands.add_parser(
+        "verilog", help="write the hardware as files",
+        description=_VERILOG, epilog=_VERILOG_EPILOG, formatter_class=raw,
+    )
+    _configuration_options(verilog)
+    verilog.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("build/verilog"),
+        help="folder for the files, made if need be (default: %(default)s)",
+    )
+
+    commands.add_parser(
+        "presets", help="list the named machines",
+        description=_PRESETS, epilog=_PRESETS_EPILOG, formatter_class=raw,
+    )
+    for extension in extensions:
+        extension(commands)
+    return parser

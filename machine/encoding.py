@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions as Python values: fields to 64-bit words and back, as `machine.isa` lays out."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Shape
+from amaranth.lib import data
+
+from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Opcode
+
+__all__ = ["decode", "encode", "flat_index", "index_fields", "walk_program"]
+
+
+def _pack(layout: data.Layout, value: Any, where: str) -> int:
+    bits = 0
+    names = value if isinstance(value, Mapping) else range(len(value))
+    for name in names:
+        field = layout[name]
+        item = value[name]
+        if isinstance(field.shape, data.Layout):
+            packed = _pack(field.shape, item, f"{where}.{name}")
+        else:
+            shape = Shape.cast(field.shape)
+            low, high = (
+                (-(1 << (shape.width - 1)), (1 << (shape.width - 1)) - 1)
+                if shape.signed
+                else (0, (1 << shape.width) - 1)
+            )
+            if not low <= int(item) <= high:
+                raise ValueError(f"{where}.{name} is {int(item)}; legal: {low} to {high}")
+            packed = int(item) & ((1 << shape.width) - 1)
+        bits |= packed << field.offset
+    return bits
+
+
+def _unpack(layout: data.Layout, bits: int) -> Any:
+    def value(field: data.Field) -> Any:
+        raw = bits >> field.offset
+        if isinstance(field.shape, data.Layout):
+            return _unpack(field.shape, raw & ((1 << field.shape.size) - 1))
+        shape = Shape.cast(field.shape)
+        raw &= (1 << shape.width) - 1
+        return raw - (1 << shape.width) if shape.signed and raw >> (shape.width - 1) else raw
+
+    if isinstance(layout, data.ArrayLayout):
+        return [value(field) for _, field in layout]
+    return {name: value(field) for name, field in layout}
+
+
+def encode(opcode: Opcode, **fields: Any) -> np.ndarray:
+    """Return an instruction's words, ``uint64[length]``; fields left out are zero.
+
+    Raises
+    ------
+    ValueError
+        When a value does not fit its field; the message names field, value and range.
+    KeyError
+        When there is no such field.
+    """
+    layout = INSTRUCTIONS[opcode]
+    bits = _pack(layout, {"opcode": opcode, **fields}, opcode.name)
+    mask = (1 << WORD_BITS) - 1
+    words = [(bits >> offset) & mask for offset in range(0, layout.size, WORD_BITS)]
+    return np.array(words, dtype="<u8")
+
+
+def decode(opcode: Opcode, words: Sequence[int] | np.ndarray) -> dict[str, Any]:
+    """Return the fields of an instruction given as its words."""
+    bits = sum(int(word) << (index * WORD_BITS) for index, word in enumerate(words))
+    return _unpack(INSTRUCTIONS[opcode], bits)
+
+
+def index_fields(first: int, pitch: int) -> dict[str, int]:
+    """Return the fields of VECTOR that say, in mode BLOCK with random rounding, where results lie.
+
+    Parameters
+    ----------
+    first : index of the instruction's first result in its tensor, 0 to 2^32 - 1.
+    pitch : elements from one pixel to the next, 0 to 65535.
+
+    Raises
+    ------
+    ValueError
+        For a number out of range.
+    """
+    if not 0 <= first < 1 << 32:
+        raise ValueError(f"first is {first}; legal: 0 to 4294967295")
+    if not 0 <= pitch < 1 << 16:
+        raise ValueError(f"pitch is {pitch}; legal: 0 to 65535")
+    halves = {"low": first & 0xFFFF, "high": first >> 16, "zero_point": pitch}
+    return {name: half - (half >> 15 << 16) for name, half in halves.items()}
+
+
+def flat_index(fields: Mapping[str, int]) -> tuple[int, int]:
+    """Return ``first`` and ``pitch`` of ``index_fields``."""
+    low, high, pitch = (fields[name] & 0xFFFF for name in ("low", "high", "zero_point"))
+    return low | high << 16, pitch
+
+
+def walk_program(words: np.ndarray) -> Iterator[tuple[int, Opcode, dict[str, Any]]]:
+    """Yield (word index, opcode, fields) for each instruction up to and including END.
+
+    Raises
+    ------
+    ValueError
+        For an unknown opcode, or when the words run out before END.
+    """
+    index = 0
+    while index < len(words):
+        code = int(words[index]) & 0xF
+        if code not in set(Opcode):
+            raise ValueError(f"illegal opcode {code} at word {index}")
+        opcode = Opcode(code)
+        length = INSTRUCTIONS[opcode].size // WORD_BITS
+        if index + length > len(words):
+            break
+        yield index, opcode, decode(opcode, words[index : index + length])
+        if opcode == Opcode.END:
+            return
+        index += length
+    raise ValueError(f"the program ends at word {index} without END")

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Machines that have a name, and machines from configuration files."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig, CellFamily
+
+__all__ = ["PRESETS", "preset", "read_config"]
+
+# What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
+_ECP5 = AcceleratorConfig(
+    name="ecp5-8x8",
+    rows=8,
+    columns=8,
+    cells=CellFamily.ECP5,
+    axi_data_width=64,
+    activation_bytes=32768,
+    weight_bytes=32768,
+    accumulator_depth=512,
+    output_bytes=16384,
+    parameter_channels=256,
+    requantize_lanes=2,
+    requantize_multiplier_width=18,
+    queue_words=32,
+)
+
+PRESETS: dict[str, AcceleratorConfig] = {
+    config.name: config
+    for config in (
+        AcceleratorConfig(
+            name="tiny",
+            rows=4,
+            columns=4,
+            axi_data_width=64,
+            axi_burst_beats=16,
+            activation_bytes=4096,
+            weight_bytes=4096,
+            accumulator_depth=256,
+            output_bytes=2048,
+            parameter_channels=64,
+            requantize_lanes=1,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="small",
+            rows=8,
+            columns=8,
+            axi_data_width=64,
+            activation_bytes=16384,
+            weight_bytes=16384,
+            accumulator_depth=512,
+            output_bytes=8192,
+            parameter_channels=256,
+            requantize_lanes=2,
+            queue_words=32,
+        ),
+        AcceleratorConfig(
+            name="wide",
+            rows=8,
+            columns=16,
+            axi_data_width=64,
+            activation_bytes=32768,
+            weight_bytes=32768,
+        ),
+        # Eight lanes drain a 64-deep product as fast as the array computes it.
+        AcceleratorConfig(
+            name="default",
+            requantize_lanes=8,
+            transposer=True,
+            weight_formats=("bitmask", "csc5"),
+            special_lanes=4,
+        ),
+        AcceleratorConfig(
+            name="large",
+            rows=32,
+            columns=32,
+            axi_data_width=256,
+            activation_bytes=131072,
+            weight_bytes=131072,
+            output_bytes=65536,
+            requantize_lanes=8,
+        ),
+        _ECP5,
+        _ECP5.replace(name="ecp5-12x12", rows=12, columns=12, activation_bytes=65536),
+        # Its memory is on the FPGA: 128 KiB, all that 17 bits address, hold LeNet-5 and an image.
+        AcceleratorConfig(
+            name="ulx3s-85f",
+            rows=8,
+            columns=8,
+            cells=CellFamily.ECP5,
+            axi_data_width=64,
+            axi_address_width=17,
+            axi_burst_beats=16,
+            activation_bytes=16384,
+            weight_bytes=16384,
+            accumulator_depth=512,
+            output_bytes=8192,
+            parameter_channels=256,
+            requantize_lanes=2,
+            requantize_multiplier_width=18,
+            queue_words=32,
+        ),
+    )
+}
+
+
+def preset(name: str) -> AcceleratorConfig:
+    """Return a named machine.
+
+    Raises
+    ------
+    ValueError
+        When there is no such preset; the message lists those there are.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; legal: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def read_config(path: str | Path) -> AcceleratorConfig:
+    """Read a TOML file: fields of ``AcceleratorConfig`` as top-level keys, optionally ``preset``.
+
+    A machine that the file does not name is called as the file is, without the suffix, and with
+    ``-`` for what no name may hold.
+
+    Raises
+    ------
+    ValueError
+        For broken TOML, an unknown key or an illegal value; the message names the file.
+    OSError
+        When the file cannot be read.
+    """
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        base = preset(table.pop("preset")) if "preset" in table else AcceleratorConfig()
+        known = {field.name for field in fields(AcceleratorConfig)}
+        if unknown := sorted(set(table) - known):
+            raise ValueError(f"unknown key {unknown[0]!r}; legal: {', '.join(sorted(known))}")
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).stem).strip("-")
+        return base.replace(**{"name": stem[:NAME_LENGTH] or "custom", **table})
+    except (ValueError, TypeError) as error:  # TOMLDecodeError is a ValueError
+        raise ValueError(f"{path}: {error}") from None

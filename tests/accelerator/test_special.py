@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine with SPECIAL: bytes through its lanes and back to memory, its tokens and its faults."""
+
+import numpy as np
+
+from kiwicha.golden.add import to_integers
+from kiwicha.machine.encoding import encode
+from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOperation, StoreSource
+from kiwicha.machine.presets import preset
+from kiwicha.machine.tables import add_tables
+
+from ..compiler.test_addition import EXACT_SUMS, Case, all_pairs, compile_sum
+from ..golden.test_add import ort_add
+from .board import Job, board
+from .layers import GUARD
+from .programs import END, WINDOW, job, load, program, store
+from .test_faults import check_fault, outside
+
+CONFIG = preset("tiny").replace(
+    name="special", special_lanes=2, special_bytes=256, special_entries=256
+)
+TABLE, OPERAND = 0x1000, 0x1400
+LENGTH, ROWS = 7, 3  # of a row; rows of all lanes, two in the first and one in the second
+TO_SPECIAL, TO_STORE = 1 << Engine.SPECIAL, 1 << Engine.STORE
+
+
+def special(**fields: int) -> np.ndarray:
+    """Return a legal SPECIAL on the rows below, with some fields changed."""
+    legal = {"operation": SpecialOperation.TABLE, "rows": 2, "total": ROWS, "length": LENGTH,
+             "x": 5, "y": 8, "low": -128, "high": 255}
+    return encode(Opcode.SPECIAL, **{**legal, **fields})
+
+
+def lookup(rng: np.random.Generator) -> tuple[Job, np.ndarray]:
+    """Return a program that looks bytes up in a table, and the bytes that it must store."""
+    table = rng.integers(0, 256, 256, np.uint8)
+    rows = rng.integers(0, 256, (ROWS, LENGTH), np.uint8)
+    lane = CONFIG.special_bytes
+    first = OPERAND + 5  # both on chip and in memory five bytes into a beat
+    words = program(
+        load(target=LoadTarget.TABLE, address=TABLE, length=1024),
+        load(target=LoadTarget.OPERAND, address=first, local=5, length=2 * LENGTH),
+        load(target=LoadTarget.OPERAND, address=first + 24, local=lane + 5, length=LENGTH,
+             signal=TO_SPECIAL),
+        special(wait=1 << Engine.LOAD, signal=TO_STORE),
+        store(source=StoreSource.RESULT, address=WINDOW[0] + 8, local=8, length=2 * LENGTH,
+              wait=TO_SPECIAL),
+        store(source=StoreSource.RESULT, address=WINDOW[0] + 32, local=lane + 8, length=LENGTH),
+    )
+    made = job(words)
+    image = np.full(0x1800, GUARD, np.uint8)
+    image[: len(made.image)] = made.image
+    image[TABLE : TABLE + 1024] = table.astype("<u4").view(np.uint8)
+    image[first : first + 2 * LENGTH] = rows[:2].reshape(-1)
+    image[first + 24 : first + 24 + LENGTH] = rows[2]
+    expected = image[WINDOW[0] : WINDOW[1]].copy()
+    expected[8 : 8 + 2 * LENGTH] = table[rows[:2]].reshape(-1)
+    expected[32 : 32 + LENGTH] = table[rows[2]]
+    return made.but(image=image, read_window=(0, len(image))), expected
+
+
+def faults() -> list[tuple[str, ErrorCode, int, Job]]:
+    """Return (name, code, address, job)."""
+    field, beyond = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
+    size = CONFIG.special_lanes * CONFIG.special_bytes
+    result, operand = StoreSource.RESULT, LoadTarget.OPERAND
+    return [
+        ("operation", field, Engine.SPECIAL, job(program(special(operation=15)))),
+        ("no rows", field, Engine.SPECIAL, job(program(special(total=0)))),
+        ("operand range", beyond, Engine.SPECIAL, job(program(special(x=250)))),
+        ("operand", beyond, Engine.LOAD, job(program(load(target=operand, local=size)))),
+        ("result", beyond, Engine.STORE, job(program(store(source=result, local=size)))),
+        ("waits for ever", ErrorCode.WATCHDOG, 0,
+         job(program(special(wait=1 << Engine.COMPUTE)))),
+    ]
+
+
+def telling_pairs(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return all codes beside those 8 with which a rounded product most often gives others."""
+    dtype, scales, zeros = case
+    (x_scale, z_scale, y_scale), (x_zero, z_zero, y_zero) = scales, zeros
+    x, z = all_pairs(dtype)
+    a, b, shift = add_tables(x_scale, x_zero, dtype, z_scale, z_zero, dtype, y_scale, y_zero)
+    products = np.where(x[:, :1] < 0, -1, 1) * a[:, None].astype(np.int64) * 2.0**shift
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = to_integers(products.astype(np.float32) + b.view(np.float32))
+    bounds = np.iinfo(dtype)
+    other = np.clip(sums, bounds.min, bounds.max) != ort_add(x, z, scales, zeros)
+    lines = np.argsort(-other.sum(axis=1), kind="stable")[:8]
+    return x[lines], z[lines]
+
+
+def test_sums_are_exact_for_all_scales() -> None:
+    """Equal to ONNX Runtime, most of all where the product may not be rounded."""
+    compiled = [compile_sum(*case, CONFIG, lines=8) for case in EXACT_SUMS]
+    operands = [telling_pairs(case) for case in EXACT_SUMS]
+    jobs = [
+        Job(image=made.load({"xq": x, "zq": z}), program=made.program,
+            read_window=made.read_window, write_window=made.write_window)
+        for (made, _), (x, z) in zip(compiled, operands, strict=True)
+    ]
+    results = board(CONFIG).run(jobs)
+    for case, (made, y), (x, z), done in zip(EXACT_SUMS, compiled, operands, results, strict=True):
+        assert done.error == ErrorCode.NONE
+        real = ort_add(x, z, case[1], case[2])
+        np.testing.assert_array_equal(made.read(done.memory, y), real, str(case))
+
+
+def test_rows_through_the_lanes_and_faults() -> None:
+    rng = np.random.default_rng(4)
+    plain, made = [lookup(rng) for _ in range(3)], faults()
+    # A stall makes STORE wait for its results with the bus busy.
+    jobs = [asked.but(stall=60 * index) for index, (asked, _) in enumerate(plain)]
+    again, expected_again = lookup(rng)
+    jobs += [each for *_, asked in made for each in (asked, again)] + [job(END)]
+    results = iter(board(CONFIG).run(jobs))
+
+    def right(asked: Job, expected: np.ndarray, name: str) -> None:
+        done = next(results)
+        assert done.error == ErrorCode.NONE, name
+        outside(name, asked, done)
+        assert np.array_equal(done.memory[WINDOW[0] : WINDOW[1]], expected), name
+        assert done.registers["special_busy"] > 0
+
+    for asked, expected in plain:
+        right(asked, expected, "lookup")
+    for case in made:
+        check_fault(*case, next(results))
+        right(again, expected_again, f"after {case[0]}")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions, tables and expected results for the tests of the SPECIAL engine."""
+
+import numpy as np
+
+from kiwicha.golden.special import special
+from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.tables import softmax_tables
+
+__all__ = ["execute", "instruction", "tables_for"]
+
+_SHIFTS = {SpecialOperation.ADD: (-36, -20), SpecialOperation.NORMALIZE: (12, 32)}
+
+
+def tables_for(cfg, rng, operation):
+    """Return tables A and B with entries that the operation promises to handle."""
+    shape = (2, cfg.special_entries)
+    if operation == SpecialOperation.ADD:
+        values = rng.normal(0, 60, shape[1]) * 2.0 ** rng.integers(-9, 4, shape[1])
+        products = rng.integers(0, 256, shape[1]) * rng.integers(1 << 23, 1 << 24)
+        return np.stack([products.astype(np.uint32), values.astype(np.float32).view(np.uint32)])
+    if operation == SpecialOperation.SOFTMAX:
+        return np.concatenate(
+            [
+                softmax_tables(cfg.softmax_mode, 2.0 ** rng.uniform(-8, 0), cfg.special_bytes)
+                for _ in range(cfg.special_entries // 256)
+            ],
+            axis=1,
+        )
+    if operation == SpecialOperation.NORMALIZE:
+        gains = rng.integers(-(1 << 23), 1 << 23, cfg.special_entries)
+        offsets = rng.integers(-(1 << 23), 1 << 23, cfg.special_entries)
+        return np.stack([gains, offsets]).astype(np.int32).view(np.uint32)
+    return rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+
+
+def instruction(cfg, rng, operation, *, longest=None, rows=None):
+    """Return the fields of a random legal instruction."""
+    size = cfg.special_bytes
+    table = int(rng.integers(cfg.special_entries // 256))
+    longest = min(longest or size, size)
+    if operation == SpecialOperation.NORMALIZE:
+        longest = min(longest, cfg.special_entries - 256 * table)
+    length = int(rng.integers(1, rng.integers(1, longest + 1) + 1))
+    most = size // length
+    rows = min(rows or int(rng.integers(1, most + 1)), most)
+    # As many rows as there are lanes for, or fewer: the last lanes have a part, or nothing.
+    total = int(rng.integers(1, cfg.special_lanes * rows + 1))
+    if rng.random() < 0.3:
+        total = cfg.special_lanes * rows
+    if rng.random() < 0.2:
+        rows = int(rng.integers(total, 1 << 16))  # all in lane 0
+        total = min(total, most)
+    used = min(rows, total) * length
+    places = {name: int(rng.integers(0, size - used + 1)) for name in ("x", "z", "y")}
+    if operation == SpecialOperation.NORMALIZE:
+        places["z"] = int(rng.integers(0, 1 << rng.integers(1, 33)))
+    elif operation != SpecialOperation.ADD:
+        places["z"] = int(rng.integers(0, 1 << 32))  # not looked at
+    low, high = ((-128, 127), (0, 255), (-5, 90), (3, 3))[rng.integers(4)]
+    return {
+        "signal": int(rng.integers(0, 32)),
+        "operation": int(operation),
+        "x_signed": int(rng.integers(2)),
+        "z_signed": int(rng.integers(2)),
+        "table": table,
+        "rows": rows,
+        "length": length,
+        "total": total,
+        **places,
+        "zero_point": int(rng.integers(low, high + 1)),
+        "low": low,
+        "high": high,
+        "shift": int(rng.integers(*_SHIFTS.get(operation, (-9, -8)))),
+    }
+
+
+def execute(cfg, program, operand, tables, result):
+    """Change ``result`` int[L, special_bytes] as the program does; -1 is an unknown byte."""
+    mode = SoftmaxMode(cfg.softmax_mode)
+    for fields in program:
+        # Two runs over different old contents show what is written.
+        ones, zeros = (np.full(result.shape, fill, np.uint8) for fill in (255, 0))
+        for written in (ones, zeros):
+            special(fields, operand, tables, written, mode)
+        result[:] = np.where(ones == zeros, ones, result)
