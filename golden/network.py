@@ -17,13 +17,13 @@ from kiwicha.golden.conv import conv2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values
 from kiwicha.golden.matmul import matmul
 from kiwicha.golden.normalize import normalize
-from kiwicha.golden.pool import max_pool2d
+from kiwicha.golden.pool import max_pool2d, sum_pool2d
 from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
 from kiwicha.golden.vector import SLOT
 from kiwicha.machine.config import RequantizeMode, SoftmaxMode
-from kiwicha.machine.isa import SLOTS
+from kiwicha.machine.isa import SLOTS, Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = ["evaluate", "outputs"]
@@ -113,7 +113,8 @@ def _matmul(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
 def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     real = x.astype(np.int32) - node.x.zero_point
     if node.kernel != (1, 1) or node.strides != (1, 1):
-        real = max_pool2d(
+        reduce = max_pool2d if node.reduction == Reduction.MAX else sum_pool2d
+        real = reduce(
             real.reshape(node.x.image), node.kernel, strides=node.strides, pads=node.pads,
             dilations=node.dilations,
         )
@@ -184,7 +185,7 @@ def _dynamic(
 
 
 _RUN: dict[str, Callable[..., Any]] = {
-    "conv": _conv, "matmul": _matmul, "max": _pool, "view": _view, "product": _product,
+    "conv": _conv, "matmul": _matmul, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
     "dynamic": _dynamic,
 }

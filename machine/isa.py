@@ -21,7 +21,7 @@ __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
     "STATISTICS_RECORD", "STORE", "VECTOR", "WORD_BITS",
-    "Engine", "ErrorCode", "LoadTarget", "Opcode", "SpecialOperation", "StoreSource",
+    "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]
 
@@ -106,6 +106,13 @@ class StoreSource(enum.IntEnum, shape=4):
     RESULT = 2  #: SPECIAL's results: lane * special_bytes + offset
     DYNAMIC = 3  #: the slots of dynamic quantization, as LOAD takes them
     STATISTICS = 4  #: STATISTICS_RECORD of what VECTOR has written since ``begin``
+
+
+class Reduction(enum.IntEnum, shape=1):
+    """How a layer's window becomes one number: COMPUTE's field ``maximum``."""
+
+    SUM = 0  #: the sum of the products
+    MAX = 1  #: the largest product; a window's padding must read as what never wins
 
 
 class VectorMode(enum.IntEnum, shape=4):

@@ -112,7 +112,7 @@ class _Emitter:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""
         if self.t.flat:
             return self.work.kernel[1] * channels
-        whole = self.work.groups == 1 and not self.work.is_pool
+        whole = self.work.groups == 1 and not self.work.channelwise
         return channels if whole else tile.channels
 
     def _weights(
@@ -126,7 +126,7 @@ class _Emitter:
             pitch = self.config.weight_pitch
             return np.concatenate([tile[chunk].reshape(-1, pitch) for tile in packed])
 
-        if work.is_pool:
+        if work.channelwise:
             local, size = self.residents.constant(
                 LoadTarget.WEIGHT, "identity", lambda: pack_identity(self.config).reshape(-1)
             )
@@ -149,7 +149,7 @@ class _Emitter:
     ) -> None:
         """Columns with zero points of their own: add what the shared one left out."""
         zeros = self.work.weight_zero[group[0].output : group[0].output + group[0].outputs]
-        if self.work.is_pool or (zeros == zeros[0]).all():
+        if self.work.channelwise or (zeros == zeros[0]).all():
             return
         tile, zero = pack_zero_row(zeros, int(zeros[0]), self.config)
         local, size = self.residents.constant(
@@ -182,14 +182,14 @@ class _Emitter:
         kh, kw, kr = chunk
         (sh, sw), (dh, dw) = work.strides, work.dilations
         pixel, row = patch.pixel_pitch, patch.row_pitch
-        first = group[0].channel if work.groups > 1 or work.is_pool else 0
+        first = group[0].channel if work.groups > 1 or work.channelwise else 0
         y = s.row * sh - work.pads[0] + kh.start * dh
         x = (s.column * sw - work.pads[1] + kw.start * dw) * pixel + first
         x += kr.start * config.rows
-        step = group[0].channels if work.is_pool else 0
+        step = group[0].channels if work.channelwise else 0
         fields = {
             "accumulate": int(accumulate),
-            "maximum": int(work.is_pool),
+            "maximum": int(work.reduction),
             "activation_signed": int(work.x_signed),
             "weight_signed": weights["signed"],
             "activation_zero": work.x_zero,

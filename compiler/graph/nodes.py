@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.dynamic_node import DynamicLinearNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+from kiwicha.machine.isa import Reduction
 
 __all__ = [
     "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode",
@@ -145,8 +146,8 @@ class MatMulNode(_Node):
 
 @dataclass(frozen=True, eq=False)
 class PoolNode(_Node):
-    """Maximum over windows, then y = clamp(round(max(x - x.zero_point) * scale) + y.zero_point,
-    low, high); padding never wins.
+    """Maximum (or sum) over windows, then y = clamp(round(max(x - x.zero_point) * scale) +
+    y.zero_point, low, high); padding never wins (or adds nothing).
 
     With ``scale`` 1 and equal zero points the maximum is passed on as it is. A 1 x 1 window is an
     elementwise change of scale or a Relu/Clip, on a tensor of any rank (`Tensor.image`).
@@ -156,6 +157,7 @@ class PoolNode(_Node):
     x, y : same layout; channels last where the window is larger than 1 x 1.
     pads : top, left, bottom, right; the last two reach as far as the last window does.
     scale, scale64 : one for the tensor.
+    reduction : MAX, or SUM: an average is a sum whose scale is divided by the window's size.
     """
 
     name: str
@@ -170,7 +172,9 @@ class PoolNode(_Node):
     scale64: np.float64
     low: int
     high: int
-    kind: ClassVar[str] = "max"
+    reduction: Reduction = Reduction.MAX
+    promise: Promise = "runtime"
+    kind: ClassVar[str] = "pool"
 
 
 @dataclass(frozen=True, eq=False)

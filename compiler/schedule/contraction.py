@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one kind of work the machine does: a sliding-window reduction, with its tensors placed.
 
-Convolution, matrix product and pooling all are this with other numbers: a matrix product is a
-1x1 convolution over an image one pixel wide, a pooling reduces by maximum instead of sum.
+Convolution, matrix product and pooling all are points of one space: how a window is reduced, and
+what it is multiplied with. A matrix product is a 1x1 convolution over an image one pixel wide; a
+pooling has the identity matrix for weights, and reduces by maximum, or by sum for an average.
 """
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import numpy as np
 
-from kiwicha.machine.isa import VectorMode, WeightFormat
+from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
-__all__ = ["Contraction", "Dynamic", "Matrix", "Place"]
+__all__ = ["Contraction", "Dynamic", "Matrix", "Operand", "Place"]
+
+
+class Operand(Enum):
+    """What a layer's window is multiplied with."""
+
+    CONSTANT = "constant"  #: weights
+    ACTIVATION = "activation"  #: another tensor of the network
+    IDENTITY = "identity"  #: the identity matrix: each channel reduces over itself alone
 
 
 @dataclass(frozen=True)
@@ -85,10 +95,10 @@ class Contraction:
     """One layer for the array.
 
     ``weights`` is ``int8`` or ``uint8`` of shape (outputs, kernel height, kernel width,
-    inputs / groups), or None where ``matrix`` stands for it, and for a maximum pooling. ``bias``,
-    ``multiplier``, ``shift`` and ``weight_zero`` hold one value per output channel, in the
-    encoding of `golden.requantize`; with ``dynamic``, ``bias`` and ``multiplier`` (the weights'
-    scale) are the bits of binary32 numbers.
+    inputs / groups), or None where ``matrix`` stands for it, and where neither does: then the
+    operand is the identity. ``bias``, ``multiplier``, ``shift`` and ``weight_zero`` hold one value
+    per output channel, in the encoding of `golden.requantize`; with ``dynamic``, ``bias`` and
+    ``multiplier`` (the weights' scale) are the bits of binary32 numbers.
     """
 
     name: str
@@ -113,11 +123,19 @@ class Contraction:
     high: int
     matrix: Matrix | None = None
     dynamic: Dynamic | None = None
+    reduction: Reduction = Reduction.SUM
 
     @property
-    def is_pool(self) -> bool:
-        """Whether this reduces by maximum."""
-        return self.weights is None and self.matrix is None
+    def operand(self) -> Operand:
+        """What the window is multiplied with."""
+        if self.matrix is not None:
+            return Operand.ACTIVATION
+        return Operand.IDENTITY if self.weights is None else Operand.CONSTANT
+
+    @property
+    def channelwise(self) -> bool:
+        """Whether each channel reduces over itself alone, through one tile for all of them."""
+        return self.operand is Operand.IDENTITY
 
     @property
     def modes(self) -> tuple[VectorMode, ...]:
@@ -141,7 +159,7 @@ class Contraction:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the layer, taps in the padding included; 0 for pooling."""
-        if self.is_pool:
+        if self.channelwise:
             return 0
         taps = self.kernel[0] * self.kernel[1] * self.x.channels // self.groups
         return self.y.images * self.y.height * self.y.width * self.y.channels * taps

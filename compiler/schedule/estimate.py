@@ -50,7 +50,7 @@ def estimate(
     if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
         patches *= groups
     stored = stored or Storage()
-    rows = 0 if work.is_pool else len(t.tiles) * passes * r.rows
+    rows = 0 if work.channelwise else len(t.tiles) * passes * r.rows
     weights: float = rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
     weights *= stored.bytes

@@ -7,6 +7,7 @@ from kiwicha.compiler.graph.graph import ConvNode, DynamicLinearNode, MatMulNode
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import RequantizeMode
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = ["TALLEST", "contraction", "dynamic_contraction"]
@@ -79,7 +80,9 @@ def contraction(
         else (node.kernel, node.strides, node.pads[:2], node.dilations)
     )
     kernel, strides, pads, dilations = window
-    lowest = int(np.iinfo(node.x.dtype).min) - node.x.zero_point
+    reduction, pad = Reduction.SUM, 0
+    if isinstance(node, PoolNode) and node.reduction is Reduction.MAX:
+        reduction, pad = Reduction.MAX, int(np.iinfo(node.x.dtype).min) - node.x.zero_point
     return Contraction(
         name=node.name,
         op=node.op,
@@ -97,10 +100,11 @@ def contraction(
         shift=np.broadcast_to(np.asarray(shift, np.int64), outputs),
         x_signed=node.x.dtype == np.int8,
         x_zero=node.x.zero_point,
-        pad=lowest if isinstance(node, PoolNode) else 0,
+        pad=pad,
         y_zero=node.y.zero_point,
         low=node.low,
         high=node.high,
+        reduction=reduction,
     )
 
 

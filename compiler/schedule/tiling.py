@@ -62,7 +62,7 @@ class Tiling:
 
 def _dense(work: Contraction) -> bool:
     """Whether every output channel needs every input channel."""
-    return work.groups == 1 and not work.is_pool
+    return work.groups == 1 and not work.channelwise
 
 
 def _splits(total: int) -> list[int]:
@@ -73,7 +73,7 @@ def _splits(total: int) -> list[int]:
 def column_tiles(work: Contraction, config: AcceleratorConfig) -> tuple[ColumnTile, ...]:
     """Cut the output channels; grouped convolutions never mix more groups than fit the rows."""
     outputs, inputs = work.y.channels, work.x.channels
-    if work.is_pool:
+    if work.channelwise:
         lanes = min(config.rows, config.columns)
         sizes = [(c, min(lanes, outputs - c)) for c in range(0, outputs, lanes)]
         return tuple(ColumnTile(c, size, c, size) for c, size in sizes)
@@ -149,12 +149,12 @@ def _channelwise(
     reduced = channels if _dense(work) else tiles[0].channels
     r = reduction(work, config, flat, reduced)
     shares = _SHARES if config.weight_formats and work.weights is not None else _SHARES[:1]
-    kernels = [(*work.kernel, 1)] if work.is_pool else [
+    kernels = [(*work.kernel, 1)] if work.channelwise else [
         _kernel_chunk(work, config, flat, reduced, share) for share in shares
     ]
-    total = 0 if work.is_pool else r.passes * r.rows * config.weight_pitch
+    total = 0 if work.channelwise else r.passes * r.rows * config.weight_pitch
     mixed = len({int(zero) for zero in work.weight_zero}) > 1
-    regular = (work.groups == 1 or work.is_pool) and not mixed
+    regular = (work.groups == 1 or work.channelwise) and not mixed
     together = regular and whole and (r.high, r.wide, r.runs) in kernels[:1]
     room = config.output_bytes // 2
     choices = [(kernel, 1) for kernel in dict.fromkeys(kernels)]

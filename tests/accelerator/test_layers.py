@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.presets import preset
 
 from ..compiler.test_emit import CASES, random_work
@@ -35,8 +36,8 @@ def layers(config: AcceleratorConfig) -> list[CompiledLayer]:
         for i, o, g in [(6, 6, 6), (8, 12, 4), (20, 44, 2)]
     ]
     made += [
-        make(f"pool{c}-{k}", 2, 8, 9, c, c, (k, k), s, p, (1, 1), pool=True, seed=c)
-        for c in (1, 4, 19)
+        make(f"{pool.name}{c}-{k}", 2, 8, 9, c, c, (k, k), s, p, (1, 1), pool=pool, seed=c)
+        for pool, c in (*((Reduction.MAX, c) for c in (1, 4, 19)), (Reduction.SUM, 19))
         for k, s, p in [(2, (2, 2), (0, 0, 0, 0)), (3, (2, 1), (1, 1, 1, 1))]
     ]
     shape = (1, 11, 1, 50, 21, *unit, (0, 0, 0, 0), (1, 1))

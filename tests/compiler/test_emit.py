@@ -14,6 +14,7 @@ from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.requantize import requantize
 from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.presets import preset
 from kiwicha.machine.scales import encode_scale
 
@@ -31,7 +32,7 @@ def expected(work: Contraction, x: np.ndarray) -> np.ndarray:
     y = work.y
     x = x - work.x_zero
     acc = np.zeros((y.images, y.height, y.width, y.channels), np.int64)
-    if work.is_pool:
+    if work.reduction is Reduction.MAX:
         acc[:] = -(1 << 31)
     in_per, out_per = work.x.channels // work.groups, y.channels // work.groups
     for h, w, oy, ox in product(range(kh), range(kw), range(y.height), range(y.width)):
@@ -40,7 +41,8 @@ def expected(work: Contraction, x: np.ndarray) -> np.ndarray:
             continue
         pixel = x[:, iy, ix]
         if work.weights is None:
-            acc[:, oy, ox] = np.maximum(acc[:, oy, ox], pixel)
+            reduce = np.maximum if work.reduction is Reduction.MAX else np.add
+            acc[:, oy, ox] = reduce(acc[:, oy, ox], pixel)
             continue
         weights = work.weights[:, h, w].astype(np.int64) - work.weight_zero[:, None]
         for g in range(work.groups):
@@ -55,7 +57,7 @@ def expected(work: Contraction, x: np.ndarray) -> np.ndarray:
 def random_work(
     rng: np.random.Generator, images: int, height: int, width: int, inputs: int, outputs: int,
     kernel: tuple[int, int], strides: tuple[int, int], pads: tuple[int, int, int, int],
-    dilations: tuple[int, int], groups: int = 1, pool: bool = False, mixed: bool = False,
+    dilations: tuple[int, int], groups: int = 1, pool: Reduction | None = None, mixed: bool = False,
 ) -> tuple[Contraction, np.ndarray]:
     """Return a random layer of this geometry (its output at address 0) and its input bytes."""
     span = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
@@ -63,22 +65,24 @@ def random_work(
     ow = (width + pads[1] + pads[3] - span[1]) // strides[1] + 1
     signed = bool(rng.integers(2))
     x = rng.integers(0, 256, (images, height, width, inputs), dtype=np.uint8)
-    outputs = inputs if pool else outputs
+    pools = pool is not None
+    outputs = inputs if pools else outputs
     if signed:
         x = x.view(np.int8)
     zero = int(rng.integers(np.iinfo(x.dtype).min, np.iinfo(x.dtype).max + 1))
-    scale = rng.uniform(1e-4, 2e-3, outputs).astype(np.float32) * (400 if pool else 1)
+    scale = rng.uniform(1e-4, 2e-3, outputs).astype(np.float32) * (400 if pools else 1)
     multiplier, shift = encode_scale(RequantizeMode.ONNX, scale)
     weights = rng.integers(-128, 128, (outputs, *kernel, inputs // groups), dtype=np.int8)
     y_address = align_up(x.size, 64) + 64
     work = Contraction(
         name="layer", op="test", x=Place(0, images, height, width, inputs),
         y=Place(y_address, images, oh, ow, outputs), kernel=kernel, strides=strides,
-        pads=pads[:2], dilations=dilations, groups=groups, weights=None if pool else weights,
+        pads=pads[:2], dilations=dilations, groups=groups, weights=None if pools else weights,
         weight_zero=rng.integers(-128, 128, outputs if mixed else 1) + np.zeros(outputs, np.int64),
-        bias=np.zeros(outputs) if pool else rng.integers(-50000, 50000, outputs),
+        bias=np.zeros(outputs) if pools else rng.integers(-50000, 50000, outputs),
         multiplier=multiplier, shift=np.broadcast_to(shift, outputs), x_signed=signed, x_zero=zero,
-        pad=np.iinfo(x.dtype).min - zero if pool else 0, y_zero=3, low=-128, high=127,
+        pad=np.iinfo(x.dtype).min - zero if pool is Reduction.MAX else 0, y_zero=3, low=-128,
+        high=127, reduction=pool or Reduction.SUM,
     )
     return work, x
 
@@ -145,11 +149,12 @@ def test_groups(inputs: int, outputs: int, groups: int, config: str) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize("channels", [1, 4, 6, 19])
-def test_pooling(channels: int, config: str) -> None:
+@pytest.mark.parametrize("reduction", Reduction)
+def test_pooling(channels: int, config: str, reduction: Reduction) -> None:
     rng = np.random.default_rng(channels)
     for kernel, strides, pads in [((2, 2), (2, 2), (0, 0, 0, 0)), ((3, 3), (2, 1), (1, 1, 1, 1))]:
         shape = (2, 8, 9, channels, channels, kernel, strides, pads, (1, 1))
-        run(*random_work(rng, *shape, pool=True), CONFIGS[config])
+        run(*random_work(rng, *shape, pool=reduction), CONFIGS[config])
 
 
 @pytest.mark.parametrize("config", CONFIGS)

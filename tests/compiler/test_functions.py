@@ -259,4 +259,4 @@ def test_a_pooling_between_scales_that_no_factor_joins(x, y, relu):
     whole = model(nodes, constants, {"xq": codes.shape}, types={"xq": TensorProto.UINT8})
     graph = agree(whole, {"xq": codes})
     if not relu:
-        assert [n.kind for n in graph.nodes] == ["table", "max"]
+        assert [n.kind for n in graph.nodes] == ["table", "pool"]

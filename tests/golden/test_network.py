@@ -9,6 +9,7 @@ import pytest
 
 from kiwicha.golden.network import evaluate, outputs
 from kiwicha.machine.config import RequantizeMode, SoftmaxMode
+from kiwicha.machine.isa import Reduction
 
 
 def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
@@ -20,9 +21,9 @@ def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):
 
 def pool(x, y, scale, kernel=(1, 1), low=-128, high=127):
     return SimpleNamespace(
-        kind="max", x=x, y=y, inputs=(x,), results=(y,), kernel=kernel, strides=kernel,
+        kind="pool", x=x, y=y, inputs=(x,), results=(y,), kernel=kernel, strides=kernel,
         pads=(0, 0, 0, 0), dilations=(1, 1), scale=np.float32(scale),
-        scale64=scale, low=low, high=high,
+        scale64=scale, low=low, high=high, reduction=Reduction.MAX,
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""golden.pool against plain loops and against ONNX Runtime's MaxPool."""
+"""golden.pool against plain loops, and the maximum against ONNX Runtime's MaxPool."""
 
 from itertools import product
 
@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from kiwicha.golden.pool import max_pool2d
+from kiwicha.golden.pool import max_pool2d, sum_pool2d
 
 
 def draw(seed):
@@ -25,8 +25,8 @@ def draw(seed):
     }
 
 
-def loops(x, kernel, strides, pads, dilations):
-    """The maximum of every window, in plain loops."""
+def loops(x, kernel, strides, pads, dilations, reduce=max):
+    """The maximum (or sum) of every window, in plain loops."""
     size = [
         (x.shape[2 + a] + pads[a] + pads[a + 2] - (kernel[a] - 1) * dilations[a] - 1) // strides[a]
         + 1
@@ -34,7 +34,7 @@ def loops(x, kernel, strides, pads, dilations):
     ]
     y = np.empty((*x.shape[:2], *size), np.int32)
     for n, c, r, k in product(*map(range, y.shape)):
-        y[n, c, r, k] = max(
+        y[n, c, r, k] = reduce(
             int(x[n, c, i, j])
             for i in (r * strides[0] - pads[0] + t * dilations[0] for t in range(kernel[0]))
             for j in (k * strides[1] - pads[1] + t * dilations[1] for t in range(kernel[1]))
@@ -47,6 +47,19 @@ def loops(x, kernel, strides, pads, dilations):
 def test_equals_the_definition(seed):
     x, kernel, given = draw(seed)
     assert np.array_equal(max_pool2d(x, kernel, **given), loops(x, kernel, **given))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sum_equals_the_definition(seed):
+    x, kernel, given = draw(seed)
+    real = x.astype(np.int32) - int(x.flat[0])  # minus a zero point: what padding adds nothing to
+    expected = loops(real, kernel, **given, reduce=sum)
+    assert np.array_equal(sum_pool2d(real, kernel, **given), expected)
+
+
+def test_sum_is_that_of_the_accumulators():
+    x = np.full((1, 1, 1, 3), 2**30, np.int32)
+    assert sum_pool2d(x, (1, 3)).item() == 3 * 2**30 - 2**32
 
 
 @pytest.mark.parametrize("seed", range(100, 140))
