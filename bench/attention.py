@@ -79,7 +79,7 @@ def attention(
     return Table(
         "attention",
         f"MAC utilization of attention, S = E = {size}, one head each: {config.rows}x"
-        f"{config.columns} array, {config.special_lanes} special lanes",
+        f"{config.columns} array, {config.special.lanes} special lanes",
         _COLUMNS,
         rows,
         (

@@ -12,6 +12,7 @@ from kiwicha.bench.synthesis import BUILD, TARGETS, synthesize
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.boards.toolchain import ToolError
 from kiwicha.hw.load.sparse_writer import make_decoder
+from kiwicha.machine.capabilities import Sparse
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
 
@@ -53,8 +54,8 @@ def decoders(
     for form, entries in chosen:
         progress(f"decoders: {form}, {entries or 'all'} entries a cycle")
         config = AcceleratorConfig(
-            columns=columns, axi_data_width=width, requantize_lanes=1, weight_formats=(form,),
-            sparse_entries=entries or 1,
+            columns=columns, axi_data_width=width, requantize_lanes=1,
+            sparse=Sparse(formats=(form,), entries=entries or 1),
         )
         decoder = make_decoder(config, WeightFormat[form.upper().replace("-", "_")])
         name = f"decoder-{form}-{entries}-{columns}"

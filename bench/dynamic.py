@@ -77,12 +77,12 @@ class _Blocks(ProgramBuilder):
         self._tiles.append(fields)
         self._reads += reads
         channels = sum(tile["channels"] for tile in self._tiles)
-        if channels < self.config.block_channels:
+        if channels < self.config.blocks.channels:
             return
         first, second = self._tiles[:2]
         steps = {(b["accumulator"] - a["accumulator"], b["parameter"] - a["parameter"])
                  for a, b in zip(self._tiles, self._tiles[1:], strict=False)}
-        if len(steps) != 1 or channels != self.config.block_channels:
+        if len(steps) != 1 or channels != self.config.blocks.channels:
             raise ValueError("the column tiles of a block do not lie side by side")
         pixels, beat = first["pixels"] * first["lines"], self.config.beat_bytes
         local = self.outputs.place(("scales", self.scales), pixels + beat) + self.scales % beat
@@ -101,7 +101,7 @@ class _Blocks(ProgramBuilder):
 def _block_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
     """Return the best tiling whose groups are blocks of channels."""
     tilings = [
-        t for t in legal_tilings(work, config) if t.group * config.columns == config.block_channels
+        t for t in legal_tilings(work, config) if t.group * config.columns == config.blocks.channels
     ]
     return min(tilings, key=lambda t: estimate(work, config, t))
 
@@ -117,7 +117,7 @@ def _program(
         emit(work, tiling, builder, memory.put)
         return builder, memory
     if way == "blocks":
-        scales = size * size // config.block_channels
+        scales = size * size // config.blocks.channels
         memory = _Results(work, x, size=size * size, more=scales)
         builder = _Blocks(config, scales=memory.extra)
         emit(work, _block_tiling(work, config), builder, memory.put)
@@ -168,7 +168,7 @@ def dynamic(
     sizes : of the matrix products, in all three dimensions.
     """
     config = config.replace(
-        name=f"{config.name}-dynamic", dynamic=True, block_channels=4 * config.columns
+        name=f"{config.name}-dynamic", dynamic=True, blocks={"channels": 4 * config.columns},
     )
     progress(f"dynamic: building the machine '{config.name}'")
     machine = simulated_machine(config, 0)
@@ -197,7 +197,7 @@ def dynamic(
             "is not.",
             "two passes: one scale for the tensor, exact to ONNX Runtime; the layer is computed "
             "twice, but where the accumulators hold all of it. "
-            f"blocks: a power of two for every {config.block_channels} channels, in one pass.",
+            f"blocks: a power of two for every {config.blocks.channels} channels, in one pass.",
             "Every program was simulated, and left in memory what the golden machine leaves there.",
         ),
         tuple(values),

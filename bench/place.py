@@ -20,7 +20,8 @@ from kiwicha.bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synt
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.bench.units import unit_of
 from kiwicha.boards.toolchain import CriticalPath, Place, Report, ToolError, read_report, run_tool
-from kiwicha.machine.config import PIPELINE, AcceleratorConfig, CellFamily
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.presets import preset
 from kiwicha.sim.simulation import simulated_machine
 

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.compiler.schedule.footprint import minimum_pass
-from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.capabilities import WEIGHT_FORMATS, Sparse
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.formats import INDEX_BITS, encode
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.sim.inference import run_model
@@ -21,7 +22,7 @@ __all__ = ["CONFIG", "formats", "main", "pruned_product", "sparse"]
 
 CONFIG = AcceleratorConfig(
     name="narrow-port", rows=8, columns=128, weight_bytes=131072, requantize_lanes=8,
-    weight_formats=("bitmask", "csc5"), sparse_entries=16,
+    sparse=Sparse(formats=("bitmask", "csc5"), entries=16),
 )
 """Eight beats a weight row: a batch of one waits for memory, compressed or not."""
 
@@ -101,10 +102,10 @@ def sparse(
     config : each run is on this machine with no format or only one.
     """
     values: list[dict[str, Any]] = []
-    for chosen in ((), *((name,) for name in config.weight_formats)):
+    for chosen in ((), *((name,) for name in config.sparse.formats)):
         what = "".join(chosen) or "none"
         progress(f"sparse: {size} x {size} at {density:.0%}, {what}")
-        machine = config.replace(weight_formats=chosen)
+        machine = config.replace(sparse={"formats": chosen})
         found = {"machine": what, **_measured(machine, size, density, latency, seed, simulator)}
         first = values[0] if values else found
         ratios = {f"{name}_ratio": found[name] / first[name] for name in _GOALS}

@@ -26,7 +26,8 @@ from kiwicha.boards.toolchain import ToolError, run_tool
 from kiwicha.hw.accelerator import Accelerator
 from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.hw.verilog.emit import emit_verilog
-from kiwicha.machine.config import AcceleratorConfig, CellFamily
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.presets import preset
 
 __all__ = [

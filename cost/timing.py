@@ -4,8 +4,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.machine.config import AcceleratorConfig, SoftmaxMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Opcode, SpecialOperation, WeightFormat
+from kiwicha.machine.modes import SoftmaxMode
 
 __all__ = [
     "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "compute_latency",
@@ -85,7 +86,7 @@ def decode_cycles(
 
     A row ends in the cycle that shows an entry of a later one.
     """
-    work = int((entries // config.sparse_entries + 1).sum())
+    work = int((entries // config.sparse.entries + 1).sum())
     if form in (WeightFormat.BITMASK, WeightFormat.RUN_LENGTH):
         return work, _DECODER
     return work, _DECODER + -(-columns // _POINTERS)
@@ -105,7 +106,7 @@ def special_cycles(
         return 2 * elements + rows * _ROOT
     if operation != SpecialOperation.SOFTMAX:
         return elements
-    spacing = 6 if config.softmax_mode is SoftmaxMode.ONNX else 2
+    spacing = 6 if config.special.softmax is SoftmaxMode.ONNX else 2
     beats = -(-length // config.beat_bytes) + 1
     groups = [min(_GROUP, rows - first) for first in range(0, rows, _GROUP)]
     measured = [group * beats + length * max(group, spacing) for group in groups]

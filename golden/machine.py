@@ -65,23 +65,23 @@ class Machine:
         self.output = np.zeros(config.output_bytes, np.uint8)
         self.state = VectorState(seed=seed, step=step)
         self.statistics = self.state.statistics.octets().copy()
-        self.operand = np.zeros((config.special_lanes, config.special_bytes), np.uint8)
+        self.operand = np.zeros((config.special.lanes, config.special.bytes), np.uint8)
         self.result = np.zeros_like(self.operand)
-        self.tables = np.zeros((2, config.special_entries), np.uint32)
+        self.tables = np.zeros((2, config.special.entries), np.uint32)
         self._targets = {
             LoadTarget.ACTIVATION: self.activation,
             LoadTarget.WEIGHT: self.weight,
             LoadTarget.PARAMETER: self.parameter,
         }
         self._sources = {StoreSource.OUTPUT: self.output}
-        if config.special_lanes:
+        if config.special.lanes:
             self._targets[LoadTarget.OPERAND] = self.operand.reshape(-1)
             self._targets[LoadTarget.TABLE] = self.tables.reshape(-1).view(np.uint8)
             self._sources[StoreSource.RESULT] = self.result.reshape(-1)
         if config.dynamic:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots
-        if config.statistics_elements:
+        if config.statistics.elements:
             self._sources[StoreSource.STATISTICS] = self.statistics
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
@@ -211,12 +211,12 @@ class Machine:
             self.memory[address : address + length] = source[local : local + length]
 
     def _special(self, fields: dict[str, Any]) -> None:
-        if not self.config.special_lanes:
-            raise MachineError("the machine has no special_lanes")
-        if fields["total"] > self.config.special_lanes * fields["rows"]:
+        if not self.config.special.lanes:
+            raise MachineError("the machine has no special.lanes")
+        if fields["total"] > self.config.special.lanes * fields["rows"]:
             raise MachineError(f"{fields['total']} rows, {fields['rows']} a lane")
         try:
-            special(fields, self.operand, self.tables, self.result, self.config.softmax_mode)
+            special(fields, self.operand, self.tables, self.result, self.config.special.softmax)
         except IndexError as error:
             raise MachineError(str(error)) from None
 

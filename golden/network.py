@@ -22,8 +22,8 @@ from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
 from kiwicha.golden.vector import SLOT
-from kiwicha.machine.config import RequantizeMode, SoftmaxMode
 from kiwicha.machine.isa import SLOTS, Reduction
+from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.machine.scales import encode_scale
 
 __all__ = ["evaluate", "outputs"]

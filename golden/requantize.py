@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kiwicha.machine.config import RequantizeMode
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
     "requantize",

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.scales import quantize_multiplier
 
 __all__ = [

@@ -29,8 +29,8 @@ import numpy.typing as npt
 from kiwicha.golden.add import to_integers
 from kiwicha.golden.normalize import normalize_rows
 from kiwicha.golden.softmax import reciprocal
-from kiwicha.machine.config import SoftmaxMode
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import multiply_add
 
 __all__ = ["special"]
@@ -51,8 +51,8 @@ def special(
     Parameters
     ----------
     fields : as ``machine.encoding.decode`` returns them.
-    operand, result : uint8[lanes, special_bytes].
-    tables : uint32[2, special_entries], A and B, the same for all lanes.
+    operand, result : uint8[lanes, special.bytes].
+    tables : uint32[2, special.entries], A and B, the same for all lanes.
     mode : arithmetic of SOFTMAX.
 
     Raises

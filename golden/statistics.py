@@ -77,7 +77,7 @@ def statistics(block: npt.ArrayLike) -> BlockStatistics:
 
 @dataclass
 class StatisticsRecord:
-    """The statistics that a machine with ``statistics_elements`` of ``limit`` keeps.
+    """The statistics that a machine with ``statistics.elements`` of ``limit`` keeps.
 
     Members
     -------

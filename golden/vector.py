@@ -12,9 +12,10 @@ from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.statistics import StatisticsRecord
-from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import flat_index
 from kiwicha.machine.isa import PARAMETER_BYTES, SLOTS, VectorMode
+from kiwicha.machine.modes import BlockScale
 
 __all__ = ["SLOT", "VectorState", "illegal_vector", "vector"]
 
@@ -49,9 +50,9 @@ class VectorState:
 def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     """Return why the hardware refuses the instruction's mode or channels, or None."""
     mode, has = fields["mode"], [VectorMode.REQUANTIZE]
-    has += [VectorMode.RAW] if cfg.dynamic or cfg.block_channels or cfg.statistics_elements else []
+    has += [VectorMode.RAW] if cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements else []
     has += [VectorMode.MEASURE, VectorMode.QUANTIZE] if cfg.dynamic else []
-    has += [VectorMode.BLOCK] if cfg.block_channels else []
+    has += [VectorMode.BLOCK] if cfg.blocks.channels else []
     dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
     measure = mode == VectorMode.MEASURE
     counted, one = fields["statistics"], fields["only"]
@@ -62,9 +63,9 @@ def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
         "target": fields["target"] and not dynamic,
         "relu": fields["relu"] and not dynamic,
         "settle": fields["settle"] and not measure,
-        "tiles": fields["tiles"] and not cfg.block_channels,
-        "tile_entries": fields["tile_entries"] and not cfg.block_channels,
-        "statistics": counted and (measure or not cfg.statistics_elements),
+        "tiles": fields["tiles"] and not cfg.blocks.channels,
+        "tile_entries": fields["tile_entries"] and not cfg.blocks.channels,
+        "statistics": counted and (measure or not cfg.statistics.elements),
         "begin": fields["begin"] and not (measure or counted),
         "only": one and not counted,
         "channel": fields["channel"] and (not one or fields["channel"] >= fields["channels"]),
@@ -130,7 +131,7 @@ def vector(
         narrow = octets if natural else octets.view(np.int8)
         values = total if mode == VectorMode.RAW else narrow
         counted = values[:, fields["channel"]] if fields["only"] else values
-        state.statistics.add(counted, cfg.statistics_elements, begin=bool(fields["begin"]))
+        state.statistics.add(counted, cfg.statistics.elements, begin=bool(fields["begin"]))
 
 
 def _accumulators(
@@ -172,22 +173,23 @@ def _blocks(
     cfg: AcceleratorConfig, fields: Fields, total: npt.NDArray[np.int32], state: VectorState
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return int8 values, each pixel in blocks from its first channel on, and their scales."""
-    size, values, scales = cfg.block_channels, [], []
-    rounding, (first, pitch) = cfg.block_rounding.value, flat_index(fields)
+    size, values, scales = cfg.blocks.channels, [], []
+    rounding, (first, pitch) = cfg.blocks.rounding.value, flat_index(fields)
     for number, pixel in enumerate(total):
-        if cfg.block_scale is BlockScale.MULTIWAY:
+        if cfg.blocks.scale is BlockScale.MULTIWAY:
             chosen = multiway_quantize(
-                pixel, size, cfg.block_ways, criterion=cfg.block_criterion.value, rounding=rounding
+                pixel, size, cfg.blocks.ways, criterion=cfg.blocks.criterion.value,
+                rounding=rounding,
             )
             values.append(chosen.values)
             scales.append(np.stack([chosen.shift, chosen.way], axis=1).astype(np.uint8))
             continue
         part = block_quantize(
-            pixel, size, scaling=cfg.block_scale.value, rounding=rounding,
+            pixel, size, scaling=cfg.blocks.scale.value, rounding=rounding,
             seed=state.seed, step=state.step, index=first + number * pitch,
         )
         values.append(part.values)
-        pot = cfg.block_scale is BlockScale.POT
+        pot = cfg.blocks.scale is BlockScale.POT
         scales.append(part.shift.astype("<u1") if pot else part.magnitude.astype("<u4"))
     return np.stack(values).view(np.uint8), np.concatenate(scales).reshape(-1).view(np.uint8)
 

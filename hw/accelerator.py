@@ -75,7 +75,7 @@ class Accelerator(Component):
         m.submodules.store = cleared(store)
         m.submodules.records = records
         takers: list[ComputeEngine | SpecialEngine | VectorEngine] = [compute, vector]
-        special = SpecialEngine(cfg) if cfg.special_lanes else None
+        special = SpecialEngine(cfg) if cfg.special.lanes else None
         if special:
             m.submodules.special = cleared(special)
             takers.append(special)
@@ -137,9 +137,9 @@ class Accelerator(Component):
                 compute.slots.eq(vector.slots),
                 records.dynamic.eq(vector.slots_record),
             ]
-        if cfg.statistics_elements:
+        if cfg.statistics.elements:
             m.d.comb += records.statistics.eq(vector.statistics)
-        if cfg.random_blocks:
+        if cfg.blocks.random:
             m.d.comb += vector.random.eq(control.random)
 
         # Instructions out, tokens and faults back.

@@ -56,7 +56,7 @@ class Stream:
 
 def compressed_formats(config: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the compressed formats that a machine decodes."""
-    return tuple(WeightFormat[name.upper().replace("-", "_")] for name in config.weight_formats)
+    return tuple(WeightFormat[name.upper().replace("-", "_")] for name in config.sparse.formats)
 
 
 def encode(form: WeightFormat, rows: NDArray[np.uint8], beat_bytes: int) -> Stream | None:

@@ -66,8 +66,8 @@ class LoadTarget(enum.IntEnum, shape=4):
     ACTIVATION = 0
     WEIGHT = 1
     PARAMETER = 2
-    OPERAND = 3  #: SPECIAL's operands: lane * special_bytes + offset
-    TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special_entries on B
+    OPERAND = 3  #: SPECIAL's operands: lane * special.bytes + offset
+    TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special.entries on B
     DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point
 
 
@@ -103,7 +103,7 @@ class StoreSource(enum.IntEnum, shape=4):
 
     OUTPUT = 0  #: the output buffer
     COUNTERS = 1  #: one record of COUNTER_WORDS words; length must say so
-    RESULT = 2  #: SPECIAL's results: lane * special_bytes + offset
+    RESULT = 2  #: SPECIAL's results: lane * special.bytes + offset
     DYNAMIC = 3  #: the slots of dynamic quantization, as LOAD takes them
     STATISTICS = 4  #: STATISTICS_RECORD of what VECTOR has written since ``begin``
 
@@ -264,7 +264,7 @@ STATISTICS_RECORD: Final = data.StructLayout({
     "count": unsigned(64),
     # Entry 0 counts zeros, entry b values whose magnitude has b bits.
     "histogram": data.ArrayLayout(unsigned(32), 33),
-    "overflow": unsigned(1),  # more than `statistics_elements` came: all else is 0
+    "overflow": unsigned(1),  # more than `statistics.elements` came: all else is 0
     "reserved0": unsigned(479),
 })
 """Statistics as STORE writes them, little endian; all 0 before the first value."""

@@ -6,7 +6,9 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig, CellFamily
+from kiwicha.machine.capabilities import FORMER, Sparse, Special
+from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
@@ -70,8 +72,8 @@ PRESETS: dict[str, AcceleratorConfig] = {
             name="default",
             requantize_lanes=8,
             transposer=True,
-            weight_formats=("bitmask", "csc5"),
-            special_lanes=4,
+            sparse=Sparse(formats=("bitmask", "csc5")),
+            special=Special(lanes=4),
         ),
         AcceleratorConfig(
             name="large",
@@ -121,7 +123,10 @@ def preset(name: str) -> AcceleratorConfig:
 
 
 def read_config(path: str | Path) -> AcceleratorConfig:
-    """Read a TOML file: fields of ``AcceleratorConfig`` as top-level keys, optionally ``preset``.
+    """Read a TOML file: fields of ``AcceleratorConfig`` as keys, optionally ``preset``.
+
+    A capability is a table, as ``[special]`` with ``lanes = 4``; what it does not name stays as the
+    preset has it. Names of version 0.1 (``special_lanes = 4``) are read as before.
 
     A machine that the file does not name is called as the file is, without the suffix, and with
     ``-`` for what no name may hold.
@@ -137,6 +142,12 @@ def read_config(path: str | Path) -> AcceleratorConfig:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         base = preset(table.pop("preset")) if "preset" in table else AcceleratorConfig()
         known = {field.name for field in fields(AcceleratorConfig)}
+        for former in [key for key in table if key in FORMER]:
+            capability, field = FORMER[former]
+            inner = table.setdefault(capability.table, {})
+            if field in capability.check_table(inner):
+                raise ValueError(f"{former} is {capability.table}.{field}, which is there too")
+            inner[field] = table.pop(former)
         if unknown := sorted(set(table) - known):
             raise ValueError(f"unknown key {unknown[0]!r}; legal: {', '.join(sorted(known))}")
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(path).stem).strip("-")

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Engine
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
     "ADDRESS_BITS", "IDENTITY", "RECORD_OFFSET", "VERSION", "Access", "Field", "Register",
@@ -222,7 +223,7 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
     yield Register("scratch", 0x090, Access.WRITE, "for software", (
         Field("value", 0, 32, "anything"),
     ))
-    if cfg.random_blocks:
+    if cfg.blocks.random:
         for offset, name, description in (
             (0x094, "random_seed", "of the random words that round blocks"),
             (0x098, "random_step", "training step, of the same"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from kiwicha.machine.config import RequantizeMode
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = ["encode_scale", "quantize_multiplier"]
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.scales import quantize_multiplier
 
 __all__ = [

@@ -17,7 +17,8 @@ from kiwicha.hw.accelerator import Accelerator
 from kiwicha.hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.hw.verilog.naming import SOURCES
-from kiwicha.machine.config import AcceleratorConfig, CellFamily
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.register_map import VERSION, RegisterMap
 from kiwicha.sim.files import build_folder, write_file, write_files
 

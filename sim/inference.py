@@ -102,7 +102,7 @@ def run_model(
     expected = reference(lowered, given)
     listener("golden model", 0, 0)
     try:
-        tensors = evaluate(graph, given, config.requantize_mode, config.softmax_mode)
+        tensors = evaluate(graph, given, config.requantize_mode, config.special.softmax)
     except OverflowError as error:
         raise InputError(f"with these inputs, {error}") from None
     image = compiled.load(tensors)
@@ -213,7 +213,7 @@ def _dense(compiled: CompiledModel) -> tuple[Layer, ...]:
     """Return the layers as they would be with dense weights."""
     if not any(layer.weights.compressed for layer in compiled.layers):
         return compiled.layers
-    return compile_graph(compiled.graph, compiled.config.replace(weight_formats=())).layers
+    return compile_graph(compiled.graph, compiled.config.replace(sparse={"formats": ()})).layers
 
 
 def _layers(

@@ -28,7 +28,8 @@ from kiwicha.compiler.graph.graph import (
     TableNode,
     ViewNode,
 )
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode, SoftmaxMode
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
 from kiwicha.sim.reference import chain_of, node_reference
 
@@ -64,7 +65,7 @@ _PROMISES = {"runtime": "runtime-exact", "near": "within one code", "golden": "g
 def promise_of(node: Node, config: AcceleratorConfig) -> Promise:
     """Return how close a node's bits are to be to those of ONNX Runtime on this machine."""
     if isinstance(node, SoftmaxNode):
-        return node.promise if config.softmax_mode is SoftmaxMode.ONNX else "golden"
+        return node.promise if config.special.softmax is SoftmaxMode.ONNX else "golden"
     if isinstance(node, AddNode | DynamicLinearNode | NormalizeNode | TableNode | ViewNode):
         return node.promise
     return node.promise if config.requantize_mode is RequantizeMode.ONNX else "golden"

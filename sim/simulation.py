@@ -145,7 +145,7 @@ class SimulatedMachine:
             (registers["watchdog"].offset, watchdog),
             (registers["interrupt_enable"].offset, 3),
         ]
-        if self.config.random_blocks:
+        if self.config.blocks.random:
             names = ("random_seed", "random_step")
             writes += [(registers[n].offset, v) for n, v in zip(names, random, strict=True)]
         reads = ("status", "error_code", "error_address_low", "error_address_high", *_COUNTERS)

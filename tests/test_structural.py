@@ -13,9 +13,9 @@ TINY = preset("tiny")
 #: Little of everything that a machine can have.
 FULL = TINY.replace(
     name="structural", rows=2, columns=8, requantize_lanes=2, transposer=True,
-    weight_formats=("bitmask", "csc5"), sparse_entries=2, special_lanes=1,
-    special_bytes=256, special_entries=256, dynamic=True, block_channels=16, block_rounding="lfsr",
-    queue_words=16, pipeline=(),
+    sparse={"formats": ("bitmask", "csc5"), "entries": 2},
+    special={"lanes": 1, "bytes": 256, "entries": 256}, dynamic=True,
+    blocks={"channels": 16, "rounding": "lfsr"}, queue_words=16, pipeline=(),
 )
 MACHINES = pytest.mark.parametrize("config", [TINY, FULL], ids=lambda config: config.name)
 

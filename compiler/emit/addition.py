@@ -129,7 +129,7 @@ class _Adder:
 
     def _repeated(self, part: _Periods) -> list[Step]:
         """Several periods in each lane; nothing where that is not possible or not worth while."""
-        beat, lanes = self.config.beat_bytes, self.config.special_lanes
+        beat, lanes = self.config.beat_bytes, self.config.special.lanes
         address, size = self.z + part.z, part.count * part.length
         times = beat // gcd(part.length, beat)
         whole = part.length * times  # begins and ends with a beat

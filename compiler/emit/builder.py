@@ -128,9 +128,9 @@ class ProgramBuilder:
         )
         self.outputs = Ring(self.config.output_bytes, beat)
         # Rings of offsets that are the same in every lane; tables in units of 256 entries.
-        self.operands = Ring(self.config.special_bytes, beat)
-        self.special_results = Ring(self.config.special_bytes, beat)
-        self.tables = Ring(self.config.special_entries // 256)
+        self.operands = Ring(self.config.special.bytes, beat)
+        self.special_results = Ring(self.config.special.bytes, beat)
+        self.tables = Ring(self.config.special.entries // 256)
         self._half = 0
 
     def next_accumulators(self) -> int:

@@ -59,7 +59,7 @@ class Lanes:
         unit = ring.place(key, units)
         touched = Range(Space.TABLE, unit, unit + units)
         address = self.store(packed.reshape(-1).view(np.uint8))
-        whole = _WORD * self.config.special_entries
+        whole = _WORD * self.config.special.entries
         transfer = Transfer(address, unit * TABLE_UNIT * _WORD, size, len(parts), size, whole)
         self.builder.load(LoadTarget.TABLE, transfer, touched=touched)
         return unit, touched
@@ -86,7 +86,7 @@ class Lanes:
         ``address`` and, for more than one time, ``size`` are whole beats.
         """
         block, new = self._place((address, size, "repeated", times), size * times, address)
-        lanes, memory = self.config.special_lanes, self.config.special_bytes
+        lanes, memory = self.config.special.lanes, self.config.special.bytes
         if new and times < lanes:
             for turn in range(times):
                 transfer = Transfer(address, block.offset + turn * size, size, lanes, 0, memory)
@@ -121,7 +121,7 @@ class Lanes:
 
     def _runs(self, address: int, block: Block, size: int, stride: int) -> list[Transfer]:
         """Return the transfers of a block: one for all full lanes, one for what is left."""
-        memory = self.config.special_bytes
+        memory = self.config.special.bytes
         full, rest = divmod(size, stride)
         runs = []
         if full:

@@ -38,7 +38,7 @@ def longest_block(config: AcceleratorConfig, operands: int, aligned: bool) -> tu
     aligned : whether all of them begin at a beat.
     """
     slack = 0 if aligned else config.beat_bytes - 1
-    share = config.special_bytes // operands
+    share = config.special.bytes // operands
     return share // 2 // config.beat_bytes * config.beat_bytes - slack, share - slack
 
 
@@ -60,7 +60,7 @@ def cut_rows(
     """
     unit = config.beat_bytes // gcd(length, config.beat_bytes)
     rooms = longest_block(config, operands, aligned)
-    for lanes, step in ((config.special_lanes, unit), (1, 1)):
+    for lanes, step in ((config.special.lanes, unit), (1, 1)):
         for room in rooms:
             most = min(room // length, _MOST) // step * step
             if most > 0:

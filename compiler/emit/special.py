@@ -17,8 +17,9 @@ from kiwicha.compiler.emit.rows import Cut, cut_rows
 from kiwicha.compiler.emit.steps import Step
 from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
 from kiwicha.errors import KiwichaError
-from kiwicha.machine.config import AcceleratorConfig, SoftmaxMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters, softmax_tables
 
 __all__ = ["SpecialNode", "require_lanes", "row_steps"]
@@ -36,9 +37,9 @@ def require_lanes(node: SpecialNode, config: AcceleratorConfig) -> None:
     KiwichaError
         Names the node.
     """
-    if not config.special_lanes:
+    if not config.special.lanes:
         raise KiwichaError(
-            f"{node.name} ({node.op}): needs a machine with special_lanes, for {node.kind}"
+            f"{node.name} ({node.op}): needs a machine with special.lanes, for {node.kind}"
         )
 
 
@@ -77,8 +78,8 @@ def row_steps(
     cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum)
     if cut is None:
         raise KiwichaError(
-            f"{where}: a row of {length} does not fit the machine's memories (special_bytes "
-            f"{config.special_bytes})"
+            f"{where}: a row of {length} does not fit the machine's memories (special.bytes "
+            f"{config.special.bytes})"
         )
     try:
         fields, tables = _fields(node, config, length)
@@ -141,7 +142,7 @@ def _fields(
     if isinstance(node, TableNode):
         return {"operation": SpecialOperation.TABLE}, (node.table.astype(np.uint32), None)
     if isinstance(node, SoftmaxNode):
-        mode = config.softmax_mode
+        mode = config.special.softmax
         if mode is not SoftmaxMode.ONNX and node.y.zero_point != info.min:
             raise ValueError(
                 f"zero point is {node.y.zero_point}; legal in mode {mode.value}: {info.min}"
@@ -149,10 +150,10 @@ def _fields(
         a, b = softmax_tables(mode, float(node.x.scale), length, float(node.y.scale))
         return {**fields, "operation": SpecialOperation.SOFTMAX}, (a, b)
     entries = -(-length // TABLE_UNIT) * TABLE_UNIT
-    if entries > config.special_entries:
+    if entries > config.special.entries:
         raise ValueError(
-            f"a row of {length} does not fit the machine's tables (special_entries "
-            f"{config.special_entries})"
+            f"a row of {length} does not fit the machine's tables (special.entries "
+            f"{config.special.entries})"
         )
     gains, offsets, shift = normalize_parameters(node.gamma, node.beta, float(node.y.scale))
     epsilon = normalize_epsilon(length, float(node.x.scale), node.epsilon)

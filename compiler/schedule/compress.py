@@ -110,7 +110,7 @@ class Storage:
 
 def storage(work: Contraction, tiling: Tiling, config: AcceleratorConfig) -> Storage:
     """Return what some of a layer's column tiles cost, as much as half the scratchpad of each."""
-    if work.weights is None or not config.weight_formats:
+    if work.weights is None or not config.sparse.formats:
         return Storage()
     most = config.weight_bytes // 2 // config.weight_pitch
     signed = work.weights.dtype == np.int8

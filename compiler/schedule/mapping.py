@@ -6,8 +6,8 @@ import numpy as np
 from kiwicha.compiler.graph.graph import ConvNode, DynamicLinearNode, MatMulNode, PoolNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.errors import KiwichaError
-from kiwicha.machine.config import RequantizeMode
 from kiwicha.machine.isa import Reduction
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.scales import encode_scale
 
 __all__ = ["TALLEST", "contraction", "dynamic_contraction"]

@@ -148,7 +148,7 @@ def _channelwise(
     flat = whole and _dense(work) and work.dilations[1] == 1 and work.kernel[1] > 1
     reduced = channels if _dense(work) else tiles[0].channels
     r = reduction(work, config, flat, reduced)
-    shares = _SHARES if config.weight_formats and work.weights is not None else _SHARES[:1]
+    shares = _SHARES if config.sparse.formats and work.weights is not None else _SHARES[:1]
     kernels = [(*work.kernel, 1)] if work.channelwise else [
         _kernel_chunk(work, config, flat, reduced, share) for share in shares
     ]

@@ -7,7 +7,7 @@ A further FPGA family is a subclass of ``Multiplier`` and a line in ``MULTIPLIER
 from kiwicha.hw.compute.multiplier_base import OPERAND, PRODUCT, Multiplier
 from kiwicha.hw.compute.multiplier_ecp5 import Ecp5Multiplier
 from kiwicha.hw.compute.multiplier_ice40 import Ice40Multiplier
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["MULTIPLIERS", "OPERAND", "PRODUCT", "GenericMultiplier", "multiplier_class"]
 

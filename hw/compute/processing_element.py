@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kiwicha.hw.compute.multiplier import OPERAND, multiplier_class
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["PSUM", "ProcessingElement", "psum_width"]
 

@@ -14,7 +14,7 @@ from kiwicha.hw.compute.processing_element import PSUM, ProcessingElement, psum_
 from kiwicha.hw.compute.skew import Skew
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.verilog.emit import shared
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["GROUP", "SystolicArray", "SystolicRow", "WeightPath"]
 

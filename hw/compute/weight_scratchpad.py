@@ -79,7 +79,7 @@ class WeightScratchpad(Component):
         content = asked.data.as_value()[: 8 * beat].replicate(1 << beats)
         enable = Const(1, 1) << (asked.column >> exact_log2(beat))[:beats]
         granularity = 8 * beat
-        if self.cfg.weight_formats:
+        if self.cfg.sparse.formats:
             # Decoded rows may end anywhere, so every byte has an enable.
             granularity = 8
             by_row = asked.kind == WriteKind.ROW

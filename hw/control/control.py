@@ -66,7 +66,7 @@ class Control(Component):
     read_base, read_limit, write_base, write_limit : Out(axi_address_width)
         Grant windows, limits exclusive; constant while a program runs.
     random : Out(RANDOM)
-        Only with ``random_blocks``; constant while a program runs.
+        Only with ``blocks.random``; constant while a program runs.
     record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
         Read of a beat of COUNTER_RECORD, for STORE; the beat comes two cycles later. Whole records
         are read, in order.
@@ -102,7 +102,7 @@ class Control(Component):
             "record_enable": In(1),
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
-            **({"random": Out(RANDOM)} if cfg.random_blocks else {}),
+            **({"random": Out(RANDOM)} if cfg.blocks.random else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -205,7 +205,7 @@ class Control(Component):
         ]
         for name in ("read_base", "read_limit", "write_base", "write_limit"):
             m.d.comb += getattr(self, name).eq(_joined(registers, name))
-        if self.cfg.random_blocks:
+        if self.cfg.blocks.random:
             m.d.comb += [
                 self.random.seed.eq(registers.random_seed.value),
                 self.random.step.eq(registers.random_step.value),

@@ -154,7 +154,7 @@ class Dispatch(Component):
     Parameters
     ----------
     cfg
-        ``queue_words`` words per engine; ``special_lanes`` says whether there is SPECIAL.
+        ``queue_words`` words per engine; ``special.lanes`` says whether there is SPECIAL.
 
     Members
     -------

@@ -9,4 +9,4 @@ __all__ = ["machine_engines"]
 
 def machine_engines(cfg: AcceleratorConfig) -> tuple[Engine, ...]:
     """Return the engines of a machine in data-flow order: all but SPECIAL, or all."""
-    return tuple(engine for engine in Engine if engine is not Engine.SPECIAL or cfg.special_lanes)
+    return tuple(engine for engine in Engine if engine is not Engine.SPECIAL or cfg.special.lanes)

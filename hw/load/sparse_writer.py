@@ -36,7 +36,7 @@ _CSC: dict[WeightFormat, dict[str, Any]] = {
 
 def make_decoder(cfg: AcceleratorConfig, name: WeightFormat) -> Any:
     """Return the decoder of a compressed format; ValueError where it does not take such rows."""
-    beat, lanes, entries = cfg.beat_bytes, cfg.weight_pitch, cfg.sparse_entries
+    beat, lanes, entries = cfg.beat_bytes, cfg.weight_pitch, cfg.sparse.entries
     if name in _CSC:
         return CscDecoder(beat, lanes, entries=entries, **_CSC[name])
     if name == WeightFormat.CSR:
@@ -54,7 +54,7 @@ class SparseWriter(Component):
     Parameters
     ----------
     cfg
-        ``weight_formats``, of which there must be one, and what decoders and memory depend on.
+        ``sparse.formats``, of which there must be one, and what decoders and memory depend on.
 
     Members
     -------
@@ -76,7 +76,7 @@ class SparseWriter(Component):
         self.cfg = cfg
         self.formats = [name for name in machine_formats(cfg) if name not in MATRICES]
         if not self.formats:
-            raise ValueError("weight_formats is empty; legal: at least one format")
+            raise ValueError("sparse.formats is empty; legal: at least one format")
         super().__init__({
             "job": In(stream.Signature(format_job(cfg))),
             "i": In(stream.Signature(beat_layout(cfg.beat_bytes))),

@@ -18,7 +18,7 @@ MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
 
 def machine_formats(cfg: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the formats that LOAD takes besides DENSE."""
-    named = tuple(WeightFormat[name.upper().replace("-", "_")] for name in cfg.weight_formats)
+    named = tuple(WeightFormat[name.upper().replace("-", "_")] for name in cfg.sparse.formats)
     return (*(MATRICES if cfg.transposer else ()), *named)
 
 

@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from kiwicha.hw.parts.mult18x18d import CELL_LATENCY, CELL_WIDTH, mult18x18d
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["Ecp5PartialProduct", "PartialProduct", "partial_product_class"]
 

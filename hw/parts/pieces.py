@@ -22,9 +22,9 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
         LoadTarget.WEIGHT: cfg.weight_bytes,
         LoadTarget.PARAMETER: cfg.parameter_channels * PARAMETER_BYTES,
     }
-    if cfg.special_lanes:
-        targets[LoadTarget.OPERAND] = cfg.special_lanes * cfg.special_bytes
-        targets[LoadTarget.TABLE] = 2 * 4 * cfg.special_entries
+    if cfg.special.lanes:
+        targets[LoadTarget.OPERAND] = cfg.special.lanes * cfg.special.bytes
+        targets[LoadTarget.TABLE] = 2 * 4 * cfg.special.entries
     if cfg.dynamic:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.ram import block_ram, ram_class
-from kiwicha.machine.config import AcceleratorConfig, CellFamily
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["Queue"]
 

@@ -9,7 +9,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.dp16kd import BYTE, DEEPEST, block_ram_cell, cell_width
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["Ecp5Ram", "Ram", "block_ram", "ram_class"]
 

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from kiwicha.hw.parts.partial_product import partial_product_class
 from kiwicha.hw.parts.requantize_common import register
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["PipelinedMultiply"]
 

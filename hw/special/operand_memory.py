@@ -15,20 +15,20 @@ __all__ = ["OperandMemory"]
 
 
 class OperandMemory(Component):
-    """``special_bytes`` bytes, held twice: each copy serves one reader.
+    """``special.bytes`` bytes, held twice: each copy serves one reader.
 
     A read means nothing while its beat is written.
 
     Parameters
     ----------
-    cfg : ``special_bytes``, ``axi_data_width``.
-    lane : whose operands; a beat for byte lane * special_bytes + offset is taken.
+    cfg : ``special.bytes``, ``axi_data_width``.
+    lane : whose operands; a beat for byte lane * special.bytes + offset is taken.
 
     Members
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for other targets and lanes are ignored.
-    place : In(ArrayLayout(range(special_bytes), 2))
+    place : In(ArrayLayout(range(special.bytes), 2))
         Where to read, in every cycle.
     beat : Out(ArrayLayout(axi_data_width, 2))
         The beats around these places, one cycle later, from the memories.
@@ -41,7 +41,7 @@ class OperandMemory(Component):
         self.lane = lane
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "place": In(data.ArrayLayout(range(cfg.special_bytes), 2)),
+            "place": In(data.ArrayLayout(range(cfg.special.bytes), 2)),
             "beat": Out(data.ArrayLayout(cfg.axi_data_width, 2)),
             "byte": Out(data.ArrayLayout(8, 2)),
         })
@@ -49,8 +49,8 @@ class OperandMemory(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg, asked = self.cfg, self.write.payload
-        beat_bits, place_bits = exact_log2(cfg.beat_bytes), exact_log2(cfg.special_bytes)
-        lane_bits = exact_log2(cfg.special_lanes)
+        beat_bits, place_bits = exact_log2(cfg.beat_bytes), exact_log2(cfg.special.bytes)
+        lane_bits = exact_log2(cfg.special.lanes)
         written = Signal()
         m.d.comb += written.eq(
             self.write.valid
@@ -58,7 +58,7 @@ class OperandMemory(Component):
             & (asked.address[place_bits : place_bits + lane_bits] == self.lane)
         )
         for reader in range(2):
-            memory = block_ram(cfg.axi_data_width, cfg.special_bytes // cfg.beat_bytes)
+            memory = block_ram(cfg.axi_data_width, cfg.special.bytes // cfg.beat_bytes)
             m.submodules[f"copy_{reader}"] = memory
             write, read = memory.write_port(), memory.read_port()
             place = self.place[reader]

@@ -14,22 +14,22 @@ __all__ = ["ResultMemory", "result_write"]
 
 def result_write(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a write of one byte."""
-    return data.StructLayout({"place": range(cfg.special_bytes), "value": 8})
+    return data.StructLayout({"place": range(cfg.special.bytes), "value": 8})
 
 
 class ResultMemory(Component):
-    """``special_bytes`` bytes with a write and a read in every cycle.
+    """``special.bytes`` bytes with a write and a read in every cycle.
 
     A read sees every write of the cycles before; it means nothing while its beat is written.
 
     Parameters
     ----------
-    cfg : ``special_bytes``, ``axi_data_width``.
+    cfg : ``special.bytes``, ``axi_data_width``.
 
     Members
     -------
     write : In(stream.Signature(result_write(cfg), always_ready=True))
-    read_enable : In(1); read_place : In(range(special_bytes))
+    read_enable : In(1); read_place : In(range(special.bytes))
         Read of the beat around this byte.
     beat : Out(axi_data_width)
         That beat, one cycle later, from the memory.
@@ -40,7 +40,7 @@ class ResultMemory(Component):
         super().__init__({
             "write": In(stream.Signature(result_write(cfg), always_ready=True)),
             "read_enable": In(1),
-            "read_place": In(range(cfg.special_bytes)),
+            "read_place": In(range(cfg.special.bytes)),
             "beat": Out(cfg.axi_data_width),
         })
 
@@ -49,7 +49,7 @@ class ResultMemory(Component):
         cfg, asked = self.cfg, self.write.payload
         beat_bits = exact_log2(cfg.beat_bytes)
         m.submodules.memory = memory = block_ram(
-            cfg.axi_data_width, cfg.special_bytes // cfg.beat_bytes
+            cfg.axi_data_width, cfg.special.bytes // cfg.beat_bytes
         )
         write, read = memory.write_port(granularity=8), memory.read_port()
         m.d.comb += [

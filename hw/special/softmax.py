@@ -7,7 +7,7 @@ in ``latency``.
 
 from kiwicha.hw.special.softmax_fixed import IntegerSoftmax, TfliteSoftmax
 from kiwicha.hw.special.softmax_float import FloatSoftmax
-from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.modes import SoftmaxMode
 
 __all__ = ["SoftmaxCore", "softmax_core"]
 

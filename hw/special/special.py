@@ -28,7 +28,7 @@ class SpecialEngine(Component):
 
     Parameters
     ----------
-    cfg : the machine; ``special_lanes`` at least 1.
+    cfg : the machine; ``special.lanes`` at least 1.
 
     Members
     -------
@@ -46,7 +46,7 @@ class SpecialEngine(Component):
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for the operands and tables are taken.
     result_enable : In(1); result_address : In(32)
-        Read of the beat at byte lane * special_bytes + offset, a multiple of a beat.
+        Read of the beat at byte lane * special.bytes + offset, a multiple of a beat.
     result_data : Out(axi_data_width)
         That beat, two cycles later.
 
@@ -57,8 +57,8 @@ class SpecialEngine(Component):
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
-        if not cfg.special_lanes:
-            raise ValueError("special_lanes is 0; legal: at least 1")
+        if not cfg.special.lanes:
+            raise ValueError("special.lanes is 0; legal: at least 1")
         self.cfg = cfg
         super().__init__({
             "i": In(stream.Signature(SPECIAL)),
@@ -75,7 +75,7 @@ class SpecialEngine(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        lanes = [SpecialLane(cfg, number) for number in range(cfg.special_lanes)]
+        lanes = [SpecialLane(cfg, number) for number in range(cfg.special.lanes)]
         m.submodules.check = check = SpecialCheck(cfg)
         m.submodules.apply = apply = ApplyWalker(cfg)
         m.submodules.measure = measure = MeasureWalker(
@@ -134,7 +134,7 @@ class SpecialEngine(Component):
 
         # Lanes are in lockstep, but what they do about a complete row may take some of them longer.
         closing = measure.close.payload
-        closed, waiting, settled = (Signal(cfg.special_lanes) for _ in range(3))
+        closed, waiting, settled = (Signal(cfg.special.lanes) for _ in range(3))
         m.d.comb += [
             measure.settled.eq(settled.all()),
             measure.close.ready.eq(~waiting.any()),
@@ -144,8 +144,8 @@ class SpecialEngine(Component):
         write = Signal(scratchpad_write(cfg), reset_less=True)
         written = Signal()
         m.d.sync += [write.eq(self.write.payload), written.eq(self.write.valid)]
-        offset_bits = exact_log2(cfg.special_bytes)
-        chosen = Signal(exact_log2(cfg.special_lanes), reset_less=True)
+        offset_bits = exact_log2(cfg.special.bytes)
+        chosen = Signal(exact_log2(cfg.special.lanes), reset_less=True)
         m.d.sync += chosen.eq(self.result_address[offset_bits:])
         for number, lane in enumerate(lanes):
             m.submodules[f"lane_{number}"] = lane

@@ -20,11 +20,11 @@ def element_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     Its operands are at ``x`` and ``z`` (ADD), or both are the one operand's place.
     """
     return data.StructLayout({
-        "x": range(cfg.special_bytes),
-        "z": range(cfg.special_bytes),
+        "x": range(cfg.special.bytes),
+        "z": range(cfg.special.bytes),
         "column": count_bits(cfg),
         "slot": range(SLOTS),
-        "live": cfg.special_lanes,
+        "live": cfg.special.lanes,
     })
 
 

@@ -15,7 +15,7 @@ __all__ = ["SpecialCheck", "count_bits", "special_job"]
 
 def count_bits(cfg: AcceleratorConfig) -> int:
     """Return the bits of a number of rows or of bytes a row, as they fit into a memory."""
-    return min(16, exact_log2(cfg.special_bytes) + 1)
+    return min(16, exact_log2(cfg.special.bytes) + 1)
 
 
 def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -25,21 +25,21 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
     bytes from ``y`` on; ``z`` is what the operation says it is. A lane in ``full`` has all of them,
     the one in ``edge`` the first ``edge_rows``, the others none; lane 0 always has all.
     """
-    place = range(cfg.special_bytes)
+    place = range(cfg.special.bytes)
     counts = unsigned(count_bits(cfg))
     return data.StructLayout({
         "operation": unsigned(2),
         "x_signed": 1,
         "z_signed": 1,
-        "table": range(cfg.special_entries // 256),
+        "table": range(cfg.special.entries // 256),
         "rows": counts,
         "length": counts,
         "x": place,
         "z": 32,
         "y": place,
-        "results": range(cfg.special_bytes + 1),
-        "full": cfg.special_lanes,
-        "edge": cfg.special_lanes,
+        "results": range(cfg.special.bytes + 1),
+        "full": cfg.special.lanes,
+        "edge": cfg.special.lanes,
         "edge_rows": counts,
         "zero_point": signed(9),
         "low": signed(9),
@@ -82,14 +82,14 @@ class SpecialCheck(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg, job = self.cfg, self.o.payload
-        place_bits = exact_log2(cfg.special_bytes)
+        place_bits = exact_log2(cfg.special.bytes)
         asked = Signal(SPECIAL)
 
         # The rows of lane 0 times their length, a bit of the rows a cycle.
         bits, most = Signal(16), Signal(16)
         part, product = Signal(place_bits + 2), Signal(place_bits + 2)
         # The rows that are left for the lanes from `here` on, a lane a cycle.
-        left, here = Signal(32), Signal(cfg.special_lanes)
+        left, here = Signal(32), Signal(cfg.special.lanes)
         illegal, outside = Signal(), Signal()
         kept = ("operation", "x_signed", "z_signed", "table", "length", "x", "z", "y",
                 "zero_point", "low", "high", "shift", "signal")
@@ -156,10 +156,10 @@ class SpecialCheck(Component):
     def _outside(self, asked: data.View, product: Value) -> Value:
         """Return whether a row or an entry lies outside its memory."""
         cfg = self.cfg
-        place_bits, tables = exact_log2(cfg.special_bytes), cfg.special_entries // 256
+        place_bits, tables = exact_log2(cfg.special.bytes), cfg.special.entries // 256
         ends = {
             name: asked[name][place_bits:].any()
-            | (asked[name][:place_bits] + product > cfg.special_bytes)
+            | (asked[name][:place_bits] + product > cfg.special.bytes)
             for name in ("x", "y", "z")
         }
         normalize = asked.operation == SpecialOperation.NORMALIZE
@@ -168,7 +168,7 @@ class SpecialCheck(Component):
             ends["y"],
             ends["z"] & (asked.operation == SpecialOperation.ADD),
             asked.table >= tables,
-            normalize & ((asked.table << 8) + asked.length > cfg.special_entries),
+            normalize & ((asked.table << 8) + asked.length > cfg.special.entries),
         ).any()
 
 

@@ -131,7 +131,7 @@ class SpecialFetch(Component):
 
         # Cycle 2: the bytes and the maxima. Cycle 3: which entries. Cycle 5: the entries.
         numbers: list[Value] = []
-        of_column = Signal(range(cfg.special_entries), reset_less=True)
+        of_column = Signal(range(cfg.special.entries), reset_less=True)
         m.d.sync += of_column.eq(Cat(column[:8], (job.table + column[8:])[: len(job.table)]))
         for reader in range(2):
             code, low = Signal(8, name=f"code_{reader}"), Signal(8, name=f"low_{reader}")

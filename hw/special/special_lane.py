@@ -29,7 +29,7 @@ class SpecialLane(Component):
 
     Parameters
     ----------
-    cfg : sizes of the memories, ``softmax_mode``.
+    cfg : sizes of the memories, ``special.softmax``.
     lane : number of the lane.
     fetch : cycles from a look to the arithmetic.
     maximum_latency : cycles from a row's last beat to the first byte that may be compared with it.
@@ -48,9 +48,9 @@ class SpecialLane(Component):
         The arithmetic is through with all looks that it took.
     close : In(stream.Signature(CLOSE))
         A row of which the last byte was shown.
-    result : Out(1); result_place : In(range(special_bytes))
+    result : Out(1); result_place : In(range(special.bytes))
         A result is written in this cycle, to this place.
-    read_enable : In(1); read_place : In(range(special_bytes)); beat : Out(axi_data_width)
+    read_enable : In(1); read_place : In(range(special.bytes)); beat : Out(axi_data_width)
         Read of the results, as ``ResultMemory`` has it.
     """
 
@@ -58,11 +58,11 @@ class SpecialLane(Component):
         self.cfg = cfg
         self.lane = lane
         self._fetch = SpecialFetch(cfg, lane)
-        self._softmax = softmax_core(cfg.softmax_mode)()
+        self._softmax = softmax_core(cfg.special.softmax)()
         self.fetch = self._fetch.latency
         self.maximum_latency = self._fetch.maximum_latency
         self.spacing = self._softmax.spacing
-        place = range(cfg.special_bytes)
+        place = range(cfg.special.bytes)
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "job": In(special_job(cfg)),

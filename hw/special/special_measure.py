@@ -27,13 +27,13 @@ def look_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     in_beat = range(cfg.beat_bytes)
     return data.StructLayout({
         "beat": 1,
-        "place": range(cfg.special_bytes),
+        "place": range(cfg.special.bytes),
         "low": in_beat,
         "high": in_beat,
         "slot": range(SLOTS),
         "first": 1,
         "last": 1,
-        "live": cfg.special_lanes,
+        "live": cfg.special.lanes,
     })
 
 
@@ -46,7 +46,7 @@ def group_rows(left: Value, softmax: Value) -> Value:
 
 def closing_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a row, the same in all lanes of ``live``, of which all bytes were shown."""
-    return data.StructLayout({"slot": range(SLOTS), "live": cfg.special_lanes})
+    return data.StructLayout({"slot": range(SLOTS), "live": cfg.special.lanes})
 
 
 class MeasureWalker(Component):
@@ -105,7 +105,7 @@ class MeasureWalker(Component):
         m = Module()
         cfg, job, look = self.cfg, self.job, self.o.payload
         beat_bits = exact_log2(cfg.beat_bytes)
-        place_bits = exact_log2(cfg.special_bytes)
+        place_bits = exact_log2(cfg.special.bytes)
         counts = count_bits(cfg)
         softmax = job.operation == SpecialOperation.SOFTMAX
 

@@ -17,19 +17,19 @@ _ENTRY_BYTES = 4
 
 
 class TableMemory(Component):
-    """Tables A and B of ``special_entries`` 32-bit entries; for LOAD, B follows A.
+    """Tables A and B of ``special.entries`` 32-bit entries; for LOAD, B follows A.
 
     A read means nothing while its beat is written.
 
     Parameters
     ----------
-    cfg : ``special_entries``, ``axi_data_width``.
+    cfg : ``special.entries``, ``axi_data_width``.
 
     Members
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats from LOAD; those for other targets are ignored.
-    index : In(ArrayLayout(range(special_entries), 2))
+    index : In(ArrayLayout(range(special.entries), 2))
         Which entry of A and which of B to read, in every cycle.
     entry : Out(ArrayLayout(32, 2))
         These entries, two cycles later, from registers.
@@ -39,7 +39,7 @@ class TableMemory(Component):
         self.cfg = cfg
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "index": In(data.ArrayLayout(range(cfg.special_entries), 2)),
+            "index": In(data.ArrayLayout(range(cfg.special.entries), 2)),
             "entry": Out(data.ArrayLayout(32, 2)),
         })
 
@@ -47,11 +47,11 @@ class TableMemory(Component):
         m = Module()
         cfg, asked = self.cfg, self.write.payload
         beat_bits = exact_log2(cfg.beat_bytes)
-        table_bits = exact_log2(_ENTRY_BYTES * cfg.special_entries)
+        table_bits = exact_log2(_ENTRY_BYTES * cfg.special.entries)
         in_beat = exact_log2(cfg.beat_bytes // _ENTRY_BYTES)
         for number, name in enumerate("ab"):
             memory = block_ram(
-                cfg.axi_data_width, _ENTRY_BYTES * cfg.special_entries // cfg.beat_bytes
+                cfg.axi_data_width, _ENTRY_BYTES * cfg.special.entries // cfg.beat_bytes
             )
             m.submodules[f"table_{name}"] = memory
             write, read = memory.write_port(), memory.read_port()

@@ -31,7 +31,7 @@ def record_bytes(cfg: AcceleratorConfig) -> dict[int, int]:
         **({StoreSource.DYNAMIC: SLOTS * SLOT_BYTES} if cfg.dynamic else {}),
         **(
             {StoreSource.STATISTICS: STATISTICS_RECORD.size // 8}
-            if cfg.statistics_elements
+            if cfg.statistics.elements
             else {}
         ),
     }

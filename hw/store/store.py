@@ -26,8 +26,8 @@ _PENDING = 32
 def store_sources(cfg: AcceleratorConfig) -> dict[int, int]:
     """Return the bytes of each memory that STORE can read."""
     sources: dict[int, int] = {StoreSource.OUTPUT: cfg.output_bytes, **record_bytes(cfg)}
-    if cfg.special_lanes:
-        sources[StoreSource.RESULT] = cfg.special_lanes * cfg.special_bytes
+    if cfg.special.lanes:
+        sources[StoreSource.RESULT] = cfg.special.lanes * cfg.special.bytes
     return sources
 
 
@@ -89,7 +89,7 @@ class StoreEngine(Component):
                     "result_address": Out(32),
                     "result_data": In(cfg.axi_data_width),
                 }
-                if cfg.special_lanes
+                if cfg.special.lanes
                 else {}
             ),
             "record_enable": Out(1),

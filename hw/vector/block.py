@@ -13,8 +13,9 @@ from kiwicha.hw.vector.flat_index import FlatIndex
 from kiwicha.hw.vector.modes import DIGIT, block_criterion, block_rounding, scale_bytes
 from kiwicha.hw.vector.narrow import NarrowWriter, answered_write
 from kiwicha.hw.vector.statistics_path import counts_member
-from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, VECTOR
+from kiwicha.machine.modes import BlockScale
 
 __all__ = ["BlockPath", "block_step"]
 
@@ -50,8 +51,8 @@ class BlockPath(Component):
 
     Parameters
     ----------
-    cfg : ``block_channels``, ``block_scale``, ``block_rounding``, ``block_ways``,
-        ``block_criterion``, ``requantize_lanes`` and ``output_bytes``.
+    cfg : ``blocks.channels``, ``blocks.scale``, ``blocks.rounding``, ``blocks.ways``,
+        ``blocks.criterion``, ``requantize_lanes`` and ``output_bytes``.
     fetch : cycles from a step (``begun``) to its values on ``i``.
     depth : steps on their way through this unit at most.
 
@@ -62,24 +63,24 @@ class BlockPath(Component):
     hold : Out(1)
         Make no further step, but for one that is made in this cycle; from a register.
     take : In(1); instruction : In(VECTOR); final : In(1)
-        As ``FlatIndex`` has them; only with ``random_blocks``.
+        As ``FlatIndex`` has them; only with ``blocks.random``.
     random : In(RANDOM)
-        As ``BlockQuantize`` has it; only with ``random_blocks``.
+        As ``BlockQuantize`` has it; only with ``blocks.random``.
     i : In(always-ready stream of block_step(cfg))
     o : Out(always-ready stream of answered_write(cfg))
     """
 
     def __init__(self, cfg: AcceleratorConfig, fetch: int) -> None:
         self.cfg = cfg
-        self._index = FlatIndex(cfg, fetch) if cfg.random_blocks else None
+        self._index = FlatIndex(cfg, fetch) if cfg.blocks.random else None
         rounding = block_rounding(cfg)
-        vectors = cfg.block_channels // cfg.requantize_lanes
+        vectors = cfg.blocks.channels // cfg.requantize_lanes
         self._quantize: BlockQuantize | MultiwayQuantize
-        if cfg.block_scale is BlockScale.MULTIWAY:
+        if cfg.blocks.scale is BlockScale.MULTIWAY:
             self._quantize = MultiwayQuantize(
                 cfg.requantize_lanes,
                 vectors,
-                cfg.block_ways,
+                cfg.blocks.ways,
                 criterion=block_criterion(cfg),
                 rounding=rounding,
             )
@@ -88,7 +89,7 @@ class BlockPath(Component):
                 cfg.requantize_lanes,
                 vectors,
                 DIGIT,
-                free=cfg.block_scale is BlockScale.FREE,
+                free=cfg.blocks.scale is BlockScale.FREE,
                 rounding=rounding,
             )
         self.depth = self._quantize.depth
@@ -100,7 +101,7 @@ class BlockPath(Component):
             "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
             **(
                 {"take": In(1), "instruction": In(VECTOR), "final": In(1), "random": In(RANDOM)}
-                if cfg.random_blocks
+                if cfg.blocks.random
                 else {}
             ),
         })
@@ -171,8 +172,8 @@ class BlockPath(Component):
 
     def _scale(self, result: data.View) -> Value:
         """Return the bytes of the scale of a block."""
-        if self.cfg.block_scale is BlockScale.FREE:
+        if self.cfg.blocks.scale is BlockScale.FREE:
             return result.magnitude
-        if self.cfg.block_scale is BlockScale.POT:
+        if self.cfg.blocks.scale is BlockScale.POT:
             return result.shift
         return Cat(result.shift, Const(0, 3), result.way)

@@ -24,11 +24,11 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 
     Columns ``group * requantize_lanes`` on of accumulator ``entry``, with the parameters of group
     ``parameter``, become output bytes from ``address`` on; lanes 0 to ``live`` count. ``first`` and
-    ``last`` bound an instruction, to be answered with ``signal``. Only with ``block_channels``:
+    ``last`` bound an instruction, to be answered with ``signal``. Only with ``blocks.channels``:
     ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``. Only with
-    ``statistics_elements`` or ``random_blocks``: ``final`` ends a pixel.
+    ``statistics.elements`` or ``blocks.random``: ``final`` ends a pixel.
     """
-    blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.block_channels else {}
+    blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.blocks.channels else {}
     return data.StructLayout({
         "entry": range(cfg.accumulator_depth),
         "group": range(-(-cfg.columns // cfg.requantize_lanes)),
@@ -53,7 +53,7 @@ class DrainWalker(Component):
     than ``interval``, or one. A step of mode RAW takes four cycles, for as many bytes are written;
     blocks of mode BLOCK have pauses between them as ``block_pauses`` says.
 
-    A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``block_channels``; all but the
+    A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``blocks.channels``; all but the
     last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
     writes nothing, but its places are checked like those of QUANTIZE.
 
@@ -70,7 +70,7 @@ class DrainWalker(Component):
     o : Out(stream.Signature(step_layout(cfg), always_ready=True))
         The steps, from registers.
     hold : In(1)
-        Make no step but for the one that is made just now. Only with ``block_channels``.
+        Make no step but for the one that is made just now. Only with ``blocks.channels``.
     constants : Out(CONSTANTS)
         Those of the instruction, from one cycle before its first step, for at least ``interval``
         cycles and until the next instruction's.
@@ -94,14 +94,14 @@ class DrainWalker(Component):
             "o": Out(stream.Signature(step_layout(cfg), always_ready=True)),
             "constants": Out(CONSTANTS),
             "error": Out(FaultSignature),
-            **({"hold": In(1)} if cfg.block_channels else {}),
+            **({"hold": In(1)} if cfg.blocks.channels else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
         lanes = cfg.requantize_lanes
-        tiled, raw = cfg.block_channels > 0, VectorMode.RAW in vector_modes(cfg)
+        tiled, raw = cfg.blocks.channels > 0, VectorMode.RAW in vector_modes(cfg)
         entry_bits = exact_log2(cfg.accumulator_depth)
         place_bits = exact_log2(cfg.output_bytes)
         parameter_bits = exact_log2(cfg.parameter_channels // cfg.parameter_lanes)
@@ -261,7 +261,7 @@ class DrainWalker(Component):
                 pace.last.eq(last_group),
                 paused.eq(pace.paused),
             ]
-            if cfg.block_channels:
+            if cfg.blocks.channels:
                 m.d.comb += [pace.hold.eq(self.hold), no_scale.eq(pace.outside)]
                 m.d.sync += [step.ended.eq(pace.ended), step.scale.eq(pace.scale)]
 

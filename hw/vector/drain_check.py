@@ -46,7 +46,7 @@ def _foreign_places(
     cfg: AcceleratorConfig, asked: data.View, place_bits: int, entry_bits: int
 ) -> list[Value]:
     """Return what of scales and column tiles lies outside the memories in any case."""
-    if not cfg.block_channels:
+    if not cfg.blocks.channels:
         return []
     wide = asked.mode == VectorMode.RAW
     highest = (asked.channels - 1)[:16]
@@ -60,7 +60,7 @@ def _foreign_places(
 def _channels_beyond(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return whether there are more channels than in the column tiles, or a tile without."""
     columns = cfg.columns
-    if not cfg.block_channels:
+    if not cfg.blocks.channels:
         return asked.channels > columns
     full = asked.tiles * columns
     return (asked.channels <= full) | (asked.channels > full + columns)
@@ -77,7 +77,7 @@ def _wrong_bounds(cfg: AcceleratorConfig, asked: data.View) -> Value:
         *(exceeds(value, 9) for value in (asked.zero_point, asked.low, asked.high)),
         asked.low[:9].as_signed() > asked.high[:9].as_signed(),
     )
-    return Mux(asked.mode == VectorMode.BLOCK, 0, wrong) if cfg.random_blocks else wrong
+    return Mux(asked.mode == VectorMode.BLOCK, 0, wrong) if cfg.blocks.random else wrong
 
 
 def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
@@ -89,7 +89,7 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     modes, mode = vector_modes(cfg), asked.mode
     dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
     measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
-    counts = asked.statistics if cfg.statistics_elements else Const(0)
+    counts = asked.statistics if cfg.statistics.elements else Const(0)
 
     def unless(has: object, allowed: Value, *bits: Value) -> Value:
         return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
@@ -97,12 +97,12 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     return Cat(
         # REQUANTIZE, which every machine has, is 0.
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
-        unless(cfg.block_channels, mode == VectorMode.BLOCK, asked.scales),
+        unless(cfg.blocks.channels, mode == VectorMode.BLOCK, asked.scales),
         unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
         unless(cfg.dynamic, measures, asked.settle),
-        unless(cfg.dynamic or cfg.statistics_elements, measures | counts, asked.begin),
-        unless(cfg.statistics_elements, ~measures, asked.statistics),
-        unless(cfg.statistics_elements, counts & (asked.channel < asked.channels), asked.only),
-        unless(cfg.statistics_elements, asked.only, asked.channel),
-        *(() if cfg.block_channels else (asked.tiles, asked.tile_entries)),
+        unless(cfg.dynamic or cfg.statistics.elements, measures | counts, asked.begin),
+        unless(cfg.statistics.elements, ~measures, asked.statistics),
+        unless(cfg.statistics.elements, counts & (asked.channel < asked.channels), asked.only),
+        unless(cfg.statistics.elements, asked.only, asked.channel),
+        *(() if cfg.blocks.channels else (asked.tiles, asked.tile_entries)),
     )

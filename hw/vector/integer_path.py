@@ -42,15 +42,15 @@ class IntegerPath(Component):
     sums : Out(always-ready stream of {words, live, counts})
         Those of RAW, for the statistics; ``counts`` only if there are any.
     hold : Out(1)
-        As ``BlockPath`` has it; only with ``block_channels``.
+        As ``BlockPath`` has it; only with ``blocks.channels``.
     take, instruction, final, random
-        As ``BlockPath`` has them; only with ``random_blocks``.
+        As ``BlockPath`` has them; only with ``blocks.random``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, beside: data.StructLayout, fetch: int) -> None:
         self.cfg = cfg
         self.fetch = fetch
-        self._block = BlockPath(cfg, fetch + 1) if cfg.block_channels else None
+        self._block = BlockPath(cfg, fetch + 1) if cfg.blocks.channels else None
         self.depth = self._block.depth if self._block is not None else 0
         words = data.ArrayLayout(signed(32), cfg.requantize_lanes)
         operands = data.StructLayout({"acc": words, "bias": words})
@@ -64,10 +64,10 @@ class IntegerPath(Component):
             "i": In(stream.Signature(operands, always_ready=True)),
             "o": Out(stream.Signature(answered_write(cfg), always_ready=True)),
             "sums": Out(stream.Signature(sums, always_ready=True)),
-            **({"hold": Out(1)} if cfg.block_channels else {}),
+            **({"hold": Out(1)} if cfg.blocks.channels else {}),
             **(
                 {"take": In(1), "instruction": In(VECTOR), "final": In(1), "random": In(RANDOM)}
-                if cfg.random_blocks
+                if cfg.blocks.random
                 else {}
             ),
         })
@@ -105,7 +105,7 @@ class IntegerPath(Component):
             block.i.payload["values"].eq(totals),
             *(block.i.payload[name].eq(late.o[name]) for name, _ in self.beside.shape()),
         ]
-        if cfg.random_blocks:
+        if cfg.blocks.random:
             m.d.comb += [
                 block.take.eq(self.take),
                 block.instruction.eq(self.instruction),

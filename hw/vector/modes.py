@@ -6,8 +6,9 @@ from kiwicha.hw.parts.reciprocal import division_cycles
 from kiwicha.hw.parts.rounding import Rounding
 from kiwicha.hw.statistics.multiway import Criterion
 from kiwicha.hw.statistics.multiway_arbiter import arbiter_cycles
-from kiwicha.machine.config import AcceleratorConfig, BlockScale
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
+from kiwicha.machine.modes import BlockScale
 
 __all__ = [
     "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "scale_bytes",
@@ -21,42 +22,42 @@ DIGIT = 4
 def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     """Return the modes of a machine; RAW comes with any feature that has a use for it."""
     modes = [VectorMode.REQUANTIZE]
-    if cfg.dynamic or cfg.block_channels or cfg.statistics_elements:
+    if cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements:
         modes.append(VectorMode.RAW)
     if cfg.dynamic:
         modes += [VectorMode.MEASURE, VectorMode.QUANTIZE]
-    if cfg.block_channels:
+    if cfg.blocks.channels:
         modes.append(VectorMode.BLOCK)
     return tuple(modes)
 
 
 def scale_bytes(cfg: AcceleratorConfig) -> int:
     """Return the bytes of a block's scale: its shift, or that and its way, or its magnitude."""
-    return {BlockScale.POT: 1, BlockScale.MULTIWAY: 2, BlockScale.FREE: 4}[cfg.block_scale]
+    return {BlockScale.POT: 1, BlockScale.MULTIWAY: 2, BlockScale.FREE: 4}[cfg.blocks.scale]
 
 
 def block_criterion(cfg: AcceleratorConfig) -> Criterion:
     """Return what chooses between the ways of a block."""
-    criterion: Criterion = getattr(Criterion, cfg.block_criterion.name)
+    criterion: Criterion = getattr(Criterion, cfg.blocks.criterion.name)
     return criterion
 
 
 def block_rounding(cfg: AcceleratorConfig) -> Rounding:
     """Return how the values of a block are rounded."""
-    rounding: Rounding = getattr(Rounding, cfg.block_rounding.name)
+    rounding: Rounding = getattr(Rounding, cfg.blocks.rounding.name)
     return rounding
 
 
 def ends_pixels(cfg: AcceleratorConfig) -> bool:
     """Return whether anybody looks at where a pixel ends."""
-    return bool(cfg.statistics_elements) or cfg.random_blocks
+    return bool(cfg.statistics.elements) or cfg.blocks.random
 
 
 def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     """Return (cycles after a block to write its scale, cycles from block end to block end)."""
     writes = -(-scale_bytes(cfg) // cfg.requantize_lanes)
-    if cfg.block_scale is BlockScale.POT:
+    if cfg.blocks.scale is BlockScale.POT:
         return writes, 1
-    if cfg.block_scale is BlockScale.FREE:
+    if cfg.blocks.scale is BlockScale.FREE:
         return writes, division_cycles(DIGIT)
-    return writes, arbiter_cycles(len(cfg.block_ways), cfg.block_channels, block_criterion(cfg))
+    return writes, arbiter_cycles(len(cfg.blocks.ways), cfg.blocks.channels, block_criterion(cfg))

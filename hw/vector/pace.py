@@ -32,7 +32,7 @@ class Pace(Component):
     paused : Out(1)
         No step may be made.
 
-    Only with ``block_channels``:
+    Only with ``blocks.channels``:
 
     hold : In(1)
         Make no step but for the one that is made just now.
@@ -59,24 +59,24 @@ class Pace(Component):
             "wide": In(1),
             "last": In(1),
             "paused": Out(1),
-            **(blocks if cfg.block_channels else {}),
+            **(blocks if cfg.blocks.channels else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        writes, spacing = block_pauses(cfg) if cfg.block_channels else (0, 1)
+        writes, spacing = block_pauses(cfg) if cfg.blocks.channels else (0, 1)
         pause = Signal(range(max(writes, _RAW_PAUSE) + 1))
         m.d.comb += self.paused.eq(pause != 0)
         with m.If(pause != 0):
             m.d.sync += pause.eq(pause - 1)
         with m.If(self.move & self.wide):
             m.d.sync += pause.eq(_RAW_PAUSE)
-        if not cfg.block_channels:
+        if not cfg.blocks.channels:
             return m
 
         place_bits = exact_log2(cfg.output_bytes)
-        size, steps = scale_bytes(cfg), cfg.block_channels // cfg.requantize_lanes
+        size, steps = scale_bytes(cfg), cfg.blocks.channels // cfg.requantize_lanes
         place, rest = Signal(range(steps)), Signal(range(spacing))
         blocks = Signal()
         m.d.comb += [

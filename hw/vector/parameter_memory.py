@@ -9,8 +9,9 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.ram import ram_class
 from kiwicha.hw.parts.writes import scratchpad_write
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = ["PARAMETER", "ParameterMemory"]
 

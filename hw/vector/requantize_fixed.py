@@ -22,7 +22,7 @@ from kiwicha.hw.parts.requantize_common import (
     shift_window,
 )
 from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
-from kiwicha.machine.config import CellFamily, RequantizeMode
+from kiwicha.machine.modes import CellFamily, RequantizeMode
 
 __all__ = ["FixedRequantize", "ShiftRequantize"]
 

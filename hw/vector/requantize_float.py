@@ -21,7 +21,7 @@ from kiwicha.hw.parts.requantize_common import (
     shift_window,
 )
 from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 __all__ = ["FloatRequantize"]
 

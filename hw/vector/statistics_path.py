@@ -26,7 +26,7 @@ def counts_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 
 def counts_member(cfg: AcceleratorConfig) -> dict[str, object]:
     """Return ``counts`` as a member of a step's layout, or nothing without statistics."""
-    return {"counts": counts_layout(cfg)} if cfg.statistics_elements else {}
+    return {"counts": counts_layout(cfg)} if cfg.statistics.elements else {}
 
 
 def result_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -48,7 +48,7 @@ class StatisticsPath(Component):
 
     Parameters
     ----------
-    cfg : ``statistics_elements``, ``requantize_lanes``.
+    cfg : ``statistics.elements``, ``requantize_lanes``.
 
     Members
     -------
@@ -65,7 +65,7 @@ class StatisticsPath(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self._unit = Statistics(cfg.requantize_lanes, cfg.statistics_elements)
+        self._unit = Statistics(cfg.requantize_lanes, cfg.statistics.elements)
         self.latency = 1 + self._unit.latency
         super().__init__({
             "take": In(1),

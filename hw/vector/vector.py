@@ -31,7 +31,7 @@ _RECORD_BITS = 8 * SLOTS * SLOT_BYTES
 def _beside_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return what goes along with a step's values, member by member as the walker has them."""
     kept = ["address", "live", "last", "signal"]
-    kept += ["ended", "scale"] if cfg.block_channels else []
+    kept += ["ended", "scale"] if cfg.blocks.channels else []
     shapes = {name: step_layout(cfg)[name].shape for name in kept}
     return data.StructLayout(shapes | counts_member(cfg))
 
@@ -45,7 +45,7 @@ class VectorEngine(Component):
 
     That is mode REQUANTIZE. Steps of RAW take four cycles; blocks of BLOCK have pauses behind them
     (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes on. After a
-    fault, a block that is not complete leaves nothing behind. With ``statistics_elements`` every
+    fault, a block that is not complete leaves nothing behind. With ``statistics.elements`` every
     instruction is done ``statistics_latency`` cycles later than its last byte.
 
     Parameters
@@ -80,9 +80,9 @@ class VectorEngine(Component):
     slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); slots_record : Out(8 * SLOTS * SLOT_BYTES)
         The slots of dynamic quantization, and as STORE writes them; only with ``dynamic``.
     statistics : Out(STATISTICS_RECORD)
-        Only with ``statistics_elements``.
+        Only with ``statistics.elements``.
     random : In(RANDOM)
-        Only with ``random_blocks``; constant while a program runs, and some cycles before.
+        Only with ``blocks.random``; constant while a program runs, and some cycles before.
 
     Raises
     ------
@@ -111,7 +111,7 @@ class VectorEngine(Component):
         self._fetch = read_latency + self._pick
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
-        self._statistics = StatisticsPath(cfg) if cfg.statistics_elements else None
+        self._statistics = StatisticsPath(cfg) if cfg.statistics.elements else None
         written = self._output.write_latency
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
@@ -141,7 +141,7 @@ class VectorEngine(Component):
                 else {}
             ),
             **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
-            **({"random": In(RANDOM)} if cfg.random_blocks else {}),
+            **({"random": In(RANDOM)} if cfg.blocks.random else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -285,9 +285,9 @@ class VectorEngine(Component):
             ]
         with m.If(raw | (mode == VectorMode.BLOCK)):
             m.d.comb += [written.eq(path.o.valid), result.eq(path.o.payload)]
-        if self.cfg.block_channels:
+        if self.cfg.blocks.channels:
             m.d.comb += walker.hold.eq(path.hold)
-        if self.cfg.random_blocks:
+        if self.cfg.blocks.random:
             m.d.comb += [
                 path.take.eq(self.i.valid & self.i.ready),
                 path.instruction.eq(self.i.payload),

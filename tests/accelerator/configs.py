@@ -3,13 +3,9 @@
 
 import numpy as np
 
-from kiwicha.machine.config import (
-    PIPELINE,
-    WEIGHT_FORMATS,
-    AcceleratorConfig,
-    RequantizeMode,
-    SoftmaxMode,
-)
+from kiwicha.machine.capabilities import WEIGHT_FORMATS, Sparse, Special
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 
 __all__ = ["random_config"]
 
@@ -41,30 +37,28 @@ def random_config(seed: int) -> AcceleratorConfig:
         rows, columns = sides if long.random() < 0.5 else sides[::-1]
     pitch = 1 << (columns - 1).bit_length()
     return AcceleratorConfig(
-        name=f"random{seed}",
-        rows=rows,
-        columns=columns,
-        axi_data_width=int(rng.choice([64, 128, 256])),
-        axi_address_width=pick(18, 48),
-        axi_burst_beats=power(1, 256),
-        axi_outstanding=pick(1, 16),
-        activation_bytes=power(256, 8192),
-        weight_bytes=power(max(256, 2 * rows * pitch), 8192),
-        accumulator_depth=power(16, 512),
-        output_bytes=power(256, 4096),
+        name=f"random{seed}", rows=rows, columns=columns,
+        axi_data_width=int(rng.choice([64, 128, 256])), axi_address_width=pick(18, 48),
+        axi_burst_beats=power(1, 256), axi_outstanding=pick(1, 16),
+        activation_bytes=power(256, 8192), weight_bytes=power(max(256, 2 * rows * pitch), 8192),
+        accumulator_depth=power(16, 512), output_bytes=power(256, 4096),
         parameter_channels=power(max(16, 2 * pitch), 256),
         requantize_mode=modes[int(rng.integers(len(modes)))],
         requantize_lanes=pick(1, min(columns, 12)),
-        requantize_multiplier_width=int(rng.choice([0, 9, 18])),
-        queue_words=power(16, 128),
+        requantize_multiplier_width=int(rng.choice([0, 9, 18])), queue_words=power(16, 128),
         transposer=bool(extras.random() < 0.25),
-        weight_formats=tuple(
-            f for f in WEIGHT_FORMATS if extras.random() < 0.05 and (f != "bitmask" or pitch >= 8)
+        sparse=Sparse(
+            formats=tuple(
+                form for form in WEIGHT_FORMATS
+                if extras.random() < 0.05 and (form != "bitmask" or pitch >= 8)
+            ),
+            entries=int(extras.integers(1, 9)),
         ),
-        sparse_entries=int(extras.integers(1, 9)),
-        special_lanes=int(extras.choice([0, 0, 0, 1, 2, 4])),
-        special_bytes=1 << int(extras.integers(8, 11)),
-        special_entries=1 << int(extras.integers(8, 10)),
-        softmax_mode=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
+        special=Special(
+            lanes=int(extras.choice([0, 0, 0, 1, 2, 4])),
+            bytes=1 << int(extras.integers(8, 11)),
+            entries=1 << int(extras.integers(8, 10)),
+            softmax=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
+        ),
         pipeline=tuple(place for place in PIPELINE if registers.random() < 0.5),
     )

@@ -13,8 +13,9 @@ from kiwicha.compiler.graph.graph import Graph
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate, outputs
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.models.variants import build
 from kiwicha.sim.reference import reference
 

@@ -13,7 +13,7 @@ __all__: list[str] = []
 
 #: Rows of tokens and of a head lie at any alignment to beats, rows and columns.
 CONFIG = preset("small").replace(
-    name="attention", columns=6, transposer=True, special_lanes=2, special_bytes=2048
+    name="attention", columns=6, transposer=True, special={"lanes": 2, "bytes": 2048},
 )
 
 

@@ -9,7 +9,7 @@ from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.golden.machine import Machine, MachineError
 from kiwicha.golden.network import evaluate, outputs
-from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import ErrorCode, Opcode, WeightFormat
 from kiwicha.sim.reference import reference
@@ -19,7 +19,7 @@ from .board import Job, board
 from .networks import Prepared, check, result_bits, to_job
 from .test_faults import check_fault
 
-MACHINE = DENSE.replace(name="every-format", weight_formats=WEIGHT_FORMATS, sparse_entries=4)
+MACHINE = DENSE.replace(name="every-format", sparse={"formats": WEIGHT_FORMATS, "entries": 4})
 POINTER = 16  # place of the first column's in a stream with a codebook
 
 
@@ -55,7 +55,7 @@ def test_every_format_gives_the_same_bits() -> None:
     choices = [(), *((name,) for name in WEIGHT_FORMATS), WEIGHT_FORMATS]
     made = []
     for chosen in choices:
-        made.append(to_job(network, MACHINE.replace(weight_formats=chosen)))
+        made.append(to_job(network, MACHINE.replace(sparse={"formats": chosen})))
         used = {form.name.lower().replace("_", "-") for form in streams(made[-1][0].words)}
         assert used <= set(chosen)
         assert len(used) == 1 or len(chosen) != 1

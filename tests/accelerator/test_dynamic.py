@@ -13,7 +13,7 @@ from .board import Job, board
 from .programs import compute, job, load, program, store, vector
 from .test_faults import beyond, check_fault, illegal, outside
 
-CONFIG = preset("tiny").replace(name="dynamic", dynamic=True, block_channels=8)
+CONFIG = preset("tiny").replace(name="dynamic", dynamic=True, blocks={"channels": 8})
 SLOTS_AT, ACTIVATIONS, WEIGHTS, PARAMETERS = 0x1000, 0x1040, 0x1100, 0x1200
 WINDOW = (0x1400, 0x1800)
 PIXELS, DEPTH, CHANNELS = 6, 8, 8  # two passes and two column tiles of four each

@@ -34,7 +34,7 @@ from .programs import (
 )
 
 TINY = preset("tiny")
-SPARSE = TINY.replace(name="sparse", weight_formats=("run-length",))
+SPARSE = TINY.replace(name="sparse", sparse={"formats": ("run-length",)})
 _SPECIAL = 1 << Engine.SPECIAL  # an engine that this machine has not
 ERROR, DONE, IDLE, DRAINING = 1 << 4, 1 << 3, 1 << 0, 1 << 2
 WIDE = {

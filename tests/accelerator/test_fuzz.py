@@ -28,7 +28,7 @@ from .programs import END as NOTHING
 from .programs import WINDOW, job, program
 
 TINY = preset("tiny")
-SPECIAL = TINY.replace(name="special", special_lanes=2, special_bytes=256, special_entries=256)
+SPECIAL = TINY.replace(name="special", special={"lanes": 2, "bytes": 256, "entries": 256})
 PROGRAMS = 150  # of each kind
 
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
@@ -79,9 +79,9 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
                 ]
             elif name in ("wait", "signal"):
                 fields[name] = chooser.choice([0, 0, 0, chooser.getrandbits(ENGINES) & mask])
-            elif name == "target" and opcode == Opcode.LOAD and config.special_lanes:
+            elif name == "target" and opcode == Opcode.LOAD and config.special.lanes:
                 fields[name] = chooser.randrange(LoadTarget.TABLE + 1)
-            elif name == "source" and config.special_lanes:
+            elif name == "source" and config.special.lanes:
                 fields[name] = chooser.choice([StoreSource.OUTPUT, StoreSource.RESULT])
             elif name != "opcode":
                 small = _SMALL.get(f"{opcode.name}.{name}", _SMALL.get(name, 1 << width))

@@ -17,11 +17,11 @@ from ..support.bench import unit_simulator
 SMALL = AcceleratorConfig(
     name="long-side", axi_data_width=64, activation_bytes=1024, weight_bytes=1024,
     accumulator_depth=16, output_bytes=1024, parameter_channels=256, requantize_lanes=1,
-    sparse_entries=2, queue_words=16,
+    sparse={"entries": 2}, queue_words=16,
 )
 #: A machine, inputs and outputs: more than the array is long, so that the last tile is partial.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
-    "columns": ({"rows": 1, "columns": 128, "weight_formats": ("csc5",)}, 8, 132),
+    "columns": ({"rows": 1, "columns": 128, "sparse": {"formats": ("csc5",)}}, 8, 132),
     "rows": ({"rows": 128, "columns": 1}, 132, 3),
 }
 
@@ -34,4 +34,4 @@ def test_a_long_side(side: str) -> None:
     report = run_model(model, config, simulator=unit_simulator().name).report
     assert report.exact
     (layer,) = report.layers
-    assert layer.weight_formats == (config.weight_formats or ("dense",))
+    assert layer.weight_formats == (config.sparse.formats or ("dense",))

@@ -14,7 +14,7 @@ from .programs import compute, job, load, program, store, vector
 from .test_faults import check_fault, illegal, outside
 
 CONFIG = preset("tiny").replace(
-    name="random-blocks", block_channels=8, block_rounding="lfsr", requantize_mode="shift"
+    name="random-blocks", blocks={"channels": 8, "rounding": "lfsr"}, requantize_mode="shift",
 )
 ACTIVATIONS, WEIGHTS, PARAMETERS = 0x1000, 0x1080, 0x1100
 WINDOW = (0x1400, 0x1800)

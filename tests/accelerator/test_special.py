@@ -16,9 +16,7 @@ from .layers import GUARD
 from .programs import END, WINDOW, job, load, program, store
 from .test_faults import check_fault, outside
 
-CONFIG = preset("tiny").replace(
-    name="special", special_lanes=2, special_bytes=256, special_entries=256
-)
+CONFIG = preset("tiny").replace(name="special", special={"lanes": 2, "bytes": 256, "entries": 256})
 TABLE, OPERAND = 0x1000, 0x1400
 LENGTH, ROWS = 7, 3  # of a row; rows of all lanes, two in the first and one in the second
 TO_SPECIAL, TO_STORE = 1 << Engine.SPECIAL, 1 << Engine.STORE
@@ -35,7 +33,7 @@ def lookup(rng: np.random.Generator) -> tuple[Job, np.ndarray]:
     """Return a program that looks bytes up in a table, and the bytes that it must store."""
     table = rng.integers(0, 256, 256, np.uint8)
     rows = rng.integers(0, 256, (ROWS, LENGTH), np.uint8)
-    lane = CONFIG.special_bytes
+    lane = CONFIG.special.bytes
     first = OPERAND + 5  # both on chip and in memory five bytes into a beat
     words = program(
         load(target=LoadTarget.TABLE, address=TABLE, length=1024),
@@ -62,7 +60,7 @@ def lookup(rng: np.random.Generator) -> tuple[Job, np.ndarray]:
 def faults() -> list[tuple[str, ErrorCode, int, Job]]:
     """Return (name, code, address, job)."""
     field, beyond = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
-    size = CONFIG.special_lanes * CONFIG.special_bytes
+    size = CONFIG.special.lanes * CONFIG.special.bytes
     result, operand = StoreSource.RESULT, LoadTarget.OPERAND
     return [
         ("operation", field, Engine.SPECIAL, job(program(special(operation=15)))),

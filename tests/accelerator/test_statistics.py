@@ -21,8 +21,10 @@ from .programs import compute, job, load, program, store, vector
 from .test_faults import beyond, check_fault, illegal, outside
 
 CONFIG = preset("tiny").replace(
-    name="statistics", requantize_lanes=2, statistics_elements=256, block_channels=8,
-    block_scale="multiway", block_rounding="pseudo", block_ways=((4, 0), (8, 0), (4, 2)),
+    name="statistics", requantize_lanes=2, statistics={"elements": 256},
+    blocks={
+        "channels": 8, "scale": "multiway", "rounding": "pseudo", "ways": ((4, 0), (8, 0), (4, 2)),
+    },
 )
 ACTIVATIONS, WEIGHTS, PARAMETERS = 0x1100, 0x1180, 0x1200
 WINDOW = (0x1400, 0x4000)

@@ -8,7 +8,8 @@ from rich.console import Console
 
 from kiwicha.bench import sparse as module
 from kiwicha.bench.sparse import formats, pruned_product, sparse
-from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.report import layer_tables
 from kiwicha.sim.inference import run_model
 
@@ -20,7 +21,7 @@ __all__: list[str] = []
 SMALL = AcceleratorConfig(
     name="small-port", rows=8, columns=16, axi_data_width=64, activation_bytes=1024,
     weight_bytes=4096, accumulator_depth=16, output_bytes=256, parameter_channels=32,
-    requantize_lanes=4, weight_formats=("csc4",), queue_words=32,
+    requantize_lanes=4, sparse={"formats": ("csc4",)}, queue_words=32,
 )
 
 
@@ -49,7 +50,7 @@ def test_the_report_says_what_was_saved() -> None:
     model = pruned_product(128, 0.1, 1)
     simulator = unit_simulator().name
     report = run_model(model, SMALL, simulator=simulator).report
-    dense = run_model(model, SMALL.replace(weight_formats=()), simulator=simulator).report
+    dense = run_model(model, SMALL.replace(sparse={"formats": ()}), simulator=simulator).report
     assert report.exact
     (layer,), (plain,) = report.to_dict()["layers"], dense.to_dict()["layers"]
     assert layer["weight_formats"] == ("csc4",)

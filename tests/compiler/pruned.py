@@ -5,7 +5,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
+from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["CONFIGS", "DENSE", "pruned"]
 
@@ -18,10 +19,12 @@ DENSE = AcceleratorConfig(
 CONFIGS = {
     "dense": DENSE,
     **{
-        name: DENSE.replace(name=name, weight_formats=(name,), sparse_entries=4)
+        name: DENSE.replace(name=name, sparse={"formats": (name,), "entries": 4})
         for name in WEIGHT_FORMATS
     },
-    "all": DENSE.replace(name="all", weight_formats=WEIGHT_FORMATS, transposer=True, columns=7),
+    "all": DENSE.replace(
+        name="all", sparse={"formats": WEIGHT_FORMATS}, transposer=True, columns=7,
+    ),
 }
 
 

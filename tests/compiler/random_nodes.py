@@ -35,15 +35,15 @@ __all__ = [
 MICRO = AcceleratorConfig(
     name="micro", rows=3, columns=5, axi_data_width=64, activation_bytes=2048, weight_bytes=256,
     accumulator_depth=16, output_bytes=256, parameter_channels=16, requantize_lanes=2,
-    queue_words=16, transposer=True, special_lanes=2, special_bytes=256, special_entries=256,
+    queue_words=16, transposer=True, special={"lanes": 2, "bytes": 256, "entries": 256},
 )
 CONFIGS = {
     "micro": MICRO,
     "tiny": preset("tiny").replace(
-        transposer=True, special_lanes=1, special_bytes=256, special_entries=512
+        transposer=True, special={"lanes": 1, "bytes": 256, "entries": 512},
     ),
-    "wide": preset("wide").replace(transposer=True, special_lanes=4, special_bytes=512),
-    "default": preset("default").replace(transposer=True, special_lanes=8, special_bytes=1024),
+    "wide": preset("wide").replace(transposer=True, special={"lanes": 4, "bytes": 512}),
+    "default": preset("default").replace(transposer=True, special={"lanes": 8, "bytes": 1024}),
 }
 GUARD = 0xA5
 
@@ -64,7 +64,7 @@ def run_nodes(
     values = [Value(t.name, t.shape, t.dtype) for t in given.values()]
     graph = Graph(tuple(values), (), (), tuple(nodes), ())
     inputs = {tensor.name: codes(rng, tensor.shape, tensor.dtype) for tensor in given.values()}
-    tensors = evaluate(graph, inputs, config.requantize_mode, config.softmax_mode)
+    tensors = evaluate(graph, inputs, config.requantize_mode, config.special.softmax)
     addresses, top = {}, 0
     for name, tensor in (given | written).items():
         addresses[name] = top + (int(rng.integers(0, 70)) if anywhere else 0)

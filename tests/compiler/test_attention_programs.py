@@ -82,12 +82,13 @@ def test_vision_transformer() -> None:
     rng = np.random.default_rng(5)
     value = graph.inputs[0]
     inputs = {value.name: rng.random(value.shape).astype(np.float32)}
-    run(lowered, inputs, preset("default").replace(transposer=True, special_lanes=4))
+    run(lowered, inputs, preset("default").replace(transposer=True, special={"lanes": 4}))
 
 
 @pytest.mark.parametrize(
     ("missing", "node"),
-    [({"transposer": False}, "score.*transposer"), ({"special_lanes": 0}, "share.*special_lanes")],
+    [({"transposer": False}, "score.*transposer"),
+     ({"special": {"lanes": 0}}, "share.*special.lanes")],
 )
 def test_a_machine_without(missing: dict[str, object], node: str) -> None:
     graph = legalize(lower(attention_block(**MODELS["heads"])))

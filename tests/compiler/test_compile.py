@@ -11,9 +11,10 @@ from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.errors import KiwichaError
 from kiwicha.golden.machine import Machine, MachineError
 from kiwicha.golden.network import evaluate
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import encode, walk_program
 from kiwicha.machine.isa import Engine, Opcode
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.presets import preset
 from kiwicha.models.variants import DEFAULT, NETWORKS, SPECIAL, build
 

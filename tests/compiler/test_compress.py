@@ -12,14 +12,14 @@ from kiwicha.compiler.schedule.compress import compress
 from kiwicha.golden.load import compressed_rows
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate, outputs
-from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode, WeightFormat
 from kiwicha.sim.reference import reference
 
 from .pruned import CONFIGS, DENSE, pruned
 
-ALL = DENSE.replace(weight_formats=WEIGHT_FORMATS, sparse_entries=8)
+ALL = DENSE.replace(sparse={"formats": WEIGHT_FORMATS, "entries": 8})
 
 
 def sparse_rows(count: int, density: float, seed: int = 1, values: int = 127) -> np.ndarray:
@@ -41,7 +41,7 @@ def back(stored, config=ALL) -> np.ndarray:
 @pytest.mark.parametrize("name", WEIGHT_FORMATS)
 @pytest.mark.parametrize("count", [1, 24, 127, 128, 1000, 5000])
 def test_each_format_decodes_to_the_rows(name, count):
-    config = DENSE.replace(weight_formats=(name,), sparse_entries=8, weight_bytes=1 << 17)
+    config = DENSE.replace(sparse={"formats": (name,), "entries": 8}, weight_bytes=1 << 17)
     rows = sparse_rows(count, 0.1, values=9)
     stored = compress(rows, config, signed=True, zero=0)
     assert np.array_equal(back(stored, config), rows)
@@ -55,7 +55,7 @@ def test_the_shortest_is_taken():
     for density, expected in ((0.02, WeightFormat.CSC5), (0.4, WeightFormat.BITMASK)):
         rows = sparse_rows(512, density)
         sizes = {
-            name: compress(rows, DENSE.replace(weight_formats=(name,), sparse_entries=8),
+            name: compress(rows, DENSE.replace(sparse={"formats": (name,), "entries": 8}),
                            signed=True, zero=0).octets.size
             for name in WEIGHT_FORMATS
         }
@@ -66,7 +66,7 @@ def test_the_shortest_is_taken():
 
 
 def test_a_codebook_only_where_the_values_fit():
-    config = DENSE.replace(weight_formats=("csc4-codebook",))
+    config = DENSE.replace(sparse={"formats": ("csc4-codebook",)})
     assert compress(sparse_rows(64, 0.1, values=15), config, signed=True, zero=0).cycles
     many = compress(sparse_rows(64, 0.1, values=60), config, signed=True, zero=0)
     assert many.form == WeightFormat.DENSE
@@ -76,7 +76,7 @@ def test_never_slower_than_dense():
     """Two entries a cycle, eight weights a row: a stream with more than two in each is slower."""
     rows = sparse_rows(256, 0.45, values=9)
     for entries, form in ((1, WeightFormat.DENSE), (8, WeightFormat.CSC4_CODEBOOK)):
-        config = DENSE.replace(weight_formats=("csc4-codebook",), sparse_entries=entries)
+        config = DENSE.replace(sparse={"formats": ("csc4-codebook",), "entries": entries})
         assert compress(rows, config, signed=True, zero=0).form == form
 
 

@@ -13,8 +13,9 @@ from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.requantize import requantize
-from kiwicha.machine.config import AcceleratorConfig, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.presets import preset
 from kiwicha.machine.scales import encode_scale
 

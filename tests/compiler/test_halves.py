@@ -34,7 +34,7 @@ def orders(words, half):
 @pytest.mark.parametrize("name", ["lenet5", "vit"])
 @pytest.mark.parametrize("machine", ["default", "small"])
 def test_halves_are_kept_apart(name, machine) -> None:
-    config = preset(machine).replace(transposer=True, special_lanes=2)
+    config = preset(machine).replace(transposer=True, special={"lanes": 2})
     compiled = compile_graph(legalize(lower(onnx.load(SHIPPED[name].path), 5)), config)
     found = list(orders(compiled.words, config.accumulator_depth // 2))
     assert len(found) > 20

@@ -12,8 +12,8 @@ from kiwicha.compiler.emit.rows import cut_rows
 from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.errors import KiwichaError
-from kiwicha.machine.config import SoftmaxMode
 from kiwicha.machine.isa import Engine, LoadTarget, Opcode
+from kiwicha.machine.modes import SoftmaxMode
 
 from .random_nodes import (
     CONFIGS,
@@ -67,7 +67,7 @@ def test_one_after_the_other(seed, config):
 def test_softmax_modes(mode):
     rng = np.random.default_rng(3)
     for config in CONFIGS.values():
-        run_node(random_softmax(rng), config.replace(softmax_mode=mode), rng)
+        run_node(random_softmax(rng), config.replace(special={"softmax": mode}), rng)
 
 
 def rows_of(shape, dtype="uint8", zero=7, name="x", layout=ROW_MAJOR, scale=0.05):
@@ -84,10 +84,10 @@ def test_rows_of_all_lengths(shape):
     """Longer than half of a lane's memory; shorter than a beat; fewer than there are lanes."""
     rng = np.random.default_rng(5)
     for config in CONFIGS.values():
-        if shape[-1] + config.beat_bytes <= config.special_bytes:
+        if shape[-1] + config.beat_bytes <= config.special.bytes:
             run_node(softmax_of(shape), config, rng)
         else:
-            refused(softmax_of(shape), config, r"^s \(QLinearSoftmax\): a row of .*_bytes")
+            refused(softmax_of(shape), config, r"^s \(QLinearSoftmax\): a row of .*special.bytes")
 
 
 def test_a_normalization_takes_as_many_tables_as_it_needs():
@@ -101,8 +101,8 @@ def test_a_normalization_takes_as_many_tables_as_it_needs():
         if i.engine == Engine.LOAD and i.fields["target"] == LoadTarget.TABLE
     )
     assert (table.fields["length"], table.fields["segments"]) == (2 * 256 * 4, 2)
-    small = CONFIGS["wide"].replace(special_entries=256)
-    refused(node, small, r"^n \(Layer.*\): a row of 300 .*special_entries 256")
+    small = CONFIGS["wide"].replace(special={"entries": 256})
+    refused(node, small, r"^n \(Layer.*\): a row of 300 .*special.entries 256")
 
 
 def add_of(x_shape, z_shape, constant=None, layout=ROW_MAJOR, z_layout=None, z_first=False):
@@ -163,10 +163,10 @@ def test_sum_with_itself():
 
 def test_no_lanes():
     rng = np.random.default_rng(0)
-    config = CONFIGS["tiny"].replace(special_lanes=0)
+    config = CONFIGS["tiny"].replace(special={"lanes": 0})
     for kind, make in MAKERS.items():
         node = make(rng)
-        refused(node, config, rf"^{node.name} .*special_lanes, for {kind}$")
+        refused(node, config, rf"^{node.name} .*special.lanes, for {kind}$")
 
 
 def test_rows_in_pieces():
@@ -189,7 +189,7 @@ def test_repeated_in_no_order_of_axes():
 
 def test_scales_out_of_range_are_named():
     node = softmax_of((4, 6), zero=3)
-    tflite = CONFIGS["tiny"].replace(softmax_mode="tflite")
+    tflite = CONFIGS["tiny"].replace(special={"softmax": "tflite"})
     refused(node, tflite, r"^s \(.*\): zero point is 3; .* mode tflite: 0")
 
 
@@ -212,8 +212,8 @@ def test_sums_have_no_scales_out_of_range(scale):
 def test_cuts(length, total, quantum):
     for config in CONFIGS.values():
         cut = cut_rows(config, total, length, quantum=quantum)
-        assert 1 <= cut.together <= cut.rows * config.special_lanes
-        assert cut.stride + config.beat_bytes - 1 <= config.special_bytes
+        assert 1 <= cut.together <= cut.rows * config.special.lanes
+        assert cut.stride + config.beat_bytes - 1 <= config.special.bytes
         assert cut.stride % config.beat_bytes == 0 or cut.together <= cut.rows
     assert cut_rows(CONFIGS["micro"], 4, 250) is None
 

@@ -137,7 +137,7 @@ def test_attention_keeps_the_array_busy():
     nodes = (product("q", "k", "a"), softmax("a", "s"), product("s", "v", "y"))
     values = [Value(name, SHAPE, np.dtype("uint8")) for name in "qkvy"]
     graph = Graph(tuple(values[:3]), (values[3],), (), nodes, ())
-    config = preset("default").replace(transposer=True, special_lanes=8)
+    config = preset("default").replace(transposer=True, special={"lanes": 8})
     compiled = compile_graph(graph, config)
     (layer,) = compiled.layers
     assert (layer.name, layer.op) == ("a + s + y", "MatMul + Softmax + MatMul")

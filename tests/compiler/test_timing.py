@@ -11,11 +11,12 @@ from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
 from kiwicha.hw.special.softmax_float import FloatSoftmax
 from kiwicha.hw.special.special_measure import GROUP
 from kiwicha.hw.vector.vector import VectorEngine
-from kiwicha.machine.config import PIPELINE, SoftmaxMode
+from kiwicha.machine.config import PIPELINE
 from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.presets import preset
 
-CONFIG = preset("default").replace(special_lanes=8)
+CONFIG = preset("default").replace(special={"lanes": 8})
 
 
 def written(name, extent, size, columns, beat):
@@ -43,7 +44,7 @@ def test_formats(name):
 def test_the_softmax_is_measured_as_the_hardware_does():
     assert timing._GROUP == GROUP
     for mode, core in ((SoftmaxMode.ONNX, FloatSoftmax), (SoftmaxMode.TFLITE, TfliteSoftmax)):
-        config = CONFIG.replace(softmax_mode=mode)
+        config = CONFIG.replace(special={"softmax": mode})
         alone = special_cycles(config, SpecialOperation.SOFTMAX, 1, 160)
         # Beats for the maximum, the sum a byte every `spacing` cycles, the results.
         assert alone == 11 + 160 * core.spacing + 160 + timing._MEASURE

@@ -15,7 +15,7 @@ from kiwicha.hw.compute.multiplier import MULTIPLIERS, GenericMultiplier, multip
 from kiwicha.hw.compute.multiplier_ecp5 import Ecp5Multiplier
 from kiwicha.hw.compute.multiplier_ice40 import Ice40Multiplier
 from kiwicha.hw.verilog.emit import emit_verilog
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, build_verilog, run_build, run_cocotb
 from ..support.streams import start_clock_and_reset

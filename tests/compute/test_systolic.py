@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 
 from kiwicha.golden.systolic import OPERAND_MIN, matmul
 from kiwicha.hw.compute.systolic import SystolicArray
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import pack, start_clock_and_reset

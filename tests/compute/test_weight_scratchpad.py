@@ -26,7 +26,7 @@ def machine(columns, beat, transposer=False, formats=(), pipeline=PIPELINE):
     """Return a machine with a scratchpad of 512 bytes."""
     return AcceleratorConfig(
         rows=1, columns=columns, axi_data_width=8 * beat, weight_bytes=BYTES, requantize_lanes=1,
-        transposer=transposer, weight_formats=formats, pipeline=pipeline,
+        transposer=transposer, sparse={"formats": formats}, pipeline=pipeline,
     )
 
 
@@ -35,7 +35,7 @@ def places(cfg):
     pitch = cfg.weight_pitch
     found = [(WriteKind.BEAT, *divmod(byte, pitch)) for byte in range(0, BYTES, cfg.beat_bytes)]
     rows = range(BYTES // pitch)
-    if cfg.transposer or cfg.weight_formats:
+    if cfg.transposer or cfg.sparse.formats:
         columns = range(pitch) if cfg.transposer else [0]
         found += [(WriteKind.ROW, row, column) for row in rows for column in columns]
     if cfg.transposer:

@@ -31,7 +31,7 @@ from .programs import END_WORD, random_instruction
 
 MACHINES = {
     "tiny": preset("tiny"),
-    "special": preset("default").replace(special_lanes=2),
+    "special": preset("default").replace(special={"lanes": 2}),
     "large": preset("large"),
 }
 
@@ -217,7 +217,7 @@ def test_commands(width):
 def test_ports_are_those_of_the_engines(cfg):
     control = Control(cfg)
     for engine in Engine:
-        if engine is Engine.SPECIAL and not cfg.special_lanes:
+        if engine is Engine.SPECIAL and not cfg.special.lanes:
             assert not hasattr(control, "special")
             continue
         layout = INSTRUCTIONS[Opcode[engine.name]]

@@ -19,7 +19,7 @@ from .programs import END_WORD, engine_words, random_instruction, random_mask
 
 BASE = 0x8765_4321_9ABC_DEF0
 PLAIN = preset("tiny")
-SPECIAL = PLAIN.replace(special_lanes=1)
+SPECIAL = PLAIN.replace(special={"lanes": 1})
 
 
 def engines():

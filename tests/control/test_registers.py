@@ -17,7 +17,7 @@ from ..support.bench import run_cocotb
 from ..support.randomness import check_random
 from ..support.streams import start_clock_and_reset
 
-CFG = preset("default").replace(axi_address_width=40, block_channels=16, block_rounding="lfsr")
+CFG = preset("default").replace(axi_address_width=40, blocks={"channels": 16, "rounding": "lfsr"})
 MAP = RegisterMap(CFG)
 COUNTS = [random.Random(5).getrandbits(32) for _ in range(16)]
 PAUSES = {

@@ -14,7 +14,7 @@ from kiwicha.machine.isa import SpecialOperation
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
-CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=256, axi_data_width=64)
+CFG = AcceleratorConfig(special={"lanes": 2, "bytes": 256, "entries": 256}, axi_data_width=64)
 SPACING, MAXIMUM_LATENCY, FETCH = 2, 3, 1
 BEAT = CFG.beat_bytes
 
@@ -100,7 +100,7 @@ class WalkersSpec(wiring.Component):
         ]
         m.d.comb += [
             Assume((job.rows == rows) & (job.length == length)),
-            Assume(job.x <= CFG.special_bytes - rows * length),
+            Assume(job.x <= CFG.special.bytes - rows * length),
             Assume((job.full & job.edge == 0) & (job.edge_rows <= rows)),
             Assume(job.full[0] | (job.edge[0] & (job.edge_rows == rows))),
             Assume((self.row < rows) & (self.column < length)),

@@ -12,7 +12,7 @@ from kiwicha.machine.isa import SPECIAL, ErrorCode, SpecialOperation
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
-CFG = AcceleratorConfig(special_lanes=2, special_bytes=256, special_entries=512)
+CFG = AcceleratorConfig(special={"lanes": 2, "bytes": 256, "entries": 512})
 SMALL = 16
 
 
@@ -65,10 +65,10 @@ class CheckSpec(wiring.Component):
                 ).any()
             ),
             outside.eq(
-                (asked.x + used > CFG.special_bytes)
-                | (asked.y + used > CFG.special_bytes)
-                | (is_add & (asked.z + used > CFG.special_bytes))
-                | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special_entries)
+                (asked.x + used > CFG.special.bytes)
+                | (asked.y + used > CFG.special.bytes)
+                | (is_add & (asked.z + used > CFG.special.bytes))
+                | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special.entries)
             ),
         ]
         with m.If(dut.o.valid & first.started):
@@ -96,7 +96,7 @@ class CheckSpec(wiring.Component):
             ]
         m.d.comb += [
             Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_add),
-            Cover(dut.o.valid & (asked.x + used == CFG.special_bytes) & job.full[1]),
+            Cover(dut.o.valid & (asked.x + used == CFG.special.bytes) & job.full[1]),
             Cover(dut.error.valid & outside & ~illegal & is_normalize),
         ]
         return m
@@ -110,6 +110,6 @@ def test_covered():
     assert_covered(CheckSpec(), depth=14)
 
 
-@pytest.mark.parametrize("wrong", [{"special_bytes": 512}, {"special_entries": 1024}])
+@pytest.mark.parametrize("wrong", [{"special": {"bytes": 512}}, {"special": {"entries": 1024}}])
 def test_wrong_size_is_refuted(wrong):
     assert_refuted(CheckSpec(CFG.replace(**wrong)), depth=14)

@@ -6,12 +6,15 @@ import pytest
 
 from kiwicha.golden import bitmask, csc, csr, run_length
 from kiwicha.golden.load import compressed_rows, illegal_format, machine_formats, matrix_places
-from kiwicha.machine.config import WEIGHT_FORMATS, AcceleratorConfig
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import LoadTarget, WeightFormat
 
 CONFIGS = [
-    AcceleratorConfig(rows=4, columns=columns, axi_data_width=width, transposer=True,
-                      requantize_lanes=1, weight_formats=WEIGHT_FORMATS)
+    AcceleratorConfig(
+        rows=4, columns=columns, axi_data_width=width, transposer=True, requantize_lanes=1,
+        sparse={"formats": WEIGHT_FORMATS},
+    )
     for columns, width in ((5, 64), (8, 128), (16, 64))
 ]
 BOOK = np.array([0, -128, 127, -1, 1, 5, -5, 9, 20, -20, 33, -33, 60, -60, 7, 3], np.int8)
@@ -75,7 +78,7 @@ def test_places_of_rows_and_columns():
 
 
 def test_names_of_formats():
-    plain = CONFIGS[0].replace(transposer=False, weight_formats=["csr", "csc-absolute"])
+    plain = CONFIGS[0].replace(transposer=False, sparse={"formats": ["csr", "csc-absolute"]})
     assert machine_formats(plain) == (WeightFormat.CSC_ABSOLUTE, WeightFormat.CSR)
     assert set(machine_formats(CONFIGS[0])) == set(WeightFormat) - {WeightFormat.DENSE}
 

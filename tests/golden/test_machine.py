@@ -26,7 +26,7 @@ from kiwicha.machine.presets import preset
 
 PLAIN = preset("tiny").replace(requantize_mode="shift")
 CONFIG = PLAIN.replace(
-    transposer=True, weight_formats=["csc4"], special_lanes=2, special_bytes=256
+    transposer=True, sparse={"formats": ["csc4"]}, special={"lanes": 2, "bytes": 256},
 )
 SIZE = 1024
 ACTIVATIONS, WEIGHTS, PARAMETERS, RESULT = 0, 64, 256, 768
@@ -156,7 +156,7 @@ def test_a_transposed_matrix_by_hand():
 
 
 def test_statistics_by_hand():
-    memory, config = np.zeros(SIZE, np.uint8), PLAIN.replace(statistics_elements=256)
+    memory, config = np.zeros(SIZE, np.uint8), PLAIN.replace(statistics={"elements": 256})
     model, record = machine(memory, config), {"length": 72, "local": 0}
     words = [store(StoreSource.STATISTICS, **record)]
     for index, fields in enumerate(({}, {"begin": 1, "only": 1, "channel": 1})):
@@ -234,7 +234,7 @@ LACKING = {
     "table": (load(LoadTarget.TABLE), "LOAD: the machine has no target TABLE"),
     "result": (store(StoreSource.RESULT), "STORE: the machine has no source RESULT"),
     "statistics": (store(StoreSource.STATISTICS), "STORE: the machine has no source STATISTICS"),
-    "special": (special(), "SPECIAL: the machine has no special_lanes"),
+    "special": (special(), "SPECIAL: the machine has no special.lanes"),
 }
 """What a machine with nothing optional refuses."""
 

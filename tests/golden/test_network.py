@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kiwicha.golden.network import evaluate, outputs
-from kiwicha.machine.config import RequantizeMode, SoftmaxMode
 from kiwicha.machine.isa import Reduction
+from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 
 
 def tensor(name, shape, zero=0, dtype=np.int8, scale=1.0):

@@ -14,7 +14,7 @@ from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
 
 CONFIG = AcceleratorConfig(
     columns=8, requantize_lanes=2, accumulator_depth=64, output_bytes=1024, parameter_channels=64,
-    dynamic=True, block_channels=8, statistics_elements=256,
+    dynamic=True, blocks={"channels": 8}, statistics={"elements": 256},
 )
 BASE = dict.fromkeys((name for name, _ in VECTOR), 0) | {
     "low": 0, "high": 255, "channels": 13, "tiles": 1, "tile_entries": 20, "pixels": 3, "lines": 2,
@@ -58,7 +58,7 @@ def test_blocks():
 
 @pytest.mark.parametrize("rounding", ["half_up", "half_away", "pseudo"])
 def test_roundings(rounding):
-    config = CONFIG.replace(block_rounding=rounding)
+    config = CONFIG.replace(blocks={"rounding": rounding})
     fields = {"mode": VectorMode.BLOCK, "scales": 1000}
     acc, bias, _, output = execute(fields, config=config)
     total = acc.astype(np.int64) + bias.astype(np.int32)
@@ -70,7 +70,7 @@ def test_roundings(rounding):
 
 
 def test_random_rounding():
-    config = CONFIG.replace(block_rounding="lfsr", block_scale="free")
+    config = CONFIG.replace(blocks={"rounding": "lfsr", "scale": "free"})
     first, pitch = 2**32 - 40, 40_000
     fields = index_fields(first, pitch) | {"mode": VectorMode.BLOCK, "scales": 900}
     state = VectorState(seed=2**32 - 2, step=9)
@@ -106,8 +106,8 @@ def test_dynamic():
 
 
 def test_blocks_in_the_best_of_two_ways():
-    ways = {"block_ways": [(4, 0), (8, 0)], "block_criterion": "bias"}
-    config = CONFIG.replace(block_scale="multiway", **ways)
+    ways = {"ways": [(4, 0), (8, 0)], "criterion": "bias"}
+    config = CONFIG.replace(blocks={"scale": "multiway", **ways})
     acc, bias, _, output = execute({"mode": VectorMode.BLOCK, "scales": 960}, config=config)
     total = (acc.astype(np.int64) + bias.astype(np.int32)).astype(np.int32).astype(np.int64)
     picked = set()

@@ -132,7 +132,7 @@ def _signed(value):
 
 def random_loads(cfg, chooser, count):
     """Return dense and formatted loads, with streams that do not overlap each other."""
-    names = [WeightFormat[name.upper().replace("-", "_")] for name in cfg.weight_formats]
+    names = [WeightFormat[name.upper().replace("-", "_")] for name in cfg.sparse.formats]
     used: list[range] = []
     loads: list[Load] = []
     for number in range(count):

@@ -8,7 +8,7 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from kiwicha.hw.parts.format_rules import MATRICES, machine_formats
-from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, WeightFormat
 from kiwicha.machine.presets import preset
 
@@ -31,16 +31,16 @@ TINY = preset("tiny").replace(weight_bytes=1024, activation_bytes=1024)
 #: 8-byte beats and rows, with every format; narrow and odd tiles; rows wider than a beat.
 MACHINES = {
     "all": TINY.replace(
-        rows=8, columns=8, transposer=True, weight_formats=WEIGHT_FORMATS, sparse_entries=2
+        rows=8, columns=8, transposer=True, sparse={"formats": WEIGHT_FORMATS, "entries": 2},
     ),
     "narrow": TINY.replace(
-        columns=3, transposer=True, weight_formats=("csc4", "run-length"), axi_outstanding=1
+        columns=3, transposer=True, sparse={"formats": ("csc4", "run-length")}, axi_outstanding=1,
     ),
     "wide rows": TINY.replace(
-        columns=13, transposer=True, weight_formats=("bitmask", "csr"), axi_burst_beats=4
+        columns=13, transposer=True, sparse={"formats": ("bitmask", "csr")}, axi_burst_beats=4,
     ),
     "matrices": TINY.replace(columns=5, transposer=True, axi_data_width=128),
-    "compressed": TINY.replace(columns=8, weight_formats=("csc8", "csc4-codebook")),
+    "compressed": TINY.replace(columns=8, sparse={"formats": ("csc8", "csc4-codebook")}),
 }
 
 

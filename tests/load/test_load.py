@@ -24,15 +24,15 @@ MACHINES = {
     "default": preset("default"),
     "large": preset("large").replace(activation_bytes=4096, weight_bytes=4096),
     "many": preset("tiny").replace(axi_outstanding=16),
-    "special": preset("tiny").replace(special_lanes=2, special_bytes=1024, special_entries=256),
+    "special": preset("tiny").replace(special={"lanes": 2, "bytes": 1024, "entries": 256}),
     "dynamic": preset("tiny").replace(dynamic=True),
-    "formats": preset("tiny").replace(transposer=True, weight_formats=("csc4",)),
+    "formats": preset("tiny").replace(transposer=True, sparse={"formats": ("csc4",)}),
     "slow": preset("tiny").replace(
-        columns=8, weight_bytes=1024, weight_formats=("csc8",), sparse_entries=1
+        columns=8, weight_bytes=1024, sparse={"formats": ("csc8",), "entries": 1},
     ),
     "fast": preset("tiny").replace(
-        columns=16, transposer=True, weight_formats=("csc4", "bitmask"), axi_data_width=128,
-        sparse_entries=8, weight_bytes=8192, axi_outstanding=8,
+        columns=16, transposer=True, sparse={"formats": ("csc4", "bitmask"), "entries": 8},
+        axi_data_width=128, weight_bytes=8192, axi_outstanding=8,
     ),
 }
 

@@ -11,7 +11,7 @@ from kiwicha.hw.load.sparse_writer import SparseWriter, make_decoder
 from kiwicha.hw.parts.format_rules import MATRICES, format_job, machine_formats
 from kiwicha.hw.parts.writes import WriteKind, weight_write
 from kiwicha.hw.sparse.contract import beat_layout
-from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.machine.presets import preset
 
@@ -22,7 +22,7 @@ from ..support.streams import StreamSource, start_clock_and_reset, unpack
 from .formats import compressed
 
 CFG = preset("tiny").replace(
-    columns=8, weight_bytes=1024, transposer=True, weight_formats=WEIGHT_FORMATS, sparse_entries=3
+    columns=8, weight_bytes=1024, transposer=True, sparse={"formats": WEIGHT_FORMATS, "entries": 3},
 )
 
 
@@ -59,15 +59,15 @@ def test_writes_rows():
 
 
 def test_structure():
-    assert_structure(SparseWriter(CFG.replace(weight_formats=("csc4",))))
+    assert_structure(SparseWriter(CFG.replace(sparse={"formats": ("csc4",)})))
 
 
 def test_needs_a_format():
-    with pytest.raises(ValueError, match=r"^weight_formats is empty; legal: at least one format$"):
-        SparseWriter(CFG.replace(weight_formats=()))
+    with pytest.raises(ValueError, match=r"^sparse.formats is empty; legal: at least one format$"):
+        SparseWriter(CFG.replace(sparse={"formats": ()}))
 
 
 def test_rows_of_a_mask_are_whole_bytes():
-    narrow = CFG.replace(columns=4, weight_formats=())
+    narrow = CFG.replace(columns=4, sparse={"formats": ()})
     with pytest.raises(ValueError, match=r"^lanes is 4; legal: 8 to 128$"):
         make_decoder(narrow, WeightFormat.BITMASK)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations: what is legal, what the errors say, and what files may hold."""
 
+import json
 import re
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
@@ -10,14 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kiwicha.golden.rounding import ROUNDINGS
-from kiwicha.machine.config import (
+from kiwicha.machine.capabilities import (
+    FORMER,
     WEIGHT_FORMATS,
-    AcceleratorConfig,
-    BlockRounding,
-    BlockScale,
-    RequantizeMode,
+    Blocks,
+    Capability,
+    Sparse,
+    Special,
 )
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
+from kiwicha.machine.modes import BlockRounding, BlockScale, RequantizeMode, SoftmaxMode
 from kiwicha.machine.presets import PRESETS, preset, read_config
 
 BAD = {
@@ -40,31 +44,31 @@ BAD = {
         "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift",
     ),
     "transposer": (1, "transposer is 1; legal: true or false"),
-    "weight_formats": (
+    "sparse.formats": (
         ("csr", "zip"),
-        "weight_formats names 'zip'; legal: bitmask, csc4, csc5, csc8, csc-absolute, "
+        "sparse.formats names 'zip'; legal: bitmask, csc4, csc5, csc8, csc-absolute, "
         "csc4-codebook, csr, run-length",
     ),
-    "sparse_entries": (17, "sparse_entries is 17; legal: 1 to 16"),
-    "special_lanes": (3, "special_lanes is 3; legal: 0, 1, 2, 4, 8, 16"),
-    "special_bytes": (128, "special_bytes is 128; legal: a power of two, 256 to 1048576"),
-    "special_entries": (300, "special_entries is 300; legal: a power of two, 256 to 4096"),
-    "softmax_mode": ("hard", "softmax_mode is 'hard'; legal: onnx, tflite, integer"),
+    "sparse.entries": (17, "sparse.entries is 17; legal: 1 to 16"),
+    "special.lanes": (3, "special.lanes is 3; legal: 0, 1, 2, 4, 8, 16"),
+    "special.bytes": (128, "special.bytes is 128; legal: a power of two, 256 to 1048576"),
+    "special.entries": (300, "special.entries is 300; legal: a power of two, 256 to 4096"),
+    "special.softmax": ("hard", "special.softmax is 'hard'; legal: onnx, tflite, integer"),
     "dynamic": (0, "dynamic is 0; legal: true or false"),
-    "block_channels": (4, "block_channels is 4; legal: a power of two, 8 to 1024"),
-    "block_scale": ("log", "block_scale is 'log'; legal: pot, free, multiway"),
-    "block_rounding": (
+    "blocks.channels": (4, "blocks.channels is 4; legal: a power of two, 8 to 1024"),
+    "blocks.scale": ("log", "blocks.scale is 'log'; legal: pot, free, multiway"),
+    "blocks.rounding": (
         "odd",
-        "block_rounding is 'odd'; legal: half_even, half_up, half_away, pseudo, lfsr",
+        "blocks.rounding is 'odd'; legal: half_even, half_up, half_away, pseudo, lfsr",
     ),
-    "block_ways": (((9, 0),), "block_ways has 9 bits, clip 0; legal: 2 to 8 bits, clip 0 to 7"),
-    "block_criterion": (
+    "blocks.ways": (((9, 0),), "blocks.ways has 9 bits, clip 0; legal: 2 to 8 bits, clip 0 to 7"),
+    "blocks.criterion": (
         "best",
-        "block_criterion is 'best'; legal: l1, l2, bias, cosine, qem",
+        "blocks.criterion is 'best'; legal: l1, l2, bias, cosine, qem",
     ),
-    "statistics_elements": (
+    "statistics.elements": (
         128,
-        "statistics_elements is 128; legal: a power of two, 256 to 1073741824",
+        "statistics.elements is 128; legal: a power of two, 256 to 1073741824",
     ),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
     "pipeline": (
@@ -78,27 +82,28 @@ BAD = {
 @pytest.mark.parametrize("field", BAD)
 def test_illegal_value_is_named(field: str) -> None:
     value, message = BAD[field]
+    table, _, inner = field.rpartition(".")
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        AcceleratorConfig(**{field: value})
+        AcceleratorConfig(**{table: {inner: value}} if table else {field: value})
 
 
 @pytest.mark.parametrize(("columns", "lanes"), [(9, 3), (6, 4), (12, 12)])
 def test_blocks_take_whole_steps(columns: int, lanes: int) -> None:
     message = (
-        f"requantize_lanes is {lanes}; legal: divisors of block_channels 8, columns {columns}"
+        f"requantize_lanes is {lanes}; legal: divisors of blocks.channels 8, columns {columns}"
     )
     plain = AcceleratorConfig(columns=columns, requantize_lanes=lanes)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        plain.replace(block_channels=8)
+        plain.replace(blocks={"channels": 8})
 
 
 def test_the_best_of_several_ways_is_not_random() -> None:
-    multiway = AcceleratorConfig(block_scale=BlockScale.MULTIWAY, block_rounding="pseudo")
-    message = "block_rounding is 'lfsr'; legal: half_even, half_up, half_away, pseudo with block_"
+    multiway = Blocks(scale=BlockScale.MULTIWAY, rounding=BlockRounding.PSEUDO)
+    message = "blocks.rounding is 'lfsr'; legal: half_even, half_up, half_away, pseudo with blocks."
     with pytest.raises(ValueError, match=f"^{message}scale multiway$"):
-        multiway.replace(block_rounding="lfsr")
-    assert not AcceleratorConfig(block_rounding="lfsr").random_blocks
-    assert AcceleratorConfig(block_rounding="lfsr", block_channels=8).random_blocks
+        multiway.replace(rounding="lfsr")
+    assert not Blocks(rounding=BlockRounding.LFSR).random
+    assert Blocks(rounding=BlockRounding.LFSR, channels=8).random
 
 
 def test_roundings_have_the_golden_names() -> None:
@@ -106,7 +111,25 @@ def test_roundings_have_the_golden_names() -> None:
 
 
 def test_every_field_has_a_bad_value() -> None:
-    assert set(BAD) == {field.name for field in fields(AcceleratorConfig)}
+    names = set()
+    for field in fields(AcceleratorConfig):
+        part = field.default
+        inner = fields(part) if isinstance(part, Capability) else ()
+        names |= {f"{field.name}.{one.name}" for one in inner} or {field.name}
+    assert set(BAD) == names
+
+
+def test_a_capability_is_a_table() -> None:
+    with pytest.raises(ValueError, match=r"^special is 4; legal: a table of lanes, bytes, entries"):
+        AcceleratorConfig(special=4)
+    with pytest.raises(ValueError, match=r"^unknown key 'special\.lane'; legal: lanes, bytes,"):
+        AcceleratorConfig(special={"lane": 4})
+    machine = AcceleratorConfig(special={"lanes": 2, "softmax": "tflite"})
+    assert machine.special == Special(lanes=2, softmax=SoftmaxMode.TFLITE)
+    assert machine.replace(special={"lanes": 4}).special.softmax is SoftmaxMode.TFLITE
+    assert machine.capabilities == (machine.special,)
+    assert not machine.blocks
+    assert AcceleratorConfig(**machine.to_dict()) == machine
 
 
 def test_wrong_type() -> None:
@@ -115,26 +138,26 @@ def test_wrong_type() -> None:
 
 
 def test_weight_formats_are_in_their_own_order() -> None:
-    formats = AcceleratorConfig(weight_formats=("run-length", "csc4", "bitmask")).weight_formats
+    formats = Sparse(formats=("run-length", "csc4", "bitmask")).formats
     assert formats == ("bitmask", "csc4", "run-length")
-    with pytest.raises(ValueError, match=r"^weight_formats is 'csr'; legal: a list of names$"):
-        AcceleratorConfig(weight_formats="csr")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^sparse\.formats is 'csr'; legal: a list of names$"):
+        Sparse(formats="csr")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ways", [(), 4, ((4,),), (4, 0), ((4, 0.5),), ((4, 0),) * 9])
 def test_ways_are_pairs(ways: object) -> None:
-    with pytest.raises(ValueError, match=r"^block_ways is .*; legal: 1 to 8 pairs of bits and"):
-        AcceleratorConfig(block_ways=ways)  # type: ignore[arg-type]
-    config = AcceleratorConfig(block_ways=[[8, 0], [4, 7]])  # type: ignore[arg-type]
-    assert config.block_ways == ((8, 0), (4, 7))
-    assert hash(config) == hash(config.replace(block_ways=((8, 0), (4, 7))))
+    with pytest.raises(ValueError, match=r"^blocks\.ways is .*; legal: 1 to 8 pairs of bits and"):
+        Blocks(ways=ways)  # type: ignore[arg-type]
+    config = AcceleratorConfig(blocks={"ways": [[8, 0], [4, 7]]})
+    assert config.blocks.ways == ((8, 0), (4, 7))
+    assert hash(config) == hash(config.replace(blocks=Blocks(ways=((8, 0), (4, 7)))))
 
 
 def test_a_bitmask_takes_whole_bytes() -> None:
-    message = r"^weight_formats names 'bitmask', columns is 4; legal: 5 to 128$"
+    message = r"^sparse\.formats names 'bitmask', columns is 4; legal: 5 to 128$"
     with pytest.raises(ValueError, match=message):
-        preset("tiny").replace(weight_formats=["bitmask"])
-    assert preset("tiny").replace(weight_formats=["bitmask"], columns=5).weight_pitch == 8
+        preset("tiny").replace(sparse={"formats": ["bitmask"]})
+    assert preset("tiny").replace(sparse={"formats": ["bitmask"]}, columns=5).weight_pitch == 8
 
 
 def test_weight_formats_have_their_names() -> None:
@@ -176,9 +199,38 @@ def test_toml(tmp_path: Path) -> None:
     assert config.requantize_mode is RequantizeMode.SHIFT
 
 
+def test_toml_of_a_capability(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('preset = "default"\n[special]\nlanes = 2\n[blocks]\nchannels = 16\n')
+    assert read_config(path).special == preset("default").special.replace(lanes=2)
+    assert read_config(path).blocks == Blocks(channels=16)
+    assert read_config(path).sparse == preset("default").sparse
+
+
+@pytest.mark.parametrize("former", FORMER)
+def test_toml_with_the_names_of_before(former: str, tmp_path: Path) -> None:
+    capability, field = FORMER[former]
+    value = {
+        "formats": ["csc4"], "entries": 1024 if capability is Special else 3, "lanes": 2,
+        "bytes": 512, "softmax": "tflite", "channels": 16, "scale": "free", "rounding": "pseudo",
+        "ways": [[8, 0]], "criterion": "l1", "elements": 512,
+    }[field]
+    path = tmp_path / "old.toml"
+    path.write_text(f"{former} = {json.dumps(value)}\n")
+    assert getattr(read_config(path), capability.table) == capability(**{field: value})
+    path.write_text(f"{former} = {json.dumps(value)}\n[{capability.table}]\n{field} = 1\n")
+    message = f"{former} is {capability.table}.{field}, which is there too"
+    with pytest.raises(ValueError, match=f"{re.escape(message)}$"):
+        read_config(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("special = 4", "special is 4; legal: a table of lanes, bytes, entries, softmax"),
+        ("special_lanes = 3", "special.lanes is 3; legal: 0, 1, 2, 4, 8, 16"),
+        ("[special]\nlane = 4", "unknown key 'special.lane'; legal: lanes, bytes, entries"),
+        ("special = 4\nspecial_lanes = 3", "special is 4; legal: a table"),
         ("rows = ", "Invalid value"),
         ("row = 3", "unknown key 'row'; legal: "),
         ('preset = "huge"', "unknown preset 'huge'"),

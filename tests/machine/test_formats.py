@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from kiwicha.machine.config import WEIGHT_FORMATS
+from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.formats import ABSOLUTE_BITS, LONGEST, MOST_COLUMNS, encode
 from kiwicha.machine.isa import WeightFormat
 

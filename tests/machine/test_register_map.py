@@ -10,8 +10,8 @@ from kiwicha.hw.control.dispatch import DISPATCH_NUMBER
 from kiwicha.hw.control.errors import ERRORS, UNITS, Detail
 from kiwicha.hw.control.fetch import FETCH_NUMBER
 from kiwicha.hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
-from kiwicha.machine.config import RequantizeMode
 from kiwicha.machine.isa import Engine, ErrorCode
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.presets import PRESETS, preset
 from kiwicha.machine.register_map import Access, RegisterMap
 
@@ -53,9 +53,9 @@ def test_offsets_are_the_same_for_every_machine():
 
 
 def test_seed_and_step_are_registers_where_blocks_are_rounded_by_them():
-    blocks = preset("tiny").replace(block_channels=8)
+    blocks = preset("tiny").replace(blocks={"channels": 8})
     without = [list(RegisterMap(blocks)), list(RegisterMap(preset("tiny")))]
-    registers = RegisterMap(blocks.replace(block_rounding="lfsr"))
+    registers = RegisterMap(blocks.replace(blocks={"rounding": "lfsr"}))
     more = [registers["random_seed"], registers["random_step"]]
     assert [register.offset for register in more] == [0x094, 0x098]
     assert all(register.access is Access.WRITE and register.locked for register in more)

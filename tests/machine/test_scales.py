@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from kiwicha.machine.config import RequantizeMode
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.scales import encode_scale, quantize_multiplier
 
 

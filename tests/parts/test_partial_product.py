@@ -13,7 +13,7 @@ from kiwicha.hw.parts.partial_product import (
     partial_product_class,
 )
 from kiwicha.hw.verilog.emit import emit_verilog
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 from ..compute.test_multiplier import ecp5_model
 from ..support.bench import bench_params, build_verilog, run_build, run_cocotb

@@ -11,7 +11,7 @@ from cocotb.triggers import FallingEdge
 from kiwicha.hw.parts.dp16kd import cell_width
 from kiwicha.hw.parts.ram import Ecp5Ram, Ram, ram_class
 from kiwicha.hw.verilog.emit import emit_verilog
-from kiwicha.machine.config import CellFamily
+from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, build_verilog, run_build, run_cocotb
 from ..support.streams import start_clock_and_reset

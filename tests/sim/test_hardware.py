@@ -71,15 +71,25 @@ def test_configuration_and_cells_are_ingredients():
         "activation_bytes": 8192, "weight_bytes": 8192, "accumulator_depth": 512,
         "output_bytes": 4096, "parameter_channels": 128, "requantize_mode": "tflite",
         "requantize_lanes": 2, "requantize_multiplier_width": 9, "transposer": True,
-        "weight_formats": ("csr",), "sparse_entries": 5, "special_lanes": 1, "special_bytes": 256,
-        "special_entries": 256, "softmax_mode": "tflite", "dynamic": True, "block_channels": 8,
-        "block_scale": "free", "block_rounding": "lfsr", "block_ways": ((4, 0),),
-        "block_criterion": "l1", "statistics_elements": 256, "pipeline": (), "queue_words": 16,
+        "sparse": {"formats": ("csr",), "entries": 5},
+        "special": {"lanes": 1, "bytes": 256, "entries": 256, "softmax": "tflite"}, "dynamic": True,
+        "blocks": {
+            "channels": 8, "scale": "free", "rounding": "lfsr", "ways": ((4, 0),),
+            "criterion": "l1",
+        },
+        "statistics": {"elements": 256}, "pipeline": (), "queue_words": 16,
     }
-    assert changes.keys() == TINY.to_dict().keys(), "a field is missing here"
-    others = [TINY.replace(**{field: value}) for field, value in changes.items()]
+    default, one_by_one = TINY.to_dict(), []
+    assert changes.keys() == default.keys(), "a field is missing here"
+    for field, value in changes.items():
+        if isinstance(value, dict):
+            assert value.keys() == default[field].keys(), "a field is missing here"
+            one_by_one += [{field: {inner: other}} for inner, other in value.items()]
+        else:
+            one_by_one.append({field: value})
+    others = [TINY.replace(**change) for change in one_by_one]
     digests = {hardware_digest(config, cells=False) for config in (TINY, *others)}
-    assert len(digests | {hardware_digest(TINY, cells=True)}) == len(changes) + 2
+    assert len(digests | {hardware_digest(TINY, cells=True)}) == len(others) + 2
 
 
 def test_all_sources_are_there():

@@ -4,8 +4,8 @@
 import numpy as np
 
 from kiwicha.golden.special import special
-from kiwicha.machine.config import SoftmaxMode
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import softmax_tables
 
 __all__ = ["execute", "instruction", "tables_for"]
@@ -15,7 +15,7 @@ _SHIFTS = {SpecialOperation.ADD: (-36, -20), SpecialOperation.NORMALIZE: (12, 32
 
 def tables_for(cfg, rng, operation):
     """Return tables A and B with entries that the operation promises to handle."""
-    shape = (2, cfg.special_entries)
+    shape = (2, cfg.special.entries)
     if operation == SpecialOperation.ADD:
         values = rng.normal(0, 60, shape[1]) * 2.0 ** rng.integers(-9, 4, shape[1])
         products = rng.integers(0, 256, shape[1]) * rng.integers(1 << 23, 1 << 24)
@@ -23,32 +23,32 @@ def tables_for(cfg, rng, operation):
     if operation == SpecialOperation.SOFTMAX:
         return np.concatenate(
             [
-                softmax_tables(cfg.softmax_mode, 2.0 ** rng.uniform(-8, 0), cfg.special_bytes)
-                for _ in range(cfg.special_entries // 256)
+                softmax_tables(cfg.special.softmax, 2.0 ** rng.uniform(-8, 0), cfg.special.bytes)
+                for _ in range(cfg.special.entries // 256)
             ],
             axis=1,
         )
     if operation == SpecialOperation.NORMALIZE:
-        gains = rng.integers(-(1 << 23), 1 << 23, cfg.special_entries)
-        offsets = rng.integers(-(1 << 23), 1 << 23, cfg.special_entries)
+        gains = rng.integers(-(1 << 23), 1 << 23, cfg.special.entries)
+        offsets = rng.integers(-(1 << 23), 1 << 23, cfg.special.entries)
         return np.stack([gains, offsets]).astype(np.int32).view(np.uint32)
     return rng.integers(0, 1 << 32, shape, dtype=np.uint32)
 
 
 def instruction(cfg, rng, operation, *, longest=None, rows=None):
     """Return the fields of a random legal instruction."""
-    size = cfg.special_bytes
-    table = int(rng.integers(cfg.special_entries // 256))
+    size = cfg.special.bytes
+    table = int(rng.integers(cfg.special.entries // 256))
     longest = min(longest or size, size)
     if operation == SpecialOperation.NORMALIZE:
-        longest = min(longest, cfg.special_entries - 256 * table)
+        longest = min(longest, cfg.special.entries - 256 * table)
     length = int(rng.integers(1, rng.integers(1, longest + 1) + 1))
     most = size // length
     rows = min(rows or int(rng.integers(1, most + 1)), most)
     # As many rows as there are lanes for, or fewer: the last lanes have a part, or nothing.
-    total = int(rng.integers(1, cfg.special_lanes * rows + 1))
+    total = int(rng.integers(1, cfg.special.lanes * rows + 1))
     if rng.random() < 0.3:
-        total = cfg.special_lanes * rows
+        total = cfg.special.lanes * rows
     if rng.random() < 0.2:
         rows = int(rng.integers(total, 1 << 16))  # all in lane 0
         total = min(total, most)
@@ -77,8 +77,8 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
 
 
 def execute(cfg, program, operand, tables, result):
-    """Change ``result`` int[L, special_bytes] as the program does; -1 is an unknown byte."""
-    mode = SoftmaxMode(cfg.softmax_mode)
+    """Change ``result`` int[L, special.bytes] as the program does; -1 is an unknown byte."""
+    mode = SoftmaxMode(cfg.special.softmax)
     for fields in program:
         # Two runs over different old contents show what is written.
         ones, zeros = (np.full(result.shape, fill, np.uint8) for fill in (255, 0))

@@ -12,7 +12,7 @@ from kiwicha.golden import softmax as golden
 from kiwicha.hw.special.softmax import softmax_core
 from kiwicha.hw.special.softmax_common import ADD, DIVIDE, SLOTS
 from kiwicha.hw.special.softmax_reciprocal import IntegerReciprocal, NewtonReciprocal
-from kiwicha.machine.config import SoftmaxMode
+from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import softmax_tables
 
 from ..support.bench import bench_params, run_cocotb

@@ -18,19 +18,17 @@ from .special_cases import execute, instruction, tables_for
 TABLE, ADD, SOFTMAX, NORMALIZE = SpecialOperation
 FIELD, RANGE = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
 MACHINES = {
-    "one lane": {"special_lanes": 1, "axi_data_width": 64, "special_bytes": 2048},
+    "one lane": {"special": {"lanes": 1, "bytes": 2048}, "axi_data_width": 64},
     "two lanes": {
-        "special_lanes": 2,
-        "axi_data_width": 64,
-        "special_entries": 512,
-        "softmax_mode": "integer",
+        "special": {"lanes": 2, "entries": 512, "softmax": "integer"}, "axi_data_width": 64,
     },
-    "four lanes": {"special_lanes": 4, "axi_data_width": 128, "softmax_mode": "tflite"},
+    "four lanes": {"special": {"lanes": 4, "softmax": "tflite"}, "axi_data_width": 128},
 }
 
 
 def machine(**fields):
-    return AcceleratorConfig(**{"special_bytes": 256, "special_entries": 256} | fields)
+    small = {"bytes": 256, "entries": 256}
+    return AcceleratorConfig(**{**fields, "special": small | fields["special"]})
 
 
 class Bench:
@@ -39,8 +37,8 @@ class Bench:
     def __init__(self, dut, cfg, seed):
         self.dut, self.cfg = dut, cfg
         self.rng = np.random.default_rng(seed)
-        self.operand = np.zeros((cfg.special_lanes, cfg.special_bytes), np.uint8)
-        self.tables = np.zeros((2, cfg.special_entries), np.uint32)
+        self.operand = np.zeros((cfg.special.lanes, cfg.special.bytes), np.uint8)
+        self.tables = np.zeros((2, cfg.special.entries), np.uint32)
         self.cycle, self.steps = 0, 0
         self.taken, self.done, self.errors = [], [], []
         self.source = StreamSource(dut, "i", SPECIAL, policy=bench_params().get("offer", "always"))
@@ -221,7 +219,7 @@ async def errors(dut):
 async def keeps_pace(dut):
     """Cycles from an instruction's transfer to its answer."""
     bench = await begin(dut)
-    size = bench.cfg.special_bytes
+    size = bench.cfg.special.bytes
     for operation, length, alone, later in PACE:
         await bench.refill(operation)
         rows = size // length
@@ -269,5 +267,5 @@ def test_pace():
 
 
 def test_without_lanes():
-    with pytest.raises(ValueError, match=r"^special_lanes is 0; legal: at least 1$"):
+    with pytest.raises(ValueError, match=r"^special.lanes is 0; legal: at least 1$"):
         SpecialEngine(AcceleratorConfig())

@@ -76,7 +76,7 @@ class StorePath(Component):
             self.read_enable.eq(engine.read_enable), self.read_address.eq(engine.read_address),
             engine.read_data.eq(self.read_data),
         ]
-        if self.cfg.special_lanes:
+        if self.cfg.special.lanes:
             m.d.comb += [
                 self.result_enable.eq(engine.result_enable),
                 self.result_address.eq(engine.result_address),

@@ -45,8 +45,8 @@ async def gives_the_beat(dut):
 
 
 @pytest.mark.parametrize("width", [64, 128, 256])
-@pytest.mark.parametrize("more", [{"dynamic": True}, {"statistics_elements": 256},
-                                  {"dynamic": True, "statistics_elements": 256}])
+@pytest.mark.parametrize("more", [{"dynamic": True}, {"statistics": {"elements": 256}},
+                                  {"dynamic": True, "statistics": {"elements": 256}}])
 def test_machines(width, more):
     cfg = preset("tiny").replace(axi_data_width=width, **more)
     run_cocotb(Records(cfg), __name__, params={"config": cfg.to_dict()})

@@ -31,12 +31,12 @@ MACHINES = {
     "one burst": preset("tiny").replace(axi_burst_beats=1),
     "default": preset("default").replace(output_bytes=8192),
     "large": preset("large").replace(output_bytes=4096),
-    "special": preset("tiny").replace(special_lanes=4, special_bytes=1024),
+    "special": preset("tiny").replace(special={"lanes": 4, "bytes": 1024}),
     "dynamic": preset("tiny").replace(dynamic=True),
     "wide": preset("tiny").replace(
-        dynamic=True, axi_data_width=256, statistics_elements=256, output_bytes=256
+        dynamic=True, axi_data_width=256, statistics={"elements": 256}, output_bytes=256,
     ),
-    "statistics": preset("tiny").replace(statistics_elements=1 << 20),
+    "statistics": preset("tiny").replace(statistics={"elements": 1 << 20}),
 }
 
 
@@ -102,7 +102,7 @@ async def answers_after_the_last_response(dut):
 @cocotb.test(timeout_time=200, timeout_unit="us")
 async def refuses_what_is_illegal(dut):
     cfg = MACHINES[bench_params()["machine"]]
-    results = bytes(cfg.special_lanes * cfg.special_bytes)
+    results = bytes(cfg.special.lanes * cfg.special.bytes)
     bench = await start(dut, cfg, bytes(cfg.output_bytes), results, drive=False)
     WriteSubordinate(dut, bytearray(SIZE), beat_bytes=8)
     fields, ranges = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
@@ -132,7 +132,7 @@ async def refuses_what_is_illegal(dut):
         cases += [(ranges, {**slots, "local": 64}), (ranges, {**slots, "local": 56, "length": 9})]
     else:
         cases.append((fields, {"source": StoreSource.DYNAMIC}))
-    if cfg.statistics_elements:
+    if cfg.statistics.elements:
         record = {"source": StoreSource.STATISTICS, "length": 8}
         cases += [(ranges, {**record, "local": 256}),
                   (ranges, {**record, "local": 248, "length": 9})]

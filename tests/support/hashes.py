@@ -26,13 +26,15 @@ MACHINES: dict[str, AcceleratorConfig] = {
     **PRESETS,
     # What no preset has, small.
     "extras": PRESETS["tiny"].replace(
-        name="extras", transposer=True, dynamic=True, statistics_elements=256, block_channels=8,
-        weight_formats=("csc-absolute", "csc4-codebook", "csr", "run-length"), special_lanes=1,
-        softmax_mode="tflite", pipeline=(),
+        name="extras", transposer=True, dynamic=True, statistics={"elements": 256},
+        blocks={"channels": 8},
+        sparse={"formats": ("csc-absolute", "csc4-codebook", "csr", "run-length")},
+        special={"lanes": 1, "softmax": "tflite"}, pipeline=(),
     ),
     "multiway": PRESETS["tiny"].replace(
-        name="multiway", cells="ice40", block_channels=8, block_scale="multiway",
-        block_rounding="pseudo", requantize_mode="tflite", requantize_multiplier_width=9,
+        name="multiway", cells="ice40",
+        blocks={"channels": 8, "scale": "multiway", "rounding": "pseudo"}, requantize_mode="tflite",
+        requantize_multiplier_width=9,
     ),
 }
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from kiwicha.hw.vector.vector import VectorEngine
-from kiwicha.machine.config import AcceleratorConfig, BlockCriterion, BlockRounding, BlockScale
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import index_fields
 from kiwicha.machine.isa import VectorMode
+from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import start_clock_and_reset
@@ -63,11 +64,11 @@ async def rounds(dut):
     program = instructions(cfg, rng, 14, modes=(VectorMode.BLOCK,))
     before = await bench.output()
     expected = await compare(bench, program)
-    for other in set(BlockRounding) - {cfg.block_rounding}:
-        if other is BlockRounding.LFSR and cfg.block_scale is BlockScale.MULTIWAY:
+    for other in set(BlockRounding) - {cfg.blocks.rounding}:
+        if other is BlockRounding.LFSR and cfg.blocks.scale is BlockScale.MULTIWAY:
             continue
         wrong = before.copy()
-        changed = cfg.replace(block_rounding=other)
+        changed = cfg.replace(blocks={"rounding": other})
         expected_output(changed, program, bench.raw, bench.accumulators, wrong, bench.state)
         assert (wrong != expected).any(), f"{other.value} gives the same"
 
@@ -134,8 +135,8 @@ def run(cfg, testcase, offer="always"):
 ])
 def test_every_criterion(criterion, ways):
     cfg = machine(
-        4, 2, 64, "shift", block_channels=8, block_scale="multiway", block_ways=ways,
-        block_criterion=criterion,
+        4, 2, 64, "shift",
+        blocks={"channels": 8, "scale": "multiway", "ways": ways, "criterion": criterion},
     )
     run(cfg, "equals_golden")
 
@@ -151,22 +152,22 @@ def test_every_criterion(criterion, ways):
 ])
 def test_roundings(rounding, scale, lanes, block, offer):
     cfg = machine(
-        8, lanes, 64, "shift", block_channels=block, block_scale=scale, block_rounding=rounding,
-        block_ways=[(8, 0), (4, 1)],
+        8, lanes, 64, "shift",
+        blocks={"channels": block, "scale": scale, "rounding": rounding, "ways": [(8, 0), (4, 1)]},
     )
     run(cfg, "rounds", offer)
 
 
 @pytest.mark.parametrize("scale", ["pot", "free"])
 def test_random_words_follow_the_place(scale):
-    cfg = machine(8, 2, 64, block_channels=8, block_scale=scale, block_rounding="lfsr")
+    cfg = machine(8, 2, 64, blocks={"channels": 8, "scale": scale, "rounding": "lfsr"})
     run(cfg, "depends_on_the_place_alone")
 
 
 @pytest.mark.parametrize("scale", ["pot", "free", "multiway"])
 def test_short_blocks_behind_a_long_one(scale):
     cfg = machine(
-        4, 1, 64, "shift", block_channels=128, block_scale=scale, block_ways=[(8, 0)],
+        4, 1, 64, "shift", blocks={"channels": 128, "scale": scale, "ways": [(8, 0)]},
         parameter_channels=128,
     )
     run(cfg, "waits_for_a_long_block")

@@ -18,11 +18,11 @@ from ..support.streams import pack, start_clock_and_reset
 OUTPUT_BYTES = 256
 MACHINES = {
     "no blocks": {"dynamic": True},
-    "power of two": {"block_channels": 8},
-    "one lane": {"block_channels": 8, "requantize_lanes": 1, "block_scale": "free"},
-    "free": {"block_channels": 8, "block_scale": "free"},
-    "a step a block": {"block_channels": 8, "requantize_lanes": 8, "block_scale": "free"},
-    "multi-way": {"block_channels": 8, "block_scale": "multiway"},
+    "power of two": {"blocks": {"channels": 8}},
+    "one lane": {"blocks": {"channels": 8, "scale": "free"}, "requantize_lanes": 1},
+    "free": {"blocks": {"channels": 8, "scale": "free"}},
+    "a step a block": {"blocks": {"channels": 8, "scale": "free"}, "requantize_lanes": 8},
+    "multi-way": {"blocks": {"channels": 8, "scale": "multiway"}},
 }
 
 
@@ -35,10 +35,10 @@ def machine(**more):
 async def pauses(dut):
     """Random steps of random instructions; every output in every cycle is what the times say."""
     cfg = AcceleratorConfig(**bench_params()["config"])
-    rng, blocks = random.Random(3), cfg.block_channels > 0
+    rng, blocks = random.Random(3), cfg.blocks.channels > 0
     writes, spacing = block_pauses(cfg) if blocks else (0, 1)
     size = scale_bytes(cfg) if blocks else 0
-    steps = cfg.block_channels // cfg.requantize_lanes
+    steps = cfg.blocks.channels // cfg.requantize_lanes
     for port in ("take", "move", "wide", "last", *(["hold"] if blocks else [])):
         dut[port].value = 0
     await start_clock_and_reset(dut)

@@ -16,7 +16,7 @@ from kiwicha.golden.requantize import requantize, requantize_onnx_integer, requa
 from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
 from kiwicha.hw.vector.requantize import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT, RequantizeLane
 from kiwicha.hw.vector.requantize_fixed import FixedRequantize
-from kiwicha.machine.config import CellFamily, RequantizeMode
+from kiwicha.machine.modes import CellFamily, RequantizeMode
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset

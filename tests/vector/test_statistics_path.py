@@ -42,7 +42,7 @@ async def counts_what_is_written(dut):
     cfg = bench.cfg
     assert not any(record(dut))
     drawn = instructions(cfg, bench.rng, params["count"], modes=tuple(params["modes"]))
-    program = counted(drawn, bench.rng, cfg.statistics_elements)
+    program = counted(drawn, bench.rng, cfg.statistics.elements)
     golden = bench.state.statistics
     expected, overflows = await bench.output(), 0
     # A few at a time, without a gap; the record is right in the very cycle of the last answer.
@@ -63,7 +63,7 @@ async def counts_what_is_written(dut):
         await ClockCycles(dut.clk, 20)
         assert record(dut) == last
     assert (await bench.output() == expected).all()
-    assert bool(overflows) == (cfg.statistics_elements == 256)
+    assert bool(overflows) == (cfg.statistics.elements == 256)
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")
@@ -97,23 +97,23 @@ async def refuses(dut):
 
 
 def test_refuses():
-    unit = DrainWalker(machine(4, 2, 64, dynamic=True, statistics_elements=256), 8)
+    unit = DrainWalker(machine(4, 2, 64, dynamic=True, statistics={"elements": 256}), 8)
     run_cocotb(unit, __name__, testcase="refuses")
 
 
 @pytest.mark.parametrize("offer", ["always", "random", "bursty"])
 def test_offers(offer):
-    run((4, 2, 64), [REQUANTIZE, RAW], offer, statistics_elements=256)
+    run((4, 2, 64), [REQUANTIZE, RAW], offer, statistics={"elements": 256})
 
 
 @pytest.mark.parametrize("size,modes,more", [
     ((5, 2, 64, "shift"), [REQUANTIZE, REQUANTIZE, RAW], {}),
-    ((4, 1, 64), [REQUANTIZE, RAW, BLOCK, BLOCK], {"block_channels": 8}),
-    ((8, 4, 64), [RAW, BLOCK, BLOCK], {"block_channels": 8, "block_scale": "multiway"}),
+    ((4, 1, 64), [REQUANTIZE, RAW, BLOCK, BLOCK], {"blocks": {"channels": 8}}),
+    ((8, 4, 64), [RAW, BLOCK, BLOCK], {"blocks": {"channels": 8, "scale": "multiway"}}),
     ((4, 4, 64), [RAW, MEASURE, QUANTIZE, QUANTIZE], {"dynamic": True}),
 ])
 def test_modes(size, modes, more):
-    run(size, modes, "always", statistics_elements=1 << 30, **more)
+    run(size, modes, "always", statistics={"elements": 1 << 30}, **more)
 
 
 def run(size, modes, offer, **more):

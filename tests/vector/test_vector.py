@@ -42,7 +42,7 @@ class Bench:
         self.state = VectorState()
         self.state.slots["scale"] = rng.uniform(0.5, 1.5, 4)
         self.state.slots["zero_point"] = [0, 120, 255, rng.integers(256)]
-        if cfg.random_blocks:
+        if cfg.blocks.random:
             self.state.seed, self.state.step = 2**32 - 5, 77
             dut.random.value = self.state.seed | self.state.step << 32
         self.cycle = 0
@@ -254,7 +254,7 @@ def test_short_pipeline(columns, lanes, mode, latency):
 
 def test_every_mode_of_a_short_pipeline():
     cfg = machine(
-        8, 2, 64, dynamic=True, block_channels=8, statistics_elements=1024, pipeline=()
+        8, 2, 64, dynamic=True, blocks={"channels": 8}, statistics={"elements": 1024}, pipeline=(),
     )
     params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "latency": 1}
     params["modes"] = [*VectorMode, VectorMode.MEASURE, VectorMode.QUANTIZE]
@@ -272,7 +272,7 @@ def test_many_groups(columns, lanes):
     (16, 8, 8, "pot", "always"), (16, 8, 64, "free", "random"), (4, 1, 32, "free", "always"),
 ])
 def test_blocks(columns, lanes, block, scale, offer):
-    cfg = machine(columns, lanes, 64, output_bytes=1024, block_channels=block, block_scale=scale)
+    cfg = machine(columns, lanes, 64, output_bytes=1024, blocks={"channels": block, "scale": scale})
     modes = [VectorMode.REQUANTIZE, VectorMode.RAW, VectorMode.BLOCK, VectorMode.BLOCK]
     params = {"config": cfg.to_dict(), "seed": 9, "count": 24, "offer": offer, "modes": modes}
     run_cocotb(
@@ -282,14 +282,14 @@ def test_blocks(columns, lanes, block, scale, offer):
 
 @pytest.mark.parametrize("columns,lanes,width,mode,more", [
     (4, 1, 64, "onnx", {}), (8, 4, 128, "shift", {"requantize_multiplier_width": 18}),
-    (6, 3, 256, "tflite", {}), (8, 2, 64, "onnx", {"block_channels": 8}),
+    (6, 3, 256, "tflite", {}), (8, 2, 64, "onnx", {"blocks": {"channels": 8}}),
 ])
 def test_dynamic(columns, lanes, width, mode, more):
     cfg = machine(columns, lanes, width, mode, dynamic=True, **more)
     # The multiplier is a binary32 number in every mode; not all requantizers take that.
     modes = [VectorMode.RAW] if mode == "tflite" else [VectorMode.RAW, VectorMode.REQUANTIZE]
     modes += [VectorMode.MEASURE, VectorMode.QUANTIZE] * 2
-    modes += [VectorMode.BLOCK] if cfg.block_channels else []
+    modes += [VectorMode.BLOCK] if cfg.blocks.channels else []
     params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "modes": modes}
     run_cocotb(
         VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params

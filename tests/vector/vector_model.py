@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.golden.vector import VectorState, vector
-from kiwicha.machine.config import AcceleratorConfig, BlockScale, RequantizeMode
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import index_fields
 from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
+from kiwicha.machine.modes import BlockScale, RequantizeMode
 
 from .requantize_cases import fixed_point_cases, float_cases, random_int32
 
@@ -119,7 +120,7 @@ def instructions(
     groups = cfg.parameter_channels // cfg.parameter_lanes
     while len(program) < count:
         mode = int(rng.choice(modes))
-        tiles = int(rng.integers(4)) if cfg.block_channels and rng.random() < 0.6 else 0
+        tiles = int(rng.integers(4)) if cfg.blocks.channels and rng.random() < 0.6 else 0
         channels = int(rng.integers(1, cfg.columns + 1)) + tiles * cfg.columns
         pixels, lines = (int(n) for n in rng.integers(1, longest, 2) // rng.integers(1, 5, 2) + 1)
         if rng.random() < 0.4:  # a step or so
@@ -159,12 +160,12 @@ def instructions(
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         limit = cfg.output_bytes
         if mode == VectorMode.BLOCK:  # scales into the upper half
-            size = 1 if cfg.block_scale is BlockScale.POT else 4
-            size *= pixels * lines * -(-channels // cfg.block_channels)
+            size = 1 if cfg.blocks.scale is BlockScale.POT else 4
+            size *= pixels * lines * -(-channels // cfg.blocks.channels)
             limit //= 2
             if size > limit:
                 continue
-            if cfg.random_blocks:
+            if cfg.blocks.random:
                 first = int(rng.integers(1 << 32)) | int(rng.choice((0, 0xFFFFFFF0)))
                 pitch = int(rng.choice((channels, rng.integers(1 << 16))))
                 fields |= index_fields(first, pitch)

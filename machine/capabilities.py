@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a machine may have beyond the array: capabilities, each with fields of its own.
+
+A capability is absent unless its first field says otherwise, and nothing is built for an absent
+one. `AcceleratorConfig` holds one of each kind; a file gives a table to each, as in
+``[special]`` with ``lanes = 4``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol, Self
+
+from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale, SoftmaxMode
+from kiwicha.machine.require import (
+    plain,
+    require_choice,
+    require_names,
+    require_power,
+    require_range,
+)
+
+__all__ = [
+    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Machine", "Sparse", "Special",
+    "Statistics",
+]
+
+WEIGHT_FORMATS = (
+    "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
+)
+"""Compressed weights that a machine may decode, by their names in `machine.isa.WeightFormat`."""
+
+
+class Machine(Protocol):
+    """What capabilities ask of the machine that they are for."""
+
+    @property
+    def columns(self) -> int: ...
+    @property
+    def requantize_lanes(self) -> int: ...
+    @property
+    def weight_pitch(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """Something that a machine may have: false where it is absent."""
+
+    table: ClassVar[str]
+    """Name of the field in `AcceleratorConfig`, and of the table in a file."""
+
+    def __bool__(self) -> bool:
+        """Whether the machine has it: its first field is neither 0 nor empty."""
+        return bool(getattr(self, fields(self)[0].name))
+
+    @classmethod
+    def check_table(cls, value: Any) -> dict[str, Any]:
+        """Return ``value``, a table of known keys.
+
+        Raises
+        ------
+        ValueError
+            For anything else, or an unknown key; names it and lists those there are.
+        """
+        known = [field.name for field in fields(cls)]
+        if not isinstance(value, dict):
+            raise ValueError(f"{cls.table} is {value!r}; legal: a table of {', '.join(known)}")
+        if unknown := [key for key in value if key not in known]:
+            raise ValueError(f"unknown key '{cls.table}.{unknown[0]}'; legal: {', '.join(known)}")
+        return value
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Return the capability that a table or object describes; raises as `check_table`."""
+        return value if isinstance(value, cls) else cls(**cls.check_table(value))
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed, validated again."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON or TOML."""
+        return plain(self)
+
+    def check(self, machine: Machine) -> None:
+        """Raise ValueError where it does not go with the rest of the machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sparse(Capability):
+    """Compressed weights, which LOAD decodes on their way into the weight scratchpad."""
+
+    table: ClassVar[str] = "sparse"
+    formats: tuple[str, ...] = ()
+    """Which: bitmask (5 columns or more), csc4, csc5, csc8, csc-absolute, csc4-codebook, csr,
+    run-length; kept in this order."""
+    entries: int = 4
+    """Entries that a decoder takes a cycle at most, 1 to 16."""
+
+    def __post_init__(self) -> None:
+        require_names(self, "formats", WEIGHT_FORMATS)
+        require_range(self, "entries", 1, 16)
+
+    def check(self, machine: Machine) -> None:
+        """A bitmask comes in whole bytes a row."""
+        if "bitmask" in self.formats and machine.weight_pitch < 8:
+            raise ValueError(
+                f"sparse.formats names 'bitmask', columns is {machine.columns}; legal: 5 to 128"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Special(Capability):
+    """The engine SPECIAL: tables, sums of two tensors, softmax, layer normalization."""
+
+    table: ClassVar[str] = "special"
+    lanes: int = 0
+    """Lanes: 0 (none), 1, 2, 4, 8 or 16; each an element a cycle."""
+    bytes: int = 4096
+    """Operand memory of a lane in bytes, and as much for results: a power of two, 256 to 1 MiB."""
+    entries: int = 512
+    """Entries of its two tables, the longest row to normalize: a power of two, 256 to 4096."""
+    softmax: SoftmaxMode = SoftmaxMode.ONNX
+    """Arithmetic of the softmax."""
+
+    def __post_init__(self) -> None:
+        require_choice(self, "lanes", (0, 1, 2, 4, 8, 16))
+        require_power(self, "bytes", 256, 1 << 20)
+        require_power(self, "entries", 256, 4096)
+        SoftmaxMode.read(self, "softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocks(Capability):
+    """Local dynamic quantization: a scale for every block of channels, after Cambricon-Q."""
+
+    table: ClassVar[str] = "blocks"
+    channels: int = 0
+    """Channels of a block that gets a scale of its own: 0 (none) or a power of two, 8 to 1024."""
+    scale: BlockScale = BlockScale.POT
+    """What scales blocks have."""
+    rounding: BlockRounding = BlockRounding.HALF_EVEN
+    """How values are rounded: half_even, half_up, half_away, pseudo or (not multiway) lfsr."""
+    ways: tuple[tuple[int, int], ...] = ((4, 0), (4, 1), (4, 2), (4, 3))
+    """Ways of ``multiway``, 1 to 8 pairs: bits, 2 to 8, and halvings of the range, 0 to 7."""
+    criterion: BlockCriterion = BlockCriterion.L2
+    """What chooses between them: l1, l2, bias, cosine or qem."""
+
+    def __post_init__(self) -> None:
+        if self.channels:
+            require_power(self, "channels", 8, 1024)
+        BlockScale.read(self, "scale")
+        BlockRounding.read(self, "rounding")
+        BlockCriterion.read(self, "criterion")
+        self._require_ways()
+        if self.scale is BlockScale.MULTIWAY and self.rounding is BlockRounding.LFSR:
+            legal = "half_even, half_up, half_away, pseudo with blocks.scale multiway"
+            raise ValueError(f"blocks.rounding is 'lfsr'; legal: {legal}")
+
+    def _require_ways(self) -> None:
+        ways: Any = self.ways
+        pairs = isinstance(ways, list | tuple) and all(
+            isinstance(way, list | tuple) and [type(n) for n in way] == [int, int] for way in ways
+        )
+        if not pairs or not 1 <= len(ways) <= 8:
+            raise ValueError(f"blocks.ways is {ways!r}; legal: 1 to 8 pairs of bits and clip")
+        for bits, clip in ways:
+            if not (2 <= bits <= 8 and 0 <= clip <= 7):
+                raise ValueError(
+                    f"blocks.ways has {bits} bits, clip {clip}; legal: 2 to 8 bits, clip 0 to 7"
+                )
+        object.__setattr__(self, "ways", tuple((bits, clip) for bits, clip in ways))
+
+    def check(self, machine: Machine) -> None:
+        """A block is a whole number of steps of VECTOR."""
+        sizes = (self.channels, machine.columns)
+        if self.channels and any(size % machine.requantize_lanes for size in sizes):
+            legal = f"divisors of blocks.channels {self.channels}, columns {machine.columns}"
+            raise ValueError(f"requantize_lanes is {machine.requantize_lanes}; legal: {legal}")
+
+    @property
+    def random(self) -> bool:
+        """Whether blocks are rounded by random words."""
+        return self.channels > 0 and self.rounding is BlockRounding.LFSR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statistics(Capability):
+    """Statistics of what VECTOR writes, on the fly."""
+
+    table: ClassVar[str] = "statistics"
+    elements: int = 0
+    """Elements of the largest block whose statistics VECTOR keeps: 0 (none) or a power of two,
+    256 to 2^30."""
+
+    def __post_init__(self) -> None:
+        if self.elements:
+            require_power(self, "elements", 256, 1 << 30)
+
+
+FORMER: dict[str, tuple[type[Capability], str]] = {
+    "weight_formats": (Sparse, "formats"),
+    "sparse_entries": (Sparse, "entries"),
+    "special_lanes": (Special, "lanes"),
+    "special_bytes": (Special, "bytes"),
+    "special_entries": (Special, "entries"),
+    "softmax_mode": (Special, "softmax"),
+    "block_channels": (Blocks, "channels"),
+    "block_scale": (Blocks, "scale"),
+    "block_rounding": (Blocks, "rounding"),
+    "block_ways": (Blocks, "ways"),
+    "block_criterion": (Blocks, "criterion"),
+    "statistics_elements": (Statistics, "elements"),
+}
+"""Fields by the names that they had in files of version 0.1, which are still read."""
