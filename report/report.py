@@ -37,8 +37,8 @@ class LayerReport:
     density : share of the weights that are not their zero point; 0 without constant weights.
     weight_bytes, stored_bytes : of the weights in memory, if all were dense and as they are.
     weight_formats : what they are stored in.
-    cycles_saved : predicted cycles with dense weights less ``cycles``, of a layer with compressed
-        weights that would be bound by reading; else None.
+    cycles_saved : predicted cycles of the same program with dense weights less ``cycles``, of a
+        layer with compressed weights that would be bound by reading; else None.
     """
 
     name: str

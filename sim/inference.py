@@ -209,13 +209,6 @@ def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
     return macs / (cycles * config.rows * config.columns) if cycles else 0.0
 
 
-def _dense(compiled: CompiledModel) -> tuple[Layer, ...]:
-    """Return the layers as they would be with dense weights."""
-    if not any(layer.weights.compressed for layer in compiled.layers):
-        return compiled.layers
-    return compile_graph(compiled.graph, compiled.config.replace(sparse={"formats": ()})).layers
-
-
 def _layers(
     compiled: CompiledModel,
     lowered: LoweredModel,
@@ -225,9 +218,9 @@ def _layers(
 ) -> list[LayerReport]:
     reports = []
     cycles = _cycles(compiled, result)
-    for index, (layer, dense) in enumerate(zip(compiled.layers, _dense(compiled), strict=True)):
+    for layer, used in zip(compiled.layers, cycles, strict=True):
         verdict = judge(lowered, compiled.graph, layer.nodes, compiled.config, found)
-        reports.append(_layer(compiled, layer, dense, cycles[index], verdict, tensors, found))
+        reports.append(_layer(compiled, layer, used, verdict, tensors, found))
     return reports
 
 
@@ -243,7 +236,6 @@ def _cycles(compiled: CompiledModel, result: SimulationResult) -> list[int]:
 def _layer(
     compiled: CompiledModel,
     layer: Layer,
-    dense: Layer,
     cycles: int,
     verdict: Verdict,
     tensors: Mapping[str, NDArray[Any]],
@@ -254,7 +246,6 @@ def _layer(
         int(np.count_nonzero(found[node.y.name] != tensors[node.y.name])) for node in layer.nodes
     )
     weights = layer.weights
-    saves = weights.compressed and dense.bound_by == "read"
     return LayerReport(
         name=layer.name,
         op=layer.op,
@@ -274,5 +265,5 @@ def _layer(
         weight_bytes=weights.dense_bytes,
         stored_bytes=weights.stored_bytes,
         weight_formats=weights.formats,
-        cycles_saved=dense.predicted_cycles - cycles if saves else None,
+        cycles_saved=layer.dense_cycles - cycles if layer.dense_cycles else None,
     )

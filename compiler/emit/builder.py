@@ -3,7 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,8 @@ class Instruction:
     """One instruction before its tokens are known.
 
     ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
-    that and its completion; both feed the performance model only.
+    that and its completion; both feed the performance model only. ``dense_cycles`` is what a LOAD
+    of compressed weights would spend if they were dense, ``cycles`` for all else.
     """
 
     opcode: Opcode
@@ -102,6 +103,10 @@ class Instruction:
     latency: int
     bytes_read: int = 0
     bytes_written: int = 0
+    dense_cycles: int = 0
+
+    def __post_init__(self) -> None:
+        self.dense_cycles = self.dense_cycles or self.cycles
 
 
 @dataclass
@@ -155,6 +160,7 @@ class ProgramBuilder:
         form: WeightFormat = WeightFormat.DENSE,
         extent: int = 0,
         decoding: int = 0,
+        dense: int = 0,
         touched: Range | None = None,
     ) -> None:
         """Append a LOAD.
@@ -162,26 +168,34 @@ class ProgramBuilder:
         Parameters
         ----------
         form : how the bytes are stored.
-        extent : bytes of a line, of matrices; ``decoding`` : cycles of the decoder, of streams.
+        extent : bytes of a line, of matrices.
+        decoding, dense : of streams, cycles of the decoder and bytes of what it gives.
         touched : what is written on chip, where it is not the bytes that ``transfer`` says.
         """
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
-        bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
-        cycles = max(beats, bursts * READ_ROUND_TRIP // self.config.axi_outstanding)
+        cycles = self._read_cycles(transfer)
         if extent:
             size = transfer.segments * transfer.length
             cycles = max(cycles, format_cycles(self.config, form, extent, size))
         cycles = max(cycles, decoding)
+        plain = Transfer(transfer.address, transfer.local, dense)
         fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
         self._add(
             Instruction(
                 Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, READ_ROUND_TRIP,
-                bytes_read=beats * beat,
+                bytes_read=beats * beat, dense_cycles=self._read_cycles(plain) if dense else 0,
             ),
             [transfer.memory_range()],
             [touched or transfer.local_range(_SPACES[target], beat)],
         )
+
+    def _read_cycles(self, transfer: Transfer) -> int:
+        """Return the cycles of its beats, or of its bursts' share of the round trip."""
+        beat = self.config.beat_bytes
+        bursts = transfer.blocks(min(_PAGE, beat * self.config.axi_burst_beats))
+        round_trips = bursts * READ_ROUND_TRIP // self.config.axi_outstanding
+        return max(transfer.blocks(beat), round_trips)
 
     def compute(
         self, fields: dict[str, Any], cycles: int, reads: Sequence[Range], writes: Range
@@ -291,6 +305,12 @@ class ProgramBuilder:
         ]
         return np.concatenate([*parts, encode(Opcode.END)])
 
-    def timeline(self) -> Timeline:
-        """Return when each instruction starts and ends, by the performance model."""
-        return predict(self.config, self.instructions, self.dependencies.sources)
+    def timeline(self, *, dense: bool = False) -> Timeline:
+        """Return when each instruction starts and ends, by the performance model.
+
+        With ``dense`` no weights are compressed.
+        """
+        instructions = self.instructions
+        if dense:
+            instructions = [replace(each, cycles=each.dense_cycles) for each in instructions]
+        return predict(self.config, instructions, self.dependencies.sources)

@@ -44,6 +44,8 @@ class Layer:
     nodes : one, or those of a chain (`compiler.emit.chains`).
     bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
         is busy with.
+    dense_cycles : predicted cycles of the same program if no weights were compressed; 0 unless
+        the layer has compressed ones and would be bound by reading then.
     """
 
     nodes: tuple[Node, ...]
@@ -51,6 +53,7 @@ class Layer:
     predicted_cycles: int
     bound_cycles: int
     bound_by: str
+    dense_cycles: int
     bytes_read: int
     bytes_written: int
     weights: LayerWeights
@@ -164,6 +167,25 @@ def _bound(instructions: list[Instruction]) -> tuple[int, str]:
     return cycles[busiest], _BUSY_WITH[busiest]
 
 
+def _dense(builder: ProgramBuilder, layers: list[Layer]) -> list[int]:
+    """Return `Layer.dense_cycles` of each layer."""
+    if not any(layer.weights.compressed for layer in layers):
+        return [0] * len(layers)
+    parts: list[list[Instruction]] = [[] for _ in layers]
+    for each in builder.instructions:
+        parts[each.layer].append(replace(each, cycles=each.dense_cycles))
+    bounds = [_bound(part) for part in parts]
+    needed = [
+        cycles if layer.macs else 0 for layer, (cycles, _) in zip(layers, bounds, strict=True)
+    ]
+    timeline = builder.timeline(dense=True)
+    shares = layer_shares(timeline.layer_end, needed, timeline.total)
+    return [
+        cycles if layer.weights.compressed and by == _BUSY_WITH[Engine.LOAD] else 0
+        for layer, (_, by), cycles in zip(layers, bounds, shares, strict=True)
+    ]
+
+
 def _ready(node: Node) -> int:
     """Bytes that become ready together: those of a matrix, and what follows keeps to them."""
     return prod(node.y.shape[-2:])
@@ -233,6 +255,7 @@ def compile_graph(
                 records + index * _RECORD,
                 0,
                 *_bound(mine),
+                0,
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),
                 LayerWeights.of(nodes, builder.stored[index]),
@@ -241,9 +264,10 @@ def compile_graph(
     shares = layer_shares(
         timeline.layer_end, [layer.needed_cycles for layer in layers], timeline.total
     )
+    dense = _dense(builder, layers)
     layers = [
-        replace(layer, predicted_cycles=cycles)
-        for layer, cycles in zip(layers, shares, strict=True)
+        replace(layer, predicted_cycles=cycles, dense_cycles=without)
+        for layer, cycles, without in zip(layers, shares, dense, strict=True)
     ]
     return CompiledModel(
         config,

@@ -89,6 +89,7 @@ class Residents:
                 Transfer(address, local, stored.octets.size, pitch=stored.pitch),
                 form=stored.form,
                 decoding=stored.cycles,
+                dense=0 if stored.form == WeightFormat.DENSE else stored.size,
                 touched=Range(Space.WEIGHT, local, local + stored.size),
             )
         return {
