@@ -36,10 +36,6 @@ __all__ = [
 TESTBENCH = tuple(Path(__file__).with_name(name) for name in ("testbench.sv", "stalls.sv"))
 """The simulated board around the machine; its module is called `top`."""
 _SMALLEST_MEMORY = 1 << 24
-_COUNTERS = (
-    "cycles_low", "cycles_high", "read_beats", "written_beats", "steps",
-    *(f"{e}_{k}" for e in ("load", "compute", "vector", "store") for k in ("busy", "stalled")),
-)
 
 
 class MachineStopped(RuntimeError):
@@ -59,7 +55,7 @@ class SimulationResult:
     -------
     memory : uint8, as long as the image that went in.
     cycles : from START to the interrupt, by the machine's own counter.
-    counters : the other counter registers by name.
+    counters : the other counter registers by name, of every engine; 0 where a machine has it not.
     seconds : wall time of the run, without building and loading.
     waves : the waveform, if one was asked for.
     """
@@ -148,7 +144,8 @@ class SimulatedMachine:
         if self.config.blocks.random:
             names = ("random_seed", "random_step")
             writes += [(registers[n].offset, v) for n, v in zip(names, random, strict=True)]
-        reads = ("status", "error_code", "error_address_low", "error_address_high", *_COUNTERS)
+        counted = [register.name for register in registers if register.counted]
+        reads = ("status", "error_code", "error_address_low", "error_address_high", *counted)
         with _run_folder() as folder, _waveform(self.build, waves) as (aside, dump):
             words = padded.reshape(-1, beat)[:, ::-1]
             lines = words.tobytes().hex("\n", beat)  # one beat a line, highest byte first
@@ -184,7 +181,7 @@ class SimulatedMachine:
                 raise MachineStopped(code, high | values["error_address_low"])
             memory = _read_hex(folder / "result.hex", beat)[: len(image)]
         cycles = values["cycles_low"] | values["cycles_high"] << 32
-        counters = {name: values[name] for name in _COUNTERS[2:]}
+        counters = {name: values[name] for name in counted if not name.startswith("cycles_")}
         return SimulationResult(memory, cycles, counters, result["seconds"], dump)
 
 

@@ -33,6 +33,7 @@ def test_attention_is_exact(shape, signed) -> None:
     assert report.exact
     assert report.reference["whole"]
     assert all(layer.compared for layer in report.layers)
+    assert 0 < report.counters["special_busy"] <= report.cycles
 
 
 def test_vision_transformer() -> None:

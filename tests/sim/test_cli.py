@@ -16,6 +16,7 @@ import kiwicha.cli.simulate
 import kiwicha.sim.inference
 from kiwicha.cli.main import main
 from kiwicha.compiler.frontend.load import load_model
+from kiwicha.machine.isa import Engine
 from kiwicha.machine.presets import PRESETS
 from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
 from kiwicha.report.report import layer_tables
@@ -109,6 +110,13 @@ def test_report_has_every_field(result):
     assert report["accuracy"]["machine"] == report["accuracy"]["runtime"]
     assert report["accuracy"]["float32"] is None
     assert report["cycles_per_second"] > 0
+    counters = report["counters"]
+    for engine in Engine:
+        there = 0 if engine is Engine.SPECIAL else 1  # tiny has none
+        assert there <= counters[f"{engine.name.lower()}_busy"] <= there * report["cycles"]
+        assert 0 <= counters[f"{engine.name.lower()}_stalled"] <= there * report["cycles"]
+    assert counters["read_beats"] > counters["written_beats"] > 0
+    assert counters["steps"] > 0
 
 
 def test_outputs_are_those_of_onnx_runtime(result, folder):
