@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run is reported as: plain values for JSON, and the table for the terminal."""
+"""What a run is reported as: plain values, to JSON and back."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from kiwicha.errors import InputError
 
-from kiwicha.report.terminal import plain
+__all__ = ["SCHEMA", "Accuracy", "LayerReport", "Report", "differences"]
 
-__all__ = ["Accuracy", "LayerReport", "Report", "differences", "layer_tables"]
+SCHEMA = 1
+"""Version of the JSON: raised when a field goes or changes its meaning, not when one comes."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,15 @@ class LayerReport:
         """Whether some of the weights are."""
         return any(name != "dense" for name in self.weight_formats)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LayerReport":
+        """Return a layer as `Report.to_dict` or a JSON file has it; raises InputError."""
+        known = _known(cls, values)
+        for name, value in known.items():
+            if isinstance(value, list):
+                known[name] = tuple(value)
+        return cls(**known)
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -120,12 +128,37 @@ class Report:
         return self.cycles / self.seconds if self.seconds else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {**asdict(self), "exact": self.exact, "cycles_per_second": self.cycles_per_second}
+        """Return plain values, ready for JSON, with the ``schema`` in front."""
+        derived = {"exact": self.exact, "cycles_per_second": self.cycles_per_second}
+        return {"schema": SCHEMA, **asdict(self), **derived}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Report":
+        """Return a report as `to_dict` or a JSON file has it.
+
+        Fields that this version does not know are left out.
+
+        Raises
+        ------
+        InputError
+            When the schema is another one, or a field is missing.
+        """
+        if (schema := values.get("schema")) != SCHEMA:
+            raise InputError(f"the report's schema is {schema}; must be {SCHEMA}")
+        known = _known(cls, values)
+        accuracy = known.get("accuracy")
+        known["layers"] = tuple(map(LayerReport.from_dict, known["layers"]))
+        known["notes"] = tuple(known["notes"])
+        known["accuracy"] = accuracy and Accuracy(**_known(Accuracy, accuracy))
+        return cls(**known)
 
 
-def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a dataclass, each of which must be there."""
+    names = [each.name for each in fields(cls)]
+    if missing := [name for name in names if name not in values]:
+        raise InputError(f"the report has no '{missing[0]}' in {cls.__name__}")
+    return {name: values[name] for name in names}
 
 
 def differences(report: Report) -> list[str]:
@@ -140,101 +173,3 @@ def differences(report: Report) -> list[str]:
     if count := report.reference["mismatches"]:
         wrong.append(f"{count:,} elements differ from {report.reference['runtime']}'s")
     return wrong
-
-
-def layer_tables(report: Report, console: Console) -> list[Table]:
-    """Return the layer table, a row a layer and a sum; parts where the console is too narrow."""
-    title = plain(f"{report.model} on '{report.config['name']}'", console).append(
-        f" ({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
-    )
-    rows = [*(_row(layer, console) for layer in report.layers), _sum(report)]
-    headings, first = _HEADINGS, len(_HEADINGS)
-    if any(layer.compressed for layer in report.layers):
-        headings = headings + _WEIGHT_HEADINGS
-        extra = [*map(_weights, report.layers), _weight_sum(report)]
-        rows = [row + more for row, more in zip(rows, extra, strict=True)]
-    whole = _table(title, headings, rows)
-    wide = console.options.update(width=1 << 16)
-    if console.measure(whole, options=wide).maximum <= console.width:
-        return [whole]
-    # A cut table hides digits, a wrapped one cannot be read.
-    cuts = [range(1, 5), range(5, first), range(first, len(headings))]
-    parts = [[0, *columns] for columns in cuts if columns]
-    return [
-        _table(
-            None if index else title,
-            [headings[i] for i in columns],
-            [[row[i] for i in columns] for row in rows],
-        )
-        for index, columns in enumerate(parts)
-    ]
-
-
-_HEADINGS = [
-    "layer", "operator", "promise", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B",
-    "written B", "mismatches",
-]
-_WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format", "cycles saved"]
-
-
-def _table(title: Text | None, headings: list[str], rows: list[list[str | Text]]) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1))
-    for name in headings:
-        text = name in ("layer", "operator", "promise", "shapes", "format")
-        table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for place, row in enumerate(rows):
-        table.add_row(*row, end_section=place == len(rows) - 2)
-    return table
-
-
-def _row(layer: LayerReport, console: Console) -> list[str | Text]:
-    work = layer.macs > 0
-    return [
-        plain(layer.name, console),
-        plain(layer.op, console),
-        layer.promise,
-        f"{_shape(layer.x_shape)} > {_shape(layer.y_shape)}",
-        f"{layer.macs:,}" if work else "-",
-        f"{layer.cycles:,}",
-        f"{layer.utilization:.1%}" if work else "-",
-        f"{layer.bound:.1%} {layer.bound_by}" if work else layer.bound_by,
-        f"{layer.bytes_read:,}",
-        f"{layer.bytes_written:,}",
-        _count(layer.mismatches),
-    ]
-
-
-def _sum(report: Report) -> list[str | Text]:
-    return [
-        "all", "", "", "",
-        f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
-        f"{sum(layer.bytes_read for layer in report.layers):,}",
-        f"{sum(layer.bytes_written for layer in report.layers):,}",
-        _count(report.mismatches),
-    ]
-
-
-def _weights(layer: LayerReport) -> list[str | Text]:
-    if not layer.weight_bytes:
-        return ["-"] * len(_WEIGHT_HEADINGS)
-    return [
-        f"{layer.density:.1%}",
-        f"{layer.stored_bytes:,}",
-        f"{layer.weight_bytes:,}",
-        ", ".join(layer.weight_formats),
-        "-" if layer.cycles_saved is None else f"{layer.cycles_saved:,}",
-    ]
-
-
-def _weight_sum(report: Report) -> list[str | Text]:
-    return [
-        "",
-        f"{sum(layer.stored_bytes for layer in report.layers):,}",
-        f"{sum(layer.weight_bytes for layer in report.layers):,}",
-        "",
-        f"{sum(layer.cycles_saved or 0 for layer in report.layers):,}",
-    ]
-
-
-def _count(mismatches: int) -> str:
-    return f"[red]{mismatches:,}[/red]" if mismatches else "0"

@@ -23,7 +23,8 @@ from kiwicha.compiler.frontend.load import load_model
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.errors import InputError, printable
 from kiwicha.machine.modes import RequantizeMode
-from kiwicha.report.report import Accuracy, Report, differences, layer_tables
+from kiwicha.report.report import Accuracy, Report, differences
+from kiwicha.report.tables import layer_tables
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_destinations, write_files
 from kiwicha.sim.inference import Outcome, run_model

@@ -14,7 +14,7 @@ from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.schedule.compress import compress
 from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.report.report import layer_tables
+from kiwicha.report.tables import layer_tables
 from kiwicha.sim.inference import run_model
 
 from ..support.bench import unit_simulator

@@ -16,10 +16,12 @@ import kiwicha.cli.simulate
 import kiwicha.sim.inference
 from kiwicha.cli.main import main
 from kiwicha.compiler.frontend.load import load_model
+from kiwicha.errors import InputError
 from kiwicha.machine.isa import Engine
 from kiwicha.machine.presets import PRESETS
 from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
-from kiwicha.report.report import layer_tables
+from kiwicha.report.report import LayerReport, Report
+from kiwicha.report.tables import layer_tables
 from kiwicha.sim.inference import run_model
 from kiwicha.sim.shipped import SHIPPED
 
@@ -117,6 +119,23 @@ def test_report_has_every_field(result):
         assert 0 <= counters[f"{engine.name.lower()}_stalled"] <= there * report["cycles"]
     assert counters["read_beats"] > counters["written_beats"] > 0
     assert counters["steps"] > 0
+
+
+def test_report_comes_back_from_json(result):
+    _, values, _ = result
+    report = Report.from_dict(values)
+    assert isinstance(report.layers[0], LayerReport)
+    assert report.accuracy.samples == 2
+    assert json.loads(json.dumps(report.to_dict())) == values
+    assert Report.from_dict({**values, "a later field": 1}) == report
+    layer = dict(values["layers"][1])
+    del layer["bound"]
+    for wrong, culprit in (
+        ({**values, "schema": 2}, "schema is 2; must be 1"),
+        ({**values, "layers": [layer]}, "no 'bound' in LayerReport"),
+    ):
+        with pytest.raises(InputError, match=culprit):
+            Report.from_dict(wrong)
 
 
 def test_outputs_are_those_of_onnx_runtime(result, folder):
