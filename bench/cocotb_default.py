@@ -15,7 +15,7 @@ import cocotb
 from cocotb_tools.runner import get_runner
 
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.sim.files import build_folder
+from kiwicha.places import build_folder
 from kiwicha.sim.hardware import accelerator_verilog
 from kiwicha.sim.simulation import TESTBENCH, SimulatedMachine
 from kiwicha.sim.simulator import Build, find_verilator

@@ -11,7 +11,7 @@ from kiwicha.boards.program import BoardProgram, load_tensors, save_tensors
 from kiwicha.boards.top import BoardTop
 from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.sim.files import build_folder
+from kiwicha.places import build_folder
 from kiwicha.sim.scratch import scratch_folder
 from kiwicha.sim.simulator import Build, SimulatorError, build_design, find_simulator, run_design
 

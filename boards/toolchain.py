@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from kiwicha.hw.verilog.yosys import user_cache
+from kiwicha.places import user_cache
 
 __all__ = [
     "PACKAGES", "CriticalPath", "Place", "Report", "ToolError", "ToolRun", "find_tool",

@@ -168,7 +168,7 @@ def build_design(
     *,
     top: str = "top",
     name: str | None = None,
-    cache: Path = Path("build/sim"),
+    cache: Path,
     waves: str = "none",
     public: str = "top",
     timing: bool = False,

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kiwicha.errors import KiwichaError
-from kiwicha.hw.verilog.yosys import user_cache
 from kiwicha.sim.interrupt import uninterrupted
 
-__all__ = [
-    "DestinationError", "build_folder", "check_destinations", "check_folder", "write_file",
-    "write_files",
-]
+__all__ = ["DestinationError", "check_destinations", "check_folder", "write_file", "write_files"]
 
 
 class DestinationError(KiwichaError):
@@ -95,25 +91,3 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     # A device or a pipe is not replaced; it may let us wait, and a signal end that.
     for place, data in streams.items():
         place.write_bytes(data)
-
-
-def build_folder() -> Path:
-    """Return the folder for what is built and kept: ``build``, or one in the user's cache.
-
-    The latter where ``build`` cannot be written, or has a space in its path, which make refuses.
-
-    Raises
-    ------
-    OSError
-        When neither can be.
-    """
-    folder = Path("build")
-    try:
-        folder.mkdir(exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK) and len(str(folder.resolve()).split()) == 1:
-            return folder
-    except OSError:  # read-only, not a folder, or no permission
-        pass
-    folder = user_cache() / "kiwicha"
-    folder.mkdir(exist_ok=True)
-    return folder

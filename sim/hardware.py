@@ -20,7 +20,8 @@ from kiwicha.hw.verilog.naming import SOURCES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.register_map import VERSION, RegisterMap
-from kiwicha.sim.files import build_folder, write_file, write_files
+from kiwicha.places import build_folder
+from kiwicha.sim.files import write_file, write_files
 
 __all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
 

@@ -17,7 +17,7 @@ import numpy as np
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ErrorCode
 from kiwicha.machine.register_map import RegisterMap
-from kiwicha.sim.files import build_folder
+from kiwicha.places import build_folder
 from kiwicha.sim.hardware import accelerator_verilog
 from kiwicha.sim.interrupt import undone_by_signal
 from kiwicha.sim.simulator import (

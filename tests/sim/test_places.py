@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import kiwicha.sim.files
+import kiwicha.places
 from kiwicha.cli.main import main
-from kiwicha.hw.verilog.yosys import user_cache
 from kiwicha.machine.presets import read_config
-from kiwicha.sim.files import build_folder
+from kiwicha.places import build_folder, checkout, user_cache
+
+from ..support.installed import as_installed, borrow_tools
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
@@ -47,7 +48,7 @@ def test_names_that_are_refused(name, tmp_path, capfd):
 
 def command(where, *arguments, **env):
     """Run the command in folder ``where``; variables that are None are taken away."""
-    wanted = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    wanted = {**os.environ, **env}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], cwd=where, env=wanted, capture_output=True, text=True,
@@ -69,10 +70,8 @@ HOMES = {
 def test_verilog_from_a_read_only_folder(home, tmp_path):
     variables, cache = HOMES[home]
     env = {name: value and value.format(tmp_path) for name, value in variables.items()}
-    env["TMPDIR"] = str(tmp_path)
-    # Yosys as it has compiled itself, which takes half a minute.
-    (tmp_path / cache).mkdir(mode=0o700, parents=True)
-    (tmp_path / cache / "wasmtime").symlink_to(user_cache() / "wasmtime")
+    env = {**as_installed(tmp_path / "unused"), **env, "TMPDIR": str(tmp_path)}
+    borrow_tools(tmp_path / cache)
     config, out = tmp_path / "my machine 1.0.toml", tmp_path / "an öut folder"
     config.write_text('preset = "tiny"\n')
     # Nobody can write to /proc, whoever they are.
@@ -87,12 +86,10 @@ def test_verilog_from_a_read_only_folder(home, tmp_path):
 def test_sim_from_a_read_only_folder(icarus, folder, tmp_path):
     results = tmp_path / "résults of it"
     results.mkdir()
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/wasmtime").symlink_to(user_cache() / "wasmtime")
     done = command(
         "/proc", "sim", folder / "model.onnx", "--preset", "tiny", "--simulator", icarus,
         "--report", results / "re port.json", "--outputs", results / "y.npz",
-        "--waves", results / "w ä.vcd", XDG_CACHE_HOME=str(tmp_path / "cache"), HOME=None,
+        "--waves", results / "w ä.vcd", HOME=None, **as_installed(tmp_path),
     )
     assert done.returncode == 0, done.stderr
     names = {path.name for path in results.iterdir()}
@@ -105,25 +102,66 @@ def test_a_default_that_cannot_be_written_is_named():
     assert done.stderr.splitlines()[-1].startswith("kiwicha: error: build")
 
 
-def test_build_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    assert build_folder() == Path("build")
-    monkeypatch.setattr(kiwicha.sim.files.os, "access", lambda place, mode: str(place) != "build")
-    assert build_folder() == tmp_path / "cache/kiwicha"
-    monkeypatch.undo()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.fixture
+def installed(monkeypatch):
+    """No checkout."""
+    monkeypatch.setattr(kiwicha.places, "checkout", lambda: None)
+
+
+def test_in_a_checkout_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert checkout() == ROOT
+    assert build_folder() == ROOT / "build"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", [None, "", '[project]\nname = "mine"\n', "= [", "project = 1"])
+def test_what_is_no_checkout(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(kiwicha.places, "__file__", str(tmp_path / "kiwicha/places.py"))
+    if text is not None:
+        (tmp_path / "pyproject.toml").write_text(text)
+    assert checkout.__wrapped__() is None
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "kiwicha"\n')
+    assert checkout.__wrapped__() == tmp_path
+
+
+def test_a_checkout_that_cannot_be_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kiwicha.places, "checkout", lambda: Path("/proc"))
+    assert build_folder() == tmp_path / "cache/kiwicha"
+    monkeypatch.setattr(kiwicha.places, "checkout", lambda: tmp_path)
+    assert build_folder() == tmp_path / "build"
+    real = os.access
+    monkeypatch.setattr(
+        kiwicha.places.os, "access",
+        lambda place, mode: place != tmp_path / "build" and real(place, mode),
+    )
+    assert build_folder() == tmp_path / "cache/kiwicha"
+    monkeypatch.setattr(kiwicha.places.os, "access", real)
+    (tmp_path / "build").rmdir()
     (tmp_path / "build").write_text("a file")
     assert build_folder() == tmp_path / "cache/kiwicha"
 
 
 def test_make_takes_no_space(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    (tmp_path / "a b").mkdir()
-    monkeypatch.chdir(tmp_path / "a b")
-    assert build_folder() == tmp_path / "kiwicha"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(kiwicha.places, "checkout", lambda: tmp_path / "a b")
+    assert build_folder() == tmp_path / "cache/kiwicha"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c d"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert build_folder() == tmp_path / f"kiwicha-cache-{os.getuid()}/kiwicha"
+
+
+@pytest.mark.parametrize("named", [None, "", "relative"])
+def test_without_a_cache_folder_of_a_users_choice(named, installed, tmp_path, monkeypatch):
+    """What is not absolute counts as not there, and makes no folder in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if named is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", named)
+    assert build_folder() == tmp_path / "home/.cache/kiwicha"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_a_temporary_cache_must_be_ours(tmp_path, monkeypatch):
