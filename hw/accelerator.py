@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole machine: control, memory port, and its engines in data-flow order."""
+"""The whole machine: control, memory port, and the engines that the configuration lists."""
+
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
+from typing import Any, Final
 
 from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import wiring
@@ -9,6 +14,7 @@ from kiwicha.hw.compute.compute import ComputeEngine
 from kiwicha.hw.control.control import Control
 from kiwicha.hw.load.load import LoadEngine
 from kiwicha.hw.parts.axi import AXI4LiteSignature, AXI4Signature
+from kiwicha.hw.parts.engine import connect_by_name
 from kiwicha.hw.parts.read_arbiter import ReadArbiter
 from kiwicha.hw.parts.read_master import ReadMaster
 from kiwicha.hw.parts.write_master import WriteMaster
@@ -20,7 +26,16 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, Engine, StoreSource
 from kiwicha.machine.register_map import ADDRESS_BITS
 
-__all__ = ["Accelerator"]
+__all__ = ["ENGINE_CLASSES", "Accelerator"]
+
+ENGINE_CLASSES: Final[dict[Engine, type[Any]]] = {
+    Engine.LOAD: LoadEngine,
+    Engine.COMPUTE: ComputeEngine,
+    Engine.VECTOR: VectorEngine,
+    Engine.SPECIAL: SpecialEngine,
+    Engine.STORE: StoreEngine,
+}
+"""What is built for each engine of a machine: a component with an `EngineSignature`."""
 
 
 def _flat(prefix: str, signature: wiring.Signature, *, flip: bool = False) -> dict[str, object]:
@@ -57,65 +72,72 @@ class Accelerator(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cfg = self.cfg
-        m.submodules.control = control = Control(cfg)
+        m.submodules.control = control = Control(self.cfg)
         cleared = ResetInserter(control.clear)
-        read, write = ReadMaster(cfg), WriteMaster(cfg)
-        arbiter = ReadArbiter(cfg)
-        load, store = LoadEngine(cfg), StoreEngine(cfg)
-        compute = ComputeEngine(cfg)
-        vector = VectorEngine(cfg, compute.read_latency)
-        records = Records(cfg)
+        engines = {number: ENGINE_CLASSES[number](self.cfg) for number in control.engines}
+        for number, engine in engines.items():
+            m.submodules[number.name.lower()] = cleared(engine)
+        self._connect_ports(m, "s_axil", control.s_axil)
+        m.d.comb += self.interrupt.eq(control.interrupt)
+        self._memory_port(m, cleared, control, engines[Engine.LOAD], engines[Engine.STORE])
+        self._instructions(m, control, engines)
+        self._data(m, control, engines)
+        return m
+
+    def _memory_port(
+        self, m: Module, cleared: ResetInserter, control: Control, load: Any, store: Any
+    ) -> None:
+        """Reads of control and LOAD, writes of STORE: what all of them do about the bus."""
+        read, write = ReadMaster(self.cfg), WriteMaster(self.cfg)
+        arbiter = ReadArbiter(self.cfg)
         m.submodules.read_master = cleared(read)
         m.submodules.write_master = cleared(write)
         m.submodules.read_arbiter = cleared(arbiter)
-        m.submodules.load = cleared(load)
-        m.submodules.compute = cleared(compute)
-        m.submodules.vector = cleared(vector)
-        m.submodules.store = cleared(store)
-        m.submodules.records = records
-        takers: list[ComputeEngine | SpecialEngine | VectorEngine] = [compute, vector]
-        special = SpecialEngine(cfg) if cfg.special.lanes else None
-        if special:
-            m.submodules.special = cleared(special)
-            takers.append(special)
-
-        self._connect_ports(m, "s_axil", control.s_axil)
-        self._connect_ports(m, "m_axi", read.axi)
-        self._connect_ports(m, "m_axi", write.axi)
-        m.d.comb += self.interrupt.eq(control.interrupt)
-
-        # Memory port.
-        wiring.connect(m, control.request, arbiter.request[0])
-        wiring.connect(m, load.request, arbiter.request[1])
-        wiring.connect(m, arbiter.data[0], control.data)
-        wiring.connect(m, arbiter.data[1], load.data)
+        for client, reader in enumerate((control, load)):
+            wiring.connect(m, reader.request, arbiter.request[client])
+            wiring.connect(m, arbiter.data[client], reader.data)
         wiring.connect(m, arbiter.master_request, read.request)
         wiring.connect(m, read.data, arbiter.master_data)
         wiring.connect(m, store.request, write.request)
         wiring.connect(m, store.data, write.data)
         wiring.connect(m, write.done, store.written)
+        masters: tuple[Any, Any] = (read, write)
+        for number, master in enumerate(masters):
+            self._connect_ports(m, "m_axi", master.axi)
+            wiring.connect(m, master.error, control.fault[ENGINES + number])
+            m.d.comb += master.stop.eq(control.stop)
         m.d.comb += [
             read.window_base.eq(control.read_base),
             read.window_limit.eq(control.read_limit),
             write.window_base.eq(control.write_base),
             write.window_limit.eq(control.write_limit),
-            *(unit.stop.eq(control.stop) for unit in (read, write, load, store)),
+            control.masters_idle.eq(read.idle & write.idle),
+            control.read_beat.eq(read.axi.rvalid & read.axi.rready),
+            control.written_beat.eq(write.axi.wvalid & write.axi.wready),
         ]
 
-        # Data flow: memory -> scratchpads -> array -> accumulators -> requantizers -> memory.
-        for taker in takers:
-            m.d.comb += [
-                taker.write.valid.eq(load.write.valid),
-                taker.write.payload.eq(load.write.payload),
-            ]
-        wiring.connect(m, load.weight_write, compute.weight_write)
+    def _instructions(self, m: Module, control: Control, engines: Mapping[Engine, Any]) -> None:
+        """Instructions out, tokens, faults and signs of life back."""
+        moving = {}
+        for number, engine in engines.items():
+            wiring.connect(m, getattr(control, number.name.lower()), engine.i)
+            wiring.connect(m, engine.done, control.done[number])
+            wiring.connect(m, engine.error, control.fault[number])
+            m.d.comb += control.busy[number].eq(engine.busy)
+            if "stop" in engine.signature.members:
+                m.d.comb += engine.stop.eq(control.stop)
+            if "stepping" in engine.signature.members:
+                moving[number] = engine.stepping
         m.d.comb += [
-            compute.read_entry.eq(vector.read_entry),
-            vector.read_data.eq(compute.read_data),
-            vector.output_enable.eq(store.read_enable),
-            vector.output_address.eq(store.read_address),
-            store.read_data.eq(vector.output_data),
+            control.step.eq(moving.pop(Engine.COMPUTE)),
+            control.progress.eq(reduce(or_, moving.values())),
+        ]
+
+    def _data(self, m: Module, control: Control, engines: Mapping[Engine, Any]) -> None:
+        """Memory to scratchpads, array, accumulators, requantizers, records, memory."""
+        m.submodules.records = records = Records(self.cfg)
+        store = engines[Engine.STORE]
+        m.d.comb += [
             records.kind.eq(store.record_kind),
             records.index.eq(store.record_index),
             store.record_data.eq(records.data),
@@ -125,48 +147,11 @@ class Accelerator(Component):
             control.record_index.eq(store.record_index),
             records.counters.eq(control.record_data),
         ]
-        if special:
-            m.d.comb += [
-                special.result_enable.eq(store.result_enable),
-                special.result_address.eq(store.result_address),
-                store.result_data.eq(special.result_data),
-            ]
-
-        if cfg.dynamic:
-            m.d.comb += [
-                compute.slots.eq(vector.slots),
-                records.dynamic.eq(vector.slots_record),
-            ]
-        if cfg.statistics.elements:
-            m.d.comb += records.statistics.eq(vector.statistics)
-        if cfg.blocks.random:
-            m.d.comb += vector.random.eq(control.random)
-
-        # Instructions out, tokens and faults back.
-        engines: dict[
-            Engine, ComputeEngine | LoadEngine | SpecialEngine | StoreEngine | VectorEngine
-        ] = {
-            Engine.LOAD: load,
-            Engine.COMPUTE: compute,
-            Engine.VECTOR: vector,
-            Engine.STORE: store,
-            **({Engine.SPECIAL: special} if special else {}),
-        }
-        for number, engine in engines.items():
-            wiring.connect(m, getattr(control, number.name.lower()), engine.i)
-            wiring.connect(m, engine.done, control.done[number])
-            wiring.connect(m, engine.error, control.fault[number])
-        wiring.connect(m, read.error, control.fault[ENGINES])
-        wiring.connect(m, write.error, control.fault[ENGINES + 1])
-        m.d.comb += [
-            *(control.busy[number].eq(engine.busy) for number, engine in engines.items()),
-            control.masters_idle.eq(read.idle & write.idle),
-            control.read_beat.eq(read.axi.rvalid & read.axi.rready),
-            control.written_beat.eq(write.axi.wvalid & write.axi.wready),
-            control.step.eq(compute.stepping),
-            control.progress.eq(vector.stepping | (special.stepping if special else 0)),
-        ]
-        return m
+        connect_by_name(m, [
+            *((engine, engine.signature.ports) for engine in engines.values()),
+            (records, records.ports),
+            (control, ("random",) if self.cfg.blocks.random else ()),
+        ])
 
     def _connect_ports(self, m: Module, prefix: str, interface: wiring.PureInterface) -> None:
         for name, member in interface.signature.members.items():

@@ -14,7 +14,7 @@ from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.hw.compute.weight_loader import WeightLoader
 from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
 from kiwicha.hw.parts.delay_line import DelayLine
-from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.pieces import SLOT
 from kiwicha.hw.parts.writes import scratchpad_write, weight_write
 from kiwicha.machine import isa
@@ -101,18 +101,14 @@ class ComputeEngine(Component):
             registered="address" in cfg.pipeline,
         )
         self.latency = self._generator.latency + self._feed.latency
-        super().__init__({
-            "i": In(stream.Signature(isa.COMPUTE)),
+        ports = {
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "read_entry": In(exact_log2(cfg.accumulator_depth)),
             "read_data": Out(self._accumulators.signature.members["read_data"].shape),
             **({"slots": In(data.ArrayLayout(SLOT, SLOTS))} if cfg.dynamic else {}),
-            "done": Out(stream.Signature(isa.ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "stepping": Out(1),
-            "error": Out(FaultSignature),
-        })
+        }
+        super().__init__(EngineSignature(isa.COMPUTE, ports, {"stepping": Out(1)}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

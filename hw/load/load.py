@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2, exact_log2
 from kiwicha.hw.load.format_path import FormatPath
 from kiwicha.hw.parts.axi import REQUEST, read_beat
 from kiwicha.hw.parts.bursts import block_beats
-from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.format_rules import format_job, machine_formats, read_job
 from kiwicha.hw.parts.pieces import load_targets, piece_layout
 from kiwicha.hw.parts.queue import Queue
@@ -145,17 +145,15 @@ class LoadEngine(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        super().__init__({
-            "i": In(stream.Signature(LOAD)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "stop": In(1),
-            "error": Out(FaultSignature),
-            "request": Out(stream.Signature(REQUEST)),
-            "data": In(stream.Signature(read_beat(cfg))),
+        ports = {
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
-        })
+        }
+        memory = {
+            "request": Out(stream.Signature(REQUEST)),
+            "data": In(stream.Signature(read_beat(cfg))),
+        }
+        super().__init__(EngineSignature(LOAD, ports, {"stop": In(1), **memory}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -6,14 +6,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.special_apply import ApplyWalker
 from kiwicha.hw.special.special_check import SpecialCheck, special_job
 from kiwicha.hw.special.special_lane import SpecialLane
 from kiwicha.hw.special.special_measure import MeasureWalker
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, SPECIAL, SpecialOperation
+from kiwicha.machine.isa import SPECIAL, SpecialOperation
 
 __all__ = ["SpecialEngine"]
 
@@ -60,17 +60,13 @@ class SpecialEngine(Component):
         if not cfg.special.lanes:
             raise ValueError("special.lanes is 0; legal: at least 1")
         self.cfg = cfg
-        super().__init__({
-            "i": In(stream.Signature(SPECIAL)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "error": Out(FaultSignature),
-            "stepping": Out(1),
+        ports = {
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "result_enable": In(1),
             "result_address": In(32),
             "result_data": Out(cfg.axi_data_width),
-        })
+        }
+        super().__init__(EngineSignature(SPECIAL, ports, {"stepping": Out(1)}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

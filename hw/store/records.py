@@ -15,7 +15,10 @@ from kiwicha.machine.isa import (
     StoreSource,
 )
 
-__all__ = ["RECORD_LATENCY", "Records", "record_bytes", "record_index"]
+__all__ = ["KEPT", "RECORD_LATENCY", "Records", "record_bytes", "record_index"]
+
+KEPT = {StoreSource.DYNAMIC: "slots_record", StoreSource.STATISTICS: "statistics"}
+"""The records that engines keep, by the ports where they give them."""
 
 RECORD_LATENCY = 2
 """Cycles from a beat's number to the beat."""
@@ -51,6 +54,7 @@ class Records(Component):
     Parameters
     ----------
     cfg : what records there are, ``axi_data_width``.
+    ports : those of ``KEPT`` that there are.
 
     Members
     -------
@@ -60,22 +64,22 @@ class Records(Component):
         That beat.
     counters : In(axi_data_width)
         The beat of that record that was named ``RECORD_LATENCY`` cycles before.
-    dynamic, statistics : In(8 * record_bytes(cfg)[...])
+    slots_record, statistics : In(8 * record_bytes(cfg)[...])
         The other records that there are.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self._sizes = record_bytes(cfg)
-        del self._sizes[StoreSource.COUNTERS]
+        self._sizes = {
+            kind: size for kind, size in record_bytes(cfg).items() if kind in KEPT
+        }
+        self.ports = tuple(KEPT[StoreSource(kind)] for kind in self._sizes)
         super().__init__({
             "kind": In(StoreSource),
             "index": In(record_index(cfg)),
             "data": Out(cfg.axi_data_width),
             "counters": In(cfg.axi_data_width),
-            **{
-                StoreSource(kind).name.lower(): In(8 * size) for kind, size in self._sizes.items()
-            },
+            **{KEPT[StoreSource(kind)]: In(8 * size) for kind, size in self._sizes.items()},
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -91,7 +95,7 @@ class Records(Component):
             for source, size in self._sizes.items():
                 with m.Case(source):
                     m.d.sync += select.eq(len(parts) + self.index[_BITS:])
-                record = getattr(self, StoreSource(source).name.lower())
+                record = getattr(self, KEPT[StoreSource(source)])
                 for start in range(0, 8 * size, width << _BITS):
                     beats = record[start : start + (width << _BITS)]
                     beat = Signal(width, name=f"beat_{len(parts)}", reset_less=True)

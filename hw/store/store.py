@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.axi import REQUEST, write_beat
-from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.queue import Queue
 from kiwicha.hw.parts.runs import SegmentWalker
 from kiwicha.hw.store.records import RECORD_LATENCY, record_bytes, record_index
@@ -17,7 +17,7 @@ from kiwicha.machine.isa import ENGINES, STORE, Engine, StoreSource
 __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
 
 READ_LATENCY = RECORD_LATENCY
-"""Cycles from ``read_address`` to ``read_data``, and of a result or a record the same."""
+"""Cycles from ``output_address`` to ``output_data``, and of a result or a record the same."""
 
 _BUFFERED = 8  # a power of two
 _PENDING = 32
@@ -56,9 +56,9 @@ class StoreEngine(Component):
         Begin no segment; data of those begun still comes.
     error : Out(FaultSignature)
         ILLEGAL_FIELD or SCRATCHPAD_RANGE with this engine's number.
-    read_enable : Out(1); read_address : Out(32)
+    output_enable : Out(1); output_address : Out(32)
         Read of the beat at this byte address, a multiple of a beat, of the output buffer.
-    read_data : In(axi_data_width)
+    output_data : In(axi_data_width)
         That beat, exactly ``READ_LATENCY`` cycles later.
     result_enable, result_address, result_data
         The same of SPECIAL's results; only if the machine has that engine.
@@ -74,32 +74,26 @@ class StoreEngine(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        super().__init__({
-            "i": In(stream.Signature(STORE)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "stop": In(1),
-            "error": Out(FaultSignature),
-            "read_enable": Out(1),
-            "read_address": Out(32),
-            "read_data": In(cfg.axi_data_width),
-            **(
-                {
-                    "result_enable": Out(1),
-                    "result_address": Out(32),
-                    "result_data": In(cfg.axi_data_width),
+        ports: dict[str, wiring.Member] = {}
+        for kind in store_sources(cfg):
+            if kind not in record_bytes(cfg):
+                memory = StoreSource(kind).name.lower()
+                ports |= {
+                    f"{memory}_enable": Out(1),
+                    f"{memory}_address": Out(32),
+                    f"{memory}_data": In(cfg.axi_data_width),
                 }
-                if cfg.special.lanes
-                else {}
-            ),
+        own = {
+            "stop": In(1),
+            "request": Out(stream.Signature(REQUEST)),
+            "data": Out(stream.Signature(write_beat(cfg))),
+            "written": In(stream.Signature(0, always_ready=True)),
             "record_enable": Out(1),
             "record_kind": Out(StoreSource),
             "record_index": Out(record_index(cfg)),
             "record_data": In(cfg.axi_data_width),
-            "request": Out(stream.Signature(REQUEST)),
-            "data": Out(stream.Signature(write_beat(cfg))),
-            "written": In(stream.Signature(0, always_ready=True)),
-        })
+        }
+        super().__init__(EngineSignature(STORE, ports, own))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -159,8 +153,8 @@ class StoreEngine(Component):
             after_head.eq(Mux(first, Const(everything) << head, everything)),
             # ~tail is the number of bytes after the tail in its beat.
             until_tail.eq(Mux(final, Const(everything) >> ~tail, everything)),
-            self.read_enable.eq(issue & (kind == StoreSource.OUTPUT)),
-            self.read_address.eq(Cat(Const(0, beat), local)),
+            self.output_enable.eq(issue & (kind == StoreSource.OUTPUT)),
+            self.output_address.eq(Cat(Const(0, beat), local)),
             self.record_enable.eq(issue & (kind != StoreSource.OUTPUT)),
             self.record_kind.eq(StoreSource(kind)),
             self.record_index.eq(local),
@@ -168,7 +162,7 @@ class StoreEngine(Component):
         if StoreSource.RESULT in sources:
             m.d.comb += [
                 self.result_enable.eq(issue & (kind == StoreSource.RESULT)),
-                self.result_address.eq(self.read_address),
+                self.result_address.eq(self.output_address),
             ]
         with m.If(issue):
             m.d.sync += [
@@ -209,7 +203,7 @@ class StoreEngine(Component):
         ]
         with m.Switch(back.kind):
             with m.Case(StoreSource.OUTPUT):
-                m.d.comb += buffer.i.payload.data.eq(self.read_data)
+                m.d.comb += buffer.i.payload.data.eq(self.output_data)
             if StoreSource.RESULT in sources:
                 with m.Case(StoreSource.RESULT):
                     m.d.comb += buffer.i.payload.data.eq(self.result_data)

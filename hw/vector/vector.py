@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.delay_line import DelayLine
-from kiwicha.hw.parts.fault import FaultSignature
+from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.columns import pick_column, pick_latency
@@ -22,6 +22,7 @@ from kiwicha.hw.vector.requantize import RequantizeLane
 from kiwicha.hw.vector.statistics_path import StatisticsPath, counts_member
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
+from kiwicha.machine.latency import accumulator_latency
 
 __all__ = ["VectorEngine"]
 
@@ -51,8 +52,7 @@ class VectorEngine(Component):
     Parameters
     ----------
     cfg : the machine.
-    read_latency : cycles from ``read_entry`` to ``read_data``, at least one less than the parameter
-        memory takes.
+    read_latency : cycles from ``read_entry`` to ``read_data``.
     interval, latency : see above.
 
     Members
@@ -83,21 +83,13 @@ class VectorEngine(Component):
         Only with ``statistics.elements``.
     random : In(RANDOM)
         Only with ``blocks.random``; constant while a program runs, and some cycles before.
-
-    Raises
-    ------
-    ValueError
-        For a ``read_latency`` below that.
     """
 
-    def __init__(self, cfg: AcceleratorConfig, read_latency: int) -> None:
+    def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
         self._parameters = ParameterMemory(cfg)
-        if read_latency < self._parameters.latency - 1:
-            legal = f"at least {self._parameters.latency - 1}"
-            raise ValueError(f"read_latency is {read_latency}; legal: {legal}")
         self._modes = vector_modes(cfg)
-        self.read_latency = read_latency
+        self.read_latency = accumulator_latency(cfg)
         self._lanes = [
             RequantizeLane(
                 cfg.requantize_mode, cfg.requantize_multiplier_width, cfg.cells,
@@ -108,7 +100,7 @@ class VectorEngine(Component):
         self._output = OutputBuffer(cfg)
         self._pick = pick_latency(-(-cfg.columns // cfg.requantize_lanes))
         #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
-        self._fetch = read_latency + self._pick
+        self._fetch = self.read_latency + self._pick
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self._statistics = StatisticsPath(cfg) if cfg.statistics.elements else None
@@ -123,12 +115,7 @@ class VectorEngine(Component):
         self._most = self.latency // self.interval + 2
         if self._integers is not None:
             self._most += 2 * self._integers.depth
-        super().__init__({
-            "i": In(stream.Signature(VECTOR)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-            "busy": Out(1),
-            "stepping": Out(1),
-            "error": Out(FaultSignature),
+        ports = {
             "read_entry": Out(range(cfg.accumulator_depth)),
             "read_data": In(data.ArrayLayout(signed(32), cfg.columns)),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
@@ -142,7 +129,8 @@ class VectorEngine(Component):
             ),
             **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
             **({"random": In(RANDOM)} if cfg.blocks.random else {}),
-        })
+        }
+        super().__init__(EngineSignature(VECTOR, ports, {"stepping": Out(1)}))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -63,7 +63,7 @@ def test_latencies_are_those_of_the_hardware(name, pipeline):
     config = preset(name).replace(pipeline=pipeline)
     compute = ComputeEngine(config)
     assert compute.latency + compute.drain == timing.compute_latency(config)
-    vector = VectorEngine(config, compute.read_latency)
+    vector = VectorEngine(config)
     assert vector.latency == timing.vector_latency(config)
 
 

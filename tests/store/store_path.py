@@ -13,7 +13,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from kiwicha.hw.parts.axi import AXI4WriteSignature
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.write_master import WriteMaster
-from kiwicha.hw.store.records import Records, record_bytes
+from kiwicha.hw.store.records import KEPT, Records, record_bytes
 from kiwicha.hw.store.store import READ_LATENCY, StoreEngine, store_sources
 from kiwicha.machine.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Opcode, StoreSource
 
@@ -73,8 +73,8 @@ class StorePath(Component):
             records.counters.eq(counters), records.kind.eq(engine.record_kind),
             records.index.eq(engine.record_index),
             engine.record_data.eq(records.data),
-            self.read_enable.eq(engine.read_enable), self.read_address.eq(engine.read_address),
-            engine.read_data.eq(self.read_data),
+            self.read_enable.eq(engine.output_enable), self.read_address.eq(engine.output_address),
+            engine.output_data.eq(self.read_data),
         ]
         if self.cfg.special.lanes:
             m.d.comb += [
@@ -86,10 +86,9 @@ class StorePath(Component):
         place = engine.record_index[: exact_log2(places)]
         m.d.sync += [named.eq(self.counters.word_select(place, width)), counters.eq(named)]
         for kind in record_bytes(self.cfg):
-            if kind == StoreSource.COUNTERS:
-                continue
-            name = StoreSource(kind).name.lower()
-            m.d.comb += getattr(records, name).eq(getattr(self, name))
+            if kind in KEPT:
+                port = getattr(self, StoreSource(kind).name.lower())
+                m.d.comb += getattr(records, KEPT[kind]).eq(port)
         return m
 
 

@@ -7,7 +7,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
-from kiwicha.hw.store.records import RECORD_LATENCY, Records, record_bytes
+from kiwicha.hw.store.records import KEPT, RECORD_LATENCY, Records, record_bytes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import StoreSource
 from kiwicha.machine.presets import preset
@@ -27,10 +27,9 @@ async def gives_the_beat(dut):
         contents = {}
         for source, size in sizes.items():
             contents[source] = chooser.randbytes(size)
-            if source == StoreSource.COUNTERS:
-                continue
-            port = getattr(dut, StoreSource(source).name.lower())
-            port.value = int.from_bytes(contents[source], "little")
+            if source in KEPT:
+                port = getattr(dut, KEPT[source])
+                port.value = int.from_bytes(contents[source], "little")
         dut.kind.value, dut.index.value = kind, index
         beat = contents[kind][index * cfg.beat_bytes :][: cfg.beat_bytes]
         expected.append((int.from_bytes(beat, "little"), kind, index))

@@ -13,7 +13,7 @@ from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import start_clock_and_reset
-from .test_vector import READ_LATENCY, Bench, begin, machine
+from .test_vector import Bench, begin, machine
 from .vector_model import expected_output, instructions
 
 FOUR = [(4, 0), (4, 1), (4, 2), (4, 3)]
@@ -36,7 +36,7 @@ async def compare(bench, program):
 async def equals_golden(dut):
     cfg = AcceleratorConfig(**bench_params()["config"])
     await start_clock_and_reset(dut)
-    bench = Bench(dut, cfg, READ_LATENCY, bench_params()["seed"])
+    bench = Bench(dut, cfg, bench_params()["seed"])
     rng = bench.rng
     # Clips are worth something where a few values are great.
     wide = np.rint(rng.standard_t(2, bench.accumulators.shape) * 2.0 ** rng.integers(4, 22))
@@ -54,7 +54,7 @@ async def rounds(dut):
     """Blocks whose scales are 2 to 16 exactly, so that many values lie between two integers."""
     cfg = AcceleratorConfig(**bench_params()["config"])
     await start_clock_and_reset(dut)
-    bench = Bench(dut, cfg, READ_LATENCY, bench_params()["seed"])
+    bench = Bench(dut, cfg, bench_params()["seed"])
     rng, (entries, columns) = bench.rng, bench.accumulators.shape
     greatest = 127 << rng.integers(1, 5, (entries, 1))
     values = rng.integers(-greatest, greatest + 1, (entries, columns))
@@ -127,7 +127,7 @@ async def waits_for_a_long_block(dut):
 
 def run(cfg, testcase, offer="always"):
     params = {"config": cfg.to_dict(), "seed": 3, "offer": offer}
-    run_cocotb(VectorEngine(cfg, READ_LATENCY), __name__, params=params, testcase=testcase)
+    run_cocotb(VectorEngine(cfg), __name__, params=params, testcase=testcase)
 
 
 @pytest.mark.parametrize("criterion,ways", [

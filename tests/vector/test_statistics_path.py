@@ -11,7 +11,7 @@ from kiwicha.machine.isa import VECTOR, VectorMode
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import pack, start_clock_and_reset
-from .test_vector import READ_LATENCY, begin, machine
+from .test_vector import begin, machine
 from .vector_model import expected_output, instructions
 
 REQUANTIZE, RAW, MEASURE, QUANTIZE, BLOCK = VectorMode
@@ -119,5 +119,5 @@ def test_modes(size, modes, more):
 def run(size, modes, offer, **more):
     cfg = machine(*size, **more)
     params = {"config": cfg.to_dict(), "seed": 5, "count": 25, "offer": offer, "modes": modes}
-    unit = VectorEngine(cfg, READ_LATENCY)
+    unit = VectorEngine(cfg)
     run_cocotb(unit, __name__, params=params, testcase="counts_what_is_written")

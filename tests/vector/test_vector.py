@@ -11,15 +11,15 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from kiwicha.golden.vector import VectorState
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.vector import VectorEngine
-from kiwicha.machine.config import PIPELINE, AcceleratorConfig
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
+from kiwicha.machine.latency import accumulator_latency
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import StreamSource, pack, start_clock_and_reset
 from .dynamic_cases import quantize_the_smallest, quantize_to_every_number
 from .vector_model import expected_output, instructions, parameters, steps
 
-READ_LATENCY = 2
 LIMIT = 30000
 """Cycles after which something hangs."""
 
@@ -34,8 +34,8 @@ def machine(columns, lanes, width, mode="onnx", **more):
 class Bench:
     """An engine with accumulators and parameters to work on, and a record of what it says."""
 
-    def __init__(self, dut, cfg, latency, seed):
-        self.dut, self.cfg, self.latency = dut, cfg, latency
+    def __init__(self, dut, cfg, seed):
+        self.dut, self.cfg, self.latency = dut, cfg, accumulator_latency(cfg)
         rng = np.random.default_rng(seed)
         self.records, self.accumulators, self.raw = parameters(cfg, rng, cfg.accumulator_depth)
         self.rng = rng
@@ -137,7 +137,7 @@ async def begin(dut):
     params = bench_params()
     cfg = AcceleratorConfig(**params["config"])
     await start_clock_and_reset(dut)
-    bench = Bench(dut, cfg, params.get("latency", READ_LATENCY), params["seed"])
+    bench = Bench(dut, cfg, params["seed"])
     await bench.load()
     return bench
 
@@ -206,9 +206,9 @@ async def stops_at_a_fault(dut):
     assert (await bench.output() == expected).all()
 
 
-def run(cfg, latency=READ_LATENCY, **params):
-    unit = VectorEngine(cfg, latency)
-    params |= {"config": cfg.to_dict(), "seed": [7, cfg.columns], "latency": latency}
+def run(cfg, **params):
+    unit = VectorEngine(cfg)
+    params |= {"config": cfg.to_dict(), "seed": [7, cfg.columns]}
     params |= {"cost": unit.latency, "interval": unit.interval}
     run_cocotb(unit, __name__, params={"count": 60, **params})
 
@@ -236,29 +236,22 @@ def test_machines(columns, lanes, width, mode):
 def test_pauses(offer):
     cfg = machine(8, 3, 64, "shift")
     params = {"config": cfg.to_dict(), "seed": 5, "count": 60, "offer": offer}
-    unit = VectorEngine(cfg, READ_LATENCY)
+    unit = VectorEngine(cfg)
     run_cocotb(unit, __name__, params=params, testcase="equals_golden")
 
 
-@pytest.mark.parametrize("latency", [2, 4])
-def test_read_latencies(latency):
-    run(machine(5, 2, 64, "shift"), latency)
-
-
-@pytest.mark.parametrize("columns,lanes,mode,latency", [
-    (4, 4, "onnx", 1), (5, 2, "tflite", 1), (8, 3, "shift", 2),
-])
-def test_short_pipeline(columns, lanes, mode, latency):
-    run(machine(columns, lanes, 64, mode, pipeline=()), latency)
+@pytest.mark.parametrize("columns,lanes,mode", [(4, 4, "onnx"), (5, 2, "tflite")])
+def test_short_pipeline(columns, lanes, mode):
+    run(machine(columns, lanes, 64, mode, pipeline=()))
 
 
 def test_every_mode_of_a_short_pipeline():
     cfg = machine(
         8, 2, 64, dynamic=True, blocks={"channels": 8}, statistics={"elements": 1024}, pipeline=(),
     )
-    params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "latency": 1}
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 30}
     params["modes"] = [*VectorMode, VectorMode.MEASURE, VectorMode.QUANTIZE]
-    run_cocotb(VectorEngine(cfg, 1), __name__, testcase="equals_golden", params=params)
+    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])
@@ -276,7 +269,7 @@ def test_blocks(columns, lanes, block, scale, offer):
     modes = [VectorMode.REQUANTIZE, VectorMode.RAW, VectorMode.BLOCK, VectorMode.BLOCK]
     params = {"config": cfg.to_dict(), "seed": 9, "count": 24, "offer": offer, "modes": modes}
     run_cocotb(
-        VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
+        VectorEngine(cfg), __name__, testcase="equals_golden", params=params
     )
 
 
@@ -292,7 +285,7 @@ def test_dynamic(columns, lanes, width, mode, more):
     modes += [VectorMode.BLOCK] if cfg.blocks.channels else []
     params = {"config": cfg.to_dict(), "seed": 9, "count": 30, "modes": modes}
     run_cocotb(
-        VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params
+        VectorEngine(cfg), __name__, testcase="equals_golden", params=params
     )
 
 
@@ -300,13 +293,6 @@ def test_without_initial_values(icarus):
     cfg = machine(5, 2, 64, "shift", output_bytes=256)
     params = {"config": cfg.to_dict(), "seed": 11, "count": 40}
     run_cocotb(
-        VectorEngine(cfg, READ_LATENCY), __name__, testcase="equals_golden", params=params,
+        VectorEngine(cfg), __name__, testcase="equals_golden", params=params,
         uninitialized=True, simulator=icarus,
     )
-
-
-@pytest.mark.parametrize(("pipeline", "least"), [(PIPELINE, 2), ((), 1)], ids=["deep", "short"])
-def test_read_latency_that_is_too_small(pipeline, least):
-    message = f"^read_latency is {least - 1}; legal: at least {least}$"
-    with pytest.raises(ValueError, match=message):
-        VectorEngine(machine(4, 1, 64, pipeline=pipeline), least - 1)
