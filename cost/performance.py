@@ -7,12 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kiwicha.cost.timing import instruction_gap, queued_instructions
+from kiwicha.cost.timing import queued_instructions
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine, Opcode, VectorMode
+from kiwicha.machine.latency import instruction_gap
 
 __all__ = ["Timed", "Timeline", "predict"]
 
+# Estimates, seen with a memory latency of 20; the engines' own numbers are exact.
 _START_CYCLES = 61  # from the start register to the first instruction at its engine
 _END_CYCLES = 35  # from the last record in memory to the interrupt
 _DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue

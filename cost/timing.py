@@ -5,51 +5,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Opcode, SpecialOperation, WeightFormat
-from kiwicha.machine.modes import SoftmaxMode
+from kiwicha.machine.isa import (
+    INSTRUCTIONS,
+    WORD_BITS,
+    Opcode,
+    SpecialOperation,
+    VectorMode,
+    WeightFormat,
+)
+from kiwicha.machine.latency import POINTERS, SOFTMAX_GROUP, SOFTMAX_SPACING, vector_latency
 
 __all__ = [
-    "DYNAMIC_LATENCY", "READ_ROUND_TRIP", "SETTLE_LATENCY", "SPECIAL_LATENCY", "compute_latency",
-    "decode_cycles", "format_cycles", "instruction_gap", "queued_instructions", "special_cycles",
-    "vector_latency",
+    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles",
+    "queued_instructions", "special_cycles", "vector_cycles",
 ]
 
 READ_ROUND_TRIP = 28
-"""Cycles that a read burst is in flight: a memory latency of 20, and the master."""
+"""Cycles that a read burst is in flight: a memory latency of 20, and the master. An estimate."""
 SPECIAL_LATENCY = 24
-"""Cycles from an instruction's last element to its `done`, and what checking the next one adds."""
-DYNAMIC_LATENCY = 38
-"""Cycles from the last value that VECTOR measures or quantizes dynamically to its `done`."""
-SETTLE_LATENCY = 49
-"""What it takes longer to make a scale of the range."""
+"""Cycles from an instruction's last element to its `done`, and what checking the next one adds.
+An estimate: operations differ in the former by 14, numbers of rows and lanes in the latter."""
 
-_GROUP = 8  # rows of a lane that SOFTMAX sums up side by side
+# Estimates, of what differs by mode and place.
 _MEASURE = 40  # from a group's last element to its first result
 _ROOT = 80  # square root and division of a row to normalize
 _DECODER = 8  # cycles between the last row of a stream and the first one of the next
-_POINTERS = 4  # columns whose pointers a decoder takes in a cycle
 
 
-def compute_latency(config: AcceleratorConfig) -> int:
-    """Cycles from COMPUTE's last vector to its `done`.
-
-    A multiplier made of a cell with registers takes one or two more.
-    """
-    registers = sum(place in config.pipeline for place in ("address", "accumulator"))
-    return config.rows + config.columns + 11 + registers + 2 * ("memory" in config.pipeline)
-
-
-def vector_latency(config: AcceleratorConfig) -> int:
-    """Cycles from VECTOR's last step to its `done`; up to six more where products are in parts."""
-    return 16 + ("memory" in config.pipeline) + 3 * ("requantizer" in config.pipeline)
-
-
-def instruction_gap(config: AcceleratorConfig) -> int:
-    """Idle cycles of the array between two COMPUTE instructions: `ComputeEngine.gap` less one.
-
-    An accumulator may be updated again when it is written, however long that takes.
-    """
-    return 3 + ({"memory", "accumulator"} <= set(config.pipeline))
+def vector_cycles(
+    config: AcceleratorConfig, mode: VectorMode, steps: int, settle: bool
+) -> tuple[int, int]:
+    """Return the cycles of VECTOR's steps, and those from the last one to its `done`."""
+    wide = 4 if mode == VectorMode.RAW else 1
+    return steps * wide, vector_latency(config, mode, settle=settle) - (wide - 1)
 
 
 def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
@@ -89,7 +77,7 @@ def decode_cycles(
     work = int((entries // config.sparse.entries + 1).sum())
     if form in (WeightFormat.BITMASK, WeightFormat.RUN_LENGTH):
         return work, _DECODER
-    return work, _DECODER + -(-columns // _POINTERS)
+    return work, _DECODER + -(-columns // POINTERS)
 
 
 def special_cycles(
@@ -106,9 +94,11 @@ def special_cycles(
         return 2 * elements + rows * _ROOT
     if operation != SpecialOperation.SOFTMAX:
         return elements
-    spacing = 6 if config.special.softmax is SoftmaxMode.ONNX else 2
+    spacing = SOFTMAX_SPACING[config.special.softmax]
     beats = -(-length // config.beat_bytes) + 1
-    groups = [min(_GROUP, rows - first) for first in range(0, rows, _GROUP)]
+    groups = [
+        min(SOFTMAX_GROUP, rows - first) for first in range(0, rows, SOFTMAX_GROUP)
+    ]
     measured = [group * beats + length * max(group, spacing) for group in groups]
     total = measured[0]
     for group, following in zip(groups, [*measured[1:], 0], strict=True):

@@ -13,15 +13,12 @@ from kiwicha.compiler.schedule.compress import StoredWeights
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
-    DYNAMIC_LATENCY,
     READ_ROUND_TRIP,
-    SETTLE_LATENCY,
     SPECIAL_LATENCY,
-    compute_latency,
     format_cycles,
     queued_instructions,
     special_cycles,
-    vector_latency,
+    vector_cycles,
 )
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import encode
@@ -39,6 +36,7 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
+from kiwicha.machine.latency import compute_latency
 
 __all__ = ["Instruction", "ProgramBuilder", "Transfer"]
 
@@ -215,11 +213,9 @@ class ProgramBuilder:
         """Append a VECTOR."""
         mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
         groups = -(-fields["channels"] // self.config.requantize_lanes)
-        cycles = fields["pixels"] * fields["lines"] * groups
-        cycles *= 4 if mode == VectorMode.RAW else 1
-        dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
-        latency = DYNAMIC_LATENCY if dynamic else vector_latency(self.config)
-        latency += SETTLE_LATENCY if fields.get("settle", 0) else 0
+        steps = fields["pixels"] * fields["lines"] * groups
+        settle = bool(fields.get("settle", 0))
+        cycles, latency = vector_cycles(self.config, mode, steps, settle)
         self._add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,

@@ -9,12 +9,14 @@ from kiwicha.compiler.schedule.footprint import (
     reduction,
 )
 from kiwicha.compiler.schedule.tiling import Tiling
-from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles, instruction_gap
+from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, WeightFormat
+from kiwicha.machine.latency import instruction_gap
 
 __all__ = ["estimate"]
 
+# Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 _ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
 

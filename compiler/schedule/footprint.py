@@ -4,8 +4,8 @@
 from dataclasses import dataclass
 
 from kiwicha.compiler.schedule.contraction import Contraction
-from kiwicha.cost.timing import instruction_gap
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.latency import pass_interval
 
 __all__ = [
     "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
@@ -16,11 +16,9 @@ __all__ = [
 def minimum_pass(config: AcceleratorConfig, rows: int) -> int:
     """Fewest cycles from one weight tile to the next, however few pixels it serves.
 
-    A row a cycle has to come in, up to seven columns have to change over, and instructions have to
-    follow each other without updating an accumulator twice before it is written:
-    `ComputeEngine.interval`.
+    A row a cycle has to come in, and what `machine.latency.pass_interval` says.
     """
-    return max(min(rows, config.rows), min(config.columns, 7), instruction_gap(config) + 3)
+    return max(min(rows, config.rows), pass_interval(config))
 
 
 @dataclass(frozen=True)

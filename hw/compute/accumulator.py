@@ -11,9 +11,11 @@ from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.ram import ram_class
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.verilog.emit import shared
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES
+from kiwicha.machine.latency import accumulator_hazard, accumulator_latency
 
 __all__ = ["AccumulatorBank", "Accumulators", "control_layout"]
 
@@ -205,6 +207,8 @@ class Accumulators(wiring.Component):
         ]
         self.hazard = self._banks[0].write_after + 1
         self.read_latency = self._banks[0].combine_after
+        require_stated("the accumulators' hazard", self.hazard, accumulator_hazard(config))
+        require_stated("their read", self.read_latency, accumulator_latency(config))
         sums = data.ArrayLayout(signed(width), self.columns)
         super().__init__({
             "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),

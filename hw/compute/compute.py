@@ -16,10 +16,12 @@ from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
 from kiwicha.hw.parts.delay_line import DelayLine
 from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.pieces import SLOT
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write, weight_write
 from kiwicha.machine import isa
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SLOTS
+from kiwicha.machine.latency import compute_latency, instruction_gap, pass_interval
 
 __all__ = ["ComputeEngine"]
 
@@ -101,6 +103,9 @@ class ComputeEngine(Component):
             registered="address" in cfg.pipeline,
         )
         self.latency = self._generator.latency + self._feed.latency
+        require_stated("COMPUTE's gap", self.gap, instruction_gap(cfg) + 1)
+        require_stated("COMPUTE's interval", self.interval, pass_interval(cfg))
+        require_stated("COMPUTE's latency", self.latency + self.drain, compute_latency(cfg))
         ports = {
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),

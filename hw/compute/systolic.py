@@ -13,15 +13,12 @@ from kiwicha.hw.compute.multiplier import OPERAND, multiplier_class
 from kiwicha.hw.compute.processing_element import PSUM, ProcessingElement, psum_width
 from kiwicha.hw.compute.skew import Skew
 from kiwicha.hw.parts.delay import Delay
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.verilog.emit import shared
+from kiwicha.machine.latency import WEIGHT_GROUP, multiplier_latency
 from kiwicha.machine.modes import CellFamily
 
-__all__ = ["GROUP", "SystolicArray", "SystolicRow", "WeightPath"]
-
-GROUP = 7
-"""Columns that take a row of weights in the same cycle. More would let a tile follow another in
-no less than that many cycles; fewer gain nothing, as the engine around the array takes 7."""
-
+__all__ = ["SystolicArray", "SystolicRow", "WeightPath"]
 
 class SystolicRow(wiring.Component):
     """One row of processing elements.
@@ -76,13 +73,13 @@ class SystolicRow(wiring.Component):
 
 
 class WeightPath(wiring.Component):
-    """Brings rows of weights to the columns, in groups of ``GROUP``.
+    """Brings rows of weights to the columns, in groups of ``WEIGHT_GROUP``.
 
     A weight row goes to a bus along all array rows, and the one it is for loads it. Reset loads
     zeros everywhere, so that rows which are never loaded hold 0 and not something undefined.
-    A group whose last column is c is max(0, c + 1 - GROUP) cycles later than column 0: its first
-    column has its weights in time, its last one keeps the tile before for long enough. Later would
-    do for the last one, but takes more registers.
+    A group whose last column is c is max(0, c + 1 - WEIGHT_GROUP) cycles later than column 0: its
+    first column has its weights in time, its last one keeps the tile before for long enough.
+    Later would do for the last one, but takes more registers.
 
     Latency: one cycle and that.
 
@@ -109,13 +106,13 @@ class WeightPath(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        longest = max(0, self.columns - GROUP)
+        longest = max(0, self.columns - WEIGHT_GROUP)
         valids, firsts = Signal(longest), Signal(longest, reset_less=True)
         valid, first = Cat(self.i.valid, valids), Cat(self.i.payload.first, firsts)
         m.d.sync += [valids.eq(valid), firsts.eq(first)]
-        for begin in range(0, self.columns, GROUP):
-            group = range(begin, min(begin + GROUP, self.columns))
-            late = max(0, group[-1] - GROUP + 1)
+        for begin in range(0, self.columns, WEIGHT_GROUP):
+            group = range(begin, min(begin + WEIGHT_GROUP, self.columns))
+            late = max(0, group[-1] - WEIGHT_GROUP + 1)
             delay = Delay(data.ArrayLayout(OPERAND, len(group)), late)
             m.submodules[f"delay_{begin}"] = delay
             m.d.comb += [delay.i[k].eq(self.i.payload.lanes[c]) for k, c in enumerate(group)]
@@ -142,10 +139,10 @@ class SystolicArray(wiring.Component):
     the one before it; the vector that carries ``switch``, and all that follow, are multiplied by
     it. With row r of a tile presented in cycle s + r, the vector with ``switch`` may come from
     cycle s + ``switch_after`` on; with that vector in cycle t, row 0 of the next tile may come from
-    cycle t + ``reload_after`` on, which is at most GROUP - 2 because weights reach the columns
-    skewed, as vectors do. Gaps between the rows of a tile are legal and delay the first limit by
-    their length. A row that a tile does not load keeps its weights from the tile before; after
-    reset it holds 0.
+    cycle t + ``reload_after`` on, which is at most WEIGHT_GROUP - 2 because weights reach the
+    columns skewed, as vectors do. Gaps between the rows of a tile are legal and delay the first
+    limit by their length. A row that a tile does not load keeps its weights from the tile before;
+    after reset it holds 0.
 
     Inputs feed multipliers without a register in between: drive them from registers.
 
@@ -182,9 +179,11 @@ class SystolicArray(wiring.Component):
         self.rows = rows
         self.columns = columns
         self.multiplier = multiplier
-        self.latency = rows + multiplier_class(multiplier).latency
+        product = multiplier_class(multiplier).latency
+        require_stated("a multiplier's latency", product, multiplier_latency(multiplier))
+        self.latency = rows + product
         self.switch_after = 2
-        self.reload_after = max(0, min(columns, GROUP) - 2)
+        self.reload_after = max(0, min(columns, WEIGHT_GROUP) - 2)
         vector = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, rows), "switch": 1})
         weights = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, columns), "first": 1})
         super().__init__({

@@ -10,12 +10,12 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.sparse.contract import StreamError, decoder_members
 from kiwicha.hw.sparse.pick import CODEBOOK, EntryPicker
 from kiwicha.hw.sparse.window import BitWindow
+from kiwicha.machine.latency import POINTERS
 
 __all__ = ["EntryDecoder"]
 
-WORD_BITS = 64
+WORD_BITS = 16 * POINTERS
 """Codebook and pointers are taken this many bits at a time."""
-POINTERS = WORD_BITS // 16
 
 
 class EntryDecoder(Component):

@@ -5,10 +5,12 @@ from amaranth.hdl import signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, Signature
 
+from kiwicha.machine.latency import SOFTMAX_GROUP
+
 __all__ = ["ADD", "CLOSE", "DIVIDE", "QUOTIENT", "SLOTS", "SOFTMAX_CORE"]
 
-#: Rows that a core can hold at a time.
-SLOTS = 16
+#: Rows that a core can hold at a time: a group that is measured and one in use.
+SLOTS = 2 * SOFTMAX_GROUP
 
 #: One term of a row's sum; ``first`` starts the sum.
 ADD = data.StructLayout({"slot": range(SLOTS), "first": 1, "value": 32})

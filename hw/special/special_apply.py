@@ -7,9 +7,10 @@ from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.special.softmax_common import SLOTS
 from kiwicha.hw.special.special_check import count_bits, special_job
-from kiwicha.hw.special.special_measure import GROUP, group_rows
+from kiwicha.hw.special.special_measure import group_rows
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.latency import SOFTMAX_GROUP
 
 __all__ = ["ApplyWalker", "element_layout"]
 
@@ -68,7 +69,7 @@ class ApplyWalker(Component):
 
         x, z = Signal.like(element.x), Signal.like(element.z)
         column, rows_left, edge_left = Signal(counts), Signal(counts), Signal(counts)
-        row, rows, half = Signal(range(GROUP)), Signal(range(GROUP + 1)), Signal()
+        row, rows, half = Signal(range(SOFTMAX_GROUP)), Signal(range(SOFTMAX_GROUP + 1)), Signal()
         ready = Signal(range(3))  #: groups measured and not used up
         move, last_column, last_row = Signal(), Signal(), Signal()
         m.d.comb += [

@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.add_round import AddRound
 from kiwicha.hw.special.normalize import NormalizeCore
@@ -17,6 +18,7 @@ from kiwicha.hw.special.special_fetch import SpecialFetch
 from kiwicha.hw.special.special_measure import look_layout
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.latency import SOFTMAX_SPACING
 
 __all__ = ["SpecialLane"]
 
@@ -62,6 +64,7 @@ class SpecialLane(Component):
         self.fetch = self._fetch.latency
         self.maximum_latency = self._fetch.maximum_latency
         self.spacing = self._softmax.spacing
+        require_stated("a softmax's spacing", self.spacing, SOFTMAX_SPACING[cfg.special.softmax])
         place = range(cfg.special.bytes)
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),

@@ -10,12 +10,9 @@ from kiwicha.hw.special.softmax_common import SLOTS
 from kiwicha.hw.special.special_check import count_bits, special_job
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.latency import SOFTMAX_GROUP
 
-__all__ = ["GROUP", "MeasureWalker", "closing_layout", "group_rows", "look_layout"]
-
-GROUP = SLOTS // 2
-"""Rows of a lane that are summed up column by column, so that a sum has time to be ready. There are
-slots for two groups: one that is measured and one in use."""
+__all__ = ["MeasureWalker", "closing_layout", "group_rows", "look_layout"]
 
 
 def look_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -40,8 +37,8 @@ def look_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 def group_rows(left: Value, softmax: Value) -> Value:
     """Return the rows of the next group when there are ``left``: the last two are about equal."""
     half = Cat(left + 1)[1:]
-    fair = Mux(left > 2 * GROUP, GROUP, Mux(left > GROUP, half, left))
-    return Mux(softmax, fair, 1)[: GROUP.bit_length()]
+    fair = Mux(left > 2 * SOFTMAX_GROUP, SOFTMAX_GROUP, Mux(left > SOFTMAX_GROUP, half, left))
+    return Mux(softmax, fair, 1)[: SOFTMAX_GROUP.bit_length()]
 
 
 def closing_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -52,9 +49,9 @@ def closing_layout(cfg: AcceleratorConfig) -> data.StructLayout:
 class MeasureWalker(Component):
     """Shows the lanes every row of a job, group by group, as its operation wants it.
 
-    SOFTMAX: groups of up to ``GROUP`` rows, each row's beats, then the group's bytes column by
-    column, a row every ``spacing`` cycles at most. NORMALIZE: each row's bytes, when the row before
-    is ready to be used. A group or row is measured while the one before it is in use.
+    SOFTMAX: groups of up to ``SOFTMAX_GROUP`` rows, each row's beats, then the group's bytes column
+    by column, a row every ``spacing`` cycles at most. NORMALIZE: each row's bytes, when the row
+    before is ready to be used. A group or row is measured while the one before it is in use.
 
     Parameters
     ----------
@@ -111,9 +108,9 @@ class MeasureWalker(Component):
 
         base = Signal(place_bits)  #: of the next row that no byte was shown of
         rows_left, edge_left = Signal(counts), Signal(counts)
-        rows = Signal(range(GROUP + 1))  #: of the group
+        rows = Signal(range(SOFTMAX_GROUP + 1))  #: of the group
         half = Signal()  #: of the slots
-        row = Signal(range(max(GROUP, self.spacing)))
+        row = Signal(range(max(SOFTMAX_GROUP, self.spacing)))
         begun = Signal(range(3))  #: groups measured, being measured or in use
         closing = Signal()
         begin, take = Signal(), Signal()
@@ -126,7 +123,7 @@ class MeasureWalker(Component):
         last_row, last_beat = Signal(), Signal()
         rest = Signal(range(max(self.maximum_latency, 2)))
         # A row of few is shown again only after `spacing` cycles.
-        turn = Signal(range(max(GROUP, self.spacing) + 1))
+        turn = Signal(range(max(SOFTMAX_GROUP, self.spacing) + 1))
         through = Signal()
         m.d.comb += [
             last_row.eq(row == rows - 1),

@@ -13,10 +13,12 @@ from kiwicha.hw.parts.float_units import FloatAdd, FloatProduct, IntegerFloat, W
 from kiwicha.hw.parts.lanes import tree, tree_depth
 from kiwicha.hw.parts.pieces import SLOT
 from kiwicha.hw.parts.requantize_common import delay, register
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.settle import Settle
 from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine import latency
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import (
     ENGINES,
@@ -89,6 +91,9 @@ class DynamicPath(Component):
         self._value = self._summed + FloatAdd.latency + 1
         self.latency = self._value + DivideRound.latency + 2
         self.measure_latency = self._value + 1 + tree_depth(len(lanes)) + 1
+        require_stated("QUANTIZE's latency", self.latency, latency.dynamic_latency(cfg))
+        require_stated("MEASURE's latency", self.measure_latency, latency.measure_latency(cfg))
+        require_stated("a scale's latency", Settle.latency, latency.SETTLE_LATENCY)
         super().__init__({
             "take": In(1),
             "instruction": In(VECTOR),

@@ -37,7 +37,7 @@ class Settle(Component):
         Instead of ``done``: the range is not finite.
     """
 
-    latency = _DONE + 1
+    latency = _DONE + 2  # the first one sets the timer, the last one the answer
 
     start: In(1)
     high: In(32)

@@ -9,6 +9,7 @@ from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.delay_line import DelayLine
 from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.rounding import RANDOM
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.columns import pick_column, pick_latency
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
@@ -22,7 +23,7 @@ from kiwicha.hw.vector.requantize import RequantizeLane
 from kiwicha.hw.vector.statistics_path import StatisticsPath, counts_member
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
-from kiwicha.machine.latency import accumulator_latency
+from kiwicha.machine.latency import accumulator_latency, vector_latency
 
 __all__ = ["VectorEngine"]
 
@@ -107,6 +108,7 @@ class VectorEngine(Component):
         written = self._output.write_latency
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
+        require_stated("VECTOR's latency", self.latency, vector_latency(cfg))
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
         self._beside = _beside_layout(cfg)
         several = len(self._modes) > 1

@@ -41,7 +41,7 @@ class SettleSpec(wiring.Component):
             dut.low.eq(low),
         ]
         with m.If(dut.start):
-            m.d.sync += [waits.eq(1), age.eq(0), high.eq(self.high), low.eq(self.low)]
+            m.d.sync += [waits.eq(1), age.eq(1), high.eq(self.high), low.eq(self.low)]
         with m.Elif(waits):
             m.d.sync += age.eq(age + 1)
         with m.If(answered):

@@ -48,7 +48,7 @@ async def settles(dut):
         dut.start.value = 1
         await FallingEdge(dut.clk)
         dut.start.value = 0
-        cycles = 0
+        cycles = 1
         while not (dut.done.value or dut.failed.value):
             await FallingEdge(dut.clk)
             cycles += 1

@@ -10,10 +10,11 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from kiwicha.golden.vector import VectorState
 from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.vector.modes import vector_modes
 from kiwicha.hw.vector.vector import VectorEngine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
-from kiwicha.machine.latency import accumulator_latency
+from kiwicha.machine.latency import accumulator_latency, vector_latency
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import StreamSource, pack, start_clock_and_reset
@@ -187,6 +188,21 @@ async def takes_a_cycle_a_step(dut):
 
 
 @cocotb.test()
+async def every_mode_answers_when_stated(dut):
+    """An instruction of one step, alone: `machine.latency`, for the performance model."""
+    bench = await begin(dut)
+    step = {"channels": bench.cfg.requantize_lanes, "pixels": 1, "lines": 1, "high": 127}
+    for mode in (m for m in vector_modes(bench.cfg) if m != VectorMode.BLOCK):
+        for settle in (False, True) if mode == VectorMode.MEASURE else (False,):
+            begin_anew = {"begin": mode == VectorMode.MEASURE}
+            bench.source.put([{**step, **begin_anew, "mode": mode, "settle": settle}])
+            await bench.finish(len(bench.taken) + 1)
+            assert not bench.errors
+            took = bench.done[-1][0] - bench.taken[-1]
+            assert took == vector_latency(bench.cfg, mode, settle=settle), (mode.name, settle)
+
+
+@cocotb.test()
 async def stops_at_a_fault(dut):
     bench = await begin(dut)
     cfg = bench.cfg
@@ -252,6 +268,17 @@ def test_every_mode_of_a_short_pipeline():
     params = {"config": cfg.to_dict(), "seed": 9, "count": 30}
     params["modes"] = [*VectorMode, VectorMode.MEASURE, VectorMode.QUANTIZE]
     run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
+
+
+@pytest.mark.parametrize("more", [
+    {"pipeline": ()}, {"statistics": {"elements": 256}, "requantize_multiplier_width": 9},
+], ids=["short", "long"])
+def test_latencies(more):
+    cfg = machine(6, 3, 64, dynamic=True, **more)
+    run_cocotb(
+        VectorEngine(cfg), __name__, testcase="every_mode_answers_when_stated",
+        params={"config": cfg.to_dict(), "seed": 3},
+    )
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])
