@@ -3,13 +3,9 @@
 
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-__all__ = ["Refusal", "Unknown", "attributes", "check_scale", "node_name", "operator_name"]
-
-_TINY = np.finfo(np.float32).tiny
+__all__ = ["Refusal", "Unknown", "attributes", "node_name", "operator_name"]
 
 
 class Refusal(Exception):
@@ -44,10 +40,3 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Return attribute values, byte strings decoded."""
     values = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     return {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
-
-
-def check_scale(value: NDArray[np.float32], what: str) -> None:
-    """Refuse NaN, infinite, zero, negative and denormal scales."""
-    bad = ~(np.isfinite(value) & (value >= _TINY))
-    if bad.any():
-        raise Refusal(f"{what} is {value[bad].flat[0]}; must be positive, normal and finite")

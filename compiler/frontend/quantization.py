@@ -11,17 +11,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from kiwicha.compiler.frontend.limit import FLOAT32, Limit, check_scale
 from kiwicha.compiler.frontend.load import constants_of
 from kiwicha.compiler.frontend.normal_form import value_types
-from kiwicha.compiler.frontend.onnx_node import (
-    Refusal,
-    attributes,
-    check_scale,
-    node_name,
-    operator_name,
-)
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name, operator_name
 
-__all__ = ["DYNAMIC", "STATIC", "check_quantization"]
+__all__ = ["DYNAMIC", "LIMITS", "STATIC", "check_quantization"]
 
 STATIC = {
     "QuantizeLinear": (1,), "DequantizeLinear": (1,), "QLinearConv": (1, 4, 6),
@@ -37,6 +32,19 @@ DYNAMIC = {
 }
 """Operators of models whose scales follow from the values."""
 _INTEGERS = (TensorProto.INT8, TensorProto.UINT8)
+
+_TYPE = Limit(
+    "'{name}' is {told}; must be int8 or uint8", lambda name, told, kind, legal: kind in legal
+)
+_BLOCKS = Limit(
+    "has a scale for each block of {block} along axis {axis}; must have one, or one for each "
+    "channel",
+    lambda block, axis: not block,
+)
+_BIAS_SCALE = Limit(
+    "scale '{name}' is not finite", lambda name, scale: bool(np.isfinite(scale).all())
+)
+LIMITS = (_TYPE, _BLOCKS, _BIAS_SCALE)
 
 
 def check_quantization(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
@@ -65,12 +73,11 @@ def check_quantization(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
 
 
 def _check_scale(name: str, scale: NDArray[Any], bias: bool) -> None:
-    if scale.dtype != np.float32:
-        raise Refusal(f"scale '{name}' is {scale.dtype}; must be float32")
+    FLOAT32.check(what=f"scale '{name}'", dtype=scale.dtype)
     if not bias:
         check_scale(scale, f"scale '{name}'")
-    elif not np.isfinite(scale).all():
-        raise Refusal(f"scale '{name}' is not finite")
+    else:
+        _BIAS_SCALE.check(name=name, scale=scale)
 
 
 def _check_types(node: onnx.NodeProto, types: dict[str, int]) -> None:
@@ -80,15 +87,11 @@ def _check_types(node: onnx.NodeProto, types: dict[str, int]) -> None:
     name = node.output[0] if quantize else node.input[0]
     kind = types.get(node.input[2], 0) if len(node.input) > 2 else 0
     kind = kind or types.get(name, 0)
-    if kind and kind not in legal:
+    if kind:
         told = TensorProto.DataType.Name(kind).lower()
-        raise Refusal(f"'{name}' is {told}; must be int8 or uint8")
+        _TYPE.check(name=name, told=told, kind=kind, legal=legal)
 
 
 def _check_blocks(node: onnx.NodeProto) -> None:
     given = attributes(node)
-    if given.get("block_size", 0):
-        raise Refusal(
-            f"has a scale for each block of {given['block_size']} along axis "
-            f"{given.get('axis', 1)}; must have one, or one for each channel"
-        )
+    _BLOCKS.check(block=given.get("block_size", 0), axis=given.get("axis", 1))

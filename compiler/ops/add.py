@@ -7,20 +7,34 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import AddNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
 
-__all__ = ["add", "constant_operand"]
+__all__ = ["LIMITS", "add", "constant_operand"]
+
+_VARIES = Limit("both operands are constants", lambda both: not both)
+_TYPE = Limit(
+    "constant '{name}' is {dtype}, its zero point {zero}", lambda name, dtype, zero: dtype == zero
+)
+_RUNS = Limit(
+    "repeats single bytes of '{name}'; must be as long along the last axis",
+    lambda name, whole: whole,
+)
+_WHOLE = Limit(
+    "operands are {x} and {z}; one must have the shape of the result",
+    lambda x, z: np.broadcast_shapes(x, z) == x,
+)
+LIMITS = (_RUNS, _WHOLE)
 
 
 def add(context: Context, node: onnx.NodeProto) -> None:
     """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero."""
     y_scale, y_zero, dtype = context.quantization(node, 6, "output")
     first, second = (name in context.constants for name in (node.input[0], node.input[3]))
-    if first and second:
-        raise Refusal("both operands are constants")
+    _VARIES.check(both=first and second)
     info = np.iinfo(dtype)
     low, high = int(info.min), int(info.max)
     shapes = [
@@ -57,9 +71,8 @@ def _with_constant(
     x = context.settled(context.operand(node, place))
     scale, zero, dtype = context.quantization(node, other + 1, "constant")
     values = context.constants[node.input[other]]
-    if values.dtype != dtype:
-        raise Refusal(f"constant '{node.input[other]}' is {values.dtype}, its zero point {dtype}")
-    _require_whole(x, values.shape)
+    _TYPE.check(name=node.input[other], dtype=values.dtype, zero=dtype)
+    _WHOLE.check(x=x.shape, z=values.shape)
     name = context.names.fresh(node_name(node), "constant")
     z, values = constant_operand(name, x, values, scale, zero)
     return x, z, values
@@ -86,7 +99,7 @@ def _with_tensor(context: Context, node: onnx.NodeProto) -> tuple[Tensor, Tensor
     swapped = np.broadcast_shapes(x.shape, z.shape) != x.shape
     if swapped:
         x, z = z, x
-    _require_whole(x, z.shape)
+    _WHOLE.check(x=x.shape, z=z.shape)
     if x.shape == z.shape:
         if x.name in context.free and z.name not in context.free:
             x = context.settle(x, context.settled(z).layout)
@@ -98,14 +111,8 @@ def _with_tensor(context: Context, node: onnx.NodeProto) -> tuple[Tensor, Tensor
         layout = ROW_MAJOR
     z = context.settle(z, layout)
     shape = (1,) * (len(x.shape) - len(z.shape)) + z.shape
-    if inner is None or shape[inner] != x.shape[inner]:
-        raise Refusal(f"repeats single bytes of '{z.name}'; must be as long along the last axis")
+    _RUNS.check(name=z.name, whole=inner is not None and shape[inner] == x.shape[inner])
     return x, z, swapped
-
-
-def _require_whole(x: Tensor, shape: Shape) -> None:
-    if np.broadcast_shapes(x.shape, shape) != x.shape:
-        raise Refusal(f"operands are {x.shape} and {shape}; one must have the shape of the result")
 
 
 def _similar(x: Tensor) -> tuple[Layout, int | None]:

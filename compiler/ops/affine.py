@@ -13,12 +13,29 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, check_scale, node_name
+from kiwicha.compiler.frontend.limit import Limit, check_scale
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import ConvNode, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 
-__all__ = ["batch_normalization", "emit_affine"]
+__all__ = ["OPERATORS"]
+
+_INFERENCE = Limit(
+    "is that of training; export the model for inference", lambda training: not training
+)
+_DIMENSIONS = Limit(
+    "normalizes {rank} dimensions; without a layer before it that it can be folded into, it must "
+    "be 3 or 4",
+    lambda rank: rank in (3, 4),
+)
+_CHANNELS = Limit(
+    "{size} values of {what} for {channels} channels",
+    lambda size, what, channels: size == channels,
+)
+_FINITE = Limit("its {what} of channel {channel} is not finite", lambda what, channel, ok: ok)
 
 _LARGEST_WEIGHT, _LARGEST_BIAS, _FINEST = 127, 2.0**22, 2.0**-22
 """No weight, no bias is larger, no unit a smaller part of Sy: sums are exact in float32."""
@@ -27,29 +44,22 @@ _LARGEST_WEIGHT, _LARGEST_BIAS, _FINEST = 127, 2.0**22, 2.0**-22
 def batch_normalization(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, scale, bias, mean, variance; nothing is emitted before its QuantizeLinear."""
     value = context.floats[node.input[0]]
-    if not isinstance(value.origin, Tensor):
-        raise Refusal("its input is float from the graph input on; quantize it")
-    if value.operations:
-        done = value.operations[-1].node.op_type
-        raise Refusal(f"its input is the float result of {done}; quantize it")
-    if attributes(node).get("training_mode", 0) or any(node.output[1:]):
-        raise Refusal("is that of training; export the model for inference")
-    if len(value.shape) not in (3, 4):
-        raise Refusal(
-            f"normalizes {len(value.shape)} dimensions; without a layer before it that it can be "
-            "folded into, it must be 3 or 4"
-        )
+    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
+    _INFERENCE.check(training=attributes(node).get("training_mode", 0) or any(node.output[1:]))
+    _DIMENSIONS.check(rank=len(value.shape))
     _coefficients(context, node, value.shape[1])
     context.floats[node.output[0]] = FloatValue(
-        value.origin, (FloatOp("affine", node, value.shape),)
+        value.origin, (FloatOp("affine", node, value.shape, finish=emit_affine),)
     )
 
 
 def emit_affine(
-    context: Context, operations: Sequence[FloatOp], x: Tensor, target: Tensor
+    context: Context, _end: onnx.NodeProto, x: Tensor, operations: Sequence[FloatOp], target: Tensor
 ) -> None:
     """Emit the normalization, and the clips behind it, that QuantizeLinear turns into codes."""
     node, clips = operations[0].node, operations[1:]
+    LAST.check(done=node.op_type, rest=[op for op in clips if op.kind != "clip"])
     channels = x.shape[1]
     gain, offset = _coefficients(context, node, channels)
     step, result = float(x.scale), float(target.scale)
@@ -90,14 +100,26 @@ def _coefficients(
     found = []
     for index, what in ((1, "scale"), (2, "bias"), (3, "mean"), (4, "variance")):
         value = context.constant(node, index, what).astype(np.float64).reshape(-1)
-        if value.size != channels:
-            raise Refusal(f"{value.size} values of {what} for {channels} channels")
+        _CHANNELS.check(size=value.size, what=what, channels=channels)
         found.append(value)
     gamma, beta, mean, variance = found
     with np.errstate(all="ignore"):
         gain = gamma / np.sqrt(variance + float(attributes(node).get("epsilon", 1e-5)))
         offset = beta - mean * gain
     for value, what in ((gain, "gain"), (offset, "offset")):
-        if not np.isfinite(value).all():
-            raise Refusal(f"its {what} of channel {np.argmin(np.isfinite(value))} is not finite")
+        finite = np.isfinite(value)
+        _FINITE.check(what=what, channel=np.argmin(finite), ok=finite.all())
     return gain, offset
+
+
+OPERATORS = (
+    Operator(
+        "BatchNormalization",
+        (Form("float", ("BatchNormalization",), "near", batch_normalization, first_is_float),),
+        "conv.conv2d",
+        (QUANTIZED, FIRST, _INFERENCE, _DIMENSIONS, _FINITE, LAST),
+        "that is in no convolution: 3 and 4 dimensions, any gain; by the host, runtime-exact, "
+        "where it is the graph output",
+        ("tests/compiler/test_affine.py",),
+    ),
+)

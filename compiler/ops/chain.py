@@ -7,6 +7,7 @@ requantization of its own, which is checked on every code, or else a table; the 
 the float chain.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,8 @@ from kiwicha.compiler.ops.context import Context, FloatOp
 from kiwicha.compiler.ops.pool import emit_pool, ratio64
 from kiwicha.compiler.ops.view import emit_view
 
-__all__ = ["chain_table", "chain_values", "dequantized", "emit_chain", "expressible"]
+__all__ = ["chain_table", "chain_values", "dequantized", "emit_chain", "expressible",
+           "note_chain"]
 
 Operations = tuple[FloatOp, ...]
 
@@ -183,3 +185,12 @@ def _fuse(
     context.nodes[place] = fused
     context.tensors[y.name] = y
     return y
+
+
+def note_chain(
+    context: Context, node: onnx.NodeProto, operations: Sequence[FloatOp], how: str
+) -> None:
+    """Say in the report that a chain was lowered by our own rule; views alone compute nothing."""
+    if not operations or any(op.kind != "view" for op in operations):
+        what = ", ".join(op.node.op_type for op in operations) or "change of scale"
+        context.note(node, f"lowered by kiwicha: {what} in float, {how}")

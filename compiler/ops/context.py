@@ -2,6 +2,7 @@
 """What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,8 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from kiwicha.compiler.frontend.limit import FLOAT32, check_scale
 from kiwicha.compiler.frontend.names import Names
-from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown, check_scale, node_name
+from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
 from kiwicha.compiler.frontend.session import Settings
 from kiwicha.compiler.graph.graph import (
     HostDequantize,
@@ -23,8 +25,18 @@ from kiwicha.compiler.graph.graph import (
     Value,
 )
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
+from kiwicha.compiler.ops.limits import (
+    ACTIVATION,
+    CODES,
+    CONSTANT,
+    ELEMENTS,
+    FLOAT,
+    ONE_SCALE,
+    ORDER,
+    ZERO_TYPE,
+)
 
-__all__ = ["Context", "FloatOp", "FloatValue", "Quantized"]
+__all__ = ["Context", "Finish", "FloatOp", "FloatValue", "Quantized"]
 
 _UINT8 = np.dtype(np.uint8)
 
@@ -65,6 +77,8 @@ class FloatOp:
     view : of a view: ("reshape", shape) or ("transpose", axes).
     bias : of a linear one: the constant that an Add behind it brings.
     shape : of the result.
+    finish : emits the whole chain, where this operation decides how: it gets the QuantizeLinear,
+        the tensor that the chain starts from, the chain, and what it ends in.
     """
 
     kind: Literal["clip", "pool", "view", "map", "where", "normalize", "affine", "linear"]
@@ -73,6 +87,7 @@ class FloatOp:
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
     view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
     bias: str = ""
+    finish: "Finish | None" = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +145,7 @@ class Context:
         name = node.input[index] if index < len(node.input) else ""
         if name in self.unknown:
             raise Unknown
-        if name not in self.constants:
-            raise Refusal(f"{what} '{name}' is not a constant")
+        CONSTANT.check(what=what, name=name, known=self.constants)
         value = self.constants[name]
         if what == "weight":
             _require_elements("its weight", value.shape)  # whose name may be made up
@@ -140,8 +154,7 @@ class Context:
     def scale(self, node: onnx.NodeProto, index: int, what: str) -> NDArray[np.float32]:
         """Return a scale, flattened."""
         name, value = node.input[index], self.constant(node, index, what)
-        if value.dtype != np.float32:
-            raise Refusal(f"{what} '{name}' is {value.dtype}; must be float32")
+        FLOAT32.check(what=f"{what} '{name}'", dtype=value.dtype)
         check_scale(value, f"{what} '{name}'")
         return value.reshape(-1)
 
@@ -152,8 +165,7 @@ class Context:
         if index >= len(node.input) or not node.input[index]:
             return np.zeros(1, dtype)
         value = self.constant(node, index, what).reshape(-1)
-        if value.dtype not in (np.int8, np.uint8):
-            raise Refusal(f"{what} '{node.input[index]}' is {value.dtype}; must be int8 or uint8")
+        CODES.check(what=f"{what} '{node.input[index]}'", dtype=value.dtype)
         return value
 
     def quantization(
@@ -163,9 +175,13 @@ class Context:
         type where there is no zero point."""
         scale = self.scale(node, index, f"{what} scale")
         zero = self.zero(node, index + 1, f"{what} zero point", dtype)
-        if scale.size != 1 or zero.size != 1:
-            raise Refusal(f"{what} '{node.input[index]}' has {scale.size} scales; must have one")
+        self.one_scale(f"{what} '{node.input[index]}'", scale, zero)
         return np.float32(scale[0]), int(zero[0]), zero.dtype
+
+    @staticmethod
+    def one_scale(what: str, scale: NDArray[Any], zero: NDArray[Any]) -> None:
+        """Refuse more than one scale or zero point."""
+        ONE_SCALE.check(what=what, scales=scale.size, zeros=zero.size)
 
     # Tensors -----------------------------------------------------------------------------
 
@@ -175,18 +191,15 @@ class Context:
             return self.tensors[name]
         if name in self.unknown:
             raise Unknown
-        if name in self.floats:
-            raise Refusal(f"input '{name}' is float; quantize it")
-        if name in self.constants:
-            raise Refusal(f"input '{name}' is a constant; only weights may be")
+        FLOAT.check(name=name, floats=self.floats)
+        ACTIVATION.check(name=name, constants=self.constants)
         raise Unknown
 
     def operand(self, node: onnx.NodeProto, index: int = 0) -> Tensor:
         """Return a tensor input with the scale and zero point in the two inputs after it."""
         tensor = self.tensor(node.input[index])
         scale, zero, dtype = self.quantization(node, index + 1, "input", tensor.dtype)
-        if dtype != tensor.dtype:
-            raise Refusal(f"input '{tensor.name}' is {tensor.dtype}, its zero point {dtype}")
+        ZERO_TYPE.check(name=tensor.name, dtype=tensor.dtype, zero=dtype)
         return replace(tensor, scale=scale, zero_point=zero)
 
     def settle(self, tensor: Tensor, layout: Layout) -> Tensor:
@@ -198,8 +211,8 @@ class Context:
             for place, edge in enumerate(self.quantize):
                 if edge.tensor.name == tensor.name:
                     self.quantize[place] = replace(edge, tensor=self.tensors[tensor.name])
-        elif not tensor.layout.same(layout, tensor.shape):
-            raise Refusal(f"reads '{tensor.name}' in an order that needs a transposition in memory")
+        else:
+            ORDER.check(name=tensor.name, fits=tensor.layout.same(layout, tensor.shape))
         return replace(tensor, layout=layout)
 
     def settled(self, tensor: Tensor) -> Tensor:
@@ -220,6 +233,8 @@ class Context:
         self.notes.append(Note(node_name(node), text))
 
 
+Finish = Callable[[Context, onnx.NodeProto, Tensor, tuple[FloatOp, ...], Tensor], None]
+
+
 def _require_elements(what: str, shape: Shape) -> None:
-    if 0 in shape:
-        raise Refusal(f"{what}: dimension {shape.index(0)} is 0; it has no element")
+    ELEMENTS.check(what=what, axis=shape.index(0) if 0 in shape else None)

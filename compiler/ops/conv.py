@@ -4,10 +4,13 @@
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import ConvNode, Promise, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.weights import LIMITS as WEIGHT_LIMITS
 from kiwicha.compiler.ops.weights import (
     Weights,
     bias_vector,
@@ -15,17 +18,32 @@ from kiwicha.compiler.ops.weights import (
     per_channel,
     signed_weights,
 )
-from kiwicha.compiler.ops.window import window
+from kiwicha.compiler.ops.window import LIMITS as WINDOW_LIMITS
+from kiwicha.compiler.ops.window import RANK, window
 
-__all__ = ["conv_shape", "emit_conv", "qlinear_conv"]
+__all__ = ["CHANNELS_LAST", "OPERATORS", "conv_shape", "emit_conv"]
+
+CHANNELS_LAST = Limit(
+    "channels_last={value}; give the model as it was before layout optimization",
+    lambda value: not value,
+)
+_DIMENSIONS = Limit(
+    "input '{name}' has {image} dimensions, the weight {weight}",
+    lambda name, image, weight: image == weight,
+)
+_GROUPS = Limit(
+    "{channels} input channels, weight {weights}, {groups} groups",
+    lambda channels, weights, groups: (
+        channels == weights[1] * groups and not weights[0] % groups
+    ),
+)
 
 
 def qlinear_conv(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, optional bias (int32)."""
-    if attributes(node).get("channels_last", 0):
-        raise Refusal("channels_last=1; give the model as it was before layout optimization")
+    CHANNELS_LAST.check(value=attributes(node).get("channels_last", 0))
     weights = context.constant(node, 3, "weight")
-    _check_rank(weights.shape)
+    RANK.check(rank=weights.ndim - 2)
     out = weights.shape[0]
     w_scale = per_channel(context.scale(node, 4, "weight scale"), out, "weight scale")
     zero = per_channel(context.zero(node, 5, "weight zero point"), out, "weight zero point")
@@ -44,18 +62,11 @@ def conv_shape(node: onnx.NodeProto, x: Shape, weights: Shape) -> Shape:
     Refusal
         Where ranks, channels, groups or the window do not fit.
     """
-    _check_rank(weights)
+    RANK.check(rank=len(weights) - 2)
     groups = attributes(node).get("group", 1)
-    if len(x) != len(weights):
-        raise Refusal(f"input '{node.input[0]}' has {len(x)} dimensions, the weight {len(weights)}")
-    if x[1] != weights[1] * groups or weights[0] % groups:
-        raise Refusal(f"{x[1]} input channels, weight {weights}, {groups} groups")
+    _DIMENSIONS.check(name=node.input[0], image=len(x), weight=len(weights))
+    _GROUPS.check(channels=x[1], weights=weights, groups=groups)
     return (x[0], weights[0], *window(attributes(node), x[2:], weights[2:]).output)
-
-
-def _check_rank(weights: Shape) -> None:
-    if len(weights) not in (3, 4):
-        raise Refusal(f"is {len(weights) - 2}-D; the machine has 1-D and 2-D windows")
 
 
 def emit_conv(
@@ -90,3 +101,18 @@ def emit_conv(
         groups=given.get("group", 1), strides=frame.strides, pads=frame.pads,
         dilations=frame.dilations, low=int(info.min), high=int(info.max), promise=promise,
     ))
+
+
+OPERATORS = (
+    Operator(
+        "Conv",
+        (
+            Form("QOperator", ("QLinearConv",), "runtime", qlinear_conv),
+            Form("QDQ", ("Conv",), "runtime"),
+        ),
+        "conv.conv2d",
+        (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS),
+        "int8, uint8, any zero point, per tensor and per channel, strides, pads, dilations, groups",
+        ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py"),
+    ),
+)

@@ -1,297 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs quantized dynamically, as onnxruntime.quantization.quantize_dynamic writes linear layers.
+"""Graphs quantized dynamically, as onnxruntime.quantization.quantize_dynamic writes linear layers;
+`compiler.ops.dynamic_layers` reads them."""
 
-DynamicQuantizeLinear gives a tensor, its scale and its zero point; MatMulInteger multiplies it by
-constant weights; Cast, Mul by both scales, Add and Relu make floats of the sums. Nothing becomes a
-node before somebody needs the floats: the next DynamicQuantizeLinear, or a graph output.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any, NoReturn, cast
 
 import numpy as np
-import onnx
-from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown, node_name
-from kiwicha.compiler.graph.dynamic_edges import (
-    RECORD_BYTES,
-    HostDynamicDequantize,
-    HostDynamicQuantize,
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.ops.operator import Form, Operator
+
+__all__ = [
+    "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE", "OWN_ZERO", "REST",
+    "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE", "VIEW",
+]
+
+TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
+VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
+REST = Limit(
+    "{following} of a dynamically quantized layer's result; must be Add of a constant, Relu or a "
+    "reshape, once each and in this order; {way}",
+    lambda following, way, known: known,
 )
-from kiwicha.compiler.graph.graph import DynamicLinearNode, Shape, Tensor, Value
-from kiwicha.compiler.graph.layout import Layout
-from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.view import VIEWS, view_of
-from kiwicha.compiler.ops.weights import per_channel, signed_weights
+SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
+CONSTANT = Limit("input '{name}' is a constant", lambda name, constants: name not in constants)
+INPUT = Limit(
+    "{done} of a graph input in float; quantize the input itself", lambda done: not done
+)
+SCALE = Limit(
+    "weight scale '{name}' is not a constant", lambda name, constants: name in constants
+)
+FINITE = Limit(
+    "{what} '{name}' is infinite or NaN", lambda what, name, value: bool(np.isfinite(value).all())
+)
+RIGHT = Limit(
+    "the first operand is a constant; transpose the product", lambda constant: not constant
+)
+OWN_ZERO = Limit(
+    "zero point '{zero}' is not that of input '{name}'", lambda zero, name, owner: owner == name
+)
+SHAPES = Limit(
+    "input '{name}' is {x}, the weight {weights}",
+    lambda name, x, weights: len(weights) == 2 and x[-1:] == weights[:1],
+)
+OWN_SCALE = Limit(
+    "scale '{name}' is that of '{owner}', not of '{source}'",
+    lambda name, owner, source: owner == source,
+)
+VIEW = Limit("needs a transposition in memory", lambda kind: kind == "reshape")
+COLUMNS = Limit(
+    "{what} is {shape}; must be one for all or one for each column",
+    lambda what, shape, rank: len(shape) <= rank and prod(shape) in (1, *shape[-1:]),
+)
+_WHOLE_GRAPH = (
+    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
+)
 
-__all__ = ["DynamicLayers"]
-
-_UINT8 = np.dtype(np.uint8)
-
-
-def _record(name: str) -> Tensor:
-    return Tensor(name, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Linear:
-    """A linear layer as far as it was read: first the sums, then the floats that follow.
-
-    Members
-    -------
-    source : the quantized input's name.
-    scaled : whether the scales have been multiplied with.
-    bias : one per column, or None.
-    shape : of the value in the model.
-    """
-
-    node: onnx.NodeProto
-    source: str
-    weights: NDArray[np.int8]
-    weight_zero: NDArray[np.int16]
-    shape: Shape
-    w_scale: NDArray[np.float32] | None = None
-    bias: NDArray[np.float32] | None = None
-    relu: bool = False
-    plain: bool = True  # no view: the last axis is that of the columns
-    op: str = "MatMulInteger"
-
-
-@dataclass
-class DynamicLayers:
-    """What the values of a dynamically quantized model have become.
-
-    Members
-    -------
-    scales, zeros : names of scales and zero points, and of the tensors they belong to.
-    products : products of a tensor's scale and a constant one.
-    records : for each tensor the one that holds its scale.
-    linear : values that a linear layer makes.
-    inputs : graph inputs that the host quantizes.
-    """
-
-    context: Context
-    scales: dict[str, str] = field(default_factory=dict)
-    zeros: dict[str, str] = field(default_factory=dict)
-    products: dict[str, tuple[str, NDArray[np.float32]]] = field(default_factory=dict)
-    records: dict[str, Tensor] = field(default_factory=dict)
-    linear: dict[str, _Linear] = field(default_factory=dict)
-    inputs: list[HostDynamicQuantize] = field(default_factory=list)
-
-    def take(self, node: onnx.NodeProto) -> bool:
-        """Read a node; return whether it is one of a dynamically quantized layer.
-
-        Raises
-        ------
-        Refusal, Unknown
-            As the rules of all other operators.
-        """
-        rules: dict[str, Callable[[onnx.NodeProto], None]] = {
-            "DynamicQuantizeLinear": self._quantize,
-            "MatMulInteger": self._product,
-            "Cast": self._cast,
-        }
-        if node.domain not in ("", "ai.onnx"):
-            return False
-        if node.op_type in rules:
-            rules[node.op_type](node)
-            return True
-        if node.op_type == "Mul" and any(name in self.scales for name in node.input):
-            self._scale(node)
-            return True
-        if not any(name in self.linear for name in node.input):
-            return False
-        rest = {"Mul": self._multiply, "Add": self._add, "Relu": self._relu}
-        rest |= dict.fromkeys(VIEWS, self._view)
-        if node.op_type not in rest:
-            self._refuse(node)
-        rest[node.op_type](node)
-        return True
-
-    def assume(self, node: onnx.NodeProto) -> None:
-        """Take a DynamicQuantizeLinear whose input nobody knows for one of something."""
-        if node.op_type == "DynamicQuantizeLinear" and node.output[0] in self.context.tensors:
-            name, scale, zero = node.output
-            self.records[name] = _record(self.context.names.fresh(name, "slots"))
-            self.scales[scale], self.zeros[zero] = name, name
-
-    def finish(self, output: Value) -> bool:
-        """Give a float graph output its sums and their host edge; False if it is no such output."""
-        name = output.name
-        if name in self.scales or name in self.zeros or name in self.products:
-            raise Refusal("is a scale or a zero point; only tensors are written")
-        if name not in self.linear:
-            return False
-        linear = self.linear[name]
-        if linear.w_scale is None:
-            raise Refusal("is the integer sum of a layer; must be its float value")
-        rows, columns = self._rows(linear), linear.weights.shape[1]
-        sums = self.context.names.fresh(name, "sums")
-        y = Tensor(sums, (rows, 4 * columns), _UINT8, np.float32(1), 0)
-        node = self._emit(linear, y, None)
-        self.context.dequantize.append(HostDynamicDequantize(
-            self.context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
-            node.bias, linear.relu, linear.shape,
-        ))
-        return True
-
-    def _refuse(self, node: onnx.NodeProto) -> NoReturn:
-        name = next(name for name in node.input if name in self.linear)
-        last = node.output[0] in {value.name for value in self.context.model.graph.output}
-        way = "use quantize_static"
-        if last and self.linear[name].w_scale is not None:
-            way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
-        raise Refusal(
-            f"{node.op_type} of a dynamically quantized layer's result; must be Add of a constant, "
-            f"Relu or a reshape, once each and in this order; {way}"
-        )
-
-    def _quantize(self, node: onnx.NodeProto) -> None:
-        context, source = self.context, node.input[0]
-        name, scale, zero = node.output
-        if source in context.unknown:
-            raise Unknown
-        if source in self.linear:
-            linear = self.linear[source]
-            if linear.w_scale is None:
-                raise Refusal("quantizes integer sums")
-            tensor = Tensor(name, linear.shape, _UINT8, np.float32(1), 0)
-            record = _record(context.names.fresh(name, "slots"))
-            self._emit(linear, tensor, record)
-        elif source in context.floats:
-            tensor, record = self._input(node)
-        elif source in context.constants:
-            raise Refusal(f"input '{source}' is a constant")
-        else:
-            raise Unknown
-        context.tensors[name], self.records[name] = tensor, record
-        self.scales[scale], self.zeros[zero] = name, name
-
-    def _input(self, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
-        value = self.context.floats[node.input[0]]
-        if any(op.kind != "view" for op in value.operations):
-            done = value.operations[-1].node.op_type
-            raise Refusal(f"{done} of a graph input in float; quantize the input itself")
-        tensor = Tensor(node.output[0], value.shape, _UINT8, np.float32(1), 0)
-        if self.inputs:  # all share one record
-            record = self.inputs[0].record
-        else:
-            record = _record(self.context.names.fresh("dynamic inputs", "slots"))
-        steps = Layout(tuple(op.view for op in value.operations))
-        source = cast(Value, value.origin).name
-        self.inputs.append(
-            HostDynamicQuantize(node_name(node), source, steps, tensor, record)
-        )
-        return tensor, record
-
-    def _scale(self, node: onnx.NodeProto) -> None:
-        """The product of an input's scale and the weights'; either may be the first."""
-        first, second = node.input
-        scale, other = (first, second) if first in self.scales else (second, first)
-        if other not in self.context.constants:
-            raise Refusal(f"weight scale '{other}' is not a constant")
-        constant = self.context.constants[other]
-        if constant.dtype != np.float32:
-            raise Refusal(f"weight scale '{other}' is {constant.dtype}; must be float32")
-        if not np.isfinite(constant).all():
-            raise Refusal(f"weight scale '{other}' is infinite or NaN")
-        self.products[node.output[0]] = self.scales[scale], constant
-
-    def _product(self, node: onnx.NodeProto) -> None:
-        context, source = self.context, node.input[0]
-        if source in context.constants:
-            raise Refusal("the first operand is a constant; transpose the product")
-        weights = context.constant(node, 1, "weight")
-        if source not in self.records:
-            raise Unknown
-        zero = node.input[2] if len(node.input) > 2 else ""
-        if self.zeros.get(zero) != source:
-            raise Refusal(f"zero point '{zero}' is not that of input '{source}'")
-        x = context.tensors[source]
-        if weights.ndim != 2 or not x.shape or x.shape[-1] != weights.shape[0]:
-            raise Refusal(f"input '{source}' is {x.shape}, the weight {weights.shape}")
-        weight_zero = np.zeros(1, weights.dtype)
-        if len(node.input) > 3 and node.input[3]:
-            weight_zero = context.constant(node, 3, "weight zero point").reshape(-1)
-        columns = weights.shape[1]
-        signed, weight_zero = signed_weights(
-            weights, per_channel(weight_zero, columns, "weight zero point")
-        )
-        self.linear[node.output[0]] = _Linear(
-            node, source, np.ascontiguousarray(signed), weight_zero, (*x.shape[:-1], columns)
-        )
-
-    def _cast(self, node: onnx.NodeProto) -> None:
-        if node.input[0] not in self.linear:
-            raise Unknown
-        to = next((a.i for a in node.attribute if a.name == "to"), 0)
-        linear = self.linear[node.input[0]]
-        if to != onnx.TensorProto.FLOAT or linear.w_scale is not None:
-            self._refuse(node)
-        self.linear[node.output[0]] = linear
-
-    def _multiply(self, node: onnx.NodeProto) -> None:
-        """The sums times both scales."""
-        first, second = node.input
-        name, other = (first, second) if first in self.linear else (second, first)
-        linear = self.linear[name]
-        if other not in self.products or linear.w_scale is not None:
-            self._refuse(node)
-        source, scale = self.products[other]
-        if source != linear.source:
-            raise Refusal(f"scale '{other}' is that of '{source}', not of '{linear.source}'")
-        columns = self._columns(linear, scale, "weight scale")
-        self.linear[node.output[0]] = replace(linear, w_scale=columns)
-
-    def _add(self, node: onnx.NodeProto) -> None:
-        first, second = node.input
-        name, other = (first, second) if first in self.linear else (second, first)
-        linear, bias = self.linear[name], self.context.constants.get(other)
-        early = linear.w_scale is None or linear.bias is not None or linear.relu
-        if bias is None or bias.dtype != np.float32 or early or not linear.plain:
-            self._refuse(node)
-        if not np.isfinite(bias).all():
-            raise Refusal(f"bias '{other}' is infinite or NaN")
-        columns = self._columns(linear, bias, "bias")
-        self.linear[node.output[0]] = replace(linear, bias=columns, op=f"{linear.op}, Add")
-
-    def _relu(self, node: onnx.NodeProto) -> None:
-        linear = self.linear[node.input[0]]
-        if linear.w_scale is None:
-            self._refuse(node)
-        self.linear[node.output[0]] = replace(linear, relu=True, op=f"{linear.op}, Relu")
-
-    def _view(self, node: onnx.NodeProto) -> None:
-        linear = self.linear[node.input[0]]
-        (kind, _), shape = view_of(self.context, node, linear.shape)
-        if kind != "reshape":
-            raise Refusal("needs a transposition in memory")
-        plain = linear.plain and shape[-1:] == linear.shape[-1:]
-        self.linear[node.output[0]] = replace(linear, shape=shape, plain=plain)
-
-    def _columns(self, linear: _Linear, value: NDArray[Any], what: str) -> NDArray[np.float32]:
-        """Return a float constant as one value per column."""
-        columns = linear.weights.shape[1]
-        if value.ndim > len(linear.shape) or value.size not in (1, *value.shape[-1:]):
-            raise Refusal(f"{what} is {value.shape}; must be one for all or one for each column")
-        flat = per_channel(value.reshape(-1), columns, what)
-        return np.ascontiguousarray(flat.astype(np.float32))
-
-    def _rows(self, linear: _Linear) -> int:
-        return prod(self.context.tensors[linear.source].shape[:-1])
-
-    def _emit(self, linear: _Linear, y: Tensor, record: Tensor | None) -> DynamicLinearNode:
-        columns = linear.weights.shape[1]
-        assert linear.w_scale is not None
-        # Adding -0 changes nothing, not even a zero's sign.
-        bias = np.full(columns, -0.0, np.float32) if linear.bias is None else linear.bias
-        node = DynamicLinearNode(
-            name=node_name(linear.node), op=linear.op, x=self.context.tensors[linear.source],
-            x_record=self.records[linear.source], y=y, y_record=record, weights=linear.weights,
-            weight_zero=linear.weight_zero, w_scale=linear.w_scale, bias=bias, relu=linear.relu,
-        )
-        self.context.emit(node)
-        return node
+OPERATORS = (
+    Operator(
+        "DynamicQuantizeLinear, MatMulInteger and what follows",
+        (
+            Form("dynamic", (
+                "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul",
+                "DynamicQuantizeLSTM",
+            ), "runtime"),
+        ),
+        "dynamic.dynamic_quantize",
+        (TENSOR, VALUE, REST, SUMS, INPUT, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
+         OWN_SCALE, VIEW, COLUMNS),
+        "as `quantize_dynamic` writes them, over all of binary32 with its denormal numbers; a "
+        "tensor without a finite range is refused by name; at most four quantizations alive; float "
+        "inputs and outputs converted by the host",
+        ("tests/compiler/test_dynamic.py",),
+        otherwise=lambda _context, _node: _WHOLE_GRAPH,
+    ),
+)

@@ -1,39 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QuantizeLinear and DequantizeLinear: the graph's edges, and float chains in between."""
+"""QuantizeLinear and DequantizeLinear: the graph's edges, and what ends a float chain."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown, node_name
+from kiwicha.compiler.frontend.quantization import LIMITS
 from kiwicha.compiler.graph.graph import HostDequantize, HostQuantize, Tensor, Value
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
-from kiwicha.compiler.ops.affine import emit_affine
 from kiwicha.compiler.ops.chain import (
     chain_table,
     chain_values,
     dequantized,
     emit_chain,
     expressible,
+    note_chain,
 )
 from kiwicha.compiler.ops.constant import dequantize_constant
-from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.function import code_function
-from kiwicha.compiler.ops.linear import emit_linear
-from kiwicha.compiler.ops.normalize import emit_normalize
-from kiwicha.compiler.ops.pool import pool_window
+from kiwicha.compiler.ops.limits import LAST
+from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.table import emit_table
-from kiwicha.compiler.ops.unsupported import reason_of
-from kiwicha.compiler.ops.view import VIEWS, view_of
-from kiwicha.compiler.ops.where import emit_where
+from kiwicha.compiler.ops.unsupported import in_float
 
-__all__ = ["FLOAT_OPERATORS", "dequantize_linear", "finish_output", "float_operator",
-           "quantize_linear"]
+__all__ = ["OPERATORS", "finish_output"]
 
-FLOAT_OPERATORS = ("Relu", "Clip", "MaxPool", *VIEWS)
+_CONSTANT = Limit(
+    "input '{name}' is a constant", lambda name, constants: name not in constants
+)
+_RAW = Limit(
+    "is float all the way from the graph input; quantize it",
+    lambda origin: isinstance(origin, Tensor),
+)
+_OUTPUT = Limit("is the float result of {done}; quantize it", lambda done, by_host: by_host)
 
 
 def dequantize_linear(context: Context, node: onnx.NodeProto) -> None:
@@ -45,39 +49,13 @@ def dequantize_linear(context: Context, node: onnx.NodeProto) -> None:
     context.floats[node.output[0]] = FloatValue(x)
 
 
-def float_operator(context: Context, node: onnx.NodeProto) -> None:
-    """Relu, Clip, MaxPool or a view of a float value."""
-    value = context.floats[node.input[0]]
-    if node.op_type in ("Relu", "Clip"):
-        done = FloatOp("clip", node, value.shape, bounds=_bounds(context, node))
-    elif node.op_type == "MaxPool":
-        frame = pool_window(node, value.shape)
-        done = FloatOp("pool", node, (*value.shape[:2], *frame.output))
-    else:
-        step, shape = view_of(context, node, value.shape)
-        done = FloatOp("view", node, shape, view=step)
-    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
-
-
-def _bounds(context: Context, node: onnx.NodeProto) -> tuple[np.float32, np.float32]:
-    if node.op_type == "Relu":
-        return np.float32(0), np.float32(np.inf)
-    given = attributes(node)
-    bounds = []
-    for index, name, default in ((1, "min", -np.inf), (2, "max", np.inf)):
-        bound = given.get(name, default)
-        if index < len(node.input) and node.input[index]:
-            bound = context.constant(node, index, name).reshape(-1)[0]
-        bounds.append(np.float32(bound))
-    return bounds[0], bounds[1]
-
-
 def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
     """Host quantization of a graph input, or the end of a float chain."""
     scale, zero, dtype = context.quantization(node, 1, "output")
     name = node.input[0]
-    if name in context.constants:
-        raise Refusal(f"input '{name}' is a constant")
+    if name in context.unknown:
+        raise Unknown
+    _CONSTANT.check(name=name, constants=context.constants)
     if name not in context.floats:
         raise Unknown
     value = context.floats[name]
@@ -85,30 +63,19 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
         _from_host(context, node, value, Tensor(node.output[0], (), dtype, scale, zero))
         return
     target = Tensor(node.output[0], value.shape, dtype, scale, zero)
-    kinds: list[str] = [op.kind for op in value.operations]
-    if "linear" in kinds:
-        _product(context, node, value.origin, value.operations, target)
+    finish = next((op.finish for op in value.operations if op.finish is not None), None)
+    if finish is not None:
+        finish(context, node, value.origin, value.operations, target)
         return
-    if kinds[:1] == ["affine"] and set(kinds[1:]) <= {"clip"}:
-        emit_affine(context, value.operations, value.origin, target)
-        return
-    if kinds == ["normalize"]:
-        emit_normalize(context, value.operations[0], value.origin, target)
-        return
-    if kinds.count("where") == 1 and set(kinds) <= {"map", "clip", "where"}:
-        where = value.operations[kinds.index("where")].node
-        emit_where(context, where, value.origin, target)
-        _note(context, node, value.operations, "done on the quantized codes")
-        return
-    alone = next((kind for kind in ("affine", "normalize", "where", "map") if kind in kinds), "")
-    if alone in ("affine", "normalize", "where") or (alone and "pool" in kinds):
-        done = value.operations[kinds.index(alone)].node.op_type
-        raise Refusal(f"the result of {done} must be quantized before anything else")
+    kinds = {op.kind for op in value.operations}
+    if "map" in kinds:
+        mapped = next(op for op in value.operations if op.kind == "map")
+        LAST.check(done=mapped.node.op_type, rest="pool" in kinds)
     if "map" in kinds or not expressible(value.origin, value.operations, target):
         emit_table(context, node, value.origin, value.operations, target)
     else:
         emit_chain(context, node, value.origin, value.operations, target)
-    _note(context, node, value.operations, "done on the quantized codes")
+    note_chain(context, node, value.operations, "done on the quantized codes")
 
 
 def _from_host(
@@ -130,45 +97,23 @@ def _from_host(
     context.free.add(name)
     if rest:
         emit_chain(context, node, tensor, tuple(rest), replace(target, shape=value.shape))
-        _note(context, node, rest, "done on the quantized codes")
-
-
-def _product(
-    context: Context,
-    node: onnx.NodeProto,
-    x: Tensor,
-    operations: tuple[FloatOp, ...],
-    target: Tensor,
-) -> None:
-    """A product in float, and what follows it: all that commutes with the rounding to codes."""
-    place = next(i for i, op in enumerate(operations) if op.kind == "linear")
-    head, rest = operations[: place + 1], operations[place + 1 :]
-    for op in rest:
-        if op.kind not in ("clip", "pool", "view"):
-            done = head[-1].node.op_type
-            raise Refusal(f"the result of {done} must be quantized before {op.node.op_type}")
-    if not rest:
-        emit_linear(context, head, x, target)
-        return
-    name = context.names.fresh(target.name, "product")
-    codes = replace(target, name=name, shape=head[-1].shape)
-    emit_linear(context, head, x, codes)
-    context.uses[codes.name] = 1
-    emit_chain(context, node, context.tensors[codes.name], rest, target)
+        note_chain(context, node, rest, "done on the quantized codes")
 
 
 def finish_output(context: Context, output: Value) -> None:
     """Give a float graph output its host dequantization, with what follows it in float."""
     value = context.floats[output.name]
     origin, operations = value.origin, value.operations
-    if isinstance(origin, Value):
-        raise Refusal("is float all the way from the graph input; quantize it")
+    _RAW.check(origin=origin)
+    assert isinstance(origin, Tensor)
     kinds, by_place = {op.kind for op in operations}, {"map", "affine"}
     for op in operations:
         if op.kind == "linear":
-            raise Refusal(reason_of(context, op.node), op.node)
-        if op.kind in ("where", "normalize") or (op.kind == "pool" and kinds & by_place):
-            raise Refusal(f"is the float result of {op.node.op_type}; quantize it")
+            raise Refusal(in_float(context, op.node), op.node)
+        moved = op.kind == "pool" and kinds & by_place
+        _OUTPUT.check(
+            done=op.node.op_type, by_host=op.kind not in ("where", "normalize") and not moved
+        )
     values = places = None
     tensor = origin
     if operations:
@@ -192,17 +137,23 @@ def finish_output(context: Context, output: Value) -> None:
         done = operations if values is None else moves
         if done:
             tensor = emit_chain(context, done[-1].node, origin, done, target)
-        _note(context, operations[-1].node, operations, how)
+        note_chain(context, operations[-1].node, operations, how)
     name = context.names.fresh(output.name, "DequantizeLinear")
     context.dequantize.append(
         HostDequantize(name, context.settled(tensor), output.name, values, places)
     )
 
 
-def _note(
-    context: Context, node: onnx.NodeProto, operations: Sequence[FloatOp], how: str
-) -> None:
-    """Say in the report that a chain was lowered by our own rule; views alone compute nothing."""
-    if not operations or any(op.kind != "view" for op in operations):
-        what = ", ".join(op.node.op_type for op in operations) or "change of scale"
-        context.note(node, f"lowered by kiwicha: {what} in float, {how}")
+OPERATORS = (
+    Operator(
+        "QuantizeLinear, DequantizeLinear",
+        (
+            Form("QDQ", ("QuantizeLinear",), "runtime", quantize_linear),
+            Form("QDQ", ("DequantizeLinear",), "runtime", dequantize_linear),
+        ),
+        "requantize.requantize",
+        (*LIMITS, _CONSTANT, LAST, _RAW, _OUTPUT),
+        "graph inputs and outputs by the host; a change of scale in between",
+        ("tests/compiler/test_operators.py", "tests/compiler/test_inputs.py"),
+    ),
+)

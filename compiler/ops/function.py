@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.frontend.subgraph import subgraph
@@ -24,6 +25,10 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.errors import ModelError
 
 __all__ = ["CodeFunction", "code_function"]
+
+_ELEMENTS = Limit(
+    "input '{name}' of shape {shape} has no element", lambda name, shape: 0 not in shape
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +81,7 @@ def code_function(
     Refusal
         Where ONNX Runtime cannot run this part of the model.
     """
-    if x.size == 0:
-        raise Refusal(f"input '{x.name}' of shape {list(x.shape)} has no element")
+    _ELEMENTS.check(name=x.name, shape=list(x.shape))
     sources = {x.name: (x.dtype, len(x.shape))}
     try:
         part = subgraph(context.model, sources, name, values=values)

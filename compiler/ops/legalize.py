@@ -2,7 +2,6 @@
 """From the model that ONNX Runtime lowered to the compiler's graph, or one list of refusals."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -13,50 +12,16 @@ from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
 from kiwicha.compiler.graph.graph import AddNode, Graph, Node, TableNode, Tensor, Value
-from kiwicha.compiler.ops.affine import batch_normalization
-from kiwicha.compiler.ops.constant import view_constant
 from kiwicha.compiler.ops.context import Context, FloatValue
-from kiwicha.compiler.ops.conv import qlinear_conv
-from kiwicha.compiler.ops.dynamic import DynamicLayers
-from kiwicha.compiler.ops.edge import (
-    FLOAT_OPERATORS,
-    dequantize_linear,
-    finish_output,
-    float_operator,
-    quantize_linear,
-)
-from kiwicha.compiler.ops.linear import LINEAR, add_bias, float_linear, takes_bias
-from kiwicha.compiler.ops.matmul import qgemm, qlinear_matmul
-from kiwicha.compiler.ops.normalize import layer_normalization
-from kiwicha.compiler.ops.pool import max_pool
+from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
+from kiwicha.compiler.ops.edge import finish_output
 from kiwicha.compiler.ops.provenance import user_names
-from kiwicha.compiler.ops.refused import Refused, requantized
+from kiwicha.compiler.ops.refused import Refused
+from kiwicha.compiler.ops.registry import rule_of
 from kiwicha.compiler.ops.slots import with_slots
-from kiwicha.compiler.ops.softmax import qlinear_softmax
-from kiwicha.compiler.ops.table import ELEMENTWISE, QLINEAR, elementwise, qlinear_elementwise
-from kiwicha.compiler.ops.unsupported import reason_of
-from kiwicha.compiler.ops.view import VIEWS, view
-from kiwicha.compiler.ops.where import float_where, qlinear_where
 from kiwicha.errors import UnsupportedModel
 
 __all__ = ["legalize"]
-
-_Rule = Callable[[Context, onnx.NodeProto], None]
-
-_RULES: dict[str, _Rule] = {
-    "QuantizeLinear": quantize_linear,
-    "DequantizeLinear": dequantize_linear,
-    "QLinearConv": qlinear_conv,
-    "QLinearMatMul": qlinear_matmul,
-    "QGemm": qgemm,
-    "QLinearSoftmax": qlinear_softmax,
-    "QLinearWhere": qlinear_where,
-    "MatMulIntegerToFloat": float_linear,
-    "MaxPool": max_pool,
-    **dict.fromkeys(QLINEAR, qlinear_elementwise),
-    **dict.fromkeys(VIEWS, view),
-}
-
 
 def legalize(lowered: LoweredModel) -> Graph:
     """Map every node onto the machine.
@@ -89,7 +54,9 @@ def legalize(lowered: LoweredModel) -> Graph:
             if refused.covers(node):
                 raise Unknown
             if not (lowered.dynamic and layers.take(node)):
-                _rule(context, node, refused)(context, node)
+                if refused.leaves_open(node):
+                    raise Unknown
+                rule_of(context, node)(context, node)
             refused.pass_on(node)
         except Unknown:
             suffering.append(node)
@@ -114,39 +81,6 @@ def legalize(lowered: LoweredModel) -> Graph:
     if refused.listed:
         raise UnsupportedModel(refused.listed)
     return with_slots(_finish(context, lowered, layers))
-
-
-def _rule(context: Context, node: onnx.NodeProto, refused: Refused) -> _Rule:
-    known = node.domain in ("", "ai.onnx", "com.microsoft")
-    if node.op_type in (*QLINEAR, *ELEMENTWISE) and refused.leaves_open(node):
-        raise Unknown
-    if known and node.op_type in FLOAT_OPERATORS and node.input[0] in context.floats:
-        return float_operator
-    if known and node.op_type in LINEAR and node.input[0] in context.floats:
-        return float_linear
-    if known and node.op_type in VIEWS and node.input[0] in context.constants:
-        return view_constant
-    if known and takes_bias(context, node):
-        return add_bias
-    if known and node.op_type in ELEMENTWISE and any(n in context.floats for n in node.input):
-        return elementwise
-    if known and node.op_type == "LayerNormalization" and node.input[0] in context.floats:
-        return layer_normalization
-    if known and node.op_type == "BatchNormalization" and node.input[0] in context.floats:
-        return batch_normalization
-    if known and node.op_type == "Where" and any(n in context.floats for n in node.input):
-        return float_where
-    if known and node.op_type == "QuantizeLinear" and node.input[0] in context.unknown:
-        return requantized
-    if known and node.op_type in _RULES:
-        return _RULES[node.op_type]
-    if known and node.op_type in ("Relu", "Clip", "Where", "LayerNormalization", *ELEMENTWISE):
-        if any(name in context.tensors for name in node.input):
-            raise Refusal("on a quantized tensor without scale; write it between Q and DQ")
-        if all(name in context.constants for name in filter(None, node.input)):
-            raise Refusal("computes with constants only; fold it")
-        raise Unknown
-    raise Refusal(reason_of(context, node))
 
 
 def _integer_input(context: Context, value: Value) -> None:

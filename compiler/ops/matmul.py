@@ -9,11 +9,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import MatMulNode, Promise, Shape, Tensor, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.limits import ORDER
+from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.product import LIMITS as PRODUCT_LIMITS
 from kiwicha.compiler.ops.product import product
+from kiwicha.compiler.ops.weights import LIMITS as WEIGHT_LIMITS
 from kiwicha.compiler.ops.weights import (
     Weights,
     bias_vector,
@@ -22,13 +27,25 @@ from kiwicha.compiler.ops.weights import (
     signed_weights,
 )
 
-__all__ = ["emit_matmul", "matmul_shape", "qgemm", "qlinear_matmul", "transposed"]
+__all__ = ["OPERATORS", "STACK", "emit_matmul", "matmul_shape", "transposed"]
+
+_RIGHT = Limit(
+    "the first operand is a constant; transpose the product", lambda constant: not constant
+)
+STACK = Limit(
+    "weight is a stack of matrices {weights}",
+    lambda weights: len(weights) == 1 or prod(weights[:-2]) == 1,
+)
+_DEPTH = Limit("input is {x}, the weight {weights}", lambda x, weights, depth: x[-1:] == (depth,))
+_OUTPUT = Limit("its output is float; quantize it", lambda scale: bool(scale))
+_MATRIX = Limit(
+    "input '{name}' has {rank} dimensions; must have 2", lambda name, rank: rank == 2
+)
 
 
 def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
     """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; constant b K x N or K."""
-    if node.input[0] in context.constants:
-        raise Refusal("the first operand is a constant; transpose the product")
+    _RIGHT.check(constant=node.input[0] in context.constants)
     if node.input[3] not in context.constants:
         product(context, node)
         return
@@ -53,11 +70,9 @@ def matmul_shape(x: Shape, weights: Shape) -> Shape:
     Refusal
         Where depths differ, or there is more than one matrix of weights.
     """
-    if len(weights) != 1 and prod(weights[:-2]) != 1:
-        raise Refusal(f"weight is a stack of matrices {weights}")
+    STACK.check(weights=weights)
     depth = weights[0] if len(weights) == 1 else weights[-2]
-    if not x or x[-1] != depth:
-        raise Refusal(f"input is {x}, the weight {weights}")
+    _DEPTH.check(x=x, weights=weights, depth=depth)
     if len(weights) == 1:
         return x[:-1]
     return (*(1,) * (len(weights) - max(len(x), 2)), *x[:-1], weights[-1])
@@ -66,8 +81,7 @@ def matmul_shape(x: Shape, weights: Shape) -> Shape:
 def qgemm(context: Context, node: onnx.NodeProto) -> None:
     """Inputs a, a_scale, a_zero, b, b_scale, b_zero, optional bias (int32), y_scale, y_zero."""
     given = attributes(node)
-    if len(node.input) < 8 or not node.input[7]:
-        raise Refusal("its output is float; quantize it")
+    _OUTPUT.check(scale=any(node.input[7:8]))
     weights = context.constant(node, 3, "weight")
     if given.get("transB", 0):
         weights = weights.T
@@ -77,8 +91,7 @@ def qgemm(context: Context, node: onnx.NodeProto) -> None:
     w_scale = per_channel(context.scale(node, 4, "weight scale"), columns, "weight scale")
     bias = bias_vector(context, node, 6, columns)
     x = context.operand(node)
-    if len(x.shape) != 2:
-        raise Refusal(f"input '{x.name}' has {len(x.shape)} dimensions; must have 2")
+    _MATRIX.check(name=x.name, rank=len(x.shape))
     if given.get("transA", 0):
         x = transposed(context, node, x)
     target = Tensor(node.output[0], matmul_shape(x.shape, weights.shape), dtype, y_scale, y_zero)
@@ -143,6 +156,34 @@ def _order(x: Tensor, depth: int) -> NDArray[np.int64]:
     """Return the order of the elements of every row of ``x`` in memory."""
     index = x.layout.index(x.shape).reshape(-1, depth)
     order = index[0] % depth
-    if not np.array_equal(index, np.arange(len(index))[:, None] * depth + order):
-        raise Refusal(f"reads '{x.name}' in an order that needs a transposition in memory")
+    rows = np.arange(len(index))[:, None] * depth
+    ORDER.check(name=x.name, fits=np.array_equal(index, rows + order))
     return order.astype(np.int64)
+
+
+_SEEN = ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py")
+OPERATORS = (
+    Operator(
+        "MatMul",
+        (
+            Form("QOperator", ("QLinearMatMul",), "runtime", qlinear_matmul),
+            Form("QDQ", ("MatMul",), "runtime"),
+        ),
+        "matmul.matmul",
+        (_RIGHT, STACK, *PRODUCT_LIMITS),
+        "constant weights: per tensor and per column; two activations: batched and broadcast, "
+        "transposed second operand, heads as views; int8 or uint8",
+        (*_SEEN, "tests/compiler/test_products.py", "tests/accelerator/test_attention.py"),
+    ),
+    Operator(
+        "Gemm",
+        (
+            Form("QOperator", ("QGemm",), "runtime", qgemm),
+            Form("QDQ", ("Gemm",), "runtime"),
+        ),
+        "matmul.matmul",
+        (_OUTPUT, *WEIGHT_LIMITS),
+        "constant weights, per tensor and per column, alpha",
+        _SEEN,
+    ),
+)

@@ -7,20 +7,28 @@ from typing import Any
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import PoolNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
-from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.window import Window, window
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.window import LIMITS, RANK, Window, window
 
-__all__ = ["emit_pool", "max_pool", "pool_window", "ratio64"]
+__all__ = ["OPERATORS", "emit_pool", "ratio64"]
+
+_INDICES = Limit("its second output (indices) is used", lambda used: not used)
+_EMPTY = Limit("a window lies in the padding altogether", lambda meets: bool(meets.all()))
+_DIMENSIONS = Limit(
+    "input '{name}' has {image} dimensions, the kernel {kernel}",
+    lambda name, image, kernel: image == kernel + 2,
+)
 
 
 def pool_window(node: onnx.NodeProto, shape: Shape) -> Window:
     """Return the window of a MaxPool on a tensor of ``shape``."""
     given = attributes(node)
-    if len(node.output) > 1 and node.output[1]:
-        raise Refusal("its second output (indices) is used")
+    _INDICES.check(used=any(node.output[1:]))
     frame = window(given, shape[2:], given["kernel_shape"])
     rank = len(frame.output)
     pads = (frame.pads[2 - rank : 2], frame.pads[4 - rank :])
@@ -30,20 +38,25 @@ def pool_window(node: onnx.NodeProto, shape: Shape) -> Window:
         taps = np.arange(frame.kernel[place]) * frame.dilations[place]
         starts = np.arange(frame.output[axis]) * frame.strides[place] - pads[0][axis]
         at = starts[:, None] + taps
-        if not ((at >= 0) & (at < shape[2 + axis])).any(axis=1).all():
-            raise Refusal("a window lies in the padding altogether")
+        _EMPTY.check(meets=((at >= 0) & (at < shape[2 + axis])).any(axis=1))
     return frame
 
 
 def max_pool(context: Context, node: onnx.NodeProto) -> None:
     """Input x; scale and zero point pass through."""
     rank = len(attributes(node)["kernel_shape"])
-    if rank not in (1, 2):
-        raise Refusal(f"is {rank}-D; the machine has 1-D and 2-D windows")
+    RANK.check(rank=rank)
     x = context.tensor(node.input[0])
-    if len(x.shape) != rank + 2:
-        raise Refusal(f"input '{x.name}' has {len(x.shape)} dimensions, the kernel {rank}")
+    _DIMENSIONS.check(name=x.name, image=len(x.shape), kernel=rank)
     emit_pool(context, node, x, replace(x, name=node.output[0]))
+
+
+def float_max_pool(context: Context, node: onnx.NodeProto) -> None:
+    """The same of a float value; nothing is emitted before the QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    frame = pool_window(node, value.shape)
+    done = FloatOp("pool", node, (*value.shape[:2], *frame.output))
+    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
 
 def emit_pool(
@@ -75,3 +88,18 @@ def ratio64(x: Tensor, y: Tensor) -> np.float64:
 def _range(dtype: np.dtype[Any]) -> tuple[int, int]:
     info: Any = np.iinfo(dtype)
     return int(info.min), int(info.max)
+
+
+OPERATORS = (
+    Operator(
+        "MaxPool",
+        (
+            Form("QDQ", ("MaxPool",), "runtime", float_max_pool, first_is_float),
+            Form("QOperator", ("MaxPool",), "runtime", max_pool),
+        ),
+        "pool.max_pool2d",
+        (*LIMITS, _INDICES, _EMPTY),
+        "1-D and 2-D windows, strides, pads, dilations, ceil mode",
+        ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py"),
+    ),
+)

@@ -6,13 +6,23 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import ProductNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.limits import ORDER
 from kiwicha.compiler.ops.weights import combined_scale
 
-__all__ = ["product"]
+__all__ = ["LIMITS", "product"]
+
+_MATRICES = Limit(
+    "operands are {x} and {z}; must be matrices or stacks of them",
+    lambda x, z: min(len(x), len(z)) > 1,
+)
+_DEPTH = Limit("operands are {x} and {z}", lambda x, z: x[-1] == z[-2])
+_ONE_TYPE = Limit("operands are {x} and {z}; must be of one type", lambda x, z: x == z)
+LIMITS = (_MATRICES, _ONE_TYPE)
 
 _TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Identity")
 
@@ -21,13 +31,10 @@ def product(context: Context, node: onnx.NodeProto) -> None:
     """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; b is no constant."""
     y_scale, y_zero, dtype = context.quantization(node, 6, "output")
     x, z = context.operand(node), context.operand(node, 3)
-    if min(len(x.shape), len(z.shape)) < 2:
-        raise Refusal(f"operands are {x.shape} and {z.shape}; must be matrices or stacks of them")
-    if x.shape[-1] != z.shape[-2]:
-        raise Refusal(f"operands are {x.shape} and {z.shape}")
-    if x.dtype != z.dtype:
-        # uint8 x int8 saturates in ONNX Runtime on hosts without VNNI.
-        raise Refusal(f"operands are {x.dtype} and {z.dtype}; must be of one type")
+    _MATRICES.check(x=x.shape, z=z.shape)
+    _DEPTH.check(x=x.shape, z=z.shape)
+    # uint8 x int8 saturates in ONNX Runtime on hosts without VNNI.
+    _ONE_TYPE.check(x=x.dtype, z=z.dtype)
     lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
     shape = (*lead, x.shape[-2], z.shape[-1])
     x, z = _placed(context, x), _placed(context, z)
@@ -55,8 +62,10 @@ def _placed(context: Context, tensor: Tensor) -> Tensor:
 
 def _require_contiguous(tensor: Tensor, axes: tuple[int, ...]) -> None:
     steps = tensor.strides
-    if steps is None or not any(steps[axis] == 1 or tensor.shape[axis] == 1 for axis in axes):
-        raise Refusal(f"reads '{tensor.name}' in an order that needs a transposition in memory")
+    ORDER.check(
+        name=tensor.name,
+        fits=steps is not None and any(1 in (steps[a], tensor.shape[a]) for a in axes),
+    )
 
 
 def _layout(context: Context, name: str, shape: Shape) -> Layout:

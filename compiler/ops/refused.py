@@ -15,20 +15,13 @@ from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
 from kiwicha.compiler.graph.graph import Shape, Tensor
 from kiwicha.compiler.ops.context import Context, FloatValue
-from kiwicha.compiler.ops.dynamic import DynamicLayers
+from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.provenance import Provenance, value_shapes
-from kiwicha.compiler.ops.table import ELEMENTWISE, QLINEAR
-from kiwicha.compiler.ops.unsupported import reason_of
+from kiwicha.compiler.ops.registry import is_elementwise, reason_of
 
-__all__ = ["Refused", "requantized"]
+__all__ = ["Refused"]
 
 _UINT8 = np.dtype(np.uint8)
-
-
-def requantized(context: Context, node: onnx.NodeProto) -> None:
-    """Check a QuantizeLinear of a float value of which nothing is known."""
-    context.quantization(node, 1, "output")
-    raise Unknown
 
 
 class Refused:
@@ -73,7 +66,7 @@ class Refused:
         named = culprit or node
         users = self._origin.of(named)
         try:
-            if self._origin.is_inside(named) and users[0].op_type not in (*ELEMENTWISE, "Swish"):
+            if self._origin.is_inside(named) and not is_elementwise(users[0].op_type):
                 reason = reason_of(self._context, users[0])
             new = [user for user in users if node_name(user) not in self._seen]
             if new:
@@ -106,9 +99,12 @@ class Refused:
             self._layers.assume(node)
 
     def leaves_open(self, node: onnx.NodeProto) -> bool:
-        """Whether what an elementwise node is depends on what a refused one would be: an addition
-        or a part of a linear layer, or a function of one tensor with the refused one in between."""
+        """Whether a node is elementwise, and what it is depends on what a refused one would be: an
+        addition or a part of a linear layer, or a function of one tensor with the refused one in
+        between."""
         context = self._context
+        if not is_elementwise(node.op_type):
+            return False
         varying = [name for name in node.input if name and name not in context.constants]
         unknown = context.unknown.intersection(varying)
         return bool(unknown and (self._lowered.dynamic or node.op_type == "Add")) or (
@@ -129,7 +125,7 @@ class Refused:
 
     def _inherited(self, node: onnx.NodeProto) -> set[str]:
         """Return what the results of an elementwise node are functions of; nothing for others."""
-        if node.op_type in (*QLINEAR, *ELEMENTWISE):
+        if is_elementwise(node.op_type):
             varying = [n for n in node.input if n and n not in self._context.constants]
             return self._depends(varying)
         if node.op_type == "QuantizeLinear":

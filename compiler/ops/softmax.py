@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """com.microsoft.QLinearSoftmax over the last axis."""
 
-
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import SoftmaxNode, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.limits import ORDER
+from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.unsupported import in_float
 
-__all__ = ["contiguous_rows", "qlinear_softmax"]
+__all__ = ["OPERATORS", "ROWS", "contiguous_rows"]
+
+ROWS = Limit(
+    "axis {axis} of {rank} dimensions; the machine's rows are the last axis",
+    lambda axis, rank: rank and axis in (-1, rank - 1),
+)
 
 
 def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
@@ -20,8 +28,7 @@ def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
     rank = len(x.shape)
     axis = given.get("axis", -1)
     # Before opset 13 all axes from ``axis`` on are one row: the same where it is the last.
-    if rank == 0 or axis not in (-1, rank - 1):
-        raise Refusal(f"axis {axis} of {rank} dimensions; the machine's rows are the last axis")
+    ROWS.check(axis=axis, rank=rank)
     x = contiguous_rows(context, x)
     y = Tensor(node.output[0], x.shape, dtype, y_scale, y_zero, x.layout)
     context.emit(SoftmaxNode(node_name(node), node.op_type, x, y))
@@ -37,6 +44,21 @@ def contiguous_rows(context: Context, x: Tensor) -> Tensor:
     """
     x = context.settle(x, ROW_MAJOR) if x.name in context.free else context.settled(x)
     steps = x.strides
-    if steps is None or not (steps[-1] == 1 or x.shape[-1] == 1):
-        raise Refusal(f"reads '{x.name}' in an order that needs a transposition in memory")
+    ORDER.check(name=x.name, fits=steps is not None and 1 in (steps[-1], x.shape[-1]))
     return x
+
+
+OPERATORS = (
+    Operator(
+        "Softmax",
+        (
+            Form("QOperator", ("QLinearSoftmax",), "runtime", qlinear_softmax),
+            Form("QDQ", ("Softmax",), "runtime"),
+        ),
+        "softmax.softmax",
+        (ROWS,),
+        'rows of 2 to 60 593 elements, int8 and uint8, any scale; `softmax_mode = "onnx"`',
+        ("tests/golden/test_softmax.py", "tests/special/test_softmax.py"),
+        otherwise=in_float,
+    ),
+)

@@ -10,21 +10,27 @@ of most places, and the node promises no more than the golden model's bits.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 import onnx
 
+from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
 from kiwicha.compiler.frontend.subgraph import ancestors
 from kiwicha.compiler.graph.graph import TableNode, Tensor
+from kiwicha.compiler.ops.add import LIMITS as ADD_LIMITS
 from kiwicha.compiler.ops.add import add
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.function import code_function
+from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
+from kiwicha.compiler.ops.linear import add_bias, takes_bias
+from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
 from kiwicha.compiler.ops.view import VIEWS, emit_view
 
-__all__ = ["ELEMENTWISE", "QLINEAR", "elementwise", "emit_table", "qlinear_elementwise"]
+__all__ = ["OPERATORS", "emit_table"]
 
-ELEMENTWISE = (
+_ELEMENTWISE = (
     "Abs", "Add", "Ceil", "Celu", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu",
     "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu",
     "Pow", "QuickGelu", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
@@ -32,12 +38,34 @@ ELEMENTWISE = (
 )
 """Float operators whose results depend on one place of their operands only."""
 
-QLINEAR = {
+_QLINEAR = {
     "QLinearAdd": (0, 3), "QLinearMul": (0, 3), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,),
 }
 """Integer operators that are elementwise, and the places of their operands."""
 
 _EDGES = ("QuantizeLinear", "DequantizeLinear")
+
+_MIXED = Limit(
+    "input '{name}' is quantized, another is float", lambda name, quantized: not quantized
+)
+_ONE_TABLE = Limit(
+    "constant '{name}' has shape {shape}: a function for each channel or place, and the machine "
+    "has one table for the whole tensor; use one value",
+    lambda name, shape: prod(shape) == 1,
+)
+_RANK = Limit(
+    "a constant makes {rank} dimensions of {given}", lambda rank, given: rank <= given
+)
+_MOVES = Limit(
+    "its operands are reshaped or transposed in different ways",
+    lambda moves: all(other == moves[0] for other in moves),
+)
+_ONE_TENSOR = Limit(
+    "combines {names}; only one activation may vary", lambda names, tensors: tensors == 1
+)
+_ONE_VALUE = Limit(
+    "constant '{name}' has shape {shape}; must be one value", lambda name, shape: prod(shape) == 1
+)
 
 
 def elementwise(context: Context, node: onnx.NodeProto) -> None:
@@ -48,19 +76,14 @@ def elementwise(context: Context, node: onnx.NodeProto) -> None:
             values.append(context.floats[name])
         elif name not in context.constants:
             context.tensor(name)  # unknown, or the refusal of a quantized operand
-            raise Refusal(f"input '{name}' is quantized, another is float")
-        elif context.constants[name].size != 1:
-            shape = list(context.constants[name].shape)
-            raise Refusal(
-                f"constant '{name}' has shape {shape}: a function for each channel or place, and "
-                "the machine has one table for the whole tensor; use one value"
-            )
+            _MIXED.check(name=name, quantized=True)
+        else:
+            _ONE_TABLE.check(name=name, shape=list(context.constants[name].shape))
     value = _merged(context, values)
     rank = max([len(value.shape), *(
         context.constants[name].ndim for name in node.input if name in context.constants
     )])
-    if rank > len(value.shape):
-        raise Refusal(f"a constant makes {rank} dimensions of {len(value.shape)}")
+    _RANK.check(rank=rank, given=len(value.shape))
     done = FloatOp("map", node, value.shape)
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
@@ -68,35 +91,28 @@ def elementwise(context: Context, node: onnx.NodeProto) -> None:
 def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
     """Return the one value whose function all ``values`` are, moved there in the same way."""
     first = values[0]
-    if not all(isinstance(value.origin, Tensor) for value in values):
-        raise Refusal("its input is float from the graph input on; quantize it")
-    kinds = {op.kind for value in values for op in value.operations}
-    named = {"pool": "MaxPool", "normalize": "LayerNormalization", "affine": "BatchNormalization"}
-    for kind, what in named.items():
-        if kind in kinds:
-            raise Refusal(f"its input is the float result of {what}; quantize it")
-    if "where" in kinds and len(values) > 1:
-        raise Refusal("its input is the float result of Where; quantize it")
-    moves = [[op.view for op in value.operations if op.kind == "view"] for value in values]
-    if any(other != moves[0] for other in moves):
-        raise Refusal("its operands are reshaped or transposed in different ways")
+    QUANTIZED.check(quantized=all(isinstance(value.origin, Tensor) for value in values))
+    apart = ("pool", "normalize", "affine", *(("where",) if len(values) > 1 else ()))
+    for operation in (op for value in values for op in value.operations):
+        FIRST.check(done=operation.node.op_type if operation.kind in apart else "")
+    _MOVES.check(
+        moves=[[op.view for op in value.operations if op.kind == "view"] for value in values]
+    )
     origins = [value.origin for value in values if isinstance(value.origin, Tensor)]
     if len({origin.name for origin in origins}) == 1:
         return first
     roots = [context.roots.get(origin.name, origin) for origin in origins]
-    if len({root.name for root in roots}) > 1:
-        raise Refusal(
-            f"combines '{origins[0].name}' and '{origins[1].name}'; only one activation may vary"
-        )
+    names = " and ".join(f"'{origin.name}'" for origin in origins)
+    _ONE_TENSOR.check(names=names, tensors=len({root.name for root in roots}))
     return FloatValue(roots[0], first.operations)
 
 
 def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
-    """One of `QLINEAR`: a table where all operands are functions of one tensor, else a sum.
+    """One of `_QLINEAR`: a table where all operands are functions of one tensor, else a sum.
 
     Each operand is followed by its scale and zero point, the last by those of the result.
     """
-    operands = QLINEAR[node.op_type]
+    operands = _QLINEAR[node.op_type]
     inputs = [context.operand(node, i) for i in operands if node.input[i] not in context.constants]
     constants = [context.constants[n] for n in (node.input[i] for i in operands)
                  if n in context.constants]
@@ -109,13 +125,12 @@ def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
         emit_table(context, node, inputs[0], (), target)
     elif node.op_type == "QLinearAdd":
         add(context, node)
-    elif len(inputs) > 1:
-        names = " and ".join(f"'{x.name}'" for x in inputs)
-        raise Refusal(f"combines {names}; only one activation may vary")
     else:
+        names = " and ".join(f"'{x.name}'" for x in inputs)
+        _ONE_TENSOR.check(names=names, tensors=len(inputs))
         name = next(node.input[i] for i in operands if node.input[i] in context.constants)
-        shape = context.constants[name].shape
-        raise Refusal(f"constant '{name}' has shape {shape}; must be one value")
+        _ONE_VALUE.check(name=name, shape=context.constants[name].shape)
+        raise Refusal(f"'{name}' is one value of more dimensions than the activation")
 
 
 def emit_table(
@@ -156,3 +171,21 @@ def emit_table(
             context, move.node, y, move.view, replace(y, name=name, shape=move.shape)
         )
 
+
+OPERATORS = (
+    Operator(
+        "Functions of single elements",
+        (
+            Form("float", ("Add",), "near", add_bias, takes_bias),
+            Form("QDQ", _ELEMENTWISE, "runtime", elementwise, some_is_float),
+            Form("QOperator", tuple(_QLINEAR), "runtime", qlinear_elementwise),
+            Form("QDQ", ("Swish",), "runtime"),
+        ),
+        "table.table",
+        (_MIXED, _ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
+         *ADD_LIMITS),
+        "every code at every place: ONNX Runtime makes the table, on a tensor of the real shape",
+        (),
+        elementwise=True,
+    ),
+)

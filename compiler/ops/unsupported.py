@@ -7,13 +7,11 @@ import onnx
 from kiwicha.compiler.frontend.onnx_node import Unknown
 from kiwicha.compiler.ops.context import Context
 
-__all__ = ["reason_of"]
+__all__ = ["NO_SUCH", "REASONS", "in_float"]
 
+NO_SUCH = "the machine has no such operation"
 _PART = "its result is a part of a tensor; only whole ones are read"
-_DYNAMIC = (
-    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
-)
-_REASONS = {
+REASONS = {
     **dict.fromkeys(
         ("AveragePool", "GlobalAveragePool", "QLinearAveragePool", "QLinearGlobalAveragePool"),
         "the machine has no average pooling",
@@ -21,35 +19,18 @@ _REASONS = {
     **dict.fromkeys(("Concat", "QLinearConcat"), "the machine has no concatenation"),
     **dict.fromkeys(("Split", "Slice", "Gather"), _PART),
     "ConvTranspose": "the machine has no transposed convolution",
-    **dict.fromkeys(
-        ("MatMulInteger", "ConvInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul",
-         "DynamicQuantizeLSTM"),
-        _DYNAMIC,
-    ),
 }
-_QUANTIZABLE = (
-    "Conv", "MatMul", "Gemm", "FusedConv", "FusedMatMul", "FusedGemm", "Softmax",
-)
-"""What has an integer form between DequantizeLinear and QuantizeLinear."""
+"""By op type."""
 
 
-def reason_of(context: Context, node: onnx.NodeProto) -> str:
-    """Return why a node without a rule cannot be mapped.
+def in_float(context: Context, node: onnx.NodeProto) -> str:
+    """Return why ONNX Runtime made no integer operator of a node, and what would change that.
 
     Raises
     ------
     Unknown
         Where nothing but a refused node's result is in its way.
     """
-    if node.domain not in ("", "ai.onnx", "com.microsoft"):
-        return "the machine has no such operation"
-    if node.op_type in _QUANTIZABLE:
-        return _in_float(context, node)
-    return _REASONS.get(node.op_type, "the machine has no such operation")
-
-
-def _in_float(context: Context, node: onnx.NodeProto) -> str:
-    """Why ONNX Runtime made no integer operator of a node, and what would change that."""
     dequantized = {
         name
         for other in context.model.graph.node

@@ -3,16 +3,32 @@
 
 from dataclasses import replace
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
+from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import HostQuantize, Shape, Tensor, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
-from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue, Quantized
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_constant, first_is_float
 
-__all__ = ["VIEWS", "View", "emit_view", "view", "view_of"]
+__all__ = ["OPERATORS", "VIEWS", "View", "emit_view", "moved", "view_of"]
+
+_PERMUTATION = Limit(
+    "perm {axes} for {rank} dimensions", lambda axes, rank: sorted(axes) == list(range(rank))
+)
+_SECOND = Limit("its second output is used", lambda used: not used)
+_SHAPE = Limit(
+    "{shape} does not reshape to {result}", lambda shape, result: prod(shape) == prod(result)
+)
+_ZERO = Limit(
+    "{shape} has no dimension for each 0 of {result}",
+    lambda shape, result: not any(d == 0 for d in result[len(shape):]),
+)
+_AXES = Limit("axes are missing", lambda axes: axes is not None)
 
 VIEWS = ("Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Dropout")
 View = tuple[Literal["reshape", "transpose"], Shape]
@@ -24,8 +40,7 @@ def view_of(context: Context, node: onnx.NodeProto, shape: Shape) -> tuple[View,
     rank = len(shape)
     if node.op_type == "Transpose":
         axes = tuple(given.get("perm") or range(rank)[::-1])
-        if sorted(axes) != list(range(rank)):
-            raise Refusal(f"perm {axes} for {rank} dimensions")
+        _PERMUTATION.check(axes=axes, rank=rank)
         return ("transpose", axes), tuple(shape[axis] for axis in axes)
     if node.op_type == "Flatten":
         axis = given.get("axis", 1)
@@ -36,19 +51,16 @@ def view_of(context: Context, node: onnx.NodeProto, shape: Shape) -> tuple[View,
     elif node.op_type in ("Squeeze", "Unsqueeze"):
         result = _axes(context, node, shape)
     else:
-        if len(node.output) > 1 and node.output[1]:
-            raise Refusal("its second output is used")
+        _SECOND.check(used=any(node.output[1:]))
         result = shape
-    if prod(result) != prod(shape):
-        raise Refusal(f"{shape} does not reshape to {result}")
+    _SHAPE.check(shape=shape, result=result)
     return ("reshape", result), result
 
 
 def _reshaped(context: Context, node: onnx.NodeProto, shape: Shape, allow_zero: bool) -> Shape:
     target = [int(d) for d in context.constant(node, 1, "shape").reshape(-1)]
     if not allow_zero:
-        if any(d == 0 and i >= len(shape) for i, d in enumerate(target)):
-            raise Refusal(f"{shape} does not reshape to {tuple(target)}")
+        _ZERO.check(shape=shape, result=tuple(target))
         target = [shape[i] if d == 0 else d for i, d in enumerate(target)]
     if -1 in target:
         known = prod(d for d in target if d != -1)
@@ -66,12 +78,41 @@ def _axes(context: Context, node: onnx.NodeProto, shape: Shape) -> Shape:
         return tuple(
             d for i, d in enumerate(shape) if not (d == 1 if chosen is None else i in chosen)
         )
-    if given is None:
-        raise Refusal("axes are missing")
+    _AXES.check(axes=given)
+    assert given is not None
     rank = len(shape) + len(given)
     inserted = {a % rank for a in given}
     rest = iter(shape)
     return tuple(1 if i in inserted else next(rest) for i in range(rank))
+
+
+def float_view(context: Context, node: onnx.NodeProto) -> None:
+    """A view of a float value; nothing is emitted before the QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    step, shape = view_of(context, node, value.shape)
+    done = FloatOp("view", node, shape, view=step)
+    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
+
+
+def view_constant(context: Context, node: onnx.NodeProto) -> None:
+    """A view of a constant, such as weights on their way."""
+    source, target = node.input[0], node.output[0]
+    step, _ = view_of(context, node, context.constants[source].shape)
+    context.constants[target] = _moved(context.constants[source], step)
+    if source in context.quantized:
+        context.quantized[target] = moved(context.quantized[source], step)
+
+
+def moved(constant: Quantized, step: View) -> Quantized:
+    """Return the same values reshaped or transposed."""
+    return Quantized(
+        *(_moved(a, step) for a in (constant.codes, constant.scale, constant.zero))
+    )
+
+
+def _moved(array: NDArray[Any], step: View) -> NDArray[Any]:
+    kind, argument = step
+    return array.reshape(argument) if kind == "reshape" else array.transpose(argument)
 
 
 def view(context: Context, node: onnx.NodeProto) -> None:
@@ -107,3 +148,19 @@ def emit_view(
     axes = argument if kind == "transpose" else None
     context.emit(ViewNode(node_name(node), node.op_type, x, y, axes))
     return y
+
+
+OPERATORS = (
+    Operator(
+        ", ".join(VIEWS),
+        (
+            Form("QDQ", VIEWS, "runtime", float_view, first_is_float),
+            Form("constant", VIEWS, "runtime", view_constant, first_is_constant),
+            Form("QOperator", VIEWS, "runtime", view),
+        ),
+        "",
+        (_SECOND,),
+        "what moves no data: the reader takes the order in which the bytes lie",
+        ("tests/compiler/test_operators.py",),
+    ),
+)

@@ -2,16 +2,36 @@
 """Constant operands of convolutions and matrix products in the form the graph keeps them."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, check_scale
+from kiwicha.compiler.frontend.limit import Limit, check_scale
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.limits import CODES
 
-__all__ = ["Weights", "bias_vector", "combined_scale", "per_channel", "signed_weights"]
+__all__ = ["LIMITS", "Weights", "bias_vector", "combined_scale", "per_channel", "signed_weights"]
+
+_NEGATIVE = Limit(
+    "a bias is {least} and alpha negative", lambda least: least > np.iinfo(np.int32).min
+)
+_COUNT = Limit(
+    "{size} values of {what} for {channels} output channels",
+    lambda size, what, channels: channels and size in (1, channels),
+)
+_TYPES = Limit(
+    "weights are {dtype}, their zero point {zero}", lambda dtype, zero: dtype == zero
+)
+_BIAS_TYPE = Limit("bias '{name}' is {dtype}; must be int32", lambda name, dtype: dtype == np.int32)
+_BIAS_SHAPE = Limit(
+    "bias '{name}' is {shape}; must be one per column",
+    lambda name, shape: len(shape) < 2 or shape[-1] == prod(shape),
+)
+LIMITS = (_COUNT, _BIAS_SHAPE)
+"""Limits of weights and biases that a model which ONNX Runtime takes may break."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,15 +60,13 @@ class Weights:
         Refusal
             Where a bias is -2^31, which has no opposite.
         """
-        if np.any(self.bias == np.iinfo(np.int32).min):
-            raise Refusal(f"a bias is {np.iinfo(np.int32).min} and alpha negative")
+        _NEGATIVE.check(least=int(self.bias.min()))
         return Weights(~self.codes, ~self.zero, self.scale, -self.bias)
 
 
 def per_channel(value: NDArray[Any], channels: int, what: str) -> NDArray[Any]:
     """Return one value per output channel from one for all or one for each."""
-    if not channels or value.size not in (1, channels):
-        raise Refusal(f"{value.size} values of {what} for {channels} output channels")
+    _COUNT.check(size=value.size, what=what, channels=channels)
     return np.broadcast_to(value, (channels,))
 
 
@@ -59,10 +77,8 @@ def signed_weights(
 
     ONNX Runtime rewrites int8 weights as uint8 on some hosts; after this nothing depends on it.
     """
-    if weights.dtype not in (np.int8, np.uint8):
-        raise Refusal(f"weights are {weights.dtype}; must be int8 or uint8")
-    if zero.dtype != weights.dtype:
-        raise Refusal(f"weights are {weights.dtype}, their zero point {zero.dtype}")
+    CODES.check(what="its weight", dtype=weights.dtype)
+    _TYPES.check(dtype=weights.dtype, zero=zero.dtype)
     offset = 128 if weights.dtype == np.uint8 else 0
     return (weights.astype(np.int16) - offset).astype(np.int8), zero.astype(np.int16) - offset
 
@@ -74,10 +90,8 @@ def bias_vector(
     if index >= len(node.input) or not node.input[index]:
         return np.zeros(channels, np.int32)
     bias = context.constant(node, index, "bias")
-    if bias.dtype != np.int32:
-        raise Refusal(f"bias '{node.input[index]}' is {bias.dtype}; must be int32")
-    if bias.ndim > 1 and bias.shape[-1] != bias.size:
-        raise Refusal(f"bias '{node.input[index]}' is {bias.shape}; must be one per column")
+    _BIAS_TYPE.check(name=node.input[index], dtype=bias.dtype)
+    _BIAS_SHAPE.check(name=node.input[index], shape=bias.shape)
     return np.ascontiguousarray(per_channel(bias.reshape(-1), channels, "bias"))
 
 

@@ -11,13 +11,30 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import AddNode, TableNode, Tensor
 from kiwicha.compiler.ops.add import constant_operand
+from kiwicha.compiler.ops.chain import note_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.function import code_function
+from kiwicha.compiler.ops.limits import LAST
+from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
 
-__all__ = ["emit_where", "float_where", "qlinear_where"]
+__all__ = ["OPERATORS"]
+
+_CODES = Limit(
+    "its input is the float result of more than a table; quantize it",
+    lambda origin, kinds: isinstance(origin, Tensor) and kinds <= {"clip", "map"},
+)
+_MASK = Limit(
+    "selects between two activations; the machine has masks of a scalar only",
+    lambda scalar: scalar,
+)
+_CONDITION = Limit(
+    "its condition is {condition}, its operand {x}",
+    lambda condition, x: np.broadcast_shapes(x, condition) == x,
+)
 
 _FAR = np.float32(512)
 """In codes: carries every one out of the range of 8 bits."""
@@ -35,9 +52,8 @@ def float_where(context: Context, node: onnx.NodeProto) -> None:
     """Inputs condition, a, b; nothing is emitted before the QuantizeLinear."""
     value = context.floats[node.input[1 + _chosen(context, node, (1, 2))]]
     kinds = {operation.kind for operation in value.operations}
-    if not isinstance(value.origin, Tensor) or kinds - {"clip", "map"}:
-        raise Refusal("its input is the float result of more than a table; quantize it")
-    done = FloatOp("where", node, value.shape)
+    _CODES.check(origin=value.origin, kinds=kinds)
+    done = FloatOp("where", node, value.shape, finish=finish_where)
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
 
@@ -45,18 +61,30 @@ def _chosen(context: Context, node: onnx.NodeProto, places: tuple[int, int]) -> 
     """Return which of the operands at ``places`` is the activation; the other is a scalar."""
     names = [node.input[place] for place in places]
     constant = [name in context.constants for name in names]
-    if sum(constant) != 1 or context.constants[names[constant.index(True)]].size != 1:
-        raise Refusal("selects between two activations; the machine has masks of a scalar only")
+    scalar = sum(constant) == 1 and context.constants[names[constant.index(True)]].size == 1
+    _MASK.check(scalar=scalar)
     context.constant(node, 0, "condition")
     return constant.index(False)
+
+
+def finish_where(
+    context: Context, end: onnx.NodeProto, x: Tensor, operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """Emit the mask, and the functions around it, that QuantizeLinear turns into codes."""
+    kinds = [op.kind for op in operations]
+    node = operations[kinds.index("where")].node
+    others = [kind for kind in kinds if kind not in ("map", "clip", "where")]
+    LAST.check(done=node.op_type, rest=others or kinds.count("where") > 1)
+    emit_where(context, node, x, target)
+    note_chain(context, end, operations, "done on the quantized codes")
 
 
 def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor) -> None:
     """Emit the mask of ``node``, with all that the model computes between ``x`` and ``target``."""
     x = context.settled(context.tensors[context.roots.get(x.name, x).name])
     condition = context.constant(node, 0, "condition").astype(bool)
-    if np.broadcast_shapes(x.shape, condition.shape) != x.shape:
-        raise Refusal(f"its condition is {condition.shape}, its operand {x.shape}")
+    _CONDITION.check(condition=condition.shape, x=x.shape)
     first = node.input[1] not in context.constants
     function, filling = (
         code_function(context, x, target.name, {node.input[0]: np.array(truth)})
@@ -95,3 +123,18 @@ def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor
         table[np.arange(low, low + len(order)) % 256] = order.view(np.uint8)
         title = context.names.fresh(name, "filled")
         context.emit(TableNode(title, "Unrank", masked, y, table))
+
+
+OPERATORS = (
+    Operator(
+        "Where with a constant",
+        (
+            Form("QOperator", ("QLinearWhere",), "runtime", qlinear_where),
+            Form("QDQ", ("Where",), "runtime", float_where, some_is_float),
+        ),
+        "add.add",
+        (_CODES, _MASK, _CONDITION, LAST),
+        "any fill: below, above or among the kept codes",
+        ("tests/compiler/test_special.py", "tests/compiler/test_functions.py"),
+    ),
+)

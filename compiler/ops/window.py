@@ -9,10 +9,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from kiwicha.compiler.frontend.onnx_node import Refusal
+from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.graph.graph import Pair, Quad, Shape
 
-__all__ = ["Window", "window"]
+__all__ = ["LIMITS", "RANK", "Window", "window"]
+
+_AUTO = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+
+RANK = Limit("is {rank}-D; the machine has 1-D and 2-D windows", lambda rank: rank in (1, 2))
+_FIT = Limit(
+    "kernel has {kernel} dimensions, the image {image}", lambda kernel, image: kernel == image
+)
+_ATTRIBUTES = Limit(
+    "strides {strides}, dilations {dilations} or pads {pads} do not match the kernel",
+    lambda rank, strides, dilations, pads: (
+        len(strides) == len(dilations) == rank and len(pads) == 2 * rank
+    ),
+)
+_POSITIVE = Limit(
+    "kernel, strides and dilations must be at least 1, are {values}", lambda values: min(values) > 0
+)
+_PADS = Limit("negative pads {pads}", lambda pads: min(pads) >= 0)
+_AUTO_PAD = Limit("auto_pad {mode!r}", lambda mode: mode in _AUTO)
+_ROOM = Limit(
+    "kernel spans {extent}, the padded image only {length}", lambda extent, length: extent <= length
+)
+LIMITS = (RANK, _PADS, _ROOM)
+"""Limits that a model which ONNX Runtime takes may break."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +64,16 @@ def window(attributes: dict[str, Any], size: Shape, kernel: Sequence[int]) -> Wi
         Where the attributes are not those of a 1-D or 2-D window, or the image is too small.
     """
     rank = len(size)
-    if rank not in (1, 2):
-        raise Refusal(f"is {rank}-D; the machine has 1-D and 2-D windows")
-    if len(kernel) != rank:
-        raise Refusal(f"kernel has {len(kernel)} dimensions, the image {rank}")
+    RANK.check(rank=rank)
+    _FIT.check(kernel=len(kernel), image=rank)
     strides = list(attributes.get("strides") or [1] * rank)
     dilations = list(attributes.get("dilations") or [1] * rank)
     pads = list(attributes.get("pads") or [0] * 2 * rank)
-    if len(strides) != rank or len(dilations) != rank or len(pads) != 2 * rank:
-        raise Refusal("strides, dilations or pads do not match the kernel")
-    if min([*kernel, *strides, *dilations]) < 1:
-        raise Refusal("kernel, strides and dilations must be at least 1")
-    if min(pads) < 0:
-        raise Refusal("negative pads")
+    _ATTRIBUTES.check(rank=rank, strides=strides, dilations=dilations, pads=pads)
+    _POSITIVE.check(values=[*kernel, *strides, *dilations])
+    _PADS.check(pads=pads)
     auto_pad = attributes.get("auto_pad", "NOTSET")
+    _AUTO_PAD.check(mode=auto_pad)
     output, before, after = [], [], []
     for axis in range(rank):
         length, stride = size[axis], strides[axis]
@@ -67,11 +86,8 @@ def window(attributes: dict[str, Any], size: Shape, kernel: Sequence[int]) -> Wi
             tail = needed - head
         elif auto_pad == "VALID":
             head = tail = 0
-        elif auto_pad != "NOTSET":
-            raise Refusal(f"auto_pad {auto_pad!r}")
         room = length + head + tail - extent
-        if room < 0:
-            raise Refusal(f"kernel spans {extent}, the padded image only {length + head + tail}")
+        _ROOM.check(extent=extent, length=length + head + tail)
         count = room // stride + 1
         if attributes.get("ceil_mode", 0):
             count = -(-room // stride) + 1

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All operators: those of every module of this folder that has some."""
+
+import importlib
+import pkgutil
+from functools import cache
+
+import onnx
+
+import kiwicha.compiler.ops
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.operator import Form, Operator, Rule
+from kiwicha.compiler.ops.unsupported import NO_SUCH, REASONS
+
+__all__ = ["NO_RULE", "is_elementwise", "operators", "reason_of", "rule_of"]
+
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+_SCALE = Limit(
+    "on a quantized tensor without scale; write it between Q and DQ", lambda codes: not codes
+)
+_FOLDED = Limit("computes with constants only; fold it", lambda varying: bool(varying))
+NO_RULE = (_SCALE, _FOLDED)
+"""Limits of operators that are written in float."""
+
+
+@cache
+def operators() -> tuple[Operator, ...]:
+    """Return all operators, by name."""
+    package = kiwicha.compiler.ops
+    found: list[Operator] = []
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        found += getattr(importlib.import_module(module.name), "OPERATORS", ())
+    return tuple(sorted(found, key=lambda operator: operator.name))
+
+
+@cache
+def _forms() -> dict[str, list[tuple[Operator, Form]]]:
+    """Return the forms of each op type."""
+    table: dict[str, list[tuple[Operator, Form]]] = {}
+    for operator in operators():
+        for form in operator.forms:
+            for name in form.operators:
+                table.setdefault(name, []).append((operator, form))
+    return table
+
+
+def is_elementwise(op_type: str) -> bool:
+    """Whether each element of the result depends on one place of the operands."""
+    return any(operator.elementwise for operator, _ in _forms().get(op_type, ()))
+
+
+def rule_of(context: Context, node: onnx.NodeProto) -> Rule:
+    """Return the rule that answers for a node.
+
+    Raises
+    ------
+    Refusal
+        Where there is none, with the reason.
+    Unknown
+        Where nothing but a refused node's result is in its way.
+    """
+    known = _forms().get(node.op_type, ()) if node.domain in _DOMAINS else ()
+    for _, form in known:
+        if form.rule is not None and form.when(context, node):
+            return form.rule
+    if not known or any(operator.otherwise for operator, _ in known):
+        raise Refusal(reason_of(context, node))
+    _SCALE.check(codes=[name for name in node.input if name in context.tensors])
+    _FOLDED.check(varying=[n for n in node.input if n and n not in context.constants])
+    raise Unknown
+
+
+def reason_of(context: Context, node: onnx.NodeProto) -> str:
+    """Return why an operator as such, or one in float, cannot be mapped.
+
+    Raises
+    ------
+    Unknown
+        Where nothing but a refused node's result is in its way.
+    """
+    if node.domain not in _DOMAINS:
+        return NO_SUCH
+    for operator, _ in _forms().get(node.op_type, ()):
+        if operator.otherwise is not None:
+            return operator.otherwise(context, node)
+    return REASONS.get(node.op_type, NO_SUCH)
