@@ -118,7 +118,7 @@ def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
             real.reshape(node.x.image), node.kernel, strides=node.strides, pads=node.pads,
             dilations=node.dilations,
         )
-    return _finish(node, real, modes, ())
+    return _finish(node, real, modes, np.shape(node.scale))
 
 
 def _view(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:

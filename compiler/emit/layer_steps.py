@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps of any node: which part of the compiler emits it."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from kiwicha.compiler.emit.addition import add_steps
 from kiwicha.compiler.emit.builder import ProgramBuilder
@@ -12,16 +14,24 @@ from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.graph.graph import (
     AddNode,
+    ConvNode,
     DynamicLinearNode,
+    MatMulNode,
     Node,
     NormalizeNode,
+    PoolNode,
     ProductNode,
     SoftmaxNode,
     TableNode,
     ViewNode,
 )
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
-from kiwicha.compiler.schedule.mapping import contraction, dynamic_contraction
+from kiwicha.compiler.schedule.mapping import (
+    conv_contractions,
+    dynamic_contraction,
+    matmul_contractions,
+    pool_contractions,
+)
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
@@ -29,6 +39,8 @@ from kiwicha.errors import KiwichaError
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["layer_steps"]
+
+_Steps = Callable[[Any, Mapping[str, int], ProgramBuilder, StoreConstant, int], list[Step]]
 
 
 def layer_steps(
@@ -53,29 +65,39 @@ def layer_steps(
     """
     if isinstance(node, ViewNode):
         raise ValueError(f"{node.name} is a view: there is nothing to do")
-    if isinstance(node, AddNode):
-        return add_steps(node, addresses, builder, store, ready)
-    if isinstance(node, TableNode | SoftmaxNode | NormalizeNode):
-        return row_steps(node, addresses, builder, store, ready)
-    config = builder.config
-    if isinstance(node, DynamicLinearNode):
-        return [_dynamic_step(node, addresses, builder, store)]
-    if isinstance(node, ProductNode):
-        works = product_contractions(node, addresses, config)
-        tiling = choose_tiling(works[0], config, len(works))
-        return [_contraction_step(work, tiling, builder, store) for work in works]
-    work = contraction(
-        node, addresses[node.x.name], addresses[node.y.name], config.requantize_mode
-    )
-    return [_contraction_step(work, choose_tiling(work, config), builder, store)]
+    return _STEPS[type(node)](node, addresses, builder, store, ready)
 
 
-def _dynamic_step(
+def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
+    """Return what emits the contractions that ``make`` makes of a node."""
+
+    def steps(
+        node: Any, addresses: Mapping[str, int], builder: ProgramBuilder, store: StoreConstant,
+        _ready: int,
+    ) -> list[Step]:
+        config = builder.config
+        works = make(node, addresses, config)
+        times, tilings = Counter(map(_kind, works)), dict[Hashable, Tiling]()
+        for work in works:
+            if (kind := _kind(work)) not in tilings:
+                tilings[kind] = choose_tiling(work, config, times[kind])
+        return [_contraction_step(work, tilings[_kind(work)], builder, store) for work in works]
+
+    return steps
+
+
+def _kind(work: Contraction) -> Hashable:
+    """Return what works of one node must have in common to be tiled alike."""
+    return replace(work.x, address=0), replace(work.y, address=0), work.pads
+
+
+def _dynamic_steps(
     node: DynamicLinearNode,
     addresses: Mapping[str, int],
     builder: ProgramBuilder,
     store: StoreConstant,
-) -> Step:
+    _ready: int,
+) -> list[Step]:
     """The layer, and its output's scale and zero point to memory."""
     if not builder.config.dynamic:
         raise KiwichaError(
@@ -89,7 +111,7 @@ def _dynamic_step(
         if node.y_record is not None and node.target is not None:
             builder.store_slot(addresses[node.y_record.name], node.target)
 
-    return replace(step, emit=emit_all)
+    return [replace(step, emit=emit_all)]
 
 
 def _contraction_step(
@@ -110,3 +132,17 @@ def _matrix_span(matrix: Matrix, depth: int, columns: int) -> Span:
     by_rows = matrix.form == WeightFormat.ROWS
     lines, extent = (depth, columns) if by_rows else (columns, depth)
     return matrix.address, matrix.address + (lines - 1) * matrix.pitch + extent
+
+
+_STEPS: dict[type, _Steps] = {
+    ConvNode: _contracted(conv_contractions),
+    MatMulNode: _contracted(matmul_contractions),
+    PoolNode: _contracted(pool_contractions),
+    ProductNode: _contracted(product_contractions),
+    DynamicLinearNode: _dynamic_steps,
+    AddNode: add_steps,
+    TableNode: row_steps,
+    SoftmaxNode: row_steps,
+    NormalizeNode: row_steps,
+}
+"""By class of node."""

@@ -156,7 +156,8 @@ class PoolNode(_Node):
     -------
     x, y : same layout; channels last where the window is larger than 1 x 1.
     pads : top, left, bottom, right; the last two reach as far as the last window does.
-    scale, scale64 : one for the tensor.
+    scale, scale64 : one for the tensor; or one for each pixel of y, where windows that reach into
+        the padding are averages of fewer values.
     reduction : MAX, or SUM: an average is a sum whose scale is divided by the window's size.
     """
 
@@ -168,8 +169,8 @@ class PoolNode(_Node):
     strides: Pair
     pads: Quad
     dilations: Pair
-    scale: np.float32
-    scale64: np.float64
+    scale: np.float32 | NDArray[np.float32]
+    scale64: np.float64 | NDArray[np.float64]
     low: int
     high: int
     reduction: Reduction = Reduction.MAX

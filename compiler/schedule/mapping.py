@@ -1,18 +1,123 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graph nodes as contractions: which image, which window, which requantization."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import ConvNode, DynamicLinearNode, MatMulNode, PoolNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.errors import KiwichaError
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction
-from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.scales import encode_scale
 
-__all__ = ["TALLEST", "contraction", "dynamic_contraction"]
+__all__ = [
+    "TALLEST", "conv_contractions", "dynamic_contraction", "matmul_contractions",
+    "pool_contractions",
+]
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
+
+
+def conv_contractions(
+    node: ConvNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    """Return a convolution as work for the array.
+
+    Raises
+    ------
+    KiwichaError
+        When a scale has no encoding in the machine's mode, or the tensor is too tall.
+    """
+    return [_contraction(
+        node, *_images(node, addresses), config, node.scale, node.scale64, kernel=node.kernel,
+        strides=node.strides, pads=node.pads[:2], dilations=node.dilations, groups=node.groups,
+        weights=node.weights.transpose(0, 2, 3, 1), weight_zero=node.weight_zero, bias=node.bias,
+    )]
+
+
+def matmul_contractions(
+    node: MatMulNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    """Return a product with constant weights; raises as `conv_contractions`."""
+    depth, outputs = node.weights.shape
+    shape = _fold(1, node.rows, 1, node.name, node.op)
+    x = Place(addresses[node.x.name], *shape, depth)
+    y = Place(addresses[node.y.name], *shape, outputs)
+    return [_contraction(
+        node, x, y, config, node.scale, node.scale64,
+        weights=node.weights[node.order].T[:, None, None, :], weight_zero=node.weight_zero,
+        bias=node.bias,
+    )]
+
+
+def pool_contractions(
+    node: PoolNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    """Return a pooling, one for each rectangle of each image where scales differ; raises as
+    `conv_contractions`."""
+    x, y = _images(node, addresses)
+    pad = 0
+    if node.reduction is Reduction.MAX:
+        pad = int(np.iinfo(node.x.dtype).min) - node.x.zero_point
+    window: dict[str, Any] = {
+        "kernel": node.kernel, "strides": node.strides, "dilations": node.dilations,
+        "weights": None, "weight_zero": 0, "bias": 0, "pad": pad, "reduction": node.reduction,
+    }
+    top, left = node.pads[:2]
+    scale, scale64 = np.asarray(node.scale), np.asarray(node.scale64)
+    if scale.ndim == 0:
+        return [_contraction(node, x, y, config, scale, scale64, pads=(top, left), **window)]
+    made = []
+    for rows, columns in _rectangles(scale):
+        corner = rows.start, columns.start
+        # The input's origin is where the whole image's is, so that pads may be negative.
+        pads = (top - rows.start * node.strides[0], left - columns.start * node.strides[1])
+        first = rows.start * y.row_bytes + columns.start * y.channels
+        for image in range(x.images):
+            made.append(_contraction(
+                node,
+                replace(x, address=x.address + image * x.image_bytes, images=1),
+                replace(
+                    y, address=y.address + image * y.image_bytes + first, images=1,
+                    height=len(rows), width=len(columns), pitch=y.row_bytes,
+                ),
+                config, scale[corner], scale64[corner], pads=pads, **window,
+            ))
+    return made
+
+
+def _rectangles(scale: NDArray[np.float32]) -> Iterator[tuple[range, range]]:
+    """Yield rows and columns of the rectangles between the lines where any scale changes."""
+    row, column = (
+        [0, *(np.flatnonzero(np.any(np.diff(scale, axis=axis), axis=1 - axis)) + 1),
+         scale.shape[axis]]
+        for axis in (0, 1)
+    )
+    for y0, y1 in zip(row, row[1:], strict=False):
+        for x0, x1 in zip(column, column[1:], strict=False):
+            yield range(int(y0), int(y1)), range(int(x0), int(x1))
+
+
+def _images(node: ConvNode | PoolNode, addresses: Mapping[str, int]) -> tuple[Place, Place]:
+    """Return where input and output lie."""
+    pointwise = node.kernel == (1, 1) and node.strides == (1, 1) and not any(node.pads)
+
+    def image(tensor: Tensor) -> Place:
+        count, channels, height, width = tensor.image
+        if pointwise:
+            count, height, width = _fold(count, height, width, node.name, node.op)
+        elif height > TALLEST:
+            raise KiwichaError(
+                f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
+            )
+        return Place(addresses[tensor.name], count, height, width, channels)
+
+    return image(node.x), image(node.y)
 
 
 def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int, int, int]:
@@ -24,65 +129,30 @@ def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int
     return images, height, width
 
 
-def _places(
-    node: ConvNode | PoolNode | MatMulNode, x_address: int, y_address: int
-) -> tuple[Place, Place]:
-    if isinstance(node, MatMulNode):
-        depth, outputs = node.weights.shape
-        shape = _fold(1, node.rows, 1, node.name, node.op)
-        return Place(x_address, *shape, depth), Place(y_address, *shape, outputs)
-
-    def image(tensor: Tensor, address: int, fold: bool) -> Place:
-        count, channels, height, width = tensor.image
-        if fold:
-            count, height, width = _fold(count, height, width, node.name, node.op)
-        elif height > TALLEST:
-            raise KiwichaError(
-                f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
-            )
-        return Place(address, count, height, width, channels)
-
-    pointwise = node.kernel == (1, 1) and node.strides == (1, 1) and not any(node.pads)
-    return image(node.x, x_address, pointwise), image(node.y, y_address, pointwise)
-
-
-def contraction(
-    node: ConvNode | PoolNode | MatMulNode, x_address: int, y_address: int, mode: RequantizeMode
+def _contraction(
+    node: ConvNode | MatMulNode | PoolNode,
+    x: Place,
+    y: Place,
+    config: AcceleratorConfig,
+    scale: Any,
+    scale64: Any,
+    *,
+    weights: NDArray[Any] | None,
+    weight_zero: Any,
+    bias: Any,
+    kernel: tuple[int, int] = (1, 1),
+    strides: tuple[int, int] = (1, 1),
+    pads: tuple[int, int] = (0, 0),
+    dilations: tuple[int, int] = (1, 1),
+    groups: int = 1,
+    pad: int = 0,
+    reduction: Reduction = Reduction.SUM,
 ) -> Contraction:
-    """Return ``node`` as work for the array.
-
-    Raises
-    ------
-    KiwichaError
-        When a scale has no encoding in ``mode``, or the tensor is too tall.
-    """
-    x, y = _places(node, x_address, y_address)
     try:
-        multiplier, shift = encode_scale(mode, node.scale, node.scale64)
+        multiplier, shift = encode_scale(config.requantize_mode, scale, scale64)
     except ValueError as error:
         raise KiwichaError(f"{node.name} ({node.op}): {error}") from None
     outputs = y.channels
-    weights: np.ndarray | None
-    weight_zero: np.ndarray
-    bias: np.ndarray
-    if isinstance(node, PoolNode):
-        weights, groups = None, 1
-        weight_zero = bias = np.zeros(outputs, np.int32)
-    elif isinstance(node, MatMulNode):
-        weights, groups = node.weights[node.order].T[:, None, None, :], 1
-        weight_zero, bias = node.weight_zero, node.bias
-    else:
-        weights, groups = node.weights.transpose(0, 2, 3, 1), node.groups
-        weight_zero, bias = node.weight_zero, node.bias
-    window = (
-        ((1, 1), (1, 1), (0, 0), (1, 1))
-        if isinstance(node, MatMulNode)
-        else (node.kernel, node.strides, node.pads[:2], node.dilations)
-    )
-    kernel, strides, pads, dilations = window
-    reduction, pad = Reduction.SUM, 0
-    if isinstance(node, PoolNode) and node.reduction is Reduction.MAX:
-        reduction, pad = Reduction.MAX, int(np.iinfo(node.x.dtype).min) - node.x.zero_point
     return Contraction(
         name=node.name,
         op=node.op,
@@ -90,12 +160,12 @@ def contraction(
         y=y,
         kernel=kernel,
         strides=strides,
-        pads=(pads[0], pads[1]),
+        pads=pads,
         dilations=dilations,
         groups=groups,
         weights=weights,
-        weight_zero=np.broadcast_to(weight_zero, outputs),
-        bias=np.broadcast_to(bias, outputs),
+        weight_zero=np.broadcast_to(np.asarray(weight_zero, np.int32), outputs),
+        bias=np.broadcast_to(np.asarray(bias, np.int32), outputs),
         multiplier=np.broadcast_to(np.asarray(multiplier, np.uint32), outputs),
         shift=np.broadcast_to(np.asarray(shift, np.int64), outputs),
         x_signed=node.x.dtype == np.int8,
