@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes board bench synth pnr train lint formal slow mutate random \
+.PHONY: sim test quick extras verilog hashes docs board bench synth pnr train lint formal slow mutate random \
   setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -54,6 +54,10 @@ verilog: $(STAMP)
 ## hashes: record the hashes of the Verilog after hardware has changed (ARGS=--check: compare)
 hashes: $(STAMP)
 	@$(BIN)/python -m tests.support.hashes $(ARGS)
+
+## docs: write what docs/operators.md takes from the operators (ARGS=--check: compare)
+docs: $(STAMP)
+	@$(BIN)/python -m tests.support.docs $(ARGS)
 
 ## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
 board: $(FPGA)

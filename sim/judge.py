@@ -28,6 +28,7 @@ from kiwicha.compiler.graph.graph import (
     TableNode,
     ViewNode,
 )
+from kiwicha.compiler.graph.nodes import PROMISES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
@@ -57,9 +58,6 @@ class Verdict:
     differ: int
     rounded: int = 0
     off: int = 0
-
-
-_PROMISES = {"runtime": "runtime-exact", "near": "within one code", "golden": "golden-exact"}
 
 
 def promise_of(node: Node, config: AcceleratorConfig) -> Promise:
@@ -99,11 +97,11 @@ def judge(
         rounded += int(np.count_nonzero(distance == 1)) if allowed else 0
         if not isinstance(node, ViewNode | DynamicLinearNode):
             off = max(off, _off(lowered, graph, node, tensors, expected))
-    return Verdict(_PROMISES[_weakest(nodes, config)], compared, differ, rounded, off)
+    return Verdict(PROMISES[_weakest(nodes, config)], compared, differ, rounded, off)
 
 
 def _weakest(nodes: Iterable[Node], config: AcceleratorConfig) -> Promise:
-    return max((promise_of(node, config) for node in nodes), key=list(_PROMISES).index)
+    return max((promise_of(node, config) for node in nodes), key=list(PROMISES).index)
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:

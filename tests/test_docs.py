@@ -9,6 +9,8 @@ import pytest
 from kiwicha.hw.accelerator import Accelerator
 from kiwicha.machine.presets import PRESETS
 
+from .support import docs
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = sorted(
@@ -56,3 +58,13 @@ def test_signals_that_are_not_there(ports):
         "interrupt"
     }
     assert [ports[f"m_axi_{name}"] for name in ("awid", "arid", "bid", "rid")] == [1] * 4
+
+
+def test_the_page_of_operators_is_what_they_say(monkeypatch, tmp_path):
+    assert docs.main(["--check"]) == 0, "run `make docs`"
+    stale = tmp_path / "operators.md"
+    stale.write_text(docs.page().replace("runtime-exact |", "exact |", 1), encoding="utf-8")
+    monkeypatch.setattr(docs, "PAGE", stale)
+    assert docs.main(["--check"]) == 1
+    assert docs.main([]) == 0
+    assert docs.main(["--check"]) == 0

@@ -25,11 +25,26 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "AddNode", "ConvNode", "DynamicLinearNode", "MatMulNode", "Node", "NormalizeNode", "PoolNode",
-    "ProductNode", "Promise", "SoftmaxNode", "TableNode", "ViewNode",
+    "PROMISES",
+    "AddNode",
+    "ConvNode",
+    "DynamicLinearNode",
+    "MatMulNode",
+    "Node",
+    "NormalizeNode",
+    "PoolNode",
+    "ProductNode",
+    "Promise",
+    "SoftmaxNode",
+    "TableNode",
+    "ViewNode",
 ]
 
 Promise = Literal["runtime", "near", "golden"]
+PROMISES: dict[Promise, str] = {
+    "runtime": "runtime-exact", "near": "within one code", "golden": "golden-exact",
+}
+"""In words."""
 
 
 class _Node:

@@ -8,6 +8,7 @@ import numpy as np
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.unsupported import DYNAMIC
 
 __all__ = [
     "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE", "OWN_ZERO", "REST",
@@ -51,18 +52,12 @@ COLUMNS = Limit(
     "{what} is {shape}; must be one for all or one for each column",
     lambda what, shape, rank: len(shape) <= rank and prod(shape) in (1, *shape[-1:]),
 )
-_WHOLE_GRAPH = (
-    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
-)
 
 OPERATORS = (
     Operator(
         "DynamicQuantizeLinear, MatMulInteger and what follows",
         (
-            Form("dynamic", (
-                "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul",
-                "DynamicQuantizeLSTM",
-            ), "runtime"),
+            Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
@@ -71,6 +66,6 @@ OPERATORS = (
         "tensor without a finite range is refused by name; at most four quantizations alive; float "
         "inputs and outputs converted by the host",
         ("tests/compiler/test_dynamic.py",),
-        otherwise=lambda _context, _node: _WHOLE_GRAPH,
+        otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -184,8 +184,14 @@ OPERATORS = (
         "table.table",
         (_MIXED, _ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
          *ADD_LIMITS),
-        "every code at every place: ONNX Runtime makes the table, on a tensor of the real shape",
-        (),
+        "functions of one tensor, Mul by a scalar, and compositions: every code at every place, "
+        "ONNX Runtime makes the table on a tensor of the real shape (golden-exact, noted, where a "
+        "code gives several results in one tensor); behind the last DequantizeLinear by the host, "
+        "runtime-exact. QLinearAdd of two tensors or a mask: all 65 536 pairs of codes for each "
+        "triple of scales, random, decimal, powers of two, far apart, over all of binary32",
+        ("tests/compiler/test_special.py", "tests/compiler/test_functions.py",
+         "tests/golden/test_add.py", "tests/compiler/test_addition.py",
+         "tests/special/test_add_round.py"),
         elementwise=True,
     ),
 )

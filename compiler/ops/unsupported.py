@@ -7,9 +7,12 @@ import onnx
 from kiwicha.compiler.frontend.onnx_node import Unknown
 from kiwicha.compiler.ops.context import Context
 
-__all__ = ["NO_SUCH", "REASONS", "in_float"]
+__all__ = ["DYNAMIC", "NO_SUCH", "REASONS", "in_float"]
 
 NO_SUCH = "the machine has no such operation"
+DYNAMIC = (
+    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
+)
 _PART = "its result is a part of a tensor; only whole ones are read"
 REASONS = {
     **dict.fromkeys(
@@ -18,6 +21,7 @@ REASONS = {
     ),
     **dict.fromkeys(("Concat", "QLinearConcat"), "the machine has no concatenation"),
     **dict.fromkeys(("Split", "Slice", "Gather"), _PART),
+    **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
     "ConvTranspose": "the machine has no transposed convolution",
 }
 """By op type."""

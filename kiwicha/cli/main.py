@@ -24,6 +24,10 @@ def _run(argv: Sequence[str] | None, extensions: Sequence[Extension]) -> int:
         from kiwicha.cli.simulate import run_sim
 
         return run_sim(args)
+    if args.command == "ops":
+        from kiwicha.cli.operators import run_ops
+
+        return run_ops(args)
     from kiwicha.cli.hardware import run_presets, run_verilog
 
     return run_verilog(args) if args.command == "verilog" else run_presets()

@@ -45,6 +45,15 @@ my_machine.toml starts from a preset and changes what it names:
   rows = 8
   requantize_lanes = 2"""
 
+_OPS = """\
+Prints the operators that a model may have: in which forms, what each promises (docs/operators.md
+says what that means), and the sentences with which it is refused, names in place of values."""
+
+_OPS_EPILOG = """\
+examples:
+  kiwicha ops
+  kiwicha ops QLinearConv"""
+
 _PRESETS = "Prints the configurations that have a name, for --preset."
 
 _PRESETS_EPILOG = "example:\n  kiwicha presets"
@@ -151,6 +160,14 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     verilog.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/verilog"),
         help="folder for the files, made if need be (default: %(default)s)",
+    )
+
+    ops = commands.add_parser(
+        "ops", help="list the operators and their limits",
+        description=_OPS, epilog=_OPS_EPILOG, formatter_class=raw,
+    )
+    ops.add_argument(
+        "operator", metavar="OPERATOR", nargs="?", help="an op type, such as MaxPool (default: all)"
     )
 
     commands.add_parser(

@@ -26,7 +26,7 @@ from kiwicha.sim.inference import run_model
 from kiwicha.sim.shipped import SHIPPED
 
 
-@pytest.mark.parametrize("command", ["", "sim", "verilog", "presets"])
+@pytest.mark.parametrize("command", ["", "sim", "verilog", "ops", "presets"])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])
@@ -47,6 +47,20 @@ def test_presets(capsys):
     for name, config in PRESETS.items():
         assert f"{config.rows} x {config.columns} " in rows[name]
         assert f"{config.axi_data_width} bit" in rows[name]
+
+
+def test_ops(capsys):
+    assert main(["ops"]) == 0
+    everything = capsys.readouterr().out
+    assert main(["ops", "QLinearConv"]) == 0
+    one = capsys.readouterr().out
+    assert "runtime-exact" in one
+    assert "channels_last" in one
+    assert len(one) < len(everything) / 4
+    assert main(["ops", "Concat"]) == 2
+    assert capsys.readouterr().err.strip() == (
+        "kiwicha: error: Concat: the machine has no concatenation"
+    )
 
 
 def test_verilog_is_the_same_every_time(tmp_path, capsys):
