@@ -2,6 +2,8 @@
 """Fixtures and report lines that all tests share."""
 
 import gc
+from collections.abc import Generator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from kiwicha.sim.simulator import SimulatorError, find_icarus, find_verilator
 
 from .support.needs import NEEDS
-from .support.slow import SLOW
+from .support.slow import mark_slow
 from .support.summary import skip_reasons, slowest_files, without_command
 
 __all__: list[str] = []
@@ -35,25 +37,21 @@ def pytest_report_header() -> list[str]:
     return lines
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow cases; one that does not exist is an error where its whole file was read.
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem() -> Generator[None, Any, Any]:
+    """Mark the slow cases of each test."""
+    found = yield
+    if isinstance(found, list):
+        mark_slow([item for item in found if isinstance(item, pytest.Function)])
+    return found
 
-    Who takes the fixture ``icarus`` needs it: marked so that ``-m icarus`` chooses these tests.
-    """
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what takes the fixture ``icarus``: ``-m icarus`` chooses these tests."""
     for item in items:
         if "icarus" in getattr(item, "fixturenames", ()):
             item.add_marker("icarus")
-    found = {item.nodeid: item for item in items}
-    files = {name.split("::")[0] for name in found}
-    slow = [f"{file}::{case}" for file, cases in SLOW.items() for case in cases if file in files]
-    chosen = any("::" in argument for argument in config.args)
-    missing = [name for name in slow if name not in found]
-    if missing and not chosen:
-        raise pytest.UsageError(f"tests/support/slow.py names what does not exist: {missing}")
-    for name in slow:
-        if name in found:
-            found[name].add_marker("slow")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from .support.hashes import FILE, MACHINES, recorded, verilog_hash
+from .support.slow import slow
 
 ROOT = Path(__file__).parents[1]
 
 
+@slow("small", "wide", "large", "ecp5-12x12", "ulx3s-85f")
 @pytest.mark.parametrize("name", MACHINES)
 def test_verilog(name):
     # A change of the hardware? Then `make hashes`, and say so. Else something has a new name.

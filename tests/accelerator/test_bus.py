@@ -18,6 +18,7 @@ from kiwicha.machine.register_map import IDENTITY, RegisterMap
 from ..compiler.test_emit import random_work
 from ..parts.bus import Referee, pauses
 from ..support.bench import bench_params, build_verilog, run_build
+from ..support.slow import slow
 from .layers import compile_layer
 
 GUARDED = 0x1000  # bytes of guard behind the image
@@ -132,6 +133,7 @@ async def run_layer(dut, ram, software, layer):
     assert bytes(ram.read(size, GUARDED)) == guard
 
 
+@slow("0")
 @pytest.mark.parametrize("pause", [0, 0.5])
 def test_bus(pause):
     build = build_verilog(

@@ -22,6 +22,7 @@ from kiwicha.machine.isa import (
 from kiwicha.machine.presets import preset
 
 from ..compiler.test_emit import CASES, random_work
+from ..support.slow import slow
 from .board import board
 from .layers import check, compile_layer
 from .programs import END as NOTHING
@@ -102,6 +103,7 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
     return program(*parts)
 
 
+@slow("special")
 @pytest.mark.parametrize("config", [TINY, SPECIAL], ids=["tiny", "special"])
 def test_no_program_escapes(config):
     chooser = random.Random(1)

@@ -13,6 +13,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.inference import run_model
 
 from ..support.bench import unit_simulator
+from ..support.slow import slow
 
 SMALL = AcceleratorConfig(
     name="long-side", axi_data_width=64, activation_bytes=1024, weight_bytes=1024,
@@ -26,6 +27,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int]] = {
 }
 
 
+@slow("columns")
 @pytest.mark.parametrize("side", CASES)
 def test_a_long_side(side: str) -> None:
     machine, inputs, outputs = CASES[side]

@@ -16,6 +16,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import preset
 
 from ..support.bench import unit_simulator
+from ..support.slow import slow
 from .board import Job, board
 from .configs import random_config
 from .networks import check, prepare, result_bits, to_job
@@ -58,6 +59,7 @@ def test_random_config(seed):
     print(f"seed {seed}: same bits for", ", ".join(same_bits(config, unit_simulator().name)))
 
 
+@slow("wide", "ecp5-8x8")
 @pytest.mark.parametrize("name", ["tiny", "wide", "ecp5-8x8"])
 def test_presets(name):
     assert LARGER in same_bits(preset(name), unit_simulator().name)

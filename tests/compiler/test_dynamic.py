@@ -22,6 +22,7 @@ from kiwicha.sim.host import products_saturate
 from kiwicha.sim.inference import run_model
 
 from ..support.bench import unit_simulator
+from ..support.slow import slow
 from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 SMALL = AcceleratorConfig(
@@ -269,6 +270,7 @@ def test_refusals(tmp_path):
         legalize(lower(model))
 
 
+@slow("1.0")
 @pytest.mark.parametrize("spread", [1.0, 1e-37])
 def test_simulated(tmp_path, spread):
     """The hardware too: layers computed once and twice, every one against ONNX Runtime; values and

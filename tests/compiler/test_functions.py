@@ -15,6 +15,7 @@ from kiwicha.golden.network import evaluate, outputs
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.reference import reference, runtime_tensors
 
+from ..support.slow import slow
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_special import CONSTANTS, UNARY
@@ -74,6 +75,11 @@ FUNCTIONS = {
 }
 
 
+@slow(
+    "gelu-1x1", "gelu-3x1", "gelu-3x7x11", "gelu-4099", "tanh_gelu-1x1", "tanh_gelu-3x1",
+    "tanh_gelu-5x24", "tanh_gelu-4099", "logarithm-1x1", "logarithm-3x1", "logarithm-5x24",
+    "logarithm-4099",
+)
 @pytest.mark.parametrize("shape", SIZES, ids=lambda shape: "x".join(map(str, shape)))
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_calibration_changes_the_answer(name, shape):

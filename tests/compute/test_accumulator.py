@@ -20,6 +20,7 @@ from kiwicha.machine.presets import preset
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset
 
 COLUMNS = (1, 3, 6)
@@ -149,12 +150,14 @@ def run(
     )
 
 
+@slow("True-1", "False-6")
 @pytest.mark.parametrize("columns", COLUMNS)
 @pytest.mark.parametrize("copied", [False, True])
 def test_accumulates(columns, copied):
     run(columns, copied=copied, seed=1 + copied)
 
 
+@slow("memory-False", "accumulator-True")
 @pytest.mark.parametrize("copied", [False, True])
 @PIPELINES
 def test_with_fewer_registers(copied, pipeline):

@@ -15,6 +15,7 @@ from kiwicha.hw.compute.activation_feed import FEED_OPERAND, FEED_POSITION, Acti
 from kiwicha.machine.isa import LEVELS
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset, unpack
 
 FAR = 1 << 23
@@ -87,6 +88,7 @@ async def feeds(dut):
             assert any(gap in begins for gap in gaps) or found == expected[index]
 
 
+@slow("2-5", "16-5", "64-5", "3-4")
 @pytest.mark.parametrize(("rows", "bytes_after"), [
     *((rows, 5) for rows in (1, 2, 3, 8, 16, 33, 64, 128)), *((rows, 4) for rows in (1, 3, 33)),
 ])

@@ -13,6 +13,7 @@ from kiwicha.hw.compute.address_generator import STEP, AddressGenerator
 from kiwicha.machine import isa
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import StreamSource, pack, start_clock_and_reset, unpack
 
 ROWS = 16
@@ -117,6 +118,10 @@ async def walks(dut):
         assert not int(dut.tile__valid.value)
 
 
+@slow(
+    "7-5-True-random", "7-5-True-bursty", "18-5-True-random", "18-5-True-bursty",
+    "16-7-True-random", "16-7-True-bursty", "6-4-False-bursty",
+)
 @pytest.mark.parametrize("policy", ["always", "random", "bursty"])
 @pytest.mark.parametrize(("interval", "gap", "registered"), [
     (6, 4, True), (7, 5, True), (18, 5, True), (16, 7, True), (6, 4, False),

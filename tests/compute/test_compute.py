@@ -23,6 +23,7 @@ from ..support.bench import (
     run_build,
     strip_initial_values,
 )
+from ..support.slow import slow
 from ..support.streams import StreamSource, pack, start_clock_and_reset, unpack
 from .compute_cases import (
     MACHINES,
@@ -164,6 +165,10 @@ async def programs(dut):
         assert bench.done[-1][0] == bench.entered[-1] + bench.unit.drain
 
 
+@slow(
+    "2x16-always", "8x16-always", "9x2-always", "3x16t-always", "4x5t-random", "4x5t-bursty",
+    "4x3d-random", "4x3d-bursty", "4x3s-random", "4x3s-bursty",
+)
 @pytest.mark.parametrize(
     ("name", "policy"),
     [
@@ -216,6 +221,7 @@ async def long_instruction(dut):
     assert (unit.latency, unit.drain) == (latency, cfg.rows + cfg.columns + drain)
 
 
+@slow("4x4a", "4x4m")
 @pytest.mark.parametrize("name", ["4x4", "4x4a", "4x4m", "4x4s"])
 def test_long_instruction(name):
     run(name, "long_instruction")
@@ -247,6 +253,7 @@ async def product(dut):
     assert bench.entered == [bench.entered[0] + apart * tile for tile in range(deep * wide)]
 
 
+@slow("2x16", "9x2", "4x4")
 @pytest.mark.parametrize("name", ["2x16", "8x16", "9x2", "4x4", "3x16t", "4x5t", "3x5s"])
 def test_product(name):
     run(name, "product")
@@ -277,6 +284,7 @@ async def drains_meanwhile(dut):
     assert len(bench.done) == 1
 
 
+@slow("4x4a", "4x4m")
 @pytest.mark.parametrize("name", ["4x4", "4x4a", "4x4m", "4x3s"])
 def test_drains_meanwhile(name):
     run(name, "drains_meanwhile")
@@ -322,6 +330,7 @@ async def faults(dut):
         bench.errors.clear()
 
 
+@slow("4x4m")
 @pytest.mark.parametrize("name", ["4x4", "4x4m", "4x4a", "3x5s"])
 def test_faults(name):
     run(name, "faults")

@@ -14,6 +14,7 @@ from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset
 from .operands import operand
 
@@ -125,11 +126,13 @@ def run(
     )
 
 
+@slow("1-4", "5-1", "4-4", "7-2")
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
 def test_tightest_schedule(rows, columns):
     run(rows, columns, seed=1)
 
 
+@slow("2-4-4", "3-3-5", "3-4-15")
 @pytest.mark.parametrize(("rows", "columns"), [*SHAPES[3:5], (4, 15)])
 @pytest.mark.parametrize("seed", [2, 3])
 def test_gaps(rows, columns, seed):

@@ -13,6 +13,7 @@ from kiwicha.hw.parts.writes import WriteKind, weight_banks, weight_write
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset, unpack
 
 BYTES = 512
@@ -118,21 +119,25 @@ def run(columns, beat, transposer, formats, pipeline=PIPELINE, **options):
     run_cocotb(WeightScratchpad(machine(**params)), __name__, params=params, **options)
 
 
+@slow("5-8", "33-16")
 @pytest.mark.parametrize(("columns", "beat"), PLAIN)
 def test_beats(columns, beat):
     run(columns, beat, False, ())
 
 
+@slow("5-8")
 @pytest.mark.parametrize(("columns", "beat"), DECODING)
 def test_decoded_rows(columns, beat):
     run(columns, beat, False, ("csr",))
 
 
+@slow("2-8", "8-8", "16-16", "64-32")
 @pytest.mark.parametrize(("columns", "beat"), SKEWED)
 def test_transposer(columns, beat):
     run(columns, beat, True, ())
 
 
+@slow("False-formats0-16", "True-formats2-16")
 @pytest.mark.parametrize("columns", [5, 16])
 @pytest.mark.parametrize(("transposer", "formats"), [(False, ()), (False, ("csr",)), (True, ())])
 def test_without_registers(columns, transposer, formats):

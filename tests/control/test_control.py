@@ -17,6 +17,7 @@ from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Engine, ErrorCode, Opcode
 from kiwicha.machine.presets import preset
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, unpack
 from .environment import (
     BASE,
@@ -201,6 +202,7 @@ async def reset_recovers_from_a_dead_bus(dut):
     await run_program(env, 3, 10)
 
 
+@slow("large")
 @pytest.mark.parametrize("cfg", MACHINES.values(), ids=MACHINES)
 def test_control(cfg):
     params = {name: getattr(cfg, name) for name in ("beat_bytes", "fingerprint", "token_bits")}

@@ -11,6 +11,7 @@ from kiwicha.hw.control.counters import COUNTER_RECORD, Counters
 from kiwicha.machine.isa import COUNTER_WORDS, ENGINES, Engine
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import start_clock_and_reset
 
 
@@ -80,6 +81,7 @@ def unpack_pieces(value, count):
     return [value >> 32 * k & 0xFFFFFFFF for k in range(count)]
 
 
+@slow("absent0-64", "absent1-128", "absent1-256")
 @pytest.mark.parametrize("width", [64, 128, 256])
 @pytest.mark.parametrize("absent", [(), (Engine.SPECIAL,)])
 def test_counters(absent, width):

@@ -13,6 +13,7 @@ from kiwicha.hw.sparse.contract import JOB, beat_layout
 from kiwicha.hw.sparse.entries import EntryDecoder
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 
 BEAT, LANES, MOST = 4, 2, 2
 PATIENCE = 22
@@ -134,6 +135,7 @@ def test_proved(columns):
     assert_proved(DecoderSpec(make(columns)), depth=16)
 
 
+@slow("2")
 @pytest.mark.parametrize("columns", [0, MOST])
 def test_ends(columns):
     assert_proved(DecoderSpec(make(columns), prompt=True), depth=PATIENCE + 4)

@@ -13,6 +13,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 
 CFG = AcceleratorConfig(special={"lanes": 2, "bytes": 256, "entries": 256}, axi_data_width=64)
 SPACING, MAXIMUM_LATENCY, FETCH = 2, 3, 1
@@ -198,11 +199,13 @@ class WalkersSpec(wiring.Component):
 SIZES = [(1, 1, True, 22), (3, 2, False, 38), (2, 4, False, 38), (GROUP + 1, 1, False, 50)]
 
 
+@slow("9-1-False-50", "3-2-False-38")
 @pytest.mark.parametrize("rows,length,pauses,cycles", SIZES)
 def test_proved(rows, length, pauses, cycles):
     assert_proved(WalkersSpec(rows, length, pauses=pauses), depth=cycles)
 
 
+@slow("9-1-False-50", "3-2-False-38")
 @pytest.mark.parametrize("rows,length,pauses,cycles", SIZES)
 def test_covered(rows, length, pauses, cycles):
     assert_covered(WalkersSpec(rows, length, pauses=pauses), depth=cycles)

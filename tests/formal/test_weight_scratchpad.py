@@ -11,6 +11,7 @@ from kiwicha.hw.parts.writes import WriteKind, weight_write
 from kiwicha.machine.config import AcceleratorConfig
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 
 ROWS = 200
 SHAPES = [(beat, 1 << power) for beat in (8, 16, 32) for power in range(7)]
@@ -152,6 +153,7 @@ class Short(WeightScratchpad):
         return super()._placed(m, kept, width, down, turn, unit)
 
 
+@slow("2-9")
 @pytest.mark.parametrize(("columns", "depth"), [(2, 9), (4, 8), (8, 8)])
 def test_proved(columns, depth):
     # A write is seen from cycle 7 on, what the write after it does to it from cycle 8 on.

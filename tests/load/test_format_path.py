@@ -15,6 +15,7 @@ from kiwicha.machine.presets import preset
 from ..parts.bus import ReadSubordinate
 from ..sparse.run import fuzzed
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from .formats import (
     apply,
     compressed,
@@ -219,6 +220,7 @@ async def refuses_what_is_illegal(dut):
         await bench.reset()
 
 
+@slow("all-0")
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("all", 0), ("all", 0.6), ("narrow", 0.6), ("wide rows", 0.3), ("matrices", 0.3),
@@ -239,6 +241,7 @@ def test_stops_at_the_edge(machine, pause):
     run_cocotb(LoadPath(MACHINES[machine]), __name__, params=params, testcase="stops_at_the_edge")
 
 
+@slow("wide rows")
 @pytest.mark.parametrize("machine", ["all", "wide rows"])
 def test_refuses_garbage(machine):
     params = {"machine": machine, "seed": 9}

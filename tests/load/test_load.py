@@ -14,6 +14,7 @@ from kiwicha.machine.presets import preset
 
 from ..parts.bus import ReadSubordinate
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack
 from .formats import compressed
 from .load_path import SIZE, LoadPath, instruction, serve, start
@@ -261,6 +262,7 @@ async def is_fast(dut):
         bench.clear()
 
 
+@slow("tiny-0.5", "large-0.5", "many-0")
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("tiny", 0), ("tiny", 0.5), ("tiny", 0.9), ("one burst", 0), ("default", 0.5),
@@ -271,6 +273,7 @@ def test_moves_segments(machine, pause):
     run_cocotb(LoadPath(MACHINES[machine]), __name__, params=params, testcase="moves_segments")
 
 
+@slow("default-1-fields1-1024")
 @pytest.mark.parametrize(
     ("machine", "count", "fields", "cycles"),
     [

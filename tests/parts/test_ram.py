@@ -14,6 +14,7 @@ from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, build_verilog, run_build, run_cocotb
+from ..support.slow import slow
 from ..support.streams import start_clock_and_reset
 
 #: Width, depth, granularity: every shape of a cell, alone and several, with a part left over.
@@ -85,6 +86,7 @@ def ecp5(shape) -> Ram:
     return Ecp5Ram(*shape[:2], granularity=shape[2])
 
 
+@slow("(64, 512, None)", "(40, 300, 8)", "(24, 1024, 8)", "(8, 2048, None)", "(64, 4096, 8)")
 @pytest.mark.parametrize("shape", [*SHAPES, *LEFT], ids=str)
 def test_plain_logic(shape):
     run_cocotb(Ram(*shape[:2], granularity=shape[2]), __name__, params={"shape": shape})
@@ -98,6 +100,10 @@ def test_without_a_register(shape):
     run_cocotb(unit, __name__, params={"shape": shape, "registered": False})
 
 
+@slow(
+    "(64, 32, None)", "(40, 300, 8)", "(24, 1024, 8)", "(8, 2048, None)", "(32, 2048, 8)",
+    "(64, 4096, 8)",
+)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_cells(shape):
     text = emit_verilog(ecp5(shape), "top")

@@ -14,6 +14,7 @@ from kiwicha.machine.isa import ErrorCode
 from kiwicha.machine.presets import preset
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import StreamSource, start_clock_and_reset
 from .bus import DECERR, OKAY, PREFIX, SLVERR, Referee, WriteSubordinate, pauses
 
@@ -228,6 +229,7 @@ async def stops(dut):
     assert not bench.faults
 
 
+@slow("0.5-always", "0.5-bursty", "0.9-random")
 @pytest.mark.parametrize(
     ("pause", "policy"),
     [(0, "always"), (0, "random"), (0, "bursty"), (0.5, "always"), (0.5, "random"),
@@ -238,12 +240,17 @@ def test_writes_runs(pause, policy):
     run_cocotb(WriteMaster(machine()), __name__, params=params, testcase="writes_runs")
 
 
+@slow("64-2")
 @pytest.mark.parametrize(("width", "burst"), [(128, 64), (256, 256), (64, 1), (64, 2)])
 def test_machines(width, burst):
     params = {"width": width, "burst": burst, "pause": 0.5, "policy": "always", "seed": 32}
     run_cocotb(WriteMaster(machine(width, burst)), __name__, params=params, testcase="writes_runs")
 
 
+@slow(
+    "requests0-0-address", "requests0-0-data", "requests1-0-any", "requests1-0-data",
+    "requests2-0-any", "requests2-0-address",
+)
 @pytest.mark.parametrize("order", ["any", "address", "data"])
 @pytest.mark.parametrize(
     ("requests", "gaps"),
@@ -274,6 +281,7 @@ def test_reports_bad_responses(response, burst):
     run_cocotb(WriteMaster(machine()), __name__, params=params, testcase="reports_bad_responses")
 
 
+@slow("30")
 @pytest.mark.parametrize("cycle", [1, 5, 6, 30])
 def test_stops(cycle):
     run_cocotb(WriteMaster(machine()), __name__, params={"cycle": cycle}, testcase="stops")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ..support.installed import as_installed
+from ..support.slow import slow
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
@@ -117,11 +118,13 @@ def interrupt(folder, seed, seconds, number=signal.SIGINT):
 
 
 # Importing takes most of the first second.
+@slow(*range(4, 30))
 @pytest.mark.parametrize("seed", range(30))
 def test_at_the_start(seed, tmp_path):
     interrupt(tmp_path, seed, 0.3)
 
 
+@slow(*range(3, 30))
 @pytest.mark.parametrize("seed", range(30))
 def test_any_moment_of_generating(seed, tmp_path):
     command = Command(tmp_path, COMMAND, "verilog", "--preset", "tiny", "--out", "new/out")
@@ -136,6 +139,7 @@ def test_terminated(tmp_path):
     interrupt(tmp_path, 0, 0.5, signal.SIGTERM)
 
 
+@slow("verilator")
 @pytest.mark.parametrize(
     "simulator", [pytest.param("icarus", marks=pytest.mark.icarus), "verilator"]
 )

@@ -16,6 +16,8 @@ from kiwicha.places import build_folder, checkout, user_cache
 
 from ..support.installed import as_installed, borrow_tools
 
+from ..support.slow import slow
+
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-c", "import sys; from kiwicha.cli.start import main; sys.exit(main())"]
 
@@ -66,6 +68,7 @@ HOMES = {
 }
 
 
+@slow("a cache")
 @pytest.mark.parametrize("home", HOMES)
 def test_verilog_from_a_read_only_folder(home, tmp_path):
     variables, cache = HOMES[home]

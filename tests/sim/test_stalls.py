@@ -12,6 +12,7 @@ from kiwicha.sim.simulation import TESTBENCH, SimulatedMachine
 
 from ..support.bench import build_verilog, run_build
 from ..support.randomness import check_random
+from ..support.slow import slow
 
 CHANNELS = 5
 CYCLES = 8192
@@ -97,6 +98,7 @@ async def equals_its_definition(dut):
     assert np.array_equal(await step(HELD), waits(seed, chance, HELD))
 
 
+@slow("verilator")
 @pytest.mark.parametrize("simulator", [None, "verilator"])
 def test_stalls(simulator):
     text = TESTBENCH[1].read_text(encoding="utf-8") + HOLDER

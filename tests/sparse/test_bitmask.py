@@ -13,6 +13,7 @@ from kiwicha.hw.sparse.contract import StreamError
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.netlist import assert_structure
+from ..support.slow import slow
 from ..support.streams import READY_POLICIES, start_clock_and_reset
 from .reference import read_bitmask
 from .run import Bench, check_cases, fuzzed, sparse_matrix
@@ -69,6 +70,7 @@ async def is_fast(dut):
         assert cycles <= (1.05 if density <= 0.5 else 1.5) * best + 12
 
 
+@slow("16-128")
 @pytest.mark.parametrize(("beat", "lanes"), [(16, 16), (8, 8), (16, 128)])
 def test_decodes(beat, lanes):
     run_cocotb(BitmaskDecoder(beat, lanes), __name__, params={"beat": beat, "lanes": lanes})

@@ -17,6 +17,7 @@ from kiwicha.hw.special.normalize_measure import MEASURE
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset
 
 LOW, HIGH = -(1 << 15), (1 << 15) - 1
@@ -152,6 +153,7 @@ async def rows(dut):
         assert driver.results == expected.ravel().tolist(), f"{kind} {turn}, shift {shift}"
 
 
+@slow("2-0.4", "3-0", "16-0", "64-0.4", "197-0", "1000-0.4")
 @pytest.mark.parametrize("pause", [0, 0.4])
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 64, 197, 1000])
 def test_rows(length, pause):
@@ -170,6 +172,7 @@ def test_longest_row():
     run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
 
 
+@slow("5")
 @pytest.mark.parametrize("length", [1, 5, 60])
 def test_as_late_as_hold_allows(length):
     """The constants of a row last until ``hold`` cycles after the next row's last element."""

@@ -12,6 +12,7 @@ from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import start_clock_and_reset
 from .test_vector import Bench, begin, machine
 from .vector_model import expected_output, instructions
@@ -130,6 +131,7 @@ def run(cfg, testcase, offer="always"):
     run_cocotb(VectorEngine(cfg), __name__, params=params, testcase=testcase)
 
 
+@slow("bias-ways2", "qem-ways4")
 @pytest.mark.parametrize("criterion,ways", [
     *((criterion, FOUR) for criterion in BlockCriterion), (BlockCriterion.L1, MIXED),
 ])
@@ -141,6 +143,10 @@ def test_every_criterion(criterion, ways):
     run(cfg, "equals_golden")
 
 
+@slow(
+    "half_even-pot-4-16-always", "half_up-free-4-16-always", "lfsr-pot-1-8-always",
+    "pseudo-free-2-8-always",
+)
 @pytest.mark.parametrize("rounding,scale,lanes,block,offer", [
     ("half_even", "pot", 4, 16, "always"), ("half_up", "pot", 2, 8, "random"),
     ("half_away", "pot", 1, 8, "always"), ("pseudo", "pot", 4, 16, "bursty"),

@@ -14,6 +14,7 @@ from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset
 
 DEPTHS = pytest.mark.parametrize("pipeline", [PIPELINE, ()], ids=["deep", "short"])
@@ -69,6 +70,7 @@ async def holds_bytes(dut):
             assert seen == reads[cycle - 1].tobytes(), f"cycle {cycle}"
 
 
+@slow("64-128-pipeline6", "3-128-pipeline2", "16-64-pipeline4", "1-256-pipeline7")
 @pytest.mark.parametrize("lanes,width,pipeline", [
     (1, 64, PIPELINE), (2, 64, PIPELINE), (3, 128, PIPELINE), (8, 64, PIPELINE),
     (16, 64, PIPELINE), (13, 256, PIPELINE), (64, 128, PIPELINE), (1, 256, PIPELINE),

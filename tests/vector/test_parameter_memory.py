@@ -12,6 +12,7 @@ from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
 
 from ..support.bench import bench_params, run_cocotb
+from ..support.slow import slow
 from ..support.streams import pack, start_clock_and_reset, unpack
 
 KEPT = {
@@ -92,6 +93,10 @@ def run(lanes, width, mode, pipeline, latency):
     run_cocotb(unit, __name__, params=params)
 
 
+@slow(
+    "1-tflite-128", "1-tflite-256", "1-onnx-64", "1-onnx-256", "3-tflite-single-64",
+    "3-tflite-single-128", "4-shift-64", "4-shift-256", "16-onnx-64",
+)
 @pytest.mark.parametrize("width", [64, 128, 256])
 @pytest.mark.parametrize("lanes,mode", [
     (1, "tflite"), (1, "onnx"), (3, "tflite-single"), (4, "shift"), (16, "onnx"),
