@@ -57,7 +57,7 @@ OPERATORS = (
         ),
         "softmax.softmax",
         (ROWS,),
-        'rows of 2 to 60 593 elements, int8 and uint8, any scale; `softmax_mode = "onnx"`',
+        'rows of 2 to 60 593 elements, int8 and uint8, any scale; `special.softmax = "onnx"`',
         ("tests/golden/test_softmax.py", "tests/special/test_softmax.py"),
         otherwise=in_float,
     ),

@@ -15,7 +15,6 @@ from kiwicha.machine.presets import read_config
 from kiwicha.places import build_folder, checkout, user_cache
 
 from ..support.installed import as_installed, borrow_tools
-
 from ..support.slow import slow
 
 ROOT = Path(__file__).parents[2]
