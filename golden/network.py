@@ -81,14 +81,18 @@ class _Modes:
 
 
 def _finish(
-    node: Any, acc: NDArray[np.int32], modes: _Modes, channel: tuple[int, ...]
+    node: Any, acc: NDArray[np.int32], modes: _Modes, shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """Requantize with per-channel parameters shaped ``channel``, in the type of the output."""
+    """Requantize, in the type of the output; of parameters that are not one for all, ``shape``
+    says how they lie along the results."""
     multiplier, shift = encode_scale(modes.requantize, node.scale, node.scale64)
-    bias = np.reshape(getattr(node, "bias", 0), channel)
+    bias = getattr(node, "bias", 0)
+    multiplier, shift, bias = (
+        np.reshape(value, shape if np.size(value) > 1 else ())
+        for value in (multiplier, shift, bias)
+    )
     values = requantize(
-        acc, np.reshape(multiplier, channel), np.reshape(shift, channel),
-        node.y.zero_point, node.low, node.high, modes.requantize, bias=bias,
+        acc, multiplier, shift, node.y.zero_point, node.low, node.high, modes.requantize, bias=bias
     )
     return values.astype(node.y.dtype).reshape(node.y.shape)
 

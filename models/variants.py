@@ -71,6 +71,10 @@ def _pool(*kernel: int, **attributes: Any) -> Layer:
     return Layer("MaxPool", attributes={"kernel_shape": kernel, **attributes})
 
 
+def _average(*kernel: int, **attributes: Any) -> Layer:
+    return Layer("AveragePool", attributes={"kernel_shape": kernel, **attributes})
+
+
 def _clip(low: float, high: float) -> Layer:
     return Layer("Clip", constants=(np.float32(low), np.float32(high)))
 
@@ -118,6 +122,12 @@ NETWORKS: dict[str, Network] = {
     "pool_asymmetric_pads": Network((1, 2, 8, 8), (
         _conv(3, 2, 3, 3), _pool(2, 3, strides=[2, 1], pads=[0, 1, 1, 0]))),
     "pool_dilated": Network((1, 2, 10, 10), (_conv(3, 2, 3, 3), _pool(2, 2, dilations=[2, 3]))),
+    "average_pool": Network((2, 3, 8, 7), (
+        _conv(4, 3, 3, 3), _average(3, 3, strides=[2, 1], pads=[1] * 4, count_include_pad=1))),
+    "average_border": Network((2, 3, 7, 7), (
+        _conv(4, 3, 3, 3), _average(5, 1, strides=[2, 1], pads=[2, 0, 2, 0]))),
+    "global_pool": Network((2, 3, 8, 8), (
+        _conv(5, 3, 3, 3), Layer("GlobalAveragePool"), _FLATTEN, _gemm(5, 4, transB=1))),
     # Matrix products
     "matmul": Network((5, 20), (_matmul(20, 18),)),
     "matmul_relu": Network((3, 17), (_matmul(17, 33), _RELU)),
@@ -158,11 +168,10 @@ SPECIAL = ("sigmoid", "softmax", "residual", "bias_add")
 
 #: networks that must be refused: {name: (network, the operator of the node to be named)}
 UNSUPPORTED: dict[str, tuple[Network, str]] = {
-    "average_pool": (Network((1, 3, 6, 6), (
-        _conv(4, 3, 3, 3), Layer("AveragePool", attributes={"kernel_shape": [2, 2]}))),
-        "AveragePool"),
-    "global_pool": (Network((1, 3, 6, 6), (_conv(4, 3, 3, 3), Layer("GlobalAveragePool"))),
-                    "GlobalAveragePool"),
+    "concat": (Network((1, 3, 6, 6), (
+        _conv(4, 3, 1, 1), Layer("Concat", constants=("x",), attributes={"axis": 1}))), "Concat"),
+    "depth_to_space": (Network((1, 3, 6, 6), (
+        _conv(4, 3, 3, 3), Layer("DepthToSpace", attributes={"blocksize": 2}))), "DepthToSpace"),
     "pool_only": (Network((1, 3, 6, 6), (_pool(2, 2),)), "MaxPool"),
 }
 

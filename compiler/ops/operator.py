@@ -12,7 +12,7 @@ from typing import Literal
 import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.graph.graph import Promise
+from kiwicha.compiler.graph.nodes import PROMISES, Promise
 from kiwicha.compiler.ops.context import Context
 
 __all__ = [
@@ -97,5 +97,6 @@ class Operator:
 
     @property
     def promises(self) -> tuple[Promise, ...]:
-        """Those of its forms, each once."""
-        return tuple(dict.fromkeys(form.promise for form in self.forms))
+        """Those of its forms, each once, the strongest first."""
+        made = {form.promise for form in self.forms}
+        return tuple(promise for promise in PROMISES if promise in made)

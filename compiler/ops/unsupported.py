@@ -15,10 +15,6 @@ DYNAMIC = (
 )
 _PART = "its result is a part of a tensor; only whole ones are read"
 REASONS = {
-    **dict.fromkeys(
-        ("AveragePool", "GlobalAveragePool", "QLinearAveragePool", "QLinearGlobalAveragePool"),
-        "the machine has no average pooling",
-    ),
     **dict.fromkeys(("Concat", "QLinearConcat"), "the machine has no concatenation"),
     **dict.fromkeys(("Split", "Slice", "Gather"), _PART),
     **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),

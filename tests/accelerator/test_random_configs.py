@@ -25,20 +25,20 @@ FIRST = int(os.environ.get("KIWICHA_SEED", "0"))
 COUNT = int(os.environ.get("KIWICHA_CONFIGS", "2"))
 
 #: Every legal machine runs these.
-NETWORKS = ("pool_overlapping", "flatten")
-#: And this one if its memories hold a pixel's window: convolutions of every kind, pool and fc.
-LARGER = "separable"
+NETWORKS = ("pool_overlapping", "average_border", "flatten")
+#: And these if its memories hold a pixel's window: convolutions of every kind, pool and fc.
+LARGER = ("separable", "global_pool")
 
 
 def same_bits(config: AcceleratorConfig, simulator: str) -> list[str]:
     """Run the networks on one machine; return those that fitted."""
     work = []
-    for name in (*NETWORKS, LARGER):
+    for name in (*NETWORKS, *LARGER):
         prepared = prepare(name, config.requantize_mode)
         try:
             work.append((name, prepared, *to_job(prepared, config)))
         except KiwichaError as error:
-            assert name == LARGER, f"{name} is refused: {error}"
+            assert name in LARGER, f"{name} is refused: {error}"
     # The memory's temper belongs to the draw as well.
     rng = np.random.default_rng(config.fingerprint)
     latency, stall = int(rng.choice([2, 20, 70])), int(rng.choice([0, 0, 100]))
@@ -62,10 +62,10 @@ def test_random_config(seed):
 @slow("wide", "ecp5-8x8")
 @pytest.mark.parametrize("name", ["tiny", "wide", "ecp5-8x8"])
 def test_presets(name):
-    assert LARGER in same_bits(preset(name), unit_simulator().name)
+    assert set(LARGER) <= set(same_bits(preset(name), unit_simulator().name))
 
 
 @pytest.mark.skipif(COUNT < 20, reason="minutes of building: run `make random`")
 @pytest.mark.parametrize("name", ["small", "default", "large", "ecp5-12x12"])
 def test_other_presets(name):
-    assert LARGER in same_bits(preset(name), unit_simulator().name)
+    assert set(LARGER) <= set(same_bits(preset(name), unit_simulator().name))
