@@ -9,40 +9,29 @@ that each node had and, where every node is to be exact to it, on the outputs.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.emit.compile import CompiledModel, Layer, compile_graph
-from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, random_inputs
-from kiwicha.compiler.frontend.lower import LoweredModel, lower
-from kiwicha.compiler.graph.graph import Graph
-from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.compiler.emit.compile import CompiledModel, Layer
+from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.cost.shares import layer_shares
-from kiwicha.errors import InputError
-from kiwicha.golden.machine import Machine
-from kiwicha.golden.network import evaluate, outputs
+from kiwicha.golden.network import outputs
 from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.report.report import LayerReport, Report
 from kiwicha.sim.judge import Verdict, judge
-from kiwicha.sim.reference import Reference, reference
+from kiwicha.sim.prepare import Listener, prepare, quiet, run_golden_machine
+from kiwicha.sim.reference import Reference, elements_that_differ, reference
 from kiwicha.sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
 from kiwicha.sim.simulator import find_simulator
 
-__all__ = ["Listener", "Outcome", "run_model"]
+__all__ = ["Outcome", "run_model"]
 
 _RECORD = COUNTER_WORDS * WORD_BITS // 8
-
-
-class Listener(Protocol):
-    """Hears how far a run is."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """``done`` of ``total`` units of ``stage``; a total of 0 means unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +41,6 @@ class Outcome:
     report: Report
     outputs: dict[str, NDArray[Any]]
     reference: Reference
-
-
-def _quiet(stage: str, done: int, total: int) -> None:
-    del stage, done, total
 
 
 def run_model(
@@ -70,7 +55,7 @@ def run_model(
     latency: int = 20,
     stall: int = 0,
     seed: int = 1,
-    listener: Listener = _quiet,
+    listener: Listener = quiet,
 ) -> Outcome:
     """Lower, compile, simulate and compare; nothing is built before the model is known to fit.
 
@@ -88,26 +73,13 @@ def run_model(
     SimulatorError, MachineStopped
         When there is no simulator, or the machine reports an error.
     """
-    listener("lowering with ONNX Runtime", 0, 0)
-    batch = input_batch(model, inputs) if inputs else samples
-    lowered = lower(model, batch)
-    graph = legalize(lowered)
-    given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
-    check_inputs(graph.inputs, given)
-    compiled = compile_graph(
-        graph, config, lambda node, done, total: listener("compiling", done, total)
-    )
+    made = prepare(model, config, inputs, samples=samples, seed=seed, listener=listener)
+    graph, compiled = made.graph, made.compiled
     toolchain = find_simulator(simulator)
     listener("reference: ONNX Runtime", 0, 0)
-    expected = reference(lowered, given)
+    expected = reference(made.lowered, made.inputs)
     listener("golden model", 0, 0)
-    try:
-        tensors = evaluate(graph, given, config.requantize_mode, config.special.softmax)
-    except OverflowError as error:
-        raise InputError(f"with these inputs, {error}") from None
-    image = compiled.load(tensors)
-    golden = image.copy()
-    Machine(config, golden, compiled.read_window, compiled.write_window).run(compiled.words)
+    golden = run_golden_machine(made)
 
     machine = simulated_machine(
         config,
@@ -117,15 +89,17 @@ def run_model(
         listener=lambda stage: listener(stage, 0, 0),
     )
     total = compiled.timeline.total
-    result = _simulate(machine, compiled, image, total, waves, latency, stall, seed, listener)
+    result = _simulate(
+        machine, compiled, golden.image, total, waves, latency, stall, seed, listener
+    )
 
     listener("comparing", 0, 0)
-    found = {name: compiled.read(result.memory, t) for name, t in graph.tensors.items()}
+    found = made.read(result.memory)
     produced = outputs(graph, found)
-    wrong = _differences(compiled, result.memory, golden)
-    layers = tuple(_layers(compiled, lowered, result, tensors, found))
+    wrong = _differences(compiled, result.memory, golden.memory)
+    layers = tuple(_layers(compiled, made.lowered, result, golden.tensors, found))
     whole = all(layer.promise == "runtime-exact" for layer in layers)
-    differ = _reference_mismatches(produced, expected)
+    differ = elements_that_differ(produced, expected.outputs)
     report = Report(
         model=name,
         config={"name": config.name, **config.to_dict()},
@@ -150,14 +124,6 @@ def run_model(
         waves=None if result.waves is None else str(result.waves),
     )
     return Outcome(report, produced, expected)
-
-
-def _drawn(graph: Graph, samples: int | None, seed: int) -> dict[str, NDArray[Any]]:
-    """Return random inputs, as many as asked for."""
-    for value in graph.inputs:
-        if samples is not None and value.batched and value.shape[:1] != (samples,):
-            raise InputError(f"{samples} samples do not fit input '{value.name}' of {value.shape}")
-    return random_inputs(graph.inputs, seed)
 
 
 def _simulate(
@@ -195,14 +161,6 @@ def _differences(
     for layer in compiled.layers:
         differ[layer.record : layer.record + _RECORD] = False
     return int(np.count_nonzero(differ))
-
-
-def _reference_mismatches(produced: Mapping[str, NDArray[Any]], expected: Reference) -> int:
-    """Elements that differ; NaN is equal to NaN."""
-    return sum(
-        int(np.count_nonzero(~np.isclose(produced[name], value, 0, 0, equal_nan=True)))
-        for name, value in expected.outputs.items()
-    )
 
 
 def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:

@@ -27,7 +27,7 @@ class _Clock(rich.progress.ProgressColumn):
 
 
 class Progress:
-    """Shows stages on stderr while the ``with`` block runs; called like `sim.inference.Listener`.
+    """Shows stages on stderr while the ``with`` block runs; called like `sim.prepare.Listener`.
 
     A stage lasts until the next begins. Calls may come from any thread, one at a time.
     """

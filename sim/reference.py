@@ -21,8 +21,8 @@ from kiwicha.errors import ModelError
 from kiwicha.sim.host import products_saturate
 
 __all__ = [
-    "Reference", "RuntimeInfo", "chain_of", "node_reference", "reference", "runtime_info",
-    "runtime_tensors",
+    "Reference", "RuntimeInfo", "chain_of", "elements_that_differ", "node_reference", "reference",
+    "runtime_info", "runtime_tensors",
 ]
 
 _FEATURES = (
@@ -81,6 +81,16 @@ def reference(lowered: LoweredModel, inputs: Mapping[str, NDArray[Any]]) -> Refe
     values = _run(session, names, inputs, "the model")
     settings = tuple(f"{key}={value}" for key, value in lowered.settings)
     return Reference(dict(zip(names, values, strict=True)), runtime_info(which, settings))
+
+
+def elements_that_differ(
+    produced: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]]
+) -> int:
+    """Return how many elements differ from what is expected; NaN is equal to NaN."""
+    return sum(
+        int(np.count_nonzero(~np.isclose(produced[name], value, 0, 0, equal_nan=True)))
+        for name, value in expected.items()
+    )
 
 
 def runtime_tensors(

@@ -6,7 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
-import kiwicha.sim.inference
+import kiwicha.sim.prepare
 from kiwicha.bench import sparse as module
 from kiwicha.bench.sparse import formats, pruned_product, sparse
 from kiwicha.compiler.emit import residents
@@ -59,7 +59,7 @@ def test_the_report_says_what_was_saved(monkeypatch) -> None:
         compiled.append(compile_graph(*arguments))
         return compiled[-1]
 
-    monkeypatch.setattr(kiwicha.sim.inference, "compile_graph", compile_once)
+    monkeypatch.setattr(kiwicha.sim.prepare, "compile_graph", compile_once)
     report = run_model(model, SMALL, simulator=simulator).report
     assert len(compiled) == 1
     # The same program, but that nothing is compressed when it is written.

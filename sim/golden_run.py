@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a model on the golden machine: the bits of a simulation without hardware and simulator.
+
+The judges are those of `sim.inference`, but that nothing is simulated: the golden operators, and
+ONNX Runtime, node by node and on the outputs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.golden.network import outputs
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.judge import judge
+from kiwicha.sim.prepare import Listener, Prepared, prepare, quiet, run_golden_machine
+from kiwicha.sim.reference import Reference, elements_that_differ, reference
+
+__all__ = ["GoldenOutcome", "run_on_golden_machine"]
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenOutcome:
+    """Members
+    -------
+    outputs : graph outputs as the golden machine computed them.
+    reference : what ONNX Runtime makes of the model as given.
+    wrong : what breaks a promise, a sentence each.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    reference: Reference
+    predicted_cycles: int
+    wrong: tuple[str, ...]
+
+
+def run_on_golden_machine(
+    model: onnx.ModelProto,
+    config: AcceleratorConfig,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    samples: int | None = None,
+    seed: int = 1,
+    listener: Listener = quiet,
+) -> GoldenOutcome:
+    """Lower, compile, run and compare; parameters as of `sim.prepare.prepare`.
+
+    Raises
+    ------
+    KiwichaError
+        For a model or input that cannot be used.
+    MachineError
+        When the golden machine refuses the program, which is a fault of the compiler.
+    """
+    made = prepare(model, config, inputs, samples=samples, seed=seed, listener=listener)
+    listener("reference: ONNX Runtime", 0, 0)
+    expected = reference(made.lowered, made.inputs)
+    listener("golden machine", 0, 0)
+    golden = run_golden_machine(made)
+    listener("comparing", 0, 0)
+    found = made.read(golden.memory)
+    produced = outputs(made.graph, found)
+    wrong = _wrong(made, golden.tensors, found, elements_that_differ(produced, expected.outputs))
+    return GoldenOutcome(produced, expected, made.compiled.timeline.total, tuple(wrong))
+
+
+def _wrong(
+    made: Prepared,
+    tensors: Mapping[str, NDArray[Any]],
+    found: Mapping[str, NDArray[Any]],
+    differ: int,
+) -> list[str]:
+    """Return the sentences; ``differ`` elements of the outputs are not the runtime's."""
+    wrong, whole = [], True
+    for layer in made.compiled.layers:
+        names = [node.y.name for node in layer.nodes]
+        count = sum(int(np.count_nonzero(found[name] != tensors[name])) for name in names)
+        if count:
+            wrong.append(
+                f"layer '{layer.name}': {count:,} bytes of the golden machine's differ from the "
+                "golden operators'"
+            )
+        verdict = judge(made.lowered, made.graph, layer.nodes, made.compiled.config, found)
+        whole = whole and verdict.promise == "runtime-exact"
+        if verdict.differ:
+            wrong.append(
+                f"layer '{layer.name}': {verdict.differ:,} elements differ from ONNX Runtime's"
+            )
+    if whole and differ:
+        wrong.append(f"{differ:,} elements of the outputs differ from ONNX Runtime's")
+    return wrong

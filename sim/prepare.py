@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What comes before a simulation: the model compiled, its inputs at hand, the golden results."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, random_inputs
+from kiwicha.compiler.frontend.lower import LoweredModel, lower
+from kiwicha.compiler.graph.graph import Graph
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import InputError
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate
+from kiwicha.machine.config import AcceleratorConfig
+
+__all__ = ["Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine"]
+
+
+class Listener(Protocol):
+    """Hears how far a run is."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` units of ``stage``; a total of 0 means unknown."""
+
+
+def quiet(stage: str, done: int, total: int) -> None:
+    """Hear nothing."""
+    del stage, done, total
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A model that fits the machine, and inputs that fit the model, by name."""
+
+    lowered: LoweredModel
+    graph: Graph
+    compiled: CompiledModel
+    inputs: dict[str, NDArray[Any]]
+
+    def read(self, memory: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Return every tensor in ``memory`` by name, in ONNX order and its own type."""
+        tensors = self.graph.tensors.items()
+        return {name: self.compiled.read(memory, tensor) for name, tensor in tensors}
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """Members
+    -------
+    tensors : what the golden operators compute, in ONNX order by name.
+    image : memory before the run, the inputs in it.
+    memory : memory as the golden machine leaves it.
+    """
+
+    tensors: dict[str, NDArray[Any]]
+    image: NDArray[np.uint8]
+    memory: NDArray[np.uint8]
+
+
+def prepare(
+    model: onnx.ModelProto,
+    config: AcceleratorConfig,
+    inputs: Mapping[str, NDArray[Any]] | None = None,
+    *,
+    samples: int | None = None,
+    seed: int = 1,
+    listener: Listener = quiet,
+) -> Prepared:
+    """Lower and compile a model; nothing is built.
+
+    Parameters
+    ----------
+    inputs : arrays by graph input name with a leading batch dimension; random when None.
+    samples, seed : how many random ones (default: 1, or the model's own batch), and of what seed.
+
+    Raises
+    ------
+    KiwichaError
+        For a model or input that cannot be used.
+    """
+    listener("lowering with ONNX Runtime", 0, 0)
+    lowered = lower(model, input_batch(model, inputs) if inputs else samples)
+    graph = legalize(lowered)
+    given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
+    check_inputs(graph.inputs, given)
+    compiled = compile_graph(
+        graph, config, lambda node, done, total: listener("compiling", done, total)
+    )
+    return Prepared(lowered, graph, compiled, given)
+
+
+def run_golden_machine(made: Prepared) -> Golden:
+    """Compute everything twice: by the golden operators, and by the program on the golden machine.
+
+    Raises
+    ------
+    InputError
+        When a tensor that is quantized dynamically has no finite range.
+    MachineError
+        When the golden machine refuses the program, which is a fault of the compiler.
+    """
+    compiled, config = made.compiled, made.compiled.config
+    try:
+        tensors = evaluate(made.graph, made.inputs, config.requantize_mode, config.special.softmax)
+    except OverflowError as error:
+        raise InputError(f"with these inputs, {error}") from None
+    image = compiled.load(tensors)
+    memory = image.copy()
+    Machine(config, memory, compiled.read_window, compiled.write_window).run(compiled.words)
+    return Golden(tensors, image, memory)
+
+
+def _drawn(graph: Graph, samples: int | None, seed: int) -> dict[str, NDArray[Any]]:
+    """Return random inputs, as many as asked for."""
+    for value in graph.inputs:
+        if samples is not None and value.batched and value.shape[:1] != (samples,):
+            raise InputError(f"{samples} samples do not fit input '{value.name}' of {value.shape}")
+    return random_inputs(graph.inputs, seed)
