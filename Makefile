@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := sim
 .PHONY: sim test quick extras verilog hashes docs board bench synth pnr train lint formal slow mutate random \
-  setup setup-fpga setup-extras clean help
+  example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -45,6 +45,10 @@ quick: $(STAMP)
 ## extras: the tests that test skips for want of FPGA tools, scikit-learn or matplotlib
 extras: $(EXTRAS) $(YOSYS)
 	@$(PYTEST) -m '(fpga or train or bench) and not slow and not mutate' $(ARGS)
+
+## example: run examples/lenet5.py, which uses Kiwicha from Python
+example: $(STAMP)
+	@$(BIN)/python examples/lenet5.py $(ARGS)
 
 ## verilog: write the Verilog of a configuration (PRESET=default or CONFIG=file.toml, OUT=dir)
 verilog: $(STAMP)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the compiler says about input it cannot take: one line that names the culprit."""
+"""What Kiwicha says about input it cannot take: one line that names the culprit."""
 
 from collections.abc import Sequence
 
 __all__ = [
-    "InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line", "printable",
+    "ConfigError", "InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line",
+    "printable",
 ]
 
 _LONGEST = 200  # of a node's name in a refusal
@@ -24,6 +25,10 @@ class KiwichaError(ValueError):
 
     def __init__(self, text: object = "") -> None:
         super().__init__(printable(str(text)))
+
+
+class ConfigError(KiwichaError):
+    """There is no such machine, or the configuration file is broken."""
 
 
 class ModelError(KiwichaError):

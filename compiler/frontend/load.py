@@ -10,7 +10,7 @@ from onnx import numpy_helper
 
 from kiwicha.errors import ModelError, first_line
 
-__all__ = ["constants_of", "load_model"]
+__all__ = ["check_model", "constants_of", "load_model"]
 
 MINIMUM_OPSET = 10
 """The first with QLinearConv, QLinearMatMul and QuantizeLinear."""
@@ -31,14 +31,25 @@ def load_model(path: str | Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: {error.strerror or error}") from None
     except Exception:  # protobuf's DecodeError, which has no typed home, and what follows from it
         raise ModelError(f"{path}: not an ONNX model, or truncated") from None
+    _check_versions(model, str(path))
+    _load_external(model, path)
+    check_model(model, str(path))
+    return model
+
+
+def _check_versions(model: onnx.ModelProto, name: str) -> None:
     if not model.graph.node or not model.ir_version or not model.opset_import:
-        raise ModelError(f"{path}: not an ONNX model, or truncated (no graph or no operator set)")
+        raise ModelError(f"{name}: not an ONNX model, or truncated (no graph or no operator set)")
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
     if opset is not None and opset < MINIMUM_OPSET:
         raise ModelError(
-            f"{path}: operator set {opset}; the first with quantized operators is {MINIMUM_OPSET}"
+            f"{name}: operator set {opset}; the first with quantized operators is {MINIMUM_OPSET}"
         )
-    _load_external(model, path)
+
+
+def check_model(model: onnx.ModelProto, name: str) -> None:
+    """Check a model whose data is there; raises ModelError, which begins with ``name``."""
+    _check_versions(model, name)
     checked = onnx.ModelProto()
     checked.CopyFrom(model)
     # Before version 4 constants had to be inputs; quantizers do not keep to it, nobody minds.
@@ -48,8 +59,7 @@ def load_model(path: str | Path) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(checked)
     except Exception as error:  # the checker has no exception type of its own for all it finds
-        raise ModelError(f"{path}: not a valid ONNX model: {first_line(error)}") from None
-    return model
+        raise ModelError(f"{name}: not a valid ONNX model: {first_line(error)}") from None
 
 
 def _load_external(model: onnx.ModelProto, path: Path) -> None:

@@ -6,19 +6,14 @@ import argparse
 from rich import box
 from rich.table import Table
 
-from kiwicha.errors import KiwichaError
+from kiwicha.api.machine import preset, read_config, write_verilog
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.presets import PRESETS, preset, read_config
+from kiwicha.machine.presets import PRESETS
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_folder
-from kiwicha.sim.hardware import write_hardware
 from kiwicha.sim.progress import Progress
 
-__all__ = ["ConfigError", "configuration", "run_presets", "run_verilog"]
-
-
-class ConfigError(KiwichaError):
-    """There is no such preset, or the configuration file is broken."""
+__all__ = ["configuration", "run_presets", "run_verilog"]
 
 
 def configuration(args: argparse.Namespace) -> AcceleratorConfig:
@@ -29,14 +24,9 @@ def configuration(args: argparse.Namespace) -> AcceleratorConfig:
     ConfigError
         In one line, naming the file and the field.
     """
-    try:
-        if args.config is not None:
-            return read_config(args.config)
-        return preset(args.preset or "default")
-    except OSError as error:
-        raise ConfigError(f"{args.config}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+    if args.config is not None:
+        return read_config(args.config)
+    return preset(args.preset or "default")
 
 
 def run_verilog(args: argparse.Namespace) -> int:
@@ -45,7 +35,7 @@ def run_verilog(args: argparse.Namespace) -> int:
     check_folder("--out", args.out)
     with Progress() as progress:
         progress(f"generating Verilog ({config.name})", 0, 0)
-        files = write_hardware(config, args.out)
+        files = write_verilog(config, args.out)
     for path in files:
         print(path)
     return 0

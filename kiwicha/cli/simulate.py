@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 
+from kiwicha.api.model import Model, load_model
+from kiwicha.api.run import RunResult, simulate
 from kiwicha.cli.hardware import configuration
 from kiwicha.compiler.frontend.batch import batched_inputs
 from kiwicha.compiler.frontend.inputs import load_inputs
-from kiwicha.compiler.frontend.load import load_model
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.errors import InputError, printable
 from kiwicha.machine.modes import RequantizeMode
@@ -27,7 +28,6 @@ from kiwicha.report.report import Accuracy, Report, differences
 from kiwicha.report.tables import layer_tables
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_destinations, write_files
-from kiwicha.sim.inference import Outcome, run_model
 from kiwicha.sim.progress import Progress
 from kiwicha.sim.scratch import temporary_files
 from kiwicha.sim.shipped import find_model
@@ -58,29 +58,30 @@ def run_sim(args: argparse.Namespace) -> int:
         {"--waves": (".vcd", ".fst")},
         [path for path in (files.path, source, args.config) if path is not None],
     )
-    model = load_model(files.path)
+    model = load_model(args.model)
     if args.outputs is not None:
-        _check_names(model)
-    arrays, labels = (None, None) if source is None else _load(source, model, args.samples)
+        _check_names(model.proto)
+    arrays, labels = (None, None) if source is None else _load(source, model.proto, args.samples)
     float32 = None if files.float32 is None else load_model(files.float32)
     with temporary_files(), Progress() as progress:
-        outcome = run_model(
-            model, config, arrays,
-            samples=args.samples, name=files.name, simulator=args.simulator, waves=args.waves,
-            latency=args.latency, stall=args.stall, seed=args.seed, listener=progress,
+        result = simulate(
+            model, arrays, config,
+            samples=args.samples, simulator=args.simulator, waves=args.waves,
+            latency=args.latency, stall=args.stall, seed=args.seed, progress=progress,
         )
+        report = result.report
+        assert report is not None
         if labels is not None and arrays is not None:
-            accuracy = _accuracy(outcome, labels, float32, arrays)
-            outcome = replace(outcome, report=replace(outcome.report, accuracy=accuracy))
-    results = {}
+            report = replace(report, accuracy=_accuracy(result, labels, float32, arrays))
+    files_to_write = {}
     if args.report is not None:
-        text = json.dumps(outcome.report.to_dict(), indent=2) + "\n"
-        results[args.report] = text.encode()
+        text = json.dumps(report.to_dict(), indent=2) + "\n"
+        files_to_write[args.report] = text.encode()
     if args.outputs is not None:
-        results[args.outputs] = _npz(outcome.outputs)
-    write_files(results)
-    _print(outcome.report, output_console())
-    return 0 if outcome.report.exact else 1
+        files_to_write[args.outputs] = _npz(result.outputs)
+    write_files(files_to_write)
+    _print(report, output_console())
+    return 0 if result.exact else 1
 
 
 def _load(
@@ -122,12 +123,12 @@ def _check_names(model: onnx.ModelProto) -> None:
 
 
 def _accuracy(
-    outcome: Outcome, labels: NDArray[Any], float32: onnx.ModelProto | None, inputs: Arrays
+    result: RunResult, labels: NDArray[Any], float32: Model | None, inputs: Arrays
 ) -> Accuracy | None:
     """Return the shares of right classes; None where the outputs are not scores of classes."""
-    if [array.shape[:1] for array in outcome.outputs.values() if array.ndim == 2] != [labels.shape]:
+    if [array.shape[:1] for array in result.outputs.values() if array.ndim == 2] != [labels.shape]:
         return None
-    if len(outcome.outputs) != 1:
+    if len(result.outputs) != 1:
         return None
 
     def share(outputs: Mapping[str, NDArray[Any]]) -> float:
@@ -136,9 +137,9 @@ def _accuracy(
 
     before = None
     if float32 is not None:
-        session = open_session(float32, ())
+        session = open_session(float32.proto, ())
         before = share({"scores": session.run(None, inputs)[0]})
-    return Accuracy(len(labels), share(outcome.reference.outputs), share(outcome.outputs), before)
+    return Accuracy(len(labels), share(result.expected), share(result.outputs), before)
 
 
 def _npz(arrays: Arrays) -> bytes:

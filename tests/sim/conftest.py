@@ -61,4 +61,4 @@ def no_build(monkeypatch):
         pytest.fail("the build has begun")
 
     monkeypatch.setattr(kiwicha.sim.inference, "simulated_machine", never)
-    monkeypatch.setattr("kiwicha.cli.hardware.write_hardware", never)
+    monkeypatch.setattr("kiwicha.api.machine.write_hardware", never)

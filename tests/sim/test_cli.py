@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import kiwicha.cli.simulate
+import kiwicha.api.run
 import kiwicha.sim.inference
 from kiwicha.cli.main import main
 from kiwicha.compiler.frontend.load import load_model
@@ -198,7 +198,7 @@ def test_another_rounding_is_not_compared_with_onnx_runtime(result, folder, capf
         return replace(outcome, report=replace(outcome.report, config=config, reference=reference))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kiwicha.cli.simulate, "run_model", other)
+        patch.setattr(kiwicha.api.run, "run_model", other)
         assert run(folder, "--preset", "tiny")[0] == 0
     out = capfd.readouterr().out
     assert "not compared with it (requantize mode tflite)" in out
@@ -219,7 +219,7 @@ def test_one_wrong_bit_is_exit_code_1(where, result, folder, monkeypatch, capfd)
             report = replace(report, layers=(replace(first, mismatches=1), *others))
         return replace(outcome, report=report)
 
-    monkeypatch.setattr(kiwicha.cli.simulate, "run_model", wrong)
+    monkeypatch.setattr(kiwicha.api.run, "run_model", wrong)
     code, report, _ = run(folder, "--preset", "tiny")
     assert code == 1
     assert not report["exact"]

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: on the golden machine, or on the generated hardware, simulated clock by clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kiwicha.api.machine import MachineLike, find_machine
+from kiwicha.api.model import ModelLike, load_model
+from kiwicha.errors import InputError
+from kiwicha.report.report import Report, differences
+from kiwicha.sim.files import check_destinations
+from kiwicha.sim.golden_run import run_on_golden_machine
+from kiwicha.sim.inference import run_model
+from kiwicha.sim.prepare import Listener, quiet
+
+__all__ = ["RunResult", "run_golden", "simulate"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a run computed, and what the judges say of it.
+
+    Members
+    -------
+    outputs : graph outputs by name.
+    expected : what ONNX Runtime makes of the model as given and the same inputs, by name.
+    predicted_cycles, cycles : from start to interrupt; ``cycles`` by the machine's own counter,
+        None on the golden machine, which has no clock.
+    verdict : what is not as promised, a sentence each; empty if every bit is right.
+    report : layer by layer, with cycles, bytes and what each layer promises; None on the golden
+        machine.
+    """
+
+    outputs: dict[str, NDArray[Any]]
+    expected: dict[str, NDArray[Any]]
+    predicted_cycles: int
+    cycles: int | None
+    verdict: tuple[str, ...]
+    report: Report | None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bit is right."""
+        return not self.verdict
+
+
+def run_golden(
+    model: ModelLike,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    machine: MachineLike = "default",
+    *,
+    samples: int | None = None,
+    seed: int = 1,
+    progress: Listener = quiet,
+) -> RunResult:
+    """Compile a model and run the program on the golden machine, in NumPy: the bits of `simulate`.
+
+    Parameters
+    ----------
+    model : path of an ONNX file, ``onnx.ModelProto``, or the name of a model that comes along.
+    inputs : arrays by graph input name, each of the input's own type and shape, the batch in front;
+        random ones of ``seed`` if None.
+    machine : name of a preset, path of a TOML file, or `AcceleratorConfig`.
+    samples : how many random inputs (default: 1, or the model's own batch).
+    progress : called with (stage, done, total); a total of 0 means unknown.
+
+    Raises
+    ------
+    ModelError, UnsupportedModel, ConfigError, InputError
+        For a model, a machine or an input that cannot be used; names what is in the way.
+    """
+    loaded, config = load_model(model), find_machine(machine)
+    found = run_on_golden_machine(
+        loaded.proto, config, _arrays(inputs), samples=samples, seed=seed, listener=progress
+    )
+    return RunResult(
+        found.outputs, found.reference.outputs, found.predicted_cycles, None, found.wrong, None
+    )
+
+
+def simulate(
+    model: ModelLike,
+    inputs: Mapping[str, ArrayLike] | None = None,
+    machine: MachineLike = "default",
+    *,
+    samples: int | None = None,
+    simulator: str = "verilator",
+    waves: str | Path | None = None,
+    latency: int = 20,
+    stall: int = 0,
+    seed: int = 1,
+    progress: Listener = quiet,
+) -> RunResult:
+    """Run a model on the generated hardware, simulated, and compare every byte of every layer.
+
+    The first run of a machine generates and builds it, a minute or two; `kiwicha.places` says where
+    that is kept.
+
+    Parameters
+    ----------
+    model, inputs, machine, samples, progress : as of `run_golden`.
+    simulator : "verilator" or "icarus", which is slow and shows unknown bits.
+    waves : where to write a waveform, FILE.vcd or FILE.fst.
+    latency : cycles from a read request to its data, at least 0.
+    stall : chance in 256 that the memory makes a transfer wait a cycle, 0 to 255.
+    seed : of random inputs and stalls.
+
+    Raises
+    ------
+    ModelError, UnsupportedModel, ConfigError, InputError, DestinationError
+        For a model, a machine, an input or a waveform's place that cannot be used; nothing has been
+        built then.
+    SimulatorError
+        When there is no such simulator, or it cannot build or breaks.
+    MachineStopped
+        When the machine stops with an error.
+    """
+    if latency < 0 or not 0 <= stall <= 255:
+        raise InputError(f"latency is {latency}, stall {stall}; legal: 0 or more, 0 to 255")
+    loaded, config = load_model(model), find_machine(machine)
+    waves = None if waves is None else Path(waves)
+    check_destinations({"waves": waves}, {"waves": (".vcd", ".fst")}, [])
+    found = run_model(
+        loaded.proto, config, _arrays(inputs),
+        samples=samples, name=loaded.name, simulator=simulator, waves=waves,
+        latency=latency, stall=stall, seed=seed, listener=progress,
+    )
+    report = found.report
+    return RunResult(
+        found.outputs, found.reference.outputs, report.predicted_cycles, report.cycles,
+        tuple(differences(report)), report,
+    )
+
+
+def _arrays(inputs: Mapping[str, ArrayLike] | None) -> dict[str, NDArray[Any]] | None:
+    if inputs is None:
+        return None
+    if not isinstance(inputs, Mapping):
+        raise InputError(
+            f"the inputs are a {type(inputs).__name__}; must be arrays by graph input name"
+        )
+    return {name: np.asarray(value) for name, value in inputs.items()}
