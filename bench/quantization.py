@@ -16,8 +16,8 @@ from amaranth.sim import Simulator, SimulatorContext
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.golden.block_quantize import block_quantize, dequantize
 from kiwicha.golden.multiway import multiway_quantize
-from kiwicha.hw.parts.rounding import Rounding
 from kiwicha.hw.statistics.block_quantize import BlockQuantize
+from kiwicha.machine.modes import BlockRounding
 
 __all__ = ["DISTRIBUTIONS", "block_scales", "draw", "main", "picture", "several_ways"]
 
@@ -66,7 +66,7 @@ def _block(x: npt.NDArray[np.int64], block: int, scaling: str) -> float:
 
 def _rtl_differences(x: npt.NDArray[np.int64], block: int, lanes: int = 8) -> int:
     """Return how many values of ``x`` the RTL quantizes (``pot``) to something else."""
-    unit = BlockQuantize(lanes, block // lanes, free=False, rounding=Rounding.HALF_EVEN)
+    unit = BlockQuantize(lanes, block // lanes, free=False, rounding=BlockRounding.HALF_EVEN)
     found: list[int] = []
 
     async def feed(context: SimulatorContext) -> None:

@@ -13,16 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.golden.rounding import round_shift
+from kiwicha.machine.modes import BlockCriterion
+from kiwicha.machine.scales import QEM_THRESHOLD
 
-__all__ = ["CRITERIA", "THRESHOLD", "ChosenBlocks", "multiway_quantize"]
+__all__ = ["CRITERIA", "ChosenBlocks", "multiway_quantize"]
 
 Int64Array = npt.NDArray[np.int64]
 
-#: What the best way is chosen by; the number of a criterion in hardware is its place here.
-CRITERIA = ("l1", "bias", "l2", "cosine", "qem")
-
-#: ``round((2**0.03 - 1) * 2**16)``: the bound of Zhang et al. on the quantization error.
-THRESHOLD = 1377
+#: What the best way is chosen by.
+CRITERIA = tuple(criterion.value for criterion in BlockCriterion)
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def multiway_quantize(
     *,
     criterion: str = "l2",
     rounding: str = "half_even",
-    threshold: int = THRESHOLD,
+    threshold: int = QEM_THRESHOLD,
 ) -> ChosenBlocks:
     """Quantize int32 values in blocks of ``block`` consecutive elements (row-major).
 

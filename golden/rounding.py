@@ -9,11 +9,13 @@ word that depends only on seed, step and the element's place: never on the order
 import numpy as np
 import numpy.typing as npt
 
+from kiwicha.machine.modes import BlockRounding
+
 __all__ = ["ROUNDINGS", "random_word", "round_shift"]
 
 Int64Array = npt.NDArray[np.int64]
 
-ROUNDINGS = ("half_even", "half_up", "half_away", "pseudo", "lfsr")
+ROUNDINGS = tuple(rounding.value for rounding in BlockRounding)
 
 _TAPS = 0xEDB88320
 _MASK = 0xFFFFFFFF

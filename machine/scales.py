@@ -8,7 +8,11 @@ import numpy as np
 
 from kiwicha.machine.modes import RequantizeMode
 
-__all__ = ["encode_scale", "quantize_multiplier"]
+__all__ = ["QEM_THRESHOLD", "encode_scale", "quantize_multiplier"]
+
+QEM_THRESHOLD = 1377
+"""``round((2**0.03 - 1) * 2**16)``: the bound of Zhang et al. (arXiv 1911.00361) on the error of a
+sum of magnitudes, by which the block criterion QEM chooses."""
 
 
 def quantize_multiplier(scale: float) -> tuple[int, int]:

@@ -1,31 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding of fixed-point magnitudes to int8, in five ways, and random words for one of them."""
+"""Rounding of fixed-point magnitudes to int8, in one of five ways, and random words for one."""
 
 from functools import reduce
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.lanes import register
+from kiwicha.machine.modes import BlockRounding
 
-__all__ = ["RANDOM", "RandomWord", "Round", "Rounding", "random_key"]
+__all__ = ["RANDOM", "RandomWord", "Round", "random_key"]
 
 #: What the random words depend on, besides the place of an element.
 RANDOM = data.StructLayout({"seed": 32, "step": 32})
 
 _TAPS = 0xEDB88320
 _STEPS = 32
-
-
-class Rounding(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
-    """How ``Round`` treats what is behind the point; the definition is ``Round``'s."""
-
-    HALF_EVEN = 0
-    HALF_UP = 1
-    HALF_AWAY = 2
-    PSEUDO = 3
-    LFSR = 4
 
 
 class Round(Component):
@@ -35,61 +26,57 @@ class Round(Component):
     infinity or away from zero (``HALF_*``); away from zero where the upper half of d's bits exceeds
     the lower half (``PSEUDO``, as NITI does it: an odd number of bits gives the upper half one more
     and the lower one a 0 behind it); away from zero where d, as a fraction of one,
-    exceeds ``word / 2**32`` (``LFSR``). An undefined mode rounds towards zero.
+    exceeds ``word / 2**32`` (``LFSR``).
 
     Parameters
     ----------
     fraction : bits behind the point, 2 to 48.
+    rounding : which of them.
 
     Members
     -------
     value : In(7 + fraction); the magnitude.
     negative : In(1); its sign.
-    upper : In(range((fraction + 1) // 2 + 1)); bits of the upper half: with so many bits behind the
-        point, from the top, that are no padding, half of them, rounded up.
-    rounding : In(Rounding); word : In(32), random.
+    upper : In(range((fraction + 1) // 2 + 1)); only PSEUDO: bits of the upper half: with so many
+        bits behind the point, from the top, that are no padding, half of them, rounded up.
+    word : In(32); only LFSR: random.
     o : Out(signed(8)); -128 to 127.
     """
 
     latency = 2
 
-    def __init__(self, fraction: int) -> None:
+    def __init__(self, fraction: int, rounding: BlockRounding) -> None:
         if not 2 <= fraction <= 48:
             raise ValueError(f"fraction is {fraction}; legal: 2 to 48")
         self.fraction = fraction
-        super().__init__(
-            {
-                "value": In(7 + fraction),
-                "negative": In(1),
-                "upper": In(range((fraction + 1) // 2 + 1)),
-                "rounding": In(Rounding),
-                "word": In(32),
-                "o": Out(signed(8)),
-            }
-        )
+        self.rounding = rounding
+        halves = {"upper": In(range((fraction + 1) // 2 + 1))}
+        super().__init__({
+            "value": In(7 + fraction),
+            "negative": In(1),
+            **(halves if rounding is BlockRounding.PSEUDO else {}),
+            **({"word": In(32)} if rounding is BlockRounding.LFSR else {}),
+            "o": Out(signed(8)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         size = self.fraction
         dropped, whole = self.value[:size], self.value[size:]
         half, rest = dropped[-1], dropped[:-1].any()
-
-        upper = Cat(bit & (self.upper >= size - k) for k, bit in enumerate(dropped))
-        lower = (dropped << self.upper)[:size]
-        random = self.word[-size:] if size <= 32 else Cat(Const(0, size - 32), self.word)
-
-        up = Signal()
-        with m.Switch(self.rounding):
-            with m.Case(Rounding.HALF_EVEN):
-                m.d.comb += up.eq(half & (rest | whole[0]))
-            with m.Case(Rounding.HALF_UP):
-                m.d.comb += up.eq(half & (rest | ~self.negative))
-            with m.Case(Rounding.HALF_AWAY):
-                m.d.comb += up.eq(half)
-            with m.Case(Rounding.PSEUDO):
-                m.d.comb += up.eq(upper > lower)
-            with m.Case(Rounding.LFSR):
-                m.d.comb += up.eq(dropped > random)
+        up: Value
+        if self.rounding is BlockRounding.HALF_EVEN:
+            up = half & (rest | whole[0])
+        elif self.rounding is BlockRounding.HALF_UP:
+            up = half & (rest | ~self.negative)
+        elif self.rounding is BlockRounding.HALF_AWAY:
+            up = half
+        elif self.rounding is BlockRounding.PSEUDO:
+            upper = Cat(bit & (self.upper >= size - k) for k, bit in enumerate(dropped))
+            up = upper > (dropped << self.upper)[:size]
+        else:
+            random = self.word[-size:] if size <= 32 else Cat(Const(0, size - 32), self.word)
+            up = dropped > random
 
         s1_up = register(m, up, "s1_up")
         s1_whole = register(m, whole, "s1_whole")
@@ -128,14 +115,13 @@ class RandomWord(Component):
         return m
 
 
-def random_key(m: Module, seed: Value, step: Value, *, registered: bool = False) -> Value:
+def random_key(m: Module, seed: Value, step: Value) -> Value:
     """Return the key of a training step: ``A(A(seed) + step)`` with A as for ``RandomWord``.
 
-    At once, or ``registered`` two cycles later.
+    Two cycles later.
     """
-    total = (_advance(m, seed, "seed") + step)[:32]
-    key = _advance(m, register(m, total, "key_total") if registered else total, "key")
-    return register(m, key, "key") if registered else key
+    total = register(m, (_advance(m, seed, "seed") + step)[:32], "key_total")
+    return register(m, _advance(m, total, "key"), "key")
 
 
 def _advance(m: Module, word: Value, name: str) -> Value:

@@ -14,32 +14,24 @@ from kiwicha.hw.parts.reciprocal import (
     FRACTION,
     SHIFT_FRACTION,
     Reciprocal,
-    request_layout,
+    division_cycles,
     scale_layout,
 )
-from kiwicha.hw.parts.rounding import RANDOM, RandomWord, Round, Rounding, random_key
+from kiwicha.hw.parts.rounding import RANDOM, RandomWord, Round, random_key
 from kiwicha.hw.statistics.block_buffer import BlockBuffer
+from kiwicha.machine.modes import BlockRounding
 
-__all__ = ["CONTROL", "BlockQuantize", "quantized_layout"]
-
-#: How a block is quantized. ``free``: scale M / 127 instead of a power of two; ``seed`` and
-#: ``step`` make the random words of rounding LFSR. Looked at with a block's last vector.
-CONTROL = data.StructLayout({"free": 1, "rounding": Rounding, "seed": 32, "step": 32})
+__all__ = ["BlockQuantize", "quantized_layout"]
 
 
-def _tag(rounding: Rounding | int | None) -> data.StructLayout:
-    """What a block takes along to be rounded; nothing where that is settled."""
-    return data.StructLayout({} if rounding is not None else {"rounding": Rounding, "key": 32})
+def _index_member(rounding: BlockRounding) -> dict[str, int]:
+    """Return a vector's ``index`` as a member of a layout, where anything looks at it."""
+    return {"index": 32} if rounding is BlockRounding.LFSR else {}
 
 
-def _index_bits(rounding: Rounding | int | None) -> int:
-    """Return the bits of a vector's index, where anything looks at that."""
-    return 32 if rounding is None or rounding is Rounding.LFSR else 0
-
-
-def _fetch(rounding: Rounding | int | None) -> int:
-    """Return the cycles from a vector to its rounding; random words of their own take one more."""
-    return 4 if rounding is Rounding.LFSR else 3
+def _fetch(rounding: BlockRounding) -> int:
+    """Return the cycles from a vector to its rounding; random words take one more."""
+    return 4 if rounding is BlockRounding.LFSR else 3
 
 
 #: Blocks between input and output at most; as many of one vector hide the unit's latency.
@@ -79,14 +71,15 @@ class BlockQuantize(Component):
     lanes : elements a cycle, 1 to 64.
     vectors : vectors in the largest block, at least 1.
     digit : quotient bits a cycle, 1 to 4.
-    free, rounding : given, they hold for all blocks: of ``control`` only what is not given is
-        looked at, ``index`` only for LFSR, and powers of two need a shifter, no multiplier.
+    free : whether scales are free; powers of two need a shifter, no multiplier.
+    rounding : of the values.
     depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
-    i : In(stream of {vector: vector_layout(lanes), index: 32, control: CONTROL}); ``index`` is the
-        flat index of lane 0 in its tensor. ``ready`` does not see ``o.ready`` of the same cycle.
+    i : In(stream of {vector: vector_layout(lanes), index: 32}); ``index``, only where ``rounding``
+        is LFSR, is the flat index of lane 0 in its tensor. ``ready`` does not see ``o.ready`` of
+        the same cycle.
     random : In(RANDOM); only where ``rounding`` is LFSR; does not change from three cycles before
         the first vector enters until the last one has left.
     o : Out(stream of quantized_layout(lanes)); ``last`` is set where a block was ended.
@@ -98,27 +91,26 @@ class BlockQuantize(Component):
         vectors: int,
         digit: int = 1,
         *,
-        free: bool | None = None,
-        rounding: Rounding | int | None = None,
+        free: bool,
+        rounding: BlockRounding,
     ) -> None:
         if vectors < 1:
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
         self.free, self.rounding, self.blocks = free, rounding, _BLOCKS
         self.lanes = lanes
         self.vectors = vectors
-        self._reciprocal = Reciprocal(_tag(rounding), digit, free)
+        self._reciprocal = Reciprocal(digit, free)
         # Room for a block and for what enters while its scale is being made.
-        slack = self._reciprocal.steps + tree_depth(lanes) + 8
+        slack = division_cycles(digit) + tree_depth(lanes) + 6
         self.depth = 1 << (vectors + slack - 1).bit_length()
-        vector = vector_layout(lanes)
-        self._input = data.StructLayout({"vector": vector, "index": 32, "control": CONTROL})
-        super().__init__(
-            {
-                "i": In(stream.Signature(self._input)),
-                "o": Out(stream.Signature(quantized_layout(lanes))),
-                **({"random": In(RANDOM)} if rounding is Rounding.LFSR else {}),
-            }
-        )
+        self._entry = data.StructLayout({
+            "vector": vector_layout(lanes), **_index_member(rounding)
+        })
+        super().__init__({
+            "i": In(stream.Signature(self._entry)),
+            "o": Out(stream.Signature(quantized_layout(lanes))),
+            **({"random": In(RANDOM)} if rounding is BlockRounding.LFSR else {}),
+        })
 
     @property
     def latency(self) -> int:
@@ -127,17 +119,15 @@ class BlockQuantize(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        tag, chosen = _tag(self.rounding), self.rounding is None
-        index = _index_bits(self.rounding)
-        entry = data.StructLayout({"vector": vector_layout(self.lanes), "index": index})
-        m.submodules.buffer = buffer = BlockBuffer(entry, scale_layout(tag), self.depth, _BLOCKS)
-        m.submodules.requests = requests = Queue(request_layout(tag), _BLOCKS)
+        scale = scale_layout(self.free)
+        m.submodules.buffer = buffer = BlockBuffer(self._entry, scale, self.depth, _BLOCKS)
+        m.submodules.requests = requests = Queue(32, _BLOCKS)
         m.submodules.reciprocal = reciprocal = self._reciprocal
         wiring.connect(m, requests.o, reciprocal.i)
         wiring.connect(m, reciprocal.o, buffer.scale)
 
         # In: every vector goes to the buffer and past the maximum.
-        vector, control = self.i.payload.vector, self.i.payload.control
+        vector = self.i.payload.vector
         position, last, take = Signal(range(self.vectors)), Signal(), Signal()
         held = buffer.i.payload
         m.d.comb += [
@@ -146,8 +136,7 @@ class BlockQuantize(Component):
             buffer.i.valid.eq(self.i.valid),
             self.i.ready.eq(buffer.i.ready),
             held.last.eq(last),
-            held.vector.vector.eq(vector),
-            held.vector.index.eq(self.i.payload.index),
+            held.vector.eq(self.i.payload),
         ]
         with m.If(take):
             m.d.sync += position.eq(Mux(last, 0, position + 1))
@@ -163,18 +152,6 @@ class BlockQuantize(Component):
         waits = 1 + tree_depth(self.lanes)
         flags, ends = Signal(waits), Signal(waits)
         m.d.sync += [flags.eq(Cat(take, flags)), ends.eq(Cat(take & last, ends))]
-        made = data.StructLayout({"free": 1, "tag": tag})
-        how = Signal(made)
-        m.d.comb += how.free.eq(control.free if self.free is None else self.free)
-        if chosen:
-            m.d.comb += [
-                how.tag.rounding.eq(control.rounding),
-                how.tag.key.eq(random_key(m, control.seed, control.step)),
-            ]
-        along = how.as_value()
-        for k in range(waits):
-            along = register(m, along, f"along{k}")
-        arrived = data.View(made, along)
         greatest, so_far = Signal(32), Signal(32)
         m.d.comb += greatest.eq(Mux(top > so_far, top, so_far))
         with m.If(flags[-1]):
@@ -182,9 +159,7 @@ class BlockQuantize(Component):
         # The buffer lets in no more blocks than fit into the queue.
         m.d.sync += [
             requests.i.valid.eq(ends[-1]),
-            requests.i.payload.magnitude.eq(greatest),
-            requests.i.payload.free.eq(arrived.free),
-            requests.i.payload.tag.eq(arrived.tag),
+            requests.i.payload.eq(greatest),
         ]
 
         # Out.
@@ -195,36 +170,36 @@ class BlockQuantize(Component):
             buffer.o.ready.eq(enable),
             pipeline.valid.eq(buffer.o.valid),
             pipeline.vector.eq(buffer.o.payload.vector.vector),
-            pipeline.index.eq(buffer.o.payload.vector.index),
+            *(
+                getattr(pipeline, name).eq(buffer.o.payload.vector[name])
+                for name in _index_member(self.rounding)
+            ),
             pipeline.ended.eq(buffer.o.payload.last),
             pipeline.scale.eq(buffer.o.payload.scale),
             self.o.valid.eq(pipeline.done),
             self.o.payload.eq(pipeline.result),
         ]
-        if self.rounding is Rounding.LFSR:
-            key = random_key(m, self.random.seed, self.random.step, registered=True)
-            m.d.comb += pipeline.key.eq(key)
+        if self.rounding is BlockRounding.LFSR:
+            m.d.comb += pipeline.key.eq(random_key(m, self.random.seed, self.random.step))
         return m
 
 
 class _Pipeline(Component):
     """Multiply (or shift) and round, without handshake."""
 
-    def __init__(self, lanes: int, free: bool | None, rounding: Rounding | int | None) -> None:
+    def __init__(self, lanes: int, free: bool, rounding: BlockRounding) -> None:
         self.lanes, self.free, self.rounding = lanes, free, rounding
         self.latency = _fetch(rounding) + Round.latency
-        super().__init__(
-            {
-                "valid": In(1),
-                "vector": In(vector_layout(lanes)),
-                "index": In(_index_bits(rounding)),
-                **({"key": In(32)} if rounding is Rounding.LFSR else {}),
-                "ended": In(1),
-                "scale": In(scale_layout(_tag(rounding))),
-                "done": Out(1),
-                "result": Out(quantized_layout(lanes)),
-            }
-        )
+        super().__init__({
+            "valid": In(1),
+            "vector": In(vector_layout(lanes)),
+            **{name: In(bits) for name, bits in _index_member(rounding).items()},
+            **({"key": In(32)} if rounding is BlockRounding.LFSR else {}),
+            "ended": In(1),
+            "scale": In(scale_layout(free)),
+            "done": Out(1),
+            "result": Out(quantized_layout(lanes)),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -240,50 +215,38 @@ class _Pipeline(Component):
             beside = register(m, beside, f"beside{k + 1}")
         m.d.comb += self.result.as_value()[8 * self.lanes :].eq(beside)
 
-        shifts = self.free is False
-        fraction = SHIFT_FRACTION if shifts else FRACTION
-        used = self.scale.shift
-        if self.free is not False:
-            used = Mux(self.free or self.scale.free, FRACTION, self.scale.shift)
-        chosen = self.rounding is None
-        rounding = self.scale.tag.rounding.as_value() if chosen else Const(0, 3)
-        upper, fetch = (used + 1) >> 1, _fetch(self.rounding)
+        fetch = _fetch(self.rounding)
+        upper: Value = Const(FRACTION >> 1, 5) if self.free else (self.scale.shift + 1) >> 1
         for k in range(1, fetch + 1):
             upper = register(m, upper, f"s{k}_upper")
-            rounding = register(m, rounding, f"s{k}_rounding")
-        index = self.index
-        if self.rounding is Rounding.LFSR:  # it comes from a block RAM
-            index = register(m, index, "s0_index")
+        if self.rounding is BlockRounding.LFSR:  # it comes from a block RAM
+            index = register(m, self.index, "s0_index")
         for lane in range(self.lanes):
             value = self.vector.lanes[lane]
-            product = (self._shift if shifts else self._multiply)(m, magnitude(value), lane)
+            product = (self._multiply if self.free else self._shift)(m, magnitude(value), lane)
             negative = value[31]
             for k in range(1, fetch + 1):
                 negative = register(m, negative, f"s{k}_negative{lane}")
             for k in range(4, fetch + 1):
                 product = register(m, product, f"s{k}_product{lane}")
-            final = m.submodules[f"round{lane}"] = Round(fraction)
+            fraction = FRACTION if self.free else SHIFT_FRACTION
+            final = m.submodules[f"round{lane}"] = Round(fraction, self.rounding)
             m.d.comb += [
                 final.value.eq(product),
                 final.negative.eq(negative),
-                final.upper.eq(upper),
-                final.rounding.eq(Rounding(rounding) if chosen else self.rounding),
                 self.result.lanes[lane].eq(final.o),
             ]
-            if len(index):
+            if self.rounding is BlockRounding.PSEUDO:
+                m.d.comb += final.upper.eq(upper)
+            if self.rounding is BlockRounding.LFSR:
                 m.d.comb += final.word.eq(self._word(m, index, lane))
         return m
 
     def _word(self, m: Module, index: Value, lane: int) -> Value:
         """Return a lane's random word, three cycles after ``index``."""
         word = m.submodules[f"word{lane}"] = RandomWord()
-        if self.rounding is None:
-            key = self.scale.tag.key
-            place = (index + lane)[:32] + key
-        else:
-            key = self.key
-            place = index + register(m, (key + lane)[:32], f"near{lane}")
-        m.d.comb += [word.place.eq(place), word.key.eq(key)]
+        near = register(m, (self.key + lane)[:32], f"near{lane}")
+        m.d.comb += [word.place.eq(index + near), word.key.eq(self.key)]
         return register(m, word.o, f"s3_word{lane}")
 
     def _multiply(self, m: Module, size: Value, lane: int) -> Value:

@@ -12,17 +12,15 @@ from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.lanes import magnitude, present, register, vector_layout
 from kiwicha.hw.parts.queue import Queue
-from kiwicha.hw.parts.rounding import Rounding
 from kiwicha.hw.statistics.block_buffer import BlockBuffer
 from kiwicha.hw.statistics.block_maximum import BlockMaximum
-from kiwicha.hw.statistics.multiway_arbiter import Arbiter, choice_layout, verdict_layout
-from kiwicha.hw.statistics.multiway_error import Criterion, ErrorSums
+from kiwicha.hw.statistics.multiway_arbiter import Arbiter, choice_layout
+from kiwicha.hw.statistics.multiway_error import ErrorSums
 from kiwicha.hw.statistics.multiway_lane import WayLane
+from kiwicha.machine.modes import BlockCriterion, BlockRounding
+from kiwicha.machine.scales import QEM_THRESHOLD
 
-__all__ = ["THRESHOLD", "Criterion", "MultiwayQuantize", "chosen_layout"]
-
-#: ``round((2**0.03 - 1) * 2**16)``: the bound of Zhang et al. (arXiv 1911.00361).
-THRESHOLD = 1377
+__all__ = ["MultiwayQuantize", "chosen_layout"]
 
 #: Blocks in front of the ways at most, and as many behind them while their way is looked for.
 _BLOCKS = 16
@@ -64,15 +62,14 @@ class MultiwayQuantize(Component):
     lanes : elements a cycle, 1 to 64.
     vectors : vectors in the largest block, at least 1.
     ways : (bits 2 to 8, clip 0 to 7) of each way, 1 to 8 of them.
-    criterion : given, it holds for all blocks, and what other criteria need is left out.
+    criterion : what the best way is; what other criteria need is left out.
     rounding : any but LFSR.
     threshold : of criterion QEM, 0 to 2^16.
     depth, blocks : vectors and blocks that it holds at least before ``i.ready`` falls.
 
     Members
     -------
-    i : In(stream of {vector: vector_layout(lanes), criterion: Criterion}); the criterion (if it is
-        not given) is looked at with a block's last vector. ``ready`` does not see ``o.ready``.
+    i : In(stream of {vector: vector_layout(lanes)}); ``ready`` does not see ``o.ready``.
     o : Out(stream of chosen_layout(lanes, ways)); ``last`` is set where a block was ended.
     """
 
@@ -82,9 +79,9 @@ class MultiwayQuantize(Component):
         vectors: int,
         ways: Sequence[tuple[int, int]],
         *,
-        criterion: Criterion | int | None = None,
-        rounding: Rounding | int = Rounding.HALF_EVEN,
-        threshold: int = THRESHOLD,
+        criterion: BlockCriterion,
+        rounding: BlockRounding = BlockRounding.HALF_EVEN,
+        threshold: int = QEM_THRESHOLD,
     ) -> None:
         if vectors < 1:
             raise ValueError(f"vectors is {vectors}; legal: at least 1")
@@ -95,15 +92,14 @@ class MultiwayQuantize(Component):
                 raise ValueError(f"bits is {bits}; legal: 2 to 8")
             if not 0 <= clip <= 7:
                 raise ValueError(f"clip is {clip}; legal: 0 to 7")
-        if rounding is Rounding.LFSR:
+        if rounding is BlockRounding.LFSR:
             raise ValueError("rounding is LFSR; legal: any other")
         if not 0 <= threshold <= 1 << 16:
             raise ValueError(f"threshold is {threshold}; legal: 0 to 65536")
         self.lanes, self.vectors, self.ways = lanes, vectors, tuple(ways)
         self.criterion, self.rounding, self.threshold = criterion, rounding, threshold
-        tag = {} if criterion is not None else {"criterion": Criterion}
-        self._input = data.StructLayout({"vector": vector_layout(lanes), **tag})
-        self._scale = data.StructLayout({"length": range(33), **tag})
+        self._input = data.StructLayout({"vector": vector_layout(lanes)})
+        self._scale = data.StructLayout({"length": range(33)})
         self._sums = ErrorSums(lanes, len(ways), lanes * vectors, criterion)
         self._arbiter = Arbiter(len(ways), lanes * vectors, criterion, threshold)
         self._maximum = BlockMaximum(lanes)
@@ -155,11 +151,6 @@ class MultiwayQuantize(Component):
         for k in range(32):
             with m.If(maximum.magnitude[k]):
                 m.d.comb += length.eq(k + 1)
-        if self.criterion is None:
-            along = self.i.payload.criterion.as_value()
-            for k in range(maximum.latency):
-                along = register(m, along, f"along{k}")
-            m.d.comb += scales.i.payload.criterion.eq(Criterion(along))
         self._second_pass(m, waiting)
         return m
 
@@ -179,8 +170,7 @@ class MultiwayQuantize(Component):
         )
         m.submodules.sums = sums
         m.submodules.arbiter = arbiter
-        verdicts = Queue(verdict_layout(ways, self.lanes * self.vectors, self.criterion), _BLOCKS)
-        m.submodules.verdicts = verdicts
+        m.submodules.verdicts = verdicts = Queue(sums.layout, _BLOCKS)
         wiring.connect(m, verdicts.o, arbiter.i)
         # The next way is looked for while a block leaves.
         m.submodules.choices = choices = Queue(choice_layout(ways), _BLOCKS)
@@ -206,14 +196,8 @@ class MultiwayQuantize(Component):
             sums.shift.eq(pipeline.shift),
             # As many blocks as ``judged`` lets in fit here too.
             verdicts.i.valid.eq(sums.done),
-            verdicts.i.payload.sums.eq(sums.sums),
+            verdicts.i.payload.eq(sums.sums),
         ]
-        if self.criterion is None:
-            m.d.comb += pipeline.criterion.eq(waiting.o.payload.scale.criterion)
-            along = pipeline.judge.as_value()
-            for k in range(sums.latency):
-                along = register(m, along, f"judge{k}")
-            m.d.comb += verdicts.i.payload.criterion.eq(Criterion(along))
         out, choice = judged.o.payload, judged.o.payload.scale
         m.d.comb += [
             self.o.valid.eq(judged.o.valid),
@@ -238,11 +222,9 @@ class _Pipeline(Component):
                 "vector": In(vector_layout(lanes)),
                 "ended": In(1),
                 "length": In(range(33)),
-                "criterion": In(Criterion),
                 "done": Out(1),
                 "last": Out(1),
                 "count": Out(range(lanes + 1)),
-                "judge": Out(Criterion),
                 "size": Out(data.ArrayLayout(32, lanes)),
                 "q": Out(data.ArrayLayout(data.ArrayLayout(signed(8), lanes), ways)),
                 "shift": Out(data.ArrayLayout(5, ways)),
@@ -258,7 +240,7 @@ class _Pipeline(Component):
 
         # Cycle 1: magnitudes and shifts. A lane without an element holds 0.
         count = Mux(self.vector.last, self.vector.count, self.lanes)[: len(self.count)]
-        beside = Cat(self.ended, count, self.criterion)
+        beside = Cat(self.ended, count)
         sizes, negatives = [], []
         for k in range(self.lanes):
             here = present(self.vector.last, self.vector.count, k)
@@ -287,6 +269,6 @@ class _Pipeline(Component):
             beside = register(m, beside, f"s{stage}_beside")
         m.d.comb += [
             Cat(self.size.as_value(), self.shift.as_value()).eq(carried),
-            Cat(self.last, self.count, self.judge.as_value()).eq(beside),
+            Cat(self.last, self.count).eq(beside),
         ]
         return m

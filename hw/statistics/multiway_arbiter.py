@@ -9,17 +9,12 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
 from kiwicha.hw.statistics.digit_product import DigitProduct, product_cycles
-from kiwicha.hw.statistics.multiway_error import Criterion, sums_layout
+from kiwicha.hw.statistics.multiway_error import sums_layout
+from kiwicha.machine.modes import BlockCriterion
 
-__all__ = ["Arbiter", "arbiter_cycles", "choice_layout", "verdict_layout"]
+__all__ = ["Arbiter", "arbiter_cycles", "choice_layout"]
 
 _THRESHOLD_BITS = 17
-
-
-def verdict_layout(ways: int, block: int, criterion: Criterion | int | None) -> data.StructLayout:
-    """Return the payload of a block's ``sums``, and its ``criterion`` where that is not given."""
-    tag = {} if criterion is not None else {"criterion": Criterion}
-    return data.StructLayout({**tag, "sums": sums_layout(ways, block, criterion)})
 
 
 def choice_layout(ways: int) -> data.StructLayout:
@@ -27,23 +22,23 @@ def choice_layout(ways: int) -> data.StructLayout:
     return data.StructLayout({"way": range(max(ways, 2)), "shift": 5})
 
 
-def _product_bits(block: int, criterion: Criterion | int | None) -> tuple[int, int]:
+def _product_bits(block: int, criterion: BlockCriterion) -> tuple[int, int]:
     """Return the widths of the widest factors; one bit each where nothing is multiplied."""
     bits = bits_for(block << 38)
-    if criterion in (None, Criterion.COSINE):
+    if criterion is BlockCriterion.COSINE:
         return 2 * bits, bits
-    if criterion is Criterion.QEM:
+    if criterion is BlockCriterion.QEM:
         return bits, _THRESHOLD_BITS
     # Never started, so nothing of it is left after synthesis.
     return 1, 1
 
 
-def arbiter_cycles(ways: int, block: int, criterion: Criterion | int | None) -> int:
+def arbiter_cycles(ways: int, block: int, criterion: BlockCriterion) -> int:
     """Return the cycles from one block to the next one at most, if its choice is taken at once."""
     product = 1 + product_cycles(_product_bits(block, criterion)[1])
-    scored = 4 * ways + 2 + product * (criterion in (None, Criterion.QEM))
+    scored = 4 * ways + 2 + product * (criterion is BlockCriterion.QEM)
     squared = (2 + product) * ways + 2 * product * (ways - 1) + 2
-    return max(scored, squared * (criterion in (None, Criterion.COSINE)))
+    return squared if criterion is BlockCriterion.COSINE else scored
 
 
 class Arbiter(Component):
@@ -57,21 +52,21 @@ class Arbiter(Component):
     ----------
     ways : how many, at least 1.
     block : elements in the largest block.
-    criterion : given, it holds for all blocks.
+    criterion : what the best way is.
     threshold : of criterion QEM, 0 to 2^16.
 
     Members
     -------
-    i : In(stream of verdict_layout(...)).
+    i : In(stream of sums_layout(ways, block, criterion)).
     o : Out(stream of choice_layout(ways)).
     """
 
     def __init__(
-        self, ways: int, block: int, criterion: Criterion | int | None, threshold: int
+        self, ways: int, block: int, criterion: BlockCriterion, threshold: int
     ) -> None:
         self.ways, self.block = ways, block
         self.criterion, self.threshold = criterion, threshold
-        self.layout = verdict_layout(ways, block, criterion)
+        self.layout = sums_layout(ways, block, criterion)
         self._product = DigitProduct(*_product_bits(block, criterion))
         super().__init__(
             {
@@ -80,9 +75,6 @@ class Arbiter(Component):
             }
         )
 
-    def _may(self, criterion: Criterion | int) -> bool:
-        return self.criterion in (None, criterion)
-
     @property
     def cycles(self) -> int:
         """``arbiter_cycles``."""
@@ -90,17 +82,12 @@ class Arbiter(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.product = product = self._product
+        m.submodules.product = self._product
         request, index, take = Signal(self.layout), Signal(range(self.ways)), Signal()
-        total, sums = request.sums.total, request.sums.ways[0]
-        ways = request.sums.ways.as_value()
-
-        def by(criterion: Criterion | int) -> Value:
-            if self.criterion is None:
-                return request.criterion == criterion
-            return Const(self.criterion is criterion)
+        sums, ways = request.ways[0], request.ways.as_value()
 
         def multiply(a: Value, b: Value, then: str) -> None:
+            product = self._product
             m.d.comb += [product.start.eq(1), product.a.eq(a), product.b.eq(b)]
             m.next = then
 
@@ -114,59 +101,73 @@ class Arbiter(Component):
             with m.Else():
                 m.next = "WAY"
 
-        bits = bits_for(self.block << 63) + 1
-        quantized = Signal(len(total))
-        square, cross = Signal(bits), Signal(bits)
-        score, best = Signal(signed(bits)), Signal(signed(bits))
-        limit, passed, fits = Signal(len(total) + _THRESHOLD_BITS), Signal(), Signal()
         first = index == 0
         with m.FSM():
             with m.State("REST"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [request.eq(self.i.payload), index.eq(0), passed.eq(0)]
+                m.d.sync += [request.eq(self.i.payload), index.eq(0)]
                 with m.If(self.i.valid):
                     m.next = "WAY"
-            with m.State("WAY"):
-                m.next = "ALIGN"
-                if self._may(Criterion.COSINE):
-                    with m.If(by(Criterion.COSINE)):
-                        multiply(sums.cross, sums.cross, "SQUARE")
-                if self._may(Criterion.QEM):
-                    with m.If(by(Criterion.QEM) & first):
-                        multiply(total, Const(self.threshold), "LIMIT")
-            if self._may(Criterion.QEM):
-                with m.State("LIMIT"), m.If(product.done):
-                    m.d.sync += limit.eq(product.o)
-                    m.next = "ALIGN"
-            with m.State("ALIGN"):
-                m.d.sync += [
-                    quantized.eq(sums.quantized << sums.shift),
-                    square.eq(sums.square << Cat(Const(0, 1), sums.shift)),
-                    cross.eq(sums.cross << sums.shift << 1),
-                ]
-                m.next = "SCORE"
-            with m.State("SCORE"):
-                bias = Mux(total < quantized, quantized - total, total - quantized)
-                l2 = square.as_signed() - cross.as_signed()
-                other = Mux(by(Criterion.L2), l2, bias)
-                m.d.sync += score.eq(Mux(by(Criterion.L1), sums.distance, other))
-                m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.d.comb += [
-                    fits.eq(by(Criterion.QEM) & ((score << 16) <= limit)),
-                    take.eq(~passed & (first | fits | (score < best))),
-                ]
-                m.d.sync += passed.eq(passed | fits)
-                with m.If(take):
-                    m.d.sync += best.eq(score)
-                following()
-            if self._may(Criterion.COSINE):
+            if self.criterion is BlockCriterion.COSINE:
                 self._cosine(m, sums, first, take, multiply, following)
+            else:
+                self._score(m, request, first, take, multiply, following)
             with m.State("END"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
                     m.next = "REST"
         return m
+
+    def _score(
+        self,
+        m: Module,
+        request: data.View,
+        first: Value,
+        take: Signal,
+        multiply: Callable[[Value, Value, str], None],
+        following: Callable[[], None],
+    ) -> None:
+        """Add the states that give ways a number and take the least one, or the first that fits."""
+        total, sums = request.total, request.ways[0]
+        bits = bits_for(self.block << 63) + 1
+        quantized = Signal(len(total))
+        square, cross = Signal(bits), Signal(bits)
+        score, best = Signal(signed(bits)), Signal(signed(bits))
+        limit, passed, fits = Signal(len(total) + _THRESHOLD_BITS), Signal(), Signal()
+        bounded = self.criterion is BlockCriterion.QEM
+        with m.State("WAY"):
+            m.next = "ALIGN"
+            with m.If(first):
+                m.d.sync += passed.eq(0)
+                if bounded:
+                    multiply(total, Const(self.threshold), "LIMIT")
+        if bounded:
+            with m.State("LIMIT"), m.If(self._product.done):
+                m.d.sync += limit.eq(self._product.o)
+                m.next = "ALIGN"
+        with m.State("ALIGN"):
+            m.d.sync += [
+                quantized.eq(sums.quantized << sums.shift),
+                square.eq(sums.square << Cat(Const(0, 1), sums.shift)),
+                cross.eq(sums.cross << sums.shift << 1),
+            ]
+            m.next = "SCORE"
+        with m.State("SCORE"):
+            bias = Mux(total < quantized, quantized - total, total - quantized)
+            m.d.sync += score.eq({
+                BlockCriterion.L1: sums.distance,
+                BlockCriterion.L2: square.as_signed() - cross.as_signed(),
+            }.get(self.criterion, bias))
+            m.next = "JUDGE"
+        with m.State("JUDGE"):
+            m.d.comb += [
+                fits.eq(((score << 16) <= limit) if bounded else 0),
+                take.eq(~passed & (first | fits | (score < best))),
+            ]
+            m.d.sync += passed.eq(passed | fits)
+            with m.If(take):
+                m.d.sync += best.eq(score)
+            following()
 
     def _cosine(
         self,
@@ -182,6 +183,8 @@ class Arbiter(Component):
         power, best_power = Signal(2 * len(sums.cross)), Signal(2 * len(sums.cross))
         best_square = Signal(len(sums.square))
         mine = Signal(len(power) + len(best_square))
+        with m.State("WAY"):
+            multiply(sums.cross, sums.cross, "SQUARE")
         with m.State("SQUARE"), m.If(product.done):
             m.d.sync += power.eq(product.o)
             m.next = "COMPARE"

@@ -1,28 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sums over a block that the error estimates of multi-way quantization are made of."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, enum
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import bits_for
 
 from kiwicha.hw.parts.lanes import register, tree, tree_depth
 from kiwicha.hw.statistics.multiway_lane import LaneError
+from kiwicha.machine.modes import BlockCriterion
 
-__all__ = ["Criterion", "ErrorSums", "sums_layout"]
-
-
-class Criterion(enum.Enum, shape=unsigned(3)):  # type: ignore[call-arg]
-    """What the best way is chosen by; ``MultiwayQuantize`` defines them."""
-
-    L1 = 0
-    BIAS = 1
-    L2 = 2
-    COSINE = 3
-    QEM = 4
+__all__ = ["ErrorSums", "sums_layout"]
 
 
-def sums_layout(ways: int, block: int, criterion: Criterion | int | None) -> data.StructLayout:
+def sums_layout(ways: int, block: int, criterion: BlockCriterion) -> data.StructLayout:
     """Return the payload of a block's sums; those that ``criterion`` does not need have no bits.
 
     Members
@@ -31,10 +22,9 @@ def sums_layout(ways: int, block: int, criterion: Criterion | int | None) -> dat
     ways : for each way the sums ``distance`` of ``||x| - |q| 2^s|``, ``quantized`` of ``|q|``,
         ``cross`` of ``|x| |q|`` and ``square`` of ``q^2``, and the ``shift`` s.
     """
-    any_of = criterion is None
-    l1 = any_of or criterion is Criterion.L1
-    bias = any_of or criterion in (Criterion.BIAS, Criterion.QEM)
-    products = any_of or criterion in (Criterion.L2, Criterion.COSINE)
+    l1 = criterion is BlockCriterion.L1
+    bias = criterion in (BlockCriterion.BIAS, BlockCriterion.QEM)
+    products = criterion in (BlockCriterion.L2, BlockCriterion.COSINE)
     way = data.StructLayout(
         {
             "distance": bits_for(block << 31) * l1,
@@ -57,7 +47,7 @@ class ErrorSums(Component):
     lanes : elements a cycle, 1 to 64.
     ways : how many, at least 1.
     block : elements in the largest block; it determines all widths.
-    criterion : given, what serves other criteria is left out.
+    criterion : what they are for; what serves other criteria is left out.
 
     Members
     -------
@@ -70,7 +60,7 @@ class ErrorSums(Component):
     """
 
     def __init__(
-        self, lanes: int, ways: int, block: int, criterion: Criterion | int | None
+        self, lanes: int, ways: int, block: int, criterion: BlockCriterion
     ) -> None:
         self.lanes, self.ways = lanes, ways
         self.layout = sums_layout(ways, block, criterion)

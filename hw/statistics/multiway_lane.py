@@ -5,7 +5,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Value, signed
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.lanes import register
-from kiwicha.hw.parts.rounding import Round, Rounding
+from kiwicha.hw.parts.rounding import Round
+from kiwicha.machine.modes import BlockRounding
 
 __all__ = ["LaneError", "WayLane"]
 
@@ -34,7 +35,7 @@ class WayLane(Component):
     shift: In(5)
     o: Out(signed(8))
 
-    def __init__(self, bits: int, clip: int, rounding: Rounding | int) -> None:
+    def __init__(self, bits: int, clip: int, rounding: BlockRounding) -> None:
         self.bits, self.clip, self.rounding = bits, clip, rounding
         super().__init__()
 
@@ -53,13 +54,13 @@ class WayLane(Component):
         for k in range(1, 4):
             negative = register(m, negative, f"s{k}_negative")
 
-        m.submodules.round = final = Round(fraction)
+        m.submodules.round = final = Round(fraction, self.rounding)
         m.d.comb += [
             final.value.eq(moved[: 7 + fraction]),
             final.negative.eq(negative),
-            final.upper.eq(upper),
-            final.rounding.eq(self.rounding),
         ]
+        if self.rounding is BlockRounding.PSEUDO:
+            m.d.comb += final.upper.eq(upper)
         over = moved[7 + fraction :].any()
         for k in range(4, 6):
             over = register(m, over, f"s{k}_over")

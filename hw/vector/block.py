@@ -10,7 +10,7 @@ from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.hw.statistics.block_quantize import BlockQuantize
 from kiwicha.hw.statistics.multiway import MultiwayQuantize
 from kiwicha.hw.vector.flat_index import FlatIndex
-from kiwicha.hw.vector.modes import DIGIT, block_criterion, block_rounding, scale_bytes
+from kiwicha.hw.vector.modes import DIGIT, scale_bytes
 from kiwicha.hw.vector.narrow import NarrowWriter, answered_write
 from kiwicha.hw.vector.statistics_path import counts_member
 from kiwicha.machine.config import AcceleratorConfig
@@ -73,7 +73,6 @@ class BlockPath(Component):
     def __init__(self, cfg: AcceleratorConfig, fetch: int) -> None:
         self.cfg = cfg
         self._index = FlatIndex(cfg, fetch) if cfg.blocks.random else None
-        rounding = block_rounding(cfg)
         vectors = cfg.blocks.channels // cfg.requantize_lanes
         self._quantize: BlockQuantize | MultiwayQuantize
         if cfg.blocks.scale is BlockScale.MULTIWAY:
@@ -81,8 +80,8 @@ class BlockPath(Component):
                 cfg.requantize_lanes,
                 vectors,
                 cfg.blocks.ways,
-                criterion=block_criterion(cfg),
-                rounding=rounding,
+                criterion=cfg.blocks.criterion,
+                rounding=cfg.blocks.rounding,
             )
         else:
             self._quantize = BlockQuantize(
@@ -90,7 +89,7 @@ class BlockPath(Component):
                 vectors,
                 DIGIT,
                 free=cfg.blocks.scale is BlockScale.FREE,
-                rounding=rounding,
+                rounding=cfg.blocks.rounding,
             )
         self.depth = self._quantize.depth
         super().__init__({

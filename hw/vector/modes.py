@@ -3,16 +3,13 @@
 
 
 from kiwicha.hw.parts.reciprocal import division_cycles
-from kiwicha.hw.parts.rounding import Rounding
-from kiwicha.hw.statistics.multiway import Criterion
 from kiwicha.hw.statistics.multiway_arbiter import arbiter_cycles
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import BlockScale
 
 __all__ = [
-    "DIGIT", "block_criterion", "block_pauses", "block_rounding", "ends_pixels", "scale_bytes",
-    "vector_modes",
+    "DIGIT", "block_pauses", "ends_pixels", "scale_bytes", "vector_modes",
 ]
 
 DIGIT = 4
@@ -36,18 +33,6 @@ def scale_bytes(cfg: AcceleratorConfig) -> int:
     return {BlockScale.POT: 1, BlockScale.MULTIWAY: 2, BlockScale.FREE: 4}[cfg.blocks.scale]
 
 
-def block_criterion(cfg: AcceleratorConfig) -> Criterion:
-    """Return what chooses between the ways of a block."""
-    criterion: Criterion = getattr(Criterion, cfg.blocks.criterion.name)
-    return criterion
-
-
-def block_rounding(cfg: AcceleratorConfig) -> Rounding:
-    """Return how the values of a block are rounded."""
-    rounding: Rounding = getattr(Rounding, cfg.blocks.rounding.name)
-    return rounding
-
-
 def ends_pixels(cfg: AcceleratorConfig) -> bool:
     """Return whether anybody looks at where a pixel ends."""
     return bool(cfg.statistics.elements) or cfg.blocks.random
@@ -60,4 +45,4 @@ def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
         return writes, 1
     if cfg.blocks.scale is BlockScale.FREE:
         return writes, division_cycles(DIGIT)
-    return writes, arbiter_cycles(len(cfg.blocks.ways), cfg.blocks.channels, block_criterion(cfg))
+    return writes, arbiter_cycles(len(cfg.blocks.ways), cfg.blocks.channels, cfg.blocks.criterion)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from kiwicha.golden.block_quantize import block_quantize
-from kiwicha.golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
+from kiwicha.golden.multiway import CRITERIA, multiway_quantize
+from kiwicha.machine.scales import QEM_THRESHOLD
 
 WAYS = [(3, 0), (4, 1), (4, 0), (8, 3), (8, 0), (2, 7)]
 
@@ -85,7 +86,7 @@ def test_one_way_of_eight_bits_is_the_block_quantizer(rounding):
 
 def test_threshold_is_the_published_one():
     """A block passes where ``log2(e / sum |x| + 1) <= 0.03``, as Zhang et al. write it."""
-    assert round((2**0.03 - 1) * 2**16) == THRESHOLD
+    assert round((2**0.03 - 1) * 2**16) == QEM_THRESHOLD
     ways, passed = [(4, 1), (8, 0)], 0
     for seed in range(40):
         x = np.rint(np.random.default_rng(seed).standard_t(4, 64) * 2.0**20).astype(np.int64)
@@ -119,7 +120,7 @@ def test_sums_beyond_64_bits(criterion):
         merits.append(merit(criterion, part, [q << shift for q in values]))
     best = int(np.argmin(merits))
     if criterion == "qem":
-        best = 0 if merits[0] << 16 <= THRESHOLD * sum(map(abs, part)) else best
+        best = 0 if merits[0] << 16 <= QEM_THRESHOLD * sum(map(abs, part)) else best
     assert found.way[0] == best
 
 

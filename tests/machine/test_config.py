@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiwicha.golden.rounding import ROUNDINGS
 from kiwicha.machine.capabilities import (
     FORMER,
     WEIGHT_FORMATS,
@@ -104,10 +103,6 @@ def test_the_best_of_several_ways_is_not_random() -> None:
         multiway.replace(rounding="lfsr")
     assert not Blocks(rounding=BlockRounding.LFSR).random
     assert Blocks(rounding=BlockRounding.LFSR, channels=8).random
-
-
-def test_roundings_have_the_golden_names() -> None:
-    assert tuple(rounding.value for rounding in BlockRounding) == ROUNDINGS
 
 
 def test_every_field_has_a_bad_value() -> None:

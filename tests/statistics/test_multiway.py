@@ -7,12 +7,10 @@ import pytest
 from amaranth.lib import data
 from cocotb.triggers import RisingEdge
 
-from kiwicha.golden.multiway import CRITERIA, THRESHOLD, multiway_quantize
-from kiwicha.golden.rounding import ROUNDINGS
+from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.hw.parts.lanes import vector_layout
-from kiwicha.hw.parts.rounding import Rounding
-from kiwicha.hw.statistics import multiway
-from kiwicha.hw.statistics.multiway import Criterion, MultiwayQuantize, chosen_layout
+from kiwicha.hw.statistics.multiway import MultiwayQuantize, chosen_layout
+from kiwicha.machine.modes import BlockCriterion, BlockRounding
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import READY_POLICIES, StreamSink, StreamSource, start_clock_and_reset
@@ -23,17 +21,14 @@ FOUR = [(3, 0), (4, 0), (4, 1), (4, 2)]
 
 def start(dut, params):
     lanes, ways = params["lanes"], len(params["ways"])
-    tag = {"criterion": Criterion} if params["criterion"] is None else {}
-    layout = data.StructLayout({"vector": vector_layout(lanes), **tag})
+    layout = data.StructLayout({"vector": vector_layout(lanes)})
     source = StreamSource(dut, "i", layout, policy=params["offer"], seed=5)
     return source, StreamSink(dut, "o", chosen_layout(lanes, ways), policy=params["ready"], seed=6)
 
 
-def words(params, values, criterion, seed=0):
-    for k, vector in enumerate(to_vectors(values, params["lanes"], seed)):
-        # Only the block's last vector says by what its way is chosen.
-        said = {"criterion": criterion if vector["last"] else k % 5}
-        yield {"vector": vector} | (said if params["criterion"] is None else {})
+def words(params, values, seed=0):
+    for vector in to_vectors(values, params["lanes"], seed):
+        yield {"vector": vector}
 
 
 def heavy_blocks(seed, count, block):
@@ -49,17 +44,15 @@ async def equals_the_golden_model(dut):
     lanes, block = params["lanes"], params["lanes"] * params["vectors"]
     await start_clock_and_reset(dut)
     source, sink = start(dut, params)
-    rng = np.random.default_rng(7)
     # In the first block an error of 2 bits is exactly half of the sum.
     blocks = [[3, 1][:block], *corner_blocks(block), *random_blocks(8, 10, block)]
     blocks += heavy_blocks(9, 20, block)
     expected = []
     for k, values in enumerate(blocks):
-        criterion = int(rng.integers(5)) if params["criterion"] is None else params["criterion"]
-        source.put(words(params, values, criterion, seed=k))
+        source.put(words(params, values, seed=k))
         expected.append(
             multiway_quantize(
-                values, len(values), params["ways"], criterion=CRITERIA[criterion],
+                values, len(values), params["ways"], criterion=params["criterion"],
                 rounding=params["rounding"], threshold=params["threshold"],
             )
         )
@@ -87,9 +80,7 @@ async def ends_long_blocks_and_has_no_bubbles(dut):
     blocks = heavy_blocks(3, 6, lanes * vectors)
     values = [x for block in blocks for x in block]
     # One block that never says where it ends, six times as long as a block may be.
-    stream = list(words(params, values, 3))
-    for word in stream:
-        word |= {"criterion": 3} if params["criterion"] is None else {}
+    stream = list(words(params, values))
     source.put(stream)
     cycles = 0
     while len(sink.words) < len(stream):
@@ -98,9 +89,8 @@ async def ends_long_blocks_and_has_no_bubbles(dut):
         if not sink.words:
             first = cycles
     assert cycles - first == len(stream), "a bubble"
-    criterion = CRITERIA[3 if params["criterion"] is None else params["criterion"]]
     golden = multiway_quantize(
-        values, lanes * vectors, params["ways"], criterion=criterion,
+        values, lanes * vectors, params["ways"], criterion=params["criterion"],
         rounding=params["rounding"], threshold=params["threshold"],
     )
     results = list(sink.words)
@@ -110,12 +100,14 @@ async def ends_long_blocks_and_has_no_bubbles(dut):
     assert [result["shift"] for result in ends] == golden.shift.tolist()
 
 
-def run(lanes, vectors, ways, ready, offer, criterion=None, rounding=Rounding.HALF_EVEN, **more):
+def run(
+    lanes, vectors, ways, ready, offer, criterion=BlockCriterion.L2,
+    rounding=BlockRounding.HALF_EVEN, **more,
+):
     unit = MultiwayQuantize(lanes, vectors, ways, criterion=criterion, rounding=rounding, **more)
     params = {
         "lanes": lanes, "vectors": vectors, "ways": ways, "ready": ready, "offer": offer,
-        "criterion": None if criterion is None else criterion.value,
-        "rounding": ROUNDINGS[rounding.value], "threshold": unit.threshold,
+        "criterion": criterion.value, "rounding": rounding.value, "threshold": unit.threshold,
         "cycles": unit.arbiter_cycles,
     }
     run_cocotb(unit, __name__, params=params)
@@ -123,33 +115,31 @@ def run(lanes, vectors, ways, ready, offer, criterion=None, rounding=Rounding.HA
 
 @pytest.mark.parametrize("ready", READY_POLICIES)
 def test_policies(ready):
-    run(2, 16, FOUR, ready, "always" if ready == "always" else "bursty")
+    criterion = list(BlockCriterion)[list(READY_POLICIES).index(ready)]
+    run(2, 16, FOUR, ready, "always" if ready == "always" else "bursty", criterion)
 
 
-@pytest.mark.parametrize("criterion", Criterion)
-def test_one_criterion_and_full_rate(criterion):
-    vectors = 112 if criterion is Criterion.COSINE else 32
+@pytest.mark.parametrize("criterion", BlockCriterion)
+def test_every_criterion_and_full_rate(criterion):
+    vectors = 112 if criterion is BlockCriterion.COSINE else 32
     run(1, vectors, FOUR[1:], "random", "always", criterion)
 
 
 def test_other_ways_and_roundings():
     ways = [(2, 0), (3, 7), (5, 2), (8, 7), (8, 0)]
-    run(3, 5, ways, "random", "always", rounding=Rounding.PSEUDO, threshold=6000)
-    run(1, 40, [(6, 1), (7, 0), (8, 3)], "always", "always", rounding=Rounding.HALF_UP)
+    pseudo, cosine, bias = BlockRounding.PSEUDO, BlockCriterion.COSINE, BlockCriterion.BIAS
+    run(3, 5, ways, "random", "always", BlockCriterion.QEM, pseudo, threshold=6000)
+    run(3, 5, ways, "random", "always", cosine, BlockRounding.HALF_AWAY)
+    run(1, 40, [(6, 1), (7, 0), (8, 3)], "always", "always", bias, BlockRounding.HALF_UP)
 
 
 def test_one_way_that_saturates():
     """Alone, because another way would win where this one is wrong."""
-    run(2, 4, [(8, 7)], "random", "always", Criterion.L1)
+    run(2, 4, [(8, 7)], "random", "always", BlockCriterion.L1)
 
 
 def test_exactly_at_the_threshold():
-    run(2, 4, [(2, 0), (8, 0)], "random", "always", Criterion.QEM, threshold=1 << 15)
-
-
-def test_criteria_and_threshold_are_those_of_the_golden_model():
-    assert tuple(criterion.name.lower() for criterion in Criterion) == CRITERIA
-    assert multiway.THRESHOLD == THRESHOLD
+    run(2, 4, [(2, 0), (8, 0)], "random", "always", BlockCriterion.QEM, threshold=1 << 15)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +150,10 @@ def test_criteria_and_threshold_are_those_of_the_golden_model():
         (4, 8, [], {}, "there are 0 ways; legal: 1 to 8"),
         (4, 8, [(9, 0)], {}, "bits is 9; legal: 2 to 8"),
         (4, 8, [(8, 8)], {}, "clip is 8; legal: 0 to 7"),
-        (4, 8, FOUR, {"rounding": Rounding.LFSR}, "rounding is LFSR; legal: any other"),
+        (4, 8, FOUR, {"rounding": BlockRounding.LFSR}, "rounding is LFSR; legal: any other"),
         (4, 8, FOUR, {"threshold": 65537}, "threshold is 65537; legal: 0 to 65536"),
     ],
 )
 def test_bad_parameters(lanes, vectors, ways, more, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
-        MultiwayQuantize(lanes, vectors, ways, **more)
+        MultiwayQuantize(lanes, vectors, ways, criterion=BlockCriterion.L2, **more)
