@@ -32,10 +32,8 @@ CODES = Limit(
 ORDER = Limit(
     "reads '{name}' in an order that needs a transposition in memory", lambda name, fits: fits
 )
-GENERAL = (
-    SCALE, FLOAT32, ONE_SCALE, CODES, ZERO_TYPE, FLOAT, ACTIVATION, CONSTANT, ORDER, ELEMENTS,
-)
-"""Limits of all operators."""
+GENERAL = (SCALE, FLOAT32, ONE_SCALE, CODES, CONSTANT, ORDER, ELEMENTS)
+"""Limits of all operators that a model which ONNX Runtime takes may break."""
 QUANTIZED = Limit(
     "its input is float from the graph input on; quantize it", lambda quantized: quantized
 )

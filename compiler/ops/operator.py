@@ -79,7 +79,8 @@ class Operator:
     forms : how it is written.
     golden : module and function of `golden` that say what it means; "" where only bytes are read
         in another way.
-    limits : what else it may not be than all operators may not (`compiler.ops.limits.GENERAL`).
+    limits : what it may not be besides what no operator may (`compiler.ops.limits.GENERAL`); those
+        that a model which ONNX Runtime takes may break.
     domain : in which cases the promise was tested, in short.
     tests : test files that show it.
     elementwise : each element of the result depends on one place of the operands.

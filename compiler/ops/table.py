@@ -182,7 +182,7 @@ OPERATORS = (
             Form("QDQ", ("Swish",), "runtime"),
         ),
         "table.table",
-        (_MIXED, _ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
+        (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
          *ADD_LIMITS),
         "functions of one tensor, Mul by a scalar, and compositions: every code at every place, "
         "ONNX Runtime makes the table on a tensor of the real shape (golden-exact, noted, where a "

@@ -34,7 +34,7 @@ _AUTO_PAD = Limit("auto_pad {mode!r}", lambda mode: mode in _AUTO)
 _ROOM = Limit(
     "kernel spans {extent}, the padded image only {length}", lambda extent, length: extent <= length
 )
-LIMITS = (RANK, _PADS, _ROOM)
+LIMITS = (RANK, _ROOM)
 """Limits that a model which ONNX Runtime takes may break."""
 
 

@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For each limit of an operator a model that breaks it, by operator and the limit's first words."""
+
+import numpy as np
+from onnx import TensorProto
+
+from .onnx_models import dq, model, node, q, scales
+
+__all__ = ["EXAMPLES"]
+
+U8, S8, F32 = np.uint8, np.int8, np.float32
+MICROSOFT = {"domain": "com.microsoft"}
+CONSTANTS = scales(
+    x=(0.03, U8(120)), w=(0.02, S8(0)), a=(0.1, U8(130)), b=(0.1, U8(3)), s=(0.05, S8(1)),
+) | {
+    "W": np.ones((4, 2, 3, 3), S8), "M": np.ones((6, 5), S8), "codes": np.ones((3, 6), U8),
+    "bias": np.ones(5, F32), "two": F32(2), "v2": F32([1, 2]), "v6": np.ones(6, F32),
+    "yes": np.ones((1, 6), bool), "column": np.ones((6, 1), F32),
+}
+ROWS, IMAGE, LINE = {"x": [3, 6]}, {"x": [1, 2, 6, 6]}, {"x": [1, 2, 6]}
+X, A, B = (["x_s", "x_z"], ["a_s", "a_z"], ["b_s", "b_z"])
+START = [q("x", "xq", "x"), dq("xq", "xf", "x")]
+END = [q("f", "yq", "a"), dq("yq", "y", "a")]
+TWICE = [*END, q("f", "unread", "b")]  # no QuantizeLinear is moved ahead of a MaxPool then
+SECOND = [q("z", "zq", "a"), dq("zq", "zf", "a")]
+
+
+def of(nodes, constants=(), inputs=ROWS, outputs=("y",), **rest):
+    """Return a model of nodes whose quantized result is dequantized by the last of them."""
+    return model(nodes, CONSTANTS | dict(constants), inputs, outputs, **rest)
+
+
+def chain(*nodes, constants=(), inputs=ROWS, **rest):
+    """Return a model of float nodes from xf to f."""
+    return of([*START, *nodes, *END], constants, inputs, **rest)
+
+
+def integer(operator, inputs, constants=(), shapes=ROWS, domain="com.microsoft", **attributes):
+    """Return a model of one integer operator on xq, whose result has the scale of a."""
+    nodes = [q("x", "xq", "x"), q("z", "zq", "a")] if "z" in shapes else [q("x", "xq", "x")]
+    made = node(operator, inputs, ["yq"], name="it", domain=domain, **attributes)
+    return of([*nodes, made, dq("yq", "y", "a")], constants, shapes)
+
+
+def conv(constants=(), shapes=IMAGE, **attributes):
+    domain = "com.microsoft" if "channels_last" in attributes else ""
+    inputs = ["xq", *X, "W", "w_s", "w_z", *A]
+    return integer("QLinearConv", inputs, constants, shapes, domain, **attributes)
+
+
+def product(left=("xq", *X), right=("M", "w_s", "w_z"), constants=(), shapes=ROWS):
+    return integer("QLinearMatMul", [*left, *right, *A], constants, shapes, "")
+
+
+def gemm(bias, constants=(), weights=(), result=END, **attributes):
+    """Return a Gemm between DequantizeLinear and QuantizeLinear."""
+    weights = [*weights] or [dq("M", "wf", "w")]
+    made = node("Gemm", ["xf", "wf", *bias], ["f"], name="it", **attributes)
+    return of([*START, *weights, made, *result], constants)
+
+
+def pool(operator, inputs=IMAGE, **attributes):
+    return integer(operator, ["xq", *X, *A], (), inputs, **attributes)
+
+
+def normalization(*before, first="xf", outputs=("f",), inputs=LINE, constants=(), after=(), **more):
+    values = {name: np.ones(2, F32) for name in ("gain", "offset", "mean", "variance")}
+    made = node("BatchNormalization", [first, *values], outputs, name="it", **more)
+    return of([*START, *before, made, *(after or END)], values | dict(constants), inputs)
+
+
+def rows(*before, first="xf", outputs=("f",), after=(), inputs=ROWS, **more):
+    made = node("LayerNormalization", [first, "v6"], outputs, name="it", **more)
+    return of([*START, *before, made, *(after or END)], (), inputs)
+
+
+def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), before=(), source="x"):
+    """Return a dynamically quantized product of x, or what stands for a part of it."""
+    parts = {
+        "quantize": node("DynamicQuantizeLinear", [source], ["q", "s", "z"]),
+        "product": node("MatMulInteger", ["q", "D", "z"], ["i"]),
+        "cast": node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
+        "scale": node("Mul", ["s", "d_s"], ["p"]),
+        "scaled": node("Mul", ["c", "p"], ["m"]),
+    } | (middle or {})
+    given = {"D": np.ones((6, 5), U8), "d_s": F32(0.1), **dict(constants)}
+    nodes = [*before, *filter(None, parts.values()), *after]
+    return model(nodes, CONSTANTS | given, inputs, outputs)
+
+
+RELU = node("Relu", ["xf"], ["r"], name="before")
+ROOT = node("Sqrt", ["xf"], ["r"], name="before")
+TWO_TENSORS = {"x": [3, 6], "z": [3, 6]}
+
+EXAMPLES = {
+    "all": {
+        "{what} is {value}; must be positive": conv({"w_s": F32(1e-30), "a_s": F32(1e10)}),
+        "{what} is {dtype}; must be float32": of(
+            [node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16), q("h", "hq", "h"),
+             dq("hq", "hf", "h"), node("Cast", ["hf"], ["y"], to=TensorProto.FLOAT)],
+            {"h_s": np.float16(0.1), "h_z": U8(3)}, opset=21),
+        "{what} is {dtype}; must be int8": of(
+            [*START, node("DequantizeLinear", ["W32", "w_s"], ["wf"]),
+             node("MatMul", ["xf", "wf"], ["n"], name="it"), node("Relu", ["n"], ["f"]), *END],
+            {"W32": np.ones((6, 5), np.int32)}),
+        "{what} has {scales}": of(
+            [*START[:1], node("DequantizeLinear", ["xq", "v2", "z2"], ["xf"], axis=1),
+             node("Relu", ["xf"], ["f"]), *END], {"z2": np.zeros(2, U8)}, IMAGE),
+        "{what} '{name}' is not a constant": of(
+            [q("x", "xq", "x"), q("z", "zq", "s"),
+             node("QLinearConv", ["xq", *X, "zq", "s_s", "s_z", *A], ["yq"], name="it"),
+             dq("yq", "y", "a")], (), {"x": [1, 2, 6, 6], "z": [4, 2, 3, 3]}),
+        "reads '{name}'": of(
+            [q("x", "xq", "x"), node("QLinearConv", ["xq", *X, "W", "w_s", "w_z", *A], ["c"]),
+             node("QLinearMatMul", ["c", *A, "N", "w_s", "w_z", *B], ["yq"], name="it"),
+             dq("yq", "y", "b")], {"N": np.ones((4, 5), S8)}, IMAGE),
+        "{what}: dimension {axis}": conv({"W": np.ones((0, 2, 3, 3), S8)}),
+    },
+    "all in float": {
+        "on a quantized tensor": of(
+            [*START[:1], node("Abs", ["sq"], ["t"], name="it"), dq("t", "y", "s")],
+            (), {"x": [3, 6], "sq": [3, 6]}, types={"sq": TensorProto.INT8}),
+        "computes with constants": of(
+            [*START, dq("M", "wf", "w"), node("Abs", ["wf"], ["v"], name="it"),
+             node("MatMul", ["xf", "v"], ["f"]), *END]),
+    },
+    "AveragePool": {
+        "channels_last": pool("QLinearAveragePool", kernel_shape=[2, 2], channels_last=1),
+        "is {rank}-D": pool("QLinearAveragePool", {"x": [1, 2, 4, 4, 4]}, kernel_shape=[2] * 3),
+        "kernel spans": pool("QLinearAveragePool", kernel_shape=[9, 9]),
+    },
+    "GlobalAveragePool": {
+        "channels_last": pool("QLinearGlobalAveragePool", channels_last=1),
+        "is {rank}-D": pool("QLinearGlobalAveragePool", {"x": [1, 2, 4, 4, 4]}, channels_last=0),
+        "input scale /": integer("QLinearGlobalAveragePool", ["xq", "big", "x_z", *A],
+                                 {"big": F32(1e6)}, IMAGE, channels_last=0),
+    },
+    "BatchNormalization": {
+        "its input is float from": normalization(node("Neg", ["x"], ["n"]), first="x"),
+        "its input is the float result": normalization(ROOT, first="r"),
+        "is that of training": normalization(
+            outputs=("f", "m2", "v2o"), training_mode=1),
+        "normalizes {rank}": normalization(inputs={"x": [3, 2]}),
+        "its {what}": normalization(constants={"variance": F32([-1, 1])}),
+        "the result of": normalization(
+            outputs=("n",), after=[node("MaxPool", ["n"], ["f"], kernel_shape=[2]), *TWICE]),
+    },
+    "Conv": {
+        "channels_last": conv(shapes={"x": [1, 6, 6, 2]}, channels_last=1),
+        "is {rank}-D": conv({"W": np.ones((4, 2, 2, 2, 2), S8)}, {"x": [1, 2, 3, 3, 3]}),
+        "kernel spans": conv(shapes={"x": [1, 2, 2, 2]}),
+        "{size} values": conv({"w_s": F32([1, 1]), "w_z": np.zeros(2, S8)}),
+        "bias '{name}' is {shape}": integer(
+            "QLinearConv", ["xq", *X, "W", "w_s", "w_z", *A, "B"],
+            {"B": np.ones((4, 1), np.int32)}, IMAGE, ""),
+    },
+    "Conv, MatMul (+ Add), Gemm in float": {
+        "its operand": of(
+            [*START, dq("M", "wf", "w"),
+             node("FusedMatMul", ["xf", "wf"], ["f"], transA=1, name="it", **MICROSOFT), *END],
+            (), {"x": [6, 3]}),
+        "adds another": of(
+            [*START, dq("W", "wf", "w"), *SECOND,
+             node("FusedConv", ["xf", "wf", "four", "zf"], ["f"], name="it", **MICROSOFT), *END],
+            {"four": np.ones(4, F32)}, {"x": [1, 2, 6, 6], "z": [1, 4, 4, 4]}),
+        "the result of": gemm(["bias"], beta=2.0, result=[
+            node("Sqrt", ["f"], ["g"]), q("g", "yq", "a"), dq("yq", "y", "a")]),
+        "its input is the float result": of(
+            [*START, dq("M", "wf", "w"), node("Sqrt", ["xf"], ["r"]),
+             node("MatMul", ["r", "wf"], ["f"], name="it"), *END]),
+        "its sums": gemm(["c"], {"c": np.full(5, 644244.94, F32)}, beta=2.0),
+        "weight '{name}'": gemm(
+            [], {"k": F32(range(1, 7)), "k_z": np.zeros(6, S8)},
+            [node("DequantizeLinear", ["M", "k", "k_z"], ["wf"], axis=0)], alpha=0.5),
+        "its bias is not a": of(
+            [*START, dq("M", "wf", "w"), *SECOND,
+             node("Gemm", ["xf", "wf", "zf"], ["f"], name="it"), *END], (),
+            {"x": [3, 6], "z": [3, 5]}),
+        "its bias is {shape}": gemm(["c"], {"c": np.ones((3, 1), F32)}, beta=2.0),
+        "its bias is not finite": gemm(["c"], {"c": F32([[np.inf] * 5])}, beta=2.0),
+        "its bias needs": gemm(["c"], {"c": np.full(5, 1e7, F32)}, beta=2.0),
+        "its bias is no multiple": gemm(
+            ["c"], {"c": np.full((1, 5), 0.25, F32), "x_s": F32(2), "w_s": F32(2)}, beta=2.0),
+        "weight is a stack": of(
+            [*START, dq("S", "wf", "w"), node("MatMul", ["xf", "wf"], ["n"], name="it"),
+             node("Relu", ["n"], ["f"]), *END], {"S": np.ones((2, 6, 5), S8)}),
+        "is {rank}-D": of(
+            [*START, dq("W", "wf", "w"), node("Conv", ["xf", "wf"], ["n"], name="it"),
+             node("Relu", ["n"], ["f"]), *END], {"W": np.ones((4, 2, 2, 2, 2), S8)},
+            {"x": [1, 2, 3, 3, 3]}),
+        "kernel spans": of(
+            [*START, dq("W", "wf", "w"), node("Conv", ["xf", "wf"], ["n"], name="it"),
+             node("Relu", ["n"], ["f"]), *END], (), {"x": [1, 2, 2, 2]}),
+    },
+    "DynamicQuantizeLinear, MatMulInteger and what follows": {
+        "is a scale": dynamic(outputs=("m", "s")),
+        "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
+        "{following} of a": dynamic(node("Tanh", ["m"], ["y"], name="it")),
+        "quantizes integer": dynamic(
+            node("DynamicQuantizeLinear", ["c"], ["y", "s2", "z2"]), outputs=("m", "s2")),
+        "{done} of a graph": dynamic(
+            before=[node("Relu", ["x"], ["r"])], source="r", outputs=("m",)),
+        "weight scale '{name}' is not": dynamic(
+            middle={"scale": node("Mul", ["s", "u"], ["p"])}, outputs=("m",),
+            inputs={"x": [3, 6], "u": [1]}),
+        "{what} '{name}' is infinite": dynamic(constants={"d_s": F32(np.inf)}, outputs=("m",)),
+        "the first operand": dynamic(middle={
+            "product": node("MatMulInteger", ["D", "q"], ["i"])},
+            inputs={"x": [5, 6]}, outputs=("m",)),
+        "zero point '{zero}'": dynamic(
+            middle={"product": node("MatMulInteger", ["q", "D", "zero"], ["i"])},
+            constants={"zero": U8(3)}, outputs=("m",)),
+        "input '{name}' is {x}": dynamic(constants={"D": np.ones((2, 6, 5), U8)}, outputs=("m",)),
+        "scale '{name}' is that": dynamic(
+            middle={"scale": node("Mul", ["s2", "d_s"], ["p"])}, outputs=("m",),
+            before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
+            inputs={"x": [3, 6], "u": [3, 6]}),
+        "needs a transposition": dynamic(node("Transpose", ["m"], ["y"])),
+        "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
+    },
+    "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
+        "its second output": of(
+            [*START, node("Dropout", ["xf"], ["f", "mask"], name="it"), *END,
+             node("Cast", ["mask"], ["z"], to=TensorProto.FLOAT)], outputs=("y", "z")),
+    },
+    "Functions of single elements": {
+        "constant '{name}' has shape {shape}: a": chain(node("Div", ["xf", "v6"], ["f"])),
+        "a constant makes": chain(
+            node("Div", ["xf", "deep"], ["f"]), constants={"deep": np.ones((1, 1, 1), F32)}),
+        "its input is float from": of(
+            [*START, node("Neg", ["x"], ["f"], name="it"), *END]),
+        "its input is the float": normalization(
+            outputs=("n",), after=[node("Neg", ["n"], ["f"]), *END]),
+        "its operands are": chain(
+            ROOT, node("Transpose", ["r"], ["t"], perm=[1, 0]), node("Sub", ["r", "t"], ["f"]),
+            inputs={"x": [4, 4]}),
+        "combines {names}": of([*START, *SECOND, node("Mul", ["xf", "zf"], ["f"]), *END], (),
+                               TWO_TENSORS),
+        "constant '{name}' has shape {shape}; must": integer(
+            "QLinearMul", ["xq", *X, "codes", *B, *A]),
+        "repeats single": integer("QLinearAdd", ["xq", *X, "zq", *A, *A], (),
+                                  {"x": [3, 6], "z": [3, 1]}),
+        "operands are": integer("QLinearAdd", ["xq", *X, "zq", *A, *A], (),
+                                {"x": [3, 1], "z": [1, 6]}),
+    },
+    "Gemm": {
+        "its output is float": of(
+            [q("x", "xq", "x"), node("QGemm", ["xq", *X, "M", "w_s", "w_z"], ["y"], name="it",
+                                     **MICROSOFT)]),
+        "{size} values": integer("QGemm", ["xq", *X, "M", "w2", "wz2", "", *A],
+                                 {"w2": F32([1, 1]), "wz2": np.zeros(2, S8)}),
+        "bias '{name}' is {shape}": integer(
+            "QGemm", ["xq", *X, "M", "w_s", "w_z", "B", *A], {"B": np.ones((3, 1), np.int32)}),
+    },
+    "LayerNormalization": {
+        "its input is float from": rows(node("Neg", ["x"], ["n"]), first="x"),
+        "its input is the float result": rows(RELU, first="r"),
+        "its mean": rows(outputs=("f", "m"), after=[*END, q("m", "mq", "x")]),
+        "axis {axis}": rows(inputs={"x": [2, 1, 6]}, axis=1),
+        "the result of": rows(outputs=("n",), after=[node("Flatten", ["n"], ["f"]), *END]),
+    },
+    "MatMul": {
+        "the first operand": product(("codes", *X), ("zq", *A), shapes={"x": [3, 6], "z": [6, 5]}),
+        "weight is a stack": product(
+            right=("S", "w_s", "w_z"), constants={"S": np.ones((2, 6, 5), S8)},
+            shapes={"x": [2, 3, 6]}),
+        "operands are {x} and {z}; must be matrices": product(
+            right=("zq", *A), shapes={"x": [3, 6], "z": [6]}),
+        "operands are {x} and {z}; must be of": of(
+            [q("x", "xq", "x"), q("z", "zq", "s"),
+             node("QLinearMatMul", ["xq", *X, "zq", "s_s", "s_z", *A], ["yq"], name="it"),
+             dq("yq", "y", "a")], (), {"x": [3, 6], "z": [6, 5]}),
+    },
+    "MaxPool": {
+        "is {rank}-D": integer("MaxPool", ["xq"], (), {"x": [1, 2, 4, 4, 4]}, "",
+                               kernel_shape=[2] * 3),
+        "kernel spans": integer("MaxPool", ["xq"], (), IMAGE, "", kernel_shape=[9, 9]),
+        "its second": of(
+            [q("x", "xq", "x"), node("MaxPool", ["xq"], ["yq", "at"], name="it",
+                                     kernel_shape=[2, 2]), dq("yq", "y", "x"),
+             node("Cast", ["at"], ["z"], to=TensorProto.FLOAT)], (), IMAGE, ("y", "z")),
+        "a window lies": integer("MaxPool", ["xq"], (), {"x": [1, 1, 8, 8]}, "",
+                                 kernel_shape=[2, 2], pads=[1] * 4, dilations=[9, 9]),
+    },
+    "QuantizeLinear, DequantizeLinear": {
+        "'{name}' is {told}": of(
+            [*START, node("DequantizeLinear", ["W16", "x_s"], ["wf"], name="it"),
+             node("MatMul", ["xf", "wf"], ["f"]), *END], {"W16": np.ones((6, 5), np.int16)},
+            opset=21),
+        "has a scale for each": of(
+            [*START, node("DequantizeLinear", ["M", "blocks", "zeros"], ["wf"], name="it", axis=0,
+                          block_size=2), node("MatMul", ["xf", "wf"], ["f"]), *END],
+            {"blocks": np.ones((3, 5), F32), "zeros": np.zeros((3, 5), S8)}, opset=21),
+        "scale '{name}' is not finite": of(
+            [*START, dq("M", "wf", "w"), node("DequantizeLinear", ["B", "n"], ["bf"], name="it"),
+             node("Gemm", ["xf", "wf", "bf"], ["f"]), *END],
+            {"B": np.ones(5, np.int32), "n": F32(np.inf)}),
+        "input '{name}' is a constant": of(
+            [*START, dq("M", "wf", "w"), q("wf", "yq", "a"), dq("yq", "y", "a"), q("xf", "o", "a"),
+             dq("o", "z", "a")], (), ROWS, ("y", "z")),
+        "the result of": of(
+            [*START, node("Tanh", ["xf"], ["t"]), node("MaxPool", ["t"], ["f"], kernel_shape=[2]),
+             *TWICE], (), LINE),
+        "is float all the way": of(
+            [*START, node("Flatten", ["x"], ["z"]), node("Relu", ["xf"], ["f"]), *END],
+            outputs=("y", "z")),
+        "is the float result": of(
+            [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
+    },
+    "Softmax": {
+        "axis {axis}": integer("QLinearSoftmax", ["xq", *X, *A], (), {"x": [2, 3, 7]}, axis=1,
+                               opset=13),
+    },
+    "Where with a constant": {
+        "its input is the float": chain(
+            node("LayerNormalization", ["xf", "v6"], ["n"]),
+            node("Where", ["yes", "n", "two"], ["f"], name="it")),
+        "selects between": of(
+            [*START, *SECOND, node("Where", ["yes", "xf", "zf"], ["f"], name="it"), *END], (),
+            TWO_TENSORS),
+        "its condition": chain(
+            node("Where", ["deep", "xf", "two"], ["f"], name="it"),
+            constants={"deep": np.ones((2, 3, 6), bool)}),
+        "the result of": of(
+            [*START, node("Where", ["yes", "xf", "two"], ["w"], name="it"),
+             node("MaxPool", ["w"], ["f"], kernel_shape=[2]), *TWICE], (), LINE),
+    },
+}
