@@ -7,7 +7,8 @@ the layer promises one code. Where padding does not count, windows at the border
 less.
 """
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -15,12 +16,14 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit, check_scale
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import PoolNode, Promise, Tensor
+from kiwicha.compiler.graph.graph import PoolNode, Promise, Quad, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
-from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.chain import emit_chain
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.conv import CHANNELS_LAST
 from kiwicha.compiler.ops.float_average import Average, fitted
-from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.unsupported import in_float
 from kiwicha.compiler.ops.window import LIMITS, RANK, Window, window
 from kiwicha.machine.isa import Reduction
@@ -88,20 +91,24 @@ def _operands(context: Context, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
     return x, Tensor(node.output[0], (), dtype, scale, zero)
 
 
-def _pads(given: dict[str, Any], frame: Window) -> tuple[int, ...]:
+def _pads(given: dict[str, Any], frame: Window) -> Quad:
     """Return the pads as they are given or follow from auto_pad, used by a window or not."""
-    if given.get("auto_pad", "NOTSET") == "NOTSET":
-        return tuple(given.get("pads", ()))
-    return frame.pads
+    if given.get("auto_pad", "NOTSET") != "NOTSET":
+        return frame.pads
+    rank = len(frame.output)
+    pads, flat = given.get("pads") or [0] * 2 * rank, [0] * (2 - rank)
+    return cast(Quad, (*flat, *pads[:rank], *flat, *pads[rank:]))
 
 
-def _taps(frame: Window, x: Tensor) -> NDArray[np.int64]:
-    """Return how many values of the image each window has, height x width."""
+def _taps(frame: Window, x: Tensor, pads: Quad = (0, 0, 0, 0)) -> NDArray[np.int64]:
+    """Return how many values each window has, height x width: those of the image and of ``pads``
+    around it."""
     counts = []
     for axis, size in enumerate((1, *x.shape[2:])[-2:]):
         start = np.arange((1, *frame.output)[-2:][axis]) * frame.strides[axis] - frame.pads[axis]
-        end = np.minimum(start + frame.kernel[axis], size)
-        counts.append(np.maximum(end - np.maximum(start, 0), 0))
+        place = start[:, None] + np.arange(frame.kernel[axis]) * frame.dilations[axis]
+        inside = (place >= -pads[axis]) & (place < size + pads[axis + 2])
+        counts.append(np.count_nonzero(inside, axis=1))
     return np.multiply.outer(*counts)
 
 
@@ -112,6 +119,57 @@ def _emit_global(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor) -
     average = Average(x, y, size, (size,))
     _RANGE.check(size=size, scale=average.scale)
     _emit(context, node, x, y, frame, average.scale, average.scale64, "runtime")
+
+
+def float_average_pool(context: Context, node: onnx.NodeProto) -> None:
+    """AveragePool or GlobalAveragePool of a float value, where ONNX Runtime makes no integer
+    operator of it; nothing is emitted before the QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
+    frame = _frame(node, value.shape)
+    done = FloatOp("average", node, (*value.shape[:2], *frame.output), finish=_finish)
+    context.floats[node.output[0]] = FloatValue(value.origin, (done,))
+
+
+def _frame(node: onnx.NodeProto, shape: Shape) -> Window:
+    """Return the window of an average in float."""
+    given = attributes(node)
+    RANK.check(rank=len(shape) - 2)
+    return window(given, shape[2:], given.get("kernel_shape", shape[2:]))
+
+
+def _finish(
+    context: Context, end: onnx.NodeProto, x: Tensor, operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """Emit an average in float and the clips and views behind it: at most one code apart."""
+    node, rest = operations[0].node, operations[1:]
+    LAST.check(done=node.op_type, rest=[op for op in rest if op.kind not in ("clip", "view")])
+    given, frame = attributes(node), _frame(node, x.shape)
+    count = _taps(frame, x)
+    _EMPTY.check(taps=count)
+    if given.get("count_include_pad", 0):
+        count = _taps(frame, x, _pads(given, frame))
+    averages = {n: Average(x, target, int(n), ()) for n in np.unique(count)}
+    scale, scale64 = (
+        np.select([count == n for n in averages], [getattr(a, name) for a in averages.values()])
+        for name in ("scale", "scale64")
+    )
+    scale = scale.astype(np.float32)
+    check_scale(scale, "input scale / (output scale * window)")
+    if len(averages) == 1:
+        scale, scale64 = scale[0, 0], scale64[0, 0]
+    name = context.names.fresh(target.name, "average") if rest else target.name
+    _emit(context, node, x, replace(target, name=name), frame, scale, scale64, "near")
+    context.note(
+        node,
+        f"lowered by kiwicha: {node.op_type}, which ONNX Runtime leaves in float; at most one code "
+        "apart",
+    )
+    if rest:
+        context.uses[name] = 1
+        emit_chain(context, end, context.tensors[name], rest, target)
 
 
 def _emit(
@@ -140,9 +198,10 @@ OPERATORS = (
         (
             Form("QOperator", ("QLinearAveragePool",), "near", average_pool),
             Form("QDQ", ("AveragePool",), "near"),
+            Form("float", ("AveragePool",), "near", float_average_pool, first_is_float),
         ),
         "average.average_pool",
-        (CHANNELS_LAST, *LIMITS),
+        (CHANNELS_LAST, *LIMITS, _EMPTY, QUANTIZED, FIRST, LAST),
         "1-D and 2-D, strides, pads, auto_pad, ceil mode, count_include_pad, int8 and uint8. "
         "Runtime-exact, for most scales, where each sum has one result in ONNX Runtime whatever "
         "its values are; else within one code, noted",
@@ -154,9 +213,10 @@ OPERATORS = (
         (
             Form("QOperator", ("QLinearGlobalAveragePool",), "runtime", global_average_pool),
             Form("QDQ", ("GlobalAveragePool",), "runtime"),
+            Form("float", ("GlobalAveragePool",), "near", float_average_pool, first_is_float),
         ),
         "average.global_average_pool",
-        (CHANNELS_LAST, RANK, _RANGE),
+        (CHANNELS_LAST, RANK, _RANGE, QUANTIZED, FIRST, LAST),
         "1-D and 2-D, int8 and uint8, every scale that ONNX Runtime takes",
         ("tests/golden/test_average.py", "tests/compiler/test_average_pool.py"),
         otherwise=in_float,

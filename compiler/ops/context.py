@@ -70,8 +70,8 @@ class FloatOp:
     Members
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
-        "where" (a mask), "normalize" (of rows), "affine" (of channels) or "linear" (a product with
-        constant weights).
+        "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows) or
+        "linear" (a product with constant weights).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
@@ -81,7 +81,9 @@ class FloatOp:
         the tensor that the chain starts from, the chain, and what it ends in.
     """
 
-    kind: Literal["clip", "pool", "view", "map", "where", "normalize", "affine", "linear"]
+    kind: Literal[
+        "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear"
+    ]
     node: onnx.NodeProto
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))

@@ -4,93 +4,40 @@
 import numpy as np
 from onnx import TensorProto
 
-from .onnx_models import dq, model, node, q, scales
+from .limit_models import (
+    ALONE,
+    END,
+    F32,
+    IMAGE,
+    LINE,
+    MICROSOFT,
+    RELU,
+    ROOT,
+    ROWS,
+    S8,
+    SECOND,
+    START,
+    TWICE,
+    TWO_TENSORS,
+    U8,
+    A,
+    B,
+    X,
+    chain,
+    conv,
+    dynamic,
+    gemm,
+    integer,
+    mean,
+    normalization,
+    of,
+    pool,
+    product,
+    rows,
+)
+from .onnx_models import dq, node, q
 
 __all__ = ["EXAMPLES"]
-
-U8, S8, F32 = np.uint8, np.int8, np.float32
-MICROSOFT = {"domain": "com.microsoft"}
-CONSTANTS = scales(
-    x=(0.03, U8(120)), w=(0.02, S8(0)), a=(0.1, U8(130)), b=(0.1, U8(3)), s=(0.05, S8(1)),
-) | {
-    "W": np.ones((4, 2, 3, 3), S8), "M": np.ones((6, 5), S8), "codes": np.ones((3, 6), U8),
-    "bias": np.ones(5, F32), "two": F32(2), "v2": F32([1, 2]), "v6": np.ones(6, F32),
-    "yes": np.ones((1, 6), bool), "column": np.ones((6, 1), F32),
-}
-ROWS, IMAGE, LINE = {"x": [3, 6]}, {"x": [1, 2, 6, 6]}, {"x": [1, 2, 6]}
-X, A, B = (["x_s", "x_z"], ["a_s", "a_z"], ["b_s", "b_z"])
-START = [q("x", "xq", "x"), dq("xq", "xf", "x")]
-END = [q("f", "yq", "a"), dq("yq", "y", "a")]
-TWICE = [*END, q("f", "unread", "b")]  # no QuantizeLinear is moved ahead of a MaxPool then
-SECOND = [q("z", "zq", "a"), dq("zq", "zf", "a")]
-
-
-def of(nodes, constants=(), inputs=ROWS, outputs=("y",), **rest):
-    """Return a model of nodes whose quantized result is dequantized by the last of them."""
-    return model(nodes, CONSTANTS | dict(constants), inputs, outputs, **rest)
-
-
-def chain(*nodes, constants=(), inputs=ROWS, **rest):
-    """Return a model of float nodes from xf to f."""
-    return of([*START, *nodes, *END], constants, inputs, **rest)
-
-
-def integer(operator, inputs, constants=(), shapes=ROWS, domain="com.microsoft", **attributes):
-    """Return a model of one integer operator on xq, whose result has the scale of a."""
-    nodes = [q("x", "xq", "x"), q("z", "zq", "a")] if "z" in shapes else [q("x", "xq", "x")]
-    made = node(operator, inputs, ["yq"], name="it", domain=domain, **attributes)
-    return of([*nodes, made, dq("yq", "y", "a")], constants, shapes)
-
-
-def conv(constants=(), shapes=IMAGE, **attributes):
-    domain = "com.microsoft" if "channels_last" in attributes else ""
-    inputs = ["xq", *X, "W", "w_s", "w_z", *A]
-    return integer("QLinearConv", inputs, constants, shapes, domain, **attributes)
-
-
-def product(left=("xq", *X), right=("M", "w_s", "w_z"), constants=(), shapes=ROWS):
-    return integer("QLinearMatMul", [*left, *right, *A], constants, shapes, "")
-
-
-def gemm(bias, constants=(), weights=(), result=END, **attributes):
-    """Return a Gemm between DequantizeLinear and QuantizeLinear."""
-    weights = [*weights] or [dq("M", "wf", "w")]
-    made = node("Gemm", ["xf", "wf", *bias], ["f"], name="it", **attributes)
-    return of([*START, *weights, made, *result], constants)
-
-
-def pool(operator, inputs=IMAGE, **attributes):
-    return integer(operator, ["xq", *X, *A], (), inputs, **attributes)
-
-
-def normalization(*before, first="xf", outputs=("f",), inputs=LINE, constants=(), after=(), **more):
-    values = {name: np.ones(2, F32) for name in ("gain", "offset", "mean", "variance")}
-    made = node("BatchNormalization", [first, *values], outputs, name="it", **more)
-    return of([*START, *before, made, *(after or END)], values | dict(constants), inputs)
-
-
-def rows(*before, first="xf", outputs=("f",), after=(), inputs=ROWS, **more):
-    made = node("LayerNormalization", [first, "v6"], outputs, name="it", **more)
-    return of([*START, *before, made, *(after or END)], (), inputs)
-
-
-def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), before=(), source="x"):
-    """Return a dynamically quantized product of x, or what stands for a part of it."""
-    parts = {
-        "quantize": node("DynamicQuantizeLinear", [source], ["q", "s", "z"]),
-        "product": node("MatMulInteger", ["q", "D", "z"], ["i"]),
-        "cast": node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
-        "scale": node("Mul", ["s", "d_s"], ["p"]),
-        "scaled": node("Mul", ["c", "p"], ["m"]),
-    } | (middle or {})
-    given = {"D": np.ones((6, 5), U8), "d_s": F32(0.1), **dict(constants)}
-    nodes = [*before, *filter(None, parts.values()), *after]
-    return model(nodes, CONSTANTS | given, inputs, outputs)
-
-
-RELU = node("Relu", ["xf"], ["r"], name="before")
-ROOT = node("Sqrt", ["xf"], ["r"], name="before")
-TWO_TENSORS = {"x": [3, 6], "z": [3, 6]}
 
 EXAMPLES = {
     "all": {
@@ -128,12 +75,16 @@ EXAMPLES = {
         "channels_last": pool("QLinearAveragePool", kernel_shape=[2, 2], channels_last=1),
         "is {rank}-D": pool("QLinearAveragePool", {"x": [1, 2, 4, 4, 4]}, kernel_shape=[2] * 3),
         "kernel spans": pool("QLinearAveragePool", kernel_shape=[9, 9]),
+        "a window lies": mean("AveragePool", kernel_shape=[2, 2], pads=[1] * 4, dilations=[9, 9],
+                              inputs={"x": [1, 1, 8, 8]}),
+        **ALONE["AveragePool"],
     },
     "GlobalAveragePool": {
         "channels_last": pool("QLinearGlobalAveragePool", channels_last=1),
         "is {rank}-D": pool("QLinearGlobalAveragePool", {"x": [1, 2, 4, 4, 4]}, channels_last=0),
         "input scale /": integer("QLinearGlobalAveragePool", ["xq", "big", "x_z", *A],
                                  {"big": F32(1e6)}, IMAGE, channels_last=0),
+        **ALONE["GlobalAveragePool"],
     },
     "BatchNormalization": {
         "its input is float from": normalization(node("Neg", ["x"], ["n"]), first="x"),

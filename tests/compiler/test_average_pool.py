@@ -67,6 +67,42 @@ def test_windows(seed, form):
     agree(made, exact=layer.promise == "runtime")
 
 
+def in_float(key, *inside, shape=(2, 3, 9, 8), operator="AveragePool", opset=17, **attributes):
+    """Return a model whose average ONNX Runtime leaves in float: types that differ, or a Relu."""
+    constants = scales(x=(0.05, U8(90)), u=(0.021, U8(40)), s=(0.017, S8(-9)))
+    made = node(operator, ["xf"], ["f0"], name="mean", **attributes)
+    nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"), made, *inside,
+             q(f"f{len(inside)}", "yq", key), dq("yq", "y", key)]
+    return model(nodes, constants, {"x": shape}, opset=opset)
+
+
+RELU = node("Relu", ["f0"], ["f1"], name="relu")
+FLAT = node("Flatten", ["f1"], ["f2"], name="flat")
+
+
+@pytest.mark.parametrize("include", [0, 1])
+@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize("strides", [[1, 1], [2, 3]])
+def test_averages_in_float(include, ceil, strides):
+    given = {"kernel_shape": [3, 2], "strides": strides, "pads": [1, 0, 2, 1], "ceil_mode": ceil,
+             "count_include_pad": include}
+    graph = agree(in_float("s", **given), exact=False)
+    assert [n.op for n in graph.nodes] == ["AveragePool"]
+    assert "which ONNX Runtime leaves in float" in graph.notes[0].text
+    graph = agree(in_float("u", RELU, FLAT, **given), exact=False)
+    assert [n.op for n in graph.nodes] == ["AveragePool+Relu", "Flatten"]
+    assert graph.nodes[0].low == 40
+
+
+def test_other_averages_in_float():
+    agree(in_float("s", operator="GlobalAveragePool"), exact=False)
+    agree(in_float("s", shape=(2, 3, 17), kernel_shape=[4], auto_pad="SAME_UPPER"), exact=False)
+    agree(in_float("s", opset=19, kernel_shape=[2, 2], dilations=[3, 2], pads=[1] * 4,
+                   count_include_pad=1), exact=False)
+    agree(in_float("s", kernel_shape=[2, 2], ceil_mode=1, strides=[2, 2], count_include_pad=1),
+          exact=False)
+
+
 @pytest.mark.parametrize("form", ["QOperator", "QDQ"])
 @pytest.mark.parametrize("seed", range(8))
 def test_whole_images_are_exact(seed, form):
