@@ -27,10 +27,8 @@ class AxiMemory(Component):
 
     Parameters
     ----------
-    address_width, data_width
-        Of the port, in bits.
-    memory_bytes
-        A power of two.
+    address_width, data_width : of the port, in bits.
+    memory_bytes : a power of two.
 
     Members
     -------

@@ -29,16 +29,11 @@ class BoardTop(Component):
 
     Parameters
     ----------
-    cfg
-        The machine; its memory port sees the memory from address 0.
-    clock_hz
-        Of the domain ``sync``.
-    divisor
-        Clock cycles of a bit on the serial port.
-    memory_bytes
-        A power of two, at most what the machine can address (the default).
-    payload_bytes
-        Most data bytes of a frame.
+    cfg : the machine; its memory port sees the memory from address 0.
+    clock_hz : of the domain ``sync``.
+    divisor : clock cycles of a bit on the serial port.
+    memory_bytes : a power of two, at most what the machine can address (the default).
+    payload_bytes : most data bytes of a frame.
 
     Members
     -------

@@ -38,7 +38,7 @@ def requantize(
     *,
     bias: npt.ArrayLike = 0,
 ) -> Int32Array:
-    """Requantize in ``mode``, with the operands encoded as the hardware takes them.
+    """Return the int32 array of what ``mode`` makes of the operands, as the hardware takes them.
 
     All arguments broadcast; per-channel parameters are arrays along the channel axis.
 
@@ -50,10 +50,6 @@ def requantize(
     low, high : inclusive bounds of the result, -256 to 255 (the output type, or narrower for a
         fused ReLU or clip).
     bias : int32, added to ``acc`` with int32 wrap-around, as ONNX Runtime does.
-
-    Returns
-    -------
-    int32 array, every element within ``low`` and ``high``.
 
     Raises
     ------

@@ -49,8 +49,7 @@ class Accelerator(Component):
 
     Parameters
     ----------
-    cfg
-        The machine.
+    cfg : the machine.
 
     Members
     -------

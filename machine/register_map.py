@@ -75,8 +75,7 @@ class RegisterMap:
 
     Parameters
     ----------
-    cfg
-        Fixes the identity and capability registers and the width of addresses.
+    cfg : fixes the identity and capability registers and the width of addresses.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:

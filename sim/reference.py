@@ -144,7 +144,9 @@ def node_reference(
 
     Unlike `reference` this judges a node whose predecessors are not exact to the runtime. It knows
     nothing of our rules: the operators are those that ONNX Runtime made of the model. Where a node
-    is one of several that one float chain has become, its inputs are those of the chain.
+    is one of several that one float chain has become, its inputs are those of the chain; None where
+    the model has no value of the name of the result inside it, and of ``written`` where nothing in
+    it is float.
 
     Parameters
     ----------
@@ -152,11 +154,6 @@ def node_reference(
     tensors : values in ONNX order, by name.
     written : use the model as it was given, each operator by itself: in float where it is in float
         there.
-
-    Returns
-    -------
-    None where the model has no value of the name of the result, inside such a chain; and of
-    ``written`` where nothing in it is float.
 
     Raises
     ------

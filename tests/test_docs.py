@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says of the machine's ports is what the Verilog has."""
+"""Documentation of ports is true, and docstrings have one dialect of sections."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -68,3 +69,57 @@ def test_the_page_of_operators_is_what_they_say(monkeypatch, tmp_path):
     assert docs.main(["--check"]) == 1
     assert docs.main([]) == 0
     assert docs.main(["--check"]) == 0
+
+
+#: Every Python file of ours.
+CODE = sorted(
+    path.relative_to(ROOT)
+    for room in (
+        "machine", "hw", "golden", "cost", "compiler", "report", "sim", "boards", "models",
+        "bench", "kiwicha/api", "kiwicha/cli", "tests", "examples",
+    )
+    for path in (ROOT / room).rglob("*.py")
+)
+SECTIONS = ("Parameters", "Members", "Raises")
+
+
+def deviations(docstring):
+    """Lines of a docstring that are not of the dialect: sections of numpydoc, and only three.
+
+    An entry of Parameters and Members is `name : text`, what goes on is indented; one of Raises is
+    an exception or several, its text below it and indented.
+    """
+    lines, section = [*docstring.splitlines(), ""], None
+    for line, following in zip(lines, lines[1:], strict=False):
+        if re.fullmatch(r"-{3,}", following) and line:
+            section = line
+            if line not in SECTIONS or len(following) != len(line):
+                yield line
+        elif re.match(r"(Args|Arguments|Attributes|Returns|Yields|Ports):|:(param|return)", line):
+            yield line
+        elif section and line and line[0] not in " -":
+            entry = r"\w+(, \w+)*" if section == "Raises" else r"[\w<][^:]* : .*"
+            if not re.fullmatch(entry, line):
+                yield line
+
+
+@pytest.mark.parametrize("path", CODE, ids=str)
+def test_docstrings_have_one_dialect(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found = list(deviations(ast.get_docstring(node) or ""))
+            assert not found, f"{path}, {getattr(node, 'name', 'module')}: {found}"
+
+
+@pytest.mark.parametrize(("text", "wrong"), [
+    ("Parameters\n----------\ncfg : the machine.\n    More.\nof, two : numbers.", []),
+    ("Parameters\n----------\ncfg\n    The machine.", ["cfg"]),
+    ("Members\n-------\ni : In(1)\n    Text.\n\nA sentence.", ["A sentence."]),
+    ("Raises\n------\nValueError\n    For nothing.", []),
+    ("Raises\n------\nValueError : for nothing.", ["ValueError : for nothing."]),
+    ("Returns\n-------\nint : it.", ["Returns"]),
+    ("Parameters\n---------\ncfg : the machine.", ["Parameters"]),
+    ("Text.\n\nArgs:\n    cfg: the machine.", ["Args:"]),
+])
+def test_what_the_dialect_is(text, wrong):
+    assert list(deviations(text)) == wrong

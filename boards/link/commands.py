@@ -33,8 +33,7 @@ class CommandExecutor(Component):
 
     Parameters
     ----------
-    identity
-        What IDENTIFY answers; says also how long frames and memory are.
+    identity : what IDENTIFY answers; says also how long frames and memory are.
 
     Members
     -------

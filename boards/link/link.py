@@ -22,17 +22,14 @@ class SerialLink(Component):
 
     Parameters
     ----------
-    identity
-        What the board says of itself.
-    divisor
-        Clock cycles of a bit on the wire.
+    identity : what the board says of itself.
+    divisor : clock cycles of a bit on the wire.
 
     Members
     -------
     rx : In(1), tx : Out(1)
         The serial port.
-    write, read, fetched, bus, interrupt
-        See `CommandExecutor`.
+    write, read, fetched, bus, interrupt : see `CommandExecutor`.
     """
 
     def __init__(self, identity: Identity, divisor: int) -> None:

@@ -31,8 +31,7 @@ class FrameReceiver(Component):
 
     Parameters
     ----------
-    payload_bytes
-        Most data bytes of a frame.
+    payload_bytes : most data bytes of a frame.
 
     Members
     -------

@@ -26,8 +26,7 @@ class UartReceiver(Component):
 
     Parameters
     ----------
-    divisor
-        Clock cycles of a bit, 4 to 65535.
+    divisor : clock cycles of a bit, 4 to 65535.
 
     Members
     -------
@@ -76,8 +75,7 @@ class UartTransmitter(Component):
 
     Parameters
     ----------
-    divisor
-        Clock cycles of a bit, 4 to 65535.
+    divisor : clock cycles of a bit, 4 to 65535.
 
     Members
     -------

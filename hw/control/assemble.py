@@ -18,8 +18,7 @@ class Assembler(Component):
 
     Parameters
     ----------
-    layout
-        Instruction layout, a whole number of words.
+    layout : instruction layout, a whole number of words.
 
     Members
     -------

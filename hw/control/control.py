@@ -35,8 +35,7 @@ class Control(Component):
 
     Parameters
     ----------
-    cfg
-        The machine.
+    cfg : the machine.
 
     Members
     -------

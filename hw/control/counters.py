@@ -59,10 +59,8 @@ class Counters(Component):
 
     Parameters
     ----------
-    engines
-        Those that the machine has.
-    width
-        ``axi_data_width``.
+    engines : those that the machine has.
+    width : ``axi_data_width``.
 
     Members
     -------

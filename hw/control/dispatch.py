@@ -32,10 +32,8 @@ class Router(Component):
 
     Parameters
     ----------
-    lengths
-        Words of an instruction of each engine that the machine has.
-    full_slice
-        Kind of the register slice in front of the outputs.
+    lengths : words of an instruction of each engine that the machine has.
+    full_slice : kind of the register slice in front of the outputs.
 
     Members
     -------
@@ -153,13 +151,11 @@ class Dispatch(Component):
 
     Parameters
     ----------
-    cfg
-        ``queue_words`` words per engine; ``special.lanes`` says whether there is SPECIAL.
+    cfg : ``queue_words`` words per engine; ``special.lanes`` says whether there is SPECIAL.
 
     Members
     -------
-    i, o, ended, error
-        As ``Router``; words wait in the queues, so ``o`` goes on after ``ended``.
+    i, o, ended, error : as ``Router``; words wait in the queues, so ``o`` goes on after ``ended``.
     empty : Out(1)
         No queue holds a word.
     """

@@ -32,8 +32,7 @@ class Fetch(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
+    cfg : ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
 
     Members
     -------

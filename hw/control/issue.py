@@ -19,8 +19,7 @@ class Issue(Component):
 
     Parameters
     ----------
-    layout
-        Instruction layout with a ``wait`` field of one bit per engine.
+    layout : instruction layout with a ``wait`` field of one bit per engine.
 
     Members
     -------

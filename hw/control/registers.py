@@ -42,8 +42,7 @@ class RegisterFile(Component):
 
     Parameters
     ----------
-    cfg
-        See ``RegisterMap``.
+    cfg : see ``RegisterMap``.
 
     Members
     -------

@@ -59,14 +59,10 @@ class Supervisor(Component):
 
     Parameters
     ----------
-    sources
-        Number of units that may report a fault.
-    drain_limit
-        Cycles of DRAINING after which the interrupt is raised in any case, at least 1.
-    clear_cycles
-        Cycles of CLEARING, at least 1.
-    watchdog_bits
-        Bits of the watchdog's limit.
+    sources : number of units that may report a fault.
+    drain_limit : cycles of DRAINING after which the interrupt is raised in any case, at least 1.
+    clear_cycles : cycles of CLEARING, at least 1.
+    watchdog_bits : bits of the watchdog's limit.
 
     Members
     -------

@@ -23,11 +23,9 @@ class Tokens(Component):
 
     Parameters
     ----------
-    bits
-        Width of one counter, 1 to 16.
-    engines
-        Those that the machine has. There are no counters for the others: their bits in a mask are
-        not looked at, an acquisition of theirs is never ready, their releases are lost.
+    bits : width of one counter, 1 to 16.
+    engines : those that the machine has. There are no counters for the others: their bits in a mask
+        are not looked at, an acquisition of theirs is never ready, their releases are lost.
 
     Members
     -------

@@ -28,8 +28,7 @@ class FormatPath(Component):
 
     Parameters
     ----------
-    cfg
-        A machine that ``machine_formats`` names formats of.
+    cfg : a machine that ``machine_formats`` names formats of.
 
     Members
     -------

@@ -30,8 +30,7 @@ class DenseWriter(Component):
 
     Parameters
     ----------
-    cfg
-        Widths of the bus and sizes of the scratchpads.
+    cfg : widths of the bus and sizes of the scratchpads.
 
     Members
     -------
@@ -115,8 +114,7 @@ class LoadEngine(Component):
 
     Parameters
     ----------
-    cfg
-        Widths of the bus and sizes of the scratchpads.
+    cfg : widths of the bus and sizes of the scratchpads.
 
     Members
     -------

@@ -25,8 +25,7 @@ class MatrixWriter(Component):
 
     Parameters
     ----------
-    cfg
-        ``columns``, ``axi_data_width`` and ``weight_bytes``.
+    cfg : ``columns``, ``axi_data_width`` and ``weight_bytes``.
 
     Members
     -------

@@ -53,8 +53,7 @@ class SparseWriter(Component):
 
     Parameters
     ----------
-    cfg
-        ``sparse.formats``, of which there must be one, and what decoders and memory depend on.
+    cfg : ``sparse.formats``, of which there must be one, and what decoders and memory depend on.
 
     Members
     -------
@@ -67,9 +66,8 @@ class SparseWriter(Component):
     outside : Out(1)
         High for one cycle, that in which a row outside the memory would have been written.
     malformed : Out(1), offset : Out(32)
-        High for one cycle when the stream turns out to be wrong, at that byte.
-
-    After either fault nothing more is written until reset, and ``i`` need not be ready.
+        High for one cycle when the stream turns out to be wrong, at that byte. After this fault, or
+        the one before, nothing more is written until reset, and ``i`` need not be ready.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:

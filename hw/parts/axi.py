@@ -74,8 +74,7 @@ class AXI4ReadSignature(wiring.Signature):
 
     Parameters
     ----------
-    address_width, data_width
-        In bits.
+    address_width, data_width : in bits.
 
     Members
     -------
@@ -101,8 +100,7 @@ class AXI4WriteSignature(wiring.Signature):
 
     Parameters
     ----------
-    address_width, data_width
-        In bits.
+    address_width, data_width : in bits.
 
     Members
     -------
@@ -142,8 +140,7 @@ class AXI4LiteSignature(wiring.Signature):
 
     Parameters
     ----------
-    address_width
-        In bits.
+    address_width : in bits.
 
     Members
     -------

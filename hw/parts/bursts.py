@@ -49,10 +49,8 @@ class BurstPlanner(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
-    refusal
-        Code of the fault that a request outside the window causes.
+    cfg : ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
+    refusal : code of the fault that a request outside the window causes.
 
     Members
     -------

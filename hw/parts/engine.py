@@ -34,13 +34,10 @@ class EngineSignature(wiring.Signature):
         An instruction is taken and not done.
     error : Out(FaultSignature)
         Why the machine must stop.
-
-    And where an engine has a use for them:
-
     stop : In(1)
-        Begin no further transfer in memory.
+        Begin no further transfer in memory; only where an engine makes transfers.
     stepping : Out(1)
-        Something moves, for the watchdog.
+        Something moves, for the watchdog; only where nothing else shows that.
     """
 
     def __init__(

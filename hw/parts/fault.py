@@ -23,8 +23,7 @@ class FaultCollector(Component):
 
     Parameters
     ----------
-    sources
-        Number of sources, at least 1.
+    sources : number of sources, at least 1.
 
     Members
     -------

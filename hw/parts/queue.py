@@ -26,15 +26,11 @@ class Queue(Component):
 
     Parameters
     ----------
-    shape
-        Payload of both streams.
-    depth
-        Entries, a power of two, at least 2.
-    registered
-        Whether there is a register behind it; left out, there is one if it is block RAM by its
-        size.
-    cells
-        What memory with a register behind it is made of.
+    shape : payload of both streams.
+    depth : entries, a power of two, at least 2.
+    registered : whether there is a register behind it; left out, there is one if it is block RAM by
+        its size.
+    cells : what memory with a register behind it is made of.
 
     Members
     -------

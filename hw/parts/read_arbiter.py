@@ -25,8 +25,7 @@ class ReadArbiter(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width`` and ``axi_outstanding``.
+    cfg : ``axi_data_width`` and ``axi_outstanding``.
 
     Members
     -------

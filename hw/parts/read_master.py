@@ -25,8 +25,7 @@ class ReadMaster(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width``, ``axi_address_width``, ``axi_burst_beats`` and ``axi_outstanding``.
+    cfg : ``axi_data_width``, ``axi_address_width``, ``axi_burst_beats`` and ``axi_outstanding``.
 
     Members
     -------

@@ -54,18 +54,12 @@ class SegmentWalker(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width``, ``axi_address_width``.
-    layout
-        ``machine.isa.LOAD`` or ``machine.isa.STORE``.
-    engine
-        Number of the engine, the address of its faults.
-    kinds
-        Bytes of the memory that each legal target or source stands for, each a power of two.
-    whole
-        Those kinds of which a segment is always the whole.
-    formats
-        Legal formats besides DENSE.
+    cfg : ``axi_data_width``, ``axi_address_width``.
+    layout : ``machine.isa.LOAD`` or ``machine.isa.STORE``.
+    engine : number of the engine, the address of its faults.
+    kinds : bytes of the memory that each legal target or source stands for, each a power of two.
+    whole : those kinds of which a segment is always the whole.
+    formats : legal formats besides DENSE.
 
     Members
     -------

@@ -15,10 +15,8 @@ class RegisterSlice(Component):
 
     Parameters
     ----------
-    shape
-        Payload of both streams.
-    full
-        Whether ``i.ready`` comes from a register too, or sees ``o.ready`` of the same cycle.
+    shape : payload of both streams.
+    full : whether ``i.ready`` comes from a register too, or sees ``o.ready`` of the same cycle.
 
     Members
     -------

@@ -29,8 +29,7 @@ class WriteMaster(Component):
 
     Parameters
     ----------
-    cfg
-        ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
+    cfg : ``axi_data_width``, ``axi_address_width`` and ``axi_burst_beats``.
 
     Members
     -------

@@ -41,8 +41,7 @@ class StoreEngine(Component):
 
     Parameters
     ----------
-    cfg
-        Widths of the bus and sizes of the output buffer and the result memories.
+    cfg : widths of the bus and sizes of the output buffer and the result memories.
 
     Members
     -------
@@ -60,8 +59,8 @@ class StoreEngine(Component):
         Read of the beat at this byte address, a multiple of a beat, of the output buffer.
     output_data : In(axi_data_width)
         That beat, exactly ``READ_LATENCY`` cycles later.
-    result_enable, result_address, result_data
-        The same of SPECIAL's results; only if the machine has that engine.
+    result_enable, result_address, result_data : the same of SPECIAL's results; only if the machine
+        has that engine.
     record_enable : Out(1); record_kind : Out(StoreSource); record_index : Out(record_index(cfg))
         Read of a beat of a record. A beat is taken in one cycle, different beats in different ones.
     record_data : In(axi_data_width)

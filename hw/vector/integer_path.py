@@ -43,8 +43,7 @@ class IntegerPath(Component):
         Those of RAW, for the statistics; ``counts`` only if there are any.
     hold : Out(1)
         As ``BlockPath`` has it; only with ``blocks.channels``.
-    take, instruction, final, random
-        As ``BlockPath`` has them; only with ``blocks.random``.
+    take, instruction, final, random : as ``BlockPath`` has them; only with ``blocks.random``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, beside: data.StructLayout, fetch: int) -> None:

@@ -31,11 +31,9 @@ class Pace(Component):
         A step is made; it is one of RAW; it is the last of its pixel.
     paused : Out(1)
         No step may be made.
-
-    Only with ``blocks.channels``:
-
     hold : In(1)
-        Make no step but for the one that is made just now.
+        Make no step but for the one that is made just now; this and what follows only with
+        ``blocks.channels``.
     ended : Out(1)
         The step is the last of its block.
     scale : Out(range(2 * output_bytes))

@@ -116,15 +116,15 @@ class _Port:
 class StreamSource(_Port):
     """Sends words into the stream port ``name`` of ``dut``.
 
+    ``await send(words)`` returns when all words are accepted; ``put(words)`` only queues them.
+    ``sent`` counts accepted words. Payload lines hold noise while ``valid`` is low, so that a unit
+    which looks at them is caught.
+
     Parameters
     ----------
     shape : the payload's Amaranth shape (``None``: raw integers).
     policy : when to offer a word: ``"always"``, ``"random"`` or ``"bursty"``.
     seed : seeds the pauses.
-
-    ``await send(words)`` returns when all words are accepted; ``put(words)`` only queues them.
-    ``sent`` counts accepted words. Payload lines hold noise while ``valid`` is low, so that a unit
-    which looks at them is caught.
     """
 
     def __init__(
@@ -181,12 +181,12 @@ class StreamSink(_Port):
     Rules checked at every edge: ``valid`` is known; the payload is known while valid; once valid,
     ``valid`` stays and the payload does not change until it is taken.
 
+    ``await receive(n)`` returns the next n words, unpacked; ``words`` holds those not yet returned.
+
     Parameters
     ----------
     policy : one of ``READY_POLICIES``: ``ready`` always high; random; in long bursts; or raised
         only after ``valid`` was seen (a unit whose ``valid`` waits for ``ready`` hangs).
-
-    ``await receive(n)`` returns the next n words, unpacked; ``words`` holds those not yet returned.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Bank(wiring.Component):
     Members
     -------
     i0, i1 ... : In(stream of REQUANTIZE_INPUT); o0, o1 ... : Out(stream of REQUANTIZE_OUTPUT),
-    in the order of ``LANES``.
+        in the order of ``LANES``.
     """
 
     def __init__(self):
