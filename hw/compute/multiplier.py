@@ -4,12 +4,12 @@
 A further FPGA family is a subclass of ``Multiplier`` and a line in ``MULTIPLIERS``.
 """
 
-from kiwicha.hw.compute.multiplier_base import OPERAND, PRODUCT, Multiplier
+from kiwicha.hw.compute.multiplier_base import Multiplier
 from kiwicha.hw.compute.multiplier_ecp5 import Ecp5Multiplier
 from kiwicha.hw.compute.multiplier_ice40 import Ice40Multiplier
 from kiwicha.machine.modes import CellFamily
 
-__all__ = ["MULTIPLIERS", "OPERAND", "PRODUCT", "GenericMultiplier", "multiplier_class"]
+__all__ = ["MULTIPLIERS", "GenericMultiplier", "multiplier_class"]
 
 
 class GenericMultiplier(Multiplier):

@@ -5,7 +5,8 @@ from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from kiwicha.hw.compute.multiplier import OPERAND, multiplier_class
+from kiwicha.hw.compute.multiplier import multiplier_class
+from kiwicha.hw.compute.multiplier_base import OPERAND
 from kiwicha.machine.modes import CellFamily
 
 __all__ = ["PSUM", "ProcessingElement", "psum_width"]

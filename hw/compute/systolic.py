@@ -9,7 +9,8 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from kiwicha.hw.compute.multiplier import OPERAND, multiplier_class
+from kiwicha.hw.compute.multiplier import multiplier_class
+from kiwicha.hw.compute.multiplier_base import OPERAND
 from kiwicha.hw.compute.processing_element import PSUM, ProcessingElement, psum_width
 from kiwicha.hw.compute.skew import Skew
 from kiwicha.hw.parts.delay import Delay

@@ -12,7 +12,7 @@ CELL_LATENCY = 3
 
 
 def mult18x18d(
-    a: Value, b: Value, product: Value, *, enable: Value | int = 1, enable_b: Value | int = 1
+    a: Value, b: Value, product: Value, *, enable_b: Value | int = 1
 ) -> Instance:
     """Return a MULT18X18D with registers behind both operands, inside and at the product.
 
@@ -21,7 +21,7 @@ def mult18x18d(
     Parameters
     ----------
     a, b, product : of ``CELL_WIDTH`` and twice ``CELL_WIDTH`` bits.
-    enable : clock enable of all registers but that of ``b``; ``enable_b`` : of that one.
+    enable_b : clock enable of the register behind ``b``.
     """
     return Instance(
         "MULT18X18D",
@@ -35,7 +35,7 @@ def mult18x18d(
         p_REG_OUTPUT_CE="CE0",
         p_GSR="DISABLED",
         i_CLK0=ClockSignal(),
-        i_CE0=Value.cast(enable),
+        i_CE0=Const(1),
         i_CE1=Value.cast(enable_b),
         i_RST0=Const(0),
         i_SIGNEDA=Const(1),

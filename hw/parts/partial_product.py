@@ -17,7 +17,7 @@ __all__ = ["Ecp5PartialProduct", "PartialProduct", "partial_product_class"]
 
 
 class PartialProduct(wiring.Component):
-    """``o = a * b`` in registers; exact, a product a cycle, ``latency`` enabled cycles later.
+    """``o = a * b`` in registers; exact, a product a cycle, ``latency`` cycles later.
 
     This class is a ``*`` and a register behind it. A subclass for an FPGA family says its
     ``latency`` and makes its cell in ``_cell``. Emission uses the cell; simulators and proofs get
@@ -30,8 +30,6 @@ class PartialProduct(wiring.Component):
 
     Members
     -------
-    enable : In(1)
-        No register changes while it is low.
     a : In(signed(a_width)); b : In(signed(b_width)); o : Out(signed(a_width + b_width)).
 
     Raises
@@ -49,7 +47,6 @@ class PartialProduct(wiring.Component):
             if not 1 <= width <= self.widest:
                 raise ValueError(f"{name} is {width}; legal: 1 to {self.widest}")
         super().__init__({
-            "enable": In(1, init=1),
             "a": In(signed(a_width)),
             "b": In(signed(b_width)),
             "o": Out(signed(a_width + b_width)),
@@ -63,8 +60,7 @@ class PartialProduct(wiring.Component):
         product = self.a * self.b
         for cycle in range(1, self.latency + 1):
             later = Signal(product.shape(), name=f"product_{cycle}", reset_less=True)
-            with m.If(self.enable):
-                m.d.sync += later.eq(product)
+            m.d.sync += later.eq(product)
             product = later
         m.d.comb += self.o.eq(product)
         return m
@@ -85,8 +81,7 @@ class Ecp5PartialProduct(PartialProduct):
         a, b = Signal(signed(CELL_WIDTH)), Signal(signed(CELL_WIDTH))
         product = Signal(2 * CELL_WIDTH)
         m.d.comb += [a.eq(self.a), b.eq(self.b), self.o.eq(product)]
-        enable = self.enable
-        m.submodules.cell = mult18x18d(a, b, product, enable=enable, enable_b=enable)
+        m.submodules.cell = mult18x18d(a, b, product)
 
 
 _PRODUCTS: dict[CellFamily, type[PartialProduct]] = {

@@ -38,8 +38,6 @@ class PipelinedMultiply(wiring.Component):
 
     Members
     -------
-    enable : In(1)
-        Clock enable of a cell's registers: those of the fabric are up to an ``EnableInserter``.
     a : In(signed(a_width)); b : In(unsigned(b_width)); o : Out(signed(a_width + b_width)).
     """
 
@@ -58,7 +56,6 @@ class PipelinedMultiply(wiring.Component):
         self._product = partial_product_class(target, multiplier_width)
         super().__init__(
             {
-                "enable": In(1, init=1),
                 "a": In(signed(a_width)),
                 "b": In(unsigned(b_width)),
                 "o": Out(signed(a_width + b_width)),
@@ -152,7 +149,7 @@ class PipelinedMultiply(wiring.Component):
         signs = sum(not limb.shape().signed for limb in (a, b))
         unit = self._product(len(a) + (not a.shape().signed), len(b) + (not b.shape().signed))
         m.submodules[f"product_{name}"] = unit
-        m.d.comb += [unit.enable.eq(self.enable), unit.a.eq(a), unit.b.eq(b)]
+        m.d.comb += [unit.a.eq(a), unit.b.eq(b)]
         # What signs unsigned limbs were given, their product has too.
         product = unit.o[: len(unit.o) - signs]
         return product.as_signed() if a.shape().signed else product

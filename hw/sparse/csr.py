@@ -15,23 +15,9 @@ class CsrDecoder(CscDecoder):
     ----------
     beat_bytes, lanes, entries : as ``CscDecoder``.
     index_bits : wide enough for a stored row's elements.
-    stored_rows : stored rows of a job at most.
     """
 
-    def __init__(
-        self,
-        beat_bytes: int,
-        lanes: int,
-        *,
-        index_bits: int = 10,
-        entries: int = 4,
-        stored_rows: int = 1024,
-    ) -> None:
+    def __init__(self, beat_bytes: int, lanes: int, *, index_bits: int, entries: int) -> None:
         super().__init__(
-            beat_bytes,
-            lanes,
-            index_bits=index_bits,
-            relative=False,
-            entries=entries,
-            columns=stored_rows,
+            beat_bytes, lanes, index_bits=index_bits, relative=False, entries=entries
         )

@@ -9,14 +9,12 @@ __all__ = ["RunLengthDecoder"]
 class RunLengthDecoder(EntryDecoder):
     """Gives the columns of a stream, each as ``rows`` dense rows; see ``EntryDecoder``.
 
-    A column ends with the entry at its last element. There is no memory.
+    Indices have 4 bits. A column ends with the entry at its last element. There is no memory.
 
     Parameters
     ----------
-    beat_bytes, lanes, index_bits, entries : as ``hw.sparse.csc.CscDecoder``.
+    beat_bytes, lanes, entries : as ``hw.sparse.csc.CscDecoder``.
     """
 
-    def __init__(
-        self, beat_bytes: int, lanes: int, *, index_bits: int = 4, entries: int = 4
-    ) -> None:
-        super().__init__(beat_bytes, lanes, index_bits=index_bits, entries=entries)
+    def __init__(self, beat_bytes: int, lanes: int, *, entries: int) -> None:
+        super().__init__(beat_bytes, lanes, index_bits=4, entries=entries)

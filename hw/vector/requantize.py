@@ -4,7 +4,7 @@
 ``requantize_float`` and ``requantize_fixed`` hold the arithmetic, this file the stream around it.
 """
 
-from amaranth.hdl import Cat, EnableInserter, Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ from kiwicha.hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
 from kiwicha.hw.vector.requantize_float import FloatRequantize
 from kiwicha.machine.modes import CellFamily, RequantizeMode
 
-__all__ = ["REQUANTIZE_INPUT", "REQUANTIZE_OUTPUT", "RequantizeLane"]
+__all__ = ["RequantizeLane"]
 
 
 class RequantizeLane(wiring.Component):
@@ -37,85 +37,60 @@ class RequantizeLane(wiring.Component):
     What is done outside a mode's domain is stated at ``FloatRequantize``, ``FixedRequantize`` and
     ``ShiftRequantize``; the result stays within ``low`` and ``high`` always.
 
-    One result a cycle, ``latency`` cycles after its accumulator while ``o`` is ready. All stages
-    advance together whenever ``o`` is ready or has nothing to offer; ``i.ready`` is that
-    condition, combinational from ``o.ready``.
+    One result a cycle, ``latency`` cycles after its accumulator.
 
     Parameters
     ----------
-    mode : a ``RequantizeMode`` or its value.
-    multiplier_width : operand bits of the multipliers the product is made of: 0 (or ``"full"``)
-        for a single product (25 x 24 bits in ``onnx``, 32 x 31 in ``tflite*``), else 4 to 32, such
-        as 18 or 9, for partial products and a pipelined sum. More latency, the same throughput.
+    mode : what it computes.
+    multiplier_width : operand bits of the multipliers the product is made of: 0 for a single
+        product (25 x 24 bits in ``onnx``, 32 x 31 in ``tflite*``), else 4 to 32, such as 18 or 9,
+        for partial products and a pipelined sum. More latency, the same throughput.
     target : what those are made of; a cell's own registers take two cycles more.
     registered : whether a register cuts the shift of the product, and ``onnx``'s normalization is
         one step a cycle: one cycle more, three in ``onnx``.
 
     Members
     -------
-    i : In(stream of REQUANTIZE_INPUT)
+    i : In(always-ready stream of REQUANTIZE_INPUT)
         ``acc``, ``bias`` int32; ``multiplier`` 32 bits; ``shift`` int8; ``zero_point``, ``low``
         and ``high`` (inclusive, ``low <= high``) of 9 bits signed. All belong to that one element.
-    o : Out(stream of REQUANTIZE_OUTPUT)
+    o : Out(always-ready stream of REQUANTIZE_OUTPUT)
         ``value`` of 9 bits signed, so that it holds int8 and uint8.
 
     Raises
     ------
     ValueError
-        On an unknown mode or an illegal ``multiplier_width``.
+        On an illegal ``multiplier_width``.
     """
 
-    i: In(stream.Signature(REQUANTIZE_INPUT))
-    o: Out(stream.Signature(REQUANTIZE_OUTPUT))
+    i: In(stream.Signature(REQUANTIZE_INPUT, always_ready=True))
+    o: Out(stream.Signature(REQUANTIZE_OUTPUT, always_ready=True))
 
     def __init__(
-        self,
-        mode: RequantizeMode | str = RequantizeMode.ONNX,
-        multiplier_width: int | str = 0,
-        target: CellFamily = CellFamily.GENERIC,
-        registered: bool = True,
+        self, mode: RequantizeMode, multiplier_width: int, target: CellFamily, registered: bool
     ) -> None:
-        try:
-            self.mode = RequantizeMode(mode)
-        except ValueError:
-            legal = ", ".join(repr(member.value) for member in RequantizeMode)
-            raise ValueError(f"mode is {mode!r}; legal: {legal}") from None
-        width = 0 if multiplier_width == "full" else multiplier_width
-        if not isinstance(width, int) or (width != 0 and not 4 <= width <= 32):
-            raise ValueError(
-                f"multiplier_width is {multiplier_width!r}; legal: 0 ('full') or 4 to 32"
-            )
-        self.multiplier_width = width
-        self.registered = registered
         self._core: FloatRequantize | FixedRequantize | ShiftRequantize
-        if self.mode is RequantizeMode.ONNX:
-            self._core = FloatRequantize(width, target, registered)
-        elif self.mode is RequantizeMode.SHIFT:
+        if mode is RequantizeMode.ONNX:
+            self._core = FloatRequantize(multiplier_width, target, registered)
+        elif mode is RequantizeMode.SHIFT:
             self._core = ShiftRequantize(registered)
         else:
-            self._core = FixedRequantize(self.mode, width, target, registered)
+            self._core = FixedRequantize(mode, multiplier_width, target, registered)
         super().__init__()
 
     @property
     def latency(self) -> int:
-        """Cycles from a transfer on ``i`` to its result on ``o``, if nothing stalls."""
+        """Cycles from an accumulator on ``i`` to its result on ``o``."""
         return self._core.latency
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        core = self._core
-        advance = Signal()
-        m.submodules.core = EnableInserter(advance)(core)
+        m.submodules.core = core = self._core
         valid = Signal(core.latency)
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
         m.d.comb += [
             self.o.valid.eq(valid[-1]),
             self.o.payload.eq(core.o),
             core.i.eq(self.i.payload),
-            advance.eq(self.o.ready | ~self.o.valid),
-            self.i.ready.eq(advance),
         ]
-        if not isinstance(core, ShiftRequantize):
-            m.d.comb += core.enable.eq(advance)
-        with m.If(advance):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
         return m

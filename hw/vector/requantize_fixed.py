@@ -43,24 +43,22 @@ class FixedRequantize(wiring.Component):
 
     Members
     -------
-    enable : In(1); as for ``PipelinedMultiply``.
     i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
     """
 
-    enable: In(1, init=1)
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
     def __init__(
         self,
-        mode: RequantizeMode | str,
-        multiplier_width: int = 0,
-        target: CellFamily = CellFamily.GENERIC,
-        registered: bool = True,
+        mode: RequantizeMode,
+        multiplier_width: int,
+        target: CellFamily,
+        registered: bool,
     ) -> None:
-        self.mode = RequantizeMode(mode)
-        if self.mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):
-            raise ValueError(f"mode is {self.mode.value!r}; legal: 'tflite', 'tflite-single'")
+        if mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):
+            raise ValueError(f"mode is {mode.value!r}; legal: 'tflite', 'tflite-single'")
+        self.mode = mode
         self.multiplier_width = multiplier_width
         self.registered = registered
         self._multiply = PipelinedMultiply(32, 31, multiplier_width, target)
@@ -74,7 +72,6 @@ class FixedRequantize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = self._multiply
-        m.d.comb += multiply.enable.eq(self.enable)
 
         # Cycle 1: bias; then the product.
         total = register(m, (self.i.acc + self.i.bias)[:32].as_signed(), "s1_total")
@@ -131,7 +128,7 @@ class ShiftRequantize(wiring.Component):
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
-    def __init__(self, registered: bool = True) -> None:
+    def __init__(self, registered: bool) -> None:
         self.registered = registered
         super().__init__()
 

@@ -43,19 +43,17 @@ class FloatRequantize(wiring.Component):
 
     Members
     -------
-    enable : In(1); as for ``PipelinedMultiply``.
     i : In(REQUANTIZE_INPUT); o : Out(REQUANTIZE_OUTPUT).
     """
 
-    enable: In(1, init=1)
     i: In(REQUANTIZE_INPUT)
     o: Out(REQUANTIZE_OUTPUT)
 
     def __init__(
         self,
-        multiplier_width: int = 0,
-        target: CellFamily = CellFamily.GENERIC,
-        registered: bool = True,
+        multiplier_width: int,
+        target: CellFamily,
+        registered: bool,
     ) -> None:
         self.multiplier_width = multiplier_width
         self.registered = registered
@@ -71,7 +69,6 @@ class FloatRequantize(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.multiply = multiply = self._multiply
-        m.d.comb += multiply.enable.eq(self.enable)
 
         # Cycle 1: bias. ``distance`` is how far right of the window's lowest place the product has
         # to move: it depends on the scale's exponent and, later, on the accumulator's magnitude.

@@ -179,7 +179,6 @@ class VectorEngine(Component):
                 ),
                 *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
-                lane.o.ready.eq(1),
                 result.write.data[index].eq(lane.o.payload.value),
             ]
 

@@ -25,7 +25,7 @@ from amaranth.lib import wiring
 
 from kiwicha.hw.verilog.yosys import rtlil_to_verilog
 
-__all__ = ["emit_rtlil", "emit_verilog", "rtlil_to_verilog", "shared"]
+__all__ = ["emit_rtlil", "emit_verilog", "shared"]
 
 _PORT = re.compile(r"^  wire width \d+ (?:input|output) \d+ (?:signed|) \\(\S+)$", re.MULTILINE)
 _RESET_PASSED = re.compile(

@@ -21,7 +21,8 @@ from amaranth.hdl import Const, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
-from kiwicha.hw.verilog.emit import emit_rtlil, rtlil_to_verilog
+from kiwicha.hw.verilog.emit import emit_rtlil
+from kiwicha.hw.verilog.yosys import rtlil_to_verilog
 from kiwicha.sim.simulator import (
     Build,
     RunResult,
