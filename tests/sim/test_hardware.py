@@ -21,8 +21,8 @@ EMIT = kiwicha.hw.verilog.emit.__file__
 
 
 @pytest.fixture
-def generator(monkeypatch):
-    """A generator that only counts; the list of what it gave."""
+def generator(monkeypatch, tmp_path):
+    """A generator that only counts, with a cache of its own; the list of what it gave."""
     made = []
 
     def emit(component, name, *, cells):
@@ -30,6 +30,7 @@ def generator(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(kiwicha.sim.hardware, "emit_verilog", emit)
+    monkeypatch.setattr(kiwicha.sim.hardware, "build_folder", lambda: tmp_path / "kept")
     return made
 
 
@@ -115,7 +116,6 @@ def test_names_come_from_the_sources_that_run(monkeypatch):
 
 def test_two_pythons_in_one_folder(generator, monkeypatch, tmp_path):
     """Each manifest goes with its own Verilog, even if the Pythons disagreed on it."""
-    monkeypatch.chdir(tmp_path)
     for version in ("3.11.7", "3.13.0", "3.11.7"):
         monkeypatch.setattr(platform, "python_version", lambda version=version: version)
         write_hardware(TINY, tmp_path / version)
