@@ -7,7 +7,7 @@ layer is computed twice. A scale for every block of channels is known as soon as
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,16 @@ import numpy as np
 from kiwicha.bench.options import machine, measured
 from kiwicha.bench.program import Memory, layer, measure
 from kiwicha.bench.table import Table, say, terminal
-from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
-from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
-from kiwicha.compiler.schedule.contraction import Contraction, Dynamic
+from kiwicha.compiler.schedule.contraction import Blocks, Contraction, Dynamic
 from kiwicha.compiler.schedule.estimate import estimate
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
+from kiwicha.machine.blocks import scale_bytes
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import SLOT_BYTES, SLOTS, VectorMode
+from kiwicha.machine.isa import SLOT_BYTES, SLOTS
 from kiwicha.sim.simulation import SimulatedMachine, simulated_machine
 
 __all__ = ["WAYS", "dynamic", "main"]
@@ -57,49 +57,15 @@ class _Results(Memory):
         return self.work.y.address, self.extra + self.more
 
 
-@dataclass
-class _Blocks(ProgramBuilder):
-    """Drains column tiles together, in mode BLOCK, and stores the scales of the blocks.
-
-    Members
-    -------
-    scales : address in memory of the first scale.
-    """
-
-    scales: int = 0
-    _tiles: list[dict[str, Any]] = field(default_factory=list)
-    _reads: list[Range] = field(default_factory=list)
-
-    def vector(
-        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
-    ) -> None:
-        """Keep a column tile until a whole block is there."""
-        self._tiles.append(fields)
-        self._reads += reads
-        channels = sum(tile["channels"] for tile in self._tiles)
-        if channels < self.config.blocks.channels:
-            return
-        first, second = self._tiles[:2]
-        steps = {(b["accumulator"] - a["accumulator"], b["parameter"] - a["parameter"])
-                 for a, b in zip(self._tiles, self._tiles[1:], strict=False)}
-        if len(steps) != 1 or channels != self.config.blocks.channels:
-            raise ValueError("the column tiles of a block do not lie side by side")
-        pixels, beat = first["pixels"] * first["lines"], self.config.beat_bytes
-        local = self.outputs.place(("scales", self.scales), pixels + beat) + self.scales % beat
-        merged = first | {
-            "mode": VectorMode.BLOCK, "channels": channels, "tiles": len(self._tiles) - 1,
-            "tile_entries": second["accumulator"] - first["accumulator"], "scales": local,
-            "zero_point": 0, "low": 0, "high": 0,
-        }
-        written = Range(Space.OUTPUT, local // beat * beat, align_up(local + pixels, beat))
-        super().vector(merged, self._reads, [*writes, written])
-        self.store(Transfer(self.scales, local, pixels))
-        self.scales += pixels
-        self._tiles, self._reads = [], []
+def _in_blocks(work: Contraction, config: AcceleratorConfig, scales: int) -> Contraction:
+    """Return the layer with a power of two as scale of every block, from ``scales`` on."""
+    size = config.blocks.channels
+    blocks = Blocks(size, scale_bytes(config), scales, size // config.columns)
+    return replace(work, blocks=blocks, y_zero=0, low=0, high=0)
 
 
 def _block_tiling(work: Contraction, config: AcceleratorConfig) -> Tiling:
-    """Return the best tiling whose groups are blocks of channels."""
+    """Return the best tiling whose groups are blocks of channels, with blocks or without."""
     tilings = [
         t for t in legal_tilings(work, config) if t.group * config.columns == config.blocks.channels
     ]
@@ -119,8 +85,8 @@ def _program(
     if way == "blocks":
         scales = size * size // config.blocks.channels
         memory = _Results(work, x, size=size * size, more=scales)
-        builder = _Blocks(config, scales=memory.extra)
-        emit(work, _block_tiling(work, config), builder, memory.put)
+        builder, blocks = ProgramBuilder(config), _in_blocks(work, config, memory.extra)
+        emit(blocks, _block_tiling(blocks, config), builder, memory.put)
         return builder, memory
     raw = way == "host"
     work = replace(

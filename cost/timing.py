@@ -4,6 +4,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from kiwicha.machine.blocks import block_pauses
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import (
     INSTRUCTIONS,
@@ -16,7 +17,7 @@ from kiwicha.machine.isa import (
 from kiwicha.machine.latency import POINTERS, SOFTMAX_GROUP, SOFTMAX_SPACING, vector_latency
 
 __all__ = [
-    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "decode_cycles", "format_cycles",
+    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "block_cycles", "decode_cycles", "format_cycles",
     "queued_instructions", "special_cycles", "vector_cycles",
 ]
 
@@ -38,6 +39,14 @@ def vector_cycles(
     """Return the cycles of VECTOR's steps, and those from the last one to its `done`."""
     wide = 4 if mode == VectorMode.RAW else 1
     return steps * wide, vector_latency(config, mode, settle=settle) - (wide - 1)
+
+
+def block_cycles(config: AcceleratorConfig, channels: int) -> int:
+    """Cycles of a pixel of ``channels`` results that are quantized by blocks."""
+    writes, spacing = block_pauses(config)
+    whole, rest = divmod(channels, config.blocks.channels)
+    sizes = [config.blocks.channels] * whole + [rest] * (rest > 0)
+    return sum(max(-(-size // config.requantize_lanes) + writes, spacing) for size in sizes)
 
 
 def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:

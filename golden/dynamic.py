@@ -10,9 +10,7 @@ tensor whose range is not finite cannot be quantized.
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "dynamic_linear", "dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values",
-]
+__all__ = ["dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -76,13 +74,3 @@ def linear_values(
         scale = np.multiply(x_scale, w_scale, dtype=np.float32)
         v = np.asarray(acc).astype(np.float32) * scale + np.asarray(bias, np.float32)
     return np.asarray(np.maximum(v, np.float32(0)) if relu else v, np.float32)
-
-
-def dynamic_linear(
-    x: npt.ArrayLike, w: npt.ArrayLike, w_scale: npt.ArrayLike, w_zero: int,
-    bias: npt.ArrayLike, relu: bool = False,
-) -> Floats:
-    """Return a linear layer on float ``x`` [M, K] with int8 or uint8 weights ``w`` [K, N]."""
-    q, scale, zero = dynamic_quantize(x)
-    acc = (q.astype(np.int64) - zero) @ (np.asarray(w).astype(np.int64) - w_zero)
-    return linear_values(acc, scale, w_scale, bias, relu)

@@ -21,12 +21,12 @@ from kiwicha.golden.pool import max_pool2d, sum_pool2d
 from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
-from kiwicha.golden.vector import SLOT
+from kiwicha.golden.vector import SLOT, quantized_pixels
 from kiwicha.machine.isa import SLOTS, Reduction
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.machine.scales import encode_scale
 
-__all__ = ["evaluate", "outputs"]
+__all__ = ["evaluate", "outputs", "requantized", "sums"]
 
 
 def evaluate(
@@ -34,6 +34,7 @@ def evaluate(
     inputs: Mapping[str, NDArray[Any]],
     mode: RequantizeMode | str = RequantizeMode.ONNX,
     softmax_mode: SoftmaxMode | str = SoftmaxMode.ONNX,
+    random: tuple[int, int] = (0, 0),
 ) -> dict[str, NDArray[Any]]:
     """Return every tensor of the graph by name, in ONNX order and its own type.
 
@@ -42,13 +43,14 @@ def evaluate(
     inputs : graph inputs by name.
     mode : rounding of the requantizer.
     softmax_mode : arithmetic of the softmax.
+    random : seed and step of the random words that round blocks.
 
     Raises
     ------
     OverflowError
         Where a tensor that is quantized dynamically has no finite range.
     """
-    modes = _Modes(mode, softmax_mode)
+    modes = _Modes(mode, softmax_mode, random)
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
     for edge in graph.quantize:
         tensors[edge.tensor.name] = edge(tensors[edge.source])
@@ -78,6 +80,7 @@ class _Modes:
 
     requantize: RequantizeMode | str
     softmax: SoftmaxMode | str
+    random: tuple[int, int]
 
 
 def _finish(
@@ -97,21 +100,58 @@ def _finish(
     return values.astype(node.y.dtype).reshape(node.y.shape)
 
 
+def _accumulated(node: Any, x: NDArray[Any], x_zero: int) -> NDArray[np.int32]:
+    """Return the sums of products, N x C x H x W or rows x columns."""
+    if node.kind == "conv":
+        return conv2d(
+            x.reshape(node.x.image), node.weights, x_zero=x_zero,
+            weight_zero=node.weight_zero, groups=node.groups, strides=node.strides,
+            pads=node.pads, dilations=node.dilations,
+        )
+    rows = x.reshape(-1, len(node.weights))
+    return matmul(rows, node.weights, x_zero=x_zero, weight_zero=node.weight_zero)
+
+
+def sums(
+    node: Any, x: NDArray[Any], record: NDArray[Any] | None = None
+) -> NDArray[np.int32]:
+    """Return what a linear layer adds up, a bias of its own included, in the order of its output.
+
+    Parameters
+    ----------
+    record : with the zero point of ``x``, of a layer with dynamic scales.
+    """
+    if record is not None:
+        slot = np.ascontiguousarray(record).view(SLOT)[node.slot]
+        return _accumulated(node, x, int(slot["zero_point"]))
+    channel = (-1, 1, 1) if node.kind == "conv" else (-1,)
+    bias = np.reshape(node.bias, channel).astype(np.int64)
+    total = _accumulated(node, x, node.x.zero_point) + bias
+    return total.astype(np.int32).reshape(node.y.shape)
+
+
+def requantized(
+    node: Any, x: NDArray[Any], mode: RequantizeMode | str
+) -> NDArray[Any]:
+    """Return the codes of a convolution or matrix product."""
+    codes: NDArray[Any] = _RUN[node.kind](node, x, _Modes(mode, SoftmaxMode.ONNX, (0, 0)))
+    return codes
+
+
 def _conv(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
-    acc = conv2d(
-        x.reshape(node.x.image), node.weights, x_zero=node.x.zero_point,
-        weight_zero=node.weight_zero, groups=node.groups, strides=node.strides, pads=node.pads,
-        dilations=node.dilations,
-    )
-    return _finish(node, acc, modes, (-1, 1, 1))
+    return _finish(node, _accumulated(node, x, node.x.zero_point), modes, (-1, 1, 1))
 
 
 def _matmul(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
-    acc = matmul(
-        x.reshape(-1, len(node.weights)), node.weights, x_zero=node.x.zero_point,
-        weight_zero=node.weight_zero,
-    )
-    return _finish(node, acc, modes, (-1,))
+    return _finish(node, _accumulated(node, x, node.x.zero_point), modes, (-1,))
+
+
+def _blocks(node: Any, *operands: Any) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
+    *tensors, modes = operands
+    total = node.y.layout.apply(sums(node.linear, *tensors).reshape(node.y.shape))
+    rows = total.reshape(-1, node.y.image[1])
+    values, scales = quantized_pixels(node.config, rows, 0, rows.shape[1], *modes.random)
+    return node.y.layout.invert(values.reshape(-1), node.y.shape), scales
 
 
 def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
@@ -170,10 +210,7 @@ def _dynamic(
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
     """The int32 sums as bytes; or the quantized values, and the record with their scale."""
     slot = np.ascontiguousarray(record).view(SLOT)[node.slot]
-    acc = matmul(
-        x.reshape(-1, len(node.weights)), node.weights, x_zero=int(slot["zero_point"]),
-        weight_zero=node.weight_zero,
-    )
+    acc = sums(node, x, record)
     if node.target is None:
         return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
@@ -191,5 +228,5 @@ def _dynamic(
 _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "matmul": _matmul, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic,
+    "dynamic": _dynamic, "blocks": _blocks,
 }

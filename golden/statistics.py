@@ -8,7 +8,12 @@ import numpy.typing as npt
 
 from kiwicha.machine.isa import STATISTICS_RECORD
 
-__all__ = ["BlockStatistics", "StatisticsRecord", "statistics"]
+__all__ = ["BlockStatistics", "StatisticsRecord", "recorded", "statistics"]
+
+_BITS = 33  # lengths of a magnitude, 0 to 32
+_SCALARS = (
+    "minimum", "maximum", "magnitude", "total", "total_magnitude", "total_square", "count",
+)
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,30 @@ def statistics(block: npt.ArrayLike) -> BlockStatistics:
     ValueError
         For an empty block, or values beyond int32.
     """
-    values = [int(x) for x in np.asarray(block).ravel()]
-    if not values:
+    values = np.asarray(block, np.int64).ravel()
+    if not values.size:
         raise ValueError("block is empty; legal: at least one element")
-    if min(values) < -(1 << 31) or max(values) >= 1 << 31:
-        raise ValueError(f"block holds {min(values)} to {max(values)}; legal: int32")
-    histogram = [0] * 33
-    for x in values:
-        histogram[abs(x).bit_length()] += 1
+    low, high = int(values.min()), int(values.max())
+    if low < -(1 << 31) or high >= 1 << 31:
+        raise ValueError(f"block holds {low} to {high}; legal: int32")
+    magnitude = np.abs(values)
+    upper, lower = magnitude >> 16, magnitude & 0xFFFF
+    # A square has 63 bits, so that sums of them are taken in parts.
+    squares = (int((part * other).sum()) for part, other in (
+        (upper, upper), (upper, lower), (lower, lower)
+    ))
+    parts = zip(squares, (32, 17, 0), strict=True)
+    # A magnitude is exact in binary64, whose exponent is its bit length.
+    bits = np.bincount(np.frexp(magnitude.astype(np.float64))[1], minlength=_BITS)
     return BlockStatistics(
-        minimum=min(values),
-        maximum=max(values),
-        magnitude=max(map(abs, values)),
-        total=sum(values),
-        total_magnitude=sum(map(abs, values)),
-        total_square=sum(x * x for x in values),
-        count=len(values),
-        histogram=tuple(histogram),
+        minimum=low,
+        maximum=high,
+        magnitude=int(magnitude.max()),
+        total=int(values.sum()),
+        total_magnitude=int(magnitude.sum()),
+        total_square=sum(part << shift for part, shift in parts),
+        count=values.size,
+        histogram=tuple(map(int, bits)),
     )
 
 
@@ -109,3 +121,18 @@ class StatisticsRecord:
             bits |= (value % (1 << field.width)) << field.offset
         size = STATISTICS_RECORD.size // 8
         return np.frombuffer(bits.to_bytes(size, "little"), np.uint8)
+
+
+def recorded(octets: npt.NDArray[np.uint8]) -> BlockStatistics:
+    """Return what a record says that STORE has written.
+
+    Raises
+    ------
+    ValueError
+        For a record of no values, or of more than the machine keeps.
+    """
+    record = STATISTICS_RECORD.from_bits(int.from_bytes(octets.tobytes(), "little"))
+    if not record.count:
+        raise ValueError(f"the record is empty; overflow is {record.overflow}")
+    scalars = {name: int(record[name]) for name in _SCALARS}
+    return BlockStatistics(**scalars, histogram=tuple(int(entry) for entry in record.histogram))

@@ -17,7 +17,7 @@ from kiwicha.machine.encoding import flat_index
 from kiwicha.machine.isa import PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
 
-__all__ = ["SLOT", "VectorState", "illegal_vector", "vector"]
+__all__ = ["SLOT", "VectorState", "quantized_pixels", "vector"]
 
 Fields = dict[str, Any]
 
@@ -47,7 +47,7 @@ class VectorState:
     step: int = 0
 
 
-def illegal_vector(cfg: AcceleratorConfig, fields: Fields) -> str | None:
+def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     """Return why the hardware refuses the instruction's mode or channels, or None."""
     mode, has = fields["mode"], [VectorMode.REQUANTIZE]
     has += [VectorMode.RAW] if cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements else []
@@ -99,7 +99,7 @@ def vector(
     OverflowError
         Where a range that is not finite would have to settle a slot.
     """
-    if reason := illegal_vector(cfg, fields):
+    if reason := _illegal(cfg, fields):
         raise ValueError(reason)
     mode, channels = VectorMode(fields["mode"]), fields["channels"]
     acc = _accumulators(cfg, fields, accumulator)
@@ -120,7 +120,9 @@ def vector(
     elif mode == VectorMode.RAW:
         octets = total.astype("<i4").view(np.uint8)
     else:
-        octets, scales = _blocks(cfg, fields, total, state)
+        first, pitch = flat_index(fields)
+        codes, scales = quantized_pixels(cfg, total, first, pitch, state.seed, state.step)
+        octets, scales = codes.view(np.uint8), scales.reshape(-1)
         if fields["scales"] + scales.size > output.size:
             raise IndexError(f"scale at byte {fields['scales'] + scales.size - 1} out of range")
     output[target] = octets
@@ -169,12 +171,24 @@ def _places(fields: Fields, octets: int, size: int) -> npt.NDArray[np.int64]:
     return np.asarray(local[:, None] + np.arange(octets))
 
 
-def _blocks(
-    cfg: AcceleratorConfig, fields: Fields, total: npt.NDArray[np.int32], state: VectorState
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return int8 values, each pixel in blocks from its first channel on, and their scales."""
+def quantized_pixels(
+    cfg: AcceleratorConfig, total: npt.NDArray[np.int32], first: int, pitch: int, seed: int,
+    step: int,
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8]]:
+    """Return int8 values, each pixel in blocks from its first channel on, and their scales.
+
+    Parameters
+    ----------
+    total : int32 [pixels, channels].
+    first, pitch : index of the first value in its tensor, and from pixel to pixel; they, ``seed``
+        and ``step`` make the random words.
+
+    Returns
+    -------
+    int8 [pixels, channels] and uint8 [pixels, blocks, bytes of a scale].
+    """
     size, values, scales = cfg.blocks.channels, [], []
-    rounding, (first, pitch) = cfg.blocks.rounding.value, flat_index(fields)
+    rounding = cfg.blocks.rounding.value
     for number, pixel in enumerate(total):
         if cfg.blocks.scale is BlockScale.MULTIWAY:
             chosen = multiway_quantize(
@@ -186,12 +200,13 @@ def _blocks(
             continue
         part = block_quantize(
             pixel, size, scaling=cfg.blocks.scale.value, rounding=rounding,
-            seed=state.seed, step=state.step, index=first + number * pitch,
+            seed=seed, step=step, index=first + number * pitch,
         )
         values.append(part.values)
         pot = cfg.blocks.scale is BlockScale.POT
-        scales.append(part.shift.astype("<u1") if pot else part.magnitude.astype("<u4"))
-    return np.stack(values).view(np.uint8), np.concatenate(scales).reshape(-1).view(np.uint8)
+        found = part.shift.astype("<u1") if pot else part.magnitude.astype("<u4")
+        scales.append(found.view(np.uint8).reshape(len(found), -1))
+    return np.stack(values), np.stack(scales)
 
 
 def _values(

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from kiwicha.errors import InputError
+from kiwicha.report.blocks import BlocksReport
+from kiwicha.report.statistics import StatisticsReport
 
 __all__ = ["SCHEMA", "Accuracy", "LayerReport", "Report", "differences"]
 
@@ -72,11 +74,7 @@ class LayerReport:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LayerReport":
         """Return a layer as `Report.to_dict` or a JSON file has it; raises InputError."""
-        known = _known(cls, values)
-        for name, value in known.items():
-            if isinstance(value, list):
-                known[name] = tuple(value)
-        return cls(**known)
+        return cls(**_tuples(_known(cls, values)))
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,7 @@ class Report:
         the golden machine (same program, NumPy) differs from the simulation.
     reference : runtime, version, processor; ``mismatches`` counts elements that differ, of nodes
         and, if the ``whole`` model is to be exact to it, of outputs.
+    statistics, blocks : of the layers that were asked for.
     """
 
     model: str
@@ -116,6 +115,8 @@ class Report:
     seconds: float
     accuracy: Accuracy | None = None
     waves: str | None = field(default=None)
+    statistics: tuple[StatisticsReport, ...] = ()
+    blocks: tuple[BlocksReport, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -149,8 +150,15 @@ class Report:
         accuracy = known.get("accuracy")
         known["layers"] = tuple(map(LayerReport.from_dict, known["layers"]))
         known["notes"] = tuple(known["notes"])
+        for name, kind in (("statistics", StatisticsReport), ("blocks", BlocksReport)):
+            known[name] = tuple(kind(**_tuples(_known(kind, one))) for one in known.get(name, ()))
         known["accuracy"] = accuracy and Accuracy(**_known(Accuracy, accuracy))
         return cls(**known)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with tuples for lists, which JSON has no other."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +176,14 @@ def differences(report: Report) -> list[str]:
         for layer in report.layers
         if layer.mismatches
     ]
-    if rest := report.mismatches - sum(layer.mismatches for layer in report.layers):
+    wrong += [
+        f"layer '{found.layer}': its statistics are not those of the golden model's results"
+        for found in report.statistics
+        if found.mismatches
+    ]
+    named = sum(layer.mismatches for layer in report.layers)
+    named += sum(found.mismatches for found in report.statistics)
+    if rest := report.mismatches - named:
         wrong.append(f"{rest:,} bytes of memory differ from the golden machine's")
     if count := report.reference["mismatches"]:
         wrong.append(f"{count:,} elements differ from {report.reference['runtime']}'s")

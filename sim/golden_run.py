@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from kiwicha.golden.network import outputs
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.judge import judge
-from kiwicha.sim.prepare import Listener, Prepared, prepare, quiet, run_golden_machine
+from kiwicha.sim.prepare import (
+    NOTHING,
+    Asked,
+    Listener,
+    Prepared,
+    prepare,
+    quiet,
+    run_golden_machine,
+)
 from kiwicha.sim.reference import Reference, elements_that_differ, reference
 
 __all__ = ["GoldenOutcome", "run_on_golden_machine"]
@@ -44,6 +52,7 @@ def run_on_golden_machine(
     *,
     samples: int | None = None,
     seed: int = 1,
+    asked: Asked = NOTHING,
     listener: Listener = quiet,
 ) -> GoldenOutcome:
     """Lower, compile, run and compare; parameters as of `sim.prepare.prepare`.
@@ -55,7 +64,9 @@ def run_on_golden_machine(
     MachineError
         When the golden machine refuses the program, which is a fault of the compiler.
     """
-    made = prepare(model, config, inputs, samples=samples, seed=seed, listener=listener)
+    made = prepare(
+        model, config, inputs, samples=samples, seed=seed, asked=asked, listener=listener
+    )
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(made.lowered, made.inputs)
     listener("golden machine", 0, 0)
@@ -76,7 +87,7 @@ def _wrong(
     """Return the sentences; ``differ`` elements of the outputs are not the runtime's."""
     wrong, whole = [], True
     for layer in made.compiled.layers:
-        names = [node.y.name for node in layer.nodes]
+        names = [tensor.name for node in layer.nodes for tensor in node.results]
         count = sum(int(np.count_nonzero(found[name] != tensors[name])) for name in names)
         if count:
             wrong.append(

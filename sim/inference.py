@@ -23,11 +23,20 @@ from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.report.report import LayerReport, Report
+from kiwicha.sim.blocks import block_noise
 from kiwicha.sim.judge import Verdict, judge
-from kiwicha.sim.prepare import Listener, prepare, quiet, run_golden_machine
+from kiwicha.sim.prepare import (
+    NOTHING,
+    Asked,
+    Listener,
+    prepare,
+    quiet,
+    run_golden_machine,
+)
 from kiwicha.sim.reference import Reference, elements_that_differ, reference
 from kiwicha.sim.simulation import SimulatedMachine, SimulationResult, simulated_machine
 from kiwicha.sim.simulator import find_simulator
+from kiwicha.sim.statistics import layer_statistics
 
 __all__ = ["Outcome", "run_model"]
 
@@ -55,6 +64,7 @@ def run_model(
     latency: int = 20,
     stall: int = 0,
     seed: int = 1,
+    asked: Asked = NOTHING,
     listener: Listener = quiet,
 ) -> Outcome:
     """Lower, compile, simulate and compare; nothing is built before the model is known to fit.
@@ -65,6 +75,7 @@ def run_model(
     samples : how many random ones (default: 1, or the model's own batch).
     waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
     latency, stall, seed : of the simulated memory; see `SimulatedMachine.run`.
+    asked : what some layers do besides.
 
     Raises
     ------
@@ -73,7 +84,9 @@ def run_model(
     SimulatorError, MachineStopped
         When there is no simulator, or the machine reports an error.
     """
-    made = prepare(model, config, inputs, samples=samples, seed=seed, listener=listener)
+    made = prepare(
+        model, config, inputs, samples=samples, seed=seed, asked=asked, listener=listener
+    )
     graph, compiled = made.graph, made.compiled
     toolchain = find_simulator(simulator)
     listener("reference: ONNX Runtime", 0, 0)
@@ -90,7 +103,8 @@ def run_model(
     )
     total = compiled.timeline.total
     result = _simulate(
-        machine, compiled, golden.image, total, waves, latency, stall, seed, listener
+        machine, compiled, golden.image, total, waves, latency, stall, seed, asked.random,
+        listener
     )
 
     listener("comparing", 0, 0)
@@ -98,6 +112,7 @@ def run_model(
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden.memory)
     layers = tuple(_layers(compiled, made.lowered, result, golden.tensors, found))
+    counted = layer_statistics(compiled, result.memory, golden.tensors)
     whole = all(layer.promise == "runtime-exact" for layer in layers)
     differ = elements_that_differ(produced, expected.outputs)
     report = Report(
@@ -108,7 +123,9 @@ def run_model(
         predicted_cycles=total,
         macs=compiled.macs,
         utilization=_utilization(compiled.macs, result.cycles, config),
-        mismatches=wrong + sum(layer.mismatches for layer in layers),
+        mismatches=wrong
+        + sum(layer.mismatches for layer in layers)
+        + sum(found.mismatches for found in counted),
         reference={
             **expected.info.to_dict(),
             "compared": whole or any(layer.compared for layer in layers),
@@ -122,6 +139,8 @@ def run_model(
         counters=result.counters,
         seconds=result.seconds,
         waves=None if result.waves is None else str(result.waves),
+        statistics=counted,
+        blocks=block_noise(graph, golden.tensors, config, produced),
     )
     return Outcome(report, produced, expected)
 
@@ -135,6 +154,7 @@ def _simulate(
     latency: int,
     stall: int,
     seed: int,
+    random: tuple[int, int],
     listener: Listener,
 ) -> SimulationResult:
     listener("simulating", 0, total)
@@ -147,6 +167,7 @@ def _simulate(
         latency=latency,
         stall=stall,
         seed=seed,
+        random=random,
         limit=100_000 + 50 * slow * total,
         waves=waves,
         progress=lambda cycles: listener("simulating", min(cycles, total), total),
@@ -201,7 +222,9 @@ def _layer(
 ) -> LayerReport:
     config = compiled.config
     wrong = sum(
-        int(np.count_nonzero(found[node.y.name] != tensors[node.y.name])) for node in layer.nodes
+        int(np.count_nonzero(found[tensor.name] != tensors[tensor.name]))
+        for node in layer.nodes
+        for tensor in node.results
     )
     weights = layer.weights
     return LayerReport(

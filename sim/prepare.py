@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes before a simulation: the model compiled, its inputs at hand, the golden results."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,13 +13,17 @@ from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
 from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, random_inputs
 from kiwicha.compiler.frontend.lower import LoweredModel, lower
 from kiwicha.compiler.graph.graph import Graph
+from kiwicha.compiler.ops.blocks import with_blocks
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.errors import InputError
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.blocks import require_random
 
-__all__ = ["Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine"]
+__all__ = [
+    "NOTHING", "Asked", "Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine",
+]
 
 
 class Listener(Protocol):
@@ -34,14 +38,35 @@ def quiet(stage: str, done: int, total: int) -> None:
     del stage, done, total
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What layers do besides, because the user named them.
+
+    Members
+    -------
+    statistics : layers whose results are counted; see `compile_graph`.
+    blocks : layers whose results are quantized by blocks; see `compiler.ops.blocks`.
+    random : registers random_seed and random_step, of machines that round blocks randomly.
+    """
+
+    statistics: Sequence[str] = ()
+    blocks: Sequence[str] = ()
+    random: tuple[int, int] = (0, 0)
+
+
+NOTHING = Asked()
+"""No layer does anything besides."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A model that fits the machine, and inputs that fit the model, by name."""
+    """A model that fits the machine, inputs that fit the model by name, and what was asked for."""
 
     lowered: LoweredModel
     graph: Graph
     compiled: CompiledModel
     inputs: dict[str, NDArray[Any]]
+    asked: Asked
 
     def read(self, memory: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Return every tensor in ``memory`` by name, in ONNX order and its own type."""
@@ -70,6 +95,7 @@ def prepare(
     *,
     samples: int | None = None,
     seed: int = 1,
+    asked: Asked = NOTHING,
     listener: Listener = quiet,
 ) -> Prepared:
     """Lower and compile a model; nothing is built.
@@ -78,21 +104,24 @@ def prepare(
     ----------
     inputs : arrays by graph input name with a leading batch dimension; random when None.
     samples, seed : how many random ones (default: 1, or the model's own batch), and of what seed.
+    asked : what some layers do besides.
 
     Raises
     ------
     KiwichaError
         For a model or input that cannot be used.
     """
+    require_random(asked.random, config)
     listener("lowering with ONNX Runtime", 0, 0)
     lowered = lower(model, input_batch(model, inputs) if inputs else samples)
-    graph = legalize(lowered)
+    graph = with_blocks(legalize(lowered), asked.blocks, config)
     given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
     check_inputs(graph.inputs, given)
     compiled = compile_graph(
-        graph, config, lambda node, done, total: listener("compiling", done, total)
+        graph, config, lambda node, done, total: listener("compiling", done, total),
+        asked.statistics,
     )
-    return Prepared(lowered, graph, compiled, given)
+    return Prepared(lowered, graph, compiled, given, asked)
 
 
 def run_golden_machine(made: Prepared) -> Golden:
@@ -107,12 +136,16 @@ def run_golden_machine(made: Prepared) -> Golden:
     """
     compiled, config = made.compiled, made.compiled.config
     try:
-        tensors = evaluate(made.graph, made.inputs, config.requantize_mode, config.special.softmax)
+        tensors = evaluate(
+            made.graph, made.inputs, config.requantize_mode, config.special.softmax,
+            made.asked.random,
+        )
     except OverflowError as error:
         raise InputError(f"with these inputs, {error}") from None
     image = compiled.load(tensors)
     memory = image.copy()
-    Machine(config, memory, compiled.read_window, compiled.write_window).run(compiled.words)
+    (seed, step), windows = made.asked.random, (compiled.read_window, compiled.write_window)
+    Machine(config, memory, *windows, seed=seed, step=step).run(compiled.words)
     return Golden(tensors, image, memory)
 
 

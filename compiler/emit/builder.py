@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
+from kiwicha.compiler.emit.scales import ScaleRun
+from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
 from kiwicha.compiler.schedule.compress import StoredWeights
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
     READ_ROUND_TRIP,
     SPECIAL_LATENCY,
+    block_cycles,
     format_cycles,
     queued_instructions,
     special_cycles,
@@ -50,6 +53,7 @@ _SPACES: dict[int, Space] = {
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
+_STATISTICS = Range(Space.STATISTICS, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -109,12 +113,21 @@ class Instruction:
 
 @dataclass
 class ProgramBuilder:
-    """Instructions in a sequentially correct order, with the on-chip memories they share."""
+    """Instructions in a sequentially correct order, with the on-chip memories they share.
+
+    Members
+    -------
+    tally : what counts the results of VECTORs that are appended, None where nobody does.
+    """
 
     config: AcceleratorConfig
     instructions: list[Instruction] = field(default_factory=list)
     layer: int = 0
+    tally: Tally | None = None
     stored: defaultdict[int, list[StoredWeights]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # by layer
+    scale_runs: defaultdict[int, list[ScaleRun]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer
 
@@ -210,12 +223,26 @@ class ProgramBuilder:
     def vector(
         self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
     ) -> None:
-        """Append a VECTOR."""
+        """Append a VECTOR, or several where its results are counted and are too many."""
+        if self.tally is None or fields["mode"] == VectorMode.MEASURE:
+            self._vector(fields, reads, writes)
+            return
+        for full, part in self.tally.enter(fields):
+            if full is not None:
+                self.store_statistics(full)
+            self._vector(part, reads, [*writes, _STATISTICS])
+
+    def _vector(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
         mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
         groups = -(-fields["channels"] // self.config.requantize_lanes)
         steps = fields["pixels"] * fields["lines"] * groups
         settle = bool(fields.get("settle", 0))
         cycles, latency = vector_cycles(self.config, mode, steps, settle)
+        if mode == VectorMode.BLOCK:
+            pixels = fields["pixels"] * fields["lines"]
+            cycles = pixels * block_cycles(self.config, fields["channels"])
         self._add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,
@@ -272,6 +299,10 @@ class ProgramBuilder:
             [touched or transfer.local_range(Space.OUTPUT, beat)],
             [transfer.memory_range()],
         )
+
+    def store_statistics(self, address: int) -> None:
+        """Append a STORE of what has been counted."""
+        self.store(Transfer(address, 0, RECORD_BYTES), StoreSource.STATISTICS, _STATISTICS)
 
     def store_counters(self, address: int) -> None:
         """Append a STORE of the counter record, ordered after all earlier stores."""

@@ -2,8 +2,8 @@
 """A legal graph becomes a memory image with a program in it."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -11,8 +11,16 @@ import numpy as np
 from kiwicha.compiler.emit.builder import Instruction, ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
 from kiwicha.compiler.emit.layer_steps import layer_steps
-from kiwicha.compiler.emit.steps import interleave
-from kiwicha.compiler.graph.graph import Graph, Node, Tensor, ViewNode
+from kiwicha.compiler.emit.scales import scale_places
+from kiwicha.compiler.emit.statistics import (
+    RECORD_BYTES,
+    Tally,
+    counted_layers,
+    records_needed,
+    split_chains,
+)
+from kiwicha.compiler.emit.steps import Step, interleave
+from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Tensor, ViewNode
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.cost.performance import Timeline
@@ -94,6 +102,8 @@ class CompiledModel:
     program : (byte address, bytes) of the instructions in ``image``.
     read_window, write_window : (base, limit) to grant, limit exclusive.
     addresses : where each tensor lies; its bytes are ``Tensor.to_memory``.
+    statistics : addresses of the records of a layer whose results are counted, by its name.
+    places : address of each byte of the scales of blocks, by their tensor's name.
     """
 
     config: AcceleratorConfig
@@ -105,6 +115,8 @@ class CompiledModel:
     addresses: dict[str, int]
     layers: tuple[Layer, ...]
     timeline: Timeline
+    statistics: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    places: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def words(self) -> np.ndarray:
@@ -128,6 +140,8 @@ class CompiledModel:
 
     def read(self, memory: np.ndarray, tensor: Tensor) -> np.ndarray:
         """Return a tensor from ``memory``, in ONNX order and its own type."""
+        if tensor.name in self.places:
+            return memory[self.places[tensor.name]]
         start = self.addresses[tensor.name]
         return tensor.from_memory(memory[start : start + tensor.size])
 
@@ -191,29 +205,44 @@ def _ready(node: Node) -> int:
     return prod(node.y.shape[-2:])
 
 
+def _counting(step: Step, builder: ProgramBuilder, tally: Tally) -> Step:
+    """Return ``step`` with its results counted."""
+
+    def emit() -> None:
+        builder.tally = tally
+        step.emit()
+        builder.tally = None
+
+    return replace(step, emit=emit)
+
+
 def compile_graph(
     graph: Graph,
     config: AcceleratorConfig,
     progress: Callable[[str, int, int], None] | None = None,
+    statistics: Sequence[str] = (),
 ) -> CompiledModel:
     """Place the tensors, cut every node into tiles and write the program.
 
     Parameters
     ----------
     progress : called with (node name, nodes done, nodes in all).
+    statistics : names of the layers whose results are counted, or `compiler.emit.statistics.ALL`.
 
     Raises
     ------
     KiwichaError
-        When a node or the whole model does not fit the machine; names node and limit.
+        When a node or the whole model does not fit the machine; names node and limit. When a
+        layer's statistics cannot be had.
     """
+    counted = counted_layers(graph, config, statistics)
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = _Memory((1 << config.axi_address_width) - _ALIGN)
     addresses: dict[str, int] = {}
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    parts = chains(graph.nodes)
+    parts = split_chains(chains(graph.nodes), counted)
     for node in graph.nodes:
         if isinstance(node, ViewNode):
             addresses[node.y.name] = addresses[node.x.name]
@@ -221,6 +250,11 @@ def compile_graph(
             for tensor in node.results:
                 addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
     records = memory.take(_RECORD * len(parts), "the layer records")
+    tallies = {}
+    for node in counted:
+        size = records_needed(node.y.size, config) * RECORD_BYTES
+        place = memory.take(size, f"statistics of {node.name!r}")
+        tallies[node.name] = Tally(config, node.name, place)
     write_limit = memory.top
 
     builder = ProgramBuilder(config)
@@ -233,11 +267,17 @@ def compile_graph(
         for node in nodes:
             if progress is not None:
                 progress(node.name, done, sum(map(len, parts)))
-            steps.append(layer_steps(node, addresses, builder, memory.put, ready))
+            made = layer_steps(node, addresses, builder, memory.put, ready)
+            if tally := tallies.get(node.name):
+                made = [_counting(step, builder, tally) for step in made]
+            steps.append(made)
             ready = _ready(node) if len(nodes) > 1 else 0
             done += 1
         for step in interleave(steps):
             step.emit()
+        for node in nodes:
+            if node.name in tallies:
+                builder.store_statistics(tallies[node.name].close())
         builder.store_counters(records + index * _RECORD)
     words = builder.words()
     start = memory.take(words.size * 8, "the program")
@@ -279,4 +319,10 @@ def compile_graph(
         addresses,
         tuple(layers),
         timeline,
+        {name: tuple(tally.records) for name, tally in tallies.items()},
+        {
+            node.scales.name: scale_places(builder.scale_runs[index], node.scales.shape)
+            for index, (node, *_) in enumerate(parts)
+            if isinstance(node, BlocksNode)
+        },
     )

@@ -23,7 +23,7 @@ _MANY = 64
 
 class Space(Enum):
     """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, SLOT counts
-    the slots of dynamic quantization."""
+    the slots of dynamic quantization, STATISTICS has one place: the record."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -35,6 +35,7 @@ class Space(Enum):
     TABLE = "table"
     RESULT = "result"
     SLOT = "slot"
+    STATISTICS = "statistics"
 
 
 @dataclass(frozen=True)

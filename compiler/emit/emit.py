@@ -43,7 +43,8 @@ class _Emitter:
         computed once for each."""
         t = self.t
         tiles = spatial_tiles(self.work, t)
-        groups = [t.tiles[i : i + t.group] for i in range(0, len(t.tiles), t.group)]
+        together = t.together(self.work)
+        groups = [t.tiles[i : i + together] for i in range(0, len(t.tiles), together)]
         if len(tiles) * len(groups) == 1:
             self._walk(tiles, groups)
             return
@@ -83,8 +84,17 @@ class _Emitter:
 
     def _accumulate(self, s: SpatialTile, group: _Group, block: Block | None) -> None:
         """Reduce a spatial tile over all its input into accumulators, and drain them."""
-        work, (nh, nw, nr) = self.work, self.t.kernel
         entry = self.builder.next_accumulators()
+        for first in range(0, len(group), self.t.group):
+            self._reduce(s, group[first : first + self.t.group], entry + first * s.pixels)
+        for mode in self.modes:
+            for first in range(0, len(group), self.work.drained):
+                tiles = group[first : first + self.work.drained]
+                self.results.drain(s, tiles, entry + first * s.pixels, block, mode)
+
+    def _reduce(self, s: SpatialTile, group: _Group, entry: int) -> None:
+        """Reduce a spatial tile over all its input into accumulators from ``entry`` on."""
+        work, (nh, nw, nr) = self.work, self.t.kernel
         accumulate = False
         for channel in range(0, work.x.channels, self.t.channels):
             patch = self.residents.patch(s, channel)
@@ -104,9 +114,6 @@ class _Emitter:
                         self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
                         accumulate = True
             self._correct_zero(s, group, patch, length, entry)
-        for mode in self.modes:
-            for index, tile in enumerate(group):
-                self.results.drain(s, tile, entry + index * s.pixels, block, mode)
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""

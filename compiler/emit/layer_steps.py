@@ -14,6 +14,7 @@ from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.graph.graph import (
     AddNode,
+    BlocksNode,
     ConvNode,
     DynamicLinearNode,
     MatMulNode,
@@ -25,6 +26,7 @@ from kiwicha.compiler.graph.graph import (
     TableNode,
     ViewNode,
 )
+from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
@@ -99,10 +101,7 @@ def _dynamic_steps(
     _ready: int,
 ) -> list[Step]:
     """The layer, and its output's scale and zero point to memory."""
-    if not builder.config.dynamic:
-        raise KiwichaError(
-            f"{node.name} ({node.op}): is quantized dynamically; the machine's dynamic is false"
-        )
+    _require_dynamic(node, builder)
     work = dynamic_contraction(node, addresses[node.x.name], addresses[node.y.name])
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
@@ -112,6 +111,28 @@ def _dynamic_steps(
             builder.store_slot(addresses[node.y_record.name], node.target)
 
     return [replace(step, emit=emit_all)]
+
+
+def _require_dynamic(node: DynamicLinearNode, builder: ProgramBuilder) -> None:
+    if not builder.config.dynamic:
+        raise KiwichaError(
+            f"{node.name} ({node.op}): is quantized dynamically; the machine's dynamic is false"
+        )
+
+
+def _blocks_steps(
+    node: BlocksNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    _ready: int,
+) -> list[Step]:
+    """The layer, its codes and the scales of its blocks."""
+    if isinstance(node.linear, DynamicLinearNode):
+        _require_dynamic(node.linear, builder)
+    x, y, scales = (addresses[tensor.name] for tensor in (node.x, node.y, node.scales))
+    work = block_contraction(node, x, y, scales, builder.config)
+    return [_contraction_step(work, choose_tiling(work, builder.config), builder, store)]
 
 
 def _contraction_step(
@@ -140,6 +161,7 @@ _STEPS: dict[type, _Steps] = {
     PoolNode: _contracted(pool_contractions),
     ProductNode: _contracted(product_contractions),
     DynamicLinearNode: _dynamic_steps,
+    BlocksNode: _blocks_steps,
     AddNode: add_steps,
     TableNode: row_steps,
     SoftmaxNode: row_steps,

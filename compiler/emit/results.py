@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way out: accumulators through the requantizers into an output block, and its stores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.residents import Residents
+from kiwicha.compiler.emit.scales import Scales
 from kiwicha.compiler.schedule.contraction import Contraction
-from kiwicha.compiler.schedule.footprint import pixel_pitch
+from kiwicha.compiler.schedule.footprint import pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
@@ -38,6 +39,7 @@ class Results:
         self.beat = builder.config.beat_bytes
         self.drains = len(spatial_tiles(work, tiling)) * len(tiling.tiles)
         self._measured = 0
+        self._scales = None if work.blocks is None else Scales(work, builder.config)
 
     def _address(self, s: SpatialTile, channel: int) -> int:
         y = self.work.written
@@ -55,17 +57,26 @@ class Results:
         if s.columns < y.width or channels < y.channels or not y.is_dense:
             line += (y.row_bytes - line) % self.beat
         size = s.lines * line + self.beat
-        base = self.builder.outputs.place((self.builder.layer, s, first), size)
+        room = scale_room(self.work, self.builder.config, s.pixels, outputs)
+        base = self.builder.outputs.place((self.builder.layer, s, first), size + room)
+        if self._scales is not None:
+            self._scales.begin(base + size)
         return Block(base + self._address(s, first) % self.beat, pixel, line, first, channels)
 
     def drain(
-        self, s: SpatialTile, tile: ColumnTile, entry: int, block: Block | None, mode: VectorMode
+        self,
+        s: SpatialTile,
+        tiles: tuple[ColumnTile, ...],
+        entry: int,
+        block: Block | None,
+        mode: VectorMode,
     ) -> None:
-        """Bring one column tile's accumulators, ``entry`` on, into its place in ``block``.
+        """Bring the accumulators of column tiles, ``entry`` on, into their place in ``block``.
 
         MEASURE brings nothing anywhere, and ``block`` may be None.
         """
         work, config, dynamic = self.work, self.builder.config, self.work.dynamic
+        tile = replace(tiles[0], outputs=sum(tile.outputs for tile in tiles))
         local, size = self.residents.constant(
             LoadTarget.PARAMETER,
             ("parameters", tile.output),
@@ -82,8 +93,10 @@ class Results:
             "pixels": s.columns,
             "lines": s.lines,
         }
+        if len(tiles) > 1:
+            fields |= {"tiles": len(tiles) - 1, "tile_entries": s.pixels}
         reads = [
-            Range(Space.ACCUMULATOR, entry, entry + s.pixels),
+            Range(Space.ACCUMULATOR, entry, entry + len(tiles) * s.pixels),
             Range(Space.PARAMETER, local, local + size),
         ]
         writes: list[Range] = []
@@ -106,7 +119,16 @@ class Results:
             start = block.local // self.beat * self.beat
             end = block.local + s.lines * block.line_pitch
             writes.append(Range(Space.OUTPUT, start, end))
+        if self._scales is None:
+            self.builder.vector(fields, reads, writes)
+            return
+        run, length, where = self._scales.take(s, tile.output, tile.outputs)
+        transfer = Transfer(run.address, where, length)
+        fields |= {"scales": where, **self._scales.fields(run, tile.output)}
+        writes.append(transfer.local_range(Space.OUTPUT, self.beat))
         self.builder.vector(fields, reads, writes)
+        self.builder.store(transfer)
+        self.builder.scale_runs[self.builder.layer].append(run)
 
     def store(self, s: SpatialTile, block: Block) -> None:
         """Write a finished block to memory, in as few runs as its shape allows."""

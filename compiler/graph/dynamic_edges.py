@@ -101,7 +101,10 @@ class HostDynamicDequantize:
 
     def __call__(self, array: NDArray[Any], record: NDArray[Any]) -> NDArray[np.float32]:
         """Return the graph output from the bytes of the sums and of the record."""
-        total = np.ascontiguousarray(array).view("<i4").astype(np.float32)
+        return self.real(np.ascontiguousarray(array).view("<i4").astype(np.float32), record)
+
+    def real(self, total: NDArray[np.float32], record: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the graph output from sums that were rounded to binary32."""
         scale = np.ascontiguousarray(record).view(_SLOT)["scale"][self.slot]
         with np.errstate(over="ignore", invalid="ignore"):
             real = total * (scale * self.w_scale) + self.bias

@@ -3,7 +3,7 @@
 
 The machine executes the nodes of `compiler.graph.nodes`, but for `ViewNode`, which gives bytes a
 new name and shape; `HostQuantize`, `HostDequantize` and those in `compiler.graph.dynamic_edges`
-are the float edges, computed by the host.
+and `compiler.graph.blocks` are the float edges, computed by the host.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.nodes import (
@@ -19,8 +20,8 @@ from kiwicha.compiler.graph.nodes import (
     ConvNode,
     DynamicLinearNode,
     MatMulNode,
-    Node,
     NormalizeNode,
+    OperatorNode,
     PoolNode,
     ProductNode,
     Promise,
@@ -31,11 +32,14 @@ from kiwicha.compiler.graph.nodes import (
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "ConvNode", "DynamicLinearNode", "Graph", "HostDequantize",
-    "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize", "MatMulNode", "Node",
-    "NormalizeNode", "Note", "Pair", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
-    "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
+    "AddNode", "BlocksNode", "ConvNode", "DynamicLinearNode", "Graph", "HostBlockDequantize",
+    "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize",
+    "MatMulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PoolNode",
+    "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor", "Value",
+    "ViewNode",
 ]
+
+Node = OperatorNode | BlocksNode
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ class Graph:
     outputs: tuple[Value, ...]
     quantize: tuple[HostQuantize, ...]
     nodes: tuple[Node, ...]
-    dequantize: tuple[HostDequantize | HostDynamicDequantize, ...]
+    dequantize: tuple[HostDequantize | HostDynamicDequantize | HostBlockDequantize, ...]
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()
     passed: tuple[Tensor, ...] = ()

@@ -30,8 +30,8 @@ __all__ = [
     "ConvNode",
     "DynamicLinearNode",
     "MatMulNode",
-    "Node",
     "NormalizeNode",
+    "OperatorNode",
     "PoolNode",
     "ProductNode",
     "Promise",
@@ -342,7 +342,7 @@ class NormalizeNode(_Node):
     kind: ClassVar[str] = "normalize"
 
 
-Node = (
+OperatorNode = (
     ConvNode | MatMulNode | PoolNode | ViewNode | DynamicLinearNode
     | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
 )

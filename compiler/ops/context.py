@@ -18,8 +18,8 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostQuantize,
-    Node,
     Note,
+    OperatorNode,
     Shape,
     Tensor,
     Value,
@@ -131,7 +131,7 @@ class Context:
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)
     dequantize: list[HostDequantize | HostDynamicDequantize] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[OperatorNode] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     free: set[str] = field(default_factory=set)
     """Input tensors whose order in memory the first reader may still choose."""
@@ -224,7 +224,7 @@ class Context:
         rank = len(tensor.shape)
         return self.settle(tensor, channels_last(4) if rank == 4 else ROW_MAJOR)
 
-    def emit(self, node: Node) -> None:
+    def emit(self, node: OperatorNode) -> None:
         """Append a node; its output becomes readable."""
         _require_elements(f"output '{node.y.name}'", node.y.shape)
         self.nodes.append(node)

@@ -11,7 +11,7 @@ from kiwicha.compiler.frontend.load import constants_of
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
-from kiwicha.compiler.graph.graph import AddNode, Graph, Node, TableNode, Tensor, Value
+from kiwicha.compiler.graph.graph import AddNode, Graph, OperatorNode, TableNode, Tensor, Value
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.edge import finish_output
@@ -96,13 +96,13 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
     wanted = {value.name for value in lowered.outputs} | {
         tensor.name for edge in context.dequantize for tensor in edge.tensors
     }
-    kept: list[Node] = []
+    kept: list[OperatorNode] = []
     for node in reversed(context.nodes):
         if wanted & {tensor.name for tensor in node.results}:
             wanted.update(tensor.name for tensor in node.inputs)
             kept.append(node)
     seen: set[str] = set()
-    nodes: list[Node] = []
+    nodes: list[OperatorNode] = []
     inexact = {note.node for note in lowered.notes}
     titles = user_names(lowered.source.graph, lowered.model.graph)
     for node in reversed(kept):

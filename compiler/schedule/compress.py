@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.graph import ConvNode, MatMulNode, Node
+from kiwicha.compiler.graph.graph import BlocksNode, ConvNode, MatMulNode, Node
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.packing import pack_tile
 from kiwicha.compiler.schedule.tiling import Tiling
@@ -150,10 +150,11 @@ class LayerWeights:
         """Return what there is to say of a layer's nodes and of all that is stored of them."""
         used = total = 0
         for node in nodes:
-            if isinstance(node, ConvNode | MatMulNode):
-                per_output = (-1, 1, 1, 1) if isinstance(node, ConvNode) else (-1,)
-                used += int((node.weights != node.weight_zero.reshape(per_output)).sum())
-                total += node.weights.size
+            layer = node.linear if isinstance(node, BlocksNode) else node
+            if isinstance(layer, ConvNode | MatMulNode):
+                per_output = (-1, 1, 1, 1) if isinstance(layer, ConvNode) else (-1,)
+                used += int((layer.weights != layer.weight_zero.reshape(per_output)).sum())
+                total += layer.weights.size
         return cls(
             used / total if total else 0.0,
             sum(each.size for each in stored),

@@ -13,7 +13,7 @@ import numpy as np
 
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
-__all__ = ["Contraction", "Dynamic", "Matrix", "Operand", "Place"]
+__all__ = ["Blocks", "Contraction", "Dynamic", "Matrix", "Operand", "Place"]
 
 
 class Operand(Enum):
@@ -90,6 +90,24 @@ class Dynamic:
     relu: bool
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """Results with a scale for every block of channels.
+
+    Members
+    -------
+    channels : of a block; the last one of a pixel may be shorter.
+    scale_bytes : of a block's scale.
+    address : where the scales of all blocks go, densely, in the order in which they are made.
+    drained : column tiles that a VECTOR drains side by side.
+    """
+
+    channels: int
+    scale_bytes: int
+    address: int
+    drained: int
+
+
 @dataclass(frozen=True, eq=False)
 class Contraction:
     """One layer for the array.
@@ -124,6 +142,7 @@ class Contraction:
     matrix: Matrix | None = None
     dynamic: Dynamic | None = None
     reduction: Reduction = Reduction.SUM
+    blocks: Blocks | None = None
 
     @property
     def operand(self) -> Operand:
@@ -140,11 +159,18 @@ class Contraction:
     @property
     def modes(self) -> tuple[VectorMode, ...]:
         """What becomes of the accumulators, one after the other."""
+        if self.blocks is not None:
+            return (VectorMode.BLOCK,)
         if self.dynamic is None:
             return (VectorMode.REQUANTIZE,)
         if self.dynamic.target is None:
             return (VectorMode.RAW,)
         return VectorMode.MEASURE, VectorMode.QUANTIZE
+
+    @property
+    def drained(self) -> int:
+        """Column tiles that a VECTOR drains side by side."""
+        return 1 if self.blocks is None else self.blocks.drained
 
     @property
     def octets(self) -> int:

@@ -9,7 +9,7 @@ from kiwicha.machine.latency import pass_interval
 
 __all__ = [
     "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
-    "reduction",
+    "reduction", "scale_room",
 ]
 
 
@@ -97,4 +97,15 @@ def block_bytes(
     """Output buffer bytes of a spatial tile's results, at the most."""
     images, rows, columns = tile
     pitch = pixel_pitch(work, config, channels)
-    return images * rows * (columns * pitch + config.beat_bytes) + config.beat_bytes
+    size = images * rows * (columns * pitch + config.beat_bytes) + config.beat_bytes
+    return size + scale_room(work, config, images * rows * columns, channels)
+
+
+def scale_room(work: Contraction, config: AcceleratorConfig, pixels: int, channels: int) -> int:
+    """Output buffer bytes of the scales of ``channels`` of some pixels, at the most: a run of whole
+    beats for every VECTOR."""
+    if work.blocks is None:
+        return 0
+    blocks = -(-channels // work.blocks.channels)
+    runs = -(-channels // (work.drained * config.columns)) if work.groups == 1 else blocks
+    return pixels * blocks * work.blocks.scale_bytes + (2 * runs + 1) * config.beat_bytes

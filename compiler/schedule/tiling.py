@@ -55,6 +55,10 @@ class Tiling:
         """Output pixels of a full spatial tile."""
         return self.images * self.rows * self.columns
 
+    def together(self, work: Contraction) -> int:
+        """Column tiles that are in the accumulators together."""
+        return max(self.group, work.drained)
+
     def reduced_channels(self, work: Contraction) -> int:
         """Input channels that a column tile reduces over at once."""
         return self.channels if _dense(work) else self.tiles[0].channels
@@ -160,11 +164,14 @@ def _channelwise(
     choices = [(kernel, 1) for kernel in dict.fromkeys(kernels)]
     choices += [(kernels[0], group) for group in sorted(_splits(len(tiles)))[1:] if together]
     for kernel, group in choices:
-        if group * pixels > config.accumulator_depth // 2:
+        both = max(group, work.drained)
+        if both * pixels > config.accumulator_depth // 2:
+            continue
+        if group > 1 and group % work.drained and group < len(tiles):
             continue
         if group > 1 and group * total > config.weight_bytes // 2:
             continue
-        some = min(work.y.channels, group * tiles[0].outputs)
+        some = min(work.y.channels, both * tiles[0].outputs)
         every = work.y.channels
         for outer, assemble in ((False, True), (False, False), (True, False)):
             if block_bytes(work, config, tile, every if assemble else some) <= room:

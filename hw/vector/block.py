@@ -10,9 +10,10 @@ from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.hw.statistics.block_quantize import BlockQuantize
 from kiwicha.hw.statistics.multiway import MultiwayQuantize
 from kiwicha.hw.vector.flat_index import FlatIndex
-from kiwicha.hw.vector.modes import DIGIT, scale_bytes
+from kiwicha.hw.vector.modes import DIGIT
 from kiwicha.hw.vector.narrow import NarrowWriter, answered_write
 from kiwicha.hw.vector.statistics_path import counts_member
+from kiwicha.machine.blocks import scale_bytes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, VECTOR
 from kiwicha.machine.modes import BlockScale

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
-
 from kiwicha.hw.parts.reciprocal import division_cycles
+from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.statistics.multiway_arbiter import arbiter_cycles
+from kiwicha.machine import blocks
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import BlockScale
 
 __all__ = [
-    "DIGIT", "block_pauses", "ends_pixels", "scale_bytes", "vector_modes",
+    "DIGIT", "block_pauses", "ends_pixels", "vector_modes",
 ]
 
 DIGIT = 4
@@ -28,11 +29,6 @@ def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     return tuple(modes)
 
 
-def scale_bytes(cfg: AcceleratorConfig) -> int:
-    """Return the bytes of a block's scale: its shift, or that and its way, or its magnitude."""
-    return {BlockScale.POT: 1, BlockScale.MULTIWAY: 2, BlockScale.FREE: 4}[cfg.blocks.scale]
-
-
 def ends_pixels(cfg: AcceleratorConfig) -> bool:
     """Return whether anybody looks at where a pixel ends."""
     return bool(cfg.statistics.elements) or cfg.blocks.random
@@ -40,9 +36,11 @@ def ends_pixels(cfg: AcceleratorConfig) -> bool:
 
 def block_pauses(cfg: AcceleratorConfig) -> tuple[int, int]:
     """Return (cycles after a block to write its scale, cycles from block end to block end)."""
-    writes = -(-scale_bytes(cfg) // cfg.requantize_lanes)
-    if cfg.blocks.scale is BlockScale.POT:
-        return writes, 1
+    writes, spacing = blocks.block_pauses(cfg)
+    own = 1
     if cfg.blocks.scale is BlockScale.FREE:
-        return writes, division_cycles(DIGIT)
-    return writes, arbiter_cycles(len(cfg.blocks.ways), cfg.blocks.channels, cfg.blocks.criterion)
+        own = division_cycles(DIGIT)
+    elif cfg.blocks.scale is BlockScale.MULTIWAY:
+        own = arbiter_cycles(len(cfg.blocks.ways), cfg.blocks.channels, cfg.blocks.criterion)
+    require_stated("the time between blocks", own, spacing)
+    return writes, spacing

@@ -5,7 +5,8 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from kiwicha.hw.vector.modes import block_pauses, scale_bytes
+from kiwicha.hw.vector.modes import block_pauses
+from kiwicha.machine.blocks import scale_bytes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VECTOR, VectorMode
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs: on the golden machine, or on the generated hardware, simulated clock by clock."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kiwicha.report.report import Report, differences
 from kiwicha.sim.files import check_destinations
 from kiwicha.sim.golden_run import run_on_golden_machine
 from kiwicha.sim.inference import run_model
-from kiwicha.sim.prepare import Listener, quiet
+from kiwicha.sim.prepare import Asked, Listener, quiet
 
 __all__ = ["RunResult", "run_golden", "simulate"]
 
@@ -55,6 +55,8 @@ def run_golden(
     machine: MachineLike = "default",
     *,
     samples: int | None = None,
+    blocks: Sequence[str] = (),
+    random: tuple[int, int] = (0, 0),
     seed: int = 1,
     progress: Listener = quiet,
 ) -> RunResult:
@@ -67,6 +69,8 @@ def run_golden(
         random ones of ``seed`` if None.
     machine : name of a preset, path of a TOML file, or `AcceleratorConfig`.
     samples : how many random inputs (default: 1, or the model's own batch).
+    blocks : names of layers whose results are quantized by blocks, on a machine that can.
+    random : seed and step where blocks are rounded randomly.
     progress : called with (stage, done, total); a total of 0 means unknown.
 
     Raises
@@ -76,7 +80,8 @@ def run_golden(
     """
     loaded, config = load_model(model), find_machine(machine)
     found = run_on_golden_machine(
-        loaded.proto, config, _arrays(inputs), samples=samples, seed=seed, listener=progress
+        loaded.proto, config, _arrays(inputs), samples=samples, seed=seed,
+        asked=Asked(blocks=blocks, random=random), listener=progress,
     )
     return RunResult(
         found.outputs, found.reference.outputs, found.predicted_cycles, None, found.wrong, None
@@ -93,6 +98,9 @@ def simulate(
     waves: str | Path | None = None,
     latency: int = 20,
     stall: int = 0,
+    statistics: Sequence[str] = (),
+    blocks: Sequence[str] = (),
+    random: tuple[int, int] = (0, 0),
     seed: int = 1,
     progress: Listener = quiet,
 ) -> RunResult:
@@ -103,11 +111,13 @@ def simulate(
 
     Parameters
     ----------
-    model, inputs, machine, samples, progress : as of `run_golden`.
+    model, inputs, machine, samples, blocks, random, progress : as of `run_golden`.
     simulator : "verilator" or "icarus", which is slow and shows unknown bits.
     waves : where to write a waveform, FILE.vcd or FILE.fst.
     latency : cycles from a read request to its data, at least 0.
     stall : chance in 256 that the memory makes a transfer wait a cycle, 0 to 255.
+    statistics : names of layers whose results the machine counts, "all" for every one that can;
+        the report has them.
     seed : of random inputs and stalls.
 
     Raises
@@ -128,7 +138,8 @@ def simulate(
     found = run_model(
         loaded.proto, config, _arrays(inputs),
         samples=samples, name=loaded.name, simulator=simulator, waves=waves,
-        latency=latency, stall=stall, seed=seed, listener=progress,
+        latency=latency, stall=stall, seed=seed, asked=Asked(statistics, blocks, random),
+        listener=progress,
     )
     report = found.report
     return RunResult(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from kiwicha.cli.layers import layer_options
 from kiwicha.sim.shipped import SHIPPED
 from kiwicha.sim.toolchain import SIMULATORS
 
@@ -151,6 +152,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "--seed", metavar="N", type=_integer(0, (1 << 31) - 1), default=1,
         help="of random inputs and stalls (default: %(default)s)",
     )
+    layer_options(sim, _integer)
 
     verilog = commands.add_parser(
         "verilog", help="write the hardware as files",

@@ -24,7 +24,9 @@ from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.errors import InputError, printable
 from kiwicha.machine.modes import RequantizeMode
+from kiwicha.report.blocks import block_lines
 from kiwicha.report.report import Accuracy, Report, differences
+from kiwicha.report.statistics import statistics_tables
 from kiwicha.report.tables import layer_tables
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_destinations, write_files
@@ -67,7 +69,8 @@ def run_sim(args: argparse.Namespace) -> int:
         result = simulate(
             model, arrays, config,
             samples=args.samples, simulator=args.simulator, waves=args.waves,
-            latency=args.latency, stall=args.stall, seed=args.seed, progress=progress,
+            latency=args.latency, stall=args.stall, seed=args.seed, statistics=args.statistics,
+            blocks=args.blocks, random=(args.random_seed, args.random_step), progress=progress,
         )
         report = result.report
         assert report is not None
@@ -159,12 +162,14 @@ def _shown(text: str) -> str:
 
 
 def _print(report: Report, console: Console) -> None:
-    for table in layer_tables(report, console):
+    for table in layer_tables(report, console) + statistics_tables(report.statistics, console):
         console.print(table)
 
     def line(text: str) -> None:
         console.print(text, soft_wrap=True)
 
+    for text in block_lines(report.blocks):
+        line(_shown(text))
     for note in report.notes:
         line(f"{_shown(note['node'])}: {_shown(note['text'])}")
     for layer in report.layers:

@@ -8,8 +8,10 @@ from kiwicha.cost import timing
 from kiwicha.cost.timing import format_cycles, special_cycles
 from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
 from kiwicha.hw.special.softmax_float import FloatSoftmax
+from kiwicha.hw.vector.modes import block_pauses
+from kiwicha.machine import blocks
 from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
-from kiwicha.machine.modes import SoftmaxMode
+from kiwicha.machine.modes import BlockCriterion, BlockScale, SoftmaxMode
 from kiwicha.machine.presets import preset
 
 CONFIG = preset("default").replace(special={"lanes": 8})
@@ -50,6 +52,19 @@ def test_an_element_a_cycle():
         assert special_cycles(CONFIG, operation, 9, 16) == 144
     many = special_cycles(CONFIG, SpecialOperation.SOFTMAX, 800, 160)
     assert 1.0 < many / (800 * 160) < 1.2
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 8])
+@pytest.mark.parametrize("block", [8, 64, 1024])
+@pytest.mark.parametrize("scale", BlockScale)
+def test_blocks_are_spaced_as_the_hardware_does(scale, block, lanes):
+    for criterion in BlockCriterion:
+        for ways in ([(8, 0)], [(4, 0), (8, 0), (4, 2)], [(4, 0)] * 8):
+            config = CONFIG.replace(
+                requantize_lanes=lanes,
+                blocks={"channels": block, "scale": scale, "criterion": criterion, "ways": ways},
+            )
+            assert blocks.block_pauses(config) == block_pauses(config)  # asserts its units' own
 
 
 @pytest.mark.parametrize(("first", "second", "waits"), [

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from kiwicha.golden.statistics import StatisticsRecord, statistics
+from kiwicha.golden.statistics import StatisticsRecord, recorded, statistics
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -66,3 +66,14 @@ def test_the_record_overflows():
 def test_bad_arguments(block):
     with pytest.raises(ValueError, match="legal: "):
         statistics(block)
+
+
+def test_a_record_read_back():
+    record = StatisticsRecord()
+    with pytest.raises(ValueError, match="the record is empty; overflow is 0"):
+        recorded(record.octets())
+    record.add([[-(1 << 31), 0], [5, -2]], 256, begin=True)
+    assert recorded(record.octets()) == record.block
+    record.add(np.zeros(257, int), 256, begin=False)
+    with pytest.raises(ValueError, match="the record is empty; overflow is 1"):
+        recorded(record.octets())

@@ -7,8 +7,9 @@ import cocotb
 import pytest
 from cocotb.triggers import ReadOnly, RisingEdge
 
-from kiwicha.hw.vector.modes import block_pauses, scale_bytes
+from kiwicha.hw.vector.modes import block_pauses
 from kiwicha.hw.vector.pace import Pace
+from kiwicha.machine.blocks import scale_bytes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VECTOR, VectorMode
 

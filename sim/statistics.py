@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads what a run counted, and compares it with the golden operators' results."""
+
+from collections.abc import Mapping
+from functools import reduce
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiwicha.compiler.emit.compile import CompiledModel
+from kiwicha.compiler.emit.statistics import RECORD_BYTES
+from kiwicha.compiler.graph.graph import BlocksNode, DynamicLinearNode, Node
+from kiwicha.golden.statistics import BlockStatistics, recorded, statistics
+from kiwicha.report.statistics import StatisticsReport
+
+__all__ = ["layer_statistics"]
+
+
+def layer_statistics(
+    compiled: CompiledModel, memory: NDArray[np.uint8], tensors: Mapping[str, NDArray[Any]]
+) -> tuple[StatisticsReport, ...]:
+    """Return the statistics in ``memory``, as it is after a run.
+
+    Parameters
+    ----------
+    tensors : those of the golden operators, by name.
+    """
+    nodes = {node.name: node for node in compiled.graph.nodes}
+    return tuple(
+        _report(nodes[name], [memory[a : a + RECORD_BYTES] for a in places], tensors)
+        for name, places in compiled.statistics.items()
+    )
+
+
+def _report(
+    node: Node, records: list[NDArray[np.uint8]], tensors: Mapping[str, NDArray[Any]]
+) -> StatisticsReport:
+    results = tensors[node.y.name]
+    sums = isinstance(node, DynamicLinearNode) and node.target is None
+    if sums:
+        results = np.ascontiguousarray(results).view("<i4")
+    found = reduce(BlockStatistics.joined, map(recorded, records))
+    spread = found.count * found.total_square - found.total**2
+    codes = not isinstance(node, BlocksNode | DynamicLinearNode)
+    return StatisticsReport(
+        layer=node.name,
+        results=results.dtype.name,
+        elements=found.count,
+        minimum=found.minimum,
+        maximum=found.maximum,
+        mean=found.total / found.count,
+        deviation=sqrt(spread) / found.count,
+        zeros=found.histogram[0],
+        histogram=found.histogram,
+        scale=float(node.y.scale) if codes else None,
+        zero_point=node.y.zero_point if codes else None,
+        records=len(records),
+        mismatches=int(found != statistics(results)),
+    )
