@@ -177,15 +177,13 @@ def quantized_pixels(
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint8]]:
     """Return int8 values, each pixel in blocks from its first channel on, and their scales.
 
+    They are int8 [pixels, channels] and uint8 [pixels, blocks, bytes of a scale].
+
     Parameters
     ----------
     total : int32 [pixels, channels].
     first, pitch : index of the first value in its tensor, and from pixel to pixel; they, ``seed``
         and ``step`` make the random words.
-
-    Returns
-    -------
-    int8 [pixels, channels] and uint8 [pixels, blocks, bytes of a scale].
     """
     size, values, scales = cfg.blocks.channels, [], []
     rounding = cfg.blocks.rounding.value

@@ -102,7 +102,7 @@ def test_blocks_with_random_rounding(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    (["--statistics", "conv1"], "statistics of 'conv1': the machine keeps none, its statistics_el"),
+    (["--statistics", "conv1"], "statistics of 'conv1': the machine keeps none, its statistics.el"),
     (["--blocks", "gemm1"], "blocks of 'gemm1': the machine makes none, its blocks.channels is 0"),
     (["--random-seed", "1"], "random_seed is 1; the machine's blocks are not rounded randomly"),
     (["--random-step", "-1"], "'-1' is not an integer, 0 to 4294967295"),

@@ -22,7 +22,7 @@ def mark_slow(items: Sequence[pytest.Function]) -> None:
 
     Raises
     ------
-    pytest.Collector.CollectError
+    CollectError
         There is no such case, or no other.
     """
     named = {case for item in items[:1] for mark in item.iter_markers("slow_cases")
