@@ -67,7 +67,7 @@ def layer_steps(
     """
     if isinstance(node, ViewNode):
         raise ValueError(f"{node.name} is a view: there is nothing to do")
-    return _STEPS[type(node)](node, addresses, builder, store, ready)
+    return _STEPS[node.kind](node, addresses, builder, store, ready)
 
 
 def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
@@ -155,16 +155,16 @@ def _matrix_span(matrix: Matrix, depth: int, columns: int) -> Span:
     return matrix.address, matrix.address + (lines - 1) * matrix.pitch + extent
 
 
-_STEPS: dict[type, _Steps] = {
-    ConvNode: _contracted(conv_contractions),
-    MatMulNode: _contracted(matmul_contractions),
-    PoolNode: _contracted(pool_contractions),
-    ProductNode: _contracted(product_contractions),
-    DynamicLinearNode: _dynamic_steps,
-    BlocksNode: _blocks_steps,
-    AddNode: add_steps,
-    TableNode: row_steps,
-    SoftmaxNode: row_steps,
-    NormalizeNode: row_steps,
+_STEPS: dict[str, _Steps] = {
+    ConvNode.kind: _contracted(conv_contractions),
+    MatMulNode.kind: _contracted(matmul_contractions),
+    PoolNode.kind: _contracted(pool_contractions),
+    ProductNode.kind: _contracted(product_contractions),
+    DynamicLinearNode.kind: _dynamic_steps,
+    BlocksNode.kind: _blocks_steps,
+    AddNode.kind: add_steps,
+    TableNode.kind: row_steps,
+    SoftmaxNode.kind: row_steps,
+    NormalizeNode.kind: row_steps,
 }
-"""By class of node."""
+"""By kind of node."""
