@@ -21,7 +21,7 @@ from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.conv import CHANNELS_LAST
-from kiwicha.compiler.ops.float_average import Average, fitted
+from kiwicha.compiler.ops.float_average import Average, fitted, float_sums
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.unsupported import in_float
@@ -57,12 +57,12 @@ def average_pool(context: Context, node: onnx.NodeProto) -> None:
     if not given.get("count_include_pad", 0):
         count = taps
     scale, scale64 = np.empty(count.shape, np.float32), np.empty(count.shape, np.float64)
-    doubtful = 0
+    doubtful, sums = 0, float_sums(x, int(taps.max()))
     for divisor in np.unique(count):
         alike = count == divisor
         average = Average(x, y, int(divisor), tuple(map(int, np.unique(taps[alike]))))
         check_scale(np.atleast_1d(average.scale), "input scale / (output scale * window)")
-        found, unsure = fitted(average)
+        found, unsure = fitted(average, sums)
         scale[alike], scale64[alike] = found, average.scale64
         doubtful += unsure
     if doubtful:

@@ -7,7 +7,6 @@ end in different floats. Rounding is monotone, so the least and greatest float o
 follow from those of one value less, and where both end in one code, all between do.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,10 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import Tensor
 
-__all__ = ["Average", "fitted"]
+__all__ = ["Average", "FloatSums", "fitted", "float_sums"]
+
+FloatSums = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""For 1, 2, ... values the least and the greatest float of each exact sum, the least sum first."""
 
 _LARGEST = 128
 """Values of a window up to which all sums are followed, which takes a second for that many."""
@@ -53,8 +55,7 @@ class Average:
     @property
     def centred(self) -> NDArray[np.int64]:
         """What a value may be once the zero point is off."""
-        info = np.iinfo(self.x.dtype)
-        return np.arange(info.min, info.max + 1) - self.x.zero_point
+        return _centred(self.x)
 
     def runtime_codes(self, total: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what ONNX Runtime makes of float sums."""
@@ -71,19 +72,24 @@ class Average:
         return np.rint(real) + np.float32(zero)
 
 
-def fitted(average: Average) -> tuple[np.float32, int]:
+def fitted(average: Average, sums: FloatSums) -> tuple[np.float32, int]:
     """Return the scale with which the requantizer agrees with ONNX Runtime on the most exact sums,
-    and on how many it may not. No sum is more than one code apart."""
-    if max(average.taps) > _LARGEST:
+    and on how many it may not. No sum is more than one code apart.
+
+    Parameters
+    ----------
+    sums : `float_sums` of the input.
+    """
+    if max(average.taps) > len(sums):
         least, greatest = average.centred[[0, -1]]
         return average.scale, sum(int(n * (greatest - least)) + 1 for n in average.taps)
     exact, low, high = [], [], []
-    for count, (least, greatest) in enumerate(_float_sums(average), 1):
-        if count in average.taps:
-            first = count * average.centred[0]
-            exact.append(np.arange(first, first + len(least)))
-            low.append(average.runtime_codes(least))
-            high.append(average.runtime_codes(greatest))
+    for count in average.taps:
+        least, greatest = sums[count - 1]
+        first = count * average.centred[0]
+        exact.append(np.arange(first, first + len(least)))
+        low.append(average.runtime_codes(least))
+        high.append(average.runtime_codes(greatest))
     total, lowest, highest = map(np.concatenate, (exact, low, high))
     best = average.scale, len(total) + 1
     for step in _NEAR:
@@ -97,19 +103,24 @@ def fitted(average: Average) -> tuple[np.float32, int]:
     return best
 
 
-def _float_sums(average: Average) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield the least and the greatest float that the sum of 1, 2, ... values may be, one for each
-    exact sum from the least on."""
+def float_sums(x: Tensor, taps: int) -> FloatSums:
+    """Return what the sums of up to ``taps`` values may be, but of no more than are followed."""
     with np.errstate(over="ignore"):
-        values = average.centred.astype(np.float32) * average.x.scale
-    least = greatest = values
-    yield least, greatest
-    for _ in range(1, max(average.taps)):
+        values = _centred(x).astype(np.float32) * x.scale
+    made = [(values, values)]
+    for _ in range(1, min(taps, _LARGEST)):
+        least, greatest = made[-1]
         size = len(least) + len(values) - 1
         lower, upper = np.full(size, np.inf, np.float32), np.full(size, -np.inf, np.float32)
         for place, value in enumerate(values):
             part = slice(place, place + len(least))
             np.minimum(lower[part], least + value, out=lower[part])
             np.maximum(upper[part], greatest + value, out=upper[part])
-        least, greatest = lower, upper
-        yield least, greatest
+        made.append((lower, upper))
+    return made
+
+
+def _centred(x: Tensor) -> NDArray[np.int64]:
+    """Return what a value may be once the zero point is off."""
+    info = np.iinfo(x.dtype)
+    return np.arange(info.min, info.max + 1) - x.zero_point
