@@ -16,10 +16,11 @@ __all__ = ["StatisticsReport", "statistics_tables"]
 
 @dataclass(frozen=True)
 class StatisticsReport:
-    """Statistics of all results of a layer.
+    """Statistics of all results of a layer, or of those of one channel.
 
     Members
     -------
+    channel : the only one that was counted, or None.
     results : what was counted: the "int8" or "uint8" codes that are written, or the "int32" sums
         where those are.
     minimum, maximum, mean, deviation : of them; the deviation is that of the population.
@@ -32,6 +33,7 @@ class StatisticsReport:
     """
 
     layer: str
+    channel: int | None
     results: str
     elements: int
     minimum: int
@@ -65,7 +67,12 @@ def statistics_tables(reports: Sequence[StatisticsReport], console: Console) -> 
         for b in range(33)
         if any(report.histogram[b] for report in reports)
     }
-    layers = [plain(report.layer, console) for report in reports]
+    layers = [
+        plain(report.layer, console).append(
+            "" if report.channel is None else f"[{report.channel}]"
+        )
+        for report in reports
+    ]
     return [
         *_tables("statistics that the machine kept", layers, summary, console),
         *_tables("magnitudes of that many bits", layers, magnitudes, console),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel
-from kiwicha.compiler.emit.statistics import RECORD_BYTES
+from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally, channels_of
 from kiwicha.compiler.graph.graph import BlocksNode, DynamicLinearNode, Node
 from kiwicha.golden.statistics import BlockStatistics, recorded, statistics
 from kiwicha.report.statistics import StatisticsReport
@@ -29,23 +29,22 @@ def layer_statistics(
     """
     nodes = {node.name: node for node in compiled.graph.nodes}
     return tuple(
-        _report(nodes[name], [memory[a : a + RECORD_BYTES] for a in places], tensors)
-        for name, places in compiled.statistics.items()
+        _report(nodes[name], tally, memory, tensors)
+        for name, tally in compiled.statistics.items()
     )
 
 
 def _report(
-    node: Node, records: list[NDArray[np.uint8]], tensors: Mapping[str, NDArray[Any]]
+    node: Node, tally: Tally, memory: NDArray[np.uint8], tensors: Mapping[str, NDArray[Any]]
 ) -> StatisticsReport:
-    results = tensors[node.y.name]
-    sums = isinstance(node, DynamicLinearNode) and node.target is None
-    if sums:
-        results = np.ascontiguousarray(results).view("<i4")
+    results = _results(node, tensors[node.y.name], tally.channel)
+    records = [memory[a : a + RECORD_BYTES] for a in tally.records]
     found = reduce(BlockStatistics.joined, map(recorded, records))
     spread = found.count * found.total_square - found.total**2
     codes = not isinstance(node, BlocksNode | DynamicLinearNode)
     return StatisticsReport(
         layer=node.name,
+        channel=tally.channel,
         results=results.dtype.name,
         elements=found.count,
         minimum=found.minimum,
@@ -59,3 +58,12 @@ def _report(
         records=len(records),
         mismatches=int(found != statistics(results)),
     )
+
+
+def _results(node: Node, y: NDArray[Any], channel: int | None) -> NDArray[Any]:
+    """Return what is counted of a tensor in ONNX order: a channel of each pixel, or all."""
+    flat = node.y.layout.apply(y)
+    if isinstance(node, DynamicLinearNode) and node.target is None:
+        flat = np.ascontiguousarray(flat).view("<i4")
+    rows = flat.reshape(-1, channels_of(node))
+    return rows if channel is None else rows[:, channel]

@@ -221,16 +221,24 @@ class ProgramBuilder:
         )
 
     def vector(
-        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+        self,
+        fields: dict[str, Any],
+        reads: Sequence[Range],
+        writes: Sequence[Range],
+        first: int = 0,
     ) -> None:
-        """Append a VECTOR, or several where its results are counted and are too many."""
+        """Append a VECTOR, or several where its results are counted and are too many.
+
+        ``first`` is the layer's channel that is the instruction's first one.
+        """
         if self.tally is None or fields["mode"] == VectorMode.MEASURE:
             self._vector(fields, reads, writes)
             return
-        for full, part in self.tally.enter(fields):
+        for full, part in self.tally.enter(fields, first):
             if full is not None:
                 self.store_statistics(full)
-            self._vector(part, reads, [*writes, _STATISTICS])
+            counted = [_STATISTICS] if "statistics" in part else []
+            self._vector(part, reads, [*writes, *counted])
 
     def _vector(
         self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]

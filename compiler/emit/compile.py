@@ -102,7 +102,7 @@ class CompiledModel:
     program : (byte address, bytes) of the instructions in ``image``.
     read_window, write_window : (base, limit) to grant, limit exclusive.
     addresses : where each tensor lies; its bytes are ``Tensor.to_memory``.
-    statistics : addresses of the records of a layer whose results are counted, by its name.
+    statistics : layers whose results are counted, and where their records are, by name.
     places : address of each byte of the scales of blocks, by their tensor's name.
     """
 
@@ -115,7 +115,7 @@ class CompiledModel:
     addresses: dict[str, int]
     layers: tuple[Layer, ...]
     timeline: Timeline
-    statistics: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    statistics: Mapping[str, Tally] = field(default_factory=dict)
     places: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -227,7 +227,8 @@ def compile_graph(
     Parameters
     ----------
     progress : called with (node name, nodes done, nodes in all).
-    statistics : names of the layers whose results are counted, or `compiler.emit.statistics.ALL`.
+    statistics : layers whose results are counted: names, one of their channels as ``name[3]``, or
+        `compiler.emit.statistics.ALL`.
 
     Raises
     ------
@@ -251,10 +252,10 @@ def compile_graph(
                 addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
     records = memory.take(_RECORD * len(parts), "the layer records")
     tallies = {}
-    for node in counted:
+    for node, channel in ((each.node, each.channel) for each in counted):
         size = records_needed(node.y.size, config) * RECORD_BYTES
         place = memory.take(size, f"statistics of {node.name!r}")
-        tallies[node.name] = Tally(config, node.name, place)
+        tallies[node.name] = Tally(config, node.name, channel, place)
     write_limit = memory.top
 
     builder = ProgramBuilder(config)
@@ -319,7 +320,7 @@ def compile_graph(
         addresses,
         tuple(layers),
         timeline,
-        {name: tuple(tally.records) for name, tally in tallies.items()},
+        tallies,
         {
             node.scales.name: scale_places(builder.scale_runs[index], node.scales.shape)
             for index, (node, *_) in enumerate(parts)

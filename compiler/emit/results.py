@@ -120,13 +120,13 @@ class Results:
             end = block.local + s.lines * block.line_pitch
             writes.append(Range(Space.OUTPUT, start, end))
         if self._scales is None:
-            self.builder.vector(fields, reads, writes)
+            self.builder.vector(fields, reads, writes, tile.output)
             return
         run, length, where = self._scales.take(s, tile.output, tile.outputs)
         transfer = Transfer(run.address, where, length)
         fields |= {"scales": where, **self._scales.fields(run, tile.output)}
         writes.append(transfer.local_range(Space.OUTPUT, self.beat))
-        self.builder.vector(fields, reads, writes)
+        self.builder.vector(fields, reads, writes, tile.output)
         self.builder.store(transfer)
         self.builder.scale_runs[self.builder.layer].append(run)
 

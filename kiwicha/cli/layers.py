@@ -13,8 +13,9 @@ def layer_options(
     """Add the options to the command; ``integer`` makes converters for a range of numbers."""
     parser.add_argument(
         "--statistics", metavar="LAYER,...", action="append", default=[],
-        help="let the machine count the results of these layers, or of 'all' that it can: range, "
-        "mean, deviation, zeros, magnitudes; needs a machine with statistics.elements",
+        help="let the machine count the results of these layers, of one channel as LAYER[3], or of "
+        "'all' that it can: range, mean, deviation, zeros, magnitudes; needs a machine with "
+        "statistics.elements",
     )
     parser.add_argument(
         "--blocks", metavar="LAYER,...", action="append", default=[],

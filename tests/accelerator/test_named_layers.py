@@ -40,10 +40,12 @@ class _Case:
     job: Job
 
 
-def case(graph: Graph, config: AcceleratorConfig, random: tuple[int, int] = (0, 0)) -> _Case:
-    """Return the job, with every layer counted if the machine counts."""
+def case(
+    graph: Graph, config: AcceleratorConfig, random: tuple[int, int] = (0, 0), counted: str = "all"
+) -> _Case:
+    """Return the job, with layers counted if the machine counts."""
     graph = with_blocks(graph, [graph.nodes[-1].name], config)
-    asked = ["all"] if config.statistics.elements else []
+    asked = [counted] if config.statistics.elements else []
     compiled = compile_graph(graph, config, statistics=asked)
     given = random_inputs(graph.inputs, 1)
     tensors = evaluate(graph, given, config.requantize_mode, random=random)
@@ -89,7 +91,9 @@ def test_networks(machine: str) -> None:
         graphs.append(legalize(lower(model, input_batch(model, {}))))
     cases = [case(graph, config, random) for graph in graphs]
     if counted:
-        assert any(len(found) > 1 for c in cases for found in c.compiled.statistics.values())
+        *_, odd, flat = graphs
+        cases += [case(odd, config, counted="conv1[34]"), case(flat, config, counted="conv1[2]")]
+        assert any(len(t.records) > 1 for c in cases for t in c.compiled.statistics.values())
     run(cases, config)
 
 

@@ -280,3 +280,7 @@ def test_a_pixel_with_more_results_than_a_record():
     with pytest.raises(KiwichaError, match="'product' has 300 results a pixel; the machine"):
         compile_graph(blocked, config, statistics=["product"])
     compile_graph(graph, config, statistics=["product"])
+    # One channel of them is few enough, where the instruction can name it.
+    compile_graph(blocked, config, statistics=["product[127]"])
+    with pytest.raises(KiwichaError, match="channel 128 of 'product' is number 128 of an instruc"):
+        compile_graph(blocked, config, statistics=["product[128]"])

@@ -60,6 +60,9 @@ def run(graph, config, given, asked=("all",)):
         x = tensors[node.y.name]
         if isinstance(node, DynamicLinearNode) and node.target is None:
             x = np.ascontiguousarray(x).view("<i4")
+        if report.channel is not None:
+            axis = 1 if node.kind in ("conv", "max") and x.ndim > 2 else -1
+            x = x.take(report.channel, axis)
         x = x.astype(np.int64)
         assert (report.elements, report.minimum, report.maximum) == (x.size, x.min(), x.max())
         assert report.mean == pytest.approx(x.mean(), 1e-12, 1e-12)
@@ -69,7 +72,7 @@ def run(graph, config, given, asked=("all",)):
         assert np.array_equal(report.histogram, np.histogram(np.abs(x), edges)[0])
         assert report.mismatches == 0
         assert 1 <= report.records <= records_needed(x.size, config)
-        for place in compiled.statistics[report.layer]:
+        for place in compiled.statistics[report.layer].records:
             found = recorded(memory[place : place + RECORD_BYTES])
             assert found.count <= config.statistics.elements
     return compiled, memory, tensors, reports
@@ -107,6 +110,24 @@ def test_what_is_not_asked_for_is_not_counted():
         assert list(run(named, TINY, given, [odd])[0].statistics) == [odd]
 
 
+@pytest.mark.parametrize(("name", "config", "asked"), [
+    ("flatten", "tiny", "conv1[2],gemm1[9]"),
+    ("conv_odd_channels", "tiny", "conv1[34]"),
+    ("conv_odd_channels", "deep", "conv1[0]"),
+    ("conv_batch", "odd", "conv1[3]"),
+    ("matmul_3d", "tiny", "matmul1[8]"),
+    ("separable", "tiny", "maxpool1[5],conv3"),
+    ("wide_gemm", "odd", "gemm1[41]"),
+])
+def test_one_channel(name, config, asked):
+    model, _ = build(name)
+    graph = legal(model, input_batch(model, {}))
+    reports = run(graph, CONFIGS[config], random_inputs(graph.inputs, 1), [asked])[-1]
+    assert {
+        r.layer if r.channel is None else f"{r.layer}[{r.channel}]" for r in reports
+    } == set(asked.split(","))
+
+
 def test_layers_side_by_side():
     """Both products of attention, one behind the softmax between them: a record at a time."""
     config = preset("small").replace(
@@ -123,6 +144,8 @@ def test_layers_side_by_side():
     assert len(products) == 2
     assert {report.layer for report in reports} >= set(products)
     assert len(compiled.layers) > len(compile_graph(graph, config).layers)
+    second = f"{products[1]}[4]"
+    assert run(graph, config, given, [products[0], second])[-1][-1].channel == 4
     # One of them alone runs beside the other, as without statistics.
     alone = run(graph, config, given, [products[1]])[0]
     assert len(alone.layers) == len(compile_graph(graph, config).layers)
@@ -139,6 +162,9 @@ def test_dynamic_layers(tmp_path):
     assert [report.results for report in reports] == ["uint8", "int32"]
     assert {report.scale for report in reports} == {None}
     assert VectorMode.MEASURE in modes(compiled)
+    names = [node.name for node in graph.nodes]
+    channels = [f"{names[0]}[20]", f"{names[1]}[8]"]
+    assert [r.channel for r in run(graph, config, given, channels)[-1]] == [20, 8]
 
 
 @pytest.mark.parametrize(("pixels", "lines", "channels"), [
@@ -163,9 +189,9 @@ def test_an_instruction_in_pieces(mode, pixels, lines, channels):
     parameters = np.zeros(32, [("bias", "<i4"), ("scale", "<f4"), ("rest", "V8")])
     parameters["scale"] = 1e-4
     results = [np.zeros(config.output_bytes, np.uint8) for _ in range(2)]
-    tally, counted, state = Tally(config, "layer", 64), 0, VectorState(seed=7)
+    tally, counted, state = Tally(config, "layer", None, 64), 0, VectorState(seed=7)
     vector(config, whole, accumulators, parameters.view(np.uint8), results[0], state)
-    for _, part in tally.enter(whole):
+    for _, part in tally.enter(whole, 0):
         vector(config, part, accumulators, parameters.view(np.uint8), results[1], state)
         size = part["pixels"] * part["lines"] * channels
         assert size <= config.statistics.elements
@@ -181,7 +207,7 @@ def test_a_wrong_record_is_found():
     model, _ = build("gemm")
     graph = legal(model, 4)
     compiled, memory, tensors, _ = run(graph, TINY, random_inputs(graph.inputs, 1))
-    (place,) = compiled.statistics["gemm1"]
+    (place,) = compiled.statistics["gemm1"].records
     memory[place] ^= 1
     assert [r.mismatches for r in layer_statistics(compiled, memory, tensors)] == [1]
 
@@ -191,6 +217,9 @@ def test_a_wrong_record_is_found():
      "statistics of 'gemm1': the machine keeps none, its statistics.elements is 0"),
     ("gemm", "gemm2", TINY, "statistics: no layer is called 'gemm2'; there are gemm1"),
     ("flatten", "conv1,flatten1", TINY, r"'flatten1' \(Flatten\) moves no data: it has no results"),
+    ("flatten", "conv1[4]", TINY, r"'conv1' \(QLinearConv\) has channels 0 to 3, not 4"),
+    ("flatten", "conv1[-1]", TINY, r"no layer is called 'conv1\[-1\]'"),
+    ("flatten", "conv1,conv1[2]", TINY, "'conv1' is asked for twice; the machine keeps one record"),
     ("softmax", "softmax1", TINY, r"'softmax1' \(QLinearSoftmax\) is computed by SPECIAL; only "),
     ("residual", "add1", TINY, r"'add1' \(QLinearAdd\) is computed by SPECIAL; only what VECTOR"),
 ])

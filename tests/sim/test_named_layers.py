@@ -116,7 +116,7 @@ def test_tables_are_readable_on_a_narrow_terminal():
     """Layers of any name, sums of up to 32 bits."""
     def report(name, histogram):
         return StatisticsReport(
-            name, "int32", sum(histogram), -(1 << 31), 1 << 30, -12345.678, 1e6, histogram[0],
+            name, None, "int32", sum(histogram), -(1 << 31), 1 << 30, -12345.678, 1e6, histogram[0],
             tuple(histogram), None, None, 1, 0,
         )
 
