@@ -21,9 +21,10 @@ from kiwicha.golden.pool import max_pool2d, sum_pool2d
 from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
-from kiwicha.golden.vector import SLOT, quantized_pixels
+from kiwicha.golden.vector import quantized_pixels
 from kiwicha.machine.isa import SLOTS, Reduction
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
+from kiwicha.machine.records import SLOT_RECORD
 from kiwicha.machine.scales import encode_scale
 
 __all__ = ["evaluate", "outputs", "requantized", "sums"]
@@ -122,7 +123,7 @@ def sums(
     record : with the zero point of ``x``, of a layer with dynamic scales.
     """
     if record is not None:
-        slot = np.ascontiguousarray(record).view(SLOT)[node.slot]
+        slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
         return _accumulated(node, x, int(slot["zero_point"]))
     channel = (-1, 1, 1) if node.kind == "conv" else (-1,)
     bias = np.reshape(node.bias, channel).astype(np.int64)
@@ -209,7 +210,7 @@ def _dynamic(
     node: Any, x: NDArray[Any], record: NDArray[Any], _modes: _Modes
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
     """The int32 sums as bytes; or the quantized values, and the record with their scale."""
-    slot = np.ascontiguousarray(record).view(SLOT)[node.slot]
+    slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
     acc = sums(node, x, record)
     if node.target is None:
         return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
@@ -220,7 +221,7 @@ def _dynamic(
         raise OverflowError(
             f"'{node.y.name}', which {node.name} makes, cannot be quantized: {error}"
         ) from None
-    slots = np.zeros(SLOTS, SLOT)
+    slots = np.zeros(SLOTS, SLOT_RECORD)
     slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
     return values.reshape(node.y.shape), slots.view(np.uint8)
 

@@ -16,15 +16,11 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import flat_index
 from kiwicha.machine.isa import PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
+from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
 
-__all__ = ["SLOT", "VectorState", "quantized_pixels", "vector"]
+__all__ = ["VectorState", "quantized_pixels", "vector"]
 
 Fields = dict[str, Any]
-
-SLOT = np.dtype([("scale", "<f4"), ("zero_point", "u1"), ("rest", "u1", 11)])
-"""One slot of dynamic quantization, as LOAD and STORE move it."""
-
-_RECORD = np.dtype([("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "V7")])
 
 
 @dataclass
@@ -33,13 +29,13 @@ class VectorState:
 
     Members
     -------
-    slots : SLOT records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
+    slots : SLOT_RECORD records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
     statistics : of the results that were counted.
     seed, step : of the random words that round blocks; nothing here changes them.
     """
 
-    slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT))
+    slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT_RECORD))
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
     statistics: StatisticsRecord = field(default_factory=StatisticsRecord)
@@ -157,7 +153,7 @@ def _parameters(
     start = fields["parameter"] * lanes
     if (start + groups * lanes) * PARAMETER_BYTES > parameter.size:
         raise IndexError(f"parameter group {fields['parameter'] + groups - 1} out of range")
-    record = parameter.view(_RECORD)[start : start + groups * lanes]
+    record = parameter.view(PARAMETER_RECORD)[start : start + groups * lanes]
     return record.reshape(groups, lanes)[:, :used].reshape(-1)[: fields["channels"]]
 
 

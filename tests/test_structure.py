@@ -57,6 +57,9 @@ ORDER = {
 #: Longest file, in lines. Longer ones hold more than one idea.
 CEILING = 350
 
+#: Longest method of the hardware, in lines: more is no description of one thing.
+PAGE = 100
+
 
 def sources(*packages):
     return sorted(
@@ -158,6 +161,14 @@ def test_file_is_small_and_says_what_it_is(path):
     assert len(lines) <= CEILING, f"{len(lines)} lines, {CEILING} at most"
     docstring = ast.get_docstring(ast.parse((ROOT / path).read_text()))
     assert docstring, "no module docstring"
+
+
+@pytest.mark.parametrize("path", sources("hw"), ids=str)
+def test_methods_fit_on_a_page(path):
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.FunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= PAGE, f"{node.name} has {length} lines, {PAGE} at most"
 
 
 #: Importing a `__main__` would run it.

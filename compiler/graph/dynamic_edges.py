@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.errors import InputError
+from kiwicha.machine.records import SLOT_RECORD
 
 __all__ = ["RECORD_BYTES", "HostDynamicDequantize", "HostDynamicQuantize"]
 
 RECORD_BYTES = 64
 """Bytes of a record."""
-_SLOT = np.dtype([("scale", "<f4"), ("zero_point", "u1"), ("rest", "V11")])
-
 
 @dataclass(frozen=True)
 class HostDynamicQuantize:
@@ -66,7 +65,7 @@ class HostDynamicQuantize:
         with np.errstate(divide="ignore", invalid="ignore"):
             codes = np.nan_to_num(np.rint(real / scale) + zero, nan=0, posinf=255, neginf=0)
         codes = np.clip(codes, 0, 255).astype(np.uint8)
-        record = np.zeros(RECORD_BYTES // _SLOT.itemsize, _SLOT)
+        record = np.zeros(RECORD_BYTES // SLOT_RECORD.itemsize, SLOT_RECORD)
         record["scale"][self.slot], record["zero_point"][self.slot] = scale, zero
         return codes.reshape(self.tensor.shape), record.view(np.uint8)
 
@@ -105,7 +104,7 @@ class HostDynamicDequantize:
 
     def real(self, total: NDArray[np.float32], record: NDArray[Any]) -> NDArray[np.float32]:
         """Return the graph output from sums that were rounded to binary32."""
-        scale = np.ascontiguousarray(record).view(_SLOT)["scale"][self.slot]
+        scale = np.ascontiguousarray(record).view(SLOT_RECORD)["scale"][self.slot]
         with np.errstate(over="ignore", invalid="ignore"):
             real = total * (scale * self.w_scale) + self.bias
         return (np.maximum(real, np.float32(0)) if self.relu else real).reshape(self.shape)

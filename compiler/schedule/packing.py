@@ -7,12 +7,9 @@ from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES
+from kiwicha.machine.records import PARAMETER_RECORD
 
 __all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row"]
-
-_PARAMETERS = np.dtype([
-    ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("padding", "V7"),
-])
 
 
 def pack_tile(
@@ -76,7 +73,7 @@ def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConf
     groups = -(-tile.outputs // used)
     packed = np.zeros((groups, lanes, PARAMETER_BYTES), np.uint8)
     channels = slice(tile.output, tile.output + tile.outputs)
-    record = np.zeros(groups * used, _PARAMETERS)
+    record = np.zeros(groups * used, PARAMETER_RECORD)
     record["bias"][: tile.outputs] = work.bias[channels]
     record["multiplier"][: tile.outputs] = work.multiplier[channels]
     record["shift"][: tile.outputs] = work.shift[channels]

@@ -15,13 +15,13 @@ from kiwicha.hw.compute.weight_loader import WeightLoader
 from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
 from kiwicha.hw.parts.delay_line import DelayLine
 from kiwicha.hw.parts.engine import EngineSignature
-from kiwicha.hw.parts.pieces import SLOT
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write, weight_write
 from kiwicha.machine import isa
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SLOTS
 from kiwicha.machine.latency import compute_latency, instruction_gap, pass_interval
+from kiwicha.machine.records import SLOT_LAYOUT
 
 __all__ = ["ComputeEngine"]
 
@@ -56,7 +56,7 @@ class ComputeEngine(Component):
         most), LOAD's ``done`` comes a cycle after it, and from there to ``i`` tokens take 2.
     read_entry, read_data : In(range(accumulator_depth)), Out(ArrayLayout(signed(32), columns))
         Accumulators of an entry, ``read_latency`` cycles later; of the half not in use.
-    slots : In(ArrayLayout(SLOT, SLOTS))
+    slots : In(ArrayLayout(SLOT_LAYOUT, SLOTS))
         The slots of dynamic quantization; only with ``dynamic``. That of an instruction is read in
         its second cycle.
     done : Out(stream.Signature(ENGINES, always_ready=True))
@@ -111,7 +111,7 @@ class ComputeEngine(Component):
             "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
             "read_entry": In(exact_log2(cfg.accumulator_depth)),
             "read_data": Out(self._accumulators.signature.members["read_data"].shape),
-            **({"slots": In(data.ArrayLayout(SLOT, SLOTS))} if cfg.dynamic else {}),
+            **({"slots": In(data.ArrayLayout(SLOT_LAYOUT, SLOTS))} if cfg.dynamic else {}),
         }
         super().__init__(EngineSignature(isa.COMPUTE, ports, {"stepping": Out(1)}))
 

@@ -9,11 +9,7 @@ from kiwicha.hw.parts.format_rules import machine_formats
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, PARAMETER_BYTES, SLOT_BYTES, SLOTS, LoadTarget
 
-__all__ = ["SLOT", "load_targets", "piece_layout"]
-
-SLOT = data.StructLayout({"scale": unsigned(32), "zero_point": unsigned(8)})
-"""A slot of dynamic quantization; LOAD and STORE move one as SLOT_BYTES: this, then zeros."""
-
+__all__ = ["load_targets", "piece_layout"]
 
 def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     """Return the bytes of each memory that LOAD can fill."""

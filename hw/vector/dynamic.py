@@ -11,7 +11,6 @@ from kiwicha.hw.parts.divide import DivideRound
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.float_units import FloatAdd, FloatProduct, IntegerFloat, Widen
 from kiwicha.hw.parts.lanes import tree, tree_depth
-from kiwicha.hw.parts.pieces import SLOT
 from kiwicha.hw.parts.requantize_common import delay, register
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
@@ -30,6 +29,7 @@ from kiwicha.machine.isa import (
     LoadTarget,
     VectorMode,
 )
+from kiwicha.machine.records import SLOT_LAYOUT
 
 __all__ = ["DynamicPath", "dynamic_step"]
 
@@ -103,7 +103,7 @@ class DynamicPath(Component):
             "signal": Out(ENGINES),
             "error": Out(FaultSignature),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "slots": Out(data.ArrayLayout(SLOT, SLOTS)),
+            "slots": Out(data.ArrayLayout(SLOT_LAYOUT, SLOTS)),
             "record": Out(8 * SLOTS * SLOT_BYTES),
         })
 
@@ -112,7 +112,7 @@ class DynamicPath(Component):
         now = Signal(data.StructLayout({name: VECTOR[name].shape for name in _FIELDS}))
         with m.If(self.take):
             m.d.sync += [now[name].eq(self.instruction[name]) for name in _FIELDS]
-        x_scale, target = Signal(32), Signal(SLOT)
+        x_scale, target = Signal(32), Signal(SLOT_LAYOUT)
         m.d.sync += [x_scale.eq(self.slots[now.slot].scale), target.eq(self.slots[now.target])]
         # Long before the first v.
         m.submodules.widen = widen = Widen()

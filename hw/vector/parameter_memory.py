@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bias and scale of every output channel: written by the beat, read by the group of channels."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -12,15 +12,9 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
 from kiwicha.machine.modes import RequantizeMode
+from kiwicha.machine.records import PARAMETER_LAYOUT
 
-__all__ = ["PARAMETER", "ParameterMemory"]
-
-PARAMETER = data.StructLayout({
-    "bias": signed(32),
-    "multiplier": unsigned(32),
-    "shift": signed(8),
-})
-"""One channel's parameters, as they begin its record in memory; the rest of it is padding."""
+__all__ = ["ParameterMemory"]
 
 _UNUSED = {RequantizeMode.ONNX: "shift", RequantizeMode.SHIFT: "multiplier"}
 
@@ -45,7 +39,7 @@ class ParameterMemory(Component):
         Beats from LOAD; those for other targets are ignored.
     read_group : In(range(groups))
         Group to read, in every cycle.
-    data : Out(ArrayLayout(PARAMETER, requantize_lanes))
+    data : Out(ArrayLayout(PARAMETER_LAYOUT, requantize_lanes))
         That group, ``latency`` cycles later, from registers.
     """
 
@@ -57,7 +51,7 @@ class ParameterMemory(Component):
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "read_group": In(range(self.groups)),
-            "data": Out(data.ArrayLayout(PARAMETER, cfg.requantize_lanes)),
+            "data": Out(data.ArrayLayout(PARAMETER_LAYOUT, cfg.requantize_lanes)),
         })
 
     def _dynamic(self, name: str) -> bool:
@@ -90,7 +84,7 @@ class ParameterMemory(Component):
             for start in range(0, PARAMETER_BYTES, chunk):
                 stored = [
                     (name, field)
-                    for name, field in PARAMETER
+                    for name, field in PARAMETER_LAYOUT
                     if start <= field.offset // 8 < start + chunk
                     and (name != _UNUSED.get(cfg.requantize_mode) or self._dynamic(name))
                 ]

@@ -18,12 +18,13 @@ from kiwicha.hw.vector.integer_path import IntegerPath
 from kiwicha.hw.vector.modes import vector_modes
 from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.output_buffer import OutputBuffer
-from kiwicha.hw.vector.parameter_memory import PARAMETER, ParameterMemory
+from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.hw.vector.requantize import RequantizeLane
 from kiwicha.hw.vector.statistics_path import StatisticsPath, counts_member
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
 from kiwicha.machine.latency import accumulator_latency, vector_latency
+from kiwicha.machine.records import PARAMETER_LAYOUT
 
 __all__ = ["VectorEngine"]
 
@@ -177,7 +178,10 @@ class VectorEngine(Component):
                 lane.i.payload.acc.eq(
                     pick_column(m, columns, select.o, self._pick, f"lane_{index}")
                 ),
-                *(lane.i.payload[name].eq(parameters.data[index][name]) for name, _ in PARAMETER),
+                *(
+                    lane.i.payload[name].eq(parameters.data[index][name])
+                    for name, _ in PARAMETER_LAYOUT
+                ),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
                 result.write.data[index].eq(lane.o.payload.value),
             ]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from kiwicha.golden.machine import Machine, MachineError
-from kiwicha.golden.vector import SLOT
 from kiwicha.machine.isa import SLOTS, Engine, ErrorCode, LoadTarget, StoreSource, VectorMode
 from kiwicha.machine.presets import preset
+from kiwicha.machine.records import SLOT_RECORD
 
 from .board import Job, board
 from .programs import compute, job, load, program, store, vector
@@ -65,7 +65,7 @@ def every_mode(rng: np.random.Generator) -> Job:
     made = job(words)
     image = rng.integers(0, 256, WINDOW[1] + 64, np.uint8)
     image[: len(made.image)] = made.image
-    slots = image[SLOTS_AT : SLOTS_AT + 64].view(SLOT)
+    slots = image[SLOTS_AT : SLOTS_AT + 64].view(SLOT_RECORD)
     slots["scale"] = rng.uniform(0.001, 0.1, SLOTS)
     records = image[PARAMETERS : PARAMETERS + 256].view("<u4").reshape(16, 4)
     records[:8, 0] = rng.normal(0, 2, 8).astype("<f4").view("<u4")
@@ -98,7 +98,7 @@ def test_every_mode_and_faults() -> None:
         *beyond(Engine.STORE, store(source=StoreSource.DYNAMIC, local=56)),
     ]
     overflown = jobs[0].but(image=jobs[0].image.copy())
-    overflown.image[SLOTS_AT : SLOTS_AT + 64].view(SLOT)["scale"] = 3e38
+    overflown.image[SLOTS_AT : SLOTS_AT + 64].view(SLOT_RECORD)["scale"] = 3e38
     made.append(("overflown", ErrorCode.DYNAMIC_RANGE, Engine.VECTOR, overflown))
     with pytest.raises(MachineError, match="VECTOR: its range, .* is not finite in binary32"):
         expected(overflown)

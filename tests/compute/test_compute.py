@@ -10,11 +10,11 @@ from cocotb.triggers import FallingEdge, RisingEdge
 from kiwicha.golden.compute import compute
 from kiwicha.hw.compute.compute import ComputeEngine
 from kiwicha.hw.parts.fault import FAULT
-from kiwicha.hw.parts.pieces import SLOT
 from kiwicha.hw.parts.writes import scratchpad_write, weight_write
 from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.machine import isa
 from kiwicha.machine.isa import SLOTS
+from kiwicha.machine.records import SLOT_LAYOUT
 
 from ..support.bench import (
     bench_params,
@@ -136,7 +136,7 @@ async def start(dut, cfg, seed=1):
     bench = Bench(dut, cfg)
     if cfg.dynamic:
         slots = [{"scale": ~zero & 0xFFFFFFFF, "zero_point": zero} for zero in ZEROS]
-        dut.slots.value = pack(data.ArrayLayout(SLOT, SLOTS), slots)
+        dut.slots.value = pack(data.ArrayLayout(SLOT_LAYOUT, SLOTS), slots)
     activation, weight = random_memories(cfg, seed)
     await bench.fill(activation, weight)
     return bench, activation, weight

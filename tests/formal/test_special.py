@@ -8,9 +8,10 @@ from amaranth.lib.wiring import In
 
 from kiwicha.hw.special.special_apply import ApplyWalker
 from kiwicha.hw.special.special_check import special_job
-from kiwicha.hw.special.special_measure import GROUP, MeasureWalker, group_rows
+from kiwicha.hw.special.special_measure import MeasureWalker, group_rows
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.latency import SOFTMAX_GROUP
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from ..support.slow import slow
@@ -189,14 +190,16 @@ class WalkersSpec(wiring.Component):
             Cover(done & (job.operation == SpecialOperation.ADD) & (job.edge_rows == rows - 1)),
             Cover(done & softmax & (job.x[:3] == 7)),
         ]
-        if rows <= GROUP:
+        if rows <= SOFTMAX_GROUP:
             m.d.comb += Cover(done & measures & ~softmax)
         return m
 
 
 #: Rows, length, whether there are pauses, and cycles in which all operations are done; of more
 #: than a group, all but NORMALIZE.
-SIZES = [(1, 1, True, 22), (3, 2, False, 38), (2, 4, False, 38), (GROUP + 1, 1, False, 50)]
+SIZES = [
+    (1, 1, True, 22), (3, 2, False, 38), (2, 4, False, 38), (SOFTMAX_GROUP + 1, 1, False, 50),
+]
 
 
 @slow("9-1-False-50", "3-2-False-38")

@@ -7,9 +7,10 @@ import pytest
 from cocotb.triggers import FallingEdge
 
 from kiwicha.hw.parts.writes import scratchpad_write
-from kiwicha.hw.vector.parameter_memory import PARAMETER, ParameterMemory
+from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
+from kiwicha.machine.records import PARAMETER_LAYOUT
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.slow import slow
@@ -33,7 +34,7 @@ def machine(lanes, width, mode, pipeline=PIPELINE):
 def record(raw, channel, mode):
     """Return what the requantizer sees of a channel."""
     bits = int.from_bytes(raw[channel * PARAMETER_BYTES :][:9], "little")
-    fields = unpack(PARAMETER, bits)
+    fields = unpack(PARAMETER_LAYOUT, bits)
     return {name: value if name in KEPT[mode] else 0 for name, value in fields.items()}
 
 
@@ -78,9 +79,9 @@ async def holds_records(dut):
             write(index, target if kind < 3 else LoadTarget.PARAMETER, int(kind < 3))
         await FallingEdge(dut.clk)
         if cycle >= latency - 1:
-            bits = dut.data.value.to_unsigned()
+            bits, size = dut.data.value.to_unsigned(), PARAMETER_LAYOUT.size
             seen = [
-                unpack(PARAMETER, bits >> (k * PARAMETER.size) & ((1 << PARAMETER.size) - 1))
+                unpack(PARAMETER_LAYOUT, bits >> (k * size) & ((1 << size) - 1))
                 for k in range(lanes)
             ]
             assert seen == asked[cycle - latency + 1], f"cycle {cycle}"

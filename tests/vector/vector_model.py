@@ -11,8 +11,9 @@ import numpy.typing as npt
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import index_fields
-from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
+from kiwicha.machine.isa import VECTOR, VectorMode
 from kiwicha.machine.modes import BlockScale, RequantizeMode
+from kiwicha.machine.records import PARAMETER_RECORD
 
 from .requantize_cases import fixed_point_cases, float_cases, random_int32
 
@@ -58,12 +59,9 @@ def parameters(
         accumulators = rng.integers(-(1 << 31), 1 << 31, shape) >> rng.integers(0, 28, shape)
         accumulators[:3, 0] = 3, -2, 0  # least numbers, whose scale rounds to 0
         accumulators[entries // 4 :] = rng.integers(-(1 << 19), 1 << 19, shape)[entries // 4 :]
-    record = np.dtype([
-        ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("pad", "u1", PARAMETER_BYTES - 9)
-    ])
-    records = np.zeros(count, record)
+    records = np.zeros(count, PARAMETER_RECORD)
     records["bias"], records["multiplier"], records["shift"] = bias, multiplier, shift
-    records["pad"] = rng.integers(0, 256, records["pad"].shape)
+    records["rest"] = rng.integers(0, 256, records["rest"].shape)
     return records, accumulators, records.view(np.uint8)
 
 
