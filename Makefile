@@ -19,7 +19,7 @@ STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum 
 YOSYS  := $(VENV)/.yosys-compiled
 FPGA   := $(VENV)/.installed-fpga-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 EXTRAS := $(VENV)/.installed-extras-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 
 ifneq ($(words $(CURDIR)),1)
 $(error make cannot build below a directory with a space in its name: $(CURDIR))

@@ -37,6 +37,7 @@ __all__ = [
     "SimulatorError",
     "Toolchain",
     "build_design",
+    "failed",
     "find_icarus",
     "find_simulator",
     "find_verilator",
@@ -87,11 +88,17 @@ def _results(path: Path) -> tuple[int, tuple[str, ...]]:
     tests, failures = 0, []
     for case in ElementTree.parse(path).getroot().iter("testcase"):
         tests += case.find("skipped") is None
-        for kind in ("failure", "error"):
-            if (bad := case.find(kind)) is not None:
-                reason = (bad.get("error_msg") or bad.get("message") or bad.text or kind).strip()
-                failures.append(f"{case.get('name')}: {reason}")
+        failures += failed(case)
     return tests, tuple(failures)
+
+
+def failed(case: ElementTree.Element) -> list[str]:
+    """Return ``name: reason`` for each way in which a test case of ``results.xml`` failed."""
+    return [
+        f"{case.get('name')}: "
+        + (bad.get("error_msg") or bad.get("message") or bad.text or bad.tag).strip()
+        for kind in ("failure", "error") if (bad := case.find(kind)) is not None
+    ]
 
 
 @functools.cache

@@ -25,8 +25,8 @@ from kiwicha.sim.hardware import accelerator_verilog
 from kiwicha.sim.simulation import TESTBENCH
 from kiwicha.sim.simulator import Build, build_design, find_simulator, run_design
 
-from ..support.bench import BUILD_ROOT
 from ..support.netlist import run_yosys
+from ..support.sources import BUILD_ROOT
 
 __all__ = ["MEMORY_BYTES", "Board", "Done", "Job", "board"]
 

@@ -4,7 +4,7 @@
 from kiwicha.bench.decoders import decoders
 from kiwicha.hw.sparse.window import BitWindow
 
-from ..support.bench import BUILD_ROOT
+from ..support.sources import BUILD_ROOT
 
 CACHE = BUILD_ROOT / "synth"
 

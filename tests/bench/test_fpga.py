@@ -25,7 +25,7 @@ from kiwicha.boards.toolchain import ToolError
 from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 
-from ..support.bench import BUILD_ROOT
+from ..support.sources import BUILD_ROOT
 
 CONFIG = AcceleratorConfig(name="two", rows=2, columns=2, requantize_lanes=1)
 CACHE = BUILD_ROOT / "synth"

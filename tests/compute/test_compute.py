@@ -16,14 +16,9 @@ from kiwicha.machine import isa
 from kiwicha.machine.isa import SLOTS
 from kiwicha.machine.records import SLOT_LAYOUT
 
-from ..support.bench import (
-    bench_params,
-    build_verilog,
-    input_ports,
-    run_build,
-    strip_initial_values,
-)
+from ..support.bench import bench_params, build_verilog, run_build
 from ..support.slow import slow
+from ..support.sources import input_ports, strip_initial_values
 from ..support.streams import StreamSource, pack, start_clock_and_reset, unpack
 from .compute_cases import (
     MACHINES,

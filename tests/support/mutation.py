@@ -20,8 +20,9 @@ from amaranth.lib import wiring
 
 from kiwicha.sim.simulator import Build, SimulatorError, run_design
 
-from .bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports
+from .bench import build_verilog
 from .formal import find_tool
+from .sources import BUILD_ROOT, emitted_ports, input_ports
 
 __all__ = ["MutationScore", "mutation_score"]
 

@@ -19,8 +19,9 @@ from amaranth.lib import wiring
 
 from kiwicha.sim.simulator import RunResult
 
-from .bench import BUILD_ROOT, build_verilog, emitted_ports, input_ports, run_build
+from .bench import build_verilog, run_build
 from .formal import find_tool
+from .sources import BUILD_ROOT, emitted_ports, input_ports
 
 __all__ = ["assert_structure", "assert_verilog_structure", "run_stripped", "run_yosys"]
 

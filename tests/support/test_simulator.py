@@ -15,7 +15,7 @@ import kiwicha.sim.builder
 from kiwicha.sim.simulator import SimulatorError, build_design, find_simulator, run_design
 
 from . import bench
-from .bench import BUILD_ROOT
+from .sources import BUILD_ROOT
 
 #: A clock made inside the simulation, and a register that only a full build shows to cocotb.
 SOURCE = """
