@@ -103,7 +103,7 @@ def make():
 
 
 def test_proved():
-    assert_proved(make(), depth=12)
+    assert_proved(make(), depth=10)
 
 
 def test_covered():

@@ -10,7 +10,7 @@ from kiwicha.hw.control.dispatch import DISPATCH_NUMBER, PROGRAM_WORD, Router
 from kiwicha.machine.isa import END, ENGINES, Engine, ErrorCode, Opcode
 
 from ..support.following import FollowedWord
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
 ALL = {Engine.LOAD: 2, Engine.COMPUTE: 3, Engine.VECTOR: 1, Engine.SPECIAL: 4, Engine.STORE: 2}
 PLAIN = {engine: length for engine, length in ALL.items() if engine is not Engine.SPECIAL}
@@ -58,9 +58,7 @@ class RouterSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
-        wiring.connect(m, wiring.flipped(self.i), dut.i)
-        for number in range(ENGINES):
-            wiring.connect(m, dut.o[number], wiring.flipped(self.o[number]))
+        join_ports(m, self, dut)
         moved = Cat(port.valid & port.ready for port in dut.o)
         word, opcode = self.i.payload.word, self.i.payload.word[:4]
         taken = self.i.valid & dut.i.ready
@@ -175,7 +173,7 @@ class RouterSpec(wiring.Component):
 
 @pytest.mark.parametrize("lengths", [ALL, PLAIN])
 def test_proved(lengths):
-    assert_proved(RouterSpec(Router(lengths)), depth=12)
+    assert_proved(RouterSpec(Router(lengths)), depth=8)
 
 
 @pytest.mark.parametrize("lengths", [ALL, PLAIN])

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In
 
 from kiwicha.hw.compute.loop_nest import LoopNest
 
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
 LEVELS, WIDTH = 3, 2
 
@@ -40,11 +40,7 @@ class NestSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
-        m.d.comb += [
-            dut.counts.eq(self.counts),
-            dut.start.eq(self.start),
-            dut.advance.eq(self.advance),
-        ]
+        join_ports(m, self, dut)
         before = Signal(WIDTH * LEVELS, reset_less=True)
         begun = Signal()
         m.d.sync += [before.eq(self.counts), begun.eq(begun | self.start)]
@@ -87,7 +83,7 @@ class NestSpec(wiring.Component):
 
 
 def test_proved():
-    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH)), depth=16)
+    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH)), depth=10)
 
 
 def test_reached():

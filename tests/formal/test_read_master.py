@@ -147,7 +147,7 @@ class ShortMaster(LooseMaster):
 
 
 def test_any_request_short_bursts():
-    assert_proved(ReadRules(ReadMaster(machine(64, 2)), account=False), depth=10)
+    assert_proved(ReadRules(ReadMaster(machine(64, 2)), account=False), depth=8)
 
 
 def test_any_request_bursts_of_a_page():

@@ -14,7 +14,7 @@ from kiwicha.hw.control.registers import RegisterFile
 from kiwicha.machine.presets import preset
 from kiwicha.machine.register_map import ADDRESS_BITS, RECORD_OFFSET
 
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
 SETTLED = RECORD_OFFSET // 4 + 1  # cycles after reset in which nothing is taken
 DEPTH = SETTLED + 14
@@ -64,8 +64,7 @@ class RegisterFileSpec(wiring.Component):
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
         bus, offsets = dut.bus, {register.name: register.offset for register in dut.map}
-        for name in ("awaddr", "awvalid", "wdata", "wstrb", "wvalid", "bready"):
-            m.d.comb += getattr(bus, name).eq(getattr(self, name))
+        join_ports(m, self, bus)
         m.d.comb += [dut.locked.eq(self.locked), dut.interrupt_status.eq(self.events)]
 
         # The writes taken, by their own account: a half of one is kept until both are there.

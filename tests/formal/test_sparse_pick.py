@@ -14,7 +14,7 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.sparse.contract import StreamError
 from kiwicha.hw.sparse.pick import EntryPicker
 
-from ..support.formal import assert_covered, assert_proved, assert_refuted
+from ..support.formal import assert_covered, assert_proved, assert_refuted, join_ports
 
 FORMS = {
     "counted": {"index_bits": 3, "relative": True, "counted": True},
@@ -67,10 +67,7 @@ class PickSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         bits, relative, counted = dut.index_bits, dut.relative, dut.counted
-        m.d.comb += [
-            getattr(dut, name).eq(getattr(self, name))
-            for name in ("view", "has", "left", "start", "row_start", "last_row")
-        ]
+        join_ports(m, self, dut)
         # What the decoder keeps: entries come into view in order; a place is in this row or before
         # it, by less than an index reaches; rows begin at multiples of their lanes.
         m.d.comb += [Assume(self.has[k] | ~self.has[k + 1]) for k in range(ENTRIES - 1)]

@@ -10,7 +10,7 @@ from kiwicha.hw.control.supervisor import CLEAR_CYCLES, State, Supervisor
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.machine.isa import ErrorCode
 
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
 SOURCES, DRAIN_LIMIT = 2, 3
 
@@ -74,11 +74,8 @@ class SupervisorSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
-        for name in self.signature.members:
-            if name != "fault":
-                m.d.comb += getattr(dut, name).eq(getattr(self, name))
-        for source, port in zip(self.fault, dut.fault, strict=True):
-            wiring.connect(m, wiring.flipped(source), port)
+        join_ports(m, self, dut)
+        for source in self.fault:
             m.d.comb += Assume(source.payload.code != ErrorCode.NONE)
 
         running, draining = dut.state == State.RUNNING, dut.state == State.DRAINING

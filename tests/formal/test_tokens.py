@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In
 from kiwicha.hw.control.tokens import Tokens
 from kiwicha.machine.isa import ENGINES, Engine, ErrorCode
 
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
 BITS = 2
 
@@ -52,6 +52,7 @@ class TokensSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
+        join_ports(m, self, dut)
         most = (1 << BITS) - 1
         given, taken = Signal(ENGINES * ENGINES), Signal(ENGINES * ENGINES)
         dropped, dropped_by = Signal(ENGINES * ENGINES), Signal(ENGINES)
@@ -59,8 +60,6 @@ class TokensSpec(wiring.Component):
         m.d.sync += reported_by.eq(dropped_by)
         balance = [Signal(signed(BITS + 2), name=f"balance_{k}") for k in range(ENGINES**2)]
         for engine in range(ENGINES):
-            wiring.connect(m, wiring.flipped(self.acquire[engine]), dut.acquire[engine])
-            wiring.connect(m, wiring.flipped(self.release[engine]), dut.release[engine])
             m.d.sync += dropped_by[engine].eq(dropped.word_select(engine, ENGINES).any())
             with m.If(first.started):
                 # Inductive as below.

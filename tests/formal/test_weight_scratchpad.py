@@ -10,7 +10,7 @@ from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
 from kiwicha.hw.parts.writes import WriteKind, weight_write
 from kiwicha.machine.config import AcceleratorConfig
 
-from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 from ..support.slow import slow
 
 ROWS = 200
@@ -71,8 +71,7 @@ class ByteSpec(wiring.Component):
         m = Module()
         m.submodules.dut = dut = self.unit
         m.submodules.first = first = FirstCycle()
-        wiring.connect(m, dut.write, wiring.flipped(self.write))
-        m.d.comb += dut.row.eq(self.row)
+        join_ports(m, self, dut)
         watched = Cat(self.watched_column, self.watched_row)
         place = Signal.like(watched, reset_less=True)
         m.d.sync += place.eq(watched)

@@ -4,7 +4,8 @@
 A specification is a ``wiring.Component`` with the unit as a submodule and ``Assert``, ``Assume``
 and ``Cover`` statements about it. Its In ports are what the solver may choose freely in every
 cycle (an undriven ``Signal`` would be a constant). A proof counts only when covers show that the
-assumptions leave something to prove, and when a broken variant is refuted: test all three.
+assumptions leave something to prove, and when a broken variant is refuted: test all three. How deep
+a bounded proof has to go, they say as well: a step or two beyond the last of them.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from amaranth.back import rtlil
 from amaranth.hdl import Assume, Elaboratable, Module, ResetSignal, Signal
@@ -29,6 +32,7 @@ __all__ = [
     "assert_proved",
     "assert_refuted",
     "find_tool",
+    "join_ports",
     "prove",
 ]
 
@@ -63,6 +67,27 @@ class FirstCycle(Elaboratable):
         else:
             m.d.comb += Assume(ResetSignal("sync") == self.first)
         return m
+
+
+def join_ports(m: Module, spec: wiring.Component, unit: Any) -> None:
+    """Connect every port of ``spec`` with the port of ``unit`` that has its name, if one has."""
+    for name, member in spec.signature.members.items():
+        if name in unit.signature.members:
+            _join(m, member, member.dimensions, getattr(spec, name), getattr(unit, name))
+
+
+def _join(
+    m: Module, member: wiring.Member, dimensions: Sequence[int], outside: Any, inside: Any
+) -> None:
+    if dimensions:
+        for k in range(dimensions[0]):
+            _join(m, member, dimensions[1:], outside[k], inside[k])
+    elif member.is_signature:
+        wiring.connect(m, wiring.flipped(outside), inside)
+    elif member.flow == wiring.In:
+        m.d.comb += inside.eq(outside)
+    else:
+        m.d.comb += outside.eq(inside)
 
 
 @dataclasses.dataclass(frozen=True)
