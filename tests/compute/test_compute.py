@@ -11,14 +11,12 @@ from kiwicha.golden.compute import compute
 from kiwicha.hw.compute.compute import ComputeEngine
 from kiwicha.hw.parts.fault import FAULT
 from kiwicha.hw.parts.writes import scratchpad_write, weight_write
-from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.machine import isa
 from kiwicha.machine.isa import SLOTS
 from kiwicha.machine.records import SLOT_LAYOUT
 
-from ..support.bench import bench_params, build_verilog, run_build
+from ..support.bench import bench_params, run_cocotb
 from ..support.slow import slow
-from ..support.sources import input_ports, strip_initial_values
 from ..support.streams import StreamSource, pack, start_clock_and_reset, unpack
 from .compute_cases import (
     MACHINES,
@@ -38,13 +36,11 @@ ZEROS = (255, 1, 86, 128)
 
 def run(name, testcase, *, uninitialized=False, simulator=None, **params):
     """Run a test on the engine as it is shipped, or without initial values."""
-    unit = ComputeEngine(machine(name))
-    text = emit_verilog(unit)
-    if uninitialized:
-        text = strip_initial_values(text)
-    build = build_verilog(text, name="compute", simulator=simulator)
     params["config"] = name
-    run_build(build, __name__, params=params, inputs=input_ports(unit), testcase=testcase)
+    run_cocotb(
+        ComputeEngine(machine(name)), __name__, testcase=testcase, params=params, cells=True,
+        uninitialized=uninitialized, simulator=simulator,
+    )
 
 
 class Bench:

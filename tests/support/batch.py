@@ -55,6 +55,7 @@ class Case:
     params: Mapping[str, Any]
     testcase: str | None
     name: str
+    cells: bool
     uninitialized: bool
     seed: int
     timeout: float
@@ -65,7 +66,7 @@ class Case:
         kind = type(self.component)
         return json.dumps([
             kind.__module__, kind.__qualname__, self.test_module, self.params, self.testcase,
-            self.name, self.uninitialized, self.seed, self.timeout,
+            self.name, self.cells, self.uninitialized, self.seed, self.timeout,
         ])
 
 
@@ -210,7 +211,7 @@ def split_result(result: RunResult, count: int) -> list[RunResult]:
 def _simulate(cases: Sequence[Case]) -> list[RunResult] | None:
     """Run cases in one process in Icarus; ``None`` where it cannot be built or breaks."""
     try:
-        designs = [emit_rtlil(case.component, cells=False) for case in cases]
+        designs = [emit_rtlil(case.component, cells=case.cells) for case in cases]
         names = prefixes(designs)
         sources = [
             verilog_of(renamed(design, prefix), case.name, case.uninitialized)

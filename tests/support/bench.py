@@ -76,6 +76,7 @@ def build_component(
     waves: bool = False,
     public: str = "top",
     optimize: str = "-O0",
+    cells: bool = False,
     uninitialized: bool = False,
 ) -> Build:
     """Emit ``component`` as the Verilog that ships and build it, or find an equal build.
@@ -85,10 +86,11 @@ def build_component(
     name : prefix of the build directory (default: the class's name).
     public : ``"all"`` lets cocotb read signals inside the design under Verilator too.
     optimize : C++ optimisation under Verilator; long simulations earn ``"-O1"`` back.
+    cells : with the cells of an FPGA family where the component asks for them.
     uninitialized : take the initial values away; shows what relies on them (Icarus only).
     """
     name = name or type(component).__name__.lower()
-    source = verilog_of(emit_rtlil(component, toplevel, cells=False), name, uninitialized)
+    source = verilog_of(emit_rtlil(component, toplevel, cells=cells), name, uninitialized)
     return build_verilog(
         source.read_text(encoding="utf-8"),
         name=name,
@@ -139,6 +141,7 @@ def run_cocotb(
     timeout: float = 300.0,
     public: str = "top",
     optimize: str = "-O0",
+    cells: bool = False,
     uninitialized: bool = False,
 ) -> RunResult:
     """Build ``component``, run the cocotb tests of ``test_module`` on it, fail pytest if one fails.
@@ -163,7 +166,7 @@ def run_cocotb(
     if not (waves or extra_env) and unit_simulator(simulator).name == "icarus":
         case = Case(
             component=component, test_module=test_module, params=dict(params or {}),
-            testcase=testcase, name=name or type(component).__name__.lower(),
+            testcase=testcase, name=name or type(component).__name__.lower(), cells=cells,
             uninitialized=uninitialized, seed=seed, timeout=timeout,
         )
     if outcome := BATCH.find(case):
@@ -176,6 +179,7 @@ def run_cocotb(
         waves=waves,
         public=public,
         optimize=optimize,
+        cells=cells,
         uninitialized=uninitialized,
     )
     inputs = input_ports(component)
