@@ -172,7 +172,7 @@ def build_design(
     waves: str = "none",
     public: str = "top",
     timing: bool = False,
-    optimize: str = "-O2",
+    optimize: str | None = None,
     args: Sequence[str] = (),
 ) -> Build:
     """Build ``sources`` so that cocotb can drive module ``top``; reuse an equal earlier build.
@@ -184,7 +184,8 @@ def build_design(
     public : which signals cocotb sees under Verilator: ``"top"`` (the top module's own, several
         times faster) or ``"all"``. Icarus always shows all.
     timing : allow delays in the sources, as in a clock made inside the simulation.
-    optimize : C++ optimisation of the model; ``"-O0"`` gives the shortest build.
+    optimize : C++ optimisation of the model; ``"-O0"`` gives the shortest build. By default what
+        the environment variable ``KIWICHA_OPTIMIZE`` says, else ``"-O2"``.
     args : further arguments for ``verilator`` or ``iverilog``.
 
     Raises
@@ -197,6 +198,7 @@ def build_design(
     if public not in ("top", "all"):
         raise ValueError(f"public is {public!r}; legal: top, all")
     verilator = toolchain.name == "verilator"
+    optimize = optimize or os.environ.get("KIWICHA_OPTIMIZE", "-O2")
     if verilator:
         if waves == "fst" and not fst_headers_present():
             waves = "vcd"

@@ -2,6 +2,7 @@
 """Fixtures and report lines that all tests share."""
 
 import gc
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -24,6 +25,9 @@ hypothesis.settings.load_profile("kiwicha")
 # Elaboration makes millions of objects and hardly any garbage in cycles. Looking for it was a
 # fifth of the time, a quarter of a gigabyte is what it now takes.
 gc.set_threshold(1_000_000)
+
+# Most simulations are short: building them optimized takes ten times what they take.
+os.environ.setdefault("KIWICHA_OPTIMIZE", "-O0")
 
 
 def pytest_report_header() -> list[str]:

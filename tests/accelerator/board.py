@@ -190,7 +190,6 @@ def board(
             name=f"machine-{config.name}",
             cache=BUILD_ROOT,
             timing=True,
-            optimize="-O1",
             args=[f"{flag}{key}={value}" for key, value in defines.items()],
         )
     return Board(config, build)
