@@ -17,6 +17,7 @@ from unittest import mock
 import wasmtime
 
 from kiwicha.hw.verilog import yosys
+from kiwicha.places import user_cache
 
 __all__ = ["rtlil_to_verilog"]
 
@@ -33,7 +34,7 @@ def _program() -> Callable[[wasmtime.WasiConfig], Any]:
     """Return what runs Yosys once; its machine code is compiled or taken from the cache here."""
     config = wasmtime.Config()
     config.cache = True
-    with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(yosys.user_cache())}):
+    with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(user_cache())}):
         engine = wasmtime.Engine(config)
         module = wasmtime.Module(engine, (_folder() / "yosys.wasm").read_bytes())
     linker = wasmtime.Linker(engine)
