@@ -30,7 +30,8 @@ _RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", 
 
 
 def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with its constants out of its inputs and every zero point written."""
+    """Return the model with its constants out of its inputs and every zero point written, and
+    without dilations of 1 of averages, with which ONNX Runtime makes an invalid operator."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     proper = graph_inputs(made.graph)
@@ -40,6 +41,12 @@ def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
         made.graph.input.extend(kept)
     made.ir_version = max(made.ir_version, 4)  # before it, constants have to be inputs
     _write_zero_points(made)
+    for node in made.graph.node:
+        for place, attribute in enumerate(node.attribute):
+            dull = attribute.name == "dilations" and set(attribute.ints) == {1}
+            if node.op_type == "AveragePool" and dull:
+                del node.attribute[place]
+                break
     return made
 
 

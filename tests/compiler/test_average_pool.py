@@ -82,6 +82,16 @@ def in_float(key, *inside, shape=(2, 3, 9, 8), operator="AveragePool", opset=17,
     return model(nodes, constants, {"x": shape}, opset=opset)
 
 
+def test_dilations_of_1_are_none():
+    """ONNX Runtime writes them into an operator that has none, and refuses that."""
+    x = [1, 2, 6, 6]
+    made = pooled("QDQ", x, draw(np.random.RandomState(3)), kernel_shape=[3, 3], dilations=[1, 1])
+    made.opset_import[0].version = 19
+    (layer,) = legalize(lower(made)).nodes
+    assert (layer.op, layer.promise) == ("QLinearAveragePool", "runtime")
+    agree(made)
+
+
 RELU = node("Relu", ["f0"], ["f1"], name="relu")
 FLAT = node("Flatten", ["f1"], ["f2"], name="flat")
 
