@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kiwicha.bench.program import Memory, layer, measure
-from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
 from kiwicha.machine.config import AcceleratorConfig

@@ -28,7 +28,7 @@ from kiwicha.compiler.graph.graph import (
     TableNode,
     ViewNode,
 )
-from kiwicha.compiler.graph.nodes import PROMISES
+from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
+from kiwicha.compiler.emit.instruction import Instruction, Transfer
 from kiwicha.compiler.emit.scales import ScaleRun
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
 from kiwicha.compiler.schedule.compress import StoredWeights
@@ -41,7 +42,7 @@ from kiwicha.machine.isa import (
 )
 from kiwicha.machine.latency import compute_latency
 
-__all__ = ["Instruction", "ProgramBuilder", "Transfer"]
+__all__ = ["ProgramBuilder"]
 
 _SPACES: dict[int, Space] = {
     LoadTarget.ACTIVATION: Space.ACTIVATION,
@@ -54,61 +55,6 @@ _SPACES: dict[int, Space] = {
 
 _PAGE = 4096  # no burst crosses a multiple of it
 _STATISTICS = Range(Space.STATISTICS, 0, 1)
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Runs of bytes between memory and chip; see the fields of LOAD and STORE."""
-
-    address: int
-    local: int
-    length: int
-    segments: int = 1
-    pitch: int = 0
-    local_pitch: int = 0
-
-    def memory_range(self) -> Range:
-        """Bounding range in memory."""
-        span = (self.segments - 1) * self.pitch + self.length
-        return Range(Space.MEMORY, self.address, self.address + span)
-
-    def local_range(self, space: Space, beat: int) -> Range:
-        """Bounding range on chip, whole beats."""
-        span = (self.segments - 1) * self.local_pitch + self.length
-        start = self.local // beat * beat
-        return Range(space, start, -(-(self.local + span) // beat) * beat)
-
-    def blocks(self, size: int) -> int:
-        """Aligned blocks of ``size`` bytes that the runs touch in memory, run by run.
-
-        Of a beat: the beats that cross the memory port. Of a burst: the bursts, which are cut at
-        such blocks.
-        """
-        first = self.address + self.pitch * np.arange(self.segments, dtype=np.int64)
-        return int(((first + self.length - 1) // size - first // size + 1).sum())
-
-
-@dataclass
-class Instruction:
-    """One instruction before its tokens are known.
-
-    ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
-    that and its completion; both feed the performance model only. ``dense_cycles`` is what a LOAD
-    of compressed weights would spend if they were dense, ``cycles`` for all else.
-    """
-
-    opcode: Opcode
-    fields: dict[str, Any]
-    engine: Engine
-    layer: int
-    cycles: int
-    latency: int
-    bytes_read: int = 0
-    bytes_written: int = 0
-    dense_cycles: int = 0
-
-    def __post_init__(self) -> None:
-        self.dense_cycles = self.dense_cycles or self.cycles
 
 
 @dataclass

@@ -8,8 +8,9 @@ from math import prod
 
 import numpy as np
 
-from kiwicha.compiler.emit.builder import Instruction, ProgramBuilder
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
+from kiwicha.compiler.emit.instruction import Instruction
 from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.emit.scales import scale_places
 from kiwicha.compiler.emit.statistics import (

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.machine.isa import LoadTarget, StoreSource

@@ -3,8 +3,9 @@
 
 from dataclasses import dataclass, replace
 
-from kiwicha.compiler.emit.builder import ProgramBuilder, Transfer
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
 from kiwicha.compiler.schedule.contraction import Contraction

@@ -15,20 +15,17 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
 from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.graph.nodes import (
-    AddNode,
     ConvNode,
     DynamicLinearNode,
     MatMulNode,
-    NormalizeNode,
     OperatorNode,
     PoolNode,
     ProductNode,
-    Promise,
-    SoftmaxNode,
-    TableNode,
     ViewNode,
 )
+from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [

@@ -1,77 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the machine can do with tensors, one class for each kind of layer.
+"""Nodes of the array: reductions, products of two activations, and views, which do nothing.
 
-Every node has ``name``, ``op`` (ONNX operator and what was fused into it, for the report), ``x``,
-``y``, and
-
-- ``kind`` : its class in short;
-- ``inputs`` : the tensors that it reads and that another node or the host writes;
-- ``results`` : the tensors that it writes, ``y`` the first of them;
-- ``promise`` : "runtime" where its bytes are those of ONNX Runtime's own operator for these
-  inputs, "near" where the runtime computes in float and no code is further than one from what it
-  gets, "golden" where they are those of our golden model only;
-- ``macs`` : useful multiply-accumulates.
+What all nodes have is in `compiler.graph.node`.
 """
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.dynamic_node import DynamicLinearNode
+from kiwicha.compiler.graph.node import BaseNode, Promise
+from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "PROMISES",
-    "AddNode",
-    "ConvNode",
-    "DynamicLinearNode",
-    "MatMulNode",
-    "NormalizeNode",
-    "OperatorNode",
-    "PoolNode",
-    "ProductNode",
-    "Promise",
-    "SoftmaxNode",
-    "TableNode",
+    "ConvNode", "DynamicLinearNode", "MatMulNode", "OperatorNode", "PoolNode", "ProductNode",
     "ViewNode",
 ]
 
-Promise = Literal["runtime", "near", "golden"]
-PROMISES: dict[Promise, str] = {
-    "runtime": "runtime-exact", "near": "within one code", "golden": "golden-exact",
-}
-"""In words."""
-
-
-class _Node:
-    """What is the same for most nodes: one input, no products, exact to the runtime."""
-
-    x: Tensor
-    y: Tensor
-    promise: Promise = "runtime"
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Tensors read that another node or the host writes."""
-        return (self.x,)
-
-    @property
-    def results(self) -> tuple[Tensor, ...]:
-        """Tensors written."""
-        return (self.y,)
-
-    @property
-    def macs(self) -> int:
-        """Useful multiply-accumulates."""
-        return 0
-
-
 @dataclass(frozen=True, eq=False)
-class ConvNode(_Node):
+class ConvNode(BaseNode):
     """2-D convolution: y = clamp(round((sum (x - x.zero_point)(w - weight_zero) + bias) * scale)
     + y.zero_point, low, high); padding contributes nothing.
 
@@ -120,7 +72,7 @@ class ConvNode(_Node):
 
 
 @dataclass(frozen=True, eq=False)
-class MatMulNode(_Node):
+class MatMulNode(BaseNode):
     """Matrix product with constant weights; arithmetic as in `ConvNode`, a channel is a column.
 
     Members
@@ -160,7 +112,7 @@ class MatMulNode(_Node):
 
 
 @dataclass(frozen=True, eq=False)
-class PoolNode(_Node):
+class PoolNode(BaseNode):
     """Maximum (or sum) over windows, then y = clamp(round(max(x - x.zero_point) * scale) +
     y.zero_point, low, high); padding never wins (or adds nothing).
 
@@ -194,7 +146,7 @@ class PoolNode(_Node):
 
 
 @dataclass(frozen=True, eq=False)
-class ViewNode(_Node):
+class ViewNode(BaseNode):
     """Same bytes in memory under another name and shape; the layout of ``y`` says how to read them.
 
     Members
@@ -211,7 +163,7 @@ class ViewNode(_Node):
 
 
 @dataclass(frozen=True, eq=False)
-class ProductNode(_Node):
+class ProductNode(BaseNode):
     """Matrix product of two activations: y = clamp(round(sum (x - x.zero_point)(z - z.zero_point)
     * scale) + y.zero_point, low, high). Leading axes broadcast as NumPy's do.
 
@@ -243,103 +195,6 @@ class ProductNode(_Node):
     def macs(self) -> int:
         """Useful multiply-accumulates."""
         return self.y.size * self.x.shape[-1]
-
-
-@dataclass(frozen=True, eq=False)
-class TableNode(_Node):
-    """A function of each byte by itself: y = table[x].
-
-    Members
-    -------
-    x, y : same shape and layout.
-    table : uint8, 256: the raw byte of y for each raw byte of x.
-    promise : "golden" where ONNX Runtime gives something else for a code at some places of x.
-    """
-
-    name: str
-    op: str
-    x: Tensor
-    y: Tensor
-    table: NDArray[np.uint8]
-    promise: Promise = "runtime"
-    kind: ClassVar[str] = "table"
-
-
-@dataclass(frozen=True, eq=False)
-class AddNode(_Node):
-    """QLinearAdd: both operands to real values over Sy, added, rounded and clamped to low, high.
-
-    Members
-    -------
-    x, y : same shape and layout.
-    z : broadcasts to the shape of x as in NumPy; where both have one shape they have one layout.
-        Its last axis in memory is as long as that of x.
-    constant : values of z in ONNX order where z is a constant, and then z is not among ``inputs``.
-    z_first : the rounding of the sum depends on the order of the operands. z is the first, a of
-        `machine.tables.add_tables`, and x is b; else the other way round.
-    """
-
-    name: str
-    op: str
-    x: Tensor
-    z: Tensor
-    y: Tensor
-    low: int
-    high: int
-    constant: NDArray[Any] | None = None
-    z_first: bool = False
-    promise: Promise = "runtime"
-    kind: ClassVar[str] = "add"
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Both operands, or the first alone where the second is a constant."""
-        return (self.x, self.z) if self.constant is None else (self.x,)
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """For each byte of x in memory, the place of its partner in z's memory."""
-        own = np.argsort(self.z.layout.index(self.z.shape)).reshape(self.z.shape)
-        return self.x.layout.apply(np.broadcast_to(own, self.x.shape))
-
-
-@dataclass(frozen=True, eq=False)
-class SoftmaxNode(_Node):
-    """QLinearSoftmax over the last axis. Exact to the runtime on a machine whose softmax mode is
-    "onnx"; the other modes have arithmetic of their own.
-
-    Members
-    -------
-    x, y : same shape and layout; the last axis is contiguous in memory.
-    """
-
-    name: str
-    op: str
-    x: Tensor
-    y: Tensor
-    kind: ClassVar[str] = "softmax"
-
-
-@dataclass(frozen=True, eq=False)
-class NormalizeNode(_Node):
-    """Layer normalization over the last axis, in the integers of `golden.normalize`.
-
-    Members
-    -------
-    x, y : same shape and layout; the last axis is contiguous in memory.
-    gamma, beta : float32, one for each place along the last axis.
-    epsilon : added to the variance.
-    """
-
-    name: str
-    op: str
-    x: Tensor
-    y: Tensor
-    gamma: NDArray[np.float32]
-    beta: NDArray[np.float32]
-    epsilon: float
-    promise: Promise = "golden"
-    kind: ClassVar[str] = "normalize"
 
 
 OperatorNode = (

@@ -20,7 +20,7 @@ from kiwicha.compiler.frontend.onnx_node import Refusal
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import Tensor
-from kiwicha.compiler.graph.nodes import Promise
+from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.ops.context import Context
 from kiwicha.errors import ModelError
 

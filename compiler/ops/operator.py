@@ -12,7 +12,7 @@ from typing import Literal
 import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.graph.nodes import PROMISES, Promise
+from kiwicha.compiler.graph.node import PROMISES, Promise
 from kiwicha.compiler.ops.context import Context
 
 __all__ = [

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.graph.nodes import PROMISES
+from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.compiler.ops.limits import GENERAL
 from kiwicha.compiler.ops.operator import Operator
 from kiwicha.compiler.ops.registry import NO_RULE, operators

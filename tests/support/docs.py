@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.graph.nodes import PROMISES
+from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.compiler.ops.limits import GENERAL
 from kiwicha.compiler.ops.operator import Operator
 from kiwicha.compiler.ops.registry import NO_RULE, operators
