@@ -34,6 +34,15 @@ class WeightScratchpad(Component):
     of one column as there are banks: the rotations of as many super-rows as they touch are all
     different, and the next one's is that of the first, whose place in the column it takes.
 
+    Columns a to d of rows 0 to 7, with super-rows of two rows; a column, such as 0a to 7a, has a
+    byte in each bank::
+
+        bank          0   1   2   3   4   5   6   7
+        super-row 0   0a  0b  0c  0d  1a  1b  1c  1d
+        super-row 1   3d  2a  2b  2c  2d  3a  3b  3c
+        super-row 2   5c  5d  4a  4b  4c  4d  5a  5b
+        super-row 3   7b  7c  7d  6a  6b  6c  6d  7a
+
     Parameters
     ----------
     cfg : the machine.

@@ -18,7 +18,7 @@ from kiwicha.hw.parts.axi import REQUEST, AXI4LiteSignature, read_beat
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Opcode
+from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Engine, Opcode
 from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["FAULT_SOURCES", "Control"]
@@ -129,7 +129,24 @@ class Control(Component):
             fetch.ended.eq(dispatch.ended),
             fetch.stop.eq(self.stop),
         ]
+        assemblers, issues = self._hand_out(m, cleared, dispatch, tokens)
+        self._collect_faults(m, supervisor, [tokens.error, dispatch.error, fetch.error])
+        self._supervise(m, registers, supervisor, fetch, dispatch, assemblers)
+        self._count(m, registers, counters, supervisor, issues)
+        for name in ("read_base", "read_limit", "write_base", "write_limit"):
+            m.d.comb += getattr(self, name).eq(_joined(registers, name))
+        if self.cfg.blocks.random:
+            m.d.comb += [
+                self.random.seed.eq(registers.random_seed.value),
+                self.random.step.eq(registers.random_step.value),
+            ]
+        self._report(m, registers, supervisor, fetch)
+        return m
 
+    def _hand_out(
+        self, m: Module, cleared: ResetInserter, dispatch: Dispatch, tokens: Tokens
+    ) -> tuple[list[Assembler], dict[Engine, Issue]]:
+        """From words to each engine's instructions, which wait for their tokens."""
         assemblers, issues = [], {}
         for engine in self.engines:
             name, layout = engine.name.lower(), INSTRUCTIONS[Opcode[engine.name]]
@@ -143,10 +160,14 @@ class Control(Component):
             wiring.connect(m, wiring.flipped(self.done[engine]), tokens.release[engine])
             assemblers.append(assembler)
             issues[engine] = issue
+        return assemblers, issues
 
+    def _collect_faults(
+        self, m: Module, supervisor: Supervisor, own: list[stream.Interface]
+    ) -> None:
+        """Masters, engines, what is here: each gets a cycle to come from all over the machine."""
         faults = [*self.fault[ENGINES:], *(self.fault[engine] for engine in self.engines)]
-        faults += [tokens.error, dispatch.error, fetch.error]
-        # What comes from all over the machine gets a cycle to come.
+        faults += own
         for source, port in zip(faults, supervisor.fault, strict=True):
             m.d.sync += [
                 port.valid.eq(source.valid),
@@ -155,6 +176,16 @@ class Control(Component):
                 port.payload.address.eq(source.payload.address[: self.cfg.axi_address_width]),
             ]
 
+    def _supervise(
+        self,
+        m: Module,
+        registers: RegisterFile,
+        supervisor: Supervisor,
+        fetch: Fetch,
+        dispatch: Dispatch,
+        assemblers: list[Assembler],
+    ) -> None:
+        """Tell the supervisor what moves and what is quiet, and obey it."""
         instructions = [getattr(self, engine.name.lower()) for engine in self.engines]
         moved = Cat(
             self.read_beat,
@@ -185,6 +216,16 @@ class Control(Component):
             supervisor.watchdog_limit.eq(registers.watchdog.value),
             self.clear.eq(supervisor.clear),
         ]
+
+    def _count(
+        self,
+        m: Module,
+        registers: RegisterFile,
+        counters: Counters,
+        supervisor: Supervisor,
+        issues: dict[Engine, Issue],
+    ) -> None:
+        """Events into the counters, counts out to STORE and to the registers."""
         m.d.comb += [
             # Idle: after reset, which the counts outlive in their memory.
             counters.clear.eq(supervisor.clear | (supervisor.state == State.IDLE)),
@@ -202,15 +243,6 @@ class Control(Component):
             registers.count_there.eq(counters.there),
             registers.count.eq(counters.count),
         ]
-        for name in ("read_base", "read_limit", "write_base", "write_limit"):
-            m.d.comb += getattr(self, name).eq(_joined(registers, name))
-        if self.cfg.blocks.random:
-            m.d.comb += [
-                self.random.seed.eq(registers.random_seed.value),
-                self.random.step.eq(registers.random_step.value),
-            ]
-        self._report(m, registers, supervisor, fetch)
-        return m
 
     def _report(
         self,

@@ -23,6 +23,20 @@ _CHUNKS = 2
 _WORD_BYTES = WORD_BITS // 8
 
 
+class _Progress:
+    """How far the program is, counted from its start: all is 0 after reset, nothing is loaded."""
+
+    def __init__(self, beat_bytes: int, chunk_beats: int, room: int) -> None:
+        bits = 33 - exact_log2(beat_bytes)
+        self.total = Signal(bits)  #: beats of the program
+        self.chunks = Signal(bits - exact_log2(chunk_beats))  #: asked for
+        self.active, self.final, self.finished = Signal(), Signal(), Signal()
+        self.complete = Signal()  #: everything was asked for
+        self.reserved = Signal(range(room + 1))  #: beats of the buffer, used or to be
+        self.freed = Signal()
+        self.tail = Signal(range(max(2, beat_bytes // _WORD_BYTES)))  #: last word of the last beat
+
+
 class Fetch(Component):
     """Requests the program in chunks, only as many beats as its own buffer has room for.
 
@@ -75,64 +89,65 @@ class Fetch(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         beat_bytes = self.cfg.beat_bytes
-        beat_bits = exact_log2(beat_bytes)
-        per_beat = beat_bytes // _WORD_BYTES
         room = max(2, _CHUNKS * self.chunk_beats)
         m.submodules.buffer = buffer = Queue.of_machine(self.cfg, self.cfg.axi_data_width, room)
+        progress = _Progress(beat_bytes, self.chunk_beats, room)
+        self._begin_and_end(m, progress)
+        self._request_chunks(m, progress, buffer, room)
+        self._hand_out_words(m, progress, buffer)
+        return m
 
-        # Counted from the start of the program: chunks requested, words handed out. All starts at 0
-        # after reset, so no count has to be loaded.
+    def _begin_and_end(self, m: Module, now: _Progress) -> None:
+        """Read the program's place from registers; say when all of it was asked for and taken."""
+        beat_bits = exact_log2(self.cfg.beat_bytes)
         chunk_bits = exact_log2(self.chunk_beats)
-        total = Signal(33 - beat_bits)
-        chunks = Signal(33 - beat_bits - chunk_bits)
-        taken = Signal(32 - exact_log2(_WORD_BYTES))
-        active, final, finished = Signal(), Signal(), Signal()
-        due = Signal(range(room + 1))
-        reserved = Signal(range(room + 1))
-        index = Signal(range(max(2, per_beat)))
-        tail = Signal.like(index)
         words = self.length[3:]
         misaligned = (self.address[:beat_bits] != 0) | (self.length[:3] != 0)
         # What the length says, from registers: nothing begins in the cycle after `go`.
-        beats = words if per_beat == 1 else self.length[beat_bits:] + words[: beat_bits - 3].any()
+        beats = words
+        if self.cfg.beat_bytes > _WORD_BYTES:
+            beats = self.length[beat_bits:] + words[: beat_bits - 3].any()
         even, begin = Signal(), Signal()
         m.d.sync += [
-            total.eq(beats),
+            now.total.eq(beats),
             even.eq(beats[:chunk_bits] == 0),
-            tail.eq(words - 1),
+            now.tail.eq(words - 1),
             begin.eq(self.go & ~misaligned),
         ]
-
-        complete, exhausted = Signal(), Signal()
+        exhausted = Signal()
         m.d.comb += [
-            complete.eq(finished | (final & even)),
-            exhausted.eq(complete & (reserved == 0) & ~self.words.valid),
+            now.complete.eq(now.finished | (now.final & even)),
+            exhausted.eq(now.complete & (now.reserved == 0) & ~self.words.valid),
         ]
         # Without an enable: what is reported counts for a cycle only.
         error = self.error.payload
         m.d.sync += [
             self.error.valid.eq(0),
-            error.code.eq(Mux(active, ErrorCode.PROGRAM_END, ErrorCode.ILLEGAL_FIELD)),
-            error.address.eq(Mux(active, self.words.payload.address, FETCH_NUMBER)),
+            error.code.eq(Mux(now.active, ErrorCode.PROGRAM_END, ErrorCode.ILLEGAL_FIELD)),
+            error.address.eq(Mux(now.active, self.words.payload.address, FETCH_NUMBER)),
         ]
         with m.If(self.go & misaligned):
             m.d.sync += self.error.valid.eq(1)
         with m.If(begin):
-            m.d.sync += active.eq(1)
-        with m.If(active & exhausted):
-            m.d.sync += active.eq(0)
+            m.d.sync += now.active.eq(1)
+        with m.If(now.active & exhausted):
+            m.d.sync += now.active.eq(0)
             with m.If(~self.ended):
                 m.d.sync += self.error.valid.eq(1)
 
-        # A beat's place in the buffer is reserved from its request until its last word leaves.
+    def _request_chunks(self, m: Module, now: _Progress, buffer: Queue, room: int) -> None:
+        """Ask for a chunk if the buffer has room: from its request until its last word leaves."""
+        beat_bits = exact_log2(self.cfg.beat_bytes)
+        chunk_bits = exact_log2(self.chunk_beats)
+        due = Signal(range(room + 1))
         chunk = Signal(range(self.chunk_beats + 1))
-        asked, freed, arrived, awaiting = Signal(), Signal(), Signal(), Signal()
+        asked, arrived, awaiting = Signal(), Signal(), Signal()
         m.d.comb += [
-            chunk.eq(Mux(final, total[:chunk_bits], self.chunk_beats)),
+            chunk.eq(Mux(now.final, now.total[:chunk_bits], self.chunk_beats)),
             asked.eq(
-                active
-                & ~complete
-                & (reserved <= room - self.chunk_beats)
+                now.active
+                & ~now.complete
+                & (now.reserved <= room - self.chunk_beats)
                 & ~self.request.valid
                 & ~self.ended
                 & ~self.stop
@@ -140,17 +155,17 @@ class Fetch(Component):
             arrived.eq(self.data.valid & awaiting),
         ]
         # No two chunks are asked for one right after the other, so this is in time.
-        m.d.sync += final.eq(chunks == total[chunk_bits:])
+        m.d.sync += now.final.eq(now.chunks == now.total[chunk_bits:])
         base = self.address[beat_bits:]
         with m.If(asked):
             m.d.sync += [
                 self.request.valid.eq(1),
                 self.request.payload.address[beat_bits : self.cfg.axi_address_width].eq(
-                    Cat(base[:chunk_bits], base[chunk_bits:] + chunks)
+                    Cat(base[:chunk_bits], base[chunk_bits:] + now.chunks)
                 ),
                 self.request.payload.beats.eq(chunk),
-                chunks.eq(chunks + 1),
-                finished.eq(final),
+                now.chunks.eq(now.chunks + 1),
+                now.finished.eq(now.final),
             ]
         with m.Elif(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
@@ -160,7 +175,7 @@ class Fetch(Component):
         m.d.sync += [
             due.eq(due + granted - arrived),
             awaiting.eq(asked | (due > 1) | ((due == 1) & ~arrived)),
-            reserved.eq(reserved + granted - freed),
+            now.reserved.eq(now.reserved + granted - now.freed),
         ]
         m.d.comb += [
             buffer.i.valid.eq(arrived),
@@ -169,13 +184,17 @@ class Fetch(Component):
             self.busy.eq(self.request.valid | awaiting),
         ]
 
-        # Block RAM is slow, and what routes a word is not fast either: a register between them.
+    def _hand_out_words(self, m: Module, now: _Progress, buffer: Queue) -> None:
+        """Block RAM is slow, and what routes a word is not fast either: a register between them."""
+        per_beat = self.cfg.beat_bytes // _WORD_BYTES
+        taken = Signal(32 - exact_log2(_WORD_BYTES))
+        index = Signal(range(max(2, per_beat)))
         moved, last_beat = Signal(), Signal()
         m.d.comb += [
             moved.eq(buffer.o.valid & (~self.words.valid | self.words.ready)),
-            last_beat.eq(complete & (reserved == 1)),
-            freed.eq(moved & ((index == per_beat - 1) | (last_beat & (index == tail)))),
-            buffer.o.ready.eq(freed),
+            last_beat.eq(now.complete & (now.reserved == 1)),
+            now.freed.eq(moved & ((index == per_beat - 1) | (last_beat & (index == now.tail)))),
+            buffer.o.ready.eq(now.freed),
             self.words.payload.address.eq(
                 Cat(Const(0, 3), self.address[3:] + taken)[: self.cfg.axi_address_width]
             ),
@@ -192,4 +211,3 @@ class Fetch(Component):
             ]
         if per_beat == 1:
             m.d.sync += index.eq(0)
-        return m

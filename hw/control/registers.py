@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.axi import AXI4LiteSignature, Response
-from kiwicha.hw.parts.ram import ram_class
+from kiwicha.hw.parts.ram import Ram, ram_class
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.machine.register_map import ADDRESS_BITS, RECORD_OFFSET, Access, Register, RegisterMap
@@ -94,9 +94,7 @@ class RegisterFile(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        bus = self.bus
         # Registers are read from a copy of them, which settles on reset values and constants first.
-        stored = [r for r in self.map if r.access is Access.WRITE and r.name not in self._live]
         places = RECORD_OFFSET >> 2
         m.submodules.copies = copies = ram_class(self.cfg.cells)(32, places, granularity=8)
         settling = Signal(init=1)
@@ -109,7 +107,15 @@ class RegisterFile(Component):
                 m.d.sync += state.eq(state | getattr(self, register.name).as_value())
                 m.d.comb += self.interrupt.eq((state & self.interrupt_enable.as_value()).any())
 
-        # Writes: the two halves are parked until both are there and the last answer is gone.
+        storing, copying = self._writes(m, copies, settling)
+        self._reads(m, copies, settling, storing, copying)
+        return m
+
+    def _writes(self, m: Module, copies: Ram, settling: Signal) -> tuple[Signal, Signal]:
+        """Write registers and their copies; return whether a copy is being written."""
+        bus = self.bus
+        stored = [r for r in self.map if r.access is Access.WRITE and r.name not in self._live]
+        # The two halves are parked until both are there and the last answer is gone.
         address_held, data_held, write = Signal(), Signal(), Signal()
         accepted, storing, copying, reset_value = Signal(), Signal(), Signal(), Signal(32)
         write_index = Signal(ADDRESS_BITS - 2)
@@ -133,7 +139,7 @@ class RegisterFile(Component):
         ]
         with m.If(settling):
             m.d.sync += write_index.eq(write_index + 1)
-            m.d.sync += settling.eq(write_index != places - 1)
+            m.d.sync += settling.eq(write_index != copies.depth - 1)
             with m.Switch(write_index):
                 for register in self.map:
                     if register.reset and (register.constant or register in stored):
@@ -159,8 +165,13 @@ class RegisterFile(Component):
                     self._write(m, register, write_data, strobe)
                     if register in stored:
                         m.d.comb += accepted.eq(1)
+        return storing, copying
 
-        # Reads: the address is parked, then the copy is looked up, or the counters are asked.
+    def _reads(
+        self, m: Module, copies: Ram, settling: Signal, storing: Signal, copying: Signal
+    ) -> None:
+        """The address is parked, then the copy is looked up, or the counters are asked."""
+        bus = self.bus
         read, lookup, looking, looked, known = (Signal() for _ in range(5))
         read_index = Signal(ADDRESS_BITS - 2)
         counted, answered = Signal(), Signal()
@@ -185,21 +196,9 @@ class RegisterFile(Component):
             ]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        # What the machine changes goes beside the copy: chosen in one cycle, there in the next.
-        other: Value = Const(0, 32)
         late_other = Signal(32)
-        for register in self.map:
-            if register.access is Access.CLEAR:
-                value = self._states[register.name]
-            elif register.access is not Access.PULSE and register.name in self._live:
-                value = getattr(self, register.name).as_value()
-            else:
-                continue
-            chosen = Signal(name=f"chosen_{register.name}")
-            m.d.sync += chosen.eq(read_index == register.offset >> 2)
-            other |= Mux(chosen, value, 0)
         m.d.sync += [
-            late_other.eq(other),
+            late_other.eq(self._beside_copies(m, read_index)),
             known.eq(Cat(read_index == register.offset >> 2 for register in self.map).any()),
         ]
         with m.If(answered):
@@ -210,7 +209,21 @@ class RegisterFile(Component):
                     bus.rdata.eq(Mux(counted, self.count, copies.read_data | late_other)),
                     bus.rresp.eq(Response.OKAY),
                 ]
-        return m
+
+    def _beside_copies(self, m: Module, read_index: Signal) -> Value:
+        """Return what the machine changes of a register: chosen in one cycle, there in the next."""
+        other: Value = Const(0, 32)
+        for register in self.map:
+            if register.access is Access.CLEAR:
+                value = self._states[register.name]
+            elif register.access is not Access.PULSE and register.name in self._live:
+                value = getattr(self, register.name).as_value()
+            else:
+                continue
+            chosen = Signal(name=f"chosen_{register.name}")
+            m.d.sync += chosen.eq(read_index == register.offset >> 2)
+            other |= Mux(chosen, value, 0)
+        return other
 
     def _write(self, m: Module, register: Register, written: Value, strobe: Value) -> None:
         """Do what writing the bytes of ``written`` with a ``strobe`` does."""

@@ -52,9 +52,8 @@ class MatrixWriter(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beat, columns = self.cfg.beat_bytes, self.cfg.columns
-        rows = self.cfg.weight_bytes // self.cfg.weight_pitch
-        row_bits = exact_log2(rows)
+        beat = self.cfg.beat_bytes
+        row_bits = exact_log2(self.cfg.weight_bytes // self.cfg.weight_pitch)
         m.submodules.bytes = queue = Realigner(beat)
         wiring.connect(m, queue.i, wiring.flipped(self.i))
 
@@ -76,8 +75,32 @@ class MatrixWriter(Component):
             start.eq(self.job.valid & self.job.ready),
             advance.eq(active & (~planned | taken)),
         ]
+        with m.If(advance):
+            m.d.sync += planned.eq(1)
+        self._plan_piece(m, piece, job, advance, start)
+        with m.If(start):
+            m.d.sync += [active.eq(1), planned.eq(0), job.eq(self.job.payload)]
 
-        # Cycle 1: the pieces one after the other, as if the stream had no end.
+        # Cycle 2: take its bytes when they are there; the last ones may be fewer.
+        enough = queue.level >= piece.size
+        m.d.comb += [
+            queue.count.eq(Mux(enough, piece.size, queue.level)),
+            taken.eq(planned & (enough | (queue.ended & (queue.level != 0)))),
+            queue.take.eq(taken),
+            finished.eq(active & queue.ended & (queue.level == 0)),
+            queue.restart.eq(finished),
+        ]
+        with m.If(finished):
+            m.d.sync += [active.eq(0), planned.eq(0)]
+        self._write_piece(m, piece, job, queue, taken, finished)
+        return m
+
+    def _plan_piece(
+        self, m: Module, piece: data.View, job: data.View, advance: Signal, start: Signal
+    ) -> None:
+        """Cycle 1: the pieces one after the other, as if the stream had no end."""
+        beat, columns = self.cfg.beat_bytes, self.cfg.columns
+        row_bits = len(piece.row)
         transposed = job.format == WeightFormat.COLUMNS
         base = Signal(signed(len(job.row) + 2))
         wild = Signal()
@@ -96,7 +119,6 @@ class MatrixWriter(Component):
         ]
         with m.If(advance):
             m.d.sync += [
-                planned.eq(1),
                 piece.row.eq(base),
                 piece.wild.eq(wild | stray),
                 wild.eq(wild | stray),
@@ -119,9 +141,6 @@ class MatrixWriter(Component):
                 m.d.sync += column.eq(column + size)
         with m.If(start):
             m.d.sync += [
-                active.eq(1),
-                planned.eq(0),
-                job.eq(self.job.payload),
                 base.eq(self.job.payload.row),
                 wild.eq(0),
                 offset.eq(0),
@@ -129,24 +148,18 @@ class MatrixWriter(Component):
                 line_left.eq(self.job.payload.extent),
             ]
 
-        # Cycle 2: take its bytes when they are there; the last ones may be fewer.
-        enough = queue.level >= piece.size
-        m.d.comb += [
-            queue.count.eq(Mux(enough, piece.size, queue.level)),
-            taken.eq(planned & (enough | (queue.ended & (queue.level != 0)))),
-            queue.take.eq(taken),
-            finished.eq(active & queue.ended & (queue.level == 0)),
-            queue.restart.eq(finished),
-        ]
-        with m.If(finished):
-            m.d.sync += [active.eq(0), planned.eq(0)]
-
-        # Cycles 3 and 4, as long as the bytes take: which rows are these?
+    def _write_piece(
+        self, m: Module, piece: data.View, job: data.View, queue: Realigner, taken: Signal,
+        finished: Signal,
+    ) -> None:
+        """Cycles 3 and 4, as long as the bytes take: which rows are these?"""
+        row_bits = len(piece.row)
+        transposed = job.format == WeightFormat.COLUMNS
         going, s_wild, failed, outside = Signal(), Signal(), Signal(), Signal()
         first = Signal(max(row_bits, 17) + 1)
         last = Signal(len(first) + 1)
         write = self.write.payload
-        s_column, s_live = Signal.like(piece.column), Signal(range(beat))
+        s_column, s_live = Signal.like(piece.column), Signal(range(self.cfg.beat_bytes))
         m.d.comb += [
             last.eq(first + Mux(transposed, s_live, 0)),
             outside.eq(going & (s_wild | (last[row_bits:] != 0))),
@@ -167,4 +180,3 @@ class MatrixWriter(Component):
             self.outside.eq(outside & ~failed),
             self.done.eq(finished & ~failed & ~outside),
         ]
-        return m

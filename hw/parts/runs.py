@@ -44,6 +44,44 @@ def segment_layout(
     })
 
 
+class _Segment:
+    """The segment that is next, and what leads to the one after it: registers of cycle 1.
+
+    A segment outside is the last one that there is, so a bit is enough to say that an address is in
+    no memory. Two segments, 0 and 1, where nobody waits::
+
+        cycle    0      1      2      3      4      5      6
+        i        valid  taken
+        judged   0      1
+        step                   0      1                          addresses of bytes
+        s2                            0      1                   beats
+        s3                                   0      1            and the last one's place: checked
+        o                                           0      1
+    """
+
+    def __init__(
+        self,
+        cfg: AcceleratorConfig,
+        kinds: Mapping[int, int],
+        formats: Collection[WeightFormat],
+    ) -> None:
+        size = exact_log2(max(kinds.values()))
+        self.active = Signal()
+        self.step = Signal()
+        self.formatted = Signal()
+        self.kind = Signal(4)
+        self.signal = Signal(ENGINES)
+        self.address = Signal(cfg.axi_address_width)
+        self.beyond = Signal()  #: the address is none of the memory port
+        self.local = Signal(size)
+        self.outside = Signal()  #: the place on chip is in no memory
+        self.length = Signal(32 if formats else size + 1)
+        self.segments_left = Signal(16)
+        self.pitch = Signal(signed(32))
+        self.local_pitch = Signal(signed(32))
+        self.final = Signal()
+
+
 class SegmentWalker(Component):
     """Walks the segments of LOAD and STORE, whose layouts are the same but for the kind.
 
@@ -117,9 +155,6 @@ class SegmentWalker(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        beat = exact_log2(self.cfg.beat_bytes)
-        kind_field = next(name for name in ("target", "source") if name in self.layout.members)
-
         failed = Signal()
         move = Signal()
         full = "slice" in self.cfg.pipeline
@@ -127,29 +162,32 @@ class SegmentWalker(Component):
         wiring.connect(m, out.o, wiring.flipped(self.o))
         # What is on its way when it has to stop goes no further than this.
         m.d.comb += [move.eq(out.i.ready), out.hold.eq(failed | self.stop)]
+        now = _Segment(self.cfg, self.kinds, self.formats)
+        wrong = self._step(m, now, failed, move)
+        s2_valid, s2 = self._cut_into_beats(m, now, move)
+        misplaced = self._check_place(m, out, s2_valid, s2, failed, move)
+        m.d.sync += self.error.valid.eq(0)
+        with m.If((wrong & ~failed) | misplaced):
+            m.d.sync += [
+                failed.eq(1),
+                self.error.valid.eq(1),
+                self.error.payload.address.eq(self.engine),
+                self.error.payload.code.eq(
+                    Mux(misplaced, ErrorCode.SCRATCHPAD_RANGE, ErrorCode.ILLEGAL_FIELD)
+                ),
+            ]
+        return m
 
-        # Cycle 1: the instruction's registers, stepping from segment to segment. A segment outside
-        # is the last one that there is, so a bit is enough to say that an address is in no memory.
-        width = self.cfg.axi_address_width
-        size = exact_log2(max(self.kinds.values()))
-        longest = 32 if self.formats else size + 1
-        active = Signal()
-        step = Signal()
-        formatted = Signal()
-        kind = Signal(4)
-        signal = Signal(ENGINES)
-        address = Signal(width)
-        beyond = Signal()
-        local = Signal(size)
-        outside = Signal()
-        length = Signal(longest)
-        segments_left = Signal(16)
-        pitch = Signal(signed(32))
-        local_pitch = Signal(signed(32))
+    def _step(self, m: Module, now: _Segment, failed: Signal, move: Signal) -> Signal:
+        """Cycle 1: judge and take an instruction, step from segment to segment.
+
+        An instruction is judged while it waits, for a cycle at least: that is no part of a step.
+        Returns whether the one that was taken in the cycle before is illegal.
+        """
+        width, size, longest = len(now.address), len(now.local), len(now.length)
+        kind_field = next(name for name in ("target", "source") if name in self.layout.members)
         asked = self.i.payload
         asked_kind = Value.cast(asked[kind_field])
-        final = Signal()
-        # An instruction is judged while it waits, for a cycle at least: that is no part of a step.
         found = self._illegal(m, asked, asked_kind)
         faults = Signal(len(found))
         judged, taking, wrong = Signal(), Signal(), Signal()
@@ -158,41 +196,47 @@ class SegmentWalker(Component):
             faults.eq(found),
             wrong.eq(taking & faults.any()),
         ]
-        address_after, leaves = _stepped(address, pitch)
-        local_after, local_leaves = _stepped(local, local_pitch)
+        address_after, leaves = _stepped(now.address, now.pitch)
+        local_after, local_leaves = _stepped(now.local, now.local_pitch)
         m.d.comb += [
-            step.eq(active & move),
+            now.step.eq(now.active & move),
             taking.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq(judged & ~failed & (~active | (step & final))),
+            self.i.ready.eq(judged & ~failed & (~now.active | (now.step & now.final))),
         ]
-        with m.If(step):
+        with m.If(now.step):
             m.d.sync += [
-                active.eq(~final),
-                address.eq(address_after),
-                beyond.eq(beyond | leaves),
-                local.eq(local_after),
-                outside.eq(outside | local_leaves),
-                segments_left.eq(segments_left - 1),
-                final.eq(segments_left == 2),
+                now.active.eq(~now.final),
+                now.address.eq(address_after),
+                now.beyond.eq(now.beyond | leaves),
+                now.local.eq(local_after),
+                now.outside.eq(now.outside | local_leaves),
+                now.segments_left.eq(now.segments_left - 1),
+                now.final.eq(now.segments_left == 2),
             ]
         with m.If(taking):
             m.d.sync += [
-                active.eq(~faults.any()),
-                formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
-                kind.eq(asked_kind),
-                signal.eq(asked.signal),
-                address.eq(asked.address),
-                beyond.eq(asked.address[width:].any()),
-                local.eq(asked.local),
-                outside.eq(Cat(asked.local[size:], asked.length[longest:]).any()),
-                length.eq(asked.length),
-                segments_left.eq(asked.segments),
-                final.eq(asked.segments == 1),
-                pitch.eq(asked.pitch),
-                local_pitch.eq(asked.local_pitch),
+                now.active.eq(~faults.any()),
+                now.formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
+                now.kind.eq(asked_kind),
+                now.signal.eq(asked.signal),
+                now.address.eq(asked.address),
+                now.beyond.eq(asked.address[width:].any()),
+                now.local.eq(asked.local),
+                now.outside.eq(Cat(asked.local[size:], asked.length[longest:]).any()),
+                now.length.eq(asked.length),
+                now.segments_left.eq(asked.segments),
+                now.final.eq(asked.segments == 1),
+                now.pitch.eq(asked.pitch),
+                now.local_pitch.eq(asked.local_pitch),
             ]
+        return wrong
 
-        # Cycle 2: from byte addresses to beats.
+    def _cut_into_beats(
+        self, m: Module, now: _Segment, move: Signal
+    ) -> tuple[Signal, data.View]:
+        """Cycle 2: from byte addresses to beats; returns whether there is a segment, and it."""
+        beat = exact_log2(self.cfg.beat_bytes)
+        width, size, longest = len(now.address), len(now.local), len(now.length)
         carried = data.StructLayout({
             "address": unsigned(width - beat), "beyond": unsigned(1),
             "local": unsigned(size - beat), "outside": unsigned(1),
@@ -201,33 +245,39 @@ class SegmentWalker(Component):
             "formatted": unsigned(1),
         })
         s2 = Signal(carried)
-        s3 = Signal(carried)
         s2_valid = Signal()
-        s3_valid = Signal()
         tail = Signal(longest + 1)
-        m.d.comb += tail.eq(length + (address[:beat] - 1))
+        m.d.comb += tail.eq(now.length + (now.address[:beat] - 1))
         with m.If(move):
             m.d.sync += [
-                s2_valid.eq(step),
-                s2.address.eq(address[beat:]),
-                s2.beyond.eq(beyond),
-                s2.local.eq(local[beat:]),
-                s2.outside.eq(outside & ~formatted),
+                s2_valid.eq(now.step),
+                s2.address.eq(now.address[beat:]),
+                s2.beyond.eq(now.beyond),
+                s2.local.eq(now.local[beat:]),
+                s2.outside.eq(now.outside & ~now.formatted),
                 s2.span.eq(tail[beat:]),
-                s2.head.eq(address[:beat]),
+                s2.head.eq(now.address[:beat]),
                 s2.tail.eq(tail[:beat]),
-                s2.kind.eq(kind),
-                s2.signal.eq(signal),
-                s2.last.eq(final),
-                s2.formatted.eq(formatted),
+                s2.kind.eq(now.kind),
+                s2.signal.eq(now.signal),
+                s2.last.eq(now.final),
+                s2.formatted.eq(now.formatted),
             ]
+        return s2_valid, s2
 
-        # Cycle 3: the place on chip of the segment's last beat.
-        s3_end = Signal(max(size, longest + 1) - beat + 1)
+    def _check_place(
+        self, m: Module, out: RegisterSlice, s2_valid: Signal, s2: data.View, failed: Signal,
+        move: Signal,
+    ) -> Signal:
+        """Cycle 3: where on chip is the last beat? Cycle 4: is all of it inside the memory?"""
+        beat = exact_log2(self.cfg.beat_bytes)
+        width = self.cfg.axi_address_width
+        s3 = Signal(s2.shape())
+        s3_valid = Signal()
+        s3_end = Signal(max(len(s2.local), len(s2.span)) + 1)
         with m.If(move):
             m.d.sync += [s3_valid.eq(s2_valid), s3.eq(s2), s3_end.eq(s2.local + s2.span)]
 
-        # Cycle 4: is all of it inside the memory?
         refused = Signal()
         with m.Switch(s3.kind):
             for legal, bytes_ in self.kinds.items():
@@ -242,20 +292,9 @@ class SegmentWalker(Component):
             segment.address.eq(Cat(Const(0, beat), s3.address, s3.beyond.replicate(64 - width))),
             *(segment[name].eq(s3[name]) for name in segment.shape().members if name != "address"),
         ]
-
         misplaced = Signal()
         m.d.comb += misplaced.eq(s3_valid & refused & move & ~failed)
-        m.d.sync += self.error.valid.eq(0)
-        with m.If((wrong & ~failed) | misplaced):
-            m.d.sync += [
-                failed.eq(1),
-                self.error.valid.eq(1),
-                self.error.payload.address.eq(self.engine),
-                self.error.payload.code.eq(
-                    Mux(misplaced, ErrorCode.SCRATCHPAD_RANGE, ErrorCode.ILLEGAL_FIELD)
-                ),
-            ]
-        return m
+        return misplaced
 
 
 def _stepped(place: Signal, pitch: Signal) -> tuple[Value, Value]:

@@ -46,6 +46,27 @@ def closing_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     return data.StructLayout({"slot": range(SLOTS), "live": cfg.special.lanes})
 
 
+class _Group:
+    """The group of rows that is shown, and the rows that are left."""
+
+    def __init__(self, cfg: AcceleratorConfig, spacing: int, maximum_latency: int) -> None:
+        place_bits, counts = exact_log2(cfg.special.bytes), count_bits(cfg)
+        self.base = Signal(place_bits)  #: of the next row that no byte was shown of
+        self.rows_left, self.edge_left = Signal(counts), Signal(counts)
+        self.rows = Signal(range(SOFTMAX_GROUP + 1))  #: of the group
+        self.half = Signal()  #: of the slots
+        self.row = Signal(range(max(SOFTMAX_GROUP, spacing)))
+        self.begun = Signal(range(3))  #: groups measured, being measured or in use
+        self.closing, self.through = Signal(), Signal()
+        #: Of the byte that is shown, the last one of its row, the next column's first one.
+        self.place, self.end, self.top = Signal(place_bits), Signal(place_bits), Signal(place_bits)
+        self.column_left = Signal(counts)
+        self.first, self.last_row, self.last_beat = Signal(), Signal(), Signal()
+        self.rest = Signal(range(max(maximum_latency, 2)))
+        #: A row of few is shown again only after `spacing` cycles.
+        self.turn = Signal(range(max(SOFTMAX_GROUP, spacing) + 1))
+
+
 class MeasureWalker(Component):
     """Shows the lanes every row of a job, group by group, as its operation wants it.
 
@@ -100,125 +121,134 @@ class MeasureWalker(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cfg, job, look = self.cfg, self.job, self.o.payload
-        beat_bits = exact_log2(cfg.beat_bytes)
-        place_bits = exact_log2(cfg.special.bytes)
-        counts = count_bits(cfg)
+        job = self.job
         softmax = job.operation == SpecialOperation.SOFTMAX
-
-        base = Signal(place_bits)  #: of the next row that no byte was shown of
-        rows_left, edge_left = Signal(counts), Signal(counts)
-        rows = Signal(range(SOFTMAX_GROUP + 1))  #: of the group
-        half = Signal()  #: of the slots
-        row = Signal(range(max(SOFTMAX_GROUP, self.spacing)))
-        begun = Signal(range(3))  #: groups measured, being measured or in use
-        closing = Signal()
+        now = _Group(self.cfg, self.spacing, self.maximum_latency)
         begin, take = Signal(), Signal()
-        m.d.comb += begin.eq((rows_left != 0) & (begun != 2) & (softmax | ~closing))
-        m.d.sync += begun.eq(begun + take - self.used)
-
-        place, end, top = Signal(place_bits), Signal(place_bits), Signal(place_bits)
-        column_left = Signal(counts)
-        first = Signal()
-        last_row, last_beat = Signal(), Signal()
-        rest = Signal(range(max(self.maximum_latency, 2)))
-        # A row of few is shown again only after `spacing` cycles.
-        turn = Signal(range(max(SOFTMAX_GROUP, self.spacing) + 1))
-        through = Signal()
-        m.d.comb += [
-            last_row.eq(row == rows - 1),
-            last_beat.eq(place[beat_bits:] == end[beat_bits:]),
-        ]
-        m.d.sync += [
-            self.o.valid.eq(0),
-            look.place.eq(place),
-            look.low.eq(place[:beat_bits]),
-            look.high.eq(Mux(last_beat, end[:beat_bits], cfg.beat_bytes - 1)),
-            look.slot.eq(Cat(row[:3], half)),
-            look.first.eq(first),
-            look.live.eq(job.full | Mux(row < edge_left, job.edge, 0)),
-        ]
+        m.d.comb += begin.eq((now.rows_left != 0) & (now.begun != 2) & (softmax | ~now.closing))
+        m.d.sync += now.begun.eq(now.begun + take - self.used)
+        self._look(m, now)
         with m.FSM():
             with m.State("BEGIN"):
                 m.d.comb += take.eq(begin)
                 m.d.sync += [
-                    rows.eq(group_rows(rows_left, softmax)),
-                    row.eq(0),
-                    first.eq(1),
-                    place.eq(base),
-                    end.eq(base + job.length - 1),
-                    rest.eq(Mux(softmax, self.maximum_latency - 2, 0)),
+                    now.rows.eq(group_rows(now.rows_left, softmax)),
+                    now.row.eq(0),
+                    now.first.eq(1),
+                    now.place.eq(now.base),
+                    now.end.eq(now.base + job.length - 1),
+                    now.rest.eq(Mux(softmax, self.maximum_latency - 2, 0)),
                 ]
                 with m.If(begin):
                     m.next = "BEATS"
                     with m.If(~softmax):
                         m.next = "READY"
-            with m.State("BEATS"):
-                m.d.sync += [
-                    self.o.valid.eq(1),
-                    look.beat.eq(1),
-                    look.last.eq(last_beat),
-                    first.eq(last_beat),
-                    place.eq(Cat(Const(0, beat_bits), place[beat_bits:] + 1)),
-                ]
-                with m.If(last_beat):
-                    m.d.sync += [row.eq(row + 1), place.eq(end + 1), end.eq(end + job.length)]
-                    with m.If(last_row):
-                        m.next = "READY"
-            with m.State("READY"):
-                # The last maximum is on its way.
-                with m.If(rest != 0):
-                    m.d.sync += rest.eq(rest - 1)
-                m.d.sync += [
-                    row.eq(0),
-                    first.eq(1),
-                    place.eq(base),
-                    top.eq(base + 1),
-                    column_left.eq(job.length),
-                    turn.eq(Mux(softmax & (rows < self.spacing), self.spacing, rows) - 1),
-                ]
-                with m.If(rest == 0):
-                    m.next = "BYTES"
-            with m.State("BYTES"):
-                m.d.sync += [
-                    look.beat.eq(0),
-                    look.last.eq(column_left == 1),
-                    row.eq(row + 1),
-                    place.eq(place + job.length),
-                ]
-                with m.If(row < rows):
-                    m.d.sync += [self.o.valid.eq(1), base.eq(place + 1)]
-                with m.If(row == turn):
-                    m.d.sync += [
-                        row.eq(0),
-                        first.eq(0),
-                        place.eq(top),
-                        top.eq(top + 1),
-                        column_left.eq(column_left - 1),
-                    ]
-                with m.If((column_left == 1) & last_row):
-                    m.next = "THROUGH"
+            self._show_beats(m, now, softmax)
+            self._show_bytes(m, now)
             with m.State("THROUGH"):
                 # The group before may still be closing.
-                m.d.comb += through.eq(~closing)
-                with m.If(through):
+                m.d.comb += now.through.eq(~now.closing)
+                with m.If(now.through):
                     m.d.sync += [
-                        rows_left.eq(rows_left - rows),
-                        edge_left.eq(Mux(edge_left > rows, edge_left - rows, 0)),
-                        half.eq(~half),
+                        now.rows_left.eq(now.rows_left - now.rows),
+                        now.edge_left.eq(
+                            Mux(now.edge_left > now.rows, now.edge_left - now.rows, 0)
+                        ),
+                        now.half.eq(~now.half),
                     ]
                     m.next = "BEGIN"
         with m.If(self.start):
             m.d.sync += [
-                base.eq(job.x),
-                rows_left.eq(job.rows),
-                edge_left.eq(job.edge_rows),
+                now.base.eq(job.x),
+                now.rows_left.eq(job.rows),
+                now.edge_left.eq(job.edge_rows),
             ]
+        self._close(m, now, softmax)
+        return m
 
+    def _look(self, m: Module, now: _Group) -> None:
+        """What is shown, a cycle after the state that says so."""
+        look, job = self.o.payload, self.job
+        beat_bits = exact_log2(self.cfg.beat_bytes)
+        place, end, row = now.place, now.end, now.row
+        m.d.comb += [
+            now.last_row.eq(row == now.rows - 1),
+            now.last_beat.eq(place[beat_bits:] == end[beat_bits:]),
+        ]
+        m.d.sync += [
+            self.o.valid.eq(0),
+            look.place.eq(place),
+            look.low.eq(place[:beat_bits]),
+            look.high.eq(Mux(now.last_beat, end[:beat_bits], self.cfg.beat_bytes - 1)),
+            look.slot.eq(Cat(row[:3], now.half)),
+            look.first.eq(now.first),
+            look.live.eq(job.full | Mux(row < now.edge_left, job.edge, 0)),
+        ]
 
-        # What happens to a group after its last byte, beside the next group's beats.
-        closed = self.close.payload
-        group, group_edge = Signal.like(rows), Signal(counts)
+    def _show_beats(self, m: Module, now: _Group, softmax: Value) -> None:
+        """Add the states that show each row's beats, and wait for the last maximum."""
+        look, job = self.o.payload, self.job
+        beat_bits = exact_log2(self.cfg.beat_bytes)
+        with m.State("BEATS"):
+            m.d.sync += [
+                self.o.valid.eq(1),
+                look.beat.eq(1),
+                look.last.eq(now.last_beat),
+                now.first.eq(now.last_beat),
+                now.place.eq(Cat(Const(0, beat_bits), now.place[beat_bits:] + 1)),
+            ]
+            with m.If(now.last_beat):
+                m.d.sync += [
+                    now.row.eq(now.row + 1),
+                    now.place.eq(now.end + 1),
+                    now.end.eq(now.end + job.length),
+                ]
+                with m.If(now.last_row):
+                    m.next = "READY"
+        with m.State("READY"):
+            # The last maximum is on its way.
+            with m.If(now.rest != 0):
+                m.d.sync += now.rest.eq(now.rest - 1)
+            m.d.sync += [
+                now.row.eq(0),
+                now.first.eq(1),
+                now.place.eq(now.base),
+                now.top.eq(now.base + 1),
+                now.column_left.eq(job.length),
+                now.turn.eq(
+                    Mux(softmax & (now.rows < self.spacing), self.spacing, now.rows) - 1
+                ),
+            ]
+            with m.If(now.rest == 0):
+                m.next = "BYTES"
+
+    def _show_bytes(self, m: Module, now: _Group) -> None:
+        """Add the state that shows the rows' bytes, column by column."""
+        look = self.o.payload
+        with m.State("BYTES"):
+            m.d.sync += [
+                look.beat.eq(0),
+                look.last.eq(now.column_left == 1),
+                now.row.eq(now.row + 1),
+                now.place.eq(now.place + self.job.length),
+            ]
+            with m.If(now.row < now.rows):
+                m.d.sync += [self.o.valid.eq(1), now.base.eq(now.place + 1)]
+            with m.If(now.row == now.turn):
+                m.d.sync += [
+                    now.row.eq(0),
+                    now.first.eq(0),
+                    now.place.eq(now.top),
+                    now.top.eq(now.top + 1),
+                    now.column_left.eq(now.column_left - 1),
+                ]
+            with m.If((now.column_left == 1) & now.last_row):
+                m.next = "THROUGH"
+
+    def _close(self, m: Module, now: _Group, softmax: Value) -> None:
+        """What happens to a group after its last byte, beside the next group's beats."""
+        closed, job = self.close.payload, self.job
+        group, group_edge = Signal.like(now.rows), Signal.like(now.edge_left)
         wait = Signal(range(self.fetch + 3))
         with m.If(wait != 0):
             m.d.sync += wait.eq(wait - 1)
@@ -226,12 +256,12 @@ class MeasureWalker(Component):
         with m.FSM() as closer:
             with m.State("OPEN"):
                 m.d.sync += [
-                    group.eq(rows),
-                    group_edge.eq(edge_left),
-                    closed.slot.eq(Cat(Const(0, 3), half)),
+                    group.eq(now.rows),
+                    group_edge.eq(now.edge_left),
+                    closed.slot.eq(Cat(Const(0, 3), now.half)),
                     wait.eq(self.fetch + 2),
                 ]
-                with m.If(through):
+                with m.If(now.through):
                     m.next = "SUMMED"
             with m.State("SUMMED"):
                 with m.If((wait == 0) & self.settled):
@@ -250,7 +280,6 @@ class MeasureWalker(Component):
                 with m.If(self.measured):
                     m.next = "OPEN"
         m.d.comb += [
-            closing.eq(~closer.ongoing("OPEN")),
-            self.busy.eq((rows_left != 0) | closing),
+            now.closing.eq(~closer.ongoing("OPEN")),
+            self.busy.eq((now.rows_left != 0) | now.closing),
         ]
-        return m

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The STORE engine: runs of what the machine computed, or a record, into memory."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -97,7 +97,6 @@ class StoreEngine(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         cfg = self.cfg
-        beat = exact_log2(cfg.beat_bytes)
         sources = store_sources(cfg)
         walker = SegmentWalker(cfg, STORE, Engine.STORE, sources, frozenset({StoreSource.COUNTERS}))
         m.submodules.walker = walker
@@ -109,19 +108,26 @@ class StoreEngine(Component):
         wiring.connect(m, wiring.flipped(self.data), buffer.o)
         m.d.comb += walker.stop.eq(self.stop)
 
-        # A segment goes three ways at once: a request, an entry to answer, and reads to make.
-        segment = walker.o.payload
-        active = Signal()
-        issue = Signal()
-        ending = Signal()
+        active, ending = Signal(), Signal()
+        start = self._begin_segment(m, walker.o, pending, active, ending)
+        read = self._read_beats(m, walker.o.payload, buffer, start, active, ending)
+        self._buffer_beats(m, buffer, *read)
+        self._answer(m, pending)
+        return m
+
+    def _begin_segment(
+        self, m: Module, o: stream.Interface, pending: Queue, active: Signal, ending: Signal
+    ) -> Signal:
+        """Take a segment three ways at once: a request, an entry to answer, and reads to make."""
+        segment = o.payload
         start = Signal()
         m.d.comb += [
-            walker.o.ready.eq(
+            o.ready.eq(
                 (~active | ending)
                 & (~self.request.valid | self.request.ready)
                 & pending.i.ready
             ),
-            start.eq(walker.o.valid & walker.o.ready),
+            start.eq(o.valid & o.ready),
             pending.i.valid.eq(start),
             pending.i.payload.last.eq(segment.last),
             pending.i.payload.signal.eq(segment.signal),
@@ -134,7 +140,16 @@ class StoreEngine(Component):
             ]
         with m.Elif(self.request.ready):
             m.d.sync += self.request.valid.eq(0)
+        return start
 
+    def _read_beats(
+        self, m: Module, segment: data.View, buffer: Queue, start: Signal, active: Signal,
+        ending: Signal,
+    ) -> tuple[Signal, Value, Signal]:
+        """Read a beat a cycle while the buffer has room; return when, which bytes and of what."""
+        cfg = self.cfg
+        beat = exact_log2(cfg.beat_bytes)
+        issue = Signal()
         local = Signal.like(segment.local)
         left = Signal.like(segment.span)
         first, final = Signal(), Signal()
@@ -158,7 +173,7 @@ class StoreEngine(Component):
             self.record_kind.eq(StoreSource(kind)),
             self.record_index.eq(local),
         ]
-        if StoreSource.RESULT in sources:
+        if StoreSource.RESULT in store_sources(cfg):
             m.d.comb += [
                 self.result_enable.eq(issue & (kind == StoreSource.RESULT)),
                 self.result_address.eq(self.output_address),
@@ -184,13 +199,18 @@ class StoreEngine(Component):
             ]
         sent = buffer.o.valid & buffer.o.ready
         m.d.sync += reserved.eq(reserved + issue - sent)
+        return issue, after_head & until_tail, kind
 
-        # What a read does not carry itself travels beside it.
+    def _buffer_beats(
+        self, m: Module, buffer: Queue, issue: Signal, strobe: Value, kind: Signal
+    ) -> None:
+        """Put what was read into the buffer; what a read does not carry travels beside it."""
+        cfg = self.cfg
         beside = data.StructLayout({"valid": 1, "strobe": cfg.beat_bytes, "kind": StoreSource})
         stages = [Signal(beside, name=f"stage{index}") for index in range(READ_LATENCY)]
         m.d.sync += [
             stages[0].valid.eq(issue),
-            stages[0].strobe.eq(after_head & until_tail),
+            stages[0].strobe.eq(strobe),
             stages[0].kind.eq(kind),
             *(after.eq(before) for before, after in zip(stages, stages[1:], strict=False)),
         ]
@@ -203,10 +223,12 @@ class StoreEngine(Component):
         with m.Switch(back.kind):
             with m.Case(StoreSource.OUTPUT):
                 m.d.comb += buffer.i.payload.data.eq(self.output_data)
-            if StoreSource.RESULT in sources:
+            if StoreSource.RESULT in store_sources(cfg):
                 with m.Case(StoreSource.RESULT):
                     m.d.comb += buffer.i.payload.data.eq(self.result_data)
 
+    def _answer(self, m: Module, pending: Queue) -> None:
+        """An instruction is done when the last response to it is there."""
         m.d.comb += pending.o.ready.eq(self.written.valid)
         m.d.sync += [
             self.done.valid.eq(self.written.valid & pending.o.payload.last),
@@ -215,4 +237,3 @@ class StoreEngine(Component):
         count = Signal(range(_PENDING + 16))
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         m.d.comb += self.busy.eq(count != 0)
-        return m

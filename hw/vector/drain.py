@@ -4,10 +4,10 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.vector.drain_check import illegal_fields, places_outside
+from kiwicha.hw.vector.drain_place import DrainPlace
 from kiwicha.hw.vector.modes import ends_pixels, vector_modes
 from kiwicha.hw.vector.pace import Pace
 from kiwicha.machine.config import AcceleratorConfig
@@ -99,181 +99,197 @@ class DrainWalker(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cfg = self.cfg
-        lanes = cfg.requantize_lanes
-        tiled, raw = cfg.blocks.channels > 0, VectorMode.RAW in vector_modes(cfg)
-        entry_bits = exact_log2(cfg.accumulator_depth)
-        place_bits = exact_log2(cfg.output_bytes)
-        parameter_bits = exact_log2(cfg.parameter_channels // cfg.parameter_lanes)
-        asked, step = self.i.payload, self.o.payload
+        now = DrainPlace(self.cfg, self.interval)
+        self._make_steps(m, now)
+        self._walk(m, now)
+        self._judge(m, now)
+        self._begin(m, now)
+        if self.cfg.blocks.channels:
+            self._walk_tiles(m, now)
+        else:
+            m.d.comb += now.group_parameter.eq(now.parameter + now.group)
+        if ends_pixels(self.cfg):
+            m.d.sync += self.o.payload.final.eq(now.last_group)
+        if VectorMode.RAW in vector_modes(self.cfg):
+            self._keep_pace(m, now)
+        self._stop_at_faults(m, now)
+        return m
 
-        # One bit more than a place has: from a place inside, a pitch that fits leads to a place
-        # inside or sets that bit, whether it went below or above.
-        pixel_base, line_base, pixel_pitch, line_pitch = (
-            Signal(place_bits + 1) for _ in range(4)
-        )
-        most = cfg.columns << 8 if tiled else cfg.columns  # channels of a pixel
-        offset = Signal(range(most << 2 if raw else most))
-        entry = Signal(entry_bits + 1)
-        walked_entry = Signal(entry_bits + 1) if tiled else entry  # that of the column tile
-        parameter = Signal(parameter_bits)
-        group = Signal.like(step.group)
-        channels, channels_left = Signal(range(most)), Signal(range(most))  # less one
-        pixels, pixels_left, lines_left = (Signal(entry_bits + 1) for _ in range(3))
-        last_pixel, only_pixel, last_line, first = Signal(), Signal(), Signal(), Signal()
-        signal = Signal(ENGINES)
-
-        active, failed, beyond, move, ending = (Signal() for _ in range(5))
-        illegal, outside = Signal(3), Signal(3)  # parts of one verdict each
-        judged, wrong, forbidden, taking = (Signal() for _ in range(4))
-        last_group, only_group, paused, wide, no_scale = (Signal() for _ in range(5))
+    def _make_steps(self, m: Module, now: DrainPlace) -> None:
+        """Make a step of where the walk is, unless that is beyond a memory."""
+        place_bits, lanes, step = len(now.end) - 1, self.cfg.requantize_lanes, self.o.payload
         live = Signal.like(step.live)
-        group_parameter = Signal(parameter_bits + 1)
-        end = Signal(place_bits + 1)
-        span = Signal(range(most << 2 if raw else most))  # bytes of a pixel, less one
+        span = Signal.like(now.offset)  # bytes of a pixel, less one
         m.d.comb += [
-            live.eq(Mux(last_group, channels_left, lanes - 1)),
-            span.eq(Mux(wide, Cat(Const(3, 2), channels), channels)),
-            end.eq(pixel_base[:-1] + span[:place_bits]),
-            beyond.eq(
-                pixel_base[-1] | end[-1] | walked_entry[-1] | group_parameter[-1] | no_scale
+            live.eq(Mux(now.last_group, now.channels_left, lanes - 1)),
+            span.eq(Mux(now.wide, Cat(Const(3, 2), now.channels), now.channels)),
+            now.end.eq(now.pixel_base[:-1] + span[:place_bits]),
+            now.beyond.eq(
+                now.pixel_base[-1]
+                | now.end[-1]
+                | now.walked_entry[-1]
+                | now.group_parameter[-1]
+                | now.no_scale
             ),
-            move.eq(active & ~paused),
-            ending.eq(last_group & last_pixel & last_line),
+            now.move.eq(now.active & ~now.paused),
+            now.ending.eq(now.last_group & now.last_pixel & now.last_line),
         ]
         m.d.sync += [
-            self.o.valid.eq(move & ~beyond),
-            step.entry.eq(walked_entry),
-            step.group.eq(group),
-            step.parameter.eq(group_parameter),
-            step.address.eq(pixel_base + offset),
+            self.o.valid.eq(now.move & ~now.beyond),
+            step.entry.eq(now.walked_entry),
+            step.group.eq(now.group),
+            step.parameter.eq(now.group_parameter),
+            step.address.eq(now.pixel_base + now.offset),
             step.live.eq(live),
-            step.first.eq(first),
-            step.last.eq(ending),
-            step.signal.eq(signal),
+            step.first.eq(now.first),
+            step.last.eq(now.ending),
+            step.signal.eq(now.signal),
         ]
 
-        following = Signal(place_bits + 1)
+    def _walk(self, m: Module, now: DrainPlace) -> None:
+        """Go on: to the next group, and after the last one to the next pixel or line."""
+        lanes = self.cfg.requantize_lanes
+        following = Signal.like(now.end)
         m.d.comb += following.eq(
-            Mux(last_pixel, line_base, pixel_base) + Mux(last_pixel, line_pitch, pixel_pitch)
+            Mux(now.last_pixel, now.line_base, now.pixel_base)
+            + Mux(now.last_pixel, now.line_pitch, now.pixel_pitch)
         )
-        with m.If(move):
+        with m.If(now.move):
             m.d.sync += [
-                active.eq(~ending),
-                first.eq(0),
-                offset.eq(offset + Mux(wide, lanes << 2, lanes)),
-                channels_left.eq(channels_left - lanes),
-                last_group.eq(channels_left < 2 * lanes),
-                group.eq(group + 1),
+                now.active.eq(~now.ending),
+                now.first.eq(0),
+                now.offset.eq(now.offset + Mux(now.wide, lanes << 2, lanes)),
+                now.channels_left.eq(now.channels_left - lanes),
+                now.last_group.eq(now.channels_left < 2 * lanes),
+                now.group.eq(now.group + 1),
             ]
-            with m.If(last_group):
+            with m.If(now.last_group):
                 m.d.sync += [
-                    entry.eq(entry + 1),
-                    pixel_base.eq(following),
-                    offset.eq(0),
-                    channels_left.eq(channels),
-                    last_group.eq(only_group),
-                    group.eq(0),
-                    pixels_left.eq(pixels_left - 1),
-                    last_pixel.eq(pixels_left == 2),
+                    now.entry.eq(now.entry + 1),
+                    now.pixel_base.eq(following),
+                    now.offset.eq(0),
+                    now.channels_left.eq(now.channels),
+                    now.last_group.eq(now.only_group),
+                    now.group.eq(0),
+                    now.pixels_left.eq(now.pixels_left - 1),
+                    now.last_pixel.eq(now.pixels_left == 2),
                 ]
-            with m.If(last_group & last_pixel):
+            with m.If(now.last_group & now.last_pixel):
                 m.d.sync += [
-                    line_base.eq(following),
-                    pixels_left.eq(pixels),
-                    last_pixel.eq(only_pixel),
-                    lines_left.eq(lines_left - 1),
-                    last_line.eq(lines_left == 2),
+                    now.line_base.eq(following),
+                    now.pixels_left.eq(now.pixels),
+                    now.last_pixel.eq(now.only_pixel),
+                    now.lines_left.eq(now.lines_left - 1),
+                    now.last_line.eq(now.lines_left == 2),
                 ]
 
-        rest = Signal(range(self.interval))
-        # An instruction is judged while it waits, for a cycle at least: that is no part of a step.
+    def _judge(self, m: Module, now: DrainPlace) -> None:
+        """Judge an instruction while it waits, for a cycle at least: that is no part of a step."""
         m.d.comb += [
-            taking.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq(judged & ~failed & (~active | (move & ending)) & (rest == 0)),
+            now.taking.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(
+                now.judged
+                & ~now.failed
+                & (~now.active | (now.move & now.ending))
+                & (now.rest == 0)
+            ),
         ]
         m.d.sync += [
-            judged.eq(self.i.valid & ~taking),
-            illegal.eq(illegal_fields(cfg, asked)),
-            outside.eq(places_outside(cfg, asked)),
-            wrong.eq(taking & (illegal.any() | outside.any())),
-            forbidden.eq(illegal.any()),
+            now.judged.eq(self.i.valid & ~now.taking),
+            now.illegal.eq(illegal_fields(self.cfg, self.i.payload)),
+            now.outside.eq(places_outside(self.cfg, self.i.payload)),
+            now.wrong.eq(now.taking & (now.illegal.any() | now.outside.any())),
+            now.forbidden.eq(now.illegal.any()),
         ]
-        with m.If(rest != 0):
-            m.d.sync += rest.eq(rest - 1)
-        with m.If(taking):
+
+    def _begin(self, m: Module, now: DrainPlace) -> None:
+        """Take an instruction: all loops at their start, and a pause before the one after it."""
+        asked, lanes = self.i.payload, self.cfg.requantize_lanes
+        raw = VectorMode.RAW in vector_modes(self.cfg)
+        with m.If(now.rest != 0):
+            m.d.sync += now.rest.eq(now.rest - 1)
+        with m.If(now.taking):
             m.d.sync += [
-                active.eq(~illegal.any() & ~outside.any()),
-                first.eq(1),
-                rest.eq(self.interval - 1),
-                offset.eq(0),
-                pixel_base.eq(asked.local),
-                line_base.eq(asked.local),
-                pixel_pitch.eq(asked.pixel_pitch),
-                line_pitch.eq(asked.line_pitch),
-                entry.eq(asked.accumulator),
-                parameter.eq(asked.parameter),
-                group.eq(0),
-                channels.eq(asked.channels - 1),
-                channels_left.eq(asked.channels - 1),
-                last_group.eq(asked.channels <= lanes),
-                only_group.eq(asked.channels <= lanes),
-                wide.eq(asked.mode == VectorMode.RAW if raw else 0),
-                pixels.eq(asked.pixels),
-                pixels_left.eq(asked.pixels),
-                lines_left.eq(asked.lines),
-                last_pixel.eq(asked.pixels == 1),
-                only_pixel.eq(asked.pixels == 1),
-                last_line.eq(asked.lines == 1),
-                signal.eq(asked.signal),
+                now.active.eq(~now.illegal.any() & ~now.outside.any()),
+                now.first.eq(1),
+                now.rest.eq(self.interval - 1),
+                now.offset.eq(0),
+                now.pixel_base.eq(asked.local),
+                now.line_base.eq(asked.local),
+                now.pixel_pitch.eq(asked.pixel_pitch),
+                now.line_pitch.eq(asked.line_pitch),
+                now.entry.eq(asked.accumulator),
+                now.parameter.eq(asked.parameter),
+                now.group.eq(0),
+                now.channels.eq(asked.channels - 1),
+                now.channels_left.eq(asked.channels - 1),
+                now.last_group.eq(asked.channels <= lanes),
+                now.only_group.eq(asked.channels <= lanes),
+                now.wide.eq(asked.mode == VectorMode.RAW if raw else 0),
+                now.pixels.eq(asked.pixels),
+                now.pixels_left.eq(asked.pixels),
+                now.lines_left.eq(asked.lines),
+                now.last_pixel.eq(asked.pixels == 1),
+                now.only_pixel.eq(asked.pixels == 1),
+                now.last_line.eq(asked.lines == 1),
+                now.signal.eq(asked.signal),
                 *(self.constants[name].eq(asked[name]) for name, _ in CONSTANTS),
             ]
 
-        if tiled:
-            following_entry = Signal(entry_bits + 1)
-            m.d.comb += following_entry.eq(entry + 1)
-            tile_entries = Signal(entry_bits)
-            walked_parameter = Signal(parameter_bits + 1)
-            m.d.comb += group_parameter.eq(walked_parameter)
-            with m.If(move):
-                m.d.sync += walked_parameter.eq(walked_parameter + 1)
-                with m.If(last_group):
-                    m.d.sync += [walked_entry.eq(following_entry), walked_parameter.eq(parameter)]
-                with m.Elif(group == cfg.columns // lanes - 1):
-                    m.d.sync += [group.eq(0), walked_entry.eq(walked_entry + tile_entries)]
-            with m.If(taking):
+    def _walk_tiles(self, m: Module, now: DrainPlace) -> None:
+        """Let a pixel's groups go on in the next column tile, and the parameters with them."""
+        asked = self.i.payload
+        following_entry = Signal.like(now.entry)
+        m.d.comb += following_entry.eq(now.entry + 1)
+        tile_entries = Signal(len(now.entry) - 1)
+        walked_parameter = Signal.like(now.group_parameter)
+        m.d.comb += now.group_parameter.eq(walked_parameter)
+        with m.If(now.move):
+            m.d.sync += walked_parameter.eq(walked_parameter + 1)
+            with m.If(now.last_group):
                 m.d.sync += [
-                    walked_entry.eq(asked.accumulator),
-                    walked_parameter.eq(asked.parameter),
-                    tile_entries.eq(asked.tile_entries),
+                    now.walked_entry.eq(following_entry),
+                    walked_parameter.eq(now.parameter),
                 ]
-        else:
-            m.d.comb += group_parameter.eq(parameter + group)
-        if ends_pixels(cfg):
-            m.d.sync += step.final.eq(last_group)
-        if raw:
-            m.submodules.pace = pace = Pace(cfg)
-            m.d.comb += [
-                pace.take.eq(taking),
-                pace.instruction.eq(asked),
-                pace.move.eq(move),
-                pace.wide.eq(wide),
-                pace.last.eq(last_group),
-                paused.eq(pace.paused),
-            ]
-            if cfg.blocks.channels:
-                m.d.comb += [pace.hold.eq(self.hold), no_scale.eq(pace.outside)]
-                m.d.sync += [step.ended.eq(pace.ended), step.scale.eq(pace.scale)]
-
-        m.d.sync += self.error.valid.eq(0)
-        with m.If((wrong & ~failed) | (active & beyond)):
+            with m.Elif(now.group == self.cfg.columns // self.cfg.requantize_lanes - 1):
+                m.d.sync += [now.group.eq(0), now.walked_entry.eq(now.walked_entry + tile_entries)]
+        with m.If(now.taking):
             m.d.sync += [
-                active.eq(0),
-                failed.eq(1),
+                now.walked_entry.eq(asked.accumulator),
+                walked_parameter.eq(asked.parameter),
+                tile_entries.eq(asked.tile_entries),
+            ]
+
+    def _keep_pace(self, m: Module, now: DrainPlace) -> None:
+        """Pause where results take longer than steps."""
+        step = self.o.payload
+        m.submodules.pace = pace = Pace(self.cfg)
+        m.d.comb += [
+            pace.take.eq(now.taking),
+            pace.instruction.eq(self.i.payload),
+            pace.move.eq(now.move),
+            pace.wide.eq(now.wide),
+            pace.last.eq(now.last_group),
+            now.paused.eq(pace.paused),
+        ]
+        if self.cfg.blocks.channels:
+            m.d.comb += [pace.hold.eq(self.hold), now.no_scale.eq(pace.outside)]
+            m.d.sync += [step.ended.eq(pace.ended), step.scale.eq(pace.scale)]
+
+    def _stop_at_faults(self, m: Module, now: DrainPlace) -> None:
+        """Report the first instruction that was wrong, or step that was beyond, and stop."""
+        m.d.sync += self.error.valid.eq(0)
+        with m.If((now.wrong & ~now.failed) | (now.active & now.beyond)):
+            m.d.sync += [
+                now.active.eq(0),
+                now.failed.eq(1),
                 self.error.valid.eq(1),
                 self.error.payload.address.eq(Engine.VECTOR),
                 self.error.payload.code.eq(
-                    Mux(wrong & forbidden, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
+                    Mux(
+                        now.wrong & now.forbidden,
+                        ErrorCode.ILLEGAL_FIELD,
+                        ErrorCode.SCRATCHPAD_RANGE,
+                    )
                 ),
             ]
-        return m
