@@ -77,8 +77,8 @@ class Operator:
     -------
     name : for the reader.
     forms : how it is written.
-    golden : module and function of `golden` that say what it means; "" where only bytes are read
-        in another way.
+    golden : module and function of `golden` that say what it means; "" where the runtime itself
+        does (its table is copied), or only bytes are read in another way.
     limits : what it may not be besides what no operator may (`compiler.ops.limits.GENERAL`); those
         that a model which ONNX Runtime takes may break.
     domain : in which cases the promise was tested, in short.

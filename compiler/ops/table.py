@@ -181,7 +181,7 @@ OPERATORS = (
             Form("QOperator", tuple(_QLINEAR), "runtime", qlinear_elementwise),
             Form("QDQ", ("Swish",), "runtime"),
         ),
-        "table.table",
+        "",
         (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
          *ADD_LIMITS),
         "functions of one tensor, Mul by a scalar, and compositions: every code at every place, "

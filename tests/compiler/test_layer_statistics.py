@@ -61,7 +61,7 @@ def run(graph, config, given, asked=("all",)):
         if isinstance(node, DynamicLinearNode) and node.target is None:
             x = np.ascontiguousarray(x).view("<i4")
         if report.channel is not None:
-            axis = 1 if node.kind in ("conv", "max") and x.ndim > 2 else -1
+            axis = 1 if node.kind in ("conv", "pool") and x.ndim > 2 else -1
             x = x.take(report.channel, axis)
         x = x.astype(np.int64)
         assert (report.elements, report.minimum, report.maximum) == (x.size, x.min(), x.max())
