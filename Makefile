@@ -26,8 +26,8 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs board bench synth pnr train lint formal slow mutate random \
-  example setup setup-fpga setup-extras clean help
+.PHONY: sim test quick extras verilog hashes docs board bench synth pnr train lint formal slow mutate budget \
+  random example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -101,6 +101,11 @@ slow: $(STAMP) $(YOSYS)
 ## mutate: mutation scores of the units (minutes)
 mutate: $(STAMP) $(YOSYS)
 	@$(PYTEST) -m mutate $(ARGS)
+
+## budget: measure what each test file may take, from nothing (ARGS=tests/parts: these alone)
+budget: $(STAMP) $(YOSYS)
+	rm -rf build/tests build/verilated-*
+	@$(PYTEST) --write-budget $(ARGS)
 
 ## random: COUNT random configurations from SEED on, and every preset, compute the same bits
 random: $(STAMP) $(YOSYS)

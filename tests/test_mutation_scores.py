@@ -101,9 +101,10 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.unit.split(
 
 @pytest.mark.mutate
 @every_row
-def test_score(row):
+def test_score(row, record_property):
     found = row.score(WHOLE)
     holes, score = found.survivors, found.score
+    record_property("score", f"{score:6.1%} of {found.mutants} mutants killed")
     if row.proved or score < row.limit:
         # What is proved to be the same design is no mutant.
         holes = [mutant for mutant in holes if not proven_equal(row.make(), mutant)]

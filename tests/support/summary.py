@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The end of a test run: what was skipped and how to run it, and which files took the time."""
+"""The end of a test run: what was skipped and how to run it, what took the time, and scores."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 import pytest
 
-__all__ = ["skip_reasons", "slowest_files", "without_command"]
+__all__ = ["scores", "skip_reasons", "slowest_files", "without_command"]
 
 _PREFIX = "Skipped: "
 
@@ -34,3 +34,12 @@ def slowest_files(
     for report in reports:
         seconds[report.nodeid.split("::")[0]] += report.duration  # type: ignore[assignment]
     return [(file, float(spent)) for file, spent in seconds.most_common(most) if spent >= 1]
+
+
+def scores(reports: Iterable[pytest.TestReport]) -> list[tuple[str, str]]:
+    """Return each test that recorded a property ``score``, by what is in its brackets, and it."""
+    return sorted(
+        (report.nodeid.partition("[")[2].removesuffix("]"), str(value))
+        for report in reports if report.when == "call"
+        for name, value in report.user_properties if name == "score"
+    )
