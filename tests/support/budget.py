@@ -42,7 +42,7 @@ BUDGETS: dict[str, float] = (
 #: How much more than its budget a file may take: this times, and these seconds.
 MARGIN, SLACK = 1.5, 5.0
 
-_YARDSTICK = ("tests/golden/", "tests/compiler/", "tests/models/", "tests/machine/")
+_YARDSTICK = ("tests/golden/", "tests/models/", "tests/machine/")
 
 _HEAD = """\
 # CPU seconds of each test file, measured by `make budget`; see tests/support/budget.py.

@@ -8,7 +8,7 @@ import pytest
 from .budget import BUDGETS, over_budget, rooms, scale_of, spent_by_file, written
 
 TABLE = {
-    "tests/golden/test_a.py": 40.0, "tests/compiler/test_b.py": 60.0, "tests/parts/test_c.py": 30.0,
+    "tests/golden/test_a.py": 40.0, "tests/models/test_b.py": 60.0, "tests/parts/test_c.py": 30.0,
     "tests/parts/test_d.py": 1.0,
 }
 
@@ -48,7 +48,7 @@ def test_a_part_of_the_tests_is_held_to_nothing():
 
 def test_rooms_add_up():
     assert rooms(TABLE, 2.0, TABLE) == [
-        ("tests/compiler", 60.0, 120.0), ("tests/golden", 40.0, 80.0), ("tests/parts", 31.0, 62.0),
+        ("tests/golden", 40.0, 80.0), ("tests/models", 60.0, 120.0), ("tests/parts", 31.0, 62.0),
     ]
 
 
