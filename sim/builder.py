@@ -13,11 +13,12 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cocotb_tools.config
@@ -80,17 +81,44 @@ def _reuse_runtime(store: Path, mdir: Path) -> None:
         shutil.copy(path, mdir / path.name)
 
 
-def _save_runtime(store: Path, mdir: Path) -> None:
+def _keep(store: Path, paths: Iterable[Path]) -> None:
     if store.exists():
         return
     aside = store.with_name(f"{store.name}.{os.getpid()}")
     with undone_by_signal(aside):
         aside.mkdir(parents=True)
-        for path in mdir.glob("verilated*.o"):
-            shutil.copy(path, aside / path.name)
+        for path in paths:
+            shutil.copy2(path, aside / path.name)
         with contextlib.suppress(OSError):  # somebody else was first
             aside.rename(store)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+_HEADERS_MK = """include Vtop.mk
+headers.h.gch: headers.h
+\t$(CXX) $(OPT_FAST) $(CXXFLAGS) $(CPPFLAGS) -x c++-header $< -o $@
+"""
+
+
+def _headers(
+    store: Path, mdir: Path, make: Sequence[str], env: Mapping[str, str], log: Path
+) -> list[str]:
+    """Have headers compiled once that are most of a build without optimization.
+
+    Return more arguments for make. A compiler that can use no such file reads the headers again.
+    """
+    (mdir / "headers.mk").write_text(_HEADERS_MK)
+    (mdir / "headers.h").write_text('#include "verilated.h"\n#include "verilated_vpi.h"\n')
+    kept = store.with_name(f"{store.name}-headers")
+    if not kept.exists():
+        _call([*make, "headers.h.gch"], mdir, env, log)
+        _keep(kept, mdir.glob("headers.h*"))
+    # Instead of a large design's own, twice, which are compiled for it alone.
+    for half in ("fast", "slow"):
+        (mdir / f"Vtop__pch.h.{half}.gch").touch()
+    header = shlex.quote(f"{kept}/headers.h").replace("$", "$$")
+    user = f"USER_CPPFLAGS=-include {header} {env.get('USER_CPPFLAGS', '')}"
+    return [user, "VK_PCH_I_FAST=", "VK_PCH_I_SLOW="]
 
 
 def _build_verilator(
@@ -119,9 +147,11 @@ def _build_verilator(
     store = cache.parent / f"verilated-{digest}"
     _reuse_runtime(store, mdir)
     # Set-up code (OPT_SLOW) is the bulk of a large design, runs once and optimises slowly.
-    make = ["make", "-j", str(os.cpu_count() or 1), "-f", "Vtop.mk", f"OPT_FAST={optimize}"]
-    _call([*make, "OPT_SLOW=-O0"], mdir, env, log)
-    _save_runtime(store, mdir)
+    make = ["make", "-j", str(os.cpu_count() or 1), f"OPT_FAST={optimize}", "OPT_SLOW=-O0"]
+    if optimize == "-O0":
+        make += _headers(store, mdir, [*make, "-f", "headers.mk"], env, log)
+    _call([*make, "-f", "Vtop.mk"], mdir, env, log)
+    _keep(store, mdir.glob("verilated*.o"))
     # What is left over is a hundred times the program, most of it precompiled headers.
     for path in mdir.glob("*"):
         if path.suffix in (".a", ".gch", ".o"):

@@ -106,11 +106,11 @@ def test_ingredients_of_a_verilator_build(source, tmp_path, no_build, monkeypatc
     def name(used=toolchain, **options):
         return build_design(used, [source], cache=tmp_path / "cache", **options).directory.name
 
-    names = [name(), name(timing=True), name(public="all"), name(optimize="-O0"), name(top="inner")]
+    names = [name(), name(timing=True), name(public="all"), name(optimize="-O3"), name(top="inner")]
     names += [name(args=["-DA", "-DB"]), name(args=["-DA -DB"]), name(waves="vcd")]
     for change in ({"version": "another"}, {"compiler": "another"}):
         names.append(name(dataclasses.replace(toolchain, **change)))
-    for variable in ("CXXFLAGS", "LDFLAGS", "CPATH"):
+    for variable in ("CXXFLAGS", "LDFLAGS", "CPATH", "KIWICHA_OPTIMIZE"):
         monkeypatch.setenv(variable, "-another")
         names.append(name())
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "another")
