@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["layer_shares"]
+from kiwicha.machine.config import AcceleratorConfig
+
+__all__ = ["layer_shares", "utilization"]
 
 
 def layer_shares(ends: Sequence[int], needed: Sequence[int], total: int) -> list[int]:
@@ -30,3 +32,8 @@ def layer_shares(ends: Sequence[int], needed: Sequence[int], total: int) -> list
         latest = finish[index] - needed[index - 1]
         finish[index - 1] = max(0, min(finish[index - 1], latest))
     return [int(cycles) for cycles in np.diff(finish)]
+
+
+def utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
+    """Return the share of the array's multiplications in ``cycles`` that are useful ones."""
+    return macs / (cycles * config.rows * config.columns) if cycles else 0.0

@@ -131,7 +131,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON, with the ``schema`` in front."""
         derived = {"exact": self.exact, "cycles_per_second": self.cycles_per_second}
-        return {"schema": SCHEMA, **asdict(self), **derived}
+        return {"schema": SCHEMA, "predicted": False, **asdict(self), **derived}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Report":
@@ -142,10 +142,12 @@ class Report:
         Raises
         ------
         InputError
-            When the schema is another one, or a field is missing.
+            When the schema is another one, a field is missing, or nothing ran.
         """
         if (schema := values.get("schema")) != SCHEMA:
             raise InputError(f"the report's schema is {schema}; must be {SCHEMA}")
+        if values.get("predicted"):
+            raise InputError("the report is a prediction; must be one of a run")
         known = _known(cls, values)
         accuracy = known.get("accuracy")
         known["layers"] = tuple(map(LayerReport.from_dict, known["layers"]))

@@ -6,10 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kiwicha.report.prediction import PredictedLayer, Prediction
 from kiwicha.report.report import LayerReport, Report
 from kiwicha.report.terminal import plain
 
-__all__ = ["layer_tables"]
+__all__ = ["layer_tables", "prediction_tables"]
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -18,15 +19,42 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def layer_tables(report: Report, console: Console) -> list[Table]:
     """Return the layer table, a row a layer and a sum; parts where the console is too narrow."""
-    title = plain(f"{report.model} on '{report.config['name']}'", console).append(
-        f" ({report.config['rows']}x{report.config['columns']} array, {report.simulator})"
+    rows = [[*_row(layer, console), _count(layer.mismatches)] for layer in report.layers]
+    rows.append([*_sum(report, report.cycles), _count(report.mismatches)])
+    extra = [[*_weights(layer), _saved(layer)] for layer in report.layers]
+    extra.append([*_weight_sum(report), _saved_sum(report)])
+    return _tables(
+        report, report.simulator, [*_HEADINGS, "mismatches"], rows,
+        [*_WEIGHT_HEADINGS, "cycles saved"], extra, console,
     )
-    rows = [*(_row(layer, console) for layer in report.layers), _sum(report)]
-    headings, first = _HEADINGS, len(_HEADINGS)
+
+
+def prediction_tables(prediction: Prediction, console: Console) -> list[Table]:
+    """Return the same of a program that has not run: predicted cycles, nothing compared."""
+    rows = [_row(layer, console) for layer in prediction.layers]
+    rows.append(_sum(prediction, prediction.cycles))
+    extra = [*map(_weights, prediction.layers), _weight_sum(prediction)]
+    return _tables(
+        prediction, "predicted", _HEADINGS, rows, _WEIGHT_HEADINGS, extra, console
+    )
+
+
+def _tables(
+    report: Report | Prediction,
+    how: str,
+    headings: list[str],
+    rows: list[list[str | Text]],
+    weight_headings: list[str],
+    weights: list[list[str | Text]],
+    console: Console,
+) -> list[Table]:
+    title = plain(f"{report.model} on '{report.config['name']}'", console).append(
+        f" ({report.config['rows']}x{report.config['columns']} array, {how})"
+    )
+    first = len(headings)
     if any(layer.compressed for layer in report.layers):
-        headings = headings + _WEIGHT_HEADINGS
-        extra = [*map(_weights, report.layers), _weight_sum(report)]
-        rows = [row + more for row, more in zip(rows, extra, strict=True)]
+        headings = headings + weight_headings
+        rows = [row + more for row, more in zip(rows, weights, strict=True)]
     whole = _table(title, headings, rows)
     wide = console.options.update(width=1 << 16)
     if console.measure(whole, options=wide).maximum <= console.width:
@@ -46,9 +74,9 @@ def layer_tables(report: Report, console: Console) -> list[Table]:
 
 _HEADINGS = [
     "layer", "operator", "promise", "shapes", "MACs", "cycles", "MAC util.", "bound", "read B",
-    "written B", "mismatches",
+    "written B",
 ]
-_WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format", "cycles saved"]
+_WEIGHT_HEADINGS = ["density", "weights B", "dense B", "format"]
 
 
 def _table(title: Text | None, headings: list[str], rows: list[list[str | Text]]) -> Table:
@@ -61,7 +89,7 @@ def _table(title: Text | None, headings: list[str], rows: list[list[str | Text]]
     return table
 
 
-def _row(layer: LayerReport, console: Console) -> list[str | Text]:
+def _row(layer: LayerReport | PredictedLayer, console: Console) -> list[str | Text]:
     work = layer.macs > 0
     return [
         plain(layer.name, console),
@@ -74,21 +102,19 @@ def _row(layer: LayerReport, console: Console) -> list[str | Text]:
         f"{layer.bound:.1%} {layer.bound_by}" if work else layer.bound_by,
         f"{layer.bytes_read:,}",
         f"{layer.bytes_written:,}",
-        _count(layer.mismatches),
     ]
 
 
-def _sum(report: Report) -> list[str | Text]:
+def _sum(report: Report | Prediction, cycles: int) -> list[str | Text]:
     return [
         "all", "", "", "",
-        f"{report.macs:,}", f"{report.cycles:,}", f"{report.utilization:.1%}", "",
+        f"{report.macs:,}", f"{cycles:,}", f"{report.utilization:.1%}", "",
         f"{sum(layer.bytes_read for layer in report.layers):,}",
         f"{sum(layer.bytes_written for layer in report.layers):,}",
-        _count(report.mismatches),
     ]
 
 
-def _weights(layer: LayerReport) -> list[str | Text]:
+def _weights(layer: LayerReport | PredictedLayer) -> list[str | Text]:
     if not layer.weight_bytes:
         return ["-"] * len(_WEIGHT_HEADINGS)
     return [
@@ -96,17 +122,23 @@ def _weights(layer: LayerReport) -> list[str | Text]:
         f"{layer.stored_bytes:,}",
         f"{layer.weight_bytes:,}",
         ", ".join(layer.weight_formats),
-        "-" if layer.cycles_saved is None else f"{layer.cycles_saved:,}",
     ]
 
 
-def _weight_sum(report: Report) -> list[str | Text]:
+def _saved(layer: LayerReport) -> str:
+    return "-" if layer.cycles_saved is None else f"{layer.cycles_saved:,}"
+
+
+def _saved_sum(report: Report) -> str:
+    return f"{sum(layer.cycles_saved or 0 for layer in report.layers):,}"
+
+
+def _weight_sum(report: Report | Prediction) -> list[str | Text]:
     return [
         "",
         f"{sum(layer.stored_bytes for layer in report.layers):,}",
         f"{sum(layer.weight_bytes for layer in report.layers):,}",
         "",
-        f"{sum(layer.cycles_saved or 0 for layer in report.layers):,}",
     ]
 
 

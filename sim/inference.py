@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel, Layer
 from kiwicha.compiler.frontend.lower import LoweredModel
-from kiwicha.cost.shares import layer_shares
+from kiwicha.cost.shares import layer_shares, utilization
 from kiwicha.golden.network import outputs
 from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig
@@ -122,7 +122,7 @@ def run_model(
         cycles=result.cycles,
         predicted_cycles=total,
         macs=compiled.macs,
-        utilization=_utilization(compiled.macs, result.cycles, config),
+        utilization=utilization(compiled.macs, result.cycles, config),
         mismatches=wrong
         + sum(layer.mismatches for layer in layers)
         + sum(found.mismatches for found in counted),
@@ -184,10 +184,6 @@ def _differences(
     return int(np.count_nonzero(differ))
 
 
-def _utilization(macs: int, cycles: int, config: AcceleratorConfig) -> float:
-    return macs / (cycles * config.rows * config.columns) if cycles else 0.0
-
-
 def _layers(
     compiled: CompiledModel,
     lowered: LoweredModel,
@@ -236,8 +232,8 @@ def _layer(
         macs=layer.macs,
         cycles=cycles,
         predicted_cycles=layer.predicted_cycles,
-        utilization=_utilization(layer.macs, cycles, config),
-        bound=_utilization(layer.macs, layer.bound_cycles, config),
+        utilization=utilization(layer.macs, cycles, config),
+        bound=utilization(layer.macs, layer.bound_cycles, config),
         bound_by=layer.bound_by,
         bytes_read=layer.bytes_read,
         bytes_written=layer.bytes_written,

@@ -34,7 +34,7 @@ from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
 from kiwicha.sim.reference import chain_of, node_reference
 
-__all__ = ["FAR", "Verdict", "judge", "promise_of"]
+__all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
 
 
 FAR = 2
@@ -97,7 +97,12 @@ def judge(
         rounded += int(np.count_nonzero(distance == 1)) if allowed else 0
         if not isinstance(node, ViewNode | DynamicLinearNode):
             off = max(off, _off(lowered, graph, node, tensors, expected))
-    return Verdict(PROMISES[_weakest(nodes, config)], compared, differ, rounded, off)
+    return Verdict(promised(nodes, config), compared, differ, rounded, off)
+
+
+def promised(nodes: Iterable[Node], config: AcceleratorConfig) -> str:
+    """Return in words what nodes that are one layer promise together."""
+    return PROMISES[_weakest(nodes, config)]
 
 
 def _weakest(nodes: Iterable[Node], config: AcceleratorConfig) -> Promise:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Programs: what a model becomes on a machine, and how many cycles it will take."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,39 +9,12 @@ from numpy.typing import NDArray
 
 from kiwicha.api.machine import MachineLike, find_machine
 from kiwicha.api.model import ModelLike, load_model
-from kiwicha.compiler.emit import compile as emit
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.sim.prepare import prepare
+from kiwicha.report.prediction import PredictedLayer, Prediction
+from kiwicha.sim.predict import predict
+from kiwicha.sim.prepare import Asked, Listener, prepare, quiet
 
-__all__ = ["CompiledLayer", "CompiledModel", "compile_model", "predict_cycles"]
-
-
-@dataclass(frozen=True)
-class CompiledLayer:
-    """A layer of a program, or layers that run side by side, " + " between their names.
-
-    Members
-    -------
-    x_shape, y_shape : input and output in ONNX order, the batch in front.
-    macs : multiply-accumulates, taps in the padding included.
-    cycles : predicted; the sum over all layers is that of the program.
-    bound_by : what the busiest engine does: "fill" (the array), "read", "requantize", "special" or
-        "write".
-    bytes_read, bytes_written : over the memory port, whole beats.
-    weight_bytes, stored_bytes : of the constant weights, if all were dense and as they are.
-    """
-
-    name: str
-    op: str
-    x_shape: tuple[int, ...]
-    y_shape: tuple[int, ...]
-    macs: int
-    cycles: int
-    bound_by: str
-    bytes_read: int
-    bytes_written: int
-    weight_bytes: int
-    stored_bytes: int
+__all__ = ["CompiledModel", "compile_model", "predict_cycles"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,36 +23,64 @@ class CompiledModel:
 
     Members
     -------
-    cycles : predicted, from start to interrupt, with a memory latency of 20 cycles.
-    memory_bytes : that the program, its constants and all tensors take, from address 0 on.
     words : uint64, the instructions.
+    prediction : what is known before it runs; the members below are of it, and `to_dict` is what
+        ``kiwicha sim --predict --report`` writes.
     """
 
-    model: str
     machine: AcceleratorConfig
-    layers: tuple[CompiledLayer, ...]
-    cycles: int
-    memory_bytes: int
     words: NDArray[np.uint64]
+    prediction: Prediction
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.prediction.model
+
+    @property
+    def layers(self) -> tuple[PredictedLayer, ...]:
+        """Each with cycles, what bounds it, utilization, bytes and MACs."""
+        return self.prediction.layers
+
+    @property
+    def cycles(self) -> int:
+        """Predicted, from start to interrupt, with a memory latency of 20 cycles."""
+        return self.prediction.cycles
+
+    @property
+    def memory_bytes(self) -> int:
+        """What program, constants and all tensors take, from address 0 on."""
+        return self.prediction.memory_bytes
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all layers."""
-        return sum(layer.macs for layer in self.layers)
+        return self.prediction.macs
+
+    @property
+    def utilization(self) -> float:
+        """macs / (cycles x rows x columns)."""
+        return self.prediction.utilization
 
     @property
     def bytes_read(self) -> int:
         """Of all layers."""
-        return sum(layer.bytes_read for layer in self.layers)
+        return self.prediction.bytes_read
 
     @property
     def bytes_written(self) -> int:
         """Of all layers."""
-        return sum(layer.bytes_written for layer in self.layers)
+        return self.prediction.bytes_written
 
 
 def compile_model(
-    model: ModelLike, machine: MachineLike = "default", *, samples: int | None = None
+    model: ModelLike,
+    machine: MachineLike = "default",
+    *,
+    samples: int | None = None,
+    statistics: Sequence[str] = (),
+    blocks: Sequence[str] = (),
+    progress: Listener = quiet,
 ) -> CompiledModel:
     """Compile a quantized model; nothing is built or written.
 
@@ -87,6 +89,7 @@ def compile_model(
     model : path of an ONNX file, ``onnx.ModelProto``, or the name of a model that comes along.
     machine : name of a preset, path of a TOML file, or `AcceleratorConfig`.
     samples : the batch, where the model leaves it open (default: 1).
+    statistics, blocks, progress : as of `simulate`.
 
     Raises
     ------
@@ -99,7 +102,10 @@ def compile_model(
         way.
     """
     loaded, config = load_model(model), find_machine(machine)
-    return _described(loaded.name, prepare(loaded.proto, config, samples=samples).compiled)
+    asked = Asked(statistics=statistics, blocks=blocks)
+    made = prepare(loaded.proto, config, samples=samples, asked=asked, listener=progress)
+    compiled = made.compiled
+    return CompiledModel(compiled.config, compiled.words.copy(), predict(loaded.name, made))
 
 
 def predict_cycles(
@@ -107,30 +113,3 @@ def predict_cycles(
 ) -> int:
     """Return the cycles that a model will take; parameters and errors as of `compile_model`."""
     return compile_model(model, machine, samples=samples).cycles
-
-
-def _described(name: str, compiled: emit.CompiledModel) -> CompiledModel:
-    return CompiledModel(
-        name,
-        compiled.config,
-        tuple(_layer(layer) for layer in compiled.layers),
-        compiled.timeline.total,
-        compiled.image.size,
-        compiled.words.copy(),
-    )
-
-
-def _layer(layer: emit.Layer) -> CompiledLayer:
-    return CompiledLayer(
-        name=layer.name,
-        op=layer.op,
-        x_shape=layer.nodes[0].x.shape,
-        y_shape=layer.nodes[-1].y.shape,
-        macs=layer.macs,
-        cycles=layer.predicted_cycles,
-        bound_by=layer.bound_by,
-        bytes_read=layer.bytes_read,
-        bytes_written=layer.bytes_written,
-        weight_bytes=layer.weights.dense_bytes,
-        stored_bytes=layer.weights.stored_bytes,
-    )

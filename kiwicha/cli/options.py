@@ -28,6 +28,7 @@ _SIM_EPILOG = """\
 examples:
   kiwicha sim lenet5                           the digits network that comes along
   kiwicha sim lenet5 --samples 4 --preset tiny
+  kiwicha sim model.onnx --predict             cycles and bytes in seconds; nothing is built
   kiwicha sim model.onnx --input batch.npz --report report.json --outputs results.npz
 
 exit code: 0 every bit equal, 1 a bit differs or the simulation broke, 2 bad input"""
@@ -151,6 +152,11 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     sim.add_argument(
         "--seed", metavar="N", type=_integer(0, (1 << 31) - 1), default=1,
         help="of random inputs and stalls (default: %(default)s)",
+    )
+    sim.add_argument(
+        "--predict", action="store_true",
+        help="compile only, and print cycles, bytes and utilization as predicted; reckons with a "
+        "latency of 20 and no stalls",
     )
     layer_options(sim, _integer)
 

@@ -19,6 +19,7 @@ from rich.markup import escape
 from kiwicha.api.model import Model, load_model
 from kiwicha.api.run import RunResult, simulate
 from kiwicha.cli.hardware import configuration
+from kiwicha.cli.predict import run_predict
 from kiwicha.compiler.frontend.batch import batched_inputs
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.session import open_session
@@ -43,7 +44,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def run_sim(args: argparse.Namespace) -> int:
-    """Run a model; returns 0 only if every bit is right.
+    """Run a model, or predict its run; returns 0 only if every bit is right, or the model fits.
 
     Raises
     ------
@@ -52,6 +53,8 @@ def run_sim(args: argparse.Namespace) -> int:
     SimulatorError, MachineStopped
         When the simulation cannot be built or breaks, or the machine reports an error.
     """
+    if args.predict:
+        return run_predict(args)
     config = configuration(args)
     files = find_model(args.model)
     source = args.input or files.inputs
