@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         InputError,
         KiwichaError,
         ModelError,
+        UnfitMachine,
         UnsupportedModel,
     )
     from kiwicha.machine.config import AcceleratorConfig
@@ -41,6 +42,7 @@ __all__ = [
     "ModelError",
     "RunResult",
     "SimulatorError",
+    "UnfitMachine",
     "UnsupportedModel",
     "__version__",
     "compile_model",
@@ -59,7 +61,10 @@ _MODULES = {
     "api.model": ("Model", "load_model"),
     "api.run": ("RunResult", "run_golden", "simulate"),
     "api.version": ("__version__",),
-    "errors": ("ConfigError", "InputError", "KiwichaError", "ModelError", "UnsupportedModel"),
+    "errors": (
+        "ConfigError", "InputError", "KiwichaError", "ModelError", "UnfitMachine",
+        "UnsupportedModel",
+    ),
     "machine.config": ("AcceleratorConfig",),
     "machine.presets": ("PRESETS",),
     "sim.files": ("DestinationError",),

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Kiwicha says about input it cannot take: one line that names the culprit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
 
 __all__ = [
-    "ConfigError", "InputError", "KiwichaError", "ModelError", "UnsupportedModel", "first_line",
-    "printable",
+    "ConfigError", "InputError", "KiwichaError", "ModelError", "Need", "UnfitMachine",
+    "UnsupportedModel", "first_line", "printable",
 ]
 
 _LONGEST = 200  # of a node's name in a refusal
@@ -55,6 +57,74 @@ class UnsupportedModel(KiwichaError):
             for name, op, reason in self.refusals
         ]
         ValueError.__init__(self, "\n".join([count, *lines]))
+
+
+@dataclass(frozen=True)
+class Need:
+    """A field of a configuration that stands in the way of a model.
+
+    Members
+    -------
+    field : as `AcceleratorConfig` has it, a capability's with its table: ``special.lanes``.
+    value, enough : what it is, and a value that would do.
+    """
+
+    field: str
+    value: object
+    enough: object
+
+    def __str__(self) -> str:
+        return f"{self.field} is {_toml(self.value)}; {_toml(self.enough)} would do"
+
+
+class UnfitMachine(KiwichaError):
+    """The model needs a machine of another configuration; a line for every node that does.
+
+    Members
+    -------
+    needs : what would have to change, each field once; all of it must. Empty where there are nodes
+        that no configuration helps.
+    """
+
+    def __init__(self, what: str, needs: Sequence[Need]) -> None:
+        self.needs = tuple(needs)
+        super().__init__(f"{what}; {' and '.join(map(str, self.needs))}")
+
+    @classmethod
+    def together(cls, errors: Sequence[KiwichaError]) -> KiwichaError:
+        """Return one error for ``errors``, each of which is about another node."""
+        if len(errors) == 1:
+            return errors[0]
+        found: dict[str, Need] = {}
+        for need in _needs(errors):
+            if need.field not in found or _larger(need, found[need.field]):
+                found[need.field] = need
+        made = cls("", tuple(found.values()))
+        lines = [f"{len(errors)} nodes do not fit the machine", *(f"  {e}" for e in errors)]
+        ValueError.__init__(made, "\n".join(lines))
+        return made
+
+
+def _needs(errors: Iterable[KiwichaError]) -> list[Need]:
+    """Return all needs; none where one of the errors has none."""
+    needs: list[Need] = []
+    for error in errors:
+        if not isinstance(error, UnfitMachine) or not error.needs:
+            return []
+        needs += error.needs
+    return needs
+
+
+def _larger(need: Need, other: Need) -> bool:
+    a, b = need.enough, other.enough
+    return isinstance(a, int) and isinstance(b, int) and a > b
+
+
+def _toml(value: object) -> str:
+    """Return a field's value as a configuration file has it, strings without quotes."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value.value if isinstance(value, Enum) else value)
 
 
 def first_line(error: BaseException) -> str:

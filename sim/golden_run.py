@@ -47,7 +47,7 @@ class GoldenOutcome:
 
 def run_on_golden_machine(
     model: onnx.ModelProto,
-    config: AcceleratorConfig,
+    config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
     samples: int | None = None,

@@ -54,7 +54,7 @@ class Outcome:
 
 def run_model(
     model: onnx.ModelProto,
-    config: AcceleratorConfig,
+    config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
     samples: int | None = None,
@@ -71,6 +71,7 @@ def run_model(
 
     Parameters
     ----------
+    config : None for one that has what the model needs; see `sim.follow`.
     inputs : arrays by graph input name with a leading batch dimension; random when None.
     samples : how many random ones (default: 1, or the model's own batch).
     waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
@@ -88,6 +89,7 @@ def run_model(
         model, config, inputs, samples=samples, seed=seed, asked=asked, listener=listener
     )
     graph, compiled = made.graph, made.compiled
+    config = compiled.config
     toolchain = find_simulator(simulator)
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(made.lowered, made.inputs)

@@ -20,6 +20,7 @@ from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.blocks import require_random
+from kiwicha.sim.follow import BASE, compile_following
 
 __all__ = [
     "NOTHING", "Asked", "Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine",
@@ -90,7 +91,7 @@ class Golden:
 
 def prepare(
     model: onnx.ModelProto,
-    config: AcceleratorConfig,
+    config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
     samples: int | None = None,
@@ -102,6 +103,7 @@ def prepare(
 
     Parameters
     ----------
+    config : None for one that has what the model needs; see `sim.follow`.
     inputs : arrays by graph input name with a leading batch dimension; random when None.
     samples, seed : how many random ones (default: 1, or the model's own batch), and of what seed.
     asked : what some layers do besides.
@@ -111,16 +113,21 @@ def prepare(
     KiwichaError
         For a model or input that cannot be used.
     """
-    require_random(asked.random, config)
+    known = BASE if config is None else config
+    require_random(asked.random, known)
     listener("lowering with ONNX Runtime", 0, 0)
     lowered = lower(model, input_batch(model, inputs) if inputs else samples)
-    graph = with_blocks(legalize(lowered), asked.blocks, config)
+    graph = with_blocks(legalize(lowered), asked.blocks, known)
     given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
     check_inputs(graph.inputs, given)
-    compiled = compile_graph(
-        graph, config, lambda node, done, total: listener("compiling", done, total),
-        asked.statistics,
-    )
+
+    def compile_for(machine: AcceleratorConfig) -> CompiledModel:
+        return compile_graph(
+            graph, machine, lambda node, done, total: listener("compiling", done, total),
+            asked.statistics,
+        )
+
+    compiled = compile_following(compile_for) if config is None else compile_for(config)
     return Prepared(lowered, graph, compiled, given, asked)
 
 

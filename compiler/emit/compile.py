@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A legal graph becomes a memory image with a program in it."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -12,6 +11,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
 from kiwicha.compiler.emit.instruction import Instruction
 from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.emit.memory import ALIGN, Memory
 from kiwicha.compiler.emit.scales import scale_places
 from kiwicha.compiler.emit.statistics import (
     RECORD_BYTES,
@@ -23,16 +23,14 @@ from kiwicha.compiler.emit.statistics import (
 from kiwicha.compiler.emit.steps import Step, interleave
 from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Tensor, ViewNode
 from kiwicha.compiler.schedule.compress import LayerWeights
-from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.cost.performance import Timeline
 from kiwicha.cost.shares import layer_shares
-from kiwicha.errors import KiwichaError
+from kiwicha.errors import KiwichaError, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS, Engine
 
 __all__ = ["CompiledModel", "Layer", "compile_graph"]
 
-_ALIGN = 64  # tensors start where every port width's beat does
 _RECORD = COUNTER_WORDS * WORD_BITS // 8
 _BUSY_WITH = {
     Engine.COMPUTE: "fill",
@@ -147,33 +145,6 @@ class CompiledModel:
         return tensor.from_memory(memory[start : start + tensor.size])
 
 
-class _Memory:
-    """Bump allocator from address 0 up, with the constants' bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.top = limit, 0
-        self.constants: list[tuple[int, np.ndarray]] = []
-        self._known: dict[bytes, int] = {}
-
-    def take(self, size: int, what: str) -> int:
-        start = self.top
-        self.top = align_up(start + size, _ALIGN)
-        if self.top > self.limit:
-            raise KiwichaError(
-                f"{what} does not fit: the model needs more than {self.limit} bytes, all that "
-                f"axi_address_width {self.limit.bit_length()} can address"
-            )
-        return start
-
-    def put(self, data: np.ndarray) -> int:
-        octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        digest = hashlib.sha256(octets.tobytes()).digest()
-        if digest not in self._known:
-            self._known[digest] = self.take(octets.size, "a constant")
-            self.constants.append((self._known[digest], octets))
-        return self._known[digest]
-
-
 def _bound(instructions: list[Instruction]) -> tuple[int, str]:
     cycles = {
         engine: sum(i.cycles for i in instructions if i.engine == engine) for engine in _BUSY_WITH
@@ -239,7 +210,7 @@ def compile_graph(
     """
     counted = counted_layers(graph, config, statistics)
     # The last beat of the address space cannot be granted: limits are exclusive.
-    memory = _Memory((1 << config.axi_address_width) - _ALIGN)
+    memory = Memory((1 << config.axi_address_width) - ALIGN)
     addresses: dict[str, int] = {}
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
@@ -262,27 +233,36 @@ def compile_graph(
     builder = ProgramBuilder(config)
     if graph.dynamic and config.dynamic:
         builder.load_slots(addresses[graph.dynamic[0].record.name])
-    done = 0
+    done, refused = 0, list[KiwichaError]()
     for index, nodes in enumerate(parts):
         builder.layer = index
         steps, ready = [], 0
         for node in nodes:
             if progress is not None:
                 progress(node.name, done, sum(map(len, parts)))
-            made = layer_steps(node, addresses, builder, memory.put, ready)
+            done += 1
+            try:
+                made = layer_steps(node, addresses, builder, memory.put, ready)
+            except KiwichaError as error:
+                refused.append(error)
+                continue
             if tally := tallies.get(node.name):
                 made = [_counting(step, builder, tally) for step in made]
             steps.append(made)
             ready = _ready(node) if len(nodes) > 1 else 0
-            done += 1
+        if refused:
+            continue  # a line for each node in the way, and no program
         for step in interleave(steps):
             step.emit()
         for node in nodes:
             if node.name in tallies:
                 builder.store_statistics(tallies[node.name].close())
         builder.store_counters(records + index * _RECORD)
+    if refused:
+        raise UnfitMachine.together(refused)
     words = builder.words()
     start = memory.take(words.size * 8, "the program")
+    memory.check()
     timeline = builder.timeline()
     image = np.zeros(memory.top, np.uint8)
     for address, constant in memory.constants:

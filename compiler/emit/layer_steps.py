@@ -37,7 +37,7 @@ from kiwicha.compiler.schedule.mapping import (
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
-from kiwicha.errors import KiwichaError
+from kiwicha.errors import Need, UnfitMachine
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["layer_steps"]
@@ -115,8 +115,8 @@ def _dynamic_steps(
 
 def _require_dynamic(node: DynamicLinearNode, builder: ProgramBuilder) -> None:
     if not builder.config.dynamic:
-        raise KiwichaError(
-            f"{node.name} ({node.op}): is quantized dynamically; the machine's dynamic is false"
+        raise UnfitMachine(
+            f"{node.name} ({node.op}): is quantized dynamically", [Need("dynamic", False, True)]
         )
 
 

@@ -16,7 +16,8 @@ from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import Cut, cut_rows
 from kiwicha.compiler.emit.steps import Step
 from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
-from kiwicha.errors import KiwichaError
+from kiwicha.compiler.schedule.enough import too_small
+from kiwicha.errors import KiwichaError, Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
@@ -26,6 +27,8 @@ __all__ = ["SpecialNode", "require_lanes", "row_steps"]
 
 SpecialNode = TableNode | AddNode | SoftmaxNode | NormalizeNode
 
+_LANES = 4  # that would do: as many as the machine called default has
+
 _Tables = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -34,12 +37,13 @@ def require_lanes(node: SpecialNode, config: AcceleratorConfig) -> None:
 
     Raises
     ------
-    KiwichaError
+    UnfitMachine
         Names the node.
     """
     if not config.special.lanes:
-        raise KiwichaError(
-            f"{node.name} ({node.op}): needs a machine with special.lanes, for {node.kind}"
+        raise UnfitMachine(
+            f"{node.name} ({node.op}): {node.kind} is done by SPECIAL",
+            [Need("special.lanes", 0, _LANES)],
         )
 
 
@@ -77,12 +81,15 @@ def row_steps(
     aligned = not any(place % config.beat_bytes for place in (length, x, y))
     cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum)
     if cut is None:
-        raise KiwichaError(
-            f"{where}: a row of {length} does not fit the machine's memories (special.bytes "
-            f"{config.special.bytes})"
+        raise too_small(
+            f"{where}: a row of {length} does not fit the memory of a lane",
+            config, ["special.bytes"],
+            lambda other: cut_rows(other, total, length, aligned=aligned) is not None,
         )
     try:
         fields, tables = _fields(node, config, length)
+    except KiwichaError:
+        raise
     except ValueError as error:
         raise KiwichaError(f"{where}: {error}") from None
     lanes = Lanes(builder, store)
@@ -144,16 +151,18 @@ def _fields(
     if isinstance(node, SoftmaxNode):
         mode = config.special.softmax
         if mode is not SoftmaxMode.ONNX and node.y.zero_point != info.min:
-            raise ValueError(
-                f"zero point is {node.y.zero_point}; legal in mode {mode.value}: {info.min}"
+            raise UnfitMachine(
+                f"{node.name} ({node.op}): zero point is {node.y.zero_point}; legal in mode "
+                f"{mode.value}: {info.min}",
+                [Need("special.softmax", mode, SoftmaxMode.ONNX)],
             )
         a, b = softmax_tables(mode, float(node.x.scale), length, float(node.y.scale))
         return {**fields, "operation": SpecialOperation.SOFTMAX}, (a, b)
     entries = -(-length // TABLE_UNIT) * TABLE_UNIT
     if entries > config.special.entries:
-        raise ValueError(
-            f"a row of {length} does not fit the machine's tables (special.entries "
-            f"{config.special.entries})"
+        raise too_small(
+            f"{node.name} ({node.op}): a row of {length} does not fit the machine's tables",
+            config, ["special.entries"], lambda other: other.special.entries >= entries,
         )
     gains, offsets, shift = normalize_parameters(node.gamma, node.beta, float(node.y.scale))
     epsilon = normalize_epsilon(length, float(node.x.scale), node.epsilon)

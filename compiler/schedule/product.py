@@ -8,7 +8,7 @@ import numpy as np
 from kiwicha.compiler.graph.graph import ProductNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.mapping import TALLEST
-from kiwicha.errors import KiwichaError
+from kiwicha.errors import KiwichaError, Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.machine.scales import encode_scale
@@ -31,7 +31,7 @@ def product_contractions(
     """
     where = f"{node.name} ({node.op})"
     if not config.transposer:
-        raise KiwichaError(f"{where}: needs a machine with transposer, to multiply activations")
+        raise UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     depth, (rows, columns) = node.x.shape[-1], node.y.shape[-2:]
     if rows > TALLEST or max(depth, columns) > _LONGEST:
         raise KiwichaError(

@@ -3,9 +3,9 @@
 
 from kiwicha.compiler.schedule.compress import storage
 from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.enough import too_small
 from kiwicha.compiler.schedule.estimate import estimate
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
-from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["choose_tiling"]
@@ -25,10 +25,10 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
     """
     tilings = list(legal_tilings(work, config))
     if not tilings:
-        raise KiwichaError(
+        raise too_small(
             f"{work.name} ({work.op}): one output pixel does not fit half of the machine's "
-            f"memories (activation_bytes {config.activation_bytes}, output_bytes "
-            f"{config.output_bytes})"
+            "memories", config, ["activation_bytes", "output_bytes"],
+            lambda other: any(True for _ in legal_tilings(work, other)),
         )
     stored = storage(work, tilings[0], config)
     return min(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.api.machine import MachineLike, find_machine
+from kiwicha.api.machine import MachineLike, chosen_machine
 from kiwicha.api.model import ModelLike, load_model
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.prediction import PredictedLayer, Prediction
@@ -75,7 +75,7 @@ class CompiledModel:
 
 def compile_model(
     model: ModelLike,
-    machine: MachineLike = "default",
+    machine: MachineLike | None = None,
     *,
     samples: int | None = None,
     statistics: Sequence[str] = (),
@@ -87,7 +87,8 @@ def compile_model(
     Parameters
     ----------
     model : path of an ONNX file, ``onnx.ModelProto``, or the name of a model that comes along.
-    machine : name of a preset, path of a TOML file, or `AcceleratorConfig`.
+    machine : name of a preset, path of a TOML file, or `AcceleratorConfig`; None for the machine
+        called default with what the model needs besides.
     samples : the batch, where the model leaves it open (default: 1).
     statistics, blocks, progress : as of `simulate`.
 
@@ -97,11 +98,12 @@ def compile_model(
         For a model that is broken, not quantized, or has nodes that no machine can run.
     ConfigError
         For a machine that there is not.
+    UnfitMachine
+        When a layer needs another machine; names field and value that would do.
     KiwichaError
-        When a layer does not fit this machine, or the batch not the model; names what is in the
-        way.
+        When a layer does not fit any, or the batch not the model; names what is in the way.
     """
-    loaded, config = load_model(model), find_machine(machine)
+    loaded, config = load_model(model), chosen_machine(machine)
     asked = Asked(statistics=statistics, blocks=blocks)
     made = prepare(loaded.proto, config, samples=samples, asked=asked, listener=progress)
     compiled = made.compiled
@@ -109,7 +111,7 @@ def compile_model(
 
 
 def predict_cycles(
-    model: ModelLike, machine: MachineLike = "default", *, samples: int | None = None
+    model: ModelLike, machine: MachineLike | None = None, *, samples: int | None = None
 ) -> int:
     """Return the cycles that a model will take; parameters and errors as of `compile_model`."""
     return compile_model(model, machine, samples=samples).cycles

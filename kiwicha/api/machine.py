@@ -10,7 +10,9 @@ from kiwicha.machine.presets import PRESETS
 from kiwicha.sim.files import check_folder
 from kiwicha.sim.hardware import write_hardware
 
-__all__ = ["MachineLike", "find_machine", "preset", "read_config", "write_verilog"]
+__all__ = [
+    "MachineLike", "chosen_machine", "find_machine", "preset", "read_config", "write_verilog",
+]
 
 MachineLike = str | Path | AcceleratorConfig
 """A machine as a user has it: the name of a preset, the path of a TOML file, or a configuration."""
@@ -71,6 +73,11 @@ def find_machine(machine: MachineLike) -> AcceleratorConfig:
         f"a {type(machine).__name__} is no machine; must be a preset's name, the path of a TOML "
         "file or an AcceleratorConfig"
     )
+
+
+def chosen_machine(machine: MachineLike | None) -> AcceleratorConfig | None:
+    """Return what `find_machine` does; None, for the machine that follows the model, stays."""
+    return None if machine is None else find_machine(machine)
 
 
 def write_verilog(machine: MachineLike, folder: str | Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kiwicha.api.machine import MachineLike, find_machine
+from kiwicha.api.machine import MachineLike, chosen_machine
 from kiwicha.api.model import ModelLike, load_model
 from kiwicha.errors import InputError
 from kiwicha.report.report import Report, differences
@@ -52,7 +52,7 @@ class RunResult:
 def run_golden(
     model: ModelLike,
     inputs: Mapping[str, ArrayLike] | None = None,
-    machine: MachineLike = "default",
+    machine: MachineLike | None = None,
     *,
     samples: int | None = None,
     blocks: Sequence[str] = (),
@@ -67,7 +67,8 @@ def run_golden(
     model : path of an ONNX file, ``onnx.ModelProto``, or the name of a model that comes along.
     inputs : arrays by graph input name, each of the input's own type and shape, the batch in front;
         random ones of ``seed`` if None.
-    machine : name of a preset, path of a TOML file, or `AcceleratorConfig`.
+    machine : name of a preset, path of a TOML file, or `AcceleratorConfig`; None for the machine
+        called default with what the model needs besides.
     samples : how many random inputs (default: 1, or the model's own batch).
     blocks : names of layers whose results are quantized by blocks, on a machine that can.
     random : seed and step where blocks are rounded randomly.
@@ -75,10 +76,10 @@ def run_golden(
 
     Raises
     ------
-    ModelError, UnsupportedModel, ConfigError, InputError
+    ModelError, UnsupportedModel, UnfitMachine, ConfigError, InputError
         For a model, a machine or an input that cannot be used; names what is in the way.
     """
-    loaded, config = load_model(model), find_machine(machine)
+    loaded, config = load_model(model), chosen_machine(machine)
     found = run_on_golden_machine(
         loaded.proto, config, _arrays(inputs), samples=samples, seed=seed,
         asked=Asked(blocks=blocks, random=random), listener=progress,
@@ -91,7 +92,7 @@ def run_golden(
 def simulate(
     model: ModelLike,
     inputs: Mapping[str, ArrayLike] | None = None,
-    machine: MachineLike = "default",
+    machine: MachineLike | None = None,
     *,
     samples: int | None = None,
     simulator: str = "verilator",
@@ -122,7 +123,7 @@ def simulate(
 
     Raises
     ------
-    ModelError, UnsupportedModel, ConfigError, InputError, DestinationError
+    ModelError, UnsupportedModel, UnfitMachine, ConfigError, InputError, DestinationError
         For a model, a machine, an input or a waveform's place that cannot be used; nothing has been
         built then.
     SimulatorError
@@ -132,7 +133,7 @@ def simulate(
     """
     if latency < 0 or not 0 <= stall <= 255:
         raise InputError(f"latency is {latency}, stall {stall}; legal: 0 or more, 0 to 255")
-    loaded, config = load_model(model), find_machine(machine)
+    loaded, config = load_model(model), chosen_machine(machine)
     waves = None if waves is None else Path(waves)
     check_destinations({"waves": waves}, {"waves": (".vcd", ".fst")}, [])
     found = run_model(

@@ -2,8 +2,11 @@
 """The commands ``kiwicha verilog`` and ``kiwicha presets``, and choosing a configuration."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from kiwicha.api.machine import preset, read_config, write_verilog
@@ -11,9 +14,10 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import PRESETS
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_folder
+from kiwicha.sim.follow import BASE, additions
 from kiwicha.sim.progress import Progress
 
-__all__ = ["configuration", "run_presets", "run_verilog"]
+__all__ = ["configuration", "machine", "print_additions", "run_presets", "run_verilog"]
 
 
 def configuration(args: argparse.Namespace) -> AcceleratorConfig:
@@ -27,6 +31,17 @@ def configuration(args: argparse.Namespace) -> AcceleratorConfig:
     if args.config is not None:
         return read_config(args.config)
     return preset(args.preset or "default")
+
+
+def machine(args: argparse.Namespace) -> AcceleratorConfig | None:
+    """Return what `configuration` does; None, for one that follows the model, without either."""
+    return configuration(args) if args.preset or args.config else None
+
+
+def print_additions(config: Mapping[str, Any], console: Console) -> None:
+    """Print what the machine of a report has beyond the default because the model needs it."""
+    if added := additions(config):
+        console.print(f"machine: {BASE.name} with {added}", highlight=False, soft_wrap=True)
 
 
 def run_verilog(args: argparse.Namespace) -> int:

@@ -29,6 +29,8 @@ examples:
   kiwicha sim lenet5                           the digits network that comes along
   kiwicha sim lenet5 --samples 4 --preset tiny
   kiwicha sim model.onnx --predict             cycles and bytes in seconds; nothing is built
+
+Without --preset or --config the machine is default with what the model needs, which is printed.
   kiwicha sim model.onnx --input batch.npz --report report.json --outputs results.npz
 
 exit code: 0 every bit equal, 1 a bit differs or the simulation broke, 2 bad input"""
@@ -86,10 +88,10 @@ def _integer(low: int, high: int) -> "type[int]":
     return Integer
 
 
-def _configuration_options(parser: argparse.ArgumentParser) -> None:
+def _configuration_options(parser: argparse.ArgumentParser, default: str) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
-        "--preset", metavar="NAME", help="a named machine, see `kiwicha presets` (default: default)"
+        "--preset", metavar="NAME", help=f"a named machine, see `kiwicha presets` ({default})"
     )
     group.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="a machine described in a TOML file"
@@ -122,7 +124,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         help="arrays by graph input name, the batch in front; an array 'labels' gives the right "
         "classes (default: random numbers from --seed; the test images for lenet5)",
     )
-    _configuration_options(sim)
+    _configuration_options(sim, "default: default with what the model needs")
     sim.add_argument(
         "--simulator", choices=SIMULATORS, default=SIMULATORS[0],
         help="default: %(default)s; icarus is slow, and shows unknown (x) bits",
@@ -164,7 +166,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "verilog", help="write the hardware as files",
         description=_VERILOG, epilog=_VERILOG_EPILOG, formatter_class=raw,
     )
-    _configuration_options(verilog)
+    _configuration_options(verilog, "default: default")
     verilog.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/verilog"),
         help="folder for the files, made if need be (default: %(default)s)",

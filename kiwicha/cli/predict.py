@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from kiwicha.api.compiled import compile_model
 from kiwicha.api.model import load_model
-from kiwicha.cli.hardware import configuration
+from kiwicha.cli.hardware import machine, print_additions
 from kiwicha.errors import InputError, printable
 from kiwicha.report.tables import prediction_tables
 from kiwicha.report.terminal import output_console
@@ -31,7 +31,7 @@ def run_predict(args: argparse.Namespace) -> int:
         For a model that does not fit, or an option that only a run can follow.
     """
     _check(args)
-    files, config = find_model(args.model), configuration(args)
+    files, config = find_model(args.model), machine(args)
     read = [path for path in (files.path, args.config) if path is not None]
     check_destinations({"--report": args.report}, {}, read)
     start = perf_counter()
@@ -45,6 +45,8 @@ def run_predict(args: argparse.Namespace) -> int:
         text = json.dumps(prediction.to_dict(), indent=2) + "\n"
         write_file(args.report, text.encode())
     console = output_console()
+    if config is None:
+        print_additions(prediction.config, console)
     for table in prediction_tables(prediction, console):
         console.print(table)
     for note in prediction.notes:

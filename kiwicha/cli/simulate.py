@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from kiwicha.api.model import Model, load_model
 from kiwicha.api.run import RunResult, simulate
-from kiwicha.cli.hardware import configuration
+from kiwicha.cli.hardware import machine, print_additions
 from kiwicha.cli.predict import run_predict
 from kiwicha.compiler.frontend.batch import batched_inputs
 from kiwicha.compiler.frontend.inputs import load_inputs
@@ -55,7 +55,7 @@ def run_sim(args: argparse.Namespace) -> int:
     """
     if args.predict:
         return run_predict(args)
-    config = configuration(args)
+    config = machine(args)
     files = find_model(args.model)
     source = args.input or files.inputs
     check_destinations(
@@ -86,7 +86,10 @@ def run_sim(args: argparse.Namespace) -> int:
     if args.outputs is not None:
         files_to_write[args.outputs] = _npz(result.outputs)
     write_files(files_to_write)
-    _print(report, output_console())
+    console = output_console()
+    if config is None:
+        print_additions(report.config, console)
+    _print(report, console)
     return 0 if result.exact else 1
 
 

@@ -87,8 +87,8 @@ def test_vision_transformer() -> None:
 
 @pytest.mark.parametrize(
     ("missing", "node"),
-    [({"transposer": False}, "score.*transposer"),
-     ({"special": {"lanes": 0}}, "share.*special.lanes")],
+    [({"transposer": False}, "score.*transposer is false; true would do"),
+     ({"special": {"lanes": 0}}, "share.*special.lanes is 0; 4 would do")],
 )
 def test_a_machine_without(missing: dict[str, object], node: str) -> None:
     graph = legalize(lower(attention_block(**MODELS["heads"])))

@@ -53,7 +53,7 @@ BAD = {
     "config_value": ("sim model.onnx --config value.toml", "value.toml: rows is 129"),
     "config_type": ("sim model.onnx --config type.toml", "type.toml: rows is '4'"),
     "config_bytes": ("sim model.onnx --config bytes.toml", "bytes.toml"),
-    "too_large": ("sim lenet5 --config narrow.toml", "axi_address_width 16"),
+    "too_large": ("sim lenet5 --config narrow.toml", "axi_address_width is 16; 23 would do"),
     "report_folder": ("sim model.onnx --report none/r.json", "no folder 'none'"),
     "report_is_folder": ("sim model.onnx --report nowhere.vcd", "is a folder"),
     "outputs_is_input": ("sim model.onnx --input good.npz --outputs good.npz", "is read"),

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The machine follows the model: what it needs is added, and named where it must not be."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import quantize_dynamic
+
+import kiwicha
+from kiwicha.cli.main import main
+from kiwicha.errors import KiwichaError, Need, UnfitMachine
+from kiwicha.machine.fields import field_value, with_fields
+from kiwicha.machine.presets import PRESETS
+from kiwicha.models import variants
+from kiwicha.models.variants import Layer, Network, build
+from kiwicha.sim.follow import BASE, additions, compile_following
+
+#: Networks that need more than the machine called default has: layers, and the fields with it.
+MORE = {
+    "long_normalization": (
+        Network((2, 600), (
+            Layer("LayerNormalization", ((600,), (600,)), attributes={"axis": -1}),)),
+        {"special.entries": 1024},
+    ),
+    "long_softmax": (
+        Network((2, 5000), (Layer("Softmax", attributes={"axis": -1}),)),
+        {"special.bytes": 8192},
+    ),
+    "large_window": (
+        Network((1, 1, 200, 200), (Layer("Conv", ((2, 1, 200, 200), (2,))),)),
+        {"activation_bytes": 131072},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def dynamic(tmp_path_factory):
+    """A perceptron of two layers, as quantize_dynamic writes it."""
+    folder = tmp_path_factory.mktemp("follow")
+    rng = np.random.default_rng(3)
+    weights = {"w": rng.normal(size=(12, 20)), "v": rng.normal(size=(20, 5))}
+    value, node = helper.make_tensor_value_info, helper.make_node
+    graph = helper.make_graph(
+        [node("MatMul", ["x", "w"], ["a"]), node("Relu", ["a"], ["b"]),
+         node("MatMul", ["b", "v"], ["y"])],
+        "g", [value("x", TensorProto.FLOAT, [3, 12])], [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, folder / "float.onnx")
+    quantize_dynamic(folder / "float.onnx", folder / "dynamic.onnx")
+    return folder / "dynamic.onnx"
+
+
+@pytest.mark.parametrize("name", ["lenet5", "vit"])
+def test_what_needs_no_more_gets_the_default(name):
+    followed, given = (kiwicha.compile_model(name, machine) for machine in (None, "default"))
+    assert followed.machine == BASE == PRESETS["default"]
+    assert followed.prediction == given.prediction
+    np.testing.assert_array_equal(followed.words, given.words)
+
+
+def test_a_dynamic_model(dynamic, no_build, capfd):
+    made = kiwicha.compile_model(dynamic)
+    assert made.machine == BASE.replace(name="default-dynamic", dynamic=True)
+    assert made.cycles == kiwicha.predict_cycles(dynamic, made.machine)
+    assert kiwicha.run_golden(dynamic).exact
+    assert main(["sim", str(dynamic), "--predict"]) == 0
+    assert capfd.readouterr().out.splitlines()[0] == "machine: default with dynamic"
+    assert main(["sim", str(dynamic), "--preset", "default"]) == 2
+    out, err = capfd.readouterr()
+    head, *lines = err.splitlines()[-3:]
+    assert head == "kiwicha: error: 2 nodes do not fit the machine"
+    for line in lines:
+        assert line.endswith("is quantized dynamically; dynamic is false; true would do")
+    assert not out
+
+
+def test_a_run_is_on_that_machine(dynamic, monkeypatch):
+    """What is built is what was compiled for, and its report says so."""
+    class Stop(Exception):
+        pass
+
+    def build_of(config, *_, **__):
+        raise Stop(config.name)
+
+    monkeypatch.setattr("kiwicha.sim.inference.simulated_machine", build_of)
+    with pytest.raises(Stop, match="^default-dynamic$"):
+        kiwicha.simulate(dynamic)
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_no_more_is_added_than_it_takes(name, monkeypatch):
+    network, wanted = MORE[name]
+    monkeypatch.setitem(variants.NETWORKS, name, network)
+    model, _ = build(name)
+    made = kiwicha.compile_model(model)
+    words = ", ".join(f"{field} {value}" for field, value in wanted.items())
+    assert additions(made.machine.to_dict()) == words
+    assert made.machine == with_fields(BASE, {**wanted, "name": made.machine.name})
+    assert made.machine.name.startswith("default-")
+    assert kiwicha.run_golden(model).exact
+    for field, value in wanted.items():
+        less = with_fields(made.machine, {field: value // 2})
+        with pytest.raises(UnfitMachine) as refused:
+            kiwicha.compile_model(model, less)
+        assert refused.value.needs == (Need(field, value // 2, value),)
+        assert str(refused.value).endswith(f"; {field} is {value // 2}; {value} would do")
+
+
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_what_would_do_does(preset):
+    """One change after the other, as the refusals say, until the vision transformer fits."""
+    machine, changed = PRESETS[preset], []
+    while True:
+        try:
+            made = kiwicha.compile_model("vit", machine)
+            break
+        except UnfitMachine as error:
+            assert error.needs
+            for need in error.needs:
+                assert need.value == field_value(machine, need.field) != need.enough
+                changed.append(need.field)
+            machine = with_fields(machine, {each.field: each.enough for each in error.needs})
+    assert made.machine == machine
+    assert changed == ["special.lanes", "transposer"]
+
+
+def test_what_no_machine_can_do_is_said_at_once():
+    def compiled(_config):
+        raise UnfitMachine.together([UnfitMachine("a", [Need("rows", 1, 2)]), KiwichaError("b")])
+
+    with pytest.raises(UnfitMachine, match="2 nodes do not fit the machine\n  a; rows is 1; 2 wou"):
+        compile_following(compiled)
+
+
+def test_of_two_needs_the_larger_counts():
+    errors = [UnfitMachine(name, [Need("special.bytes", 4096, size)])
+              for name, size in (("a", 8192), ("b", 16384), ("c", 8192))]
+    assert UnfitMachine.together(errors).needs == (Need("special.bytes", 4096, 16384),)
+    assert UnfitMachine.together(errors[:1]) is errors[0]
