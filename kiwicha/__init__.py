@@ -10,7 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kiwicha.api.compiled import CompiledModel, compile_model, predict_cycles
+    from kiwicha.api.compiled import (
+        CompiledModel,
+        compile_model,
+        predict_cycles,
+        write_program,
+    )
     from kiwicha.api.machine import preset, read_config, write_verilog
     from kiwicha.api.model import Model, load_model
     from kiwicha.api.run import RunResult, run_golden, simulate
@@ -52,11 +57,12 @@ __all__ = [
     "read_config",
     "run_golden",
     "simulate",
+    "write_program",
     "write_verilog",
 ]
 
 _MODULES = {
-    "api.compiled": ("CompiledModel", "compile_model", "predict_cycles"),
+    "api.compiled": ("CompiledModel", "compile_model", "predict_cycles", "write_program"),
     "api.machine": ("preset", "read_config", "write_verilog"),
     "api.model": ("Model", "load_model"),
     "api.run": ("RunResult", "run_golden", "simulate"),

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,12 @@ from kiwicha.api.machine import MachineLike, chosen_machine
 from kiwicha.api.model import ModelLike, load_model
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.prediction import PredictedLayer, Prediction
+from kiwicha.sim import export
+from kiwicha.sim.files import check_folder
 from kiwicha.sim.predict import predict
 from kiwicha.sim.prepare import Asked, Listener, prepare, quiet
 
-__all__ = ["CompiledModel", "compile_model", "predict_cycles"]
+__all__ = ["CompiledModel", "compile_model", "predict_cycles", "write_program"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,3 +118,30 @@ def predict_cycles(
 ) -> int:
     """Return the cycles that a model will take; parameters and errors as of `compile_model`."""
     return compile_model(model, machine, samples=samples).cycles
+
+
+def write_program(
+    model: ModelLike,
+    folder: str | Path,
+    machine: MachineLike | None = None,
+    *,
+    samples: int | None = None,
+    progress: Listener = quiet,
+) -> list[Path]:
+    """Compile a model and write it for a driver, to a folder which is made if need be.
+
+    ``program.json`` (the machine and its fingerprint, windows, where inputs and outputs lie and
+    what the host does with them, layers), ``program.bin`` (instructions), ``image.bin`` (memory
+    from address 0, inputs zero) and, for hosts that need arrays, ``host.bin``. All of them, or
+    none. Parameters and errors as of `compile_model`; returns the files.
+
+    Raises
+    ------
+    DestinationError
+        For a folder that cannot be written.
+    """
+    folder = Path(folder)
+    check_folder("folder", folder)
+    loaded, config = load_model(model), chosen_machine(machine)
+    made = prepare(loaded.proto, config, samples=samples, listener=progress)
+    return export.write_program(loaded.name, made.compiled, folder)

@@ -24,6 +24,10 @@ def _run(argv: Sequence[str] | None, extensions: Sequence[Extension]) -> int:
         from kiwicha.cli.simulate import run_sim
 
         return run_sim(args)
+    if args.command == "compile":
+        from kiwicha.cli.compile import run_compile
+
+        return run_compile(args)
     if args.command == "ops":
         from kiwicha.cli.operators import run_ops
 

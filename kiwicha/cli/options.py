@@ -35,6 +35,20 @@ Without --preset or --config the machine is default with what the model needs, w
 
 exit code: 0 every bit equal, 1 a bit differs or the simulation broke, 2 bad input"""
 
+_FOLLOWS = "default: default with what the model needs"
+
+_COMPILE = """\
+Writes the program of a model for a machine: program.json (where inputs and outputs lie, and what
+the host does with them), program.bin (instructions), image.bin (memory from address 0); and prints
+their names. docs/programs.md explains them."""
+
+_COMPILE_EPILOG = """\
+examples:
+  kiwicha compile lenet5 --preset small --out build/lenet5
+  kiwicha compile model.onnx --samples 8 --out build/model
+
+exit code: 0 written, 2 bad input, or a model that the machine cannot run"""
+
 _VERILOG = """\
 Writes the Verilog of a machine (accelerator.v), a manifest of its ports, parameters and registers
 (manifest.json), and the register map as a C header, a Python module, JSON and a table."""
@@ -124,7 +138,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         help="arrays by graph input name, the batch in front; an array 'labels' gives the right "
         "classes (default: random numbers from --seed; the test images for lenet5)",
     )
-    _configuration_options(sim, "default: default with what the model needs")
+    _configuration_options(sim, _FOLLOWS)
     sim.add_argument(
         "--simulator", choices=SIMULATORS, default=SIMULATORS[0],
         help="default: %(default)s; icarus is slow, and shows unknown (x) bits",
@@ -161,6 +175,23 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "latency of 20 and no stalls",
     )
     layer_options(sim, _integer)
+
+    compiled = commands.add_parser(
+        "compile", help="write a model's program as files that a driver reads",
+        description=_COMPILE, epilog=_COMPILE_EPILOG, formatter_class=raw,
+    )
+    compiled.add_argument(
+        "model", metavar="MODEL", help=f"quantized ONNX file, or one of {', '.join(SHIPPED)}"
+    )
+    _configuration_options(compiled, _FOLLOWS)
+    compiled.add_argument(
+        "--samples", metavar="N", type=_integer(1, 1 << 20),
+        help="the batch, where the model leaves it open (default: 1)",
+    )
+    compiled.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("build/program"),
+        help="folder for the files, made if need be (default: %(default)s)",
+    )
 
     verilog = commands.add_parser(
         "verilog", help="write the hardware as files",

@@ -2,10 +2,7 @@
 """The machine follows the model: what it needs is added, and named where it must not be."""
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import quantize_dynamic
 
 import kiwicha
 from kiwicha.cli.main import main
@@ -32,25 +29,6 @@ MORE = {
         {"activation_bytes": 131072},
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def dynamic(tmp_path_factory):
-    """A perceptron of two layers, as quantize_dynamic writes it."""
-    folder = tmp_path_factory.mktemp("follow")
-    rng = np.random.default_rng(3)
-    weights = {"w": rng.normal(size=(12, 20)), "v": rng.normal(size=(20, 5))}
-    value, node = helper.make_tensor_value_info, helper.make_node
-    graph = helper.make_graph(
-        [node("MatMul", ["x", "w"], ["a"]), node("Relu", ["a"], ["b"]),
-         node("MatMul", ["b", "v"], ["y"])],
-        "g", [value("x", TensorProto.FLOAT, [3, 12])], [value("y", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(w.astype(np.float32), name) for name, w in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, folder / "float.onnx")
-    quantize_dynamic(folder / "float.onnx", folder / "dynamic.onnx")
-    return folder / "dynamic.onnx"
 
 
 @pytest.mark.parametrize("name", ["lenet5", "vit"])
