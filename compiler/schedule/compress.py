@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.graph import BlocksNode, ConvNode, MatMulNode, Node
+from kiwicha.compiler.graph.graph import (
+    BlocksNode,
+    ConvNode,
+    DynamicLinearNode,
+    MatMulNode,
+    Node,
+)
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.packing import pack_tile
 from kiwicha.compiler.schedule.tiling import Tiling
@@ -151,7 +157,7 @@ class LayerWeights:
         used = total = 0
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
-            if isinstance(layer, ConvNode | MatMulNode):
+            if isinstance(layer, ConvNode | MatMulNode | DynamicLinearNode):
                 per_output = (-1, 1, 1, 1) if isinstance(layer, ConvNode) else (-1,)
                 used += int((layer.weights != layer.weight_zero.reshape(per_output)).sum())
                 total += layer.weights.size

@@ -246,6 +246,14 @@ def test_slots_in_use_at_once(tmp_path, branches):
         legalize(lower(model))
 
 
+def test_the_report_has_the_density_of_its_weights(tmp_path):
+    nodes, constants = mlp(np.random.default_rng(6), (5, 6))
+    model = quantized(tmp_path, nodes, constants, [3, 5])
+    (layer,) = compile_graph(legalize(lower(model)), CONFIGS["small"]).layers
+    used = np.count_nonzero(layer.node.weights != layer.node.weight_zero)
+    assert layer.weights.density == used / 30 > 0
+
+
 def test_refusals(tmp_path):
     rng = np.random.default_rng(6)
     nodes, constants = mlp(rng, (5, 6))
