@@ -18,7 +18,6 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.lanes import Block, Lanes
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import cut_rows, longest_block
-from kiwicha.compiler.emit.special import require_lanes
 from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.graph.graph import AddNode
 from kiwicha.compiler.schedule.onchip import align_up
@@ -59,10 +58,8 @@ def add_steps(
     Raises
     ------
     KiwichaError
-        When the machine has no special function engine, or z is repeated in a way that it cannot
-        do; names the node.
+        When z is repeated in a way that SPECIAL cannot do; names the node.
     """
-    require_lanes(node, builder.config)
     try:
         emitter = _Adder(node, addresses, builder, store, ready)
         return list(emitter.steps())

@@ -23,6 +23,7 @@ from kiwicha.compiler.emit.statistics import (
 from kiwicha.compiler.emit.steps import Step, interleave
 from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Tensor, ViewNode
 from kiwicha.compiler.schedule.compress import LayerWeights
+from kiwicha.compiler.schedule.units import require_units
 from kiwicha.cost.performance import Timeline
 from kiwicha.cost.shares import layer_shares
 from kiwicha.errors import KiwichaError, UnfitMachine
@@ -208,6 +209,7 @@ def compile_graph(
         When a node or the whole model does not fit the machine; names node and limit. When a
         layer's statistics cannot be had.
     """
+    require_units(graph.nodes, config)
     counted = counted_layers(graph, config, statistics)
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = Memory((1 << config.axi_address_width) - ALIGN)

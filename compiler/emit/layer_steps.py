@@ -37,7 +37,7 @@ from kiwicha.compiler.schedule.mapping import (
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
-from kiwicha.errors import Need, UnfitMachine
+from kiwicha.compiler.schedule.units import require_units
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["layer_steps"]
@@ -67,6 +67,7 @@ def layer_steps(
     """
     if isinstance(node, ViewNode):
         raise ValueError(f"{node.name} is a view: there is nothing to do")
+    require_units([node], builder.config)
     return _STEPS[node.kind](node, addresses, builder, store, ready)
 
 
@@ -101,7 +102,6 @@ def _dynamic_steps(
     _ready: int,
 ) -> list[Step]:
     """The layer, and its output's scale and zero point to memory."""
-    _require_dynamic(node, builder)
     work = dynamic_contraction(node, addresses[node.x.name], addresses[node.y.name])
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
@@ -113,13 +113,6 @@ def _dynamic_steps(
     return [replace(step, emit=emit_all)]
 
 
-def _require_dynamic(node: DynamicLinearNode, builder: ProgramBuilder) -> None:
-    if not builder.config.dynamic:
-        raise UnfitMachine(
-            f"{node.name} ({node.op}): is quantized dynamically", [Need("dynamic", False, True)]
-        )
-
-
 def _blocks_steps(
     node: BlocksNode,
     addresses: Mapping[str, int],
@@ -128,8 +121,6 @@ def _blocks_steps(
     _ready: int,
 ) -> list[Step]:
     """The layer, its codes and the scales of its blocks."""
-    if isinstance(node.linear, DynamicLinearNode):
-        _require_dynamic(node.linear, builder)
     x, y, scales = (addresses[tensor.name] for tensor in (node.x, node.y, node.scales))
     work = block_contraction(node, x, y, scales, builder.config)
     return [_contraction_step(work, choose_tiling(work, builder.config), builder, store)]

@@ -15,7 +15,7 @@ from kiwicha.compiler.emit.lanes import TABLE_UNIT, Lanes
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import Cut, cut_rows
 from kiwicha.compiler.emit.steps import Step
-from kiwicha.compiler.graph.graph import AddNode, NormalizeNode, SoftmaxNode, TableNode, Tensor
+from kiwicha.compiler.graph.graph import NormalizeNode, SoftmaxNode, TableNode, Tensor
 from kiwicha.compiler.schedule.enough import too_small
 from kiwicha.errors import KiwichaError, Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
@@ -23,28 +23,9 @@ from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters, softmax_tables
 
-__all__ = ["SpecialNode", "require_lanes", "row_steps"]
-
-SpecialNode = TableNode | AddNode | SoftmaxNode | NormalizeNode
-
-_LANES = 4  # that would do: as many as the machine called default has
+__all__ = ["row_steps"]
 
 _Tables = tuple[np.ndarray, np.ndarray | None]
-
-
-def require_lanes(node: SpecialNode, config: AcceleratorConfig) -> None:
-    """Refuse a node that needs SPECIAL on a machine without.
-
-    Raises
-    ------
-    UnfitMachine
-        Names the node.
-    """
-    if not config.special.lanes:
-        raise UnfitMachine(
-            f"{node.name} ({node.op}): {node.kind} is done by SPECIAL",
-            [Need("special.lanes", 0, _LANES)],
-        )
 
 
 def row_steps(
@@ -63,11 +44,10 @@ def row_steps(
     Raises
     ------
     KiwichaError
-        When the machine has no special function engine, or one with memories or tables that a row
-        does not fit, or the scales are beyond its arithmetic; names node and limit.
+        When SPECIAL has memories or tables that a row does not fit, or the scales are beyond its
+        arithmetic; names node and limit.
     """
     config = builder.config
-    require_lanes(node, config)
     where, length = f"{node.name} ({node.op})", prod(node.x.shape[-1:])
     if isinstance(node, TableNode):
         length = config.beat_bytes  # as good as any: places are independent

@@ -8,7 +8,7 @@ import numpy as np
 from kiwicha.compiler.graph.graph import ProductNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.mapping import TALLEST
-from kiwicha.errors import KiwichaError, Need, UnfitMachine
+from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.machine.scales import encode_scale
@@ -26,12 +26,10 @@ def product_contractions(
     Raises
     ------
     KiwichaError
-        When the machine cannot load activations as weights, a scale has no encoding, or an
-        operand is too large or lies in memory in an order that cannot be loaded.
+        When a scale has no encoding, or an operand is too large or lies in memory in an order that
+        cannot be loaded.
     """
     where = f"{node.name} ({node.op})"
-    if not config.transposer:
-        raise UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     depth, (rows, columns) = node.x.shape[-1], node.y.shape[-2:]
     if rows > TALLEST or max(depth, columns) > _LONGEST:
         raise KiwichaError(

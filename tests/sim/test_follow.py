@@ -105,6 +105,16 @@ def test_what_would_do_does(preset):
     assert changed == ["special.lanes", "transposer"]
 
 
+def test_units_that_are_missing_are_named_before_anything_is_cut(dynamic, monkeypatch):
+    """A large model is refused at once, and the machine that follows it found at no cost."""
+    monkeypatch.setattr(
+        "kiwicha.compiler.emit.layer_steps.choose_tiling", lambda *_: pytest.fail("a layer is cut")
+    )
+    for model, machine, count in (("vit", "tiny", 18), (dynamic, "default", 2)):
+        with pytest.raises(UnfitMachine, match=f"^{count} nodes do not fit the machine\n"):
+            kiwicha.compile_model(model, machine)
+
+
 def test_what_no_machine_can_do_is_said_at_once():
     def compiled(_config):
         raise UnfitMachine.together([UnfitMachine("a", [Need("rows", 1, 2)]), KiwichaError("b")])
