@@ -37,12 +37,14 @@ class GoldenOutcome:
     outputs : graph outputs as the golden machine computed them.
     reference : what ONNX Runtime makes of the model as given.
     wrong : what breaks a promise, a sentence each.
+    config : of the machine that the program is for.
     """
 
     outputs: dict[str, NDArray[Any]]
     reference: Reference
     predicted_cycles: int
     wrong: tuple[str, ...]
+    config: AcceleratorConfig
 
 
 def run_on_golden_machine(
@@ -75,7 +77,10 @@ def run_on_golden_machine(
     found = made.read(golden.memory)
     produced = outputs(made.graph, found)
     wrong = _wrong(made, golden.tensors, found, elements_that_differ(produced, expected.outputs))
-    return GoldenOutcome(produced, expected, made.compiled.timeline.total, tuple(wrong))
+    compiled = made.compiled
+    return GoldenOutcome(
+        produced, expected, compiled.timeline.total, tuple(wrong), compiled.config
+    )
 
 
 def _wrong(

@@ -45,11 +45,12 @@ _RECORD = COUNTER_WORDS * WORD_BITS // 8
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The report, and the graph outputs as the machine computed them."""
+    """The report, the graph outputs as the machine computed them, and which machine it was."""
 
     report: Report
     outputs: dict[str, NDArray[Any]]
     reference: Reference
+    config: AcceleratorConfig
 
 
 def run_model(
@@ -144,7 +145,7 @@ def run_model(
         statistics=counted,
         blocks=block_noise(graph, golden.tensors, config, produced),
     )
-    return Outcome(report, produced, expected)
+    return Outcome(report, produced, expected, config)
 
 
 def _simulate(

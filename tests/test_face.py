@@ -124,6 +124,7 @@ def test_golden_and_simulated_bits_are_the_same(network):
     for other in (simulated.outputs, golden.expected, simulated.expected):
         assert other["y"].tobytes() == golden.outputs["y"].tobytes()
     assert golden.predicted_cycles == simulated.predicted_cycles
+    assert golden.machine == simulated.machine == kiwicha.PRESETS["tiny"]
     assert golden.cycles is golden.report is None
     assert simulated.cycles == simulated.report.cycles > 0
     assert heard[-1] == "comparing"

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from kiwicha.api.machine import MachineLike, chosen_machine
 from kiwicha.api.model import ModelLike, load_model
 from kiwicha.errors import InputError
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.report import Report, differences
 from kiwicha.sim.files import check_destinations
 from kiwicha.sim.golden_run import run_on_golden_machine
@@ -31,6 +32,7 @@ class RunResult:
     expected : what ONNX Runtime makes of the model as given and the same inputs, by name.
     predicted_cycles, cycles : from start to interrupt; ``cycles`` by the machine's own counter,
         None on the golden machine, which has no clock.
+    machine : on which it ran, that of the argument unless that was None.
     verdict : what is not as promised, a sentence each; empty if every bit is right.
     report : layer by layer, with cycles, bytes and what each layer promises; None on the golden
         machine.
@@ -40,6 +42,7 @@ class RunResult:
     expected: dict[str, NDArray[Any]]
     predicted_cycles: int
     cycles: int | None
+    machine: AcceleratorConfig
     verdict: tuple[str, ...]
     report: Report | None
 
@@ -85,7 +88,8 @@ def run_golden(
         asked=Asked(blocks=blocks, random=random), listener=progress,
     )
     return RunResult(
-        found.outputs, found.reference.outputs, found.predicted_cycles, None, found.wrong, None
+        found.outputs, found.reference.outputs, found.predicted_cycles, None, found.config,
+        found.wrong, None,
     )
 
 
@@ -145,7 +149,7 @@ def simulate(
     report = found.report
     return RunResult(
         found.outputs, found.reference.outputs, report.predicted_cycles, report.cycles,
-        tuple(differences(report)), report,
+        found.config, tuple(differences(report)), report,
     )
 
 

@@ -43,7 +43,9 @@ def test_a_dynamic_model(dynamic, no_build, capfd):
     made = kiwicha.compile_model(dynamic)
     assert made.machine == BASE.replace(name="default-dynamic", dynamic=True)
     assert made.cycles == kiwicha.predict_cycles(dynamic, made.machine)
-    assert kiwicha.run_golden(dynamic).exact
+    golden = kiwicha.run_golden(dynamic)
+    assert golden.exact
+    assert golden.machine == made.machine
     assert main(["sim", str(dynamic), "--predict"]) == 0
     assert capfd.readouterr().out.splitlines()[0] == "machine: default with dynamic"
     assert main(["sim", str(dynamic), "--preset", "default"]) == 2
