@@ -8,11 +8,12 @@ from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
 from kiwicha.compiler.frontend.inputs import random_inputs
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
-from kiwicha.errors import KiwichaError
+from kiwicha.errors import KiwichaError, UnfitMachine
 from kiwicha.golden.machine import Machine, MachineError
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import encode, walk_program
+from kiwicha.machine.fields import with_fields
 from kiwicha.machine.isa import Engine, Opcode
 from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.presets import preset
@@ -71,6 +72,25 @@ def test_too_large_for_the_scratchpad() -> None:
     match = "one output pixel does not fit .*; activation_bytes is 256; 1024 would do$"
     with pytest.raises(KiwichaError, match=match):
         compiled_on("bench_conv3x3", config)
+
+
+def test_every_layer_that_is_too_large_is_named_with_what_would_do() -> None:
+    config = preset("default").replace(activation_bytes=256, output_bytes=256)
+    with pytest.raises(UnfitMachine) as refused:
+        compiled_on("separable", config)
+    head, *lines = str(refused.value).splitlines()
+    assert head == "4 nodes do not fit the machine"
+    assert [line.split()[0] for line in lines] == ["conv1", "conv2", "conv3", "maxpool1"]
+    assert [line.split("; ", 1)[1] for line in lines] == [
+        f"{field} is 256; 512 would do"
+        for field in ("activation_bytes", "activation_bytes", "output_bytes", "activation_bytes")
+    ]
+    enough = {need.field: need.enough for need in refused.value.needs}
+    assert enough == {"activation_bytes": 512, "output_bytes": 512}
+    compiled_on("separable", with_fields(config, enough))
+    for field in enough:
+        with pytest.raises(UnfitMachine, match=f"; {field} is 256; 512 would do"):
+            compiled_on("separable", with_fields(config, {**enough, field: 256}))
 
 
 def test_no_window_is_left() -> None:
