@@ -166,6 +166,18 @@ def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     return _finish(node, real, modes, np.shape(node.scale))
 
 
+def _move(node: Any, *operands: Any) -> NDArray[Any]:
+    *tensors, modes = operands
+    y = np.empty(node.y.shape, node.y.dtype)
+    for piece, x in zip(node.pieces, tensors, strict=True):
+        multiplier, shift = encode_scale(modes.requantize, piece.scale, piece.scale64)
+        y[piece.target.slices] = requantize(
+            x[piece.source.slices].astype(np.int32) - piece.x.zero_point, multiplier, shift,
+            node.y.zero_point, piece.low, piece.high, modes.requantize,
+        )
+    return y
+
+
 def _view(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     return x.reshape(node.y.shape) if node.axes is None else x.transpose(node.axes)
 
@@ -229,5 +241,5 @@ def _dynamic(
 _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "matmul": _matmul, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "blocks": _blocks,
+    "dynamic": _dynamic, "blocks": _blocks, "move": _move,
 }

@@ -83,6 +83,10 @@ def _reshape(*shape: int) -> Layer:
     return Layer("Reshape", constants=(np.array(shape, np.int64),))
 
 
+def _slice(starts: list[int], ends: list[int], axes: list[int]) -> Layer:
+    return Layer("Slice", constants=tuple(np.array(v, np.int64) for v in (starts, ends, axes)))
+
+
 _RELU, _FLATTEN = Layer("Relu"), Layer("Flatten")
 
 NETWORKS: dict[str, Network] = {
@@ -161,6 +165,12 @@ NETWORKS: dict[str, Network] = {
     "bias_add": Network((4, 8), (_matmul(8, 6), Layer("Add", ((6,),)))),
     "gemm_alpha": Network((2, 8), (_gemm(8, 6, alpha=0.5),)),
     "gemm_trans_a": Network((8, 2), (_gemm(8, 6, transA=1),)),
+    # Data movement
+    "concat": Network((2, 3, 6, 5), (
+        _conv(4, 3, 1, 1), Layer("Concat", constants=("x",), attributes={"axis": 1}),
+        _conv(5, 7, 3, 3))),
+    "slice": Network((2, 3, 7, 6), (
+        _conv(9, 3, 3, 3), _slice([1, 2], [7, -1], [1, 2]), _conv(4, 6, 2, 2))),
 }
 
 #: those of them that need the special function engine
@@ -168,8 +178,6 @@ SPECIAL = ("sigmoid", "softmax", "residual", "bias_add")
 
 #: networks that must be refused: {name: (network, the operator of the node to be named)}
 UNSUPPORTED: dict[str, tuple[Network, str]] = {
-    "concat": (Network((1, 3, 6, 6), (
-        _conv(4, 3, 1, 1), Layer("Concat", constants=("x",), attributes={"axis": 1}))), "Concat"),
     "depth_to_space": (Network((1, 3, 6, 6), (
         _conv(4, 3, 3, 3), Layer("DepthToSpace", attributes={"blocksize": 2}))), "DepthToSpace"),
     "pool_only": (Network((1, 3, 6, 6), (_pool(2, 2),)), "MaxPool"),

@@ -18,6 +18,7 @@ from kiwicha.compiler.graph.graph import (
     ConvNode,
     DynamicLinearNode,
     MatMulNode,
+    MoveNode,
     Node,
     NormalizeNode,
     PoolNode,
@@ -34,6 +35,7 @@ from kiwicha.compiler.schedule.mapping import (
     matmul_contractions,
     pool_contractions,
 )
+from kiwicha.compiler.schedule.moves import move_contractions
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
@@ -91,7 +93,7 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
 
 def _kind(work: Contraction) -> Hashable:
     """Return what works of one node must have in common to be tiled alike."""
-    return replace(work.x, address=0), replace(work.y, address=0), work.pads
+    return replace(work.x, address=0), replace(work.y, address=0), work.pads, work.skipped
 
 
 def _dynamic_steps(
@@ -151,6 +153,7 @@ _STEPS: dict[str, _Steps] = {
     MatMulNode.kind: _contracted(matmul_contractions),
     PoolNode.kind: _contracted(pool_contractions),
     ProductNode.kind: _contracted(product_contractions),
+    MoveNode.kind: _contracted(move_contractions),
     DynamicLinearNode.kind: _dynamic_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: add_steps,

@@ -15,6 +15,7 @@ from kiwicha.compiler.graph.graph import (
     AddNode,
     DynamicLinearNode,
     Graph,
+    MoveNode,
     Node,
     NormalizeNode,
     ProductNode,
@@ -96,6 +97,8 @@ def channels_of(node: Node) -> int:
 
 def _no_channel(counted: Counted) -> str | None:
     """Return what is wrong with the channel."""
+    if counted.channel is not None and isinstance(counted.node, MoveNode):
+        return "moves bytes of several channels at once; only all of them are counted"
     channels = channels_of(counted.node)
     if counted.channel is None or counted.channel < channels:
         return None

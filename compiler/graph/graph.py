@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
 from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.move_node import Box, MoveNode, Piece
 from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.graph.nodes import (
     ConvNode,
@@ -29,11 +30,11 @@ from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, Softmax
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "BlocksNode", "ConvNode", "DynamicLinearNode", "Graph", "HostBlockDequantize",
+    "AddNode", "BlocksNode", "Box", "ConvNode", "DynamicLinearNode", "Graph", "HostBlockDequantize",
     "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize",
-    "MatMulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PoolNode",
-    "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor", "Value",
-    "ViewNode",
+    "MatMulNode", "MoveNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "Piece",
+    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor",
+    "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

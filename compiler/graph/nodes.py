@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.dynamic_node import DynamicLinearNode
+from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "ConvNode", "DynamicLinearNode", "MatMulNode", "OperatorNode", "PoolNode", "ProductNode",
-    "ViewNode",
+    "ConvNode", "DynamicLinearNode", "MatMulNode", "MoveNode", "OperatorNode", "PoolNode",
+    "ProductNode", "ViewNode",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +199,6 @@ class ProductNode(BaseNode):
 
 
 OperatorNode = (
-    ConvNode | MatMulNode | PoolNode | ViewNode | DynamicLinearNode
+    ConvNode | MatMulNode | PoolNode | MoveNode | ViewNode | DynamicLinearNode
     | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
 )

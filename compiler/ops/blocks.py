@@ -17,6 +17,7 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     MatMulNode,
+    MoveNode,
     Node,
     PoolNode,
     ProductNode,
@@ -70,7 +71,7 @@ class _Obstacle(Exception):
 def _linear(node: Node, config: AcceleratorConfig) -> Linear:
     if isinstance(node, ViewNode):
         raise _Obstacle("moves no data: it has no sums")
-    if isinstance(node, PoolNode):
+    if isinstance(node, PoolNode | MoveNode):
         raise _Obstacle("takes codes to codes: it has no sums")
     if isinstance(node, ProductNode):
         raise _Obstacle("multiplies two activations; blocks are for constant weights")

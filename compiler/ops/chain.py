@@ -9,6 +9,7 @@ the float chain.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
+    MoveNode,
     NormalizeNode,
     PoolNode,
     SoftmaxNode,
@@ -26,13 +28,19 @@ from kiwicha.compiler.graph.graph import (
     ViewNode,
 )
 from kiwicha.compiler.ops.context import Context, FloatOp
+from kiwicha.compiler.ops.part import emit_part
 from kiwicha.compiler.ops.pool import emit_pool, ratio64
 from kiwicha.compiler.ops.view import emit_view
 
-__all__ = ["chain_table", "chain_values", "dequantized", "emit_chain", "expressible",
-           "note_chain"]
+__all__ = [
+    "as_requantize", "chain_table", "chain_values", "dequantized", "emit_chain", "expressible",
+    "note_chain",
+]
 
 Operations = tuple[FloatOp, ...]
+
+_UNCLAMPED = (ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, MoveNode)
+_RESIZED = ("pool", "part")  # layers that may rescale and clamp on the way
 
 
 def dequantized(tensor: Tensor, codes: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -81,7 +89,7 @@ def emit_chain(
     clips = [op for op in operations if op.kind == "clip"]
     label, owner = "+".join(op.node.op_type for op in clips), (*(op.node for op in clips), node)[0]
     info = np.iinfo(target.dtype)
-    found = _as_requantize(x, target, table)
+    found = as_requantize(x, target, table)
     if found is None:
         x = context.settled(x)
         name = context.names.fresh(target.name, "codes") if moves else target.name
@@ -92,7 +100,7 @@ def emit_chain(
     scale, low, high = found
     plain = scale == 1 and x.dtype == target.dtype and x.zero_point == target.zero_point
     plain = plain and (low, high) == (info.min, info.max)
-    if not plain and scale == 1:
+    if not plain and scale == 1 and not any(op.kind == "part" for op in moves):
         through = [node.input[0]]
         through += [name for op in operations for name in (op.node.input[0], op.node.output[0])]
         name = context.names.fresh(target.name, "codes") if moves else target.name
@@ -100,7 +108,7 @@ def emit_chain(
         if fused is not None:
             x, plain = fused, True
     pooled = plain
-    if not pooled and not any(op.kind == "pool" for op in moves):
+    if not pooled and not any(op.kind in _RESIZED for op in moves):
         name = context.names.fresh(target.name, "codes") if moves else target.name
         x = context.settled(x)
         y = replace(target, name=name, shape=x.shape, layout=x.layout)
@@ -115,14 +123,14 @@ def emit_chain(
         name = target.name
         if not last:
             name = context.names.fresh(target.name, node_name(move.node))
-        if move.kind == "pool":
+        if move.kind in _RESIZED:
+            emit: Any = emit_pool if move.box is None else partial(emit_part, box=move.box)
+            y = replace(target, name=name)
             if pooled:
-                x = emit_pool(context, move.node, x, replace(target, name=name))
+                x = emit(context, move.node, x, y)
             else:
-                title = "+".join(filter(None, ["MaxPool", label]))
-                x = emit_pool(
-                    context, move.node, x, replace(target, name=name), scale, (low, high), title
-                )
+                title = "+".join(filter(None, [move.node.op_type, label]))
+                x = emit(context, move.node, x, y, scale=scale, bounds=(low, high), op=title)
                 pooled = True
         else:
             kept = target if pooled else x
@@ -135,12 +143,13 @@ def emit_chain(
 
 
 def expressible(x: Tensor, operations: Operations, target: Tensor) -> bool:
-    """Whether the requantizer can, or `emit_chain` has to because a pooling is in the chain."""
-    pooled = any(op.kind == "pool" for op in operations)
-    return pooled or _as_requantize(x, target, chain_table(x, operations, target)) is not None
+    """Whether the requantizer can, or `emit_chain` has to because a pooling or a part is in the
+    chain."""
+    resized = any(op.kind in _RESIZED for op in operations)
+    return resized or as_requantize(x, target, chain_table(x, operations, target)) is not None
 
 
-def _as_requantize(
+def as_requantize(
     x: Tensor, target: Tensor, table: NDArray[np.int32]
 ) -> tuple[np.float32, int, int] | None:
     """Return scale and bounds with which the requantizer computes ``table`` on every code; None
@@ -172,7 +181,7 @@ def _fuse(
     if place is None or any(context.uses[name] != 1 for name in (x.name, *through)):
         return None
     node = context.nodes[place]
-    if isinstance(node, ViewNode | TableNode | SoftmaxNode | NormalizeNode | DynamicLinearNode):
+    if isinstance(node, _UNCLAMPED):
         return None  # these have no clamp, or none that could be narrower
     if node.y.zero_point != x.zero_point:
         return None

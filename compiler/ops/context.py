@@ -15,6 +15,7 @@ from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
 from kiwicha.compiler.frontend.session import Settings
 from kiwicha.compiler.graph.graph import (
+    Box,
     HostDequantize,
     HostDynamicDequantize,
     HostQuantize,
@@ -70,11 +71,12 @@ class FloatOp:
     Members
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
-        "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows) or
-        "linear" (a product with constant weights).
+        "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows),
+        "linear" (a product with constant weights) or "part" (of a tensor).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
+    box : of a part, which one.
     bias : of a linear one: the constant that an Add behind it brings.
     shape : of the result.
     finish : emits the whole chain, where this operation decides how: it gets the QuantizeLinear,
@@ -82,12 +84,13 @@ class FloatOp:
     """
 
     kind: Literal[
-        "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear"
+        "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear", "part"
     ]
     node: onnx.NodeProto
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
     view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
+    box: Box | None = None
     bias: str = ""
     finish: "Finish | None" = None
 

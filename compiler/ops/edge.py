@@ -70,7 +70,7 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
     kinds = {op.kind for op in value.operations}
     if "map" in kinds:
         mapped = next(op for op in value.operations if op.kind == "map")
-        LAST.check(done=mapped.node.op_type, rest="pool" in kinds)
+        LAST.check(done=mapped.node.op_type, rest=kinds & {"pool", "part"})
     if "map" in kinds or not expressible(value.origin, value.operations, target):
         emit_table(context, node, value.origin, value.operations, target)
     else:
@@ -110,7 +110,7 @@ def finish_output(context: Context, output: Value) -> None:
     for op in operations:
         if op.kind in ("linear", "average"):
             raise Refusal(in_float(context, op.node), op.node)
-        moved = op.kind == "pool" and kinds & by_place
+        moved = op.kind in ("pool", "part") and kinds & by_place
         _OUTPUT.check(
             done=op.node.op_type, by_host=op.kind not in ("where", "normalize") and not moved
         )
@@ -133,7 +133,7 @@ def finish_output(context: Context, output: Value) -> None:
                 # The limits lie between codes, so that only float32 can express the result.
                 lowest = int(np.iinfo(origin.dtype).min)
                 values, how = np.roll(real, lowest)[np.newaxis], "limits applied by the host"
-        moves = tuple(op for op in operations if op.kind in ("view", "pool"))
+        moves = tuple(op for op in operations if op.kind in ("view", "pool", "part"))
         done = operations if values is None else moves
         if done:
             tensor = emit_chain(context, done[-1].node, origin, done, target)

@@ -13,10 +13,8 @@ NO_SUCH = "the machine has no such operation"
 DYNAMIC = (
     "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
 )
-_PART = "its result is a part of a tensor; only whole ones are read"
 REASONS = {
-    **dict.fromkeys(("Concat", "QLinearConcat"), "the machine has no concatenation"),
-    **dict.fromkeys(("Split", "Slice", "Gather"), _PART),
+    "Gather": "its result is a part of a tensor, in any order; take parts with Slice or Split",
     **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
     "ConvTranspose": "the machine has no transposed convolution",
 }

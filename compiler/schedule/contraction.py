@@ -116,7 +116,8 @@ class Contraction:
     inputs / groups), or None where ``matrix`` stands for it, and where neither does: then the
     operand is the identity. ``bias``, ``multiplier``, ``shift`` and ``weight_zero`` hold one value
     per output channel, in the encoding of `golden.requantize`; with ``dynamic``, ``bias`` and
-    ``multiplier`` (the weights' scale) are the bits of binary32 numbers.
+    ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
+    0 of ``y`` is channel ``skipped`` of ``x``.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Contraction:
     dynamic: Dynamic | None = None
     reduction: Reduction = Reduction.SUM
     blocks: Blocks | None = None
+    skipped: int = 0
 
     @property
     def operand(self) -> Operand:

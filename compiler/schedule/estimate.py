@@ -14,7 +14,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, WeightFormat
 from kiwicha.machine.latency import instruction_gap
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "run_cycles"]
 
 # Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
@@ -48,7 +48,9 @@ def estimate(
     patch = patch_bytes(work, config, tile, t.channels)
     patches, patch_cycles = spatial * chunks, patch / beat
     if not work.x.is_dense:
-        patch_cycles = t.rows * _run_cycles(config, min(t.channels, work.x.channels))
+        patch_cycles = t.rows * run_cycles(config, min(t.channels, work.x.channels))
+        # The runs of a product's operand are long; others are short and many.
+        patch_cycles += READ_ROUND_TRIP if work.channelwise else 0
     if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
         patches *= groups
     stored = stored or Storage()
@@ -83,7 +85,7 @@ def estimate(
     return steady * times + first + last, read + written
 
 
-def _run_cycles(config: AcceleratorConfig, length: int) -> float:
+def run_cycles(config: AcceleratorConfig, length: int) -> float:
     """Cycles of a run of its own: its beats, or a burst's share of the round trip."""
     return max(-(-length // config.beat_bytes), READ_ROUND_TRIP / config.axi_outstanding)
 
@@ -100,5 +102,5 @@ def _matrix_cycles(
     else:
         extent = min(depth, t.channels, t.kernel[2] * config.rows)
         lines = outputs * -(-depth // extent)
-    run = extent / config.beat_bytes if pitch == extent else _run_cycles(config, extent)
+    run = extent / config.beat_bytes if pitch == extent else run_cycles(config, extent)
     return max(lines * run, format_cycles(config, form, extent, lines * extent))

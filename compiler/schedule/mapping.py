@@ -16,7 +16,7 @@ from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = [
-    "TALLEST", "conv_contractions", "dynamic_contraction", "matmul_contractions",
+    "TALLEST", "contraction", "conv_contractions", "dynamic_contraction", "matmul_contractions",
     "pool_contractions",
 ]
 
@@ -33,7 +33,7 @@ def conv_contractions(
     KiwichaError
         When a scale has no encoding in the machine's mode, or the tensor is too tall.
     """
-    return [_contraction(
+    return [contraction(
         node, *_images(node, addresses), config, node.scale, node.scale64, kernel=node.kernel,
         strides=node.strides, pads=node.pads[:2], dilations=node.dilations, groups=node.groups,
         weights=node.weights.transpose(0, 2, 3, 1), weight_zero=node.weight_zero, bias=node.bias,
@@ -48,7 +48,7 @@ def matmul_contractions(
     shape = _fold(1, node.rows, 1, node.name, node.op)
     x = Place(addresses[node.x.name], *shape, depth)
     y = Place(addresses[node.y.name], *shape, outputs)
-    return [_contraction(
+    return [contraction(
         node, x, y, config, node.scale, node.scale64,
         weights=node.weights[node.order].T[:, None, None, :], weight_zero=node.weight_zero,
         bias=node.bias,
@@ -71,7 +71,7 @@ def pool_contractions(
     top, left = node.pads[:2]
     scale, scale64 = np.asarray(node.scale), np.asarray(node.scale64)
     if scale.ndim == 0:
-        return [_contraction(node, x, y, config, scale, scale64, pads=(top, left), **window)]
+        return [contraction(node, x, y, config, scale, scale64, pads=(top, left), **window)]
     made = []
     for rows, columns in _rectangles(scale):
         corner = rows.start, columns.start
@@ -79,7 +79,7 @@ def pool_contractions(
         pads = (top - rows.start * node.strides[0], left - columns.start * node.strides[1])
         first = rows.start * y.row_bytes + columns.start * y.channels
         for image in range(x.images):
-            made.append(_contraction(
+            made.append(contraction(
                 node,
                 replace(x, address=x.address + image * x.image_bytes, images=1),
                 replace(
@@ -129,7 +129,7 @@ def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int
     return images, height, width
 
 
-def _contraction(
+def contraction(
     node: ConvNode | MatMulNode | PoolNode,
     x: Place,
     y: Place,
@@ -148,6 +148,8 @@ def _contraction(
     pad: int = 0,
     reduction: Reduction = Reduction.SUM,
 ) -> Contraction:
+    """Return a layer between two places, requantized as ``node`` says; raises as
+    `conv_contractions`."""
     try:
         multiplier, shift = encode_scale(config.requantize_mode, scale, scale64)
     except ValueError as error:

@@ -80,7 +80,7 @@ def column_tiles(work: Contraction, config: AcceleratorConfig) -> tuple[ColumnTi
     if work.channelwise:
         lanes = min(config.rows, config.columns)
         sizes = [(c, min(lanes, outputs - c)) for c in range(0, outputs, lanes)]
-        return tuple(ColumnTile(c, size, c, size) for c, size in sizes)
+        return tuple(ColumnTile(c, size, work.skipped + c, size) for c, size in sizes)
     out_per, in_per = outputs // work.groups, inputs // work.groups
     together = max(1, min(config.columns // out_per, config.rows // in_per))
     tiles = []

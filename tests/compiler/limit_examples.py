@@ -96,6 +96,10 @@ EXAMPLES = {
         "the result of": normalization(
             outputs=("n",), after=[node("MaxPool", ["n"], ["f"], kernel_shape=[2]), *TWICE]),
     },
+    "Concat": {
+        "input '{name}' is a constant": integer(
+            "QLinearConcat", [*A, "xq", *X, "codes", *B], axis=0),
+    },
     "Conv": {
         "channels_last": conv(shapes={"x": [1, 6, 6, 2]}, channels_last=1),
         "is {rank}-D": conv({"W": np.ones((4, 2, 2, 2, 2), S8)}, {"x": [1, 2, 3, 3, 3]}),
@@ -257,6 +261,11 @@ EXAMPLES = {
             outputs=("y", "z")),
         "is the float result": of(
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
+    },
+    "Slice, Split": {
+        "step {step}": integer("Slice", ["xq", "last", "least", "first", "back"], {
+            "last": np.array([2]), "least": np.array([-9]), "first": np.array([0]),
+            "back": np.array([-1])}, domain=""),
     },
     "Softmax": {
         "axis {axis}": integer("QLinearSoftmax", ["xq", *X, *A], (), {"x": [2, 3, 7]}, axis=1,

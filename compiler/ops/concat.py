@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Concat of codes, and com.microsoft.QLinearConcat: each operand becomes a slice of the result.
+
+ONNX Runtime passes an operand with the result's scale and zero point on as it is, and takes any
+other through a table that it makes of DequantizeLinear and QuantizeLinear in float: the
+requantizer where it computes that on every code, else a table of ours before it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
+from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, TableNode, Tensor
+from kiwicha.compiler.graph.layout import Layout, channels_last
+from kiwicha.compiler.ops.chain import as_requantize, chain_table
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.limits import ACTIVATION, ORDER
+from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.part import axis_order
+from kiwicha.compiler.ops.pool import ratio64
+from kiwicha.compiler.ops.unsupported import in_float
+
+__all__ = ["OPERATORS"]
+
+
+def qlinear_concat(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs y_scale, y_zero, then x, x_scale, x_zero of each operand."""
+    scale, zero, dtype = context.quantization(node, 0, "output")
+    operands = [context.operand(node, place) for place in range(2, len(node.input), 3)]
+    _emit(context, node, operands, Tensor(node.output[0], (), dtype, scale, zero))
+
+
+def concat(context: Context, node: onnx.NodeProto) -> None:
+    """Inputs are codes, whose readers know their scale; there may be one alone."""
+    operands = [context.tensor(name) for name in node.input]
+    first = operands[0]
+    alike = [replace(x, scale=first.scale, zero_point=first.zero_point) for x in operands]
+    _emit(context, node, alike, replace(first, name=node.output[0]))
+
+
+def _emit(
+    context: Context, node: onnx.NodeProto, operands: Sequence[Tensor], y: Tensor
+) -> None:
+    """Emit the operands side by side; the shape and layout of ``y`` follow."""
+    rank = len(operands[0].shape)
+    axis = attributes(node)["axis"] % rank
+    shape = list(operands[0].shape)
+    shape[axis] = sum(x.shape[axis] for x in operands)
+    layout = _layout(context, operands)
+    operands = [context.settle(x, layout) for x in operands]
+    y = replace(y, shape=tuple(shape), layout=layout)
+    pieces, first = [], 0
+    for x in operands:
+        target = tuple(first if place == axis else 0 for place in range(rank))
+        pieces.append(_piece(context, node, x, y, target))
+        first += x.shape[axis]
+    context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
+
+
+def _layout(context: Context, operands: Sequence[Tensor]) -> Layout:
+    """Return an order of axes that all operands have."""
+    placed = [context.settled(x) for x in operands if x.name not in context.free]
+    placed = placed or [context.settled(operands[0])]
+    rank = len(operands[0].shape)
+    orders = [channels_last(rank)] if rank == 4 else []
+    orders += [axis_order(x) for x in placed]
+    apart = ""
+    for order in orders:
+        different = [x.name for x in placed if not x.layout.same(order, x.shape)]
+        if not different:
+            return order
+        apart = different[0]
+    ORDER.check(name=apart, fits=False)
+    raise AssertionError
+
+
+def _piece(
+    context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, target: tuple[int, ...]
+) -> Piece:
+    """Return all of ``x`` as a piece of ``y``, its codes those of ``y``."""
+    info = np.iinfo(y.dtype)
+    scale, low, high = np.float32(1), int(info.min), int(info.max)
+    if (x.scale, x.zero_point) != (y.scale, y.zero_point):
+        table = chain_table(x, (), y)
+        found = as_requantize(x, y, table)
+        if found is not None:
+            scale, low, high = found
+        else:
+            name = context.names.fresh(y.name, "codes")
+            codes = replace(y, name=name, shape=x.shape, layout=x.layout)
+            raw = np.roll(table.astype(y.dtype).view(np.uint8), np.iinfo(x.dtype).min)
+            context.emit(TableNode(node_name(node), "Requantize", x, codes, raw))
+            x = codes
+    return Piece(x, Box.whole(x.shape), target, scale, ratio64(x, y), low, high)
+
+
+def _is_codes(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether no operand is float."""
+    return not any(name in context.floats for name in node.input)
+
+
+OPERATORS = (
+    Operator(
+        "Concat",
+        (
+            Form("QOperator", ("QLinearConcat",), "runtime", qlinear_concat),
+            Form("QOperator", ("Concat",), "runtime", concat, _is_codes),
+            Form("QDQ", ("Concat",), "runtime"),
+        ),
+        "concat.concat",
+        (ACTIVATION,),
+        "any axis, any number of operands, each with a scale and zero point of its own",
+        ("tests/golden/test_concat.py", "tests/compiler/test_moves.py"),
+        otherwise=in_float,
+    ),
+)
