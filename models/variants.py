@@ -169,6 +169,8 @@ NETWORKS: dict[str, Network] = {
     "concat": Network((2, 3, 6, 5), (
         _conv(4, 3, 1, 1), Layer("Concat", constants=("x",), attributes={"axis": 1}),
         _conv(5, 7, 3, 3))),
+    "global_max": Network((2, 3, 8, 8), (
+        _conv(5, 3, 3, 3), Layer("GlobalMaxPool"), _FLATTEN, _gemm(5, 4, transB=1))),
     "slice": Network((2, 3, 7, 6), (
         _conv(9, 3, 3, 3), _slice([1, 2], [7, -1], [1, 2]), _conv(4, 6, 2, 2))),
 }

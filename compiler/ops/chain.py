@@ -27,6 +27,7 @@ from kiwicha.compiler.graph.graph import (
     Tensor,
     ViewNode,
 )
+from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.context import Context, FloatOp
 from kiwicha.compiler.ops.part import emit_part
 from kiwicha.compiler.ops.pool import emit_pool, ratio64
@@ -91,6 +92,8 @@ def emit_chain(
     info = np.iinfo(target.dtype)
     found = as_requantize(x, target, table)
     if found is None:
+        if x.name in context.free and moves and moves[0].kind == "pool":
+            x = context.settle(x, channels_last(len(x.shape)))
         x = context.settled(x)
         name = context.names.fresh(target.name, "codes") if moves else target.name
         y = replace(target, name=name, shape=x.shape, layout=x.layout)

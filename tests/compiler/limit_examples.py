@@ -207,6 +207,11 @@ EXAMPLES = {
         "bias '{name}' is {shape}": integer(
             "QGemm", ["xq", *X, "M", "w_s", "w_z", "B", *A], {"B": np.ones((3, 1), np.int32)}),
     },
+    "GlobalMaxPool, ReduceMax": {
+        "is {rank}-D": chain(
+            node("GlobalMaxPool", ["xf"], ["f"], name="it"), inputs={"x": [1, 2, 4, 4, 4]}),
+        "reduces axis": integer("ReduceMax", ["xq"], (), IMAGE, "", axes=[1, 2]),
+    },
     "LayerNormalization": {
         "its input is float from": rows(node("Neg", ["x"], ["n"]), first="x"),
         "its input is the float result": rows(RELU, first="r"),
