@@ -157,7 +157,7 @@ def _blocks(node: Any, *operands: Any) -> tuple[NDArray[np.int8], NDArray[np.uin
 
 def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     real = x.astype(np.int32) - node.x.zero_point
-    if node.kernel != (1, 1) or node.strides != (1, 1):
+    if node.kernel != (1, 1) or node.strides != (1, 1) or any(node.pads):
         reduce = max_pool2d if node.reduction == Reduction.MAX else sum_pool2d
         real = reduce(
             real.reshape(node.x.image), node.kernel, strides=node.strides, pads=node.pads,

@@ -171,6 +171,9 @@ NETWORKS: dict[str, Network] = {
         _conv(5, 7, 3, 3))),
     "global_max": Network((2, 3, 8, 8), (
         _conv(5, 3, 3, 3), Layer("GlobalMaxPool"), _FLATTEN, _gemm(5, 4, transB=1))),
+    "pad": Network((2, 3, 6, 5), (
+        _conv(4, 3, 3, 3), Layer("Pad", constants=(np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64),)),
+        _conv(5, 4, 2, 2))),
     "slice": Network((2, 3, 7, 6), (
         _conv(9, 3, 3, 3), _slice([1, 2], [7, -1], [1, 2]), _conv(4, 6, 2, 2))),
 }

@@ -72,7 +72,7 @@ class FloatOp:
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
         "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows),
-        "linear" (a product with constant weights) or "part" (of a tensor).
+        "linear" (a product with constant weights), "part" (of a tensor) or "pad".
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
@@ -84,7 +84,8 @@ class FloatOp:
     """
 
     kind: Literal[
-        "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear", "part"
+        "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear", "part",
+        "pad",
     ]
     node: onnx.NodeProto
     shape: Shape

@@ -108,7 +108,7 @@ def finish_output(context: Context, output: Value) -> None:
     assert isinstance(origin, Tensor)
     kinds, by_place = {op.kind for op in operations}, {"map", "affine"}
     for op in operations:
-        if op.kind in ("linear", "average"):
+        if op.kind in ("linear", "average", "pad"):
             raise Refusal(in_float(context, op.node), op.node)
         moved = op.kind in ("pool", "part") and kinds & by_place
         _OUTPUT.check(

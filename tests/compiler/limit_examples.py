@@ -242,6 +242,23 @@ EXAMPLES = {
         "a window lies": integer("MaxPool", ["xq"], (), {"x": [1, 1, 8, 8]}, "",
                                  kernel_shape=[2, 2], pads=[1] * 4, dilations=[9, 9]),
     },
+    "Pad": {
+        "pads by": chain(
+            node("Pad", ["xf", "crop"], ["f"], name="it"),
+            constants={"crop": np.array([0, -1] * 2)}),
+        "pads axis": chain(
+            node("Pad", ["xf", "rows"], ["f"], name="it"),
+            constants={"rows": np.array([0, 1] * 2)}),
+        "its input is float from": of(
+            [*START, node("Neg", ["x"], ["n"]), node("Pad", ["n", "none"], ["f"], name="it"), *END],
+            {"none": np.array([0] * 4)}),
+        "its input is the float": chain(
+            ROOT, node("Pad", ["r", "none"], ["f"], name="it"),
+            constants={"none": np.array([0] * 4)}),
+        "the result of": chain(
+            node("Pad", ["xf", "none"], ["p"], name="it"), node("Relu", ["p"], ["f"]),
+            constants={"none": np.array([0] * 4)}),
+    },
     "QuantizeLinear, DequantizeLinear": {
         "'{name}' is {told}": of(
             [*START, node("DequantizeLinear", ["W16", "x_s"], ["wf"], name="it"),

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pad: with a constant, a window of one pixel that reaches into the padding; else boxes copied from
+the edges."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
+from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, PoolNode, Shape, Tensor
+from kiwicha.compiler.graph.layout import channels_last
+from kiwicha.compiler.ops.chain import chain_table, emit_chain
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.part import axis_order
+from kiwicha.machine.isa import Reduction
+
+__all__ = ["OPERATORS"]
+
+_NEGATIVE = Limit("pads by {pads}; take parts with Slice", lambda pads: min(pads) >= 0)
+_SPACE = Limit(
+    "pads axis {axis} of {rank} with a constant; must be axes 2 and 3",
+    lambda axis, rank: 2 <= axis < rank <= 4,
+)
+_ONE = np.float32(1)
+
+_Pads = tuple[tuple[int, int], ...]
+
+
+def float_pad(context: Context, node: onnx.NodeProto) -> None:
+    """Of a float value; nothing is emitted before the QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
+    shape = _padded(value.shape, _pads(context, node, value.shape))
+    context.floats[node.output[0]] = FloatValue(
+        value.origin, (FloatOp("pad", node, shape, finish=_finish),)
+    )
+
+
+def _finish(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """Change the scale, then pad with the code of the constant."""
+    pad = operations[0].node
+    LAST.check(done=pad.op_type, rest=operations[1:])
+    fill = np.float32(_constant(context, pad))
+    info = np.iinfo(target.dtype)
+    with np.errstate(all="ignore"):
+        ratio = np.clip(fill / target.scale, info.min - target.zero_point,
+                        info.max - target.zero_point)
+    code = int(np.rint(ratio)) + target.zero_point
+    same = (x.scale, x.zero_point, x.dtype) == (target.scale, target.zero_point, target.dtype)
+    if not same or not np.array_equal(chain_table(x, (), target), np.arange(256) + int(info.min)):
+        if x.name in context.free and attributes(pad).get("mode", "constant") == "constant":
+            x = context.settle(x, channels_last(len(x.shape)))
+        codes = replace(target, name=context.names.fresh(target.name, "codes"), shape=x.shape)
+        x = emit_chain(context, node, x, (), codes)
+    _emit(context, pad, x, replace(target, layout=x.layout), code)
+
+
+def pad(context: Context, node: onnx.NodeProto) -> None:
+    """Input x; scale and zero point pass through, and the constant is a code."""
+    x = context.tensor(node.input[0])
+    _emit(context, node, x, replace(x, name=node.output[0]), int(_constant(context, node)))
+
+
+def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: int) -> None:
+    """Emit ``y``: the codes of ``x`` with ``code`` around them, or what the mode has there."""
+    pads, mode = _pads(context, node, x.shape), attributes(node).get("mode", "constant")
+    info = np.iinfo(y.dtype)
+    y = replace(y, shape=_padded(x.shape, pads))
+    if mode == "constant":
+        for axis in [axis for axis, both in enumerate(pads) if any(both)]:
+            _SPACE.check(axis=axis, rank=len(pads))
+        x = context.settle(x, channels_last(len(x.shape)))
+        (top, bottom), (left, right) = ((0, 0), *pads[2:])[-2:]
+        # Padding reads as 0 once the zero point is off: read with `code` for zero point.
+        made = replace(y, zero_point=code, layout=x.layout)
+        context.emit(PoolNode(
+            node_name(node), node.op_type, replace(x, zero_point=code), made, (1, 1), (1, 1),
+            (top, left, bottom, right), (1, 1), _ONE, np.float64(1), int(info.min), int(info.max),
+            Reduction.SUM,
+        ))
+        context.tensors[y.name] = replace(y, layout=x.layout)
+        return
+    x = context.settled(x)
+    y = replace(y, layout=axis_order(x))
+    x = replace(x, scale=y.scale, zero_point=y.zero_point)
+    pieces = []
+    for runs in product(*(_runs(n, both, mode) for n, both in zip(x.shape, pads, strict=True))):
+        source, first, length = zip(*runs, strict=True)
+        box = Box(source, (1,) * len(source), length)
+        pieces.append(Piece(
+            x, box, first, _ONE, np.float64(1), int(info.min), int(info.max),
+        ))
+    context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
+
+
+def _runs(length: int, pads: tuple[int, int], mode: str) -> Iterator[tuple[int, int, int]]:
+    """Yield (first element, place in the result, elements) of what lies alike along an axis."""
+    taken = np.pad(np.arange(length), pads, mode=mode)  # type: ignore[call-overload]
+    starts = [0, *(np.flatnonzero(np.diff(taken) != 1) + 1)]
+    for start, stop in zip(starts, [*starts[1:], len(taken)], strict=True):
+        yield int(taken[start]), int(start), int(stop - start)
+
+
+def _padded(shape: Shape, pads: _Pads) -> Shape:
+    return tuple(n + sum(both) for n, both in zip(shape, pads, strict=True))
+
+
+def _pads(context: Context, node: onnx.NodeProto, shape: Shape) -> _Pads:
+    """Return what is added before and behind each axis: attributes before opset 11, then inputs."""
+    rank = len(shape)
+    given = attributes(node).get("pads")
+    if given is None:
+        given = context.constant(node, 1, "pads").reshape(-1)
+    values = [int(value) for value in given]
+    axes = list(range(rank))
+    if len(node.input) > 3 and node.input[3]:
+        axes = [int(axis) % rank for axis in context.constant(node, 3, "axes").reshape(-1)]
+    _NEGATIVE.check(pads=values)
+    pads = dict(zip(axes, zip(values, values[len(axes) :], strict=False), strict=True))
+    return tuple(pads.get(axis, (0, 0)) for axis in range(rank))
+
+
+def _constant(context: Context, node: onnx.NodeProto) -> float:
+    if len(node.input) > 2 and node.input[2]:
+        return float(context.constant(node, 2, "constant").reshape(-1)[0])
+    return float(attributes(node).get("value", 0))
+
+
+OPERATORS = (
+    Operator(
+        "Pad",
+        (
+            Form("QDQ", ("Pad",), "runtime", float_pad, first_is_float),
+            Form("QOperator", ("Pad",), "runtime", pad),
+        ),
+        "",
+        (_NEGATIVE, _SPACE, QUANTIZED, FIRST, LAST),
+        "any constant around images, edge, reflect and wrap along any axes",
+        ("tests/compiler/test_pad.py",),
+    ),
+)
