@@ -174,6 +174,9 @@ NETWORKS: dict[str, Network] = {
     "pad": Network((2, 3, 6, 5), (
         _conv(4, 3, 3, 3), Layer("Pad", constants=(np.array([0, 0, 1, 2, 0, 0, 0, 1], np.int64),)),
         _conv(5, 4, 2, 2))),
+    "resize": Network((2, 3, 6, 5), (
+        _conv(4, 3, 3, 3), Layer("Resize", constants=("", np.array([1, 1, 2, 3], np.float32)),
+                                 attributes={"mode": "nearest"}), _conv(5, 4, 2, 2))),
     "slice": Network((2, 3, 7, 6), (
         _conv(9, 3, 3, 3), _slice([1, 2], [7, -1], [1, 2]), _conv(4, 6, 2, 2))),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node of concatenations, slices and splits.
+"""The node of concatenations, slices, splits, pads and repetitions.
 
 What all nodes have is in `compiler.graph.node`.
 """
@@ -27,7 +27,12 @@ class Box:
     @classmethod
     def whole(cls, shape: Shape) -> "Box":
         """All elements of a tensor of that shape."""
-        return cls((0,) * len(shape), (1,) * len(shape), shape)
+        return cls.at((0,) * len(shape), shape)
+
+    @classmethod
+    def at(cls, first: Shape, shape: Shape) -> "Box":
+        """Neighbouring elements from ``first`` on."""
+        return cls(first, (1,) * len(first), shape)
 
     @property
     def slices(self) -> tuple[slice, ...]:
@@ -45,22 +50,16 @@ class Piece:
 
     Members
     -------
-    source : the box in ``x``.
-    first : where the box begins in the result; it has no gaps there.
+    source, target : the box in ``x`` and in the result, of one shape.
     """
 
     x: Tensor
     source: Box
-    first: Shape
+    target: Box
     scale: np.float32
     scale64: np.float64
     low: int
     high: int
-
-    @property
-    def target(self) -> Box:
-        """The box in the result."""
-        return Box(self.first, (1,) * len(self.first), self.source.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,7 @@ def _piece(
             raw = np.roll(table.astype(y.dtype).view(np.uint8), np.iinfo(x.dtype).min)
             context.emit(TableNode(node_name(node), "Requantize", x, codes, raw))
             x = codes
-    return Piece(x, Box.whole(x.shape), target, scale, ratio64(x, y), low, high)
+    return Piece(x, Box.whole(x.shape), Box.at(target, x.shape), scale, ratio64(x, y), low, high)
 
 
 def _is_codes(context: Context, node: onnx.NodeProto) -> bool:

@@ -99,9 +99,9 @@ def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: in
     pieces = []
     for runs in product(*(_runs(n, both, mode) for n, both in zip(x.shape, pads, strict=True))):
         source, first, length = zip(*runs, strict=True)
-        box = Box(source, (1,) * len(source), length)
         pieces.append(Piece(
-            x, box, first, _ONE, np.float64(1), int(info.min), int(info.max),
+            x, Box.at(source, length), Box.at(first, length), _ONE, np.float64(1), int(info.min),
+            int(info.max),
         ))
     context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
 

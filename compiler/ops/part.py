@@ -56,7 +56,7 @@ def emit_part(
     y = replace(y, shape=box.shape, layout=axis_order(x))
     info = np.iinfo(y.dtype)
     low, high = bounds or (int(info.min), int(info.max))
-    piece = Piece(x, box, (0,) * len(box.shape), scale, ratio64(x, y), low, high)
+    piece = Piece(x, box, Box.whole(box.shape), scale, ratio64(x, y), low, high)
     context.emit(MoveNode(node_name(node), op or node.op_type, (piece,), y))
     return y
 

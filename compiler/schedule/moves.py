@@ -42,7 +42,7 @@ def move_contractions(
             piece.scale, piece.scale64, piece.low, piece.high,
         )
         x_first = _offset(piece.x, piece.source.first) + addresses[piece.x.name]
-        y_first = _offset(node.y, piece.first) + addresses[node.y.name]
+        y_first = _offset(node.y, piece.target.first) + addresses[node.y.name]
         for x, y in _places(_axes(piece, node.y), config):
             work = contraction(
                 pool, replace(x, address=x.address + x_first),
@@ -82,9 +82,10 @@ def _offset(tensor: Tensor, place: Sequence[int]) -> int:
 def _axes(piece: Piece, result: Tensor) -> list[_Axis]:
     """Return the axes of a box, outermost first, those joined that make one run in both."""
     axes = [
-        _Axis(length, x * step, y)
-        for length, step, x, y in zip(
-            piece.source.shape, piece.source.step, _strides(piece.x), _strides(result), strict=True
+        _Axis(length, x * x_step, y * y_step)
+        for length, x_step, y_step, x, y in zip(
+            piece.source.shape, piece.source.step, piece.target.step, _strides(piece.x),
+            _strides(result), strict=True,
         )
         if length > 1
     ]

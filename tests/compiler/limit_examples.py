@@ -284,6 +284,20 @@ EXAMPLES = {
         "is the float result": of(
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
     },
+    "Resize": {
+        "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
+                               "", mode="linear"),
+        "coordinates": integer(
+            "Resize", ["xq", "part", "twice"],
+            {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
+            coordinate_transformation_mode="tf_crop_and_resize"),
+        "makes {result}": integer("Resize", ["xq", "", "", "sizes"], {
+            "sizes": np.array([1, 2, 12, 9])}, IMAGE, ""),
+        "scale {scale}": integer("Resize", ["xq", "", "half"], {"half": F32([1, 1, 2, 1.5])},
+                                 IMAGE, ""),
+        "{where} and": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
+                               "", nearest_mode="ceil"),
+    },
     "Slice, Split": {
         "step {step}": integer("Slice", ["xq", "last", "least", "first", "back"], {
             "last": np.array([2]), "least": np.array([-9]), "first": np.array([0]),
