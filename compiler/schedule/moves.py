@@ -62,7 +62,7 @@ def _read_whole(
     skipped = (x.address - start) % x.row_bytes
     inside = x.address - skipped + x.height * x.row_bytes <= start + tensor.size
     slow = x.row_bytes >= run_cycles(config, x.channels) * config.beat_bytes
-    if x.is_dense or x.width > 1 or slow or skipped + x.channels > x.row_bytes or not inside:
+    if x.is_dense or x.width > 1 or slow or not inside:
         return work
     whole = replace(x, address=x.address - skipped, channels=x.row_bytes, pitch=0)
     return replace(work, x=whole, skipped=skipped)
@@ -125,12 +125,12 @@ def _places(axes: list[_Axis], config: AcceleratorConfig) -> Iterator[tuple[Plac
 
 def _channels(run: int, rows: int, config: AcceleratorConfig) -> int:
     """Return into how long pixels to cut runs: those that the array passes on in the fewest
-    cycles."""
+    cycles, and the longest of them."""
     lanes = min(config.rows, config.columns)
 
-    def cycles(channels: int) -> int:
+    def cycles(channels: int) -> tuple[int, int]:
         pixels = rows * run // channels
-        return -(-channels // lanes) * max(pixels, minimum_pass(config, lanes))
+        return -(-channels // lanes) * max(pixels, minimum_pass(config, lanes)), pixels
 
     small = [length for length in range(1, int(run**0.5) + 1) if run % length == 0]
     return min((c for length in small for c in (length, run // length)), key=cycles)

@@ -10,6 +10,7 @@ from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.inputs import random_inputs
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.compiler.schedule.moves import move_contractions
 from kiwicha.errors import UnsupportedModel
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
@@ -188,9 +189,10 @@ def test_split_in_equal_parts(count):
 
 
 @pytest.mark.parametrize("behind", [("Relu",), ("Slice", "Relu"), ("Relu", "Slice", "MaxPool")])
-def test_a_part_in_a_float_chain_rescales_and_clamps(behind):
+@pytest.mark.parametrize("scale", [(0.03, U8(9)), (0.06, U8(99))])
+def test_a_part_in_a_float_chain_rescales_and_clamps(behind, scale):
     """A Relu on one part of a Split must not clamp the other part."""
-    constants = scales(x=(0.05, U8(100)), a=(0.03, U8(9)), b=(0.05, U8(100))) | {
+    constants = scales(x=(0.05, U8(100)), a=scale, b=(0.05, U8(100))) | {
         "starts": np.array([1]), "ends": np.array([3]), "axes": np.array([2]),
         "W": np.eye(6, dtype=S8).reshape(6, 6, 1, 1)} | scales(w=(0.5, S8(0)), c=(0.06, U8(99)))
     nodes = [q("x", "xq", "x"), node("QLinearConv", ["xq", "x_s", "x_z", "W", "w_s", "w_z", "c_s",
@@ -222,6 +224,49 @@ def test_no_order_of_axes(operator):
     built = model([*nodes, dq("yq", "y", "a")], constants, {"x": [1, 2, 6, 6]}, opset=13)
     with pytest.raises(UnsupportedModel, match=rf"'it' \({operator}\): reads 'r' in an order that"):
         legalize(lower(built))
+
+
+@pytest.mark.parametrize("operator", ["Slice", "Split"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_part_and_a_table(operator, first):
+    """ONNX Runtime moves DequantizeLinear and QuantizeLinear past a Slice, but not past a Split;
+    where a value is in the tensor may decide its last bit, so that both are never one node."""
+    constants = scales(x=(0.05, U8(100)), a=(0.01, U8(90))) | {
+        "starts": np.array([1]), "ends": np.array([3]), "axes": np.array([1])}
+    more, outputs, given = {
+        "Slice": (["starts", "ends", "axes"], ["o"], {}), "Split": ([], ["o", "z"], {"axis": 1}),
+    }[operator]
+
+    def cut(source, target):
+        return node(operator, [source, *more], [target, *outputs[1:]], name="part", **given)
+
+    nodes = [cut("xf", "p"), node("Tanh", ["p"], ["f"], name="tanh")]
+    if not first:
+        nodes = [node("Tanh", ["xf"], ["p"], name="tanh"), cut("p", "f")]
+    ends = [q("f", "yq", "a"), dq("yq", "y", "a")]
+    if operator == "Split":
+        ends += [q("z", "zq", "a"), dq("zq", "w", "a")]
+    outputs = ("y", "w") if operator == "Split" else ("y",)
+    built = model([q("x", "xq", "x"), dq("xq", "xf", "x"), *nodes, *ends], constants,
+                  {"x": [2, 6, 5, 4]}, outputs, opset=13)
+    try:
+        graph = legalize(lower(built))
+    except UnsupportedModel as error:
+        assert operator == "Split"
+        told = "the float result of Split" if first else "the result of Tanh must be quantized"
+        assert told in str(error)
+        return
+    agree(built)
+    runs(graph, "default")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_nothing_is_read_behind_the_tensor(step):
+    """Rows of several bytes of which some are skipped: not those behind the last one."""
+    graph = legalize(lower(sliced("QOperator", [8, 4], U8, [0], [8], [0], [step])))
+    (node_,) = graph.nodes
+    (work,) = move_contractions(node_, {"x": 0, "y": 64}, preset("default"))
+    assert work.x.height * work.x.row_bytes - (work.x.row_bytes - work.x.channels) <= 32
 
 
 def test_many_rows():
