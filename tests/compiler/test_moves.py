@@ -11,7 +11,7 @@ from kiwicha.compiler.frontend.inputs import random_inputs
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.compiler.schedule.moves import move_contractions
-from kiwicha.errors import UnsupportedModel
+from kiwicha.errors import KiwichaError, UnsupportedModel
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.presets import preset
@@ -267,6 +267,37 @@ def test_nothing_is_read_behind_the_tensor(step):
     (node_,) = graph.nodes
     (work,) = move_contractions(node_, {"x": 0, "y": 64}, preset("default"))
     assert work.x.height * work.x.row_bytes - (work.x.row_bytes - work.x.channels) <= 32
+
+
+def test_statistics_of_all_channels_only():
+    graph = legalize(lower(sliced("QOperator", [3, 6, 4], U8, [1], [4], [1], [1])))
+    config = preset("tiny").replace(statistics={"elements": 256})
+    assert compile_graph(graph, config, statistics=["it"]).statistics
+    with pytest.raises(KiwichaError, match=r"'it' \(Slice\) moves bytes of several channels"):
+        compile_graph(graph, config, statistics=["it[0]"])
+
+
+REFUSED = {
+    "a float result": (
+        [node("Concat", ["xf", "xf"], ["y"], axis=1, name="it")],
+        r"'it' \(Concat\): stays in float, since its output 'y' is not quantized"),
+    "no element": (
+        [node("Slice", ["xf", "starts", "starts"], ["f"], name="it"), q("f", "yq", "a"),
+         dq("yq", "y", "a")], "dimension 0 is 0; it has no element"),
+    "only part of it a constant": (
+        [node("Concat", ["xf", "ones"], ["f"], axis=1, name="it"), q("f", "yq", "a"),
+         dq("yq", "y", "a")], r"'it' \(Concat\): stays in float"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals(case):
+    nodes, told = REFUSED[case]
+    constants = scales(x=(0.05, U8(100)), a=(0.01, U8(90))) | {
+        "starts": np.array([1]), "ones": np.ones((2, 1, 5), np.float32)}
+    built = model([q("x", "xq", "x"), dq("xq", "xf", "x"), *nodes], constants, {"x": [2, 6, 5]})
+    with pytest.raises(UnsupportedModel, match=told):
+        legalize(lower(built))
 
 
 def test_many_rows():
