@@ -16,6 +16,9 @@ from kiwicha.machine.config import AcceleratorConfig
 __all__ = ["move_contractions"]
 
 
+_SHORT = 8  # column tiles of a pixel that keep the accumulators' room for enough of them
+
+
 @dataclass(frozen=True)
 class _Axis:
     """``length`` elements, and the bytes from one to the next in what is read and written."""
@@ -125,12 +128,13 @@ def _places(axes: list[_Axis], config: AcceleratorConfig) -> Iterator[tuple[Plac
 
 def _channels(run: int, rows: int, config: AcceleratorConfig) -> int:
     """Return into how long pixels to cut runs: those that the array passes on in the fewest
-    cycles, and the longest of them."""
+    cycles; of these a short run as it is, which may be read with others, else the shortest."""
     lanes = min(config.rows, config.columns)
 
-    def cycles(channels: int) -> tuple[int, int]:
+    def cost(channels: int) -> tuple[int, bool, int]:
         pixels = rows * run // channels
-        return -(-channels // lanes) * max(pixels, minimum_pass(config, lanes)), pixels
+        cycles = -(-channels // lanes) * max(pixels, minimum_pass(config, lanes))
+        return cycles, channels != run or run > _SHORT * lanes, channels
 
     small = [length for length in range(1, int(run**0.5) + 1) if run % length == 0]
-    return min((c for length in small for c in (length, run // length)), key=cycles)
+    return min((c for length in small for c in (length, run // length)), key=cost)
