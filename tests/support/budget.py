@@ -4,8 +4,8 @@
 A machine that is loaded or slow proves nothing, so no file is held to seconds. Rooms that start no
 other program are the yardstick: what they took in this run, to what the table has for them, is how
 fast this computer and this Python are, and the seconds of the table are scaled by it. A file fails
-the run when it takes more than half again of that (and ``SLACK`` on top: what is imported, compiled
-or kept once falls to whichever file comes first). CPU time, children included, is what counts, so
+the run when it takes more than half again of that (and ``SLACK`` on top: a machine that several
+files simulate is built by whichever comes first, up to 40 s with Verilator). CPU time, children included, is what counts, so
 waiting for others does not; and builds found from an earlier run only make it less. Only a run of
 all tests is held to anything: of parts the yardstick may be missing.
 """
@@ -40,7 +40,7 @@ BUDGETS: dict[str, float] = (
 )
 
 #: How much more than its budget a file may take: this times, and these seconds.
-MARGIN, SLACK = 1.5, 5.0
+MARGIN, SLACK = 1.5, 45.0
 
 _YARDSTICK = ("tests/golden/", "tests/models/", "tests/machine/")
 
