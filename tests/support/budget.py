@@ -5,9 +5,9 @@ A machine that is loaded or slow proves nothing, so no file is held to seconds. 
 other program are the yardstick: what they took in this run, to what the table has for them, is how
 fast this computer and this Python are, and the seconds of the table are scaled by it. A file fails
 the run when it takes more than half again of that (and ``SLACK`` on top: a machine that several
-files simulate is built by whichever comes first, up to 40 s with Verilator). CPU time, children included, is what counts, so
-waiting for others does not; and builds found from an earlier run only make it less. Only a run of
-all tests is held to anything: of parts the yardstick may be missing.
+files simulate is built by whichever comes first, up to 40 s with Verilator). CPU time, children
+included, is what counts, so waiting for others does not; and builds found from an earlier run only
+make it less. Only a run of all tests is held to anything: of parts the yardstick may be missing.
 """
 
 import resource
