@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `kiwicha.models.lenet5` and `kiwicha.models.vit` have in common: train and write."""
+"""What the scripts that made the shipped models have in common: train and write."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Script:
     Members
     -------
     description : for ``--help``.
-    fp32, int8, test, calibration : the files, all in one folder.
+    fp32, int8 : the models, in one folder.
+    test, calibration : their images, there too or with another model.
     epochs : of the shipped model.
     digits : returns training and held-out images.
     train : (images, labels, epochs) to parameters.
@@ -87,8 +88,9 @@ class Script:
         folder.mkdir(parents=True, exist_ok=True)
         onnx.save(fp32, folder / self.fp32.name)
         onnx.save(int8, folder / self.int8.name)
-        save_npz(folder / self.test.name, held_out)
-        save_npz(folder / self.calibration.name, calibration)
+        for path, images in ((self.test, held_out), (self.calibration, calibration)):
+            if path.parent == self.fp32.parent:
+                save_npz(folder / path.name, images)
         for name, model in (("fp32", fp32), ("int8", int8)):
             right = accuracy(model, held_out)
             print(f"{name}: {right:.2%} of {len(held_out.labels)} held-out images")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-__all__ = ["Parameters", "fit", "forward", "initialize", "train"]
+__all__ = ["Parameters", "convolve", "fit", "forward", "initialize", "train"]
 
 Array = NDArray[np.float32]
 Parameters = dict[str, Array]  #: weight and bias tensors by ONNX initializer name
@@ -37,11 +37,14 @@ def initialize(rng: np.random.RandomState) -> Parameters:
     return parameters
 
 
-def _conv(x: Array, weight: Array, bias: Array, pad: int) -> tuple[Array, Callable[..., Any]]:
-    """Convolution, stride 1, as one matrix product over patches; returns (y, backward)."""
+def convolve(
+    x: Array, weight: Array, bias: Array, pad: int, stride: int = 1
+) -> tuple[Array, Callable[..., Any]]:
+    """Convolution as one matrix product over patches; returns (y, backward)."""
     out, _, kh, kw = weight.shape
     padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    windows = sliding_window_view(padded, (kh, kw), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
+    windows = sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, ::stride, ::stride]
+    windows = windows.transpose(0, 2, 3, 1, 4, 5)
     n, h, w = windows.shape[:3]
     patches = np.ascontiguousarray(windows).reshape(n * h * w, -1)
     flat = weight.reshape(out, -1)
@@ -53,7 +56,8 @@ def _conv(x: Array, weight: Array, bias: Array, pad: int) -> tuple[Array, Callab
         dx = np.zeros_like(padded)
         for i in range(kh):
             for j in range(kw):
-                dx[:, :, i : i + h, j : j + w] += cells[..., i, j]
+                down, right = slice(i, i + stride * h, stride), slice(j, j + stride * w, stride)
+                dx[:, :, down, right] += cells[..., i, j]
         inner = dx[:, :, pad : dx.shape[2] - pad, pad : dx.shape[3] - pad]
         return inner, (rows.T @ patches).reshape(weight.shape), rows.sum(axis=0)
 
@@ -76,9 +80,9 @@ def _pool(x: Array) -> tuple[Array, Callable[[Array], Array]]:
 
 def forward(p: Parameters, x: Array) -> tuple[Array, Callable[[Array], Parameters]]:
     """Logits (N x 10) of images (N x 1 x 28 x 28), and the function from dlogits to gradients."""
-    c1, conv1 = _conv(x, p["conv1.weight"], p["conv1.bias"], pad=2)
+    c1, conv1 = convolve(x, p["conv1.weight"], p["conv1.bias"], pad=2)
     s1, pool1 = _pool(np.maximum(c1, 0))
-    c2, conv2 = _conv(s1, p["conv2.weight"], p["conv2.bias"], pad=0)
+    c2, conv2 = convolve(s1, p["conv2.weight"], p["conv2.bias"], pad=0)
     s2, pool2 = _pool(np.maximum(c2, 0))
     inputs = [s2.reshape(len(x), -1)]
     for name in ("fc1", "fc2"):

@@ -31,7 +31,7 @@ def orders(words, half):
             drained[step.fields["accumulator"] // half] = step.number
 
 
-@pytest.mark.parametrize("name", ["lenet5", "vit"])
+@pytest.mark.parametrize("name", ["lenet5", "resnet8", "vit"])
 @pytest.mark.parametrize("machine", ["default", "small"])
 def test_halves_are_kept_apart(name, machine) -> None:
     config = preset(machine).replace(transposer=True, special={"lanes": 2})

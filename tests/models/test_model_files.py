@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from kiwicha.models import vit
+from kiwicha.models import resnet8, vit
 from kiwicha.models.corners import CORNERS, OPERATORS, build_corner
 from kiwicha.models.digits import enlarge, load_npz
 from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
@@ -21,13 +21,15 @@ from kiwicha.models.script import accuracy
 from kiwicha.models.train import SHAPES
 from kiwicha.models.variants import NETWORKS, UNSUPPORTED, build, lenet5, random_input
 
-# A changed file must be a decision: rerun models/lenet5.py or vit.py, look at the accuracy, update
+# A changed file must be a decision: rerun its script in models/, look at the accuracy, update
 # these.
 HASHES = {
     CALIBRATION: "89d3cc7fb4449464646b567ab3f9957d3d2f5feb5b9e0f7a644708c8ca8bf6ff",
     TEST: "fb1977126dc8adaa5c540f62b8b0a5e06c1114639f48d1cbdaf8e4df0645dc49",
     FP32: "871c155bd24b138d406fc23dca431596fa8e6d8974e5c76fdfb55b45d38135fa",
     INT8: "186246afa59dbed55a2ce33d18179fd8252cafda40c884dc96b9bf2ce60ce4aa",
+    resnet8.FP32: "9a47fe09c5d0fecee27f94a7d258a3d8be64fb8995044a46a7fdb7b0f11ef756",
+    resnet8.INT8: "6f6095a869ef590bd6cf4a5c4deb16ce075390adc44700a3f6d967a5250be297",
     vit.CALIBRATION: "7709ce5b85fdf69dbfb61f5b465c96fabd290e956619ecf6eafff9ecb90c3d7d",
     vit.TEST: "9eb697cd1cd866b9396ba495c30a13b1a6936c0645e9ff25e56069d455117009",
     vit.FP32: "7d66389b3bfde5cd9ed74fac5de300f49faf170a7d67f599a77fb6b209ab1b21",
@@ -91,8 +93,11 @@ def test_int8_model_has_the_default_form() -> None:
 
 @pytest.mark.parametrize(
     ("float32", "int8", "calibration"),
-    [(FP32, INT8, CALIBRATION), (vit.FP32, vit.INT8, vit.CALIBRATION)],
-    ids=["lenet5", "vit"],
+    [
+        (FP32, INT8, CALIBRATION), (resnet8.FP32, resnet8.INT8, CALIBRATION),
+        (vit.FP32, vit.INT8, vit.CALIBRATION),
+    ],
+    ids=["lenet5", "resnet8", "vit"],
 )
 def test_int8_model_is_reproduced_by_quantizing_again(
     float32: Path, int8: Path, calibration: Path
@@ -135,8 +140,10 @@ def test_enlarge_is_bilinear() -> None:
 
 @pytest.mark.parametrize(
     ("test", "float32", "int8"),
-    [(TEST, FP32, INT8), (vit.TEST, vit.FP32, vit.INT8)],
-    ids=["lenet5", "vit"],
+    [
+        (TEST, FP32, INT8), (TEST, resnet8.FP32, resnet8.INT8), (vit.TEST, vit.FP32, vit.INT8),
+    ],
+    ids=["lenet5", "resnet8", "vit"],
 )
 def test_accuracy(test: Path, float32: Path, int8: Path) -> None:
     digits = load_npz(test)
