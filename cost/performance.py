@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The performance model: when each instruction of a program starts and ends, in cycles."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from kiwicha.cost.timing import queued_instructions
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, WORD_BITS, Engine, Opcode, VectorMode
+from kiwicha.machine.isa import ENGINES, INSTRUCTION_WORDS, Engine, Opcode, VectorMode
 from kiwicha.machine.latency import instruction_gap
 
 __all__ = ["Timed", "Timeline", "predict"]
@@ -54,12 +54,14 @@ def predict(
     config: AcceleratorConfig,
     instructions: Sequence[Timed],
     sources: Sequence[Collection[int]],
+    cycles: Iterable[int] | None = None,
 ) -> Timeline:
     """Play a program through the in-order engines, their queues and their tokens.
 
     Parameters
     ----------
     sources : for each instruction, those whose end it has to wait for.
+    cycles : of each instruction, where it is not its own.
     """
     count = len(instructions)
     start, end = np.zeros(count), np.zeros(count)
@@ -69,9 +71,10 @@ def predict(
     layers = 1 + max((i.layer for i in instructions), default=-1)
     layer_end = np.zeros(layers, np.int64)
     last_mode, last_done = None, 0.0
-    for index, instruction in enumerate(instructions):
+    taken = (each.cycles for each in instructions) if cycles is None else cycles
+    for index, (instruction, needed) in enumerate(zip(instructions, taken, strict=True)):
         engine = instruction.engine
-        length = INSTRUCTIONS[instruction.opcode].size // WORD_BITS
+        length = INSTRUCTION_WORDS[instruction.opcode]
         capacity = queued_instructions(config, instruction.opcode)
         dispatched += length * _DISPATCH_WORDS
         if len(begun[engine]) >= capacity:
@@ -85,7 +88,7 @@ def predict(
                 ready = max(ready, last_done + 1)
             last_mode = mode
         start[index] = ready
-        free[engine] = ready + instruction.cycles
+        free[engine] = ready + needed
         end[index] = free[engine] + instruction.latency
         if engine == Engine.VECTOR:
             last_done = end[index]

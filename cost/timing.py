@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from kiwicha.machine.blocks import block_pauses
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import (
-    INSTRUCTIONS,
-    WORD_BITS,
+    INSTRUCTION_WORDS,
     Opcode,
     SpecialOperation,
     VectorMode,
@@ -54,7 +53,7 @@ def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
 
     The queue holds whole words; two more instructions wait in the assembler and at the tokens.
     """
-    return config.queue_words // (INSTRUCTIONS[opcode].size // WORD_BITS) + 3
+    return config.queue_words // INSTRUCTION_WORDS[opcode] + 3
 
 
 def format_cycles(

@@ -2,35 +2,60 @@
 """Instructions as Python values: fields to 64-bit words and back, as `machine.isa` lays out."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from kiwicha.machine.isa import INSTRUCTIONS, WORD_BITS, Opcode
+from kiwicha.machine.isa import INSTRUCTION_WORDS, INSTRUCTIONS, WORD_BITS, Opcode
 
 __all__ = ["decode", "encode", "flat_index", "index_fields", "walk_program"]
 
 
-def _pack(layout: data.Layout, value: Any, where: str) -> int:
-    bits = 0
-    names = value if isinstance(value, Mapping) else range(len(value))
-    for name in names:
-        field = layout[name]
-        item = value[name]
+@dataclass(frozen=True)
+class _Field:
+    """A field's place and legal values, or the fields that it consists of; Amaranth's layouts
+    compute these anew each time, and programs have millions of fields."""
+
+    offset: int
+    low: int = 0
+    high: int = 0
+    mask: int = 0
+    inside: "Mapping[Any, _Field] | None" = None
+
+
+def _fields(layout: data.Layout) -> dict[Any, _Field]:
+    found = {}
+    for name, field in layout:
         if isinstance(field.shape, data.Layout):
-            packed = _pack(field.shape, item, f"{where}.{name}")
+            found[name] = _Field(field.offset, inside=_fields(field.shape))
+            continue
+        shape = Shape.cast(field.shape)
+        half = 1 << (shape.width - 1) if shape.signed else 0
+        mask = (1 << shape.width) - 1
+        found[name] = _Field(field.offset, -half, mask - half, mask)
+    return found
+
+
+_FIELDS = {opcode: _fields(layout) for opcode, layout in INSTRUCTIONS.items()}
+
+
+def _pack(fields: Mapping[Any, _Field], value: Any, where: str) -> int:
+    bits = 0
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+    for name, item in pairs:
+        field = fields[name]
+        if field.inside is not None:
+            packed = _pack(field.inside, item, f"{where}.{name}")
         else:
-            shape = Shape.cast(field.shape)
-            low, high = (
-                (-(1 << (shape.width - 1)), (1 << (shape.width - 1)) - 1)
-                if shape.signed
-                else (0, (1 << shape.width) - 1)
-            )
-            if not low <= int(item) <= high:
-                raise ValueError(f"{where}.{name} is {int(item)}; legal: {low} to {high}")
-            packed = int(item) & ((1 << shape.width) - 1)
+            number = int(item)
+            if not field.low <= number <= field.high:
+                raise ValueError(
+                    f"{where}.{name} is {number}; legal: {field.low} to {field.high}"
+                )
+            packed = number & field.mask
         bits |= packed << field.offset
     return bits
 
@@ -59,11 +84,9 @@ def encode(opcode: Opcode, **fields: Any) -> np.ndarray:
     KeyError
         When there is no such field.
     """
-    layout = INSTRUCTIONS[opcode]
-    bits = _pack(layout, {"opcode": opcode, **fields}, opcode.name)
-    mask = (1 << WORD_BITS) - 1
-    words = [(bits >> offset) & mask for offset in range(0, layout.size, WORD_BITS)]
-    return np.array(words, dtype="<u8")
+    bits = _pack(_FIELDS[opcode], {"opcode": opcode, **fields}, opcode.name)
+    size = INSTRUCTION_WORDS[opcode] * WORD_BITS // 8
+    return np.frombuffer(bits.to_bytes(size, "little"), "<u8").copy()
 
 
 def decode(opcode: Opcode, words: Sequence[int] | np.ndarray) -> dict[str, Any]:
@@ -113,7 +136,7 @@ def walk_program(words: np.ndarray) -> Iterator[tuple[int, Opcode, dict[str, Any
         if code not in set(Opcode):
             raise ValueError(f"illegal opcode {code} at word {index}")
         opcode = Opcode(code)
-        length = INSTRUCTIONS[opcode].size // WORD_BITS
+        length = INSTRUCTION_WORDS[opcode]
         if index + length > len(words):
             break
         yield index, opcode, decode(opcode, words[index : index + length])

@@ -16,7 +16,7 @@ from kiwicha.machine.isa import WeightFormat
 __all__ = [
     "ABSOLUTE_BITS", "CODEBOOK_ENTRIES", "CODE_BITS", "INDEX_BITS", "LONGEST", "MOST_COLUMNS",
     "Stream", "compressed_formats", "encode", "encode_bitmask", "encode_csc", "encode_csr",
-    "encode_run_length", "entries", "pad_bytes",
+    "encode_run_length", "entries", "least_bytes", "pad_bytes",
 ]
 
 CODEBOOK_ENTRIES = 16
@@ -103,6 +103,20 @@ def encode(form: WeightFormat, rows: NDArray[np.uint8], beat_bytes: int) -> Stre
     return Stream(
         octets, columns, height, np.bincount(column * height + place // lanes, minlength=count)
     )
+
+
+def least_bytes(form: WeightFormat, histogram: NDArray[np.int64]) -> float:
+    """Return what the stream of rows has at least, in bytes, without pointers and padding.
+
+    ``histogram`` counts how often each of the 256 byte values is in the rows.
+    """
+    used = int(histogram[1:].sum())
+    if form == WeightFormat.BITMASK:
+        return used + int(histogram.sum()) / 8
+    if form == WeightFormat.CSC4_CODEBOOK:
+        many = np.count_nonzero(histogram[1:]) >= CODEBOOK_ENTRIES
+        return np.inf if many else used * (INDEX_BITS[form] + CODE_BITS) / 8
+    return used * (INDEX_BITS.get(form, ABSOLUTE_BITS) + 8) / 8
 
 
 def _pack_bits(words: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:

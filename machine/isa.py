@@ -18,7 +18,8 @@ else:
     from amaranth.lib import enum
 
 __all__ = [
-    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "LEVELS", "LEVEL_CHANNEL",
+    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "INSTRUCTION_WORDS", "LEVELS",
+    "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
     "STATISTICS_RECORD", "STORE", "VECTOR", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
@@ -300,3 +301,7 @@ INSTRUCTIONS: Final = {
     Opcode.END: END,
 }
 assert all(layout.size % WORD_BITS == 0 for layout in INSTRUCTIONS.values())
+INSTRUCTION_WORDS: Final = {
+    opcode: layout.size // WORD_BITS for opcode, layout in INSTRUCTIONS.items()
+}
+"""Length of each instruction."""

@@ -3,7 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -291,7 +291,5 @@ class ProgramBuilder:
 
         With ``dense`` no weights are compressed.
         """
-        instructions = self.instructions
-        if dense:
-            instructions = [replace(each, cycles=each.dense_cycles) for each in instructions]
-        return predict(self.config, instructions, self.dependencies.sources)
+        cycles = (each.dense_cycles for each in self.instructions) if dense else None
+        return predict(self.config, self.instructions, self.dependencies.sources, cycles)

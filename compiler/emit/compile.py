@@ -146,22 +146,21 @@ class CompiledModel:
         return tensor.from_memory(memory[start : start + tensor.size])
 
 
-def _bound(instructions: list[Instruction]) -> tuple[int, str]:
-    cycles = {
-        engine: sum(i.cycles for i in instructions if i.engine == engine) for engine in _BUSY_WITH
-    }
+def _bound(instructions: list[Instruction], *, dense: bool = False) -> tuple[int, str]:
+    cycles = dict.fromkeys(_BUSY_WITH, 0)
+    for each in instructions:
+        cycles[each.engine] += each.dense_cycles if dense else each.cycles
     busiest = max(cycles, key=lambda engine: cycles[engine])
     return cycles[busiest], _BUSY_WITH[busiest]
 
 
-def _dense(builder: ProgramBuilder, layers: list[Layer]) -> list[int]:
-    """Return `Layer.dense_cycles` of each layer."""
+def _dense(
+    builder: ProgramBuilder, layers: list[Layer], parts: list[list[Instruction]]
+) -> list[int]:
+    """Return `Layer.dense_cycles` of each layer, whose instructions are ``parts``."""
     if not any(layer.weights.compressed for layer in layers):
         return [0] * len(layers)
-    parts: list[list[Instruction]] = [[] for _ in layers]
-    for each in builder.instructions:
-        parts[each.layer].append(replace(each, cycles=each.dense_cycles))
-    bounds = [_bound(part) for part in parts]
+    bounds = [_bound(part, dense=True) for part in parts]
     needed = [
         cycles if layer.macs else 0 for layer, (cycles, _) in zip(layers, bounds, strict=True)
     ]
@@ -271,8 +270,10 @@ def compile_graph(
         image[address : address + constant.size] = constant
     image[start : start + words.size * 8] = words.view(np.uint8)
     layers = []
-    for index, nodes in enumerate(parts):
-        mine = [i for i in builder.instructions if i.layer == index]
+    instructions: list[list[Instruction]] = [[] for _ in parts]
+    for each in builder.instructions:
+        instructions[each.layer].append(each)
+    for index, (nodes, mine) in enumerate(zip(parts, instructions, strict=True)):
         layers.append(
             Layer(
                 nodes,
@@ -288,7 +289,7 @@ def compile_graph(
     shares = layer_shares(
         timeline.layer_end, [layer.needed_cycles for layer in layers], timeline.total
     )
-    dense = _dense(builder, layers)
+    dense = _dense(builder, layers, instructions)
     layers = [
         replace(layer, predicted_cycles=cycles, dense_cycles=without)
         for layer, cycles, without in zip(layers, shares, dense, strict=True)

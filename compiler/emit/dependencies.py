@@ -11,7 +11,7 @@ begun, so it may as well wait for one of those few instead of a much older one.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kiwicha.machine.isa import ENGINES, Engine
@@ -47,7 +47,7 @@ class Range:
     stop: int
 
 
-@dataclass
+@dataclass(eq=False)
 class _Access:
     start: int
     stop: int
@@ -113,32 +113,26 @@ class Dependencies:
     def _touch(
         self, touched: Range, is_write: bool, engine: Engine, index: int, needed: list[int]
     ) -> None:
-        kept: list[_Access] = []
-        for access in self._live[touched.space]:
-            if access.stop <= touched.start or touched.stop <= access.start:
-                kept.append(access)
-                continue
+        start, stop, live = touched.start, touched.stop, self._live[touched.space]
+        # Programs have a million of these, most of which touch nothing.
+        for access in [a for a in live if a.start < stop and start < a.stop]:
             if is_write or access.writes:
                 needed[access.engine] = max(needed[access.engine], access.index + 1)
             if not is_write:
                 same = access.engine == engine and not access.writes
-                if not (same and touched.start <= access.start and access.stop <= touched.stop):
-                    kept.append(access)
+                if same and start <= access.start and access.stop <= stop:
+                    live.remove(access)
                 continue
             # The write hides what it covers; what sticks out on either side stays.
-            if access.start < touched.start:
-                kept.append(
-                    _Access(access.start, touched.start, access.engine, access.index, access.writes)
-                )
-            if touched.stop < access.stop:
-                kept.append(
-                    _Access(touched.stop, access.stop, access.engine, access.index, access.writes)
-                )
-        kept.append(_Access(touched.start, touched.stop, engine, index, is_write))
-        if len(kept) > self._limit[touched.space]:
-            kept = self._merged(kept)
-            self._limit[touched.space] = max(_MANY, 2 * len(kept))
-        self._live[touched.space] = kept
+            live.remove(access)
+            if access.start < start:
+                live.append(replace(access, stop=start))
+            if stop < access.stop:
+                live.append(replace(access, start=stop))
+        live.append(_Access(start, stop, engine, index, is_write))
+        if len(live) > self._limit[touched.space]:
+            self._live[touched.space] = live = self._merged(live)
+            self._limit[touched.space] = max(_MANY, 2 * len(live))
 
     def _merged(self, accesses: list[_Access]) -> list[_Access]:
         """Return accesses with those joined that touch each other and are out of reach.

@@ -37,6 +37,8 @@ class _Emitter:
         self.residents = Residents(work, tiling, builder, store)
         self.results = Results(work, tiling, builder, self.residents)
         self.modes = work.modes
+        # The last tiles that were packed: their parts are asked for one after the other.
+        self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
     def run(self) -> None:
         """All modes drain the same accumulators where those hold all results; else the layer is
@@ -129,9 +131,11 @@ class _Emitter:
         work = self.work
 
         def pack() -> np.ndarray:
-            packed = [pack_tile(work, tile, self.t, self.config, channel) for tile in group]
+            if self.packed[0] != (group, channel):
+                tiles = [pack_tile(work, tile, self.t, self.config, channel) for tile in group]
+                self.packed = (group, channel), tiles
             pitch = self.config.weight_pitch
-            return np.concatenate([tile[chunk].reshape(-1, pitch) for tile in packed])
+            return np.concatenate([tile[chunk].reshape(-1, pitch) for tile in self.packed[1]])
 
         if work.channelwise:
             local, size = self.residents.constant(

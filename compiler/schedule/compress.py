@@ -19,7 +19,7 @@ from kiwicha.compiler.schedule.packing import pack_tile
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.cost.timing import decode_cycles
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.formats import Stream, compressed_formats, encode
+from kiwicha.machine.formats import Stream, compressed_formats, encode, least_bytes
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["LayerWeights", "Storage", "StoredWeights", "compress", "storage"]
@@ -91,7 +91,10 @@ def compress(
     if plain is None:
         return best
     longest = max(len(rows), -(-dense.size // config.beat_bytes)) * 9 / 8
+    histogram = np.bincount(plain[0].reshape(-1), minlength=256)
     for form in formats:
+        if least_bytes(form, histogram) >= best.octets.size:
+            continue  # found without encoding anything
         stream = encode(form, plain[0], config.beat_bytes)
         if stream is None or stream.octets.size >= best.octets.size:
             continue

@@ -21,27 +21,26 @@ def pack_tile(
     tile, a group or a run holds the zero point, so that it adds nothing.
     """
     assert work.weights is not None
-    zero = int(work.weight_zero[tile.output])
-    count = min(tiling.channels, tile.channels) if work.groups == 1 else tile.channels
-    count = min(count, tile.channels - channel) if work.groups == 1 else count
-    dense = np.full((tile.outputs, *work.kernel, count), zero, np.int16)
+    zero = int(work.weight_zero[tile.output]) & 0xFF
+    weights = work.weights[tile.output : tile.output + tile.outputs].view(np.uint8)
     if work.groups == 1:
-        dense[:] = work.weights[
-            tile.output : tile.output + tile.outputs, :, :, channel : channel + count
-        ]
+        count = min(tiling.channels, tile.channels - channel)
+        dense = weights[..., channel : channel + count]
     else:
+        count = tile.channels
+        dense = np.full((tile.outputs, *work.kernel, count), zero, np.uint8)
         out_per, in_per = work.y.channels // work.groups, work.x.channels // work.groups
         for o in range(tile.outputs):
             first = (tile.output + o) // out_per * in_per - tile.channel
-            dense[o, :, :, first : first + in_per] = work.weights[tile.output + o]
+            dense[o, :, :, first : first + in_per] = weights[o]
     high, wide = work.kernel
     if tiling.flat:
         dense, wide, count = dense.reshape(tile.outputs, high, 1, wide * count), 1, wide * count
     runs = -(-count // config.rows)
     rows = count if runs == 1 else config.rows
-    packed = np.full((high, wide, runs * rows, config.weight_pitch), zero, np.int16)
+    packed = np.full((high, wide, runs * rows, config.weight_pitch), zero, np.uint8)
     packed[:, :, :count, : tile.outputs] = dense.transpose(1, 2, 3, 0)
-    return packed.reshape(high, wide, runs, rows, config.weight_pitch).astype(np.uint8)
+    return packed.reshape(high, wide, runs, rows, config.weight_pitch)
 
 
 def pack_identity(config: AcceleratorConfig) -> np.ndarray:

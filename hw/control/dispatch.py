@@ -12,7 +12,15 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.queue import Queue
 from kiwicha.hw.parts.slice import RegisterSlice
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import END, ENGINES, INSTRUCTIONS, WORD_BITS, Engine, ErrorCode, Opcode
+from kiwicha.machine.isa import (
+    END,
+    ENGINES,
+    INSTRUCTION_WORDS,
+    WORD_BITS,
+    Engine,
+    ErrorCode,
+    Opcode,
+)
 
 __all__ = ["DISPATCH_NUMBER", "PROGRAM_WORD", "Dispatch", "Router"]
 
@@ -173,7 +181,7 @@ class Dispatch(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lengths = {
-            engine: INSTRUCTIONS[Opcode[engine.name]].size // WORD_BITS
+            engine: INSTRUCTION_WORDS[Opcode[engine.name]]
             for engine in machine_engines(self.cfg)
         }
         m.submodules.router = router = Router(lengths, "slice" in self.cfg.pipeline)
