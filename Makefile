@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs board bench synth pnr train lint formal slow mutate budget \
+.PHONY: sim test quick extras verilog hashes docs board bench zoo zoo-full synth pnr train lint formal slow mutate budget \
   random example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -70,6 +70,14 @@ board: $(FPGA)
 ## bench: print the measured tables
 bench: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench $(ARGS)
+
+## zoo: standard networks, small, simulated and compared with ONNX Runtime (ARGS="resnet18 unet")
+zoo: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.zoo $(ARGS)
+
+## zoo-full: the same of networks as published (hours; ARGS=--predict: minutes)
+zoo-full: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.zoo --full $(ARGS)
 
 ## synth: cells by unit (PRESET=ecp5-8x8 UNIT=machine|array TARGET="ecp5 ice40 xilinx")
 synth: $(FPGA)

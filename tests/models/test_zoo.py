@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The zoo: every network is valid and reproducible, and runs exactly or is refused by name."""
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+
+import kiwicha
+from kiwicha.errors import UnsupportedModel
+from kiwicha.models.quantize import DEFAULT
+from kiwicha.models.zoo import FULL, NETWORKS
+
+QOPERATOR = dataclasses.replace(DEFAULT, format="qoperator")
+REFUSED = {
+    "alexnet": "LRN", "convnext": "Mul", "efficientnet": "Mul", "googlenet": "LRN", "gru": "GRU",
+    "lstm": "LSTM", "mixer": "ReduceMean", "mobilenet-v3": "Mul", "shufflenet": "transposition",
+    "unet": "ConvTranspose", "vit": "ReduceMean",
+}
+
+NOT_INTEGER = {"bert", "densenet", "gpt"}
+"""ONNX Runtime computes some of their layers in float."""
+FLOAT_IN_QOPERATOR = {"bert", "densenet", "gpt", "tcn"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_it_is_valid_and_the_same_each_time(name):
+    network = NETWORKS[name]
+    made = network.float_model()
+    onnx.checker.check_model(made, full_check=True)
+    assert made.SerializeToString() == network.float_model().SerializeToString()
+    assert np.array_equal(network.inputs(2), network.inputs(2))
+    assert not np.array_equal(network.inputs(2, 1), network.inputs(2))
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_the_published_ones_have_small_ones(name):
+    assert FULL[name].builder in {network.builder for network in NETWORKS.values()}
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in REFUSED])
+def test_it_runs_simulated(name):
+    network = NETWORKS[name]
+    run = kiwicha.simulate(network.model(), {"x": network.inputs(1, 1)})
+    assert run.exact, run.verdict
+    promises = {layer.promise for layer in run.report.layers}
+    assert run.report.reference["whole"] == (promises == {"runtime-exact"})
+    assert promises == {"runtime-exact"} or name in NOT_INTEGER
+    assert abs(run.predicted_cycles / run.cycles - 1) < 0.05
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in REFUSED])
+def test_it_runs_as_qoperator(name):
+    """The quantizer leaves some of them in float there."""
+    network = NETWORKS[name]
+    model = network.model(QOPERATOR)
+    if name in FLOAT_IN_QOPERATOR:
+        with pytest.raises(UnsupportedModel, match="; quantize it"):
+            kiwicha.compile_model(model)
+        return
+    run = kiwicha.run_golden(model, {"x": network.inputs(2, 1)})
+    assert run.exact, run.verdict
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_by_name(name):
+    with pytest.raises(UnsupportedModel, match=REFUSED[name]):
+        kiwicha.compile_model(NETWORKS[name].model())
