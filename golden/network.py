@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kiwicha.golden.add import add, exchanged
 from kiwicha.golden.conv import conv2d
+from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values
 from kiwicha.golden.matmul import matmul
 from kiwicha.golden.normalize import normalize
@@ -143,6 +144,15 @@ def _conv(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     return _finish(node, _accumulated(node, x, node.x.zero_point), modes, (-1, 1, 1))
 
 
+def _conv_transpose(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
+    total = conv_transpose2d(
+        x.reshape(node.x.image), node.weights, node.y.image[2:], x_zero=node.x.zero_point,
+        weight_zero=node.weight_zero, groups=node.groups, strides=node.strides, pads=node.pads,
+        dilations=node.dilations,
+    )
+    return _finish(node, total, modes, (-1, 1, 1))
+
+
 def _matmul(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     return _finish(node, _accumulated(node, x, node.x.zero_point), modes, (-1,))
 
@@ -239,7 +249,7 @@ def _dynamic(
 
 
 _RUN: dict[str, Callable[..., Any]] = {
-    "conv": _conv, "matmul": _matmul, "pool": _pool, "view": _view, "product": _product,
-    "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "blocks": _blocks, "move": _move,
+    "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul, "pool": _pool,
+    "view": _view, "product": _product, "table": _table, "add": _add, "softmax": _softmax,
+    "normalize": _normalize, "dynamic": _dynamic, "blocks": _blocks, "move": _move,
 }

@@ -249,7 +249,8 @@ MODELS = {
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
-    "add", "average", "concat", "conv", "machine", "matmul", "network", "pool", "product",
+    "add", "average", "concat", "conv", "conv_transpose", "machine", "matmul", "network", "pool",
+    "product",
 }
 
 

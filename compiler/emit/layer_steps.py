@@ -16,6 +16,7 @@ from kiwicha.compiler.graph.graph import (
     AddNode,
     BlocksNode,
     ConvNode,
+    ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
     MoveNode,
@@ -39,6 +40,7 @@ from kiwicha.compiler.schedule.moves import move_contractions
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
+from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.machine.isa import WeightFormat
 
@@ -93,7 +95,8 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
 
 def _kind(work: Contraction) -> Hashable:
     """Return what works of one node must have in common to be tiled alike."""
-    return replace(work.x, address=0), replace(work.y, address=0), work.pads, work.skipped
+    x, y = replace(work.x, address=0), replace(work.y, address=0)
+    return x, y, work.kernel, work.pads, work.skipped
 
 
 def _dynamic_steps(
@@ -150,6 +153,7 @@ def _matrix_span(matrix: Matrix, depth: int, columns: int) -> Span:
 
 _STEPS: dict[str, _Steps] = {
     ConvNode.kind: _contracted(conv_contractions),
+    ConvTransposeNode.kind: _contracted(conv_transpose_contractions),
     MatMulNode.kind: _contracted(matmul_contractions),
     PoolNode.kind: _contracted(pool_contractions),
     ProductNode.kind: _contracted(product_contractions),

@@ -46,7 +46,7 @@ class Results:
         y = self.work.written
         return (
             y.address + s.image * y.image_bytes + s.row * y.row_bytes
-            + s.column * y.channels + channel
+            + s.column * y.pixel_bytes + channel
         )
 
     def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
@@ -141,7 +141,7 @@ class Results:
 
         if block.channels == y.channels and s.columns == y.width and y.is_dense:
             store(start, block.local, lines * y.row_bytes)
-        elif block.channels == y.channels:
+        elif block.channels == y.pixel_bytes:
             length = s.columns * block.channels
             store(start, block.local, length, lines, y.row_bytes, block.line_pitch)
         elif y.width == 1:
@@ -150,5 +150,5 @@ class Results:
             for line in range(lines):
                 store(
                     start + line * y.row_bytes, block.local + line * block.line_pitch,
-                    block.channels, s.columns, y.channels, block.pixel_pitch,
+                    block.channels, s.columns, y.pixel_bytes, block.pixel_pitch,
                 )

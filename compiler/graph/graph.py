@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.move_node import Box, MoveNode, Piece
 from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.graph.nodes import (
     ConvNode,
+    ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
     OperatorNode,
@@ -30,11 +31,11 @@ from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, Softmax
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "BlocksNode", "Box", "ConvNode", "DynamicLinearNode", "Graph", "HostBlockDequantize",
-    "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize", "HostQuantize",
-    "MatMulNode", "MoveNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "Piece",
-    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor",
-    "Value", "ViewNode",
+    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "Graph",
+    "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
+    "HostQuantize", "MatMulNode", "MoveNode", "Node", "NormalizeNode", "Note", "OperatorNode",
+    "Pair", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
+    "TableNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

@@ -16,11 +16,12 @@ from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+from kiwicha.compiler.graph.transposed_node import ConvTransposeNode
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "ConvNode", "DynamicLinearNode", "MatMulNode", "MoveNode", "OperatorNode", "PoolNode",
-    "ProductNode", "ViewNode",
+    "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "MatMulNode", "MoveNode", "OperatorNode",
+    "PoolNode", "ProductNode", "ViewNode",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +200,6 @@ class ProductNode(BaseNode):
 
 
 OperatorNode = (
-    ConvNode | MatMulNode | PoolNode | MoveNode | ViewNode | DynamicLinearNode
+    ConvNode | ConvTransposeNode | MatMulNode | PoolNode | MoveNode | ViewNode | DynamicLinearNode
     | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
 )

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Conv, MatMul and Gemm that ONNX Runtime leaves in float between Dequantize- and QuantizeLinear.
+"""Conv, ConvTranspose, MatMul and Gemm that ONNX Runtime leaves in float between Dequantize- and
+QuantizeLinear.
 
-It does so where its own integer operators do not fit: types of input and output that differ, a
-Relu or Clip whose limits lie inside the range of the codes, alpha or beta of a Gemm, weights that
-come through a Reshape. Here they become integer products like all others, which sum up without any
-rounding; no code is further than one from the runtime's. The report says so, and it is checked.
+It does so where it has no integer operator, as of ConvTranspose, or where that does not fit: types
+of input and output that differ, a Relu or Clip whose limits lie inside the range of the codes,
+alpha or beta of a Gemm, weights that come through a Reshape. Here they become integer products like
+all others, which sum up without any rounding; no code is further than one from the runtime's. The
+report says so, and it is checked.
 """
 
 from dataclasses import replace
@@ -18,20 +20,27 @@ from kiwicha.compiler.graph.graph import Tensor
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue, Quantized
 from kiwicha.compiler.ops.conv import conv_shape, emit_conv
+from kiwicha.compiler.ops.conv_transpose import (
+    conv_transpose_shape,
+    emit_conv_transpose,
+    forward_weights,
+)
 from kiwicha.compiler.ops.limits import CODES, FIRST
+from kiwicha.compiler.ops.linear_weights import CONV_LIMITS, linear_weights
 from kiwicha.compiler.ops.linear_weights import LIMITS as WEIGHT_LIMITS
-from kiwicha.compiler.ops.linear_weights import linear_weights
 from kiwicha.compiler.ops.matmul import STACK, emit_matmul, matmul_shape, transposed
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.unsupported import in_float
 from kiwicha.compiler.ops.view import emit_view, moved
 from kiwicha.compiler.ops.window import LIMITS as WINDOW_LIMITS
+from kiwicha.compiler.ops.window import RANK
 
 __all__ = ["OPERATORS", "add_bias", "takes_bias"]
 
 _LINEAR = ("Conv", "FusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm")
 """Operators with float operands; MatMulIntegerToFloat, which ONNX Runtime makes, has integers."""
 
+_BACK = "ConvTranspose"
 _INTEGERS = "MatMulIntegerToFloat"
 _LABELS = {"FusedConv": "Conv", "FusedMatMul": "MatMul", "FusedGemm": "Gemm", _INTEGERS: "MatMul"}
 
@@ -58,6 +67,8 @@ def float_linear(context: Context, node: onnx.NodeProto) -> None:
     weight = _weight(context, node)
     if _label(node) == "Conv":
         shape = conv_shape(node, value.shape, weight.codes.shape)
+    elif node.op_type == _BACK:
+        shape = conv_transpose_shape(node, value.shape, weight.codes.shape)
     else:
         given = attributes(node)
         source, kernel = value.shape, weight.codes.shape
@@ -201,6 +212,10 @@ def _emit(
     if label == "Conv":
         product = linear_weights(context, node, x, weight, 0, target, _bias_name(last))
         emit_conv(context, node, x, product, target, label=label, promise="near")
+    elif label == _BACK:
+        weight = forward_weights(node, weight)
+        product = linear_weights(context, node, x, weight, 0, target, _bias_name(last))
+        emit_conv_transpose(context, node, x, product, target)
     else:
         if given.get("transA", 0):
             x = transposed(context, node, x)
@@ -232,6 +247,16 @@ OPERATORS = (
         "types of input and output that differ, Relu and Clip inside the range, alpha, beta, float "
         "bias, weights through Reshape and Transpose",
         ("tests/compiler/test_linear.py",),
+        otherwise=in_float,
+    ),
+    Operator(
+        _BACK,
+        (Form("float", (_BACK,), "near", float_linear, first_is_float),),
+        "conv_transpose.conv_transpose2d",
+        (_FOLLOWS, FIRST, *CONV_LIMITS, RANK),
+        "1-D and 2-D, strides, pads, output_padding, auto_pad, output_shape, dilations, groups, "
+        "per tensor and per channel, bias",
+        ("tests/golden/test_conv_transpose.py", "tests/compiler/test_conv_transpose.py"),
         otherwise=in_float,
     ),
 )

@@ -16,7 +16,6 @@ DYNAMIC = (
 REASONS = {
     "Gather": "its result is a part of a tensor, in any order; take parts with Slice or Split",
     **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
-    "ConvTranspose": "the machine has no transposed convolution",
 }
 """By op type."""
 

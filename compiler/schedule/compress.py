@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
     ConvNode,
+    ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
     Node,
@@ -160,8 +161,8 @@ class LayerWeights:
         used = total = 0
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
-            if isinstance(layer, ConvNode | MatMulNode | DynamicLinearNode):
-                per_output = (-1, 1, 1, 1) if isinstance(layer, ConvNode) else (-1,)
+            if isinstance(layer, ConvNode | ConvTransposeNode | MatMulNode | DynamicLinearNode):
+                per_output = (-1, 1, 1, 1) if layer.weights.ndim == 4 else (-1,)
                 used += int((layer.weights != layer.weight_zero.reshape(per_output)).sum())
                 total += layer.weights.size
         return cls(

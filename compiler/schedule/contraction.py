@@ -26,11 +26,12 @@ class Operand(Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """A tensor in memory: NHWC bytes from ``address`` on, dense but for what ``pitch`` says.
+    """A tensor in memory: NHWC bytes from ``address`` on, dense but for ``pitch`` and ``step``.
 
     Members
     -------
     pitch : bytes from one image row to the next where there are others between; else 0.
+    step : bytes from one pixel to the next, of what is written; 0 where they are neighbours.
     """
 
     address: int
@@ -39,6 +40,12 @@ class Place:
     width: int
     channels: int
     pitch: int = 0
+    step: int = 0
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes from one pixel to the next."""
+        return self.step or self.channels
 
     @property
     def row_bytes(self) -> int:

@@ -71,8 +71,9 @@ def estimate(
     vector = spatial * t.pixels * lanes * work.octets
     written = y.images * y.height * y.width * y.channels * work.octets
     store = written / beat
-    if not t.assemble and groups > 1:
-        store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)
+    pieces_written = 1 if t.assemble else groups
+    if pieces_written > 1 or y.pixel_bytes > y.channels:
+        store = max(store, y.images * y.height * y.width * pieces_written * _SMALL_RUN)
 
     steady = max(compute, load, vector, store)
     first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)

@@ -88,7 +88,7 @@ def pixel_pitch(work: Contraction, config: AcceleratorConfig, channels: int) -> 
     Congruent to the pitch in memory, so that STORE finds every pixel aligned alike.
     """
     octets = channels * work.octets
-    return octets + (work.y.channels * work.octets - octets) % config.beat_bytes
+    return octets + (work.written.pixel_bytes - octets) % config.beat_bytes
 
 
 def block_bytes(

@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.graph import ConvNode, DynamicLinearNode, MatMulNode, PoolNode, Tensor
+from kiwicha.compiler.graph.graph import (
+    ConvNode,
+    ConvTransposeNode,
+    DynamicLinearNode,
+    MatMulNode,
+    PoolNode,
+    Tensor,
+)
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
@@ -16,8 +23,8 @@ from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = [
-    "TALLEST", "contraction", "conv_contractions", "dynamic_contraction", "matmul_contractions",
-    "pool_contractions",
+    "TALLEST", "contraction", "conv_contractions", "dynamic_contraction", "image_place",
+    "matmul_contractions", "pool_contractions",
 ]
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
@@ -106,18 +113,28 @@ def _rectangles(scale: NDArray[np.float32]) -> Iterator[tuple[range, range]]:
 def _images(node: ConvNode | PoolNode, addresses: Mapping[str, int]) -> tuple[Place, Place]:
     """Return where input and output lie."""
     pointwise = node.kernel == (1, 1) and node.strides == (1, 1) and not any(node.pads)
+    x, y = (image_place(node, tensor, addresses, pointwise) for tensor in (node.x, node.y))
+    return x, y
 
-    def image(tensor: Tensor) -> Place:
-        count, channels, height, width = tensor.image
-        if pointwise:
-            count, height, width = _fold(count, height, width, node.name, node.op)
-        elif height > TALLEST:
-            raise KiwichaError(
-                f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
-            )
-        return Place(addresses[tensor.name], count, height, width, channels)
 
-    return image(node.x), image(node.y)
+def image_place(
+    node: ConvNode | ConvTransposeNode | PoolNode, tensor: Tensor, addresses: Mapping[str, int],
+    pointwise: bool = False,
+) -> Place:
+    """Return where an image lies; raises as `conv_contractions`.
+
+    Parameters
+    ----------
+    pointwise : a window sees one pixel only, so that images are just more rows.
+    """
+    count, channels, height, width = tensor.image
+    if pointwise:
+        count, height, width = _fold(count, height, width, node.name, node.op)
+    elif height > TALLEST:
+        raise KiwichaError(
+            f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
+        )
+    return Place(addresses[tensor.name], count, height, width, channels)
 
 
 def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int, int, int]:
@@ -130,7 +147,7 @@ def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int
 
 
 def contraction(
-    node: ConvNode | MatMulNode | PoolNode,
+    node: ConvNode | ConvTransposeNode | MatMulNode | PoolNode,
     x: Place,
     y: Place,
     config: AcceleratorConfig,

@@ -4,11 +4,17 @@
 import numpy as np
 import pytest
 
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction
 from kiwicha.machine.presets import preset
 
+from ..compiler.test_conv_transpose import between
 from ..compiler.test_emit import CASES, random_work
+from . import networks
 from .board import board
 from .layers import CompiledLayer, check, compile_layer
 
@@ -21,6 +27,8 @@ CONFIGS = {"tiny": preset("tiny"), "skew": SKEW}
 
 #: (latency, stall) of the memory; the first is the one that cycles are predicted for.
 MEMORIES = [(20, 0), (2, 0), (70, 100), (2, 100)]
+# The model knows bursts in flight only on average; skew's two-beat bursts are nothing but latency.
+MODEL_ERROR = {"tiny": 0.03, "skew": 0.12}
 
 
 def layers(config: AcceleratorConfig) -> list[CompiledLayer]:
@@ -59,8 +67,29 @@ def test_layers(name):
             check(layer, next(results), f"latency {latency} stall {stall}")
 
 
-# The model knows bursts in flight only on average; skew's two-beat bursts are nothing but latency.
-MODEL_ERROR = {"tiny": 0.03, "skew": 0.12}
+@pytest.mark.parametrize("name", CONFIGS)
+def test_transposed_convolutions(name):
+    """Whose pixels are written apart, over what lies between them."""
+    made, jobs = [], []
+    for seed, (shape, weight, given) in enumerate([
+        ((1, 5, 5, 4), (5, 7, 3, 3), {"strides": [2, 2], "pads": [1] * 4}),
+        ((2, 6, 4, 3), (6, 1, 2, 2), {"strides": [2, 2]}),
+        ((1, 4, 9), (4, 2, 5), {"strides": [3], "group": 2, "output_padding": [1]}),
+    ]):
+        model = between(shape, weight, bias=1, seed=seed, **given)
+        graph = legalize(lower(model))
+        tensors = evaluate(graph, random_inputs(graph.inputs, seed))
+        prepared = networks.Prepared(graph, tensors)
+        compiled, job, golden = networks.to_job(prepared, CONFIGS[name])
+        made.append((prepared, compiled, golden))
+        jobs.append(job)
+    done = board(CONFIGS[name]).run([job.but(stall=stall) for job in jobs for stall in (0, 100)])
+    for place, result in enumerate(done):
+        prepared, compiled, golden = made[place // 2]
+        networks.check(prepared, compiled, golden, result, f"{name} {place}")
+        if place % 2 == 0:
+            predicted = compiled.timeline.total
+            assert abs(result.cycles - predicted) <= MODEL_ERROR[name] * predicted + 150
 
 
 @pytest.mark.parametrize("name", MODEL_ERROR)

@@ -23,6 +23,7 @@ from .limit_models import (
     A,
     B,
     X,
+    back,
     chain,
     conv,
     dynamic,
@@ -146,6 +147,17 @@ EXAMPLES = {
         "kernel spans": of(
             [*START, dq("W", "wf", "w"), node("Conv", ["xf", "wf"], ["n"], name="it"),
              node("Relu", ["n"], ["f"]), *END], (), {"x": [1, 2, 2, 2]}),
+    },
+    "ConvTranspose": {
+        "the result of": back(result=[
+            node("Sqrt", ["f"], ["g"]), q("g", "yq", "a"), dq("yq", "y", "a")]),
+        "its input is the float result": back(before=[ROOT], first="r"),
+        "its sums": back("c", constants={"c": np.full(2, 1288489.88, F32)}),
+        "weight '{name}'": back(weights=[
+            node("DequantizeLinear", ["W", "k", "k_z"], ["wf"], axis=0)],
+            constants={"k": F32(range(1, 5)), "k_z": np.zeros(4, S8)}),
+        "its bias is not a": back("zf", before=SECOND, inputs={"z": [2]}),
+        "is {rank}-D": back(constants={"W": np.ones((4, 2, 2, 2, 2), S8)}, x=(1, 4, 3, 3, 3)),
     },
     "DynamicQuantizeLinear, MatMulInteger and what follows": {
         "is a scale": dynamic(outputs=("m", "s")),

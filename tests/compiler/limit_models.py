@@ -25,6 +25,7 @@ __all__ = [
     "A",
     "B",
     "X",
+    "back",
     "chain",
     "conv",
     "dynamic",
@@ -89,6 +90,15 @@ def gemm(bias, constants=(), weights=(), result=END, **attributes):
     weights = [*weights] or [dq("M", "wf", "w")]
     made = node("Gemm", ["xf", "wf", *bias], ["f"], name="it", **attributes)
     return of([*START, *weights, made, *result], constants)
+
+
+def back(*inputs, constants=(), weights=(), before=(), result=END, first="xf", x=(1, 4, 6, 6),
+         **more):
+    """Return a ConvTranspose of float values with the weights W."""
+    weights = [*weights] or [dq("W", "wf", "w")]
+    made = node("ConvTranspose", [first, "wf", *inputs], ["f"], name="it")
+    shapes = {"x": x} | more.get("inputs", {})
+    return of([*START, *before, *weights, made, *result], constants, shapes)
 
 
 def pool(operator, inputs=IMAGE, **attributes):
