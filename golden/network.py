@@ -196,6 +196,10 @@ def _product(node: Any, x: NDArray[Any], z: NDArray[Any], modes: _Modes) -> NDAr
     return _finish(node, product(x, z, node.x.zero_point, node.z.zero_point), modes, ())
 
 
+def _matmul_stack(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
+    return _finish(node, product(x, node.weights, node.x.zero_point, node.weight_zero), modes, ())
+
+
 def _table(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     y: NDArray[Any] = node.table[x.view(np.uint8)].view(node.y.dtype)
     return y
@@ -249,7 +253,8 @@ def _dynamic(
 
 
 _RUN: dict[str, Callable[..., Any]] = {
-    "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul, "pool": _pool,
-    "view": _view, "product": _product, "table": _table, "add": _add, "softmax": _softmax,
-    "normalize": _normalize, "dynamic": _dynamic, "blocks": _blocks, "move": _move,
+    "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul,
+    "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
+    "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
+    "dynamic": _dynamic, "blocks": _blocks, "move": _move,
 }

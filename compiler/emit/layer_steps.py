@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
+    MatMulStackNode,
     MoveNode,
     Node,
     NormalizeNode,
@@ -37,7 +38,7 @@ from kiwicha.compiler.schedule.mapping import (
     pool_contractions,
 )
 from kiwicha.compiler.schedule.moves import move_contractions
-from kiwicha.compiler.schedule.product import product_contractions
+from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
@@ -156,6 +157,7 @@ _STEPS: dict[str, _Steps] = {
     ConvTransposeNode.kind: _contracted(conv_transpose_contractions),
     MatMulNode.kind: _contracted(matmul_contractions),
     PoolNode.kind: _contracted(pool_contractions),
+    MatMulStackNode.kind: _contracted(stack_contractions),
     ProductNode.kind: _contracted(product_contractions),
     MoveNode.kind: _contracted(move_contractions),
     DynamicLinearNode.kind: _dynamic_steps,

@@ -13,8 +13,10 @@ from typing import Any
 from kiwicha.compiler.graph.chosen import layer_called, split_names
 from kiwicha.compiler.graph.graph import (
     AddNode,
+    ConvTransposeNode,
     DynamicLinearNode,
     Graph,
+    MatMulStackNode,
     MoveNode,
     Node,
     NormalizeNode,
@@ -92,13 +94,16 @@ def channels_of(node: Node) -> int:
     """Return the results of a pixel, side by side in memory."""
     if isinstance(node, DynamicLinearNode):
         return node.weights.shape[1]
-    return node.y.shape[-1] if isinstance(node, ProductNode) else node.y.image[1]
+    stack = isinstance(node, MatMulStackNode | ProductNode)
+    return node.y.shape[-1] if stack else node.y.image[1]
 
 
 def _no_channel(counted: Counted) -> str | None:
     """Return what is wrong with the channel."""
     if counted.channel is not None and isinstance(counted.node, MoveNode):
         return "moves bytes of several channels at once; only all of them are counted"
+    if counted.channel is not None and isinstance(counted.node, ConvTransposeNode):
+        return "makes channels of several pixels at once; only all of them are counted"
     channels = channels_of(counted.node)
     if counted.channel is None or counted.channel < channels:
         return None

@@ -22,6 +22,7 @@ from kiwicha.compiler.graph.nodes import (
     ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
+    MatMulStackNode,
     OperatorNode,
     PoolNode,
     ProductNode,
@@ -33,9 +34,9 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "Graph",
     "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
-    "HostQuantize", "MatMulNode", "MoveNode", "Node", "NormalizeNode", "Note", "OperatorNode",
-    "Pair", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
-    "TableNode", "Tensor", "Value", "ViewNode",
+    "HostQuantize", "MatMulNode", "MatMulStackNode", "MoveNode", "Node", "NormalizeNode", "Note",
+    "OperatorNode", "Pair", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
+    "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

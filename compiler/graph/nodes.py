@@ -15,13 +15,14 @@ from kiwicha.compiler.graph.dynamic_node import DynamicLinearNode
 from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
+from kiwicha.compiler.graph.stack_node import MatMulStackNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 from kiwicha.compiler.graph.transposed_node import ConvTransposeNode
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "MatMulNode", "MoveNode", "OperatorNode",
-    "PoolNode", "ProductNode", "ViewNode",
+    "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "MatMulNode", "MatMulStackNode",
+    "MoveNode", "OperatorNode", "PoolNode", "ProductNode", "ViewNode",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +201,6 @@ class ProductNode(BaseNode):
 
 
 OperatorNode = (
-    ConvNode | ConvTransposeNode | MatMulNode | PoolNode | MoveNode | ViewNode | DynamicLinearNode
-    | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
+    ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | PoolNode | MoveNode | ViewNode
+    | DynamicLinearNode | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
 )

@@ -17,7 +17,7 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import ORDER
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.product import LIMITS as PRODUCT_LIMITS
-from kiwicha.compiler.ops.product import product
+from kiwicha.compiler.ops.product import product, stack
 from kiwicha.compiler.ops.weights import LIMITS as WEIGHT_LIMITS
 from kiwicha.compiler.ops.weights import (
     Weights,
@@ -50,6 +50,9 @@ def qlinear_matmul(context: Context, node: onnx.NodeProto) -> None:
         product(context, node)
         return
     weights = context.constant(node, 3, "weight")
+    if prod(weights.shape[:-2]) > 1 and len(context.operand(node).shape) > 1:
+        stack(context, node)
+        return
     shape = matmul_shape(context.operand(node).shape, weights.shape)
     columns = 1 if weights.ndim == 1 else weights.shape[-1]
     weights = weights.reshape(-1, columns)
@@ -171,9 +174,11 @@ OPERATORS = (
         ),
         "matmul.matmul",
         (_RIGHT, STACK, *PRODUCT_LIMITS),
-        "constant weights: per tensor and per column; two activations: batched and broadcast, "
-        "transposed second operand, heads as views; int8 or uint8",
-        (*_SEEN, "tests/compiler/test_products.py", "tests/accelerator/test_attention.py"),
+        "constant weights: per tensor and per column, stacks of matrices per tensor; two "
+        "activations: batched and broadcast, transposed second operand, heads as views; int8 or "
+        "uint8",
+        (*_SEEN, "tests/compiler/test_products.py", "tests/compiler/test_stacks.py",
+         "tests/accelerator/test_attention.py"),
     ),
     Operator(
         "Gemm",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QLinearMatMul of two activations, such as queries times keys."""
+"""QLinearMatMul of two activations, such as queries times keys, or with a stack of constants."""
 
 from dataclasses import replace
 
@@ -8,13 +8,13 @@ import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import ProductNode, Shape, Tensor
+from kiwicha.compiler.graph.graph import MatMulStackNode, ProductNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import ORDER
-from kiwicha.compiler.ops.weights import combined_scale
+from kiwicha.compiler.ops.weights import combined_scale, signed_weights
 
-__all__ = ["LIMITS", "product"]
+__all__ = ["LIMITS", "product", "stack"]
 
 _MATRICES = Limit(
     "operands are {x} and {z}; must be matrices or stacks of them",
@@ -22,7 +22,11 @@ _MATRICES = Limit(
 )
 _DEPTH = Limit("operands are {x} and {z}", lambda x, z: x[-1] == z[-2])
 _ONE_TYPE = Limit("operands are {x} and {z}; must be of one type", lambda x, z: x == z)
-LIMITS = (_MATRICES, _ONE_TYPE)
+_ONE_SCALE = Limit(
+    "its stack of matrices {weights} has {size} scales; must have one, ONNX Runtime takes no more",
+    lambda weights, size: size == 1,
+)
+LIMITS = (_MATRICES, _ONE_TYPE, _ONE_SCALE)
 
 _TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Identity")
 
@@ -50,6 +54,31 @@ def product(context: Context, node: onnx.NodeProto) -> None:
         y=Tensor(node.output[0], shape, dtype, y_scale, y_zero, layout),
         scale=np.float32(scale), scale64=np.float64(scale64),
         low=int(info.min), high=int(info.max),
+    ))
+
+
+def stack(context: Context, node: onnx.NodeProto) -> None:
+    """The same inputs; b is constant, a matrix for each place of its leading axes, all of them
+    quantized alike."""
+    weights = context.constant(node, 3, "weight")
+    zero, w_scale = context.zero(node, 5, "weight zero point"), context.scale(node, 4, "scale")
+    _ONE_SCALE.check(weights=weights.shape, size=max(zero.size, w_scale.size))
+    y_scale, y_zero, dtype = context.quantization(node, 6, "output")
+    x = context.operand(node)
+    _DEPTH.check(x=x.shape, z=weights.shape)
+    lead = np.broadcast_shapes(x.shape[:-2], weights.shape[:-2])
+    x = _placed(context, x)
+    _require_contiguous(x, (-1,))
+    codes, zeros = signed_weights(weights, zero)
+    (scale,), (scale64,) = combined_scale(x.scale, w_scale, y_scale)
+    info = np.iinfo(dtype)
+    shape = (*lead, x.shape[-2], weights.shape[-1])
+    context.emit(MatMulStackNode(
+        name=node_name(node), op=node.op_type, x=x,
+        y=Tensor(node.output[0], shape, dtype, y_scale, y_zero,
+                 _layout(context, node.output[0], shape)),
+        weights=codes, weight_zero=int(zeros[0]), scale=np.float32(scale),
+        scale64=np.float64(scale64), low=int(info.min), high=int(info.max),
     ))
 
 

@@ -13,6 +13,7 @@ from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicLinearNode,
     MatMulNode,
+    MatMulStackNode,
     Node,
 )
 from kiwicha.compiler.schedule.contraction import Contraction
@@ -26,6 +27,7 @@ from kiwicha.machine.isa import WeightFormat
 __all__ = ["LayerWeights", "Storage", "StoredWeights", "compress", "storage"]
 
 _SAMPLES = 4
+_WEIGHTED = ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | DynamicLinearNode
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,9 +163,10 @@ class LayerWeights:
         used = total = 0
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
-            if isinstance(layer, ConvNode | ConvTransposeNode | MatMulNode | DynamicLinearNode):
-                per_output = (-1, 1, 1, 1) if layer.weights.ndim == 4 else (-1,)
-                used += int((layer.weights != layer.weight_zero.reshape(per_output)).sum())
+            if isinstance(layer, _WEIGHTED):
+                convolution = isinstance(layer, ConvNode | ConvTransposeNode)
+                zero = np.reshape(layer.weight_zero, (-1, 1, 1, 1) if convolution else -1)
+                used += int((layer.weights != zero).sum())
                 total += layer.weights.size
         return cls(
             used / total if total else 0.0,

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products of two activations as contractions, one for each pair of matrices."""
+"""Stacks of products as contractions, one for each pair of matrices: of two activations, or of an
+activation and constant weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
 
 import numpy as np
 
-from kiwicha.compiler.graph.graph import ProductNode, Tensor
+from kiwicha.compiler.graph.graph import MatMulStackNode, ProductNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.mapping import TALLEST
 from kiwicha.errors import KiwichaError
@@ -13,7 +16,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.machine.scales import encode_scale
 
-__all__ = ["product_contractions"]
+__all__ = ["product_contractions", "stack_contractions"]
 
 _LONGEST = 65535  # bytes of a line, and lines, that LOAD counts
 
@@ -30,6 +33,49 @@ def product_contractions(
         cannot be loaded.
     """
     where = f"{node.name} ({node.op})"
+    steps = _steps(where, node.z)
+    form, pitch = _lines(where, node.z, steps)
+    return [
+        replace(
+            work, matrix=Matrix(
+                addresses[node.z.name] + _offset(place, node.z, steps), form, pitch,
+                node.z.dtype == np.int8,
+            )
+        )
+        for place, work in _products(node, node.z.zero_point, addresses, config)
+    ]
+
+
+def stack_contractions(
+    node: MatMulStackNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    """Return the products of ``node``, those with one matrix after each other.
+
+    Raises
+    ------
+    KiwichaError
+        As `product_contractions`.
+    """
+    lead = node.y.shape[:-2]
+    number = np.arange(prod(node.weights.shape[:-2])).reshape(node.weights.shape[:-2])
+    which = np.broadcast_to(number, lead)
+    matrices = node.weights.reshape(-1, *node.weights.shape[-2:])
+    works = [
+        (int(which[place]), work)
+        for place, work in _products(node, node.weight_zero, addresses, config)
+    ]
+    return [
+        replace(work, weights=matrices[matrix].T[:, None, None, :])
+        for matrix, work in sorted(works, key=lambda made: made[0])
+    ]
+
+
+def _products(
+    node: MatMulStackNode | ProductNode, zero: int, addresses: Mapping[str, int],
+    config: AcceleratorConfig,
+) -> Iterator[tuple[tuple[int, ...], Contraction]]:
+    """Yield each place of the leading axes of y, and its product but for the second operand."""
+    where = f"{node.name} ({node.op})"
     depth, (rows, columns) = node.x.shape[-1], node.y.shape[-2:]
     if rows > TALLEST or max(depth, columns) > _LONGEST:
         raise KiwichaError(
@@ -40,41 +86,34 @@ def product_contractions(
         multiplier, shift = encode_scale(config.requantize_mode, node.scale, node.scale64)
     except ValueError as error:
         raise KiwichaError(f"{where}: {error}") from None
-    x_steps, z_steps, y_steps = (_steps(where, tensor) for tensor in (node.x, node.z, node.y))
-    form, pitch = _lines(where, node.z, z_steps)
-    lead = node.y.shape[:-2]
-    made = []
-    for place in np.ndindex(lead):
-        x, z, y = (
+    x_steps, y_steps = (_steps(where, tensor) for tensor in (node.x, node.y))
+    for place in np.ndindex(node.y.shape[:-2]):
+        x, y = (
             addresses[tensor.name] + _offset(place, tensor, steps)
-            for tensor, steps in ((node.x, x_steps), (node.z, z_steps), (node.y, y_steps))
+            for tensor, steps in ((node.x, x_steps), (node.y, y_steps))
         )
-        made.append(
-            Contraction(
-                name=node.name,
-                op=node.op,
-                x=Place(x, 1, rows, 1, depth, _pitch(where, node.x, x_steps)),
-                y=Place(y, 1, rows, 1, columns, _pitch(where, node.y, y_steps)),
-                kernel=(1, 1),
-                strides=(1, 1),
-                pads=(0, 0),
-                dilations=(1, 1),
-                groups=1,
-                weights=None,
-                weight_zero=np.full(columns, node.z.zero_point),
-                bias=np.zeros(columns, np.int32),
-                multiplier=np.full(columns, multiplier, np.uint32),
-                shift=np.full(columns, shift, np.int64),
-                x_signed=node.x.dtype == np.int8,
-                x_zero=node.x.zero_point,
-                pad=0,
-                y_zero=node.y.zero_point,
-                low=node.low,
-                high=node.high,
-                matrix=Matrix(z, form, pitch, node.z.dtype == np.int8),
-            )
+        yield place, Contraction(
+            name=node.name,
+            op=node.op,
+            x=Place(x, 1, rows, 1, depth, _pitch(where, node.x, x_steps)),
+            y=Place(y, 1, rows, 1, columns, _pitch(where, node.y, y_steps)),
+            kernel=(1, 1),
+            strides=(1, 1),
+            pads=(0, 0),
+            dilations=(1, 1),
+            groups=1,
+            weights=None,
+            weight_zero=np.full(columns, zero),
+            bias=np.zeros(columns, np.int32),
+            multiplier=np.full(columns, multiplier, np.uint32),
+            shift=np.full(columns, shift, np.int64),
+            x_signed=node.x.dtype == np.int8,
+            x_zero=node.x.zero_point,
+            pad=0,
+            y_zero=node.y.zero_point,
+            low=node.low,
+            high=node.high,
         )
-    return made
 
 
 def _steps(where: str, tensor: Tensor) -> tuple[int, ...]:

@@ -234,8 +234,10 @@ EXAMPLES = {
     "MatMul": {
         "the first operand": product(("codes", *X), ("zq", *A), shapes={"x": [3, 6], "z": [6, 5]}),
         "weight is a stack": product(
-            right=("S", "w_s", "w_z"), constants={"S": np.ones((2, 6, 5), S8)},
-            shapes={"x": [2, 3, 6]}),
+            right=("S", "w_s", "w_z"), constants={"S": np.ones((2, 6, 5), S8)}, shapes={"x": [6]}),
+        "its stack": product(
+            right=("S", "w5", "z5"), constants={
+                "S": np.ones((2, 6, 5), S8), "w5": np.ones(5, F32), "z5": np.zeros(5, S8)}),
         "operands are {x} and {z}; must be matrices": product(
             right=("zq", *A), shapes={"x": [3, 6], "z": [6]}),
         "operands are {x} and {z}; must be of": of(

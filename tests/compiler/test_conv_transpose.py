@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
-from kiwicha.errors import UnsupportedModel
+from kiwicha.errors import KiwichaError, UnsupportedModel
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.presets import preset
 from kiwicha.models.quantize import Form, quantize
@@ -18,6 +19,8 @@ from kiwicha.sim.judge import judge
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_emit import MICRO
+from .test_layer_statistics import TINY
+from .test_layer_statistics import run as counted
 from .test_moves import runs
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
@@ -133,6 +136,13 @@ def test_as_the_quantizer_writes_it(activations, channel):
     quantized = quantize(made, form, rng.randn(4, 1, 3, 4, 5).astype(F32))
     graph = agree(quantized, exact=False)
     assert [n.op.split("+")[0] for n in graph.nodes] == ["ConvTranspose", "QLinearConv"]
+
+
+def test_all_of_it_is_counted_or_nothing():
+    graph = legalize(lower(between((1, 3, 4, 4), (3, 2, 2, 2), strides=[2, 2])))
+    counted(graph, TINY, {"x": np.random.RandomState(1).randn(1, 3, 4, 4).astype(F32)}, ["back"])
+    with pytest.raises(KiwichaError, match="channels of several pixels at once"):
+        compile_graph(graph, TINY, statistics=["back[1]"])
 
 
 def test_the_judge_sees_a_wrong_tap():
