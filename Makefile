@@ -26,8 +26,8 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs board bench zoo zoo-full synth pnr train lint formal slow mutate budget \
-  random example setup setup-fpga setup-extras clean help
+.PHONY: sim test quick extras verilog hashes docs node-tests board bench zoo zoo-full synth pnr \
+  train lint formal slow mutate budget random example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -66,6 +66,10 @@ docs: $(STAMP)
 ## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
 board: $(FPGA)
 	@$(BIN)/kiwicha board $(BOARD) $(ARGS)
+
+## node-tests: run the node tests of onnx on the golden machine, write docs/node-tests.md (ARGS=--check)
+node-tests: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.node_tests $(ARGS)
 
 ## bench: print the measured tables
 bench: $(STAMP)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node test in one form: does it run on the golden machine, and with the right bits?"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+from kiwicha.bench.node_tests.cases import AS_GIVEN, Case, quantized
+from kiwicha.compiler.frontend.limit import FLOAT32, SCALE, Limit
+from kiwicha.compiler.frontend.quantization import DYNAMIC, STATIC
+from kiwicha.compiler.frontend.session import open_session, runtime_message
+from kiwicha.compiler.ops.limits import GENERAL
+from kiwicha.compiler.ops.registry import NO_RULE, operators
+from kiwicha.errors import KiwichaError, UnsupportedModel
+from kiwicha.sim.golden_run import run_on_golden_machine
+from kiwicha.sim.reference import elements_that_differ
+
+__all__ = ["Outcome", "Verdict", "verdict"]
+
+
+class Outcome(StrEnum):
+    """What became of a model."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    DIFFERING = "differing"
+    CRASH = "crash"
+    NOT_QUANTIZED = "not quantized"
+    NOT_RUN = "not run by ONNX Runtime"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Members
+    -------
+    why : sentences; of what passed, whether the outputs are ONNX Runtime's bits.
+    """
+
+    outcome: Outcome
+    why: tuple[str, ...] = ()
+
+
+def verdict(case: Case, form: str) -> Verdict:
+    """Quantize a test, compile it for the machine that it needs, run it there and compare."""
+    try:
+        model = quantized(case, form)
+    except Exception as error:  # the quantizer's and the runtime's have no common base
+        return Verdict(Outcome.NOT_RUN, (_general(f"quantizer: {runtime_message(error)}"),))
+    names = {node.op_type for node in model.graph.node}
+    integer = names & {*STATIC, *DYNAMIC} or any("QLinear" in name for name in names)
+    if form != AS_GIVEN and not integer:
+        return Verdict(Outcome.NOT_QUANTIZED, (case.operators,))
+    try:
+        open_session(model, ()).run(None, case.inputs)
+    except Exception as error:  # as above
+        return Verdict(Outcome.NOT_RUN, (_general(runtime_message(error)),))
+    try:
+        made = run_on_golden_machine(model, None, case.inputs)
+    except UnsupportedModel as error:
+        reasons = dict.fromkeys(
+            f"{operator}: {_general(reason)}" for _, operator, reason in error.refusals
+        )
+        return Verdict(Outcome.REFUSED, tuple(reasons))
+    except KiwichaError as error:
+        return Verdict(Outcome.REFUSED, (_general(str(error)),))
+    except Exception as error:  # whatever it is, it is a fault of ours
+        return Verdict(Outcome.CRASH, (f"{type(error).__name__}: {_general(str(error))}",))
+    if made.wrong:
+        return Verdict(Outcome.DIFFERING, made.wrong)
+    same = not elements_that_differ(made.outputs, made.reference.outputs)
+    return Verdict(Outcome.PASSED, ("equal",) if same else ())
+
+
+@cache
+def _limits() -> tuple[Limit, ...]:
+    def every() -> Iterator[Limit]:
+        yield from (*GENERAL, *NO_RULE, FLOAT32, SCALE)
+        for operator in operators():
+            yield from operator.limits
+
+    return tuple(every())
+
+
+def _general(text: str) -> str:
+    """Return a sentence without the names and numbers of one model."""
+    for limit in _limits():
+        if limit.matches(text):
+            return limit.show("*")
+    text = re.sub(r"Load model from \S+ (failed:)? ?", "", " ".join(text.split()))
+    text = re.sub(r"\([\d,]*\)", "*shape*", text).split(". ")[0]
+    return re.sub(r"'[^']*'", "*name*", re.sub(r"-?\b\d+(\.\d+)?\b", "*n*", text))[:200]
