@@ -28,6 +28,9 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from kiwicha.compiler.frontend.versions import as_runtime_reads
+from kiwicha.errors import ModelError
+
 __all__ = ["AS_GIVEN", "FORMS", "Case", "cases", "quantized"]
 
 AS_GIVEN = "as given"
@@ -47,7 +50,7 @@ _QUANTIZED = {
     "MatMulInteger", "ConvInteger",
 }
 _WEIGHTS = {
-    "BatchNormalization", "Clip", "Conv", "ConvTranspose", "DeformConv", "GRU", "Gemm",
+    "BatchNormalization", "Clip", "Conv", "ConvTranspose", "DeformConv", "Dropout", "GRU", "Gemm",
     "GroupNormalization", "InstanceNormalization", "LSTM", "LayerNormalization", "PRelu", "Pad",
     "RMSNormalization", "RNN", "Resize", "Upsample",
 }
@@ -115,6 +118,10 @@ def _case(name: str, model: onnx.ModelProto, arrays: Any) -> Case | None:
     }
     if len(fixed) == len(inputs):
         return None
+    try:
+        model = as_runtime_reads(model)
+    except ModelError:
+        pass  # the verdict says so
     forms = (AS_GIVEN,) if integer else tuple(FORMS)
     return Case(name, _with_constants(model, inputs, fixed), inputs, forms)
 

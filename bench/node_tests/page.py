@@ -114,7 +114,9 @@ def page() -> str:
         f"({versions['onnxruntime']}), all their operators, calibrated with",
         "their own inputs. Shapes, axes, indices and conditions, and the weights of layers, are "
         "inputs of the",
-        "tests and constants here. Each model is compiled for `default` and what it needs besides, "
+        "tests and constants here; operator sets that ONNX Runtime does not read yet are converted "
+        "by `onnx`",
+        "to one that it does. Each model is compiled for `default` and what it needs besides, "
         "runs on the",
         "golden machine and is compared with ONNX Runtime by what its operators promise.", "",
         *_table(("", *forms, "all"), rows, 1),

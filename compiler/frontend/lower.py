@@ -19,6 +19,7 @@ from kiwicha.compiler.frontend.normal_form import explicit, fold_constants, with
 from kiwicha.compiler.frontend.quantization import DYNAMIC, STATIC, check_quantization
 from kiwicha.compiler.frontend.rewrite import rewrite
 from kiwicha.compiler.frontend.session import Settings, open_session
+from kiwicha.compiler.frontend.versions import as_runtime_reads, inlined
 from kiwicha.compiler.graph.graph import Note, Value
 from kiwicha.errors import InputError, ModelError, UnsupportedModel
 
@@ -72,8 +73,8 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     Raises
     ------
     ModelError
-        The model is float, has other dynamic dimensions than the batch, or ONNX Runtime refuses
-        it.
+        The model is float, has other dynamic dimensions than the batch, is newer than ONNX Runtime,
+        or refused by it.
     UnsupportedModel
         Nodes are quantized in a way that neither the machine nor ONNX Runtime takes.
     InputError
@@ -81,6 +82,7 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     """
     if batch is not None and batch < 1:
         raise InputError(f"the batch is {batch}; must be at least 1")
+    model = as_runtime_reads(inlined(model))
     _check_quantized(model)
     source = onnx.ModelProto()
     source.CopyFrom(model)

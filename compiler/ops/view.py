@@ -21,6 +21,10 @@ _PERMUTATION = Limit(
     "perm {axes} for {rank} dimensions", lambda axes, rank: sorted(axes) == list(range(rank))
 )
 _SECOND = Limit("its second output is used", lambda used: not used)
+_TRAINING = Limit(
+    "drops elements at random (training_mode); export the model for inference",
+    lambda training: not training,
+)
 _SHAPE = Limit(
     "{shape} does not reshape to {result}", lambda shape, result: prod(shape) == prod(result)
 )
@@ -52,6 +56,9 @@ def view_of(context: Context, node: onnx.NodeProto, shape: Shape) -> tuple[View,
         result = _axes(context, node, shape)
     else:
         _SECOND.check(used=any(node.output[1:]))
+        if len(node.input) > 2 and node.input[2]:
+            mode = context.constant(node, 2, "training_mode")
+            _TRAINING.check(training=bool(mode.any()))
         result = shape
     _SHAPE.check(shape=shape, result=result)
     return ("reshape", result), result
@@ -159,7 +166,7 @@ OPERATORS = (
             Form("QOperator", VIEWS, "runtime", view),
         ),
         "",
-        (_SECOND,),
+        (_SECOND, _TRAINING),
         "what moves no data: the reader takes the order in which the bytes lie",
         ("tests/compiler/test_operators.py",),
     ),

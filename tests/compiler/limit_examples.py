@@ -189,6 +189,11 @@ EXAMPLES = {
         "its second output": of(
             [*START, node("Dropout", ["xf"], ["f", "mask"], name="it"), *END,
              node("Cast", ["mask"], ["z"], to=TensorProto.FLOAT)], outputs=("y", "z")),
+        "drops elements": chain(
+            # Where the ratio is a constant, ONNX Runtime drops nothing.
+            dq("tenth", "ratio", "w"),
+            node("Dropout", ["xf", "ratio", "training"], ["f"], name="it"),
+            constants={"tenth": S8(5), "training": np.array(True)}),
     },
     "Functions of single elements": {
         "constant '{name}' has shape {shape}: a": chain(node("Div", ["xf", "v6"], ["f"])),
