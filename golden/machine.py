@@ -78,6 +78,9 @@ class Machine:
             self._targets[LoadTarget.OPERAND] = self.operand.reshape(-1)
             self._targets[LoadTarget.TABLE] = self.tables.reshape(-1).view(np.uint8)
             self._sources[StoreSource.RESULT] = self.result.reshape(-1)
+        if config.functions:
+            tables = self.state.functions[: config.functions.tables]
+            self._targets[LoadTarget.FUNCTION] = tables.reshape(-1)
         if config.dynamic:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots

@@ -9,12 +9,13 @@ import numpy.typing as npt
 
 from kiwicha.golden.block_quantize import block_quantize
 from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
+from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.statistics import StatisticsRecord
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import flat_index
-from kiwicha.machine.isa import PARAMETER_BYTES, SLOTS, VectorMode
+from kiwicha.machine.isa import FUNCTION_ENTRIES, PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
 from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
 
@@ -32,6 +33,7 @@ class VectorState:
     slots : SLOT_RECORD records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
     statistics : of the results that were counted.
+    functions : tables, uint8[tables, 256], which LOAD writes; no machine has more than 8.
     seed, step : of the random words that round blocks; nothing here changes them.
     """
 
@@ -39,6 +41,9 @@ class VectorState:
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
     statistics: StatisticsRecord = field(default_factory=StatisticsRecord)
+    functions: npt.NDArray[np.uint8] = field(
+        default_factory=lambda: np.zeros((8, FUNCTION_ENTRIES), np.uint8)
+    )
     seed: int = 0
     step: int = 0
 
@@ -54,6 +59,9 @@ def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     counted, one = fields["statistics"], fields["only"]
     wrong = {
         "mode": mode not in has,
+        "function": fields["function"] and not (cfg.functions and mode == VectorMode.REQUANTIZE),
+        "table": fields["table"] and not fields["function"]
+        or fields["function"] and fields["table"] >= cfg.functions.tables,
         "scales": fields["scales"] and mode != VectorMode.BLOCK,
         "slot": fields["slot"] and not dynamic,
         "target": fields["target"] and not dynamic,
@@ -111,6 +119,8 @@ def vector(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
         ).astype(np.uint8)
+        if fields["function"]:
+            octets = look_up(state.functions[fields["table"]], octets)
     elif mode == VectorMode.QUANTIZE:
         octets = _quantized(fields, acc, record, state)
     elif mode == VectorMode.RAW:

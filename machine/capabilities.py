@@ -19,8 +19,8 @@ from kiwicha.machine.require import (
 )
 
 __all__ = [
-    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Machine", "Sparse", "Special",
-    "Statistics",
+    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Machine", "Sparse",
+    "Special", "Statistics",
 ]
 
 WEIGHT_FORMATS = (
@@ -194,6 +194,20 @@ class Statistics(Capability):
     def __post_init__(self) -> None:
         if self.elements:
             require_power(self, "elements", 256, 1 << 30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Functions(Capability):
+    """Functions of single results on VECTOR's way out: LeakyRelu, HardSwish and others cost no pass
+    of their own."""
+
+    table: ClassVar[str] = "functions"
+    tables: int = 0
+    """Tables of 256 bytes, in each requantizer lane: 0 (none), 2, 4 or 8; two let one be loaded
+    while the other is in use."""
+
+    def __post_init__(self) -> None:
+        require_choice(self, "tables", (0, 2, 4, 8))
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

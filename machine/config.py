@@ -7,7 +7,14 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from kiwicha.machine.capabilities import Blocks, Capability, Sparse, Special, Statistics
+from kiwicha.machine.capabilities import (
+    Blocks,
+    Capability,
+    Functions,
+    Sparse,
+    Special,
+    Statistics,
+)
 from kiwicha.machine.modes import CellFamily, RequantizeMode
 from kiwicha.machine.require import (
     plain,
@@ -80,6 +87,8 @@ class AcceleratorConfig:
     """Compressed weights."""
     special: Special = Special()
     """The engine SPECIAL."""
+    functions: Functions = Functions()
+    """Functions of single results on VECTOR's way out."""
     blocks: Blocks = Blocks()
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
@@ -94,7 +103,7 @@ class AcceleratorConfig:
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
     def __post_init__(self) -> None:
-        for kind in (Sparse, Special, Blocks, Statistics):
+        for kind in (Sparse, Special, Functions, Blocks, Statistics):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")
         RequantizeMode.read(self, "requantize_mode")

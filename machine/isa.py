@@ -18,8 +18,8 @@ else:
     from amaranth.lib import enum
 
 __all__ = [
-    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "INSTRUCTIONS", "INSTRUCTION_WORDS", "LEVELS",
-    "LEVEL_CHANNEL",
+    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
+    "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
     "STATISTICS_RECORD", "STORE", "VECTOR", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
@@ -33,6 +33,8 @@ SLOTS: Final = 4
 """Slots of dynamic quantization; each holds the scale and zero point of a tensor."""
 SLOT_BYTES: Final = 16
 """What LOAD and STORE move of a slot: scale (float32), zero point (8 bits), then zeros."""
+FUNCTION_ENTRIES: Final = 256
+"""Bytes of a table of VECTOR: the result for each of the 256 bytes."""
 COUNTER_WORDS: Final = 8
 """64-bit words of the record that STORE writes from the counters, `hw/control/counters.py`."""
 
@@ -70,6 +72,7 @@ class LoadTarget(enum.IntEnum, shape=4):
     OPERAND = 3  #: SPECIAL's operands: lane * special.bytes + offset
     TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special.entries on B
     DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point
+    FUNCTION = 6  #: VECTOR's tables of FUNCTION_ENTRIES bytes, one after the other
 
 
 class WeightFormat(enum.IntEnum, shape=4):
@@ -242,7 +245,8 @@ VECTOR: Final = data.StructLayout({
     "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0
     "statistics": unsigned(1),  # the results (not of MEASURE) enter the statistics: int8, or
     # uint8 where `high` of REQUANTIZE and QUANTIZE is above 127, or the int32 of RAW
-    "reserved1": unsigned(4),
+    "function": unsigned(1),  # REQUANTIZE: each result's low byte becomes the table's entry of it
+    "table": unsigned(3),  # which table
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
     "pixels": unsigned(16),  # pixels a line, at least 1
     "lines": unsigned(16),  # lines, at least 1

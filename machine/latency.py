@@ -14,7 +14,7 @@ from kiwicha.machine.modes import CellFamily, RequantizeMode, SoftmaxMode
 __all__ = [
     "POINTERS", "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP",
     "accumulator_hazard", "accumulator_latency", "compute_latency", "dynamic_latency",
-    "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
+    "function_latency", "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
     "product_latency", "requantize_latency", "statistics_latency", "vector_fetch",
     "vector_latency",
 ]
@@ -126,6 +126,11 @@ def statistics_latency(cfg: AcceleratorConfig) -> int:
     return 5 + _tree(cfg.requantize_lanes) if cfg.statistics.elements else 0
 
 
+def function_latency(cfg: AcceleratorConfig) -> int:
+    """Of the tables on VECTOR's way out, in use or not."""
+    return 2 if cfg.functions else 0
+
+
 def vector_fetch(cfg: AcceleratorConfig) -> int:
     """From VECTOR's step to its operands: accumulators, then a lane's column out of several."""
     return accumulator_latency(cfg) + (1 if cfg.requantize_lanes == cfg.columns else 2)
@@ -144,4 +149,6 @@ def vector_latency(
         VectorMode.QUANTIZE: dynamic_latency(cfg),
     }
     lanes = after[mode] if mode in after else requantize_latency(cfg)
+    if mode != VectorMode.MEASURE:
+        lanes += function_latency(cfg)
     return _WALK + vector_fetch(cfg) + lanes + _OUTPUT + statistics_latency(cfg)

@@ -7,7 +7,14 @@ from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.format_rules import machine_formats
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, PARAMETER_BYTES, SLOT_BYTES, SLOTS, LoadTarget
+from kiwicha.machine.isa import (
+    ENGINES,
+    FUNCTION_ENTRIES,
+    PARAMETER_BYTES,
+    SLOT_BYTES,
+    SLOTS,
+    LoadTarget,
+)
 
 __all__ = ["load_targets", "piece_layout"]
 
@@ -21,6 +28,8 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     if cfg.special.lanes:
         targets[LoadTarget.OPERAND] = cfg.special.lanes * cfg.special.bytes
         targets[LoadTarget.TABLE] = 2 * 4 * cfg.special.entries
+    if cfg.functions:
+        targets[LoadTarget.FUNCTION] = FUNCTION_ENTRIES * cfg.functions.tables
     if cfg.dynamic:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets

@@ -26,7 +26,8 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     ``parameter``, become output bytes from ``address`` on; lanes 0 to ``live`` count. ``first`` and
     ``last`` bound an instruction, to be answered with ``signal``. Only with ``blocks.channels``:
     ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``. Only with
-    ``statistics.elements`` or ``blocks.random``: ``final`` ends a pixel.
+    ``statistics.elements`` or ``blocks.random``: ``final`` ends a pixel. Only with ``functions``:
+    whether and in which ``table`` results are looked up.
     """
     blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.blocks.channels else {}
     return data.StructLayout({
@@ -40,6 +41,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         "signal": ENGINES,
         **blocks,
         **({"final": 1} if ends_pixels(cfg) else {}),
+        **({"function": 1, "table": range(cfg.functions.tables)} if cfg.functions else {}),
     })
 
 
@@ -110,6 +112,8 @@ class DrainWalker(Component):
             m.d.comb += now.group_parameter.eq(now.parameter + now.group)
         if ends_pixels(self.cfg):
             m.d.sync += self.o.payload.final.eq(now.last_group)
+        if self.cfg.functions:
+            self._name_tables(m, now)
         if VectorMode.RAW in vector_modes(self.cfg):
             self._keep_pace(m, now)
         self._stop_at_faults(m, now)
@@ -275,6 +279,14 @@ class DrainWalker(Component):
         if self.cfg.blocks.channels:
             m.d.comb += [pace.hold.eq(self.hold), now.no_scale.eq(pace.outside)]
             m.d.sync += [step.ended.eq(pace.ended), step.scale.eq(pace.scale)]
+
+    def _name_tables(self, m: Module, now: DrainPlace) -> None:
+        """Let an instruction's table go along with its steps."""
+        asked, step = self.i.payload, self.o.payload
+        function, table = Signal.like(step.function), Signal.like(step.table)
+        with m.If(now.taking):
+            m.d.sync += [function.eq(asked.function), table.eq(asked.table)]
+        m.d.sync += [step.function.eq(function), step.table.eq(table)]
 
     def _stop_at_faults(self, m: Module, now: DrainPlace) -> None:
         """Report the first instruction that was wrong, or step that was beyond, and stop."""

@@ -15,7 +15,7 @@ __all__ = ["illegal_fields", "places_outside"]
 def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return bits, all 0 if no field is illegal: a few, as one would take too many levels."""
     return Cat(
-        Cat(asked.reserved0, asked.reserved1, _foreign_fields(cfg, asked)).any(),
+        Cat(asked.reserved0, _foreign_fields(cfg, asked)).any(),
         Cat(asked.channels == 0, asked.pixels == 0, asked.lines == 0).any(),
         _channels_beyond(cfg, asked) | _wrong_bounds(cfg, asked).any(),
     )
@@ -104,5 +104,7 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         unless(cfg.statistics.elements, ~measures, asked.statistics),
         unless(cfg.statistics.elements, counts & (asked.channel < asked.channels), asked.only),
         unless(cfg.statistics.elements, asked.only, asked.channel),
+        unless(cfg.functions, mode == VectorMode.REQUANTIZE, asked.function),
+        unless(cfg.functions, asked.function & (asked.table < cfg.functions.tables), asked.table),
         *(() if cfg.blocks.channels else (asked.tiles, asked.tile_entries)),
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
@@ -14,8 +14,9 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.columns import pick_column, pick_latency
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from kiwicha.hw.vector.dynamic import DynamicPath
+from kiwicha.hw.vector.function_table import FunctionTable
 from kiwicha.hw.vector.integer_path import IntegerPath
-from kiwicha.hw.vector.modes import vector_modes
+from kiwicha.hw.vector.modes import admit_one_mode, vector_modes
 from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.output_buffer import OutputBuffer
 from kiwicha.hw.vector.parameter_memory import ParameterMemory
@@ -106,9 +107,12 @@ class VectorEngine(Component):
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self._statistics = StatisticsPath(cfg) if cfg.statistics.elements else None
+        apart = self._fetch + self._lanes[0].latency  # from a step to its results
+        self._functions = FunctionTable(cfg, apart) if cfg.functions else None
         written = self._output.write_latency
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
+        self.latency += self._functions.latency if self._functions else 0
         require_stated("VECTOR's latency", self.latency, vector_latency(cfg))
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
         self._beside = _beside_layout(cfg)
@@ -141,7 +145,8 @@ class VectorEngine(Component):
         m.submodules.walker = walker = self._walker
         m.submodules.parameters = parameters = self._parameters
         m.submodules.output = output = self._output
-        count, mode = self._admit(m, walker)
+        count = Signal(range(self._most + 1))
+        mode = admit_one_mode(m, cfg, self.i, walker.i, count)
         wiring.connect(m, wiring.flipped(self.error), walker.error)
         wiring.connect(m, parameters.write, wiring.flipped(self.write))
         step = walker.o.payload
@@ -168,8 +173,8 @@ class VectorEngine(Component):
         with m.If(started[fetch - 2]):
             m.d.sync += constants.eq(walker.constants)
 
-        result = Signal(answered_write(cfg))
-        written, measured = Signal(), Signal()
+        made, result = Signal(answered_write(cfg)), Signal(answered_write(cfg))
+        finished, written, measured = Signal(), Signal(), Signal()
         for index, lane in enumerate(self._lanes):
             m.submodules[f"lane_{index}"] = lane
             columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
@@ -183,7 +188,7 @@ class VectorEngine(Component):
                     for name, _ in PARAMETER_LAYOUT
                 ),
                 *(lane.i.payload[name].eq(constants[name]) for name, _ in CONSTANTS),
-                result.write.data[index].eq(lane.o.payload.value),
+                made.write.data[index].eq(lane.o.payload.value),
             ]
 
         # Beside them: where the results go.
@@ -191,17 +196,18 @@ class VectorEngine(Component):
         m.submodules.beside = delay = Delay(beside.shape(), fetch + self._lanes[0].latency)
         m.d.comb += [
             delay.i.eq(beside),
-            written.eq(self._lanes[0].o.valid),
-            result.write.address.eq(delay.o.address),
-            result.write.live.eq(delay.o.live),
-            *(result[name].eq(delay.o[name]) for name in ("last", "signal", *counts_member(cfg))),
+            finished.eq(self._lanes[0].o.valid),
+            made.write.address.eq(delay.o.address),
+            made.write.live.eq(delay.o.live),
+            *(made[name].eq(delay.o[name]) for name in ("last", "signal", *counts_member(cfg))),
         ]
         if self._integers is not None:
-            self._integer_modes(m, self._integers, mode, valid[-1], beside, written, result)
+            self._integer_modes(m, self._integers, mode, valid[-1], beside, finished, made)
         if self._dynamic is not None:
-            self._dynamic_modes(
-                m, self._dynamic, mode, valid[-1], beside, written, measured, result
-            )
+            self._dynamic_modes(m, self._dynamic, mode, valid[-1], beside, finished, measured, made)
+        self._look_up(m, finished, made, written, result, mode == VectorMode.REQUANTIZE)
+        if self._statistics is not None and self._integers is not None:
+            self._count(m, self._statistics, self._integers, mode, written, result)
 
         # The statistics take longer than the output buffer.
         m.submodules.answers = answers = DelayLine(ENGINES, 2 + self.statistics_latency)
@@ -238,31 +244,11 @@ class VectorEngine(Component):
             ]
         return beside
 
-    def _admit(self, m: Module, walker: DrainWalker) -> tuple[Signal, Value]:
-        """Let instructions in, of one mode at a time; return their number and their mode."""
-        count = Signal(range(self._most + 1))
-        if len(self._modes) == 1:
-            wiring.connect(m, walker.i, wiring.flipped(self.i))
-            return count, Const(VectorMode.REQUANTIZE)
-        mode, free = Signal(self.i.payload.mode.shape()), Signal()
-        alone: Value = Const(0)
-        if self.cfg.dynamic:
-            alone = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
-        m.d.comb += [
-            free.eq((count == 0) | ((mode == self.i.payload.mode) & ~alone)),
-            walker.i.payload.eq(self.i.payload),
-            walker.i.valid.eq(self.i.valid & free),
-            self.i.ready.eq(walker.i.ready & free),
-        ]
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += mode.eq(self.i.payload.mode)
-        return count, mode
-
     def _integer_modes(
         self, m: Module, path: IntegerPath, mode: Value, valid: Value, beside: data.View,
         written: Signal, result: data.View,
     ) -> None:
-        """Modes RAW and BLOCK, and the statistics of all modes."""
+        """Modes RAW and BLOCK."""
         m.submodules.integers = path
         walker, raw = self._walker, mode == VectorMode.RAW
         m.d.comb += [
@@ -287,16 +273,43 @@ class VectorEngine(Component):
                 path.final.eq(walker.o.payload.final),
                 path.random.eq(self.random),
             ]
-        if self._statistics is not None:
-            entering, sums = self._statistics.i, path.sums
-            m.d.comb += [
-                entering.valid.eq(Mux(raw, sums.valid, written)),
-                entering.payload.wide.eq(raw),
-                entering.payload.words.eq(sums.payload.words),
-                entering.payload.bytes.eq(result.write.data),
-                entering.payload.live.eq(Mux(raw, sums.payload.live, result.write.live)),
-                entering.payload.counts.eq(Mux(raw, sums.payload.counts, result.counts)),
-            ]
+
+    def _look_up(
+        self, m: Module, finished: Value, made: data.View, written: Signal, result: data.View,
+        enable: Value,
+    ) -> None:
+        """The tables on the way out, where there are any."""
+        unit, step = self._functions, self._walker.o.payload
+        if unit is None:
+            m.d.comb += [written.eq(finished), result.eq(made)]
+            return
+        m.submodules.functions = unit
+        m.d.comb += [
+            unit.function.eq(step.function),
+            unit.table.eq(step.table),
+            unit.enable.eq(enable),
+            unit.write.valid.eq(self.write.valid),
+            unit.write.payload.eq(self.write.payload),
+            unit.i.valid.eq(finished),
+            unit.i.payload.eq(made),
+            written.eq(unit.o.valid),
+            result.eq(unit.o.payload),
+        ]
+
+    def _count(
+        self, m: Module, path: StatisticsPath, integers: IntegerPath, mode: Value,
+        written: Value, result: data.View,
+    ) -> None:
+        """Statistics of what is written, in all modes; of RAW those of the sums."""
+        sums, raw, entering = integers.sums, mode == VectorMode.RAW, path.i
+        m.d.comb += [
+            entering.valid.eq(Mux(raw, sums.valid, written)),
+            entering.payload.wide.eq(raw),
+            entering.payload.words.eq(sums.payload.words),
+            entering.payload.bytes.eq(result.write.data),
+            entering.payload.live.eq(Mux(raw, sums.payload.live, result.write.live)),
+            entering.payload.counts.eq(Mux(raw, sums.payload.counts, result.counts)),
+        ]
 
     def _dynamic_modes(
         self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,

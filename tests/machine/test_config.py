@@ -65,6 +65,7 @@ BAD = {
         "best",
         "blocks.criterion is 'best'; legal: l1, l2, bias, cosine, qem",
     ),
+    "functions.tables": (3, "functions.tables is 3; legal: 0, 2, 4, 8"),
     "statistics.elements": (
         128,
         "statistics.elements is 128; legal: a power of two, 256 to 1073741824",

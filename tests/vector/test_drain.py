@@ -44,7 +44,8 @@ OUTSIDE = [
     {"line_pitch": 1 << 9}, {"line_pitch": -(1 << 9)}, {"line_pitch": 0x7FFFFFFF},
     {"local": 240, "pixel_pitch": 0, "line_pitch": 12},
 ]
-ILLEGAL += [{name: 1 << k} for name, n in (("reserved0", 2), ("reserved1", 4)) for k in range(n)]
+ILLEGAL += [{"reserved0": 1 << k} for k in range(2)]
+ILLEGAL += [{"function": 1}, *({"table": 1 << k} for k in range(3))]
 ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
 ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]
 ILLEGAL += [{"high": 1 << k, "low": 0} for k in range(8, 15)]
@@ -79,6 +80,7 @@ def expected(cfg, fields):
         dict(zip(names, step, strict=False))
         | {"live": step[4] - 1, "first": int(index == 0), "last": int(index == len(plain) - 1)}
         | {"signal": fields["signal"]}
+        | ({n: fields.get(n, 0) for n in ("function", "table")} if cfg.functions else {})
         for index, step in enumerate(plain)
     ]
 
@@ -183,6 +185,15 @@ def test_walks(columns, lanes, interval, offer):
     run_cocotb(DrainWalker(cfg, interval), __name__, params=params, testcase="walks")
 
 
+def test_walks_with_functions():
+    cfg = machine(
+        5, 2, accumulator_depth=64, output_bytes=512, parameter_channels=64,
+        functions={"tables": 4},
+    )
+    params = {"config": cfg.to_dict(), "interval": 4, "offer": "random", "seed": 4}
+    run_cocotb(DrainWalker(cfg, 4), __name__, params=params, testcase="walks")
+
+
 def test_refuses():
     run_cocotb(DrainWalker(machine()), __name__, testcase="refuses")
 
@@ -218,7 +229,7 @@ class WalkSpec(wiring.Component):
         last_pixel, last_line = pixel + 1 == now.pixels, line + 1 == now.lines
         illegal = (
             (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
-            | (now.reserved0 != 0) | (now.reserved1 != 0) | (now.low > now.high)
+            | (now.reserved0 != 0) | now.function | (now.table != 0) | (now.low > now.high)
             | (now.mode != 0) | (now.slot != 0) | (now.target != 0) | now.begin | now.settle
             | now.relu | now.statistics | now.only | (now.channel != 0) | (now.scales != 0)
             | (now.tiles != 0) | (now.tile_entries != 0)

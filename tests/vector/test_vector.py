@@ -98,13 +98,21 @@ class Bench:
         dut.write__valid.value = 0
         if self.cfg.dynamic:
             await self.load_slots()
+        if self.cfg.functions:
+            tables = self.state.functions[: self.cfg.functions.tables]
+            tables[:] = self.rng.integers(0, 256, tables.shape)
+            await self.write(LoadTarget.FUNCTION, tables.tobytes())
 
     async def load_slots(self):
         """Write the slots of dynamic quantization."""
-        dut, beat, octets = self.dut, self.cfg.beat_bytes, self.state.slots.tobytes()
+        await self.write(LoadTarget.DYNAMIC, self.state.slots.tobytes())
+
+    async def write(self, target, octets):
+        """Write all of a memory."""
+        dut, beat = self.dut, self.cfg.beat_bytes
         for address in range(0, len(octets), beat):
             word = int.from_bytes(octets[address : address + beat], "little")
-            fields = {"target": LoadTarget.DYNAMIC, "address": address, "data": word}
+            fields = {"target": target, "address": address, "data": word}
             dut.write__valid.value = 1
             dut.write__payload.value = pack(scratchpad_write(self.cfg), fields)
             await FallingEdge(dut.clk)
@@ -272,13 +280,25 @@ def test_every_mode_of_a_short_pipeline():
 
 @pytest.mark.parametrize("more", [
     {"pipeline": ()}, {"statistics": {"elements": 256}, "requantize_multiplier_width": 9},
-], ids=["short", "long"])
+    {"functions": {"tables": 2}},
+], ids=["short", "long", "functions"])
 def test_latencies(more):
     cfg = machine(6, 3, 64, dynamic=True, **more)
     run_cocotb(
         VectorEngine(cfg), __name__, testcase="every_mode_answers_when_stated",
         params={"config": cfg.to_dict(), "seed": 3},
     )
+
+
+@pytest.mark.parametrize("columns,lanes,width,tables,more", [
+    (4, 1, 64, 2, {}), (8, 3, 256, 8, {}), (6, 3, 128, 4, {"pipeline": ()}),
+    (8, 2, 64, 2, {"dynamic": True, "blocks": {"channels": 8}, "statistics": {"elements": 1024}}),
+])
+def test_functions(columns, lanes, width, tables, more):
+    cfg = machine(columns, lanes, width, functions={"tables": tables}, **more)
+    modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
+    params = {"config": cfg.to_dict(), "seed": 13, "count": 60, "modes": modes}
+    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])

@@ -155,6 +155,8 @@ def instructions(
         if mode == VectorMode.MEASURE:
             fields["target"] = int(rng.integers(2, 4))
             fields |= {name: int(rng.random() < 0.6) for name in ("begin", "settle")}
+        if cfg.functions and mode == VectorMode.REQUANTIZE and rng.random() < 0.7:
+            fields |= {"function": 1, "table": int(rng.integers(cfg.functions.tables))}
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         limit = cfg.output_bytes
         if mode == VectorMode.BLOCK:  # scales into the upper half
