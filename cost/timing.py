@@ -24,7 +24,8 @@ READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master. An estimate."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds.
-An estimate: operations differ in the former by 14, numbers of rows and lanes in the latter."""
+An estimate: operations, but for MUL, differ in the former by 14, numbers of rows and lanes in the
+latter."""
 
 # Estimates, of what differs by mode and place.
 _MEASURE = 40  # from a group's last element to its first result

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kiwicha.machine.tables import multiply_add
 
-__all__ = ["add", "exchanged", "to_integers"]
+__all__ = ["add", "exchanged", "sums", "to_integers"]
 
 
 def add(
@@ -37,13 +37,29 @@ def add(
     """
     if exchanged(a.shape, b.shape):
         a, a_scale, a_zero, b, b_scale, b_zero = b, b_scale, b_zero, a, a_scale, a_zero
+    total = sums(a, b, a_scale, a_zero, b_scale, b_zero, y_scale, y_zero)
+    bounds = np.iinfo(np.dtype(y_dtype))
+    return np.clip(total, bounds.min, bounds.max).astype(y_dtype)
+
+
+def sums(
+    a: npt.NDArray[Any],
+    b: npt.NDArray[Any],
+    a_scale: float,
+    a_zero: int,
+    b_scale: float,
+    b_zero: int,
+    y_scale: float,
+    y_zero: int,
+) -> npt.NDArray[np.int64]:
+    """Return y before it is clamped, without exchanging anything; a negative ``b_scale`` makes it
+    a difference."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         ratio_a, ratio_b = (np.float32(scale) / np.float32(y_scale) for scale in (a_scale, b_scale))
         zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
         fixed = np.float32(y_zero) - zero
         total = multiply_add(a, ratio_a, multiply_add(b, ratio_b, fixed))
-    bounds = np.iinfo(np.dtype(y_dtype))
-    return np.clip(to_integers(total), bounds.min, bounds.max).astype(y_dtype)
+    return to_integers(total)
 
 
 def to_integers(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

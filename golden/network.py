@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.golden.add import add, exchanged
+from kiwicha.golden.add import sums as added
 from kiwicha.golden.conv import conv2d
 from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values
 from kiwicha.golden.matmul import matmul
+from kiwicha.golden.mul import products
 from kiwicha.golden.normalize import normalize
 from kiwicha.golden.pool import max_pool2d, sum_pool2d
 from kiwicha.golden.product import product
@@ -205,18 +206,17 @@ def _table(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     return y
 
 
-def _add(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
+def _pair(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
     z = rest[0] if node.constant is None else node.constant
-    pairs = [(x, node.x), (np.broadcast_to(z, x.shape), node.z)]
-    # The node says in which order; `add` may not exchange operands of one shape once more.
-    if node.z_first != exchanged(x.shape, x.shape):
+    pairs = [(x, node.x), (z, node.z)]
+    if node.z_first:
         pairs.reverse()
     (a, first), (b, second) = pairs
-    y = add(
-        a, b, first.scale, first.zero_point, second.scale, second.zero_point,
-        node.y.scale, node.y.zero_point, node.y.dtype,
+    early, last = (0, node.y.zero_point) if node.zero_last else (node.y.zero_point, 0)
+    y = {"add": added, "mul": products}[node.kind](
+        a, b, first.scale, first.zero_point, second.scale, second.zero_point, node.y.scale, early
     )
-    return np.clip(y, node.low, node.high).astype(node.y.dtype)
+    return np.clip(y + last, node.low, node.high).astype(node.y.dtype)
 
 
 def _softmax(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
@@ -255,6 +255,6 @@ def _dynamic(
 _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul,
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
-    "table": _table, "add": _add, "softmax": _softmax, "normalize": _normalize,
+    "table": _table, "add": _pair, "mul": _pair, "softmax": _softmax, "normalize": _normalize,
     "dynamic": _dynamic, "blocks": _blocks, "move": _move,
 }

@@ -6,8 +6,15 @@ binary32, half to even; every result is clamped to [low, high] and stored as its
 
 TABLE: y = low byte of A[x] (not clamped).
 
-ADD: y = rint(f(±A[x] * 2^shift + B[z])), A integers, 0 or 2^23 and more, - where x is signed and
-negative, B binary32; rint as in `golden.add.to_integers`.
+ADD: y = rint(f(±A[x] * 2^shift + B[z])) + zero_point, A integers, 0 or 2^23 and more, - where x is
+signed and negative, B binary32; rint as in `golden.add.to_integers`.
+
+MUL: y = rint(f(f(a b (2^23 + s) * 2^shift) + c)) + zero_point; a, b: bits 0 to 7 of A[x] and of
+B[z], negative where bit 8 is set; c: bits 16 to 31 of A[x], the upper half of a binary32 number;
+s: bits 9 to 31 of B[z]; rint as for ADD.
+
+ADD and MUL: an operand with `row` has one row for all rows of y; one with `byte` has rows of one
+byte, for all elements of a row.
 
 SOFTMAX, with d = row maximum - x (0 to 255):
 onnx: s = sum of A[d] in order from 0, each step rounded to binary32; y = rint(f(B[d] / s)) +
@@ -21,6 +28,7 @@ NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -74,17 +82,19 @@ def special(
         if (count := min(fields["rows"], fields["total"] - lane * fields["rows"])) > 0
     ]
     needed = {"x": operand, "y": result}
-    if operation is SpecialOperation.ADD:
+    if operation in (SpecialOperation.ADD, SpecialOperation.MUL):
         needed["z"] = operand
     for name, memory in needed.items():
         for lane, count in lanes:
-            if (end := fields[name] + count * length) > memory.shape[1]:
+            size = prod(_shape(fields, name, count, length))
+            if (end := fields[name] + size) > memory.shape[1]:
                 raise IndexError(f"lane {lane}: {name} ends at {end} of {memory.shape[1]} bytes")
     for lane, count in lanes:
 
         def rows(name: str, lane: int = lane, count: int = count) -> Bytes:
-            start = fields[name]
-            return operand[lane, start : start + count * length].reshape(count, length)
+            shape = _shape(fields, name, count, length)
+            part = operand[lane, fields[name] :][: prod(shape)].reshape(shape)
+            return np.broadcast_to(part, (count, length))
 
         x = rows("x")
         if operation is SpecialOperation.TABLE:
@@ -95,6 +105,8 @@ def special(
                 signs * a[x].astype(np.int64), 2.0 ** fields["shift"], b.view(np.float32)[rows("z")]
             )
             y = _clamp(to_integers(total), fields)
+        elif operation is SpecialOperation.MUL:
+            y = _clamp(to_integers(_products(a[x], b[rows("z")], fields["shift"])), fields)
         elif operation is SpecialOperation.SOFTMAX:
             y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
         else:
@@ -106,13 +118,30 @@ def special(
         result[lane, start : start + count * length] = y.ravel().astype(np.uint8)
 
 
+def _shape(fields: Mapping[str, Any], name: str, rows: int, length: int) -> tuple[int, int]:
+    """Return how many rows there are of x, y or z to so many results, and bytes in each."""
+    again = (0, 0) if name == "y" else (fields[f"{name}_row"], fields[f"{name}_byte"])
+    return 1 if again[0] else rows, 1 if again[1] else length
+
+
 def _typed(raw: Bytes, is_signed: int) -> npt.NDArray[Any]:
     return raw.view(np.int8) if is_signed else raw
 
 
 def _clamp(value: npt.NDArray[Any], fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    zero = 0 if fields["operation"] == SpecialOperation.ADD else fields["zero_point"]
-    return np.clip(value + zero, fields["low"], fields["high"]).astype(np.int64)
+    total = value + fields["zero_point"]
+    return np.clip(total, fields["low"], fields["high"]).astype(np.int64)
+
+
+def _products(a: Words, b: Words, shift: int) -> npt.NDArray[np.float32]:
+    first, second = (
+        (word & 255).astype(np.int64) * np.where(word & 256, -1, 1) for word in (a, b)
+    )
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        # The product has 40 bits: exact in a double.
+        exact = np.ldexp((first * second * ((b >> 9) + (1 << 23))).astype(np.float64), shift)
+        total = exact.astype(np.float32) + (a & np.uint32(0xFFFF0000)).view(np.float32)
+    return np.asarray(total)
 
 
 def _softmax(x: npt.NDArray[Any], a: Words, b: Words, mode: SoftmaxMode) -> npt.NDArray[Any]:

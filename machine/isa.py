@@ -45,7 +45,7 @@ class Engine(IntEnum):
     LOAD = 0  #: memory to scratchpads
     COMPUTE = 1  #: activation scratchpad through the array into the accumulators
     VECTOR = 2  #: accumulators through the requantizers into the output buffer
-    SPECIAL = 3  #: tables, sums, softmax and normalization, operand to result memory; optional
+    SPECIAL = 3  #: functions, sums and products of bytes, operand to result memory; optional
     STORE = 4  #: output buffer or result memory to memory
 
 
@@ -136,9 +136,12 @@ class SpecialOperation(enum.IntEnum, shape=4):
     """What SPECIAL does to each row; A and B are its tables, of `machine.tables`."""
 
     TABLE = 0  #: y = A[x], low byte
-    ADD = 1  #: y = clamp(rint(f(±A[x] * 2^shift + B[z]))), A integers without x's sign, B binary32
+    ADD = 1  #: y = clamp(rint(f(±A[x] * 2^shift + B[z])) + zero_point), A integers without x's
+    #: sign, B binary32
     SOFTMAX = 2  #: y = clamp(rint(f(B[d] / sum A[d])) + zero_point), d = row maximum - x
     NORMALIZE = 3  #: integer layer normalization, gains in A and offsets in B by place in the row
+    MUL = 4  #: y = clamp(rint(f(f(a b s * 2^shift) + c)) + zero_point), a and c in A[x], b and s in
+    #: B[z], `machine.tables.mul_tables`
 
 
 class ErrorCode(enum.IntEnum, shape=8):
@@ -280,17 +283,23 @@ SPECIAL: Final = data.StructLayout({
     "x_signed": unsigned(1),
     "z_signed": unsigned(1),
     "table": unsigned(4),  # first entry of the tables in use / 256
-    "reserved0": unsigned(8),
+    # ADD, MUL: an operand with its `row` set has one row for all; with its `byte` set, rows of one
+    # byte for all elements of a row
+    "x_row": unsigned(1),
+    "x_byte": unsigned(1),
+    "z_row": unsigned(1),
+    "z_byte": unsigned(1),
+    "reserved0": unsigned(4),
     "rows": unsigned(16),  # rows of a lane: lane l takes rows l * rows on, at least 1
     "length": unsigned(16),  # elements (bytes) of a row, at least 1
     "x": unsigned(32),  # offset of the first row in every lane's operand memory, dense rows
-    "z": unsigned(32),  # the same of the second operand (ADD); epsilon (NORMALIZE)
+    "z": unsigned(32),  # the same of the second operand (ADD, MUL); epsilon (NORMALIZE)
     "y": unsigned(32),  # offset of the first row in every lane's result memory, dense rows
     "total": unsigned(32),  # rows of all lanes, at least 1
-    "zero_point": signed(16),  # of the output (SOFTMAX, NORMALIZE)
+    "zero_point": signed(16),  # of the output, added last (all but TABLE)
     "low": signed(16),  # clamp of the output
     "high": signed(16),
-    "shift": signed(8),  # ADD: of table A; NORMALIZE: right shift of the product with the gain
+    "shift": signed(8),  # ADD: of table A; MUL: of s; NORMALIZE: right, of what the gain makes
     "reserved1": unsigned(8),
 })
 

@@ -14,7 +14,8 @@ from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.scales import quantize_multiplier
 
 __all__ = [
-    "add_tables", "multiply_add", "normalize_epsilon", "normalize_parameters", "softmax_tables",
+    "add_tables", "mul_ratio", "mul_tables", "multiply_add", "normalize_epsilon",
+    "normalize_parameters", "softmax_tables",
 ]
 
 Tables = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
@@ -141,10 +142,11 @@ def add_tables(
     Raises
     ------
     ValueError
-        On scales that are not positive normal binary32 numbers.
+        On scales that are not positive normal binary32 numbers; that of b may be negative, which
+        makes the sum a difference.
     """
-    y_single = _single("y_scale", y_scale)
-    a_single, b_single = _single("a_scale", a_scale), _single("b_scale", b_scale)
+    y_single, a_single = _single("y_scale", y_scale), _single("a_scale", a_scale)
+    b_single = np.copysign(_single("b_scale", abs(b_scale)), np.float32(b_scale))
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         ratio_a, ratio_b = a_single / y_single, b_single / y_single
         zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
@@ -157,6 +159,51 @@ def add_tables(
         factor, shift = 0, 0
     products = np.abs(_codes(a_dtype).astype(np.int64)) * factor
     return products.astype(np.uint32), b.view(np.uint32), shift
+
+
+def mul_ratio(a_scale: float, b_scale: float, y_scale: float) -> np.float32:
+    """Return f(f(a_scale b_scale) / y_scale), infinite or denormal where that is so."""
+    with np.errstate(over="ignore", under="ignore"):
+        return np.float32(a_scale) * np.float32(b_scale) / np.float32(y_scale)
+
+
+def mul_tables(
+    a_zero: int,
+    a_dtype: npt.DTypeLike,
+    b_zero: int,
+    b_dtype: npt.DTypeLike,
+    ratio: np.float32,
+    offset: int,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], int]:
+    """Return MUL's tables A and B by the raw byte and the field shift, for every pair of zeros.
+
+    y = rint(f(f((a - a_zero) (b - b_zero) ratio) + offset)). Bits 0 to 7 of an entry are the size
+    of a factor, bit 8 its sign; bits 16 to 31 of A are the upper half of the offset as binary32,
+    bits 9 to 31 of B the ratio's fraction, whose power of two is in the shift.
+
+    Products that are all below 2^-30 are 0: beside them f() leaves the offset as it is. Where the
+    ratio is infinite, so is the offset: no product is finite.
+
+    Parameters
+    ----------
+    ratio : not negative; infinite and denormal too.
+    offset : -128 to 255.
+    """
+    fraction, exponent = math.frexp(float(ratio) if np.isfinite(ratio) else 0.0)
+    significand, shift = int(fraction * (1 << 24)), exponent - 24
+    factors = [_factors(a_dtype, a_zero), _factors(b_dtype, b_zero)]
+    if not significand or shift < -71:
+        factors, significand, shift = [np.zeros(256, np.uint32)] * 2, 1 << 23, 0
+    added = np.float32(offset if np.isfinite(ratio) else np.inf)
+    a = factors[0] | (added.view(np.uint32) & np.uint32(0xFFFF0000))
+    b = factors[1] | np.uint32((significand - (1 << 23)) << 9)
+    return a, b, shift
+
+
+def _factors(dtype: npt.DTypeLike, zero: int) -> npt.NDArray[np.uint32]:
+    """Return the distance of each code from a zero point, sign and magnitude."""
+    real = _codes(dtype).astype(np.int64) - zero
+    return (np.abs(real) | (real < 0) << 8).astype(np.uint32)
 
 
 def multiply_add(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike) -> npt.NDArray[np.float32]:

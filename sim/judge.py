@@ -18,11 +18,11 @@ from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import (
-    AddNode,
     DynamicLinearNode,
     Graph,
     Node,
     NormalizeNode,
+    PairNode,
     Promise,
     SoftmaxNode,
     TableNode,
@@ -64,7 +64,7 @@ def promise_of(node: Node, config: AcceleratorConfig) -> Promise:
     """Return how close a node's bits are to be to those of ONNX Runtime on this machine."""
     if isinstance(node, SoftmaxNode):
         return node.promise if config.special.softmax is SoftmaxMode.ONNX else "golden"
-    if isinstance(node, AddNode | DynamicLinearNode | NormalizeNode | TableNode | ViewNode):
+    if isinstance(node, DynamicLinearNode | NormalizeNode | PairNode | TableNode | ViewNode):
         return node.promise
     return node.promise if config.requantize_mode is RequantizeMode.ONNX else "golden"
 

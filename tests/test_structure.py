@@ -240,6 +240,7 @@ MODELS = {
     "float_sum": "softmax",
     "inverse_root": "normalize",
     "multiplier": "systolic",
+    "multiply_round": "mul",
     "partial_product": "requantize",
     "processing_element": "systolic",
     "statistics_path": "statistics",
@@ -249,8 +250,8 @@ MODELS = {
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
-    "add", "average", "concat", "conv", "conv_transpose", "machine", "matmul", "network", "pool",
-    "product",
+    "add", "average", "concat", "conv", "conv_transpose", "machine", "matmul", "mul", "network",
+    "pool", "product",
 }
 
 

@@ -40,7 +40,7 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
-from kiwicha.machine.latency import compute_latency
+from kiwicha.machine.latency import MUL_LATENCY, compute_latency
 
 __all__ = ["ProgramBuilder"]
 
@@ -223,10 +223,9 @@ class ProgramBuilder:
         """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
         operation = SpecialOperation(fields["operation"])
         cycles = special_cycles(self.config, operation, rows, fields["length"])
+        latency = SPECIAL_LATENCY + (MUL_LATENCY if operation == SpecialOperation.MUL else 0)
         self._add(
-            Instruction(
-                Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, SPECIAL_LATENCY
-            ),
+            Instruction(Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, latency),
             reads,
             [writes],
         )

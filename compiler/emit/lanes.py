@@ -81,21 +81,14 @@ class Lanes:
                 self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
         return block
 
-    def repeat(self, address: int, size: int, times: int) -> Block:
-        """Give every lane the same ``size`` bytes ``times`` over, unless they are there already.
-
-        ``address`` and, for more than one time, ``size`` are whole beats.
-        """
-        block, new = self._place((address, size, "repeated", times), size * times, address)
-        lanes, memory = self.config.special.lanes, self.config.special.bytes
-        if new and times < lanes:
-            for turn in range(times):
-                transfer = Transfer(address, block.offset + turn * size, size, lanes, 0, memory)
-                self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
-        elif new:
-            for lane in range(lanes):
-                transfer = Transfer(address, block.offset + lane * memory, size, times, 0, size)
-                self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
+    def spread(self, address: int, size: int, keep: Hashable = None) -> Block:
+        """Give every lane the same ``size`` bytes, unless they are there already; ``keep`` as in
+        `load`."""
+        block, new = self._place((address, size, "everywhere"), size, address, keep)
+        if new:
+            lanes, memory = self.config.special.lanes, self.config.special.bytes
+            transfer = Transfer(address, block.offset, size, lanes, 0, memory)
+            self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
         return block
 
     def result(self, address: int, size: int) -> Block:

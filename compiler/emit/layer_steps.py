@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kiwicha.compiler.emit.addition import add_steps
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.emit.pairs import pair_steps
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
@@ -21,6 +21,7 @@ from kiwicha.compiler.graph.graph import (
     MatMulNode,
     MatMulStackNode,
     MoveNode,
+    MulNode,
     Node,
     NormalizeNode,
     PoolNode,
@@ -162,7 +163,8 @@ _STEPS: dict[str, _Steps] = {
     MoveNode.kind: _contracted(move_contractions),
     DynamicLinearNode.kind: _dynamic_steps,
     BlocksNode.kind: _blocks_steps,
-    AddNode.kind: add_steps,
+    AddNode.kind: pair_steps,
+    MulNode.kind: pair_steps,
     TableNode.kind: row_steps,
     SoftmaxNode.kind: row_steps,
     NormalizeNode.kind: row_steps,

@@ -50,6 +50,8 @@ def cut_rows(
     operands: int = 1,
     aligned: bool = False,
     quantum: int = 0,
+    unit: int | None = None,
+    roomy: bool = False,
 ) -> Cut | None:
     """Return how to cut ``total`` rows of ``length`` bytes, None where not even one fits.
 
@@ -57,9 +59,12 @@ def cut_rows(
     ----------
     operands, aligned : as `longest_block`.
     quantum : rows that become ready together, such as those of one matrix; 0 if all do at once.
+    unit : the rows of a lane are so many, or a multiple, where more than one has any; None: as many
+        as are whole beats.
+    roomy : there is always room for the next blocks.
     """
-    unit = config.beat_bytes // gcd(length, config.beat_bytes)
-    rooms = longest_block(config, operands, aligned)
+    unit = unit or config.beat_bytes // gcd(length, config.beat_bytes)
+    rooms = longest_block(config, operands, aligned)[: 1 if roomy else 2]
     for lanes, step in ((config.special.lanes, unit), (1, 1)):
         for room in rooms:
             most = min(room // length, _MOST) // step * step

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers of the special function engine as steps: tables, softmax, normalization.
 
-Sums of two tensors are in `compiler.emit.addition`.
+Sums and products of two tensors are in `compiler.emit.pairs`.
 """
 
 from collections.abc import Mapping

@@ -12,7 +12,6 @@ from typing import Any
 
 from kiwicha.compiler.graph.chosen import layer_called, split_names
 from kiwicha.compiler.graph.graph import (
-    AddNode,
     ConvTransposeNode,
     DynamicLinearNode,
     Graph,
@@ -20,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     MoveNode,
     Node,
     NormalizeNode,
+    PairNode,
     ProductNode,
     SoftmaxNode,
     TableNode,
@@ -114,7 +114,7 @@ def _obstacle(node: Node) -> str | None:
     """Return why the results of a node cannot be counted."""
     if isinstance(node, ViewNode):
         return "moves no data: it has no results of its own"
-    if isinstance(node, AddNode | NormalizeNode | SoftmaxNode | TableNode):
+    if isinstance(node, NormalizeNode | PairNode | SoftmaxNode | TableNode):
         return "is computed by SPECIAL; only what VECTOR writes is counted"
     return None
 

@@ -28,15 +28,23 @@ from kiwicha.compiler.graph.nodes import (
     ProductNode,
     ViewNode,
 )
-from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
+from kiwicha.compiler.graph.special_nodes import (
+    AddNode,
+    MulNode,
+    NormalizeNode,
+    PairNode,
+    SoftmaxNode,
+    TableNode,
+)
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode", "Graph",
-    "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
-    "HostQuantize", "MatMulNode", "MatMulStackNode", "MoveNode", "Node", "NormalizeNode", "Note",
-    "OperatorNode", "Pair", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape",
-    "SoftmaxNode", "TableNode", "Tensor", "Value", "ViewNode",
+    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode",
+    "Graph", "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize",
+    "HostDynamicQuantize", "HostQuantize", "MatMulNode", "MatMulStackNode", "MoveNode",
+    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Piece",
+    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor",
+    "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

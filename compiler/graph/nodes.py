@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.dynamic_node import DynamicLinearNode
 from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
-from kiwicha.compiler.graph.special_nodes import AddNode, NormalizeNode, SoftmaxNode, TableNode
+from kiwicha.compiler.graph.special_nodes import NormalizeNode, PairNode, SoftmaxNode, TableNode
 from kiwicha.compiler.graph.stack_node import MatMulStackNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 from kiwicha.compiler.graph.transposed_node import ConvTransposeNode
@@ -202,5 +202,5 @@ class ProductNode(BaseNode):
 
 OperatorNode = (
     ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | PoolNode | MoveNode | ViewNode
-    | DynamicLinearNode | ProductNode | TableNode | AddNode | SoftmaxNode | NormalizeNode
+    | DynamicLinearNode | ProductNode | TableNode | PairNode | SoftmaxNode | NormalizeNode
 )

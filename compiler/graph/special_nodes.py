@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Tensor
 
-__all__ = ["AddNode", "NormalizeNode", "SoftmaxNode", "TableNode"]
+__all__ = ["AddNode", "MulNode", "NormalizeNode", "PairNode", "SoftmaxNode", "TableNode"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,17 +34,16 @@ class TableNode(BaseNode):
 
 
 @dataclass(frozen=True, eq=False)
-class AddNode(BaseNode):
-    """QLinearAdd: both operands to real values over Sy, added, rounded and clamped to low, high.
+class PairNode(BaseNode):
+    """Two operands, element by element: to real values over Sy, rounded, clamped to low and high.
 
     Members
     -------
-    x, y : same shape and layout.
-    z : broadcasts to the shape of x as in NumPy; where both have one shape they have one layout.
-        Its last axis in memory is as long as that of x.
+    x, z : broadcast to the shape of y as in NumPy. Axes lie in memory in the same order in all
+        three (`Tensor.strides`), or all three have one shape and layout.
     constant : values of z in ONNX order where z is a constant, and then z is not among ``inputs``.
-    z_first : the rounding of the sum depends on the order of the operands. z is the first, a of
-        `machine.tables.add_tables`, and x is b; else the other way round.
+    z_first : z is the operator's first operand, and x its second.
+    zero_last : y's zero point is added after the rounding, as QuantizeLinear does it; else before.
     """
 
     name: str
@@ -56,19 +55,29 @@ class AddNode(BaseNode):
     high: int
     constant: NDArray[Any] | None = None
     z_first: bool = False
+    zero_last: bool = False
     promise: Promise = "runtime"
-    kind: ClassVar[str] = "add"
+    kind: ClassVar[str]
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """Both operands, or the first alone where the second is a constant."""
         return (self.x, self.z) if self.constant is None else (self.x,)
 
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """For each byte of x in memory, the place of its partner in z's memory."""
-        own = np.argsort(self.z.layout.index(self.z.shape)).reshape(self.z.shape)
-        return self.x.layout.apply(np.broadcast_to(own, self.x.shape))
+
+@dataclass(frozen=True, eq=False)
+class AddNode(PairNode):
+    """QLinearAdd; the rounding of the sum depends on the order of the operands. A negative scale
+    makes it a difference."""
+
+    kind: ClassVar[str] = "add"
+
+
+@dataclass(frozen=True, eq=False)
+class MulNode(PairNode):
+    """QLinearMul."""
+
+    kind: ClassVar[str] = "mul"
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from kiwicha.compiler.frontend.load import constants_of
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
-from kiwicha.compiler.graph.graph import AddNode, Graph, OperatorNode, TableNode, Tensor, Value
+from kiwicha.compiler.graph.graph import Graph, OperatorNode, PairNode, TableNode, Tensor, Value
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.edge import finish_output
@@ -106,7 +106,7 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
     inexact = {note.node for note in lowered.notes}
     titles = user_names(lowered.source.graph, lowered.model.graph)
     for node in reversed(kept):
-        if node.name in inexact and isinstance(node, AddNode | TableNode):
+        if node.name in inexact and isinstance(node, PairNode | TableNode):
             node = replace(node, promise="near")
         name = titles.get(node.name, node.name)
         if name in seen:

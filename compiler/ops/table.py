@@ -16,16 +16,15 @@ import numpy as np
 import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
+from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.subgraph import ancestors
 from kiwicha.compiler.graph.graph import TableNode, Tensor
-from kiwicha.compiler.ops.add import LIMITS as ADD_LIMITS
-from kiwicha.compiler.ops.add import add
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
 from kiwicha.compiler.ops.linear import add_bias, takes_bias
 from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
+from kiwicha.compiler.ops.pair import pair
 from kiwicha.compiler.ops.view import VIEWS, emit_view
 
 __all__ = ["OPERATORS", "emit_table"]
@@ -62,9 +61,6 @@ _MOVES = Limit(
 )
 _ONE_TENSOR = Limit(
     "combines {names}; only one activation may vary", lambda names, tensors: tensors == 1
-)
-_ONE_VALUE = Limit(
-    "constant '{name}' has shape {shape}; must be one value", lambda name, shape: prod(shape) == 1
 )
 
 
@@ -108,7 +104,8 @@ def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
 
 
 def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
-    """One of `_QLINEAR`: a table where all operands are functions of one tensor, else a sum.
+    """One of `_QLINEAR`: a table where all operands are functions of one tensor, else a sum or a
+    product of two.
 
     Each operand is followed by its scale and zero point, the last by those of the result.
     """
@@ -123,14 +120,8 @@ def qlinear_elementwise(context: Context, node: onnx.NodeProto) -> None:
         scale, zero, dtype = context.quantization(node, operands[-1] + 3, "output")
         target = Tensor(node.output[0], inputs[0].shape, dtype, scale, zero)
         emit_table(context, node, inputs[0], (), target)
-    elif node.op_type == "QLinearAdd":
-        add(context, node)
     else:
-        names = " and ".join(f"'{x.name}'" for x in inputs)
-        _ONE_TENSOR.check(names=names, tensors=len(inputs))
-        name = next(node.input[i] for i in operands if node.input[i] in context.constants)
-        _ONE_VALUE.check(name=name, shape=context.constants[name].shape)
-        raise Refusal(f"'{name}' is one value of more dimensions than the activation")
+        pair(context, node)
 
 
 def emit_table(
@@ -182,16 +173,16 @@ OPERATORS = (
             Form("QDQ", ("Swish",), "runtime"),
         ),
         "",
-        (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, _ONE_VALUE,
-         *ADD_LIMITS),
+        (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR),
         "functions of one tensor, Mul by a scalar, and compositions: every code at every place, "
         "ONNX Runtime makes the table on a tensor of the real shape (golden-exact, noted, where a "
         "code gives several results in one tensor); behind the last DequantizeLinear by the host, "
-        "runtime-exact. QLinearAdd of two tensors or a mask: all 65 536 pairs of codes for each "
-        "triple of scales, random, decimal, powers of two, far apart, over all of binary32",
+        "runtime-exact. QLinearAdd and QLinearMul of two tensors or one and a constant, any shapes "
+        "that broadcast: all 65 536 pairs of codes for each triple of scales, random, decimal, "
+        "powers of two, far apart, over all of binary32",
         ("tests/compiler/test_special.py", "tests/compiler/test_functions.py",
-         "tests/golden/test_add.py", "tests/compiler/test_addition.py",
-         "tests/special/test_add_round.py"),
+         "tests/golden/test_add.py", "tests/golden/test_mul.py", "tests/compiler/test_pairs.py",
+         "tests/special/test_add_round.py", "tests/special/test_multiply_round.py"),
         elementwise=True,
     ),
 )

@@ -14,12 +14,12 @@ import onnx
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import AddNode, TableNode, Tensor
-from kiwicha.compiler.ops.add import constant_operand
 from kiwicha.compiler.ops.chain import note_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import LAST
 from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
+from kiwicha.compiler.ops.pair import constant_operand
 
 __all__ = ["OPERATORS"]
 

@@ -4,11 +4,11 @@
 from collections.abc import Iterable
 
 from kiwicha.compiler.graph.graph import (
-    AddNode,
     BlocksNode,
     DynamicLinearNode,
     Node,
     NormalizeNode,
+    PairNode,
     ProductNode,
     SoftmaxNode,
     TableNode,
@@ -18,7 +18,7 @@ from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["SpecialNode", "require_units"]
 
-SpecialNode = TableNode | AddNode | SoftmaxNode | NormalizeNode
+SpecialNode = TableNode | PairNode | SoftmaxNode | NormalizeNode
 """What the engine SPECIAL does."""
 
 _LANES = 4  # that would do: as many as the machine called default has

@@ -8,9 +8,9 @@ from amaranth.lib.wiring import Component, In, Out
 from kiwicha.hw.parts.float_sum import effective_exponent, shift_jam, significand
 from kiwicha.hw.parts.requantize_common import Window, delay, register, shift_window
 
-__all__ = ["AddRound"]
+__all__ = ["OPERANDS", "AddRound"]
 
-_OPERANDS = data.StructLayout(
+OPERANDS = data.StructLayout(
     {"a": unsigned(32), "negative": 1, "shift": signed(8), "b": unsigned(32)}
 )
 
@@ -34,7 +34,7 @@ class AddRound(Component):
 
     latency = 8
 
-    i: In(stream.Signature(_OPERANDS, always_ready=True))
+    i: In(stream.Signature(OPERANDS, always_ready=True))
     o: Out(stream.Signature(signed(11), always_ready=True))
 
     def elaborate(self, platform: object) -> Module:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SPECIAL engine: tables, sums, softmax and normalization of rows of bytes."""
+"""The SPECIAL engine: tables, sums, products, softmax and normalization of rows of bytes."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -9,7 +9,7 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.special_apply import ApplyWalker
-from kiwicha.hw.special.special_check import SpecialCheck, special_job
+from kiwicha.hw.special.special_check import SpecialCheck, is_measured, special_job
 from kiwicha.hw.special.special_lane import SpecialLane
 from kiwicha.hw.special.special_measure import MeasureWalker
 from kiwicha.machine.config import AcceleratorConfig
@@ -22,9 +22,9 @@ class SpecialEngine(Component):
     """Executes SPECIAL: the same on the rows of every lane, in lockstep.
 
     An instruction is checked while the one before it is carried out, and begins when that one's
-    last result is written. Throughput: an element a cycle and lane (TABLE, ADD); SOFTMAX and
-    NORMALIZE see a row before they compute it, SOFTMAX a group of rows during the one before, even
-    if that belongs to the instruction before.
+    last result is written. Throughput: an element a cycle and lane (TABLE, ADD, MUL); SOFTMAX
+    and NORMALIZE see a row before they compute it, SOFTMAX a group of rows during the one before,
+    even if that belongs to the instruction before.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ class SpecialEngine(Component):
             m.d.sync += [
                 ahead.eq(check.o.payload),
                 pending.eq(1),
-                unmeasured.eq(check.o.payload.operation[1]),
+                unmeasured.eq(is_measured(check.o.payload.operation)),
             ]
         with m.If(measure.start):
             m.d.sync += unmeasured.eq(0)

@@ -6,7 +6,12 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.special.softmax_common import SLOTS
-from kiwicha.hw.special.special_check import count_bits, special_job
+from kiwicha.hw.special.special_check import (
+    count_bits,
+    is_measured,
+    special_job,
+    takes_pairs,
+)
 from kiwicha.hw.special.special_measure import group_rows
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
@@ -18,7 +23,7 @@ __all__ = ["ApplyWalker", "element_layout"]
 def element_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return one element, the same in all lanes of ``live``: byte ``column`` of row ``slot``.
 
-    Its operands are at ``x`` and ``z`` (ADD), or both are the one operand's place.
+    Its operands are at ``x`` and ``z`` (ADD, MUL), or both are the one operand's place.
     """
     return data.StructLayout({
         "x": range(cfg.special.bytes),
@@ -65,7 +70,7 @@ class ApplyWalker(Component):
         job, element = self.job, self.o.payload
         counts = count_bits(self.cfg)
         softmax = job.operation == SpecialOperation.SOFTMAX
-        measures = softmax | (job.operation == SpecialOperation.NORMALIZE)
+        measures = is_measured(job.operation)
 
         x, z = Signal.like(element.x), Signal.like(element.z)
         column, rows_left, edge_left = Signal(counts), Signal(counts), Signal(counts)
@@ -88,9 +93,13 @@ class ApplyWalker(Component):
             element.live.eq(job.full | Mux(edge_left != 0, job.edge, 0)),
         ]
         with m.If(move):
-            m.d.sync += [x.eq(x + 1), z.eq(z + 1), column.eq(column + 1)]
+            m.d.sync += [
+                x.eq(x + ~job.x_byte), z.eq(z + ~job.z_byte), column.eq(column + 1),
+            ]
             with m.If(last_column):
                 m.d.sync += [
+                    x.eq(Mux(job.x_row, job.x, x + 1)),
+                    z.eq(Mux(job.z_row, job.z, z + 1)),
                     column.eq(0),
                     rows_left.eq(rows_left - 1),
                     edge_left.eq(edge_left - (edge_left != 0)),
@@ -102,7 +111,7 @@ class ApplyWalker(Component):
         with m.If(self.start):
             m.d.sync += [
                 x.eq(job.x),
-                z.eq(Mux(job.operation == SpecialOperation.ADD, job.z, job.x)),
+                z.eq(Mux(takes_pairs(job.operation), job.z, job.x)),
                 rows_left.eq(job.rows),
                 edge_left.eq(job.edge_rows),
                 rows.eq(group_rows(job.rows, softmax)),

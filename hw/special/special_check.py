@@ -10,7 +10,10 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SPECIAL, Engine, ErrorCode, SpecialOperation
 
-__all__ = ["SpecialCheck", "count_bits", "special_job"]
+__all__ = ["REPEATS", "SpecialCheck", "count_bits", "is_measured", "special_job", "takes_pairs"]
+
+REPEATS = ("x_row", "x_byte", "z_row", "z_byte")
+"""Fields by which an operand of ADD and MUL is met again."""
 
 
 def count_bits(cfg: AcceleratorConfig) -> int:
@@ -21,16 +24,21 @@ def count_bits(cfg: AcceleratorConfig) -> int:
 def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a legal instruction: each lane's rows, and where they are.
 
-    Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, their ``results``
-    bytes from ``y`` on; ``z`` is what the operation says it is. A lane in ``full`` has all of them,
-    the one in ``edge`` the first ``edge_rows``, the others none; lane 0 always has all.
+    Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, or as much of them as
+    `REPEATS` leave, their ``results`` bytes from ``y`` on; ``z`` is what the operation says it is.
+    A lane in ``full`` has all of them, the one in ``edge`` the first ``edge_rows``, the others
+    none; lane 0 always has all.
     """
     place = range(cfg.special.bytes)
     counts = unsigned(count_bits(cfg))
     return data.StructLayout({
-        "operation": unsigned(2),
+        "operation": range(len(SpecialOperation)),
         "x_signed": 1,
         "z_signed": 1,
+        "x_row": 1,
+        "x_byte": 1,
+        "z_row": 1,
+        "z_byte": 1,
         "table": range(cfg.special.entries // 256),
         "rows": counts,
         "length": counts,
@@ -47,6 +55,16 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "shift": signed(8),
         "signal": ENGINES,
     })
+
+
+def is_measured(operation: Value) -> Value:
+    """Return whether every row is looked at before it is computed."""
+    return (operation == SpecialOperation.SOFTMAX) | (operation == SpecialOperation.NORMALIZE)
+
+
+def takes_pairs(operation: Value) -> Value:
+    """Return whether an element has two operands, at ``x`` and ``z``."""
+    return (operation == SpecialOperation.ADD) | (operation == SpecialOperation.MUL)
 
 
 class SpecialCheck(Component):
@@ -91,7 +109,8 @@ class SpecialCheck(Component):
         # The rows that are left for the lanes from `here` on, a lane a cycle.
         left, here = Signal(32), Signal(cfg.special.lanes)
         illegal, outside = Signal(), Signal()
-        kept = ("operation", "x_signed", "z_signed", "table", "length", "x", "z", "y",
+        kept = ("operation", "x_signed", "z_signed", "x_row", "x_byte", "z_row",
+                "z_byte", "table", "length", "x", "z", "y",
                 "zero_point", "low", "high", "shift", "signal")
         m.d.comb += [
             *(job[name].eq(asked[name]) for name in kept),
@@ -157,16 +176,26 @@ class SpecialCheck(Component):
         """Return whether a row or an entry lies outside its memory."""
         cfg = self.cfg
         place_bits, tables = exact_log2(cfg.special.bytes), cfg.special.entries // 256
+        # No more is read than written; what is lost at the top here is outside by the results.
+        length, rows = (count[: place_bits + 1] for count in (asked.length, self.o.payload.rows))
+        sizes = {"y": product} | {
+            name: Mux(
+                asked[f"{name}_row"],
+                Mux(asked[f"{name}_byte"], 1, length),
+                Mux(asked[f"{name}_byte"], rows, product),
+            )
+            for name in ("x", "z")
+        }
         ends = {
             name: asked[name][place_bits:].any()
-            | (asked[name][:place_bits] + product > cfg.special.bytes)
-            for name in ("x", "y", "z")
+            | (asked[name][:place_bits] + size > cfg.special.bytes)
+            for name, size in sizes.items()
         }
         normalize = asked.operation == SpecialOperation.NORMALIZE
         return Cat(
             ends["x"],
             ends["y"],
-            ends["z"] & (asked.operation == SpecialOperation.ADD),
+            ends["z"] & takes_pairs(asked.operation),
             asked.table >= tables,
             normalize & ((asked.table << 8) + asked.length > cfg.special.entries),
         ).any()
@@ -176,12 +205,14 @@ def _illegal(asked: data.View) -> Value:
     """Return whether a field is illegal whatever it leads to."""
     return Cat(
         asked.operation > max(SpecialOperation),
+        Cat(asked[name] for name in REPEATS).any() & ~takes_pairs(asked.operation),
         asked.reserved0,
         asked.reserved1,
         asked.rows == 0,
         asked.length == 0,
         asked.total == 0,
         (asked.operation == SpecialOperation.NORMALIZE) & (asked.shift >> 5 != 0),
+        (asked.operation == SpecialOperation.MUL) & (asked.shift >= 120),
         *(_exceeds(asked[name], 9) for name in ("zero_point", "low", "high")),
         asked.low > asked.high,
     ).any()

@@ -10,7 +10,7 @@ from kiwicha.hw.special.operand_memory import OperandMemory
 from kiwicha.hw.special.row_maximum import RowMaximum
 from kiwicha.hw.special.softmax_common import SLOTS
 from kiwicha.hw.special.special_apply import element_layout
-from kiwicha.hw.special.special_check import special_job
+from kiwicha.hw.special.special_check import is_measured, special_job
 from kiwicha.hw.special.special_measure import look_layout
 from kiwicha.hw.special.table_memory import TableMemory
 from kiwicha.machine.config import AcceleratorConfig
@@ -39,8 +39,8 @@ ELEMENT_OPERANDS = data.StructLayout({
 class SpecialFetch(Component):
     """Turns looks and elements into operands, one of each a cycle.
 
-    The entries are those of the raw bytes (TABLE, ADD), of the distances from the row's maximum
-    (SOFTMAX) or of the column (NORMALIZE). ``x`` is the byte as a number, uint8 less 128.
+    The entries are those of the raw bytes (TABLE, ADD, MUL), of the distances from the row's
+    maximum (SOFTMAX) or of the column (NORMALIZE). ``x`` is the byte as a number, uint8 less 128.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class SpecialFetch(Component):
         softmax, normalize = Signal(), Signal()
         # Tables and signs of what the memory's two readers read.
         ahead = Signal(special_job(cfg))
-        m.d.comb += ahead.eq(Mux(job.operation[1], self.ahead.as_value(), job.as_value()))
+        m.d.comb += ahead.eq(Mux(is_measured(job.operation), self.ahead.as_value(), job.as_value()))
         jobs = (ahead, job)
         m.submodules.operands = memory = OperandMemory(cfg, self.lane)
         m.submodules.tables = tables = TableMemory(cfg)

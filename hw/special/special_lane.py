@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """One lane of the SPECIAL engine: operands, arithmetic, results."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
-from kiwicha.hw.special.add_round import AddRound
+from kiwicha.hw.special.add_round import OPERANDS, AddRound
+from kiwicha.hw.special.multiply_round import MultiplyRound
 from kiwicha.hw.special.normalize import NormalizeCore
 from kiwicha.hw.special.result_memory import ResultMemory
 from kiwicha.hw.special.softmax import softmax_core
@@ -18,7 +19,7 @@ from kiwicha.hw.special.special_fetch import SpecialFetch
 from kiwicha.hw.special.special_measure import look_layout
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
-from kiwicha.machine.latency import SOFTMAX_SPACING
+from kiwicha.machine.latency import MUL_LATENCY, SOFTMAX_SPACING
 
 __all__ = ["SpecialLane"]
 
@@ -60,6 +61,8 @@ class SpecialLane(Component):
         self.cfg = cfg
         self.lane = lane
         self._fetch = SpecialFetch(cfg, lane)
+        self._multiply = MultiplyRound()
+        require_stated("a product's latency", self._multiply.latency, MUL_LATENCY)
         self._softmax = softmax_core(cfg.special.softmax)()
         self.fetch = self._fetch.latency
         self.maximum_latency = self._fetch.maximum_latency
@@ -88,6 +91,7 @@ class SpecialLane(Component):
         m.submodules.softmax = softmax = self._softmax
         m.submodules.normalize = normalize = NormalizeCore()
         m.submodules.add = add = AddRound()
+        m.submodules.multiply = multiply = self._multiply
         m.submodules.results = results = ResultMemory(self.cfg)
         wiring.connect(m, fetch.write, wiring.flipped(self.write))
         wiring.connect(m, fetch.look, wiring.flipped(self.look))
@@ -98,13 +102,24 @@ class SpecialLane(Component):
         kind = {operation: job.operation == operation for operation in SpecialOperation}
         row, element = fetch.row.payload, fetch.operands.payload
         softmax_add, divide = softmax.add.payload, softmax.divide.payload
+        factors, terms = multiply.i.payload, Signal(OPERANDS)
         measure, apply = normalize.measure.payload, normalize.apply.payload
         m.d.comb += [
-            add.i.valid.eq(fetch.operands.valid & kind[SpecialOperation.ADD]),
-            add.i.payload.a.eq(element.a),
-            add.i.payload.negative.eq(element.negative),
-            add.i.payload.shift.eq(job.shift),
-            add.i.payload.b.eq(element.b),
+            multiply.shift.eq(job.shift),
+            multiply.i.valid.eq(fetch.operands.valid & kind[SpecialOperation.MUL]),
+            Cat(factors.a, factors.a_negative).eq(element.a),
+            Cat(factors.b, factors.b_negative, factors.fraction).eq(element.b),
+            factors.offset.eq(element.a[16:]),
+            add.i.valid.eq(
+                multiply.o.valid | (fetch.operands.valid & kind[SpecialOperation.ADD])
+            ),
+            add.i.payload.eq(
+                Mux(kind[SpecialOperation.MUL], multiply.o.payload.as_value(), terms.as_value())
+            ),
+            terms.a.eq(element.a),
+            terms.negative.eq(element.negative),
+            terms.shift.eq(job.shift),
+            terms.b.eq(element.b),
             softmax.add.valid.eq(fetch.row.valid & kind[SpecialOperation.SOFTMAX]),
             softmax_add.slot.eq(row.slot),
             softmax_add.first.eq(row.first),
@@ -135,12 +150,13 @@ class SpecialLane(Component):
         m.d.sync += [
             chosen_valid.eq(0),
             value_valid.eq(chosen_valid),
-            value.eq(chosen + Mux(job.operation[1], job.zero_point, 0)),
+            value.eq(chosen + Mux(kind[SpecialOperation.TABLE], 0, job.zero_point)),
             results.write.valid.eq(value_valid),
         ]
         ways = {
             SpecialOperation.TABLE: (fetch.operands.valid, element.a[:8]),
             SpecialOperation.ADD: (add.o.valid, add.o.payload),
+            SpecialOperation.MUL: (add.o.valid, add.o.payload),
             SpecialOperation.SOFTMAX: (softmax.o.valid, softmax.o.payload),
             SpecialOperation.NORMALIZE: (normalize.o.valid, normalize.o.payload),
         }

@@ -9,8 +9,8 @@ from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOp
 from kiwicha.machine.presets import preset
 from kiwicha.machine.tables import add_tables
 
-from ..compiler.test_addition import EXACT_SUMS, Case, all_pairs, compile_sum
-from ..golden.test_add import ort_add
+from ..compiler.test_pairs import EXACT_PRODUCTS, EXACT_SUMS, Case, all_pairs, compile_pair
+from ..golden.test_add import ort_binary
 from .board import Job, board
 from .layers import GUARD
 from .programs import END, WINDOW, job, load, program, store
@@ -83,25 +83,37 @@ def telling_pairs(case: Case) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(over="ignore", invalid="ignore"):
         sums = to_integers(products.astype(np.float32) + b.view(np.float32))
     bounds = np.iinfo(dtype)
-    other = np.clip(sums, bounds.min, bounds.max) != ort_add(x, z, scales, zeros)
+    other = np.clip(sums, bounds.min, bounds.max) != ort_binary("QLinearAdd", x, z, scales, zeros)
     lines = np.argsort(-other.sum(axis=1), kind="stable")[:8]
     return x[lines], z[lines]
 
 
-def test_sums_are_exact_for_all_scales() -> None:
-    """Equal to ONNX Runtime, most of all where the product may not be rounded."""
-    compiled = [compile_sum(*case, CONFIG, lines=8) for case in EXACT_SUMS]
+def some_products(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Return all codes beside 8: the ends, zeros, and others."""
+    x, z = all_pairs(case[0])
+    lines = [0, 1, 100, 127, 128, 129, 200, 255]
+    return x[lines], z[lines]
+
+
+def test_sums_and_products_are_exact_for_all_scales() -> None:
+    """Equal to ONNX Runtime, most of all where the product in a sum may not be rounded."""
+    cases = [("QLinearAdd", case) for case in EXACT_SUMS]
+    cases += [("QLinearMul", case) for case in EXACT_PRODUCTS]
+    compiled = [compile_pair(operator, *case, CONFIG, lines=8) for operator, case in cases]
     operands = [telling_pairs(case) for case in EXACT_SUMS]
+    operands += [some_products(case) for case in EXACT_PRODUCTS]
     jobs = [
         Job(image=made.load({"xq": x, "zq": z}), program=made.program,
             read_window=made.read_window, write_window=made.write_window)
         for (made, _), (x, z) in zip(compiled, operands, strict=True)
     ]
     results = board(CONFIG).run(jobs)
-    for case, (made, y), (x, z), done in zip(EXACT_SUMS, compiled, operands, results, strict=True):
+    for (operator, case), (made, y), (x, z), done in zip(
+        cases, compiled, operands, results, strict=True
+    ):
         assert done.error == ErrorCode.NONE
-        real = ort_add(x, z, case[1], case[2])
-        np.testing.assert_array_equal(made.read(done.memory, y), real, str(case))
+        real = ort_binary(operator, x, z, case[1], case[2])
+        np.testing.assert_array_equal(made.read(done.memory, y), real, f"{operator} {case}")
 
 
 def test_rows_through_the_lanes_and_faults() -> None:

@@ -11,7 +11,9 @@ from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.graph.graph import (
     AddNode,
     Graph,
+    MulNode,
     NormalizeNode,
+    PairNode,
     ProductNode,
     SoftmaxNode,
     TableNode,
@@ -28,8 +30,17 @@ from kiwicha.machine.presets import preset
 from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 __all__ = [
-    "CONFIGS", "random_add", "random_normalize", "random_product", "random_softmax",
-    "random_table", "renamed", "run_node", "run_nodes", "tensor",
+    "CONFIGS",
+    "random_add",
+    "random_mul",
+    "random_normalize",
+    "random_product",
+    "random_softmax",
+    "random_table",
+    "renamed",
+    "run_node",
+    "run_nodes",
+    "tensor",
 ]
 
 MICRO = AcceleratorConfig(
@@ -190,22 +201,35 @@ def random_normalize(rng: np.random.Generator) -> NormalizeNode:
     return NormalizeNode("norm", "LayerNormalization", x, y, gamma, beta, 1e-5)
 
 
-def random_add(rng: np.random.Generator) -> AddNode:
-    """A sum whose second operand is repeated along any axes but the innermost, or is whole."""
+def random_add(rng: np.random.Generator) -> PairNode:
+    """A sum of operands that are repeated along any axes, or whole."""
+    return _random_pair(rng, AddNode, "QLinearAdd", 0.0777)
+
+
+def random_mul(rng: np.random.Generator) -> PairNode:
+    """A product of such operands."""
+    return _random_pair(rng, MulNode, "QLinearMul", 0.05)
+
+
+def _random_pair(
+    rng: np.random.Generator, kind: type[PairNode], op: str, y_scale: float
+) -> PairNode:
     shape = shape_of(rng)
     layout = permuted(rng, len(shape), pick(rng, 0, len(shape) - 1))
-    inner = layout.steps[0][1][-1]
     dtype = rng.choice(["int8", "uint8"])
-    whole = rng.integers(4) == 0
-    z_shape = [
-        size if whole or axis == inner or rng.integers(2) else 1 for axis, size in enumerate(shape)
-    ]
-    x = tensor(rng, "x", shape, layout, dtype, 0.05)
+    kept = rng.integers(0, 4, len(shape))  # by both, by one of them
+    if rng.integers(2):
+        kept = np.where(kept == 1, 0, kept)
+    x_shape, z_shape = (
+        [1 if axis == place else size for axis, size in zip(kept, shape, strict=True)]
+        for place in (1, 2)
+    )
+    x = tensor(rng, "x", x_shape, layout, dtype, 0.05)
     z = tensor(rng, "z", z_shape, layout, dtype, 0.03)
-    y = tensor(rng, "y", shape, layout, dtype, 0.0777)
+    y = tensor(rng, "y", shape, layout, dtype, y_scale)
     info = np.iinfo(dtype)
     constant = codes(rng, z_shape, dtype) if rng.integers(2) else None
-    return AddNode(
-        "sum", "QLinearAdd", x, z, y, int(info.min), int(info.max), constant,
-        z_first=bool(rng.integers(2)),
+    return kind(
+        kind.kind, op, x, z, y, int(info.min), int(info.max), constant,
+        z_first=bool(rng.integers(2)), zero_last=bool(rng.integers(2)),
     )

@@ -8,6 +8,7 @@ from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.graph.graph import AddNode, ProductNode, SoftmaxNode, TableNode, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.compiler.schedule.broadcast import meetings
 from kiwicha.golden.network import evaluate
 from kiwicha.models.quantize import FORMS
 from kiwicha.sim.reference import node_reference
@@ -71,8 +72,8 @@ def test_the_mask_is_a_constant_operand():
     masked = next(n for n in graph.nodes if isinstance(n, AddNode) and n.name == "masked")
     assert masked.constant.shape == masked.z.shape == (1, 1, LENGTH, LENGTH)
     assert masked.inputs == (masked.x,)
-    places = np.arange(LENGTH * LENGTH)
-    assert np.array_equal(masked.places, np.tile(places, BATCH * HEADS))
+    (met,) = meetings(masked)
+    assert (met.rows, met.length, met.z.row) == (BATCH * HEADS, LENGTH * LENGTH, True)
     assert masked.z.name not in graph.tensors
 
 

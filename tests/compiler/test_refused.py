@@ -176,12 +176,12 @@ def test_a_refusal_is_one_line_whatever_the_name():
 def test_the_same_words_in_float_and_as_integers():
     """ONNX Runtime makes an integer operator of this where a QuantizeLinear follows."""
     nodes = [*START, q("z", "zq", "x"), dq("zq", "zf", "x"),
-             node("Mul", ["xf", "zf"], ["o"], name="it")]
-    both = IMAGE | {"z": [1, 2, 6, 6]}
-    integer = refusals([*nodes, *end("o")], inputs=both)
+             node("Where", ["mask", "xf", "zf"], ["o"], name="it")]
+    both, mask = IMAGE | {"z": [1, 2, 6, 6]}, CONSTANTS | {"mask": np.eye(6, dtype=bool)}
+    integer = refusals([*nodes, *end("o")], mask, both)
     nodes[-1].output[0] = "y"
-    assert integer == refusals(nodes, inputs=both)
-    assert integer[0][:2] == ("it", "Mul")
+    assert integer == refusals(nodes, mask, both)
+    assert integer[0][:2] == ("it", "Where")
 
 
 EMPTY = {

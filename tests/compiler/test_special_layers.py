@@ -19,6 +19,7 @@ from .random_nodes import (
     CONFIGS,
     codes,
     random_add,
+    random_mul,
     random_normalize,
     random_product,
     random_softmax,
@@ -31,7 +32,7 @@ from .random_nodes import (
 
 MAKERS = {
     "table": random_table, "softmax": random_softmax, "normalize": random_normalize,
-    "add": random_add,
+    "add": random_add, "mul": random_mul,
 }
 
 
@@ -106,8 +107,9 @@ def test_a_normalization_takes_as_many_tables_as_it_needs():
 
 
 def add_of(x_shape, z_shape, constant=None, layout=ROW_MAJOR, z_layout=None, z_first=False):
-    x, y = (rows_of(x_shape, name=name, layout=layout, scale=s) for name, s in zip(
-        "xy", (0.05, 0.0777), strict=True))
+    shapes = (x_shape, np.broadcast_shapes(x_shape, z_shape))
+    x, y = (rows_of(shape, name=name, layout=layout, scale=s) for name, s, shape in zip(
+        "xy", (0.05, 0.0777), shapes, strict=True))
     z = rows_of(z_shape, name="z", layout=layout if z_layout is None else z_layout, scale=0.03)
     return AddNode("a", "QLinearAdd", x, z, y, 0, 255, constant, z_first)
 
@@ -122,7 +124,14 @@ def add_of(x_shape, z_shape, constant=None, layout=ROW_MAJOR, z_layout=None, z_f
         ((2, 3, 16, 16), (2, 1, 1, 16)),  # hidden keys of every sample
         ((70, 40), (70, 40)),
         ((1, 1), (1, 1)),
-        ((40, 300), (300,)),  # a period that no lane holds twice
+        ((40, 300), (300,)),  # a row that no lane holds twice
+        ((4, 20, 30), (4, 1, 30)),  # and others for the next matrix
+        ((40, 24), (40, 1)),  # a byte to every row
+        ((3, 700), (3, 1)),  # to a long one
+        ((70, 200), (70, 1)),
+        ((5, 6, 7), (1,)),  # to all
+        ((3, 5, 1), (3, 1, 9)),  # a row to every byte
+        ((5, 1), (1, 300)),
     ],
 )
 def test_repeated_operands(x_shape, z_shape, kind):
@@ -140,7 +149,7 @@ def test_what_is_added_again_stays_on_chip():
     steps = [i for i in builder.instructions if i.opcode == Opcode.SPECIAL]
     assert len(steps) > 20
     assert {i.fields["z"] for i in steps} == {0}
-    tables, repeated = 2 * 256 * 4, 8 * 256
+    tables, repeated = 2 * 256 * 4, 8 * 16
     assert sum(i.bytes_read for i in builder.instructions) == 4096 * 16 + tables + repeated
 
 
@@ -175,17 +184,11 @@ def test_rows_in_pieces():
     refused(node, CONFIGS["tiny"], "rows of 'x' do not lie in one piece")
 
 
-class Crossed(AddNode):
-    """A sum whose second operand no layout has in this order."""
-
-    @property
-    def places(self):
-        return np.array([0, 1, 3, 2])
-
-
 def test_repeated_in_no_order_of_axes():
-    node = Crossed(**vars(add_of((2, 2), (2, 2))))
-    refused(node, CONFIGS["tiny"], r"^a .*'z' is not repeated along whole axes")
+    turned = Layout((("transpose", (1, 0)),))
+    for layout in (turned, Layout((("reshape", (3, 4)), ("transpose", (1, 0))))):
+        node = add_of((2, 6), (2, 6), z_layout=layout)
+        refused(node, CONFIGS["tiny"], r"^a .*'z' is not repeated along whole axes")
 
 
 def test_scales_out_of_range_are_named():

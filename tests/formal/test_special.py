@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from kiwicha.hw.special.special_apply import ApplyWalker
-from kiwicha.hw.special.special_check import special_job
+from kiwicha.hw.special.special_check import REPEATS, special_job
 from kiwicha.hw.special.special_measure import MeasureWalker, group_rows
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
@@ -81,7 +81,8 @@ class WalkersSpec(wiring.Component):
         m.submodules.first = first = FirstCycle()
         job, look, element = self.job, measure.o.payload, apply.o.payload
         softmax = job.operation == SpecialOperation.SOFTMAX
-        measures, adds = job.operation[1], job.operation == SpecialOperation.ADD
+        measures = softmax | (job.operation == SpecialOperation.NORMALIZE)
+        pairs = (job.operation == SpecialOperation.ADD) | (job.operation == SpecialOperation.MUL)
         m.d.comb += [
             *self._tell(measure, "measure"),
             measure.start.eq(self.start & measures),
@@ -107,6 +108,7 @@ class WalkersSpec(wiring.Component):
             Assume(job.full[0] | (job.edge[0] & (job.edge_rows == rows))),
             Assume((self.row < rows) & (self.column < length)),
             Assume(~(started & self.start)),
+            Assume(pairs | ~Cat(job[name] for name in REPEATS).any()),
             Assume(self.pauses | (self.settled & self.ready & (started | self.start))),
         ]
         with m.If(first.started):
@@ -117,6 +119,11 @@ class WalkersSpec(wiring.Component):
 
         # Elements: all places in order.
         at, row, column = Signal(8), Signal(4), Signal(4)
+        moved = {
+            name: Mux(job[f"{name}_row"], 0, row * Mux(job[f"{name}_byte"], 1, length))
+            + Mux(job[f"{name}_byte"], 0, column)
+            for name in "xz"
+        }
         live = job.full | Mux(row < job.edge_rows, job.edge, 0)
         with m.If(apply.o.valid):
             m.d.sync += [at.eq(at + 1), column.eq(column + 1)]
@@ -124,8 +131,8 @@ class WalkersSpec(wiring.Component):
                 m.d.sync += [column.eq(0), row.eq(row + 1)]
             m.d.comb += [
                 Assert(started & (row < rows)),
-                Assert(element.x == job.x + at),
-                Assert(element.z == (Mux(adds, job.z, job.x) + at)[:8]),
+                Assert(element.x == (job.x + moved["x"])[:8]),
+                Assert(element.z == (Mux(pairs, job.z, job.x) + moved["z"])[:8]),
                 Assert(element.column == column),
                 Assert(element.live == live),
             ]
@@ -189,6 +196,8 @@ class WalkersSpec(wiring.Component):
             Assert(~(done & measures) | (begun == rows)),
             Cover(done & (job.operation == SpecialOperation.ADD) & (job.edge_rows == rows - 1)),
             Cover(done & softmax & (job.x[:3] == 7)),
+            Cover(done & job.z_row & job.x_byte & ~job.z_byte & ~job.x_row),
+            Cover(done & job.z_byte & job.x_row & ~job.z_row & ~job.x_byte),
         ]
         if rows <= SOFTMAX_GROUP:
             m.d.comb += Cover(done & measures & ~softmax)

@@ -6,7 +6,7 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
-from kiwicha.hw.special.special_check import SpecialCheck
+from kiwicha.hw.special.special_check import REPEATS, SpecialCheck
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SPECIAL, ErrorCode, SpecialOperation
 
@@ -45,15 +45,23 @@ class CheckSpec(wiring.Component):
         rows, length = asked.rows[:4], asked.length[:4]
         used = Signal(8)
         bounds = [asked.zero_point, asked.low, asked.high]
-        is_add = asked.operation == SpecialOperation.ADD
+        is_pair = (asked.operation == SpecialOperation.ADD) | (
+            asked.operation == SpecialOperation.MUL
+        )
         is_normalize = asked.operation == SpecialOperation.NORMALIZE
         illegal, outside = Signal(), Signal()
+        lane_rows = Mux(asked.total < rows, asked.total[:4], rows)
+        read = {
+            name: Mux(asked[f"{name}_row"], 1, lane_rows) * Mux(asked[f"{name}_byte"], 1, length)
+            for name in "xz"
+        }
         m.d.comb += [
-            used.eq(Mux(asked.total < rows, asked.total[:4], rows) * length),
+            used.eq(lane_rows * length),
             illegal.eq(
                 Cat(
-                    asked.operation > 3,
+                    asked.operation > 4,
                     asked.reserved0 != 0,
+                    Cat(asked[name] for name in REPEATS).any() & ~is_pair,
                     asked.reserved1 != 0,
                     rows == 0,
                     length == 0,
@@ -62,12 +70,13 @@ class CheckSpec(wiring.Component):
                     asked.low > asked.high,
                     *((bound < -256) | (bound > 255) for bound in bounds),
                     is_normalize & ((asked.shift < 0) | (asked.shift > 31)),
+                    (asked.operation == SpecialOperation.MUL) & (asked.shift > 119),
                 ).any()
             ),
             outside.eq(
-                (asked.x + used > CFG.special.bytes)
+                (asked.x + read["x"] > CFG.special.bytes)
                 | (asked.y + used > CFG.special.bytes)
-                | (is_add & (asked.z + used > CFG.special.bytes))
+                | (is_pair & (asked.z + read["z"] > CFG.special.bytes))
                 | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special.entries)
             ),
         ]
@@ -95,7 +104,7 @@ class CheckSpec(wiring.Component):
                 Assert(dut.error.payload.code == code),
             ]
         m.d.comb += [
-            Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_add),
+            Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_pair),
             Cover(dut.o.valid & (asked.x + used == CFG.special.bytes) & job.full[1]),
             Cover(dut.error.valid & outside & ~illegal & is_normalize),
         ]

@@ -23,14 +23,18 @@ SHAPES = (
 
 
 def ort_add(a, b, scales, zeros, types=None):
+    return ort_binary("QLinearAdd", a, b, scales, zeros, types)
+
+
+def ort_binary(operator, a, b, scales, zeros, types=None):
     kinds = types or [a.dtype.type] * 3
     names = ["a", "sa", "za", "b", "sb", "zb", "sy", "zy"]
     constants = {}
     for name, scale, zero, kind in zip("aby", scales, zeros, kinds, strict=True):
         constants |= {f"s{name}": np.float32(scale), f"z{name}": kind(zero)}
     graph = helper.make_graph(
-        [helper.make_node("QLinearAdd", names, ["y"], domain="com.microsoft")],
-        "add",
+        [helper.make_node(operator, names, ["y"], domain="com.microsoft")],
+        operator,
         [
             helper.make_tensor_value_info("a", TYPES[kinds[0]], a.shape),
             helper.make_tensor_value_info("b", TYPES[kinds[1]], b.shape),

@@ -91,19 +91,36 @@ def test_a_table_is_indexed_by_the_raw_byte(dtype):
     assert np.array_equal(result.view(np.uint8), [127, 0, 255, 128])
 
 
-def add(z_first, constant=np.array([[200], [0]], np.uint8), low=0, high=255):
+def pair(z_first, constant=np.array([[200], [0]], np.uint8), low=0, high=255, **more):
     x, z = tensor("x", (2, 3), 5, np.uint8, 0.1), tensor("z", (2, 1), 7, np.uint8, 0.05)
     y = tensor("y", (2, 3), 9, np.uint8, 0.2)
     return operation(
-        "add", y, x, constant=constant, z=z, z_first=z_first, low=low, high=high
+        more.get("kind", "add"), y, x, constant=constant, z=z, z_first=z_first, low=low, high=high,
+        zero_last=more.get("zero_last", False),
     )
 
 
 def test_a_constant_is_added_and_clamped():
     x = np.array([[0, 100, 255]] * 2, np.uint8)
-    result = evaluate(graph(add(False, high=120)), {"x": x})["y"]
+    result = evaluate(graph(pair(False, high=120)), {"x": x})["y"]
     real = (x - 5.0) * 0.1 + (np.array([[200.0], [0.0]]) - 7) * 0.05
     assert np.array_equal(result, np.clip(np.rint(real / 0.2) + 9, 0, 120))
+
+
+@pytest.mark.parametrize("kind", ["add", "mul"])
+def test_the_zero_point_comes_before_or_after_the_rounding(kind):
+    x = np.array([[0, 100, 255]] * 2, np.uint8)
+    results = []
+    for last in (False, True):
+        node = pair(False, kind=kind, zero_last=last)
+        node.x.scale, node.z.scale, node.y.scale = np.float32([0.5, 1, 1])
+        node.z.zero_point = 199  # the other factor is 1 and -199, the sums are halves
+        results.append(evaluate(graph(node), {"x": x})["y"].astype(int))
+    z = np.array([[1.0], [-199.0]])
+    real = (x - 5.0) * 0.5 + z if kind == "add" else (x - 5.0) * 0.5 * z
+    assert np.array_equal(results[0], np.clip(np.rint(real + 9), 0, 255))
+    assert np.array_equal(results[1], np.clip(np.rint(real) + 9, 0, 255))
+    assert not np.array_equal(*results)
 
 
 def test_the_order_of_a_sum_matters():
@@ -111,7 +128,7 @@ def test_the_order_of_a_sum_matters():
     z = np.arange(256, dtype=np.uint8).reshape(256, 1)
     results = []
     for first in (False, True):
-        node = add(first, constant=z)
+        node = pair(first, constant=z)
         node.x.scale, node.z.scale, node.y.scale = np.float32([0.1, 0.05, 0.3])
         results.append(evaluate(graph(node), {"x": x})["y"].astype(int))
     assert np.abs(results[0] - results[1]).max() == 1

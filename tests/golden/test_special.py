@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kiwicha.golden.add import add, exchanged
+from kiwicha.golden.mul import mul
 from kiwicha.golden.normalize import normalize
 from kiwicha.golden.softmax import softmax
 from kiwicha.golden.special import special
@@ -12,6 +13,7 @@ from kiwicha.machine.encoding import decode, encode
 from kiwicha.machine.isa import Opcode, SpecialOperation
 from kiwicha.machine.tables import (
     add_tables,
+    mul_tables,
     normalize_epsilon,
     normalize_parameters,
     softmax_tables,
@@ -92,6 +94,28 @@ def test_add_every_pair(x_dtype, z_dtype, kind):
         assert np.array_equal(y, add(x, z, *real)), (scales, zeros)
 
 
+@pytest.mark.parametrize("kind", ["any", "decimals", "far"])
+@pytest.mark.parametrize("x_dtype", TYPES)
+@pytest.mark.parametrize("z_dtype", TYPES)
+def test_mul_every_pair(x_dtype, z_dtype, kind):
+    rng = np.random.default_rng([68, len(kind)])
+    codes = np.arange(256, dtype=np.uint8)
+    x = np.repeat(codes, 256).view(x_dtype).reshape(256, 256)
+    z = np.tile(codes, 256).view(z_dtype).reshape(256, 256)
+    for turn in range(20):
+        if kind == "decimals":
+            scales = rng.integers(1, 10 ** (1 + turn % 4), 3) / 10.0 ** (1 + turn % 4)
+        else:
+            scales = np.exp(rng.normal(-3, 1, 3) if kind == "any" else rng.uniform(-85, 85, 3))
+        a, b, c = scales.astype(np.float32)
+        zeros = [int(random_codes(rng, dtype, ())) for dtype in (x_dtype, z_dtype, x_dtype)]
+        with np.errstate(over="ignore", under="ignore"):
+            *tables, shift = mul_tables(zeros[0], x_dtype, zeros[1], z_dtype, a * b / c, zeros[2])
+        y = run(SpecialOperation.MUL, x, x_dtype, tables, z, shift=shift)
+        real = (a, zeros[0], b, zeros[1], c, zeros[2], x_dtype)
+        assert np.array_equal(y, mul(x, z, *real)), (scales, zeros)
+
+
 def test_add_exchanged():
     """The compiler's part when the first operand is broadcast along the innermost axis."""
     rng = np.random.default_rng(64)
@@ -144,7 +168,7 @@ def fields_of(**changed):
     fields = {
         "operation": SpecialOperation.TABLE, "x_signed": 1, "z_signed": 1, "table": 0, "rows": 2,
         "length": 10, "x": 4, "z": 80, "y": 30, "total": 3, "zero_point": 0, "low": -128,
-        "high": 127, "shift": 0,
+        "high": 127, "shift": 0, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0,
     }
     return {**fields, **changed}
 
@@ -167,18 +191,25 @@ def test_clamp_and_zero_point():
     x = np.arange(256, dtype=np.uint8).reshape(1, 256)
     sums = np.stack([np.arange(256) << 24, bits_of([-0.5] * 256)]).astype(np.uint32)
     quotients = np.repeat(np.eye(1, 256, dtype=np.float32), 2, axis=0).view(np.uint32)
-    for operation, zero in ((SpecialOperation.ADD, 0), (SpecialOperation.SOFTMAX, 50)):
+    factors = np.stack([np.arange(256) | 0xBF000000, np.full(256, 256 + 1)]).astype(np.uint32)
+    for operation, tables in (
+        (SpecialOperation.ADD, sums), (SpecialOperation.SOFTMAX, quotients),
+        (SpecialOperation.MUL, factors),
+    ):
         fields = fields_of(
             operation=operation, length=256, rows=1, total=1, x=0, y=0, z=0, low=-3, high=100,
-            x_signed=0, zero_point=50, shift=-24,
+            x_signed=0, zero_point=50, shift=-24 + (operation == SpecialOperation.MUL),
         )
         result = np.zeros((1, 256), np.uint8)
-        special(fields, x, quotients if zero else sums, result, "onnx")
-        if zero:
+        special(fields, x, tables, result, "onnx")
+        if operation == SpecialOperation.SOFTMAX:
             assert result[0].tolist() == [50] * 255 + [51]
+        elif operation == SpecialOperation.ADD:
+            assert result[0, :3].tolist() == [50, 50, 52]
+            assert result[0, 50:].tolist() == [100] * 206
         else:
-            assert result[0, :3].tolist() == [0, 0, 2]
-            assert result[0, 100:].tolist() == [100] * 156
+            assert result[0, :4].tolist() == [50, 48, 48, 46]
+            assert result[0, 60:].view(np.int8).tolist() == [-3] * 196
 
 
 @pytest.mark.parametrize("b", [-0.75, 2.0**30, -np.inf, np.inf, np.nan])
@@ -207,6 +238,8 @@ def test_sums_that_are_no_int32(b):
         ({"x": 81}, r"lane 0: x ends at 101 of 100 bytes"),
         ({"y": 81}, r"lane 0: y ends at 101 of 100 bytes"),
         ({"operation": SpecialOperation.ADD, "z": 81}, r"lane 0: z ends at 101 of 100 bytes"),
+        ({"operation": SpecialOperation.MUL, "z": 91, "z_row": 1}, "lane 0: z ends at 101"),
+        ({"operation": SpecialOperation.MUL, "z": 99, "z_byte": 1}, "lane 0: z ends at 101"),
         ({"rows": 1, "total": 2, "length": 97}, r"lane 0: x ends at 101 of 100 bytes"),
         ({"table": 1}, r"tables end at 512 of 300 entries"),
         ({"operation": SpecialOperation.NORMALIZE, "length": 301}, r"tables end at 301 of 300"),
@@ -217,6 +250,33 @@ def test_ranges(changed, message):
     with pytest.raises(IndexError, match=f"^{message}"):
         special(fields_of(**changed), operand, np.zeros((2, 300), np.uint32), result, "onnx")
     special(fields_of(x=80, y=80, z=80), operand, np.zeros((2, 300), np.uint32), result, "onnx")
+
+
+@pytest.mark.parametrize("name", ["x", "z"])
+@pytest.mark.parametrize("row", [0, 1])
+@pytest.mark.parametrize("byte", [0, 1])
+@pytest.mark.parametrize("operation", ["ADD", "MUL"])
+def test_rows_and_bytes_that_are_met_again(operation, name, row, byte):
+    other = {"x": "z", "z": "x"}[name]
+    rng = np.random.default_rng(69)
+    operand = random_codes(rng, np.uint8, (1, 100))
+    if operation == "ADD":
+        tables = add_tables(0.1, 3, np.uint8, 0.2, 5, np.uint8, 0.31, 7)
+    else:
+        tables = mul_tables(3, np.uint8, 5, np.uint8, np.float32(0.004), 7)
+    part = operand[0, 40 : 40 + (1 if row else 4) * (1 if byte else 6)]
+    whole = np.broadcast_to(part.reshape(1 if row else 4, -1), (4, 6)).reshape(-1)
+    again, plain = np.zeros((2, 1, 100), np.uint8)
+    fields = fields_of(
+        operation=SpecialOperation[operation], rows=4, total=4, length=6, y=0,
+        shift=tables[2], low=0, high=255, x_signed=0, **{name: 40, other: 10},
+    )
+    flags = {f"{name}_row": row, f"{name}_byte": byte}
+    special(fields | flags, operand, np.stack(tables[:2]), again, "onnx")
+    operand[0, 70:94] = whole
+    special(fields | {name: 70}, operand, np.stack(tables[:2]), plain, "onnx")
+    assert np.array_equal(again, plain)
+    assert len(set(again[0, :24])) > 5
 
 
 def test_unknown_operation():

@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from kiwicha.machine.tables import add_tables, multiply_add, softmax_tables
+from kiwicha.machine.tables import add_tables, mul_tables, multiply_add, softmax_tables
 
 TINY = float(np.finfo(np.float32).tiny)
 
@@ -153,12 +153,39 @@ def test_add_ratios_that_overflow():
             assert not np.isfinite(singles(b)).any()
 
 
+def test_differences():
+    a, b, shift = add_tables(0.5, 3, np.int8, -0.25, 4, np.uint8, 1.0, 0)
+    codes = np.arange(256, dtype=np.uint8)
+    real = np.arange(256)[:, None].astype(np.uint8).view(np.int8) * 0.5 - 1.5 - (codes - 4.0) / 4
+    signs = np.where(codes > 127, -1.0, 1.0)
+    made = (signs * a * 2.0**shift)[:, None] + singles(b)
+    assert np.array_equal(made, real)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1e-40, 1e-20, 1e-3, 1.0, 3e9, 3e38, math.inf])
+def test_mul_tables_hold_factors_ratio_and_offset(ratio):
+    ratio = np.float32(ratio)
+    a, b, shift = mul_tables(-128, np.int8, 200, np.uint8, ratio, -77)
+    offset = singles(a & np.uint32(0xFFFF0000))
+    assert np.array_equal(offset, np.full(256, -77 if np.isfinite(ratio) else np.inf, np.float32))
+    first, second = (np.where(word & 256, -1.0, 1.0) * (word & 255) for word in (a, b))
+    made = ((b >> 9) + (1 << 23)).astype(float) * 2.0**shift
+    if 1e-14 < ratio < math.inf:
+        assert np.array_equal(first, np.arange(256, dtype=np.uint8).view(np.int8) + 128.0)
+        assert np.array_equal(second, np.arange(256) - 200.0)
+        assert (made == ratio).all()
+    elif ratio < 1:
+        assert (np.abs(first[:, None] * second * made) < 2.0**-30).all()
+    assert -128 <= shift <= 119
+
+
 def test_add_refusals():
     rest = (3, np.int8, 0.3, 4, np.int8, 0.3, 5)
     for scale in (0.0, -0.5, TINY / 2, math.inf, math.nan):
         with pytest.raises(ValueError, match=r"^a_scale is .*; legal: a positive normal"):
             add_tables(scale, *rest)
-        with pytest.raises(ValueError, match=r"^b_scale is .*; legal: a positive normal"):
-            add_tables(0.1, 3, np.int8, scale, 4, np.int8, 0.1, 5)
+        if scale != -0.5:  # a difference
+            with pytest.raises(ValueError, match=r"^b_scale is .*; legal: a positive normal"):
+                add_tables(0.1, 3, np.int8, scale, 4, np.int8, 0.1, 5)
         with pytest.raises(ValueError, match=r"^y_scale is .*; legal: a positive normal"):
             add_tables(0.1, 3, np.int8, 0.1, 4, np.int8, scale, 5)

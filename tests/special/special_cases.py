@@ -4,13 +4,18 @@
 import numpy as np
 
 from kiwicha.golden.special import special
+from kiwicha.hw.special.special_check import REPEATS
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import softmax_tables
 
 __all__ = ["execute", "instruction", "tables_for"]
 
-_SHIFTS = {SpecialOperation.ADD: (-36, -20), SpecialOperation.NORMALIZE: (12, 32)}
+_SHIFTS = {
+    SpecialOperation.ADD: (-36, -20), SpecialOperation.NORMALIZE: (12, 32),
+    SpecialOperation.MUL: (-36, -24),
+}
+_PAIRS = (SpecialOperation.ADD, SpecialOperation.MUL)
 
 
 def tables_for(cfg, rng, operation):
@@ -20,6 +25,11 @@ def tables_for(cfg, rng, operation):
         values = rng.normal(0, 60, shape[1]) * 2.0 ** rng.integers(-9, 4, shape[1])
         products = rng.integers(0, 256, shape[1]) * rng.integers(1 << 23, 1 << 24)
         return np.stack([products.astype(np.uint32), values.astype(np.float32).view(np.uint32)])
+    if operation == SpecialOperation.MUL:
+        words = rng.integers(0, 1 << 32, shape, dtype=np.uint32)
+        offsets = rng.integers(-128, 256, shape[1]).astype(np.float32).view(np.uint32)
+        words[0] = np.where(rng.random(shape[1]) < 0.9, words[0] & 0xFFFF | offsets, words[0])
+        return words
     if operation == SpecialOperation.SOFTMAX:
         return np.concatenate(
             [
@@ -54,16 +64,23 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         total = min(total, most)
     used = min(rows, total) * length
     places = {name: int(rng.integers(0, size - used + 1)) for name in ("x", "z", "y")}
+    again = {name: int(operation in _PAIRS and rng.integers(3) == 0) for name in REPEATS}
     if operation == SpecialOperation.NORMALIZE:
         places["z"] = int(rng.integers(0, 1 << rng.integers(1, 33)))
-    elif operation != SpecialOperation.ADD:
+    elif operation not in _PAIRS:
         places["z"] = int(rng.integers(0, 1 << 32))  # not looked at
+    for name in "xz" if operation in _PAIRS else "":
+        most = (1 if again[f"{name}_row"] else min(rows, total)) * (
+            1 if again[f"{name}_byte"] else length
+        )
+        places[name] = int(rng.integers(0, size - most + 1))
     low, high = ((-128, 127), (0, 255), (-5, 90), (3, 3))[rng.integers(4)]
     return {
         "signal": int(rng.integers(0, 32)),
         "operation": int(operation),
         "x_signed": int(rng.integers(2)),
         "z_signed": int(rng.integers(2)),
+        **again,
         "table": table,
         "rows": rows,
         "length": length,

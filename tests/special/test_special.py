@@ -15,7 +15,7 @@ from ..support.bench import bench_params, run_cocotb
 from ..support.streams import StreamSource, pack, start_clock_and_reset
 from .special_cases import execute, instruction, tables_for
 
-TABLE, ADD, SOFTMAX, NORMALIZE = SpecialOperation
+TABLE, ADD, SOFTMAX, NORMALIZE, MUL = SpecialOperation
 FIELD, RANGE = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
 MACHINES = {
     "one lane": {"special": {"lanes": 1, "bytes": 2048}, "axi_data_width": 64},
@@ -138,7 +138,7 @@ async def begin(dut):
 async def equals_golden(dut):
     bench = await begin(dut)
     for turn in range(bench_params()["turns"]):
-        operation = SpecialOperation(turn % 4)
+        operation = SpecialOperation(turn % 5)
         await bench.refill(operation)
         kinds = [operation if bench.rng.random() < 0.7 else TABLE for _ in range(4)]
         await bench.run([instruction(bench.cfg, bench.rng, kind, longest=256) for kind in kinds])
@@ -148,12 +148,18 @@ async def equals_golden(dut):
 #: lane, the tables 512 entries, and there are two lanes.
 PLAIN = {
     "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
-    "low": -128, "high": 127, "table": 0, "shift": 20, "zero_point": 0, "x_signed": 0,
+    "low": -128, "high": 127, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0, "table": 0,
+    "shift": 20, "zero_point": 0, "x_signed": 0,
 }
 FAULTS = [
-    ({"operation": 4}, FIELD),
+    ({"operation": 5}, FIELD),
+    ({"operation": 8}, FIELD),
     ({"operation": 15}, FIELD),
     ({"reserved0": 1}, FIELD),
+    ({"z_row": 1}, FIELD),
+    ({"operation": NORMALIZE, "x_row": 1}, FIELD),
+    ({"operation": NORMALIZE, "x_byte": 1}, FIELD),
+    ({"operation": SOFTMAX, "z_byte": 1}, FIELD),
     ({"reserved1": 128}, FIELD),
     ({"rows": 0}, FIELD),
     ({"length": 0}, FIELD),
@@ -166,10 +172,18 @@ FAULTS = [
     ({"zero_point": 300}, FIELD),
     ({"operation": NORMALIZE, "shift": 32}, FIELD),
     ({"operation": NORMALIZE, "shift": -1}, FIELD),
+    ({"operation": MUL, "shift": 120}, FIELD),
     ({"x": 217}, RANGE),
     ({"y": 217}, RANGE),
     ({"operation": ADD, "z": 217}, RANGE),
     ({"operation": ADD, "z": 1 << 31}, RANGE),
+    ({"operation": MUL, "z": 217}, RANGE),
+    ({"operation": MUL, "z": 247, "z_row": 1}, RANGE),
+    ({"operation": ADD, "z": 253, "z_byte": 1}, RANGE),
+    ({"operation": ADD, "x": 247, "x_row": 1}, RANGE),
+    ({"operation": MUL, "x": 253, "x_byte": 1}, RANGE),
+    ({"operation": MUL, "y": 217, "x_byte": 1, "z_byte": 1}, RANGE),
+    ({"operation": ADD, "z": 256, "z_row": 1, "z_byte": 1}, RANGE),
     ({"x": 256}, RANGE),
     ({"x": 1 << 31}, RANGE),
     ({"length": 65}, RANGE),
@@ -185,13 +199,17 @@ FAULTS = [
 PACE = [
     (TABLE, 16, 2072, 2059),
     (ADD, 197, 1998, 1989),
+    (MUL, 197, 2004, 1995),
     (SOFTMAX, 16, 2599, 2440),
     (SOFTMAX, 64, 2897, 2356),
     (SOFTMAX, 197, 3664, 2652),
     (NORMALIZE, 64, 5027, 5016),
     (NORMALIZE, 197, 3090, 3081),
 ]
-LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64}]
+LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64},
+         {"operation": MUL, "shift": 119}, {"operation": MUL, "z": 246, "z_row": 1},
+         {"operation": ADD, "z": 252, "z_byte": 1, "x": 246, "x_row": 1},
+         {"operation": ADD, "z": 255, "z_row": 1, "z_byte": 1}]
 
 
 @cocotb.test()
@@ -248,14 +266,14 @@ def simulate(cfg, testcase, params):
 @pytest.mark.parametrize("name", MACHINES)
 def test_equals_golden(name):
     cfg = machine(**MACHINES[name])
-    params = {"turns": 16, "seed": len(name)}
+    params = {"turns": 20, "seed": len(name)}
     simulate(cfg, "equals_golden", params)
 
 
 @pytest.mark.parametrize("policy", ["random", "bursty"])
 def test_pauses_between_instructions(policy):
     cfg = machine(**MACHINES["two lanes"])
-    simulate(cfg, "equals_golden", {"turns": 4, "offer": policy})
+    simulate(cfg, "equals_golden", {"turns": 5, "offer": policy})
 
 
 def test_errors():
