@@ -16,7 +16,7 @@ CONSTANTS = scales(
     x=(0.03, U8(120)), w=(0.02, S8(0)), a=(0.1, U8(130)),
 ) | {
     "h_s": np.float16(0.1), "h_z": U8(3), "W": np.ones((4, 2, 3, 3), S8), "ones": np.ones(2, F32),
-    "last": np.array([1]),
+    "one": U8(1),
     "F": np.ones((4, 2, 3, 3), F32), "W16": np.ones((4, 2, 3, 3), np.int16),
     "blocks": np.ones((2, 2, 3, 3), F32), "zeros": np.zeros((2, 2, 3, 3), S8),
 }
@@ -44,12 +44,9 @@ NONE_FITS = "stays in float: ONNX Runtime has no integer form of it for these ty
 
 CASES = {
     "behind a refused integer node": (
-        [*START, node("Gather", ["xf", "last"], ["p"], name="taken", axis=1),
-         q("p", "pq", "x"), dq("pq", "pf", "x"), node("DepthToSpace", ["pf"], ["d"], name="depth",
-                                                    blocksize=1), *end("d")],
-        [("taken", "Gather", "its result is a part of a tensor, in any order; take parts with "
-          "Slice or Split"),
-         ("depth", "DepthToSpace", NO_SUCH)]),
+        [*START, node("BitShift", ["xq", "one"], ["p"], name="shift", direction="LEFT"),
+         dq("p", "pf", "x"), node("Hardmax", ["pf"], ["d"], name="hard"), *end("d")],
+        [("shift", "BitShift", NO_SUCH), ("hard", "Hardmax", NO_SUCH)]),
     "behind a refused float node": (
         [*START, node("Det", ["xf"], ["e"], name="det"), node("PRelu", ["e", "ones"], ["p"],
                                                             name="slopes"), *end("p")],
@@ -57,11 +54,11 @@ CASES = {
          ("slopes", "PRelu", "constant 'ones' has shape [2]: a function for each channel or place, "
         "and the machine has one table for the whole tensor; use one value")]),
     "fed by refused ones, but fine": (
-        [*START, node("DepthToSpace", ["xf"], ["d"], name="depth", blocksize=1),
+        [*START, node("Hardmax", ["xf"], ["d"], name="hard"),
          node("Relu", ["d"], ["r"], name="relu"), q("r", "rq", "x"), dq("rq", "rf", "x"),
          conv("rf", "c", "conv"), q("c", "cq", "a"), dq("cq", "cf", "a"),
          node("Sigmoid", ["cf"], ["s"], name="sigmoid"), *end("s")],
-        [("depth", "DepthToSpace", NO_SUCH)]),
+        [("hard", "Hardmax", NO_SUCH)]),
     "two of one float chain": (
         [*START, node("Det", ["xf"], ["e"], name="det"), node("Hardmax", ["e"], ["i"],
                                                             name="hard"), *end("i")],
@@ -97,10 +94,10 @@ CASES = {
          node("Conv", ["xf", "wb"], ["c"], name="conv"), *end("c")],
         [("d_wb", "DequantizeLinear", "'W16' is int16; must be int8 or uint8")]),
     "a bad scale and more": (
-        [q("x", "xq", "x"), dq("xq", "xf", "z"), node("DepthToSpace", ["xf"], ["d"], name="depth",
-                                                    blocksize=1), *end("d")],
+        [q("x", "xq", "x"), dq("xq", "xf", "z"), node("Hardmax", ["xf"], ["d"], name="hard"),
+         *end("d")],
         [("d_xf", "DequantizeLinear", "scale 'z_s' is 0.0; must be positive, normal and finite"),
-         ("depth", "DepthToSpace", NO_SUCH)]),
+         ("hard", "Hardmax", NO_SUCH)]),
 }
 
 

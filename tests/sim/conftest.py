@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cli")
     model, shape = build(NETWORK)
     onnx.save(model, folder / "model.onnx")
-    onnx.save(build("depth_to_space")[0], folder / "shuffle.onnx")
+    onnx.save(build("determinant")[0], folder / "determinant.onnx")
     data = (folder / "model.onnx").read_bytes()
     (folder / "truncated.onnx").write_bytes(data[: len(data) // 2])
     (folder / "text.onnx").write_text("not a model\n")

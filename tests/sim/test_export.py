@@ -200,7 +200,7 @@ def test_the_command(folder, dynamic, tmp_path, no_build, capfd):
 
 
 @pytest.mark.parametrize(("command", "culprit"), [
-    ("shuffle.onnx --out new", "(DepthToSpace): the machine has no such operation"),
+    ("determinant.onnx --out new", "(Det): the machine has no such operation"),
     ("model.onnx --out text.npz", "is a file, not a folder"),
     ("program.bin --out .", "holds the model"),
     ("model.onnx --samples 3 --out new", "3 samples do not fit"),
@@ -208,7 +208,7 @@ def test_the_command(folder, dynamic, tmp_path, no_build, capfd):
     ("nothing.onnx --out new", "no such file"),
 ])
 def test_refused_before_anything_is_written(command, culprit, folder, tmp_path, monkeypatch, capfd):
-    for name in ("shuffle.onnx", "model.onnx", "text.npz"):
+    for name in ("determinant.onnx", "model.onnx", "text.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "program.bin").write_bytes((folder / "model.onnx").read_bytes())
     monkeypatch.chdir(tmp_path)
