@@ -11,13 +11,14 @@ from kiwicha.compiler.schedule.footprint import (
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import PARAMETER_BYTES, WeightFormat
-from kiwicha.machine.latency import instruction_gap
+from kiwicha.machine.isa import INSTRUCTIONS, PARAMETER_BYTES, WORD_BITS, Opcode, WeightFormat
+from kiwicha.machine.latency import compute_latency, instruction_gap, vector_latency
 
 __all__ = ["estimate", "run_cycles"]
 
 # Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
+_TOKENS = 6  # cycles from COMPUTE to VECTOR and back, besides what they take
 _ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
 
 
@@ -71,11 +72,22 @@ def estimate(
     vector = spatial * t.pixels * lanes * work.octets
     written = y.images * y.height * y.width * y.channels * work.octets
     store = written / beat
-    pieces_written = 1 if t.assemble else groups
-    if pieces_written > 1 or y.pixel_bytes > y.channels:
-        store = max(store, y.images * y.height * y.width * pieces_written * _SMALL_RUN)
+    if not t.assemble and groups > 1:
+        store = max(store, y.images * y.height * y.width * groups * _SMALL_RUN)
+    if y.step:
+        run = y.channels * work.octets / beat
+        store = max(store, y.images * y.height * y.width * max(run + 0.5, _SMALL_RUN))
 
-    steady = max(compute, load, vector, store)
+    dispatch = spatial * groups * -(-passes // per_instruction) * _words(Opcode.COMPUTE)
+    dispatch += spatial * len(t.tiles) * len(work.modes) * _words(Opcode.VECTOR)
+    dispatch += patches * _words(Opcode.LOAD) + pieces * loads * _words(Opcode.LOAD)
+    blocks = spatial * (1 if t.assemble else groups)
+    dispatch += blocks * _stores(work, t, groups) * _words(Opcode.STORE)
+    # A half of the accumulators is drained before it is computed in again.
+    turns = spatial * groups
+    waits = compute_latency(config) + vector_latency(config, work.modes[0]) + _TOKENS
+    drained = (compute + vector + turns * waits) / 2 if turns > 1 else 0
+    steady = max(compute, load, vector, store, dispatch, drained)
     first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
     if stored.start:
         # A piece's room is free again once it was loaded and computed with.
@@ -84,6 +96,18 @@ def estimate(
         steady = max(steady, (load + compute + pieces * loads * _ROUND) / max(1, int(room)))
     last = vector / spatial / groups + store / spatial / (1 if t.assemble else groups)
     return steady * times + first + last, read + written
+
+
+def _words(opcode: Opcode) -> int:
+    """Words of an instruction, of which the machine hands out one a cycle."""
+    return INSTRUCTIONS[opcode].size // WORD_BITS
+
+
+def _stores(work: Contraction, t: Tiling, groups: int) -> int:
+    """STOREs of a block: one for each of its lines where its pixels are apart in memory."""
+    y = work.y
+    together = not y.step and (t.assemble or groups == 1)
+    return 1 if together or y.width == 1 else t.images * t.rows
 
 
 def run_cycles(config: AcceleratorConfig, length: int) -> float:
