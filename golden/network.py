@@ -182,8 +182,8 @@ def _move(node: Any, *operands: Any) -> NDArray[Any]:
     y = np.empty(node.y.shape, node.y.dtype)
     for piece, x in zip(node.pieces, tensors, strict=True):
         multiplier, shift = encode_scale(modes.requantize, piece.scale, piece.scale64)
-        y[piece.target.slices] = requantize(
-            x[piece.source.slices].astype(np.int32) - piece.x.zero_point, multiplier, shift,
+        y[piece.target.index] = requantize(
+            x[piece.source.index].astype(np.int32) - piece.x.zero_point, multiplier, shift,
             node.y.zero_point, piece.low, piece.high, modes.requantize,
         )
     return y

@@ -2,7 +2,7 @@
 """The steps of any node: which part of the compiler emits it."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from kiwicha.compiler.emit.pairs import pair_steps
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
+from kiwicha.compiler.emit.transposition import transpose
 from kiwicha.compiler.graph.graph import (
     AddNode,
     BlocksNode,
@@ -38,11 +39,12 @@ from kiwicha.compiler.schedule.mapping import (
     matmul_contractions,
     pool_contractions,
 )
-from kiwicha.compiler.schedule.moves import move_contractions
+from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
 from kiwicha.compiler.schedule.search import choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
+from kiwicha.compiler.schedule.transposition import Cut
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.machine.isa import WeightFormat
 
@@ -84,21 +86,52 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
         node: Any, addresses: Mapping[str, int], builder: ProgramBuilder, store: StoreConstant,
         _ready: int,
     ) -> list[Step]:
-        config = builder.config
-        works = make(node, addresses, config)
-        times, tilings = Counter(map(_kind, works)), dict[Hashable, Tiling]()
-        for work in works:
-            if (kind := _kind(work)) not in tilings:
-                tilings[kind] = choose_tiling(work, config, times[kind])
+        works = make(node, addresses, builder.config)
+        tilings = _tilings(works, builder)
         return [_contraction_step(work, tilings[_kind(work)], builder, store) for work in works]
 
     return steps
 
 
+def _tilings(works: Sequence[Contraction], builder: ProgramBuilder) -> dict[Hashable, Tiling]:
+    """Return the tiling of each kind of work."""
+    times, tilings = Counter(map(_kind, works)), dict[Hashable, Tiling]()
+    for work in works:
+        if (kind := _kind(work)) not in tilings:
+            tilings[kind] = choose_tiling(work, builder.config, times[kind])
+    return tilings
+
+
+def _move_steps(
+    node: MoveNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    _ready: int,
+) -> list[Step]:
+    """Images and transpositions."""
+    moves = move_works(node, addresses, builder.config)
+    tilings = _tilings([move.work for move in moves if move.cut is None], builder)
+    return [
+        _contraction_step(move.work, tilings[_kind(move.work)], builder, store)
+        if move.cut is None
+        else _transposition_step(move.work, move.cut, builder, store)
+        for move in moves
+    ]
+
+
+def _transposition_step(
+    work: Contraction, cut: Cut, builder: ProgramBuilder, store: StoreConstant
+) -> Step:
+    assert work.matrix is not None
+    reads = _matrix_span(work.matrix, work.y.height, work.y.channels)
+    return Step((reads,), _span(work.y), lambda: transpose(work, cut, builder, store))
+
+
 def _kind(work: Contraction) -> Hashable:
     """Return what works of one node must have in common to be tiled alike."""
     x, y = replace(work.x, address=0), replace(work.y, address=0)
-    return x, y, work.kernel, work.pads, work.skipped
+    return x, y, work.kernel, work.pads, work.skipped, work.strides, work.operand
 
 
 def _dynamic_steps(
@@ -143,7 +176,8 @@ def _contraction_step(
 
 
 def _span(place: Place) -> Span:
-    last = (place.images * place.height - 1) * place.row_bytes + place.width * place.channels
+    last = (place.images * place.height - 1) * place.row_bytes
+    last += (place.width - 1) * place.pixel_bytes + place.channels
     return place.address, place.address + last
 
 
@@ -160,7 +194,7 @@ _STEPS: dict[str, _Steps] = {
     PoolNode.kind: _contracted(pool_contractions),
     MatMulStackNode.kind: _contracted(stack_contractions),
     ProductNode.kind: _contracted(product_contractions),
-    MoveNode.kind: _contracted(move_contractions),
+    MoveNode.kind: _move_steps,
     DynamicLinearNode.kind: _dynamic_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
 from kiwicha.compiler.graph.layout import Layout
-from kiwicha.compiler.graph.move_node import Box, MoveNode, Piece
+from kiwicha.compiler.graph.move_node import Box, MoveNode, Picked, Piece
 from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.graph.nodes import (
     ConvNode,
@@ -42,9 +42,9 @@ __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode",
     "Graph", "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize",
     "HostDynamicQuantize", "HostQuantize", "MatMulNode", "MatMulStackNode", "MoveNode",
-    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Piece",
-    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "Tensor",
-    "Value", "ViewNode",
+    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked",
+    "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode",
+    "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

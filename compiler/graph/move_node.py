@@ -1,46 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node of concatenations, slices, splits, pads and repetitions.
+"""The node of concatenations, parts, pads, repetitions, and copies into another order.
 
 What all nodes have is in `compiler.graph.node`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.node import BaseNode
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 
-__all__ = ["Box", "MoveNode", "Piece"]
+__all__ = ["Box", "MoveNode", "Picked", "Piece"]
 
 
 @dataclass(frozen=True)
 class Box:
-    """Elements of a tensor: the first along each axis, the distance to the next, at least 1, and
-    how many."""
+    """Elements of a tensor: along each axis which ones, in any order and as often as listed."""
 
-    first: Shape
-    step: Shape
-    shape: Shape
+    axes: tuple[Sequence[int], ...]
 
     @classmethod
     def whole(cls, shape: Shape) -> "Box":
         """All elements of a tensor of that shape."""
-        return cls.at((0,) * len(shape), shape)
+        return cls(tuple(range(length) for length in shape))
 
     @classmethod
     def at(cls, first: Shape, shape: Shape) -> "Box":
         """Neighbouring elements from ``first`` on."""
-        return cls(first, (1,) * len(first), shape)
+        return cls(tuple(range(f, f + n) for f, n in zip(first, shape, strict=True)))
+
+    def along(self, axis: int, taken: Sequence[int]) -> "Box":
+        """Return the same with other elements along one axis."""
+        return Box((*self.axes[:axis], taken, *self.axes[axis + 1 :]))
 
     @property
-    def slices(self) -> tuple[slice, ...]:
+    def shape(self) -> Shape:
+        """How many along each axis."""
+        return tuple(len(axis) for axis in self.axes)
+
+    @property
+    def index(self) -> tuple[Any, ...]:
         """As an index of an array in ONNX order."""
-        return tuple(
-            slice(first, first + (length - 1) * step + 1, step)
-            for first, step, length in zip(self.first, self.step, self.shape, strict=True)
-        )
+        ranges = [axis for axis in self.axes if isinstance(axis, range) and axis.step > 0]
+        if len(ranges) == len(self.axes):
+            return tuple(slice(axis.start, axis.stop, axis.step) for axis in ranges)
+        return np.ix_(*(np.asarray(axis, np.int64) for axis in self.axes))
+
+
+@dataclass(frozen=True, eq=False)
+class Picked:
+    """Elements of a tensor, each at places of its own: one array for each of its axes, all of the
+    shape of what is picked."""
+
+    index: tuple[NDArray[np.int64], ...]
+
+    @property
+    def shape(self) -> Shape:
+        """Of what is picked."""
+        return self.index[0].shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +71,11 @@ class Piece:
 
     Members
     -------
-    source, target : the box in ``x`` and in the result, of one shape.
+    source, target : what of ``x`` goes where in the result, of one shape.
     """
 
     x: Tensor
-    source: Box
+    source: Box | Picked
     target: Box
     scale: np.float32
     scale64: np.float64
@@ -68,8 +89,8 @@ class MoveNode(BaseNode):
 
     Members
     -------
-    pieces : they cover ``y``, none of its elements twice; axes lie in memory in the same order in
-        ``y`` and in all that they read (`Tensor.strides`).
+    pieces : they cover ``y``, none of its elements twice; ``y`` and what they read may lie in
+        memory in any order.
     """
 
     name: str

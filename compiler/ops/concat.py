@@ -14,10 +14,10 @@ import onnx
 
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, TableNode, Tensor
-from kiwicha.compiler.graph.layout import Layout, channels_last
+from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.ops.chain import as_requantize, chain_table
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.limits import ACTIVATION, ORDER
+from kiwicha.compiler.ops.limits import ACTIVATION
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.part import axis_order
 from kiwicha.compiler.ops.pool import ratio64
@@ -50,7 +50,10 @@ def _emit(
     shape = list(operands[0].shape)
     shape[axis] = sum(x.shape[axis] for x in operands)
     layout = _layout(context, operands)
-    operands = [context.settle(x, layout) for x in operands]
+    operands = [
+        context.settle(x, layout) if x.name in context.free else context.settled(x)
+        for x in operands
+    ]
     y = replace(y, shape=tuple(shape), layout=layout)
     pieces, first = [], 0
     for x in operands:
@@ -61,20 +64,14 @@ def _emit(
 
 
 def _layout(context: Context, operands: Sequence[Tensor]) -> Layout:
-    """Return an order of axes that all operands have."""
+    """Return the order of axes that most bytes lie in."""
     placed = [context.settled(x) for x in operands if x.name not in context.free]
-    placed = placed or [context.settled(operands[0])]
-    rank = len(operands[0].shape)
-    orders = [channels_last(rank)] if rank == 4 else []
-    orders += [axis_order(x) for x in placed]
-    apart = ""
-    for order in orders:
-        different = [x.name for x in placed if not x.layout.same(order, x.shape)]
-        if not different:
-            return order
-        apart = different[0]
-    ORDER.check(name=apart, fits=False)
-    raise AssertionError
+    if not placed:
+        return axis_order(context.settled(operands[0]))
+    orders = [axis_order(x) for x in placed]
+    return max(orders, key=lambda order: sum(
+        x.size for x in placed if x.layout.same(order, x.shape)
+    ))
 
 
 def _piece(

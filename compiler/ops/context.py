@@ -19,8 +19,11 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostQuantize,
+    MoveNode,
     Note,
     OperatorNode,
+    Picked,
+    Piece,
     Shape,
     Tensor,
     Value,
@@ -33,7 +36,6 @@ from kiwicha.compiler.ops.limits import (
     ELEMENTS,
     FLOAT,
     ONE_SCALE,
-    ORDER,
     ZERO_TYPE,
 )
 
@@ -76,7 +78,7 @@ class FloatOp:
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
-    box : of a part, which one.
+    box : of a part, which elements.
     bias : of a linear one: the constant that an Add behind it brings.
     shape : of the result.
     finish : emits the whole chain, where this operation decides how: it gets the QuantizeLinear,
@@ -91,7 +93,7 @@ class FloatOp:
     shape: Shape
     bounds: tuple[np.float32, np.float32] = (np.float32(-np.inf), np.float32(np.inf))
     view: tuple[Literal["reshape", "transpose"], Shape] = ("reshape", ())
-    box: Box | None = None
+    box: Box | Picked | None = None
     bias: str = ""
     finish: "Finish | None" = None
 
@@ -141,6 +143,8 @@ class Context:
     """Input tensors whose order in memory the first reader may still choose."""
     roots: dict[str, Tensor] = field(default_factory=dict)
     """For each tensor that a table makes of another, byte by byte, that other."""
+    copies: dict[str, list[str]] = field(default_factory=dict)
+    """For each tensor that is copied into other orders, the copies."""
     unknown: set[str] = field(default_factory=set)
     """Values of refused nodes of which no more than type and shape is known, if that."""
 
@@ -209,7 +213,7 @@ class Context:
         return replace(tensor, scale=scale, zero_point=zero)
 
     def settle(self, tensor: Tensor, layout: Layout) -> Tensor:
-        """Return ``tensor`` with ``layout``: chosen where still free, else checked."""
+        """Return ``tensor`` with ``layout``: chosen where still free, else a copy if need be."""
         tensor = replace(tensor, layout=self.tensors[tensor.name].layout)
         if tensor.name in self.free:
             self.free.remove(tensor.name)
@@ -217,9 +221,33 @@ class Context:
             for place, edge in enumerate(self.quantize):
                 if edge.tensor.name == tensor.name:
                     self.quantize[place] = replace(edge, tensor=self.tensors[tensor.name])
-        else:
-            ORDER.check(name=tensor.name, fits=tensor.layout.same(layout, tensor.shape))
+        elif not tensor.layout.same(layout, tensor.shape):
+            return self._copied(tensor, layout)
         return replace(tensor, layout=layout)
+
+    def _copied(self, tensor: Tensor, layout: Layout) -> Tensor:
+        """Return ``tensor`` from a copy in another order, which all that want it so share."""
+        source = self.tensors[tensor.name]
+        made = [
+            y for name in self.copies.get(tensor.name, ())
+            if (y := self.tensors[name]).layout.same(layout, tensor.shape)
+        ]
+        if not made:
+            name = self.names.fresh(tensor.name, "order")
+            y = replace(source, name=name, shape=tensor.shape, layout=layout)
+            info = np.iinfo(y.dtype)
+            piece = Piece(
+                source, Box.whole(y.shape), Box.whole(y.shape), np.float32(1), np.float64(1),
+                int(info.min), int(info.max),
+            )
+            self.emit(MoveNode(name, "Transpose", (piece,), y))
+            self.copies.setdefault(tensor.name, []).append(name)
+            self.notes.append(Note(
+                name, f"'{tensor.name}' is copied into another order: its readers want its bytes "
+                "in different ones",
+            ))
+            made = [y]
+        return replace(tensor, name=made[0].name, layout=layout)
 
     def settled(self, tensor: Tensor) -> Tensor:
         """Return ``tensor`` with whatever layout it has; images go channels last."""

@@ -7,7 +7,7 @@ from kiwicha.compiler.frontend.limit import FLOAT32, SCALE, Limit
 
 __all__ = [
     "ACTIVATION", "CODES", "CONSTANT", "ELEMENTS", "FIRST", "FLOAT", "GENERAL", "LAST", "ONE_SCALE",
-    "ORDER", "QUANTIZED", "ZERO_TYPE",
+    "QUANTIZED", "ZERO_TYPE",
 ]
 
 CONSTANT = Limit("{what} '{name}' is not a constant", lambda what, name, known: name in known)
@@ -29,10 +29,7 @@ ELEMENTS = Limit(
 CODES = Limit(
     "{what} is {dtype}; must be int8 or uint8", lambda what, dtype: dtype in (np.int8, np.uint8)
 )
-ORDER = Limit(
-    "reads '{name}' in an order that needs a transposition in memory", lambda name, fits: fits
-)
-GENERAL = (SCALE, FLOAT32, ONE_SCALE, CODES, CONSTANT, ORDER, ELEMENTS)
+GENERAL = (SCALE, FLOAT32, ONE_SCALE, CODES, CONSTANT, ELEMENTS)
 """Limits of all operators that a model which ONNX Runtime takes may break."""
 QUANTIZED = Limit(
     "its input is float from the graph input on; quantize it", lambda quantized: quantized

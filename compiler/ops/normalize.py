@@ -59,9 +59,8 @@ def emit_normalize(
         normalize_epsilon(length, float(x.scale), epsilon)
     except ValueError as error:
         raise Refusal(str(error)) from None
-    layout = contiguous_rows(context, x).layout
-    x = context.settled(x)
-    y = Tensor(target.name, x.shape, target.dtype, target.scale, target.zero_point, layout)
+    x = contiguous_rows(context, x)
+    y = Tensor(target.name, x.shape, target.dtype, target.scale, target.zero_point, x.layout)
     context.emit(NormalizeNode(node_name(node), node.op_type, x, y, gamma, beta, epsilon))
     context.note(
         node, "integer layer normalization (golden-exact), ONNX Runtime computes it in float"

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pad: with a constant, a window of one pixel that reaches into the padding; else boxes copied from
-the edges."""
+"""Pad: a constant around images is a window of one pixel that reaches into the padding; any other
+result is put together from copies, and a constant is any element clamped to its code."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, PoolNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
@@ -22,11 +20,6 @@ from kiwicha.machine.isa import Reduction
 
 __all__ = ["OPERATORS"]
 
-_NEGATIVE = Limit("pads by {pads}; take parts with Slice", lambda pads: min(pads) >= 0)
-_SPACE = Limit(
-    "pads axis {axis} of {rank} with a constant; must be axes 2 and 3",
-    lambda axis, rank: 2 <= axis < rank <= 4,
-)
 _ONE = np.float32(1)
 
 _Pads = tuple[tuple[int, int], ...]
@@ -79,9 +72,8 @@ def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: in
     pads, mode = _pads(context, node, x.shape), attributes(node).get("mode", "constant")
     info = np.iinfo(y.dtype)
     y = replace(y, shape=_padded(x.shape, pads))
-    if mode == "constant":
-        for axis in [axis for axis, both in enumerate(pads) if any(both)]:
-            _SPACE.check(axis=axis, rank=len(pads))
+    spatial = len(pads) in (3, 4) and not any(map(any, pads[:2])) and min(map(min, pads)) >= 0
+    if mode == "constant" and spatial:
         x = context.settle(x, channels_last(len(x.shape)))
         (top, bottom), (left, right) = ((0, 0), *pads[2:])[-2:]
         # Padding reads as 0 once the zero point is off: read with `code` for zero point.
@@ -96,22 +88,43 @@ def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: in
     x = context.settled(x)
     y = replace(y, layout=axis_order(x))
     x = replace(x, scale=y.scale, zero_point=y.zero_point)
-    pieces = []
-    for runs in product(*(_runs(n, both, mode) for n, both in zip(x.shape, pads, strict=True))):
-        source, first, length = zip(*runs, strict=True)
-        pieces.append(Piece(
-            x, Box.at(source, length), Box.at(first, length), _ONE, np.float64(1), int(info.min),
-            int(info.max),
-        ))
+    low, high = int(info.min), int(info.max)
+    pieces = [
+        Piece(x, source, target, _ONE, np.float64(1), low, high)
+        if source is not None
+        else Piece(x, _anything(target.shape), target, _ONE, np.float64(1), code, code)
+        for source, target in _layers(x.shape, pads, mode)
+    ]
     context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
 
 
-def _runs(length: int, pads: tuple[int, int], mode: str) -> Iterator[tuple[int, int, int]]:
-    """Yield (first element, place in the result, elements) of what lies alike along an axis."""
-    taken = np.pad(np.arange(length), pads, mode=mode)  # type: ignore[call-overload]
-    starts = [0, *(np.flatnonzero(np.diff(taken) != 1) + 1)]
-    for start, stop in zip(starts, [*starts[1:], len(taken)], strict=True):
-        yield int(taken[start]), int(start), int(stop - start)
+def _layers(shape: Shape, pads: _Pads, mode: str) -> Iterator[tuple[Box | None, Box]]:
+    """Yield what of a tensor goes where in the padded one; None where it is the constant."""
+    kept = [
+        range(max(0, -before), n - max(0, -after))
+        for n, (before, after) in zip(shape, pads, strict=True)
+    ]
+    added = [(max(0, before), max(0, after)) for before, after in pads]
+    target = Box.whole(_padded(shape, pads))
+    if mode != "constant":
+        yield Box(tuple(
+            tuple(np.pad(np.asarray(line), both, mode=mode).tolist())  # type: ignore[call-overload]
+            for line, both in zip(kept, added, strict=True)
+        )), target
+        return
+    for axis, (before, after) in enumerate(added):
+        length = len(target.axes[axis])
+        for end in (range(before), range(length - after, length)):
+            if end:
+                yield None, target.along(axis, end)
+        target = target.along(axis, range(before, length - after))
+    if 0 not in target.shape:
+        yield Box(tuple(kept)), target
+
+
+def _anything(shape: Shape) -> Box:
+    """Return the first element as often as a shape has room for it."""
+    return Box(tuple((0,) * length for length in shape))
 
 
 def _padded(shape: Shape, pads: _Pads) -> Shape:
@@ -128,7 +141,6 @@ def _pads(context: Context, node: onnx.NodeProto, shape: Shape) -> _Pads:
     axes = list(range(rank))
     if len(node.input) > 3 and node.input[3]:
         axes = [int(axis) % rank for axis in context.constant(node, 3, "axes").reshape(-1)]
-    _NEGATIVE.check(pads=values)
     pads = dict(zip(axes, zip(values, values[len(axes) :], strict=False), strict=True))
     return tuple(pads.get(axis, (0, 0)) for axis in range(rank))
 
@@ -147,8 +159,8 @@ OPERATORS = (
             Form("QOperator", ("Pad",), "runtime", pad),
         ),
         "",
-        (_NEGATIVE, _SPACE, QUANTIZED, FIRST, LAST),
-        "any constant around images, edge, reflect and wrap along any axes",
+        (QUANTIZED, FIRST, LAST),
+        "constant, edge, reflect and wrap along any axes, negative pads",
         ("tests/compiler/test_pad.py",),
     ),
 )

@@ -14,7 +14,6 @@ from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import AddNode, MulNode, PairNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.limits import ORDER
 
 __all__ = ["constant_operand", "pair", "placed"]
 
@@ -83,17 +82,15 @@ def placed(
     context: Context, x: Tensor, z: Tensor, y: Tensor, constant: NDArray[Any] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return operands and result with axes in the same order in memory; a constant gets the rank,
-    and where there is no order of axes the shape, of the result.
-
-    Raises
-    ------
-    Refusal
-        Where z lies in another order already.
+    and where there is no order of axes the shape, of the result. An operand that lies in another
+    order, or in none of axes, is copied where that matters.
     """
     same = x.shape == z.shape == y.shape
     if same and constant is None and x.name in context.free and z.name not in context.free:
         x = context.settle(x, context.settled(z).layout)
     x = context.settled(x)
+    if x.strides is None and (x.shape != y.shape or not (same or constant is not None)):
+        x = context.settle(x, ROW_MAJOR)
     if x.shape == y.shape:
         y = replace(y, layout=x.layout)
     if same and constant is None:
@@ -103,12 +100,10 @@ def placed(
         y = replace(y, layout=_layout(order, len(y.shape)))
     if constant is not None:
         if x.strides is None:
-            ORDER.check(name=x.name, fits=x.shape == y.shape)
             return x, replace(z, shape=y.shape, layout=x.layout), y
         rank = len(y.shape)
         z = replace(z, shape=(1,) * (rank - len(z.shape)) + z.shape, layout=_layout(order, rank))
         return x, z, y
-    ORDER.check(name=x.name, fits=x.strides is not None)
     return x, context.settle(z, _layout(order, len(z.shape))), y
 
 

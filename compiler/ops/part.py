@@ -1,41 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slice and Split: a box of a tensor, copied to where a tensor of its own may lie."""
+"""Slice and Split: elements of a tensor, copied to where a tensor of its own may lie."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, Shape, Tensor
-from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.graph import Box, MoveNode, Picked, Piece, Shape, Tensor
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
-from kiwicha.compiler.ops.limits import ORDER
-from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.operator import Form, Operator, Rule, first_is_float
 from kiwicha.compiler.ops.pool import ratio64
 
-__all__ = ["OPERATORS", "axis_order", "emit_part"]
+__all__ = ["OPERATORS", "axis_order", "emit_part", "float_parts", "parts"]
 
-_BACKWARDS = Limit(
-    "step {step} along axis {axis}; must be positive", lambda step, axis: step > 0
-)
+_MANY = 64
+"""Stretches that are worth a pass over the tensor for each axis."""
 
+Parts = Callable[[Context, onnx.NodeProto, Shape], Iterator[tuple[str, Box | Picked]]]
+"""Yields the outputs of a node that somebody reads, each with its elements of the input."""
 
 def axis_order(x: Tensor) -> Layout:
-    """Return the layout that orders the axes of a tensor of any shape as those of ``x`` are.
-
-    Raises
-    ------
-    Refusal
-        Where a reshape left no order of axes.
-    """
+    """Return the layout that orders the axes of a tensor of any shape as those of ``x`` are;
+    row-major where a reshape left no order of axes."""
     if all(kind == "transpose" for kind, _ in x.layout.steps):
         return x.layout
     steps = x.strides
-    ORDER.check(name=x.name, fits=steps is not None)
-    assert steps is not None
+    if steps is None:
+        return ROW_MAJOR
     order = np.argsort([-step for step in steps], kind="stable")
     return Layout((("transpose", tuple(int(axis) for axis in order)),))
 
@@ -49,11 +43,18 @@ def emit_part(
     bounds: tuple[int, int] | None = None,
     op: str = "",
     *,
-    box: Box,
+    box: Box | Picked,
 ) -> Tensor:
-    """Emit a box of ``x``, rescaled and clamped; shape and layout of ``y`` follow."""
+    """Emit elements of ``x``, rescaled and clamped; shape and layout of ``y`` follow."""
     x = context.settled(x)
-    y = replace(y, shape=box.shape, layout=axis_order(x))
+    if isinstance(box, Box) and (axis := _first_pass(box)) is not None:
+        # Else each of its rows would be copied by itself.
+        taken, box = box.axes[axis], box.along(axis, range(len(box.axes[axis])))
+        name = context.names.fresh(y.name, "rows")
+        first = Box.whole(x.shape).along(axis, taken)
+        x = emit_part(context, node, x, replace(x, name=name), box=first)
+    order = axis_order(x) if len(box.shape) == len(x.shape) else ROW_MAJOR
+    y = replace(y, shape=box.shape, layout=order)
     info = np.iinfo(y.dtype)
     low, high = bounds or (int(info.min), int(info.max))
     piece = Piece(x, box, Box.whole(box.shape), scale, ratio64(x, y), low, high)
@@ -61,19 +62,40 @@ def emit_part(
     return y
 
 
-def part(context: Context, node: onnx.NodeProto) -> None:
-    """Input x; scale and zero point pass through."""
-    x = context.tensor(node.input[0])
-    for name, box in _boxes(context, node, x.shape):
-        emit_part(context, node, x, replace(x, name=name), box=box)
+def _first_pass(box: Box) -> int | None:
+    """Return the axis along which elements are picked first where there are two without a step,
+    and many stretches along both; the one that leaves the fewest."""
+    stretches = {
+        axis: 1 + np.count_nonzero(np.diff(taken, 2))
+        for axis, taken in enumerate(box.axes) if not isinstance(taken, range)
+    }
+    several = [axis for axis, count in stretches.items() if count > 1]
+    if len(several) < 2 or np.prod([stretches[axis] for axis in several]) <= _MANY:
+        return None
+    return min(several, key=lambda axis: len(box.axes[axis]) / (1 + max(box.axes[axis])))
 
 
-def float_part(context: Context, node: onnx.NodeProto) -> None:
-    """The same of a float value; nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
-    for name, box in _boxes(context, node, value.shape):
-        done = FloatOp("part", node, box.shape, box=box)
-        context.floats[name] = FloatValue(value.origin, (*value.operations, done))
+def parts(of: Parts) -> Rule:
+    """Return the rule that picks elements of a tensor; scale and zero point pass through."""
+
+    def rule(context: Context, node: onnx.NodeProto) -> None:
+        x = context.tensor(node.input[0])
+        for name, box in of(context, node, x.shape):
+            emit_part(context, node, x, replace(x, name=name), box=box)
+
+    return rule
+
+
+def float_parts(of: Parts) -> Rule:
+    """Return the same of a float value; nothing is emitted before the QuantizeLinear."""
+
+    def rule(context: Context, node: onnx.NodeProto) -> None:
+        value = context.floats[node.input[0]]
+        for name, box in of(context, node, value.shape):
+            done = FloatOp("part", node, box.shape, box=box)
+            context.floats[name] = FloatValue(value.origin, (*value.operations, done))
+
+    return rule
 
 
 def _boxes(context: Context, node: onnx.NodeProto, shape: Shape) -> Iterator[tuple[str, Box]]:
@@ -86,9 +108,7 @@ def _boxes(context: Context, node: onnx.NodeProto, shape: Shape) -> Iterator[tup
     start = 0
     for name, length in zip(node.output, _lengths(context, node, shape[axis]), strict=True):
         if context.uses[name]:
-            yield name, Box(
-                _with(whole.first, axis, start), whole.step, _with(shape, axis, length)
-            )
+            yield name, whole.along(axis, range(start, start + length))
         start += length
 
 
@@ -122,29 +142,20 @@ def _sliced(context: Context, node: onnx.NodeProto, shape: Shape) -> Box:
         starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True
     ):
         axis %= len(shape)
-        _BACKWARDS.check(step=step, axis=axis)
-        taken = range(*slice(start, end, step).indices(shape[axis]))
-        box = Box(
-            _with(box.first, axis, taken.start), _with(box.step, axis, step),
-            _with(box.shape, axis, len(taken)),
-        )
+        box = box.along(axis, range(*slice(start, end, step).indices(shape[axis])))
     return box
-
-
-def _with(values: Shape, axis: int, value: int) -> Shape:
-    return (*values[:axis], value, *values[axis + 1 :])
 
 
 OPERATORS = (
     Operator(
         "Slice, Split",
         (
-            Form("QDQ", ("Slice", "Split"), "runtime", float_part, first_is_float),
-            Form("QOperator", ("Slice", "Split"), "runtime", part),
+            Form("QDQ", ("Slice", "Split"), "runtime", float_parts(_boxes), first_is_float),
+            Form("QOperator", ("Slice", "Split"), "runtime", parts(_boxes)),
         ),
         "",
-        (_BACKWARDS,),
-        "any axes, positive steps; equal and given lengths",
+        (),
+        "any axes, any steps; equal and given lengths",
         ("tests/compiler/test_moves.py",),
     ),
 )

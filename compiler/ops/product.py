@@ -11,7 +11,6 @@ from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import MatMulStackNode, ProductNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.limits import ORDER
 from kiwicha.compiler.ops.weights import combined_scale, signed_weights
 
 __all__ = ["LIMITS", "product", "stack"]
@@ -41,11 +40,9 @@ def product(context: Context, node: onnx.NodeProto) -> None:
     _ONE_TYPE.check(x=x.dtype, z=z.dtype)
     lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
     shape = (*lead, x.shape[-2], z.shape[-1])
-    x, z = _placed(context, x), _placed(context, z)
+    x, z = _placed(context, x, (-1,)), _placed(context, z, (-1, -2))
     if x.name == z.name:  # settled twice, the second time for both
         x = replace(x, layout=z.layout)
-    _require_contiguous(x, (-1,))
-    _require_contiguous(z, (-1, -2))
     (scale,), (scale64,) = combined_scale(x.scale, np.array([z.scale]), y_scale)
     info = np.iinfo(dtype)
     layout = _layout(context, node.output[0], shape)
@@ -67,8 +64,7 @@ def stack(context: Context, node: onnx.NodeProto) -> None:
     x = context.operand(node)
     _DEPTH.check(x=x.shape, z=weights.shape)
     lead = np.broadcast_shapes(x.shape[:-2], weights.shape[:-2])
-    x = _placed(context, x)
-    _require_contiguous(x, (-1,))
+    x = _placed(context, x, (-1,))
     codes, zeros = signed_weights(weights, zero)
     (scale,), (scale64,) = combined_scale(x.scale, w_scale, y_scale)
     info = np.iinfo(dtype)
@@ -82,19 +78,15 @@ def stack(context: Context, node: onnx.NodeProto) -> None:
     ))
 
 
-def _placed(context: Context, tensor: Tensor) -> Tensor:
-    """Return an operand with its layout; a graph input becomes row-major."""
+def _placed(context: Context, tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return an operand one of whose ``axes`` is contiguous in memory; a graph input becomes
+    row-major."""
     if tensor.name in context.free:
         return context.settle(tensor, ROW_MAJOR)
-    return context.settled(tensor)
-
-
-def _require_contiguous(tensor: Tensor, axes: tuple[int, ...]) -> None:
+    tensor = context.settled(tensor)
     steps = tensor.strides
-    ORDER.check(
-        name=tensor.name,
-        fits=steps is not None and any(1 in (steps[a], tensor.shape[a]) for a in axes),
-    )
+    fits = steps is not None and any(1 in (steps[a], tensor.shape[a]) for a in axes)
+    return tensor if fits else context.settle(tensor, ROW_MAJOR)
 
 
 def _layout(context: Context, name: str, shape: Shape) -> Layout:

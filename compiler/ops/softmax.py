@@ -8,7 +8,6 @@ from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import SoftmaxNode, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.limits import ORDER
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.unsupported import in_float
 
@@ -35,17 +34,13 @@ def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
 
 
 def contiguous_rows(context: Context, x: Tensor) -> Tensor:
-    """Return ``x`` with its layout, whose last axis is contiguous in memory.
-
-    Raises
-    ------
-    Refusal
-        Where it is not.
-    """
-    x = context.settle(x, ROW_MAJOR) if x.name in context.free else context.settled(x)
+    """Return ``x`` or a copy of it, whose last axis is contiguous in memory."""
+    if x.name in context.free:
+        return context.settle(x, ROW_MAJOR)
+    x = context.settled(x)
     steps = x.strides
-    ORDER.check(name=x.name, fits=steps is not None and 1 in (steps[-1], x.shape[-1]))
-    return x
+    fits = steps is not None and 1 in (steps[-1], x.shape[-1])
+    return x if fits else context.settle(x, ROW_MAJOR)
 
 
 OPERATORS = (

@@ -14,7 +14,6 @@ DYNAMIC = (
     "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
 )
 REASONS = {
-    "Gather": "its result is a part of a tensor, in any order; take parts with Slice or Split",
     **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
 }
 """By op type."""

@@ -167,7 +167,7 @@ OPERATORS = (
         ),
         "",
         (_SECOND, _TRAINING),
-        "what moves no data: the reader takes the order in which the bytes lie",
-        ("tests/compiler/test_operators.py",),
+        "the reader takes the order in which the bytes lie; where it cannot, they are copied",
+        ("tests/compiler/test_operators.py", "tests/compiler/test_orders.py"),
     ),
 )

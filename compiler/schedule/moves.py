@@ -1,140 +1,148 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Boxes of tensors as contractions: runs of bytes that lie alike in two tensors, one after the
-other."""
+"""Copies as work for the array: runs of bytes through the identity, bytes picked by a matrix of
+zeros and ones, and transpositions; each where it takes the fewest cycles."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import product
 
-from kiwicha.compiler.graph.graph import MoveNode, Piece, PoolNode, Tensor
-from kiwicha.compiler.schedule.contraction import Contraction, Place
-from kiwicha.compiler.schedule.estimate import run_cycles
-from kiwicha.compiler.schedule.footprint import minimum_pass
+import numpy as np
+
+from kiwicha.compiler.graph.graph import MoveNode, Piece, PoolNode
+from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.mapping import TALLEST, contraction
+from kiwicha.compiler.schedule.nest import nest_of
+from kiwicha.compiler.schedule.pixels import ONCE, Pixels, images_of
+from kiwicha.compiler.schedule.transposition import Cut, Transposed, transposed
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import Reduction, WeightFormat
 
-__all__ = ["move_contractions"]
-
-
-_SHORT = 8  # column tiles of a pixel that keep the accumulators' room for enough of them
+__all__ = ["Move", "move_works"]
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """``length`` elements, and the bytes from one to the next in what is read and written."""
+@dataclass(frozen=True, eq=False)
+class Move:
+    """A part of a copy.
 
-    length: int
-    x: int
-    y: int
+    Members
+    -------
+    cut : of a transposition, whose ``work`` has the lines for its matrix and no ``x`` yet.
+    """
+
+    work: Contraction
+    cut: Cut | None = None
 
 
-def move_contractions(
+def move_works(
     node: MoveNode, addresses: Mapping[str, int], config: AcceleratorConfig
-) -> list[Contraction]:
-    """Return the pieces of a node, each as rows of pixels whose channels are its runs of bytes.
+) -> list[Move]:
+    """Return the pieces of a node as work for the array.
 
     Raises
     ------
     KiwichaError
         When a scale has no encoding in the machine's mode.
     """
-    made = []
+    made: list[Move] = []
     for piece in node.pieces:
-        pool = PoolNode(
-            node.name, node.op, piece.x, node.y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1),
-            piece.scale, piece.scale64, piece.low, piece.high,
-        )
-        x_first = _offset(piece.x, piece.source.first) + addresses[piece.x.name]
-        y_first = _offset(node.y, piece.target.first) + addresses[node.y.name]
-        for x, y in _places(_axes(piece, node.y), config):
-            work = contraction(
-                pool, replace(x, address=x.address + x_first),
-                replace(y, address=y.address + y_first), config, piece.scale, piece.scale64,
-                weights=None, weight_zero=0, bias=0, reduction=pool.reduction,
-            )
-            made.append(_read_whole(work, piece.x, addresses[piece.x.name], config))
+        maker = _Maker(node, piece, addresses, config)
+        nest = nest_of(piece, node.y)
+        cost, images = images_of(nest, config)
+        other = transposed(nest, config)
+        if other is not None and other[0] < cost:
+            made += maker.matrices(other[1])
+        else:
+            made += (move for each in images for move in maker.images(each))
     return made
 
 
-def _read_whole(
-    work: Contraction, tensor: Tensor, start: int, config: AcceleratorConfig
-) -> Contraction:
-    """Return the same with the bytes between the runs read too, where that is faster than runs of
-    their own."""
-    x = work.x
-    skipped = (x.address - start) % x.row_bytes
-    inside = x.address - skipped + x.height * x.row_bytes <= start + tensor.size
-    slow = x.row_bytes >= run_cycles(config, x.channels) * config.beat_bytes
-    if x.is_dense or x.width > 1 or slow or not inside:
-        return work
-    whole = replace(x, address=x.address - skipped, channels=x.row_bytes, pitch=0)
-    return replace(work, x=whole, skipped=skipped)
+class _Maker:
+    """Places the work of one piece in memory."""
 
-
-def _strides(tensor: Tensor) -> Sequence[int]:
-    strides = tensor.strides
-    assert strides is not None, f"{tensor.name} has no order of axes"
-    return strides
-
-
-def _offset(tensor: Tensor, place: Sequence[int]) -> int:
-    """Return the byte of an element."""
-    return sum(step * index for step, index in zip(_strides(tensor), place, strict=True))
-
-
-def _axes(piece: Piece, result: Tensor) -> list[_Axis]:
-    """Return the axes of a box, outermost first, those joined that make one run in both."""
-    axes = [
-        _Axis(length, x * x_step, y * y_step)
-        for length, x_step, y_step, x, y in zip(
-            piece.source.shape, piece.source.step, piece.target.step, _strides(piece.x),
-            _strides(result), strict=True,
+    def __init__(
+        self, node: MoveNode, piece: Piece, addresses: Mapping[str, int], config: AcceleratorConfig
+    ) -> None:
+        self.piece, self.config = piece, config
+        self.pool = PoolNode(
+            node.name, node.op, piece.x, node.y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1),
+            piece.scale, piece.scale64, piece.low, piece.high,
         )
-        if length > 1
-    ]
-    joined: list[_Axis] = []
-    for axis in sorted(axes, key=lambda axis: (axis.y, axis.x), reverse=True):
-        if joined and joined[-1].x == axis.length * axis.x and joined[-1].y == axis.length * axis.y:
-            joined[-1] = replace(axis, length=joined[-1].length * axis.length)
-        else:
-            joined.append(axis)
-    return joined
+        self.x, self.y = addresses[piece.x.name], addresses[node.y.name]
 
-
-def _places(axes: list[_Axis], config: AcceleratorConfig) -> Iterator[tuple[Place, Place]]:
-    """Yield where to read and to write, from the first byte of the box on: the longest axis as
-    rows, a place for each step along the others."""
-    run = 1
-    if axes and axes[-1].x == axes[-1].y == 1:
-        run = axes.pop().length
-    rows = max(axes, key=lambda axis: axis.length, default=_Axis(1, run, run))
-    axes = [axis for axis in axes if axis is not rows]
-    channels = _channels(run, rows.length, config)
-    width = run // channels
-    if rows.length == 1:
-        rows, width = _Axis(width, channels, channels), 1
-    for place in product(*(range(axis.length) for axis in axes)):
-        x, y = (
-            sum(index * getattr(axis, side) for index, axis in zip(place, axes, strict=True))
-            for side in "xy"
-        )
-        for first in range(0, rows.length, TALLEST):
-            height = min(TALLEST, rows.length - first)
-            yield (
-                Place(x + first * rows.x, 1, height, width, channels, rows.x),
-                Place(y + first * rows.y, 1, height, width, channels, rows.y),
+    def matrices(self, found: Transposed) -> Iterator[Move]:
+        """Yield transpositions."""
+        columns, rows = found.lines.length, found.inside.length
+        pitch, signed = found.lines.x_step or 0, self.piece.x.dtype == np.int8
+        for x, y in found.starts():
+            work = self._contraction(
+                Place(0, 1, rows, 1, self.config.rows),
+                Place(self.y + y, 1, rows, 1, columns, found.inside.y_step or 0),
+                weights=None,
+            )
+            matrix = Matrix(self.x + x, WeightFormat.COLUMNS, pitch, signed)
+            zero = np.full(columns, self.piece.x.zero_point, np.int32)
+            yield Move(
+                replace(work, matrix=matrix, weight_zero=zero, x_zero=0, x_signed=False), found.cut
             )
 
+    def images(self, found: Pixels) -> Iterator[Move]:
+        """Yield images, no taller than the machine counts."""
+        if (skips := self._skips(found)) is None:  # no room to read whole pixels
+            once = found.height.length == 1 and found.width.x_step
+            found = replace(found, width=ONCE, **(
+                {"height": found.width} if once else {"turns": (found.width, *found.turns)}
+            ))
+            skips = self._skips(found)
+        assert skips is not None
+        width, height, size = found.width, found.height, found.inner.length
+        x_pitch, y_pitch = height.x_step or 0, height.y_step or 0
+        step = width.y_step if width.length > 1 and width.y_step != size else 0
+        columns = width.length if width.x_step else 1
+        for (x, y), skipped in zip(found.starts(), skips, strict=True):
+            for first in range(0, height.length, TALLEST):
+                rows = min(TALLEST, height.length - first)
+                source = Place(
+                    self.x + x + found.first - skipped + first * x_pitch, 1,
+                    rows if x_pitch else 1, columns, found.read, x_pitch,
+                )
+                target = Place(
+                    self.y + y + first * y_pitch, 1, rows, width.length, size,
+                    y_pitch or (step or 0) * width.length, step or 0,
+                )
+                strides = int(x_pitch > 0 or rows == 1), int(columns == width.length)
+                work = self._contraction(
+                    source, target, strides=strides, weights=self._weights(found, skipped),
+                )
+                yield Move(replace(work, skipped=skipped if found.is_run else 0))
 
-def _channels(run: int, rows: int, config: AcceleratorConfig) -> int:
-    """Return into how long pixels to cut runs: those that the array passes on in the fewest
-    cycles; of these a short run as it is, which may be read with others, else the shortest."""
-    lanes = min(config.rows, config.columns)
+    def _contraction(self, x: Place, y: Place, **more: object) -> Contraction:
+        piece = self.piece
+        return contraction(
+            self.pool, x, y, self.config, piece.scale, piece.scale64, weight_zero=0, bias=0,
+            reduction=Reduction.SUM, **more,  # type: ignore[arg-type]
+        )
 
-    def cost(channels: int) -> tuple[int, bool, int]:
-        pixels = rows * run // channels
-        cycles = -(-channels // lanes) * max(pixels, minimum_pass(config, lanes))
-        return cycles, channels != run or run > _SHORT * lanes, channels
+    def _skips(self, found: Pixels) -> list[int] | None:
+        """Return how many bytes before its own each image's pixels are read from, so that nothing
+        outside the tensor is; None where that is not possible."""
+        over = (found.width.length - 1) * (found.width.x_step or 0)
+        over += (found.height.length - 1) * (found.height.x_step or 0) + found.read
+        skips = []
+        for x, _ in found.starts():
+            first = x + found.first
+            room = found.read - found.span
+            skipped = first % found.read
+            if skipped > room:
+                skipped = max(0, first + over - self.piece.x.size)
+            if skipped > min(room, first) or first - skipped + over > self.piece.x.size:
+                return None
+            skips.append(skipped)
+        return skips
 
-    small = [length for length in range(1, int(run**0.5) + 1) if run % length == 0]
-    return min((c for length in small for c in (length, run // length)), key=cost)
+    def _weights(self, found: Pixels, skipped: int) -> np.ndarray | None:
+        """Return what picks the bytes of a pixel; None where the identity does."""
+        if found.is_run:
+            return None
+        size = found.inner.length
+        weights = np.zeros((size, 1, 1, found.read), np.int8)
+        weights[np.arange(size), 0, 0, found.inner.x - found.first + skipped] = 1
+        return weights

@@ -58,10 +58,6 @@ EXAMPLES = {
             [q("x", "xq", "x"), q("z", "zq", "s"),
              node("QLinearConv", ["xq", *X, "zq", "s_s", "s_z", *A], ["yq"], name="it"),
              dq("yq", "y", "a")], (), {"x": [1, 2, 6, 6], "z": [4, 2, 3, 3]}),
-        "reads '{name}'": of(
-            [q("x", "xq", "x"), node("QLinearConv", ["xq", *X, "W", "w_s", "w_z", *A], ["c"]),
-             node("QLinearMatMul", ["c", *A, "N", "w_s", "w_z", *B], ["yq"], name="it"),
-             dq("yq", "y", "b")], {"N": np.ones((4, 5), S8)}, IMAGE),
         "{what}: dimension {axis}": conv({"W": np.ones((0, 2, 3, 3), S8)}),
     },
     "all in float": {
@@ -256,12 +252,6 @@ EXAMPLES = {
                                  kernel_shape=[2, 2], pads=[1] * 4, dilations=[9, 9]),
     },
     "Pad": {
-        "pads by": chain(
-            node("Pad", ["xf", "crop"], ["f"], name="it"),
-            constants={"crop": np.array([0, -1] * 2)}),
-        "pads axis": chain(
-            node("Pad", ["xf", "rows"], ["f"], name="it"),
-            constants={"rows": np.array([0, 1] * 2)}),
         "its input is float from": of(
             [*START, node("Neg", ["x"], ["n"]), node("Pad", ["n", "none"], ["f"], name="it"), *END],
             {"none": np.array([0] * 4)}),
@@ -304,17 +294,6 @@ EXAMPLES = {
             "Resize", ["xq", "part", "twice"],
             {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
             coordinate_transformation_mode="tf_crop_and_resize"),
-        "makes {result}": integer("Resize", ["xq", "", "", "sizes"], {
-            "sizes": np.array([1, 2, 12, 9])}, IMAGE, ""),
-        "scale {scale}": integer("Resize", ["xq", "", "half"], {"half": F32([1, 1, 2, 1.5])},
-                                 IMAGE, ""),
-        "{where} and": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
-                               "", nearest_mode="ceil"),
-    },
-    "Slice, Split": {
-        "step {step}": integer("Slice", ["xq", "last", "least", "first", "back"], {
-            "last": np.array([2]), "least": np.array([-9]), "first": np.array([0]),
-            "back": np.array([-1])}, domain=""),
     },
     "Softmax": {
         "axis {axis}": integer("QLinearSoftmax", ["xq", *X, *A], (), {"x": [2, 3, 7]}, axis=1,

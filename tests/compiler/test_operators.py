@@ -187,9 +187,6 @@ def test_batch_in_a_computed_shape():
 
 
 REFUSALS = {
-    "needs_a_transposition": (
-        [q("x", "xq", "x"), conv(), matmul("aq", "m", "a"), dq("m", "y", "b")], IMAGE,
-        "'matmul' (QLinearMatMul): reads 'aq' in an order that needs a transposition in memory"),
     "float_gemm_output": (
         [q("x", "xq", "x"), node("QGemm", ["xq", "x_s", "x_z", "M", "v_s", "v_z"], ["y"],
                                  name="fc", domain="com.microsoft")], {"x": [4, 6]},

@@ -5,10 +5,6 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from kiwicha.compiler.frontend.lower import lower
-from kiwicha.compiler.ops.legalize import legalize
-from kiwicha.errors import UnsupportedModel
-
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_moves import runs
@@ -41,17 +37,33 @@ def test_shapes(shape, factors, sizes, form):
     runs(agree(resized(form, shape, factors, sizes, mode="nearest")))
 
 
-@pytest.mark.parametrize("factor", [2, 3, 5])
+@pytest.mark.parametrize("factor", [2, 3, 1.6, 0.5, 0.7])
 @pytest.mark.parametrize("rounding", ROUNDS)
 @pytest.mark.parametrize("where", MODES)
 def test_which_is_nearest(where, rounding, factor):
-    """Equal, or refused where the elements are not repeated equally often."""
     made = resized("QOperator", [1, 2, 4, 7], [1, 1, factor, factor], mode="nearest",
                    coordinate_transformation_mode=where, nearest_mode=rounding)
-    try:
-        legalize(lower(made))
-    except UnsupportedModel as error:
-        assert f"{where} and {rounding} do not repeat each element" in str(error)
-        assert (where, rounding) not in (("asymmetric", "floor"), (MODES[0], ROUNDS[0]))
-        return
-    agree(made)
+    runs(agree(made), "tiny")
+
+
+@pytest.mark.parametrize(("policy", "sizes"), [("not_larger", [9, 8]), ("not_smaller", [11, 7])])
+def test_an_aspect_ratio_that_is_kept(policy, sizes):
+    made = model(
+        [node("Resize", ["x", "", "", "sizes"], ["y"], name="it", mode="nearest", axes=[2, 3],
+              keep_aspect_ratio_policy=policy)], {"sizes": np.array(sizes)}, {"x": [1, 3, 5, 6]},
+        opset=19, types=dict.fromkeys("xy", TensorProto.INT8))
+    runs(agree(made))
+
+
+def test_opset_10():
+    """Two inputs; what is nearest is said by no attribute."""
+    made = model([node("Resize", ["x", "f"], ["y"], name="it")], {"f": F32([1, 1, 2, 1.5])},
+                 {"x": [1, 3, 5, 6]}, opset=10, types=dict.fromkeys("xy", TensorProto.INT8))
+    runs(agree(made))
+
+
+def test_two_odd_factors_are_two_passes():
+    """Not a copy for each row of the result."""
+    graph = agree(resized("QDQ", [1, 8, 20, 24], [1, 1, 1.35, 1.35], mode="nearest"))
+    assert [n.kind for n in graph.nodes] == ["move", "move"]
+    runs(graph)
