@@ -168,8 +168,10 @@ class LayerWeights:
                 zero = np.reshape(layer.weight_zero, (-1, 1, 1, 1) if convolution else -1)
                 used += int((layer.weights != zero).sum())
                 total += layer.weights.size
+        if not total:  # what picks bytes for a copy is none of the model's
+            return cls()
         return cls(
-            used / total if total else 0.0,
+            used / total,
             sum(each.size for each in stored),
             sum(each.octets.size for each in stored),
             tuple(form.name.lower().replace("_", "-") for form in sorted({s.form for s in stored})),

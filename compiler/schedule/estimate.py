@@ -9,7 +9,7 @@ from kiwicha.compiler.schedule.footprint import (
     reduction,
 )
 from kiwicha.compiler.schedule.tiling import Tiling
-from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles
+from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles, queued_instructions
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import INSTRUCTIONS, PARAMETER_BYTES, WORD_BITS, Opcode, WeightFormat
 from kiwicha.machine.latency import compute_latency, instruction_gap, vector_latency
@@ -87,7 +87,13 @@ def estimate(
     turns = spatial * groups
     waits = compute_latency(config) + vector_latency(config, work.modes[0]) + _TOKENS
     drained = (compute + vector + turns * waits) / 2 if turns > 1 else 0
-    steady = max(compute, load, vector, store, dispatch, drained)
+    tiles = spatial * (groups if t.outputs_outer else 1)
+    held = 0.0
+    if tiles > 1:
+        count = (t.group if t.outputs_outer else len(t.tiles)) * len(work.modes)
+        part = compute / turns + compute_latency(config)
+        held = tiles * _held(config, count, vector / tiles, patch_cycles + part)
+    steady = max(compute, load, vector, store, dispatch, drained, held)
     first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
     if stored.start:
         # A piece's room is free again once it was loaded and computed with.
@@ -101,6 +107,21 @@ def estimate(
 def _words(opcode: Opcode) -> int:
     """Words of an instruction, of which the machine hands out one a cycle."""
     return INSTRUCTIONS[opcode].size // WORD_BITS
+
+
+def _held(config: AcceleratorConfig, count: int, vector: float, before: float) -> float:
+    """Cycles from tile to tile where a tile's LOAD waits behind VECTORs for room in their queue.
+
+    Parameters
+    ----------
+    count, vector : VECTORs of a tile, and their cycles.
+    before : cycles from a tile's LOAD to its first VECTOR.
+    """
+    queued = queued_instructions(config, Opcode.VECTOR)
+    # The tile's LOAD is handed out once the VECTOR begins that is `queued` before its own first.
+    ahead = -(-max(0, queued + 1 - count) // count)
+    begun = (count - 1 - queued + ahead * count) / count
+    return (begun * vector + before) / (ahead + 1)
 
 
 def _stores(work: Contraction, t: Tiling, groups: int) -> int:
