@@ -60,11 +60,12 @@ def patches(
     dilations: tuple[int, int],
     padding: float,
 ) -> NDArray[np.floating]:
-    """Return every window of N x C x H x W as N x C x H' x W' x kernel height x kernel width."""
+    """Return every window of N x C x H x W as N x C x H' x W' x kernel height x kernel width; where
+    the first pads are negative, windows begin inside the image."""
     top, left, bottom, right = pads
     padded = np.pad(
-        x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=padding
-    )
+        x, ((0, 0), (0, 0), (max(top, 0), bottom), (max(left, 0), right)), constant_values=padding
+    )[:, :, max(-top, 0) :, max(-left, 0) :]
     extent = (np.asarray(kernel) - 1) * dilations + 1
     if padded.shape[2] < extent[0] or padded.shape[3] < extent[1]:
         raise ValueError(f"kernel spans {tuple(extent)}, the padded image {padded.shape[2:]}")

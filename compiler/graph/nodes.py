@@ -125,7 +125,8 @@ class PoolNode(BaseNode):
     Members
     -------
     x, y : same layout; channels last where the window is larger than 1 x 1.
-    pads : top, left, bottom, right; the last two reach as far as the last window does.
+    pads : top, left, bottom, right; the last two reach as far as the last window does, the first
+        two are negative where windows leave out the first pixels.
     scale, scale64 : one for the tensor; or one for each pixel of y, where windows that reach into
         the padding are averages of fewer values.
     reduction : MAX, or SUM: an average is a sum whose scale is divided by the window's size.

@@ -47,7 +47,7 @@ def average_pool(context: Context, node: onnx.NodeProto) -> None:
     kernel = tuple(given["kernel_shape"])
     RANK.check(rank=len(kernel))
     _DIMENSIONS.check(name=x.name, image=len(x.shape), kernel=len(kernel))
-    frame = window(given, x.shape[2:], kernel)
+    frame = window(given, x.shape[2:], kernel, pool=True)
     if kernel == x.shape[2:] and not any(_pads(given, frame)):
         _emit_global(context, node, x, y)
         return
@@ -136,7 +136,7 @@ def _frame(node: onnx.NodeProto, shape: Shape) -> Window:
     """Return the window of an average in float."""
     given = attributes(node)
     RANK.check(rank=len(shape) - 2)
-    return window(given, shape[2:], given.get("kernel_shape", shape[2:]))
+    return window(given, shape[2:], given.get("kernel_shape", shape[2:]), pool=True)
 
 
 def _finish(

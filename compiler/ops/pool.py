@@ -29,7 +29,7 @@ def pool_window(node: onnx.NodeProto, shape: Shape) -> Window:
     """Return the window of a MaxPool on a tensor of ``shape``."""
     given = attributes(node)
     _INDICES.check(used=any(node.output[1:]))
-    frame = window(given, shape[2:], given["kernel_shape"])
+    frame = window(given, shape[2:], given["kernel_shape"], pool=True)
     rank = len(frame.output)
     pads = (frame.pads[2 - rank : 2], frame.pads[4 - rank :])
     for axis in range(rank):

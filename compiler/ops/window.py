@@ -32,7 +32,8 @@ _POSITIVE = Limit(
 _PADS = Limit("negative pads {pads}", lambda pads: min(pads) >= 0)
 _AUTO_PAD = Limit("auto_pad {mode!r}", lambda mode: mode in _AUTO)
 _ROOM = Limit(
-    "kernel spans {extent}, the padded image only {length}", lambda extent, length: extent <= length
+    "kernel spans {extent}, the padded image only {length}",
+    lambda extent, length, least: least <= length,
 )
 LIMITS = (RANK, _ROOM)
 """Limits that a model which ONNX Runtime takes may break."""
@@ -44,7 +45,8 @@ class Window:
 
     Members
     -------
-    pads : top, left, bottom, right; the last two reach as far as the last window does.
+    pads : top, left, bottom, right; the last two reach as far as the last window does, the first
+        two are negative where windows leave out the image's first pixels.
     output : spatial output shape in the rank of the input.
     """
 
@@ -55,8 +57,15 @@ class Window:
     output: Shape
 
 
-def window(attributes: dict[str, Any], size: Shape, kernel: Sequence[int]) -> Window:
+def window(
+    attributes: dict[str, Any], size: Shape, kernel: Sequence[int], pool: bool = False
+) -> Window:
     """Return the window of ``kernel`` over an image of ``size`` (spatial dimensions only).
+
+    Parameters
+    ----------
+    pool : of a pooling, whose windows may begin inside the image (with auto_pad), or end behind
+        the padding.
 
     Raises
     ------
@@ -81,16 +90,20 @@ def window(attributes: dict[str, Any], size: Shape, kernel: Sequence[int]) -> Wi
         head, tail = pads[axis], pads[axis + rank]
         if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
             count = -(-length // stride)
-            needed = max((count - 1) * stride + extent - length, 0)
-            head = (needed + (auto_pad == "SAME_LOWER")) // 2
+            # Without dilation, and of pools below 0: so does ONNX Runtime.
+            needed = (count - 1) * stride + kernel[axis] - length
+            needed = needed if pool else max(needed, 0)
+            head = int((needed + (auto_pad == "SAME_LOWER")) / 2)
             tail = needed - head
         elif auto_pad == "VALID":
             head = tail = 0
         room = length + head + tail - extent
-        _ROOM.check(extent=extent, length=length + head + tail)
-        count = room // stride + 1
+        # A window of a pool may reach too far by less than a stride.
+        fits = extent - stride + 1 if pool else extent
+        _ROOM.check(extent=extent, length=length + head + tail, least=fits)
+        count = max(room, 0) // stride + 1
         if attributes.get("ceil_mode", 0):
-            count = -(-room // stride) + 1
+            count = -(-max(room, 0) // stride) + 1
             # A last window that starts in the padding behind the image is dropped.
             count -= (count - 1) * stride >= length + head
         output.append(count)
