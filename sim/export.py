@@ -18,6 +18,7 @@ from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
+    HostOperators,
     Tensor,
     Value,
 )
@@ -151,6 +152,14 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
     if edge is None:
         codes = _codes(compiled, graph.tensors[value.name])
         return {**_value(value), "kind": "codes", "tensor": codes}
+    if isinstance(edge, HostOperators):
+        tensors = [
+            {"name": tensor.name, **_codes(compiled, tensor)} for tensor in edge.tensors
+        ]
+        return {
+            **_value(value), "kind": "operators", "operators": list(edge.operators),
+            "tensors": tensors, "onnx": host.add(np.frombuffer(edge.model, np.uint8), "<u1"),
+        }
     if isinstance(edge, HostDequantize):
         codes = _codes(compiled, edge.tensor)
         if edge.values is None:
@@ -158,7 +167,8 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
         kinds = np.broadcast_to(0 if edge.kinds is None else edge.kinds, edge.shape)
         return {
             **_value(value), "kind": "table", "tensor": codes,
-            "values": host.add(edge.values, "<f4"), "rows": host.add(kinds, "<u4"),
+            "values": host.add(edge.values, edge.values.dtype.newbyteorder("<").str),
+            "rows": host.add(kinds, "<u4"),
         }
     assert isinstance(edge, HostDynamicDequantize), "blocks are for simulations alone"
     return {

@@ -31,6 +31,11 @@ _TYPES: dict[int, np.dtype[Any]] = {
     onnx.TensorProto.INT8: np.dtype(np.int8),
     onnx.TensorProto.UINT8: np.dtype(np.uint8),
 }
+_OUTPUTS = _TYPES | {
+    onnx.TensorProto.BOOL: np.dtype(np.bool_),
+    onnx.TensorProto.INT32: np.dtype(np.int32),
+    onnx.TensorProto.INT64: np.dtype(np.int64),
+}
 
 @dataclass(frozen=True, eq=False)
 class LoweredModel:
@@ -89,7 +94,7 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     batched = batched_inputs(source.graph)
     bind_batch(source.graph, 1 if batch is None else batch)
     inputs = tuple(_value(info, info.name in batched) for info in graph_inputs(source.graph))
-    outputs = tuple(_value(info) for info in source.graph.output)
+    outputs = tuple(_value(info, types=_OUTPUTS) for info in source.graph.output)
     source = explicit(source)
     given, notes = with_additions(source)
     refusals = check_quantization(given)
@@ -168,13 +173,17 @@ def _check_quantized(model: onnx.ModelProto) -> None:
         )
 
 
-def _value(info: onnx.ValueInfoProto, batched: bool = False) -> Value:
+def _value(
+    info: onnx.ValueInfoProto, batched: bool = False, types: dict[int, np.dtype[Any]] = _TYPES
+) -> Value:
     kind = info.type.tensor_type
     if not info.type.HasField("tensor_type") or not kind.elem_type:
         raise ModelError(f"'{info.name}' is not a tensor")
-    dtype = _TYPES.get(kind.elem_type)
+    dtype = types.get(kind.elem_type)
     if dtype is None:
         known = onnx.TensorProto.DataType.items()
         name = next((name.lower() for name, code in known if code == kind.elem_type), "unknown")
-        raise ModelError(f"'{info.name}' is {name}; must be float32, int8 or uint8")
+        legal = [dtype.name for dtype in types.values()]
+        told = f"{', '.join(legal[:-1])} or {legal[-1]}"
+        raise ModelError(f"'{info.name}' is {name}; must be {told}")
     return Value(info.name, tuple(dim.dim_value for dim in kind.shape.dim), dtype, batched)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
+from kiwicha.compiler.graph.host_operators import HostOperators
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.move_node import Box, MoveNode, Picked, Piece
 from kiwicha.compiler.graph.node import Promise
@@ -41,10 +42,10 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode",
     "Graph", "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize",
-    "HostDynamicQuantize", "HostQuantize", "MatMulNode", "MatMulStackNode", "MoveNode",
-    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked",
-    "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode",
-    "Tensor", "Value", "ViewNode",
+    "HostDynamicQuantize", "HostOperators", "HostQuantize", "MatMulNode", "MatMulStackNode",
+    "MoveNode", "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode",
+    "Picked", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
+    "TableNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode
@@ -52,7 +53,8 @@ Node = OperatorNode | BlocksNode
 
 @dataclass(frozen=True)
 class Value:
-    """A graph input or output as the user sees it: name, shape, dtype (float32, int8 or uint8).
+    """A graph input or output as the user sees it: name, shape, dtype: float32, int8 or uint8, of
+    an output bool, int32 and int64 too.
 
     Members
     -------
@@ -97,15 +99,15 @@ class HostDequantize:
 
     Members
     -------
-    values : float32, kinds of places x 256: the result for each raw byte. None where it is
-        scale * (value - zero_point) in float32.
+    values : kinds of places x 256: the result for each raw byte, in the output's type. None where
+        it is scale * (value - zero_point) in float32.
     kinds : for each place of the output a row of ``values``; the first where None.
     """
 
     name: str
     tensor: Tensor
     target: str
-    values: NDArray[np.float32] | None = None
+    values: NDArray[Any] | None = None
     kinds: NDArray[np.int64] | None = None
 
     @property
@@ -118,11 +120,11 @@ class HostDequantize:
         """What it reads."""
         return (self.tensor,)
 
-    def __call__(self, array: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
         if self.values is not None:
             kinds = 0 if self.kinds is None else self.kinds
-            looked_up: NDArray[np.float32] = self.values[kinds, array.view(np.uint8)]
+            looked_up: NDArray[Any] = self.values[kinds, array.view(np.uint8)]
             return looked_up
         centred = array.astype(np.int32) - self.tensor.zero_point
         with np.errstate(over="ignore"):
@@ -146,7 +148,7 @@ class Graph:
     inputs, outputs : what the user gives and gets.
     quantize : float inputs on their way in; an integer input is itself the tensor of its name.
     nodes : in topological order.
-    dequantize : float outputs on their way out; an integer output is the tensor of its name.
+    dequantize : outputs on their way out; one of codes is the tensor of its name.
     dynamic : float inputs that are quantized by their own range. They share one record.
     passed : integer inputs that are outputs as they are.
     """
@@ -155,7 +157,9 @@ class Graph:
     outputs: tuple[Value, ...]
     quantize: tuple[HostQuantize, ...]
     nodes: tuple[Node, ...]
-    dequantize: tuple[HostDequantize | HostDynamicDequantize | HostBlockDequantize, ...]
+    dequantize: tuple[
+        HostDequantize | HostDynamicDequantize | HostBlockDequantize | HostOperators, ...
+    ]
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()
     passed: tuple[Tensor, ...] = ()

@@ -16,6 +16,7 @@ from kiwicha.compiler.graph.graph import (
     Graph,
     HostDequantize,
     HostDynamicDequantize,
+    HostOperators,
     MatMulNode,
     MoveNode,
     Node,
@@ -103,6 +104,8 @@ def _edges(
             if name not in {tensor.name for tensor in edge.tensors}:
                 continue
             assert not isinstance(edge, HostBlockDequantize)
+            if isinstance(edge, HostOperators):
+                raise _Obstacle(f"is read by the host, which makes '{edge.target}' of its codes")
             if isinstance(edge, HostDequantize):
                 _check(edge, node.y)
             found.append((edge, views))

@@ -28,6 +28,7 @@ from kiwicha.compiler.graph.graph import (
     Tensor,
     Value,
 )
+from kiwicha.compiler.graph.host_operators import HostOperators
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.limits import (
     ACTIVATION,
@@ -136,7 +137,9 @@ class Context:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)
-    dequantize: list[HostDequantize | HostDynamicDequantize] = field(default_factory=list)
+    dequantize: list[HostDequantize | HostDynamicDequantize | HostOperators] = field(
+        default_factory=list
+    )
     nodes: list[OperatorNode] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     free: set[str] = field(default_factory=set)
@@ -147,6 +150,8 @@ class Context:
     """For each tensor that is copied into other orders, the copies."""
     unknown: set[str] = field(default_factory=set)
     """Values of refused nodes of which no more than type and shape is known, if that."""
+    hosted: dict[str, tuple[frozenset[str], str]] = field(default_factory=dict)
+    """Values that the host computes: the tensors that each depends on, and the operator."""
 
     # Constants ---------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from kiwicha.compiler.graph.graph import Graph, OperatorNode, PairNode, TableNod
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.edge import finish_output
+from kiwicha.compiler.ops.host import finish_constant, finish_hosted, host_rule
 from kiwicha.compiler.ops.provenance import user_names
 from kiwicha.compiler.ops.refused import Refused
 from kiwicha.compiler.ops.registry import rule_of
@@ -56,7 +57,7 @@ def legalize(lowered: LoweredModel) -> Graph:
             if not (lowered.dynamic and layers.take(node)):
                 if refused.leaves_open(node):
                     raise Unknown
-                rule_of(context, node)(context, node)
+                (host_rule(context, node) or rule_of(context, node))(context, node)
             refused.pass_on(node)
         except Unknown:
             suffering.append(node)
@@ -69,8 +70,12 @@ def legalize(lowered: LoweredModel) -> Graph:
                 continue
             if output.name in context.floats:
                 finish_output(context, output)
+            elif output.name in context.hosted:
+                finish_hosted(context, output)
             elif output.name in constants:
-                raise Refusal("is a constant")
+                finish_constant(context, output)
+            elif output.name not in context.tensors:
+                raise Refusal(f"is {output.dtype}; must be float32, int8 or uint8")
         except Refusal as refusal:
             if refusal.node is not None:
                 refused.add(refusal.node, str(refusal))

@@ -27,13 +27,14 @@ from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
 from kiwicha.compiler.ops.pair import pair
 from kiwicha.compiler.ops.view import VIEWS, emit_view
 
-__all__ = ["OPERATORS", "emit_table"]
+__all__ = ["OPERATORS", "elementwise", "emit_table"]
 
 _ELEMENTWISE = (
-    "Abs", "Add", "Ceil", "Celu", "Cos", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu",
-    "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg", "PRelu",
-    "Pow", "QuickGelu", "Reciprocal", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
-    "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu",
+    "Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "Cast", "Ceil", "Celu",
+    "Cos", "Cosh", "Div", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu", "HardSigmoid",
+    "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mod", "Mul", "Neg", "PRelu", "Pow",
+    "QuickGelu", "Reciprocal", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
+    "Softplus", "Softsign", "Sqrt", "Sub", "Tan", "Tanh", "ThresholdedRelu",
 )
 """Float operators whose results depend on one place of their operands only."""
 

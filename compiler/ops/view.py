@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -20,7 +21,6 @@ __all__ = ["OPERATORS", "VIEWS", "View", "emit_view", "moved", "view_of"]
 _PERMUTATION = Limit(
     "perm {axes} for {rank} dimensions", lambda axes, rank: sorted(axes) == list(range(rank))
 )
-_SECOND = Limit("its second output is used", lambda used: not used)
 _TRAINING = Limit(
     "drops elements at random (training_mode); export the model for inference",
     lambda training: not training,
@@ -55,10 +55,11 @@ def view_of(context: Context, node: onnx.NodeProto, shape: Shape) -> tuple[View,
     elif node.op_type in ("Squeeze", "Unsqueeze"):
         result = _axes(context, node, shape)
     else:
-        _SECOND.check(used=any(node.output[1:]))
         if len(node.input) > 2 and node.input[2]:
             mode = context.constant(node, 2, "training_mode")
             _TRAINING.check(training=bool(mode.any()))
+        if len(node.output) > 1 and node.output[1]:  # what Dropout keeps: everything
+            context.constants[node.output[1]] = np.ones(shape, np.bool_)
         result = shape
     _SHAPE.check(shape=shape, result=result)
     return ("reshape", result), result
@@ -166,7 +167,7 @@ OPERATORS = (
             Form("QOperator", VIEWS, "runtime", view),
         ),
         "",
-        (_SECOND, _TRAINING),
+        (_TRAINING,),
         "the reader takes the order in which the bytes lie; where it cannot, they are copied",
         ("tests/compiler/test_operators.py", "tests/compiler/test_orders.py"),
     ),

@@ -41,6 +41,12 @@ from .onnx_models import dq, node, q
 __all__ = ["EXAMPLES"]
 
 EXAMPLES = {
+    "ArgMax, ArgMin, TopK": {
+        "reads the result": of(
+            [*START, node("ArgMax", ["xf"], ["i"], axis=1),
+             node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
+             node("Softplus", ["c"], ["f"], name="it"), *END]),
+    },
     "all": {
         "{what} is {value}; must be positive": conv({"w_s": F32(1e-30), "a_s": F32(1e10)}),
         "{what} is {dtype}; must be float32": of(
@@ -182,9 +188,6 @@ EXAMPLES = {
         "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
     },
     "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
-        "its second output": of(
-            [*START, node("Dropout", ["xf"], ["f", "mask"], name="it"), *END,
-             node("Cast", ["mask"], ["z"], to=TensorProto.FLOAT)], outputs=("y", "z")),
         "drops elements": chain(
             # Where the ratio is a constant, ONNX Runtime drops nothing.
             dq("tenth", "ratio", "w"),

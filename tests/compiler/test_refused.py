@@ -118,7 +118,7 @@ def test_float16_scales():
     names = ("q_xq", "d_xf", "d_wf", "q_cq", "d_yh")
     assert [(name, why) for name, _, why in found if name in names] == [(n, reason) for n in names]
     assert [(name, why) for name, _, why in found if name not in names] == [
-        ("down", NO_SUCH), ("up", NO_SUCH)
+        ("down", "its input is float from the graph input on; quantize it")
     ]
 
 
