@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from kiwicha.compiler.graph.graph import ViewNode
 from kiwicha.golden.network import outputs
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.judge import judge
@@ -38,6 +39,7 @@ class GoldenOutcome:
     reference : what ONNX Runtime makes of the model as given.
     wrong : what breaks a promise, a sentence each.
     config : of the machine that the program is for.
+    layers : how many it runs; views are none.
     """
 
     outputs: dict[str, NDArray[Any]]
@@ -45,6 +47,7 @@ class GoldenOutcome:
     predicted_cycles: int
     wrong: tuple[str, ...]
     config: AcceleratorConfig
+    layers: int
 
 
 def run_on_golden_machine(
@@ -79,7 +82,8 @@ def run_on_golden_machine(
     wrong = _wrong(made, golden.tensors, found, elements_that_differ(produced, expected.outputs))
     compiled = made.compiled
     return GoldenOutcome(
-        produced, expected, compiled.timeline.total, tuple(wrong), compiled.config
+        produced, expected, compiled.timeline.total, tuple(wrong), compiled.config,
+        sum(not isinstance(node, ViewNode) for node in made.graph.nodes),
     )
 
 

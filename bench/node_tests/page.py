@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kiwicha.bench.node_tests.verdict import Outcome, Verdict
+from kiwicha.bench.node_tests.verdict import BY_HOST, EQUAL, Outcome, Verdict
 
 __all__ = ["DATA", "PAGE", "README", "Results", "page", "read", "readme", "write"]
 
@@ -94,16 +94,17 @@ def page() -> str:
     results, versions = read(), _stored()["versions"]
     counts = _counts(results)
     forms = list(dict.fromkeys(form for found in results.values() for form in found))
-    equal = Counter(
-        form for tests in results.values() for form, found in tests.items()
-        if found.outcome is Outcome.PASSED and found.why
-    )
     rows: list[tuple[Any, ...]] = [
         (outcome, *(counts[form, outcome] for form in forms),
          sum(counts[form, outcome] for form in forms))
         for outcome in Outcome
     ]
-    rows.insert(1, ("of these every output equal", *(equal[f] for f in forms), equal.total()))
+    for place, what in enumerate((EQUAL, BY_HOST), 1):
+        some = Counter(
+            form for tests in results.values() for form, found in tests.items()
+            if found.outcome is Outcome.PASSED and what in found.why
+        )
+        rows.insert(place, (f"of these {what}", *(some[form] for form in forms), some.total()))
     lines = [
         "# Node tests of ONNX", "",
         "Written by `make node-tests`, from what it measured. The package `onnx` "

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph inputs and the batch: the one dimension that a model may leave open.
+"""Graph inputs and the batch: the one dimension that a model may leave open, others named apart.
 
 It is the open leading dimension of an input, whichever has one, and every dimension that carries
 the same symbol. A dimension given as a negative number is open too, as old exporters write it.
 """
 
+from collections.abc import Mapping
+
 import onnx
 
-from kiwicha.errors import ModelError
+from kiwicha.errors import InputError, ModelError
 
-__all__ = ["batched_inputs", "bind_batch", "graph_inputs"]
+__all__ = ["batched_inputs", "bind_batch", "bind_dimensions", "graph_inputs"]
 
 
 def graph_inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
@@ -54,7 +56,11 @@ def bind_batch(graph: onnx.GraphProto, batch: int) -> None:
                 continue
             if place and dim.dim_param not in symbols:
                 what = f"dimension {place} ('{dim.dim_param or '?'}')"
-                raise ModelError(f"input '{value.name}': {what} is dynamic; only the batch may be")
+                name = dim.dim_param or f"{value.name}[{place}]"
+                raise ModelError(
+                    f"input '{value.name}': {what} is dynamic; only the batch may be; "
+                    f"--dim {name}=N gives it a length"
+                )
             dim.dim_value = batch
     for value in (*graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
@@ -62,6 +68,41 @@ def bind_batch(graph: onnx.GraphProto, batch: int) -> None:
                 dim.dim_value = batch
             elif dim.HasField("dim_value") and dim.dim_value <= 0:
                 dim.Clear()
+
+
+def bind_dimensions(model: onnx.ModelProto, lengths: Mapping[str, int]) -> onnx.ModelProto:
+    """Return the model with open dimensions of these lengths.
+
+    Parameters
+    ----------
+    lengths : by the dimension's symbol, or, where it has none, by input and place: ``x[2]``.
+
+    Raises
+    ------
+    InputError
+        There is no such open dimension, or a length is not positive.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    found: dict[str, list[onnx.TensorShapeProto.Dimension]] = {}
+    for value in graph_inputs(graph):
+        for place, dim in enumerate(value.type.tensor_type.shape.dim):
+            if _is_open(dim):
+                found.setdefault(dim.dim_param or f"{value.name}[{place}]", []).append(dim)
+    for value in (*graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in found:
+                found[dim.dim_param].append(dim)
+    for name, length in lengths.items():
+        if name not in found:
+            there = f"there is: {', '.join(found)}" if found else "all are fixed"
+            raise InputError(f"no open dimension is called '{name}'; {there}")
+        if length < 1:
+            raise InputError(f"dimension '{name}' is {length}; must be at least 1")
+        for dim in found[name]:
+            dim.dim_value = length
+    return made
 
 
 def _is_open(dim: onnx.TensorShapeProto.Dimension) -> bool:

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models: files, objects of onnx, and those that come along."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 from numpy.typing import NDArray
 
+from kiwicha.compiler.frontend.batch import bind_dimensions
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.load import check_model
 from kiwicha.compiler.frontend.load import load_model as read_model
@@ -45,14 +47,25 @@ ModelLike = str | Path | onnx.ModelProto | Model
 ``vit``), or an object."""
 
 
-def load_model(model: ModelLike) -> Model:
+def load_model(model: ModelLike, dims: Mapping[str, int] | None = None) -> Model:
     """Read and check a model; whether the machine can run it, `compile_model` says.
+
+    Parameters
+    ----------
+    dims : lengths of open dimensions by symbol, or as ``input[place]``; the batch may stay open.
 
     Raises
     ------
     ModelError
         When there is no such file, it is not valid ONNX, or its operator set is before 10.
+    InputError
+        For a dimension that is not open.
     """
+    read = _read(model)
+    return replace(read, proto=bind_dimensions(read.proto, dims)) if dims else read
+
+
+def _read(model: ModelLike) -> Model:
     if isinstance(model, Model):
         return model
     if isinstance(model, onnx.ModelProto):

@@ -31,7 +31,8 @@ def run_compile(args: argparse.Namespace) -> int:
         raise DestinationError(f"--out {args.out}: holds the model, which would be overwritten")
     with Progress() as progress:
         files = write_program(
-            load_model(args.model), args.out, config, samples=args.samples, progress=progress
+            load_model(args.model, dict(args.dim)), args.out, config, samples=args.samples,
+            progress=progress,
         )
     manifest, console = json.loads(files[0].read_text()), output_console()
     if config is None:

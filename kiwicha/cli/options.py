@@ -102,6 +102,22 @@ def _integer(low: int, high: int) -> "type[int]":
     return Integer
 
 
+def _dimension(text: str) -> tuple[str, int]:
+    """Convert NAME=N; a name may hold anything."""
+    name, mark, length = text.rpartition("=")
+    if not name or not mark or not length.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=N")
+    return name, int(length)
+
+
+def _dimension_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dim", metavar="NAME=N", type=_dimension, action="append", default=[],
+        help="length of a dimension that the model leaves open besides the batch: by its symbol, "
+        "or as INPUT[PLACE] where it has none",
+    )
+
+
 def _configuration_options(parser: argparse.ArgumentParser, default: str) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
@@ -157,6 +173,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "--samples", metavar="N", type=_integer(1, 1 << 20),
         help="take only the first N samples of the input, or draw N random ones",
     )
+    _dimension_option(sim)
     sim.add_argument(
         "--latency", metavar="N", type=_integer(0, 10_000), default=20,
         help="cycles from a read request to its data (default: %(default)s)",
@@ -188,6 +205,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "--samples", metavar="N", type=_integer(1, 1 << 20),
         help="the batch, where the model leaves it open (default: 1)",
     )
+    _dimension_option(compiled)
     compiled.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/program"),
         help="folder for the files, made if need be (default: %(default)s)",

@@ -37,8 +37,8 @@ def run_predict(args: argparse.Namespace) -> int:
     start = perf_counter()
     with Progress() as progress:
         compiled = compile_model(
-            load_model(args.model), config, samples=args.samples, statistics=args.statistics,
-            blocks=args.blocks, progress=progress,
+            load_model(args.model, dict(args.dim)), config, samples=args.samples,
+            statistics=args.statistics, blocks=args.blocks, progress=progress,
         )
     seconds, prediction = perf_counter() - start, compiled.prediction
     if args.report is not None:

@@ -63,7 +63,7 @@ def run_sim(args: argparse.Namespace) -> int:
         {"--waves": (".vcd", ".fst")},
         [path for path in (files.path, source, args.config) if path is not None],
     )
-    model = load_model(args.model)
+    model = load_model(args.model, dict(args.dim))
     if args.outputs is not None:
         _check_names(model.proto)
     arrays, labels = (None, None) if source is None else _load(source, model.proto, args.samples)

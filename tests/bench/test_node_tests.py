@@ -9,7 +9,7 @@ import pytest
 from kiwicha.bench.node_tests import __main__ as command
 from kiwicha.bench.node_tests import page
 from kiwicha.bench.node_tests.cases import AS_GIVEN, FORMS, cases, quantized
-from kiwicha.bench.node_tests.verdict import Outcome, Verdict, verdict
+from kiwicha.bench.node_tests.verdict import EQUAL, Outcome, Verdict, verdict
 
 SAMPLE = 60
 PASSED = 20  # of these, tests that passed when the page was written
@@ -53,7 +53,7 @@ def test_the_page_and_the_readme_say_what_was_measured(monkeypatch, tmp_path):
 
 def test_what_was_written_is_read_again(monkeypatch, tmp_path):
     results = {"test_a": {
-        "QDQ int8": Verdict(Outcome.PASSED, ("equal",)), "QDQ uint8": Verdict(Outcome.CRASH, ("x",))
+        "QDQ int8": Verdict(Outcome.PASSED, (EQUAL,)), "QDQ uint8": Verdict(Outcome.CRASH, ("x",))
     }}
     (tmp_path / "README.md").write_text(page.README.read_text())
     for name in ("DATA", "PAGE", "README"):

@@ -168,7 +168,8 @@ def test_other_dynamic_dimensions_are_refused():
     with pytest.raises(ModelError) as caught:
         lower(small(shape=["N", 3, "height", 8]))
     assert str(caught.value) == (
-        "input 'x': dimension 2 ('height') is dynamic; only the batch may be"
+        "input 'x': dimension 2 ('height') is dynamic; only the batch may be; --dim height=N gives "
+        "it a length"
     )
 
 
