@@ -170,7 +170,7 @@ REFUSED = {
         lambda path: kiwicha.load_model(onnx.ModelProto()), "ModelError", "the model: not an ONNX",
     ),
     "unsupported": (
-        lambda path: kiwicha.compile_model(build("depth_to_space")[0]), "UnsupportedModel",
+        lambda path: kiwicha.compile_model(build("determinant")[0]), "UnsupportedModel",
         "1 node cannot be mapped",
     ),
     "batch": (
