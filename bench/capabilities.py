@@ -30,6 +30,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "sparse: csc5": {"sparse": {"formats": ("csc5",)}},
     "special: 1 lane": {"special": {"lanes": 1}},
     "special: 4 lanes": {"special": {"lanes": 4}},
+    "functions": {"functions": {"tables": 2}},
     "dynamic": {"dynamic": True},
     "blocks: powers of two": {"blocks": {"channels": 64}},
     "blocks: free": {"blocks": {"channels": 64, "scale": "free"}},

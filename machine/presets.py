@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from kiwicha.machine.capabilities import FORMER, Sparse, Special
+from kiwicha.machine.capabilities import FORMER, Functions, Sparse, Special
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
 
@@ -74,6 +74,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             transposer=True,
             sparse=Sparse(formats=("bitmask", "csc5")),
             special=Special(lanes=4),
+            functions=Functions(tables=2),
         ),
         AcceleratorConfig(
             name="large",

@@ -77,7 +77,7 @@ def run_on_golden_machine(
     listener("golden machine", 0, 0)
     golden = run_golden_machine(made)
     listener("comparing", 0, 0)
-    found = made.read(golden.memory)
+    found = made.read(golden.memory, golden.tensors)
     produced = outputs(made.graph, found)
     wrong = _wrong(made, golden.tensors, found, elements_that_differ(produced, expected.outputs))
     compiled = made.compiled

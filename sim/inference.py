@@ -111,7 +111,7 @@ def run_model(
     )
 
     listener("comparing", 0, 0)
-    found = made.read(result.memory)
+    found = made.read(result.memory, golden.tensors)
     produced = outputs(graph, found)
     wrong = _differences(compiled, result.memory, golden.memory)
     layers = tuple(_layers(compiled, made.lowered, result, golden.tensors, found))

@@ -51,6 +51,7 @@ _SPACES: dict[int, Space] = {
     LoadTarget.OPERAND: Space.OPERAND,
     LoadTarget.TABLE: Space.TABLE,
     LoadTarget.DYNAMIC: Space.SLOT,
+    LoadTarget.FUNCTION: Space.FUNCTION,
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
@@ -64,12 +65,14 @@ class ProgramBuilder:
     Members
     -------
     tally : what counts the results of VECTORs that are appended, None where nobody does.
+    function : table of 256 bytes that their results are looked up in, None for no function.
     """
 
     config: AcceleratorConfig
     instructions: list[Instruction] = field(default_factory=list)
     layer: int = 0
     tally: Tally | None = None
+    function: np.ndarray | None = None
     stored: defaultdict[int, list[StoredWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer
@@ -89,10 +92,12 @@ class ProgramBuilder:
             self.config.parameter_channels * PARAMETER_BYTES, max(beat, group)
         )
         self.outputs = Ring(self.config.output_bytes, beat)
-        # Rings of offsets that are the same in every lane; tables in units of 256 entries.
+        # Rings of offsets that are the same in every lane; tables in units of 256 entries, as are
+        # those of VECTOR.
         self.operands = Ring(self.config.special.bytes, beat)
         self.special_results = Ring(self.config.special.bytes, beat)
         self.tables = Ring(self.config.special.entries // 256)
+        self.functions = Ring(self.config.functions.tables)
         self._half = 0
 
     def next_accumulators(self) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
+from kiwicha.compiler.emit.functions import absorbed
 from kiwicha.compiler.emit.instruction import Instruction
 from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.emit.memory import ALIGN, Memory
@@ -101,7 +102,8 @@ class CompiledModel:
     image : uint8; memory from address 0, tensors still zero.
     program : (byte address, bytes) of the instructions in ``image``.
     read_window, write_window : (base, limit) to grant, limit exclusive.
-    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``.
+    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``. Those that a layer's
+        function takes on the way out (`compiler.emit.functions`) are nowhere.
     statistics : layers whose results are counted, and where their records are, by name.
     places : address of each byte of the scales of blocks, by their tensor's name.
     """
@@ -177,13 +179,16 @@ def _ready(node: Node) -> int:
     return prod(node.y.shape[-2:])
 
 
-def _counting(step: Step, builder: ProgramBuilder, tally: Tally) -> Step:
-    """Return ``step`` with its results counted."""
+def _besides(step: Step, builder: ProgramBuilder, **what: object) -> Step:
+    """Return ``step`` with members of the builder set while it is emitted: ``tally``, by which its
+    results are counted, or ``function``, which becomes of them."""
 
     def emit() -> None:
-        builder.tally = tally
+        for name, value in what.items():
+            setattr(builder, name, value)
         step.emit()
-        builder.tally = None
+        for name in what:
+            setattr(builder, name, None)
 
     return replace(step, emit=emit)
 
@@ -208,17 +213,19 @@ def compile_graph(
         When a node or the whole model does not fit the machine; names node and limit. When a
         layer's statistics cannot be had.
     """
-    require_units(graph.nodes, config)
     counted = counted_layers(graph, config, statistics)
+    functions = absorbed(graph, config, {each.node.name for each in counted})
+    done_besides = {table.name for table in functions.tables.values()}
+    require_units([node for node in graph.nodes if node.name not in done_besides], config)
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = Memory((1 << config.axi_address_width) - ALIGN)
     addresses: dict[str, int] = {}
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    parts = split_chains(chains(graph.nodes), counted)
+    parts = functions.joined(split_chains(chains(graph.nodes), counted))
     for node in graph.nodes:
-        if isinstance(node, ViewNode):
+        if isinstance(node, ViewNode) or node.name in done_besides:
             addresses[node.y.name] = addresses[node.x.name]
         else:
             for tensor in node.results:
@@ -242,13 +249,17 @@ def compile_graph(
             if progress is not None:
                 progress(node.name, done, sum(map(len, parts)))
             done += 1
+            if node.name in done_besides:
+                continue
             try:
                 made = layer_steps(node, addresses, builder, memory.put, ready)
             except KiwichaError as error:
                 refused.append(error)
                 continue
             if tally := tallies.get(node.name):
-                made = [_counting(step, builder, tally) for step in made]
+                made = [_besides(step, builder, tally=tally) for step in made]
+            if table := functions.tables.get(node.name):
+                made = [_besides(step, builder, function=table.table) for step in made]
             steps.append(made)
             ready = _ready(node) if len(nodes) > 1 else 0
         if refused:
@@ -301,7 +312,7 @@ def compile_graph(
         (start, words.size * 8),
         (0, memory.top),
         (write_base, write_limit),
-        addresses,
+        {name: place for name, place in addresses.items() if name not in functions.passing},
         tuple(layers),
         timeline,
         tallies,

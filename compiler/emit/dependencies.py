@@ -22,8 +22,9 @@ _MANY = 64
 
 
 class Space(Enum):
-    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, SLOT counts
-    the slots of dynamic quantization, STATISTICS has one place: the record."""
+    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, FUNCTION
+    counts the tables of VECTOR, SLOT the slots of dynamic quantization, STATISTICS has one place:
+    the record."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -34,6 +35,7 @@ class Space(Enum):
     OPERAND = "operand"
     TABLE = "table"
     RESULT = "result"
+    FUNCTION = "function"
     SLOT = "slot"
     STATISTICS = "statistics"
 

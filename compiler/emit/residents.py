@@ -14,7 +14,7 @@ from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
-from kiwicha.machine.isa import LoadTarget, WeightFormat
+from kiwicha.machine.isa import FUNCTION_ENTRIES, LoadTarget, WeightFormat
 
 __all__ = ["Patch", "Residents", "StoreConstant"]
 
@@ -96,6 +96,20 @@ class Residents:
         return {
             "local": local, "size": stored.size, "signed": int(stored.signed), "zero": stored.zero,
         }
+
+    def function(self, table: np.ndarray) -> int:
+        """Return which of VECTOR's tables is this one."""
+        builder = self.builder
+        address = self.store(table)
+        found = builder.functions.find(address)
+        if found is None:
+            found = builder.functions.place(address, 1)
+            builder.load(
+                LoadTarget.FUNCTION,
+                Transfer(address, found * FUNCTION_ENTRIES, FUNCTION_ENTRIES),
+                touched=Range(Space.FUNCTION, found, found + 1),
+            )
+        return found
 
     def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
         """Return the local address of a part of ``work.matrix`` as weight tiles.

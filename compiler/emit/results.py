@@ -100,6 +100,10 @@ class Results:
             Range(Space.ACCUMULATOR, entry, entry + len(tiles) * s.pixels),
             Range(Space.PARAMETER, local, local + size),
         ]
+        if self.builder.function is not None:
+            table = self.residents.function(self.builder.function)
+            fields |= {"function": 1, "table": table}
+            reads.append(Range(Space.FUNCTION, table, table + 1))
         writes: list[Range] = []
         if dynamic is not None and dynamic.target is not None:
             fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
