@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kiwicha.machine.tables import multiply_add
+from kiwicha.machine.pair_tables import multiply_add
 
 __all__ = ["add", "exchanged", "sums", "to_integers"]
 

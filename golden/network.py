@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.golden.add import sums as added
+from kiwicha.golden.add import to_integers
 from kiwicha.golden.conv import conv2d
 from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values
@@ -24,8 +25,9 @@ from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
 from kiwicha.golden.vector import quantized_pixels
-from kiwicha.machine.isa import SLOTS, Reduction
+from kiwicha.machine.isa import SLOTS, Reduction, SpecialOperation
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
+from kiwicha.machine.pair_tables import multiply, multiply_add
 from kiwicha.machine.records import SLOT_RECORD
 from kiwicha.machine.scales import encode_scale
 
@@ -219,6 +221,19 @@ def _pair(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
     return np.clip(y + last, node.low, node.high).astype(node.y.dtype)
 
 
+def _tables(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
+    z = rest[0] if node.constant is None else node.constant
+    first, second = (z, x) if node.z_first else (x, z)
+    a, b, shift = node.tables
+    a, b = a[first.view(np.uint8)], b[second.view(np.uint8)]
+    if node.operation == SpecialOperation.MUL:
+        total = multiply(a, b, shift)
+    else:
+        total = multiply_add(a, 2.0**shift, b.view(np.float32))
+    y = to_integers(total) + node.y.zero_point
+    return np.clip(y, node.low, node.high).astype(node.y.dtype)
+
+
 def _softmax(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
     y = node.y
     return softmax(x, node.x.scale, y.scale, y.zero_point, y.dtype, modes.softmax)
@@ -255,6 +270,7 @@ def _dynamic(
 _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul,
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
-    "table": _table, "add": _pair, "mul": _pair, "softmax": _softmax, "normalize": _normalize,
+    "table": _table, "add": _pair, "mul": _pair, "tables": _tables,
+    "softmax": _softmax, "normalize": _normalize,
     "dynamic": _dynamic, "blocks": _blocks, "move": _move,
 }

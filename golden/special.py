@@ -39,7 +39,7 @@ from kiwicha.golden.normalize import normalize_rows
 from kiwicha.golden.softmax import reciprocal
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
-from kiwicha.machine.tables import multiply_add
+from kiwicha.machine.pair_tables import multiply, multiply_add
 
 __all__ = ["special"]
 
@@ -106,7 +106,7 @@ def special(
             )
             y = _clamp(to_integers(total), fields)
         elif operation is SpecialOperation.MUL:
-            y = _clamp(to_integers(_products(a[x], b[rows("z")], fields["shift"])), fields)
+            y = _clamp(to_integers(multiply(a[x], b[rows("z")], fields["shift"])), fields)
         elif operation is SpecialOperation.SOFTMAX:
             y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
         else:
@@ -131,17 +131,6 @@ def _typed(raw: Bytes, is_signed: int) -> npt.NDArray[Any]:
 def _clamp(value: npt.NDArray[Any], fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
     total = value + fields["zero_point"]
     return np.clip(total, fields["low"], fields["high"]).astype(np.int64)
-
-
-def _products(a: Words, b: Words, shift: int) -> npt.NDArray[np.float32]:
-    first, second = (
-        (word & 255).astype(np.int64) * np.where(word & 256, -1, 1) for word in (a, b)
-    )
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        # The product has 40 bits: exact in a double.
-        exact = np.ldexp((first * second * ((b >> 9) + (1 << 23))).astype(np.float64), shift)
-        total = exact.astype(np.float32) + (a & np.uint32(0xFFFF0000)).view(np.float32)
-    return np.asarray(total)
 
 
 def _softmax(x: npt.NDArray[Any], a: Words, b: Words, mode: SoftmaxMode) -> npt.NDArray[Any]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What SPECIAL's two tables hold for each operation, made from scales and real parameters.
+"""What SPECIAL's two tables hold for softmax and normalization, made from scales and real
+parameters; `machine.pair_tables` has those of sums and products.
 
 Tables are ``uint32[256]``; the engine's docstrings and `golden.special` say how they are used.
 """
@@ -11,12 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.machine.modes import SoftmaxMode
+from kiwicha.machine.pair_tables import require_single
 from kiwicha.machine.scales import quantize_multiplier
 
-__all__ = [
-    "add_tables", "mul_ratio", "mul_tables", "multiply_add", "normalize_epsilon",
-    "normalize_parameters", "softmax_tables",
-]
+__all__ = ["normalize_epsilon", "normalize_parameters", "softmax_tables"]
 
 Tables = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
@@ -47,7 +46,7 @@ def softmax_tables(
         raise ValueError(
             f"a row has {length} elements; legal in mode {mode.value}: 1 to {_LONGEST[mode]}"
         )
-    x_single, y_single = _single("x_scale", x_scale), _single("y_scale", y_scale)
+    x_single, y_single = require_single("x_scale", x_scale), require_single("y_scale", y_scale)
     if mode is SoftmaxMode.ONNX:
         return _softmax_onnx(x_single, length, y_single)
     if y_single != 1 / 256:
@@ -117,120 +116,6 @@ def _softmax_integer(x_scale: float) -> Tables:
         value = Fraction(max(0, rest * (rest - linear) + constant), 1 << halvings)
         a.append(math.floor(value * 32767 / constant + Fraction(1, 2)))
     return np.array(a, np.uint32), np.array(a, np.uint32)
-
-
-def add_tables(
-    a_scale: float,
-    a_zero: int,
-    a_dtype: npt.DTypeLike,
-    b_scale: float,
-    b_zero: int,
-    b_dtype: npt.DTypeLike,
-    y_scale: float,
-    y_zero: int,
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], int]:
-    """Return ADD's tables A and B by the raw byte and the field shift, for every pair of scales.
-
-    y = rint(f(±A[a] * 2^shift + B[b])): A, integers, and shift hold the products a * rA as they
-    are, without their signs; B = f(b * rB + F) is binary32. rA, rB and F are as in `golden.add`,
-    whose `exchanged` says when to exchange the operands.
-
-    Products that are all below 2^-40 are 0. Beside a B of 2^-14 or more they are less than half of
-    what f() can tell, and with a lesser one the sum is rounded to 0. Where a scale's ratio to
-    y_scale overflows, no sum is finite: B is infinite.
-
-    Raises
-    ------
-    ValueError
-        On scales that are not positive normal binary32 numbers; that of b may be negative, which
-        makes the sum a difference.
-    """
-    y_single, a_single = _single("y_scale", y_scale), _single("a_scale", a_scale)
-    b_single = np.copysign(_single("b_scale", abs(b_scale)), np.float32(b_scale))
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        ratio_a, ratio_b = a_single / y_single, b_single / y_single
-        zero = multiply_add(ratio_a, a_zero, ratio_b * np.float32(b_zero))
-        b = multiply_add(_codes(b_dtype), ratio_b, np.float32(y_zero) - zero)
-    if not np.isfinite(ratio_a):
-        ratio_a, b = np.float32(0), np.full(256, np.inf, np.float32)
-    fraction, exponent = math.frexp(float(ratio_a))
-    factor, shift = int(fraction * (1 << 24)), exponent - 24
-    if shift < -71:
-        factor, shift = 0, 0
-    products = np.abs(_codes(a_dtype).astype(np.int64)) * factor
-    return products.astype(np.uint32), b.view(np.uint32), shift
-
-
-def mul_ratio(a_scale: float, b_scale: float, y_scale: float) -> np.float32:
-    """Return f(f(a_scale b_scale) / y_scale), infinite or denormal where that is so."""
-    with np.errstate(over="ignore", under="ignore"):
-        return np.float32(a_scale) * np.float32(b_scale) / np.float32(y_scale)
-
-
-def mul_tables(
-    a_zero: int,
-    a_dtype: npt.DTypeLike,
-    b_zero: int,
-    b_dtype: npt.DTypeLike,
-    ratio: np.float32,
-    offset: int,
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], int]:
-    """Return MUL's tables A and B by the raw byte and the field shift, for every pair of zeros.
-
-    y = rint(f(f((a - a_zero) (b - b_zero) ratio) + offset)). Bits 0 to 7 of an entry are the size
-    of a factor, bit 8 its sign; bits 16 to 31 of A are the upper half of the offset as binary32,
-    bits 9 to 31 of B the ratio's fraction, whose power of two is in the shift.
-
-    Products that are all below 2^-30 are 0: beside them f() leaves the offset as it is. Where the
-    ratio is infinite, so is the offset: no product is finite.
-
-    Parameters
-    ----------
-    ratio : not negative; infinite and denormal too.
-    offset : -128 to 255.
-    """
-    fraction, exponent = math.frexp(float(ratio) if np.isfinite(ratio) else 0.0)
-    significand, shift = int(fraction * (1 << 24)), exponent - 24
-    factors = [_factors(a_dtype, a_zero), _factors(b_dtype, b_zero)]
-    if not significand or shift < -71:
-        factors, significand, shift = [np.zeros(256, np.uint32)] * 2, 1 << 23, 0
-    added = np.float32(offset if np.isfinite(ratio) else np.inf)
-    a = factors[0] | (added.view(np.uint32) & np.uint32(0xFFFF0000))
-    b = factors[1] | np.uint32((significand - (1 << 23)) << 9)
-    return a, b, shift
-
-
-def _factors(dtype: npt.DTypeLike, zero: int) -> npt.NDArray[np.uint32]:
-    """Return the distance of each code from a zero point, sign and magnitude."""
-    real = _codes(dtype).astype(np.int64) - zero
-    return (np.abs(real) | (real < 0) << 8).astype(np.uint32)
-
-
-def multiply_add(x: npt.ArrayLike, y: npt.ArrayLike, z: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Return x * y + z rounded once to binary32, of products exact in a double."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        product = np.asarray(x, np.float64) * np.asarray(y, np.float64)
-        z = np.asarray(z, np.float64)
-        total = np.asarray(product + z)
-        # The sum's own rounding error, exactly (Knuth), then the sum rounded to odd instead of to
-        # nearest: from there to binary32 nothing is rounded twice.
-        back = total - product
-        error = (product - (total - back)) + (z - back)
-        inexact = np.isfinite(total) & (error != 0) & ((total.view(np.int64) & 1) == 0)
-        odd = np.where(inexact, np.nextafter(total, np.copysign(np.inf, error)), total)
-        return odd.astype(np.float32)
-
-
-def _codes(dtype: npt.DTypeLike) -> npt.NDArray[np.float32]:
-    """All values of an 8-bit type by their raw byte."""
-    return np.arange(256, dtype=np.uint8).view(dtype).astype(np.float32)
-
-
-def _single(name: str, scale: float) -> np.float32:
-    limits = np.finfo(np.float32)
-    if not float(limits.tiny) <= scale <= float(limits.max):
-        raise ValueError(f"{name} is {scale}; legal: a positive normal binary32 number")
-    return np.float32(scale)
 
 
 def _bits(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint32]:

@@ -11,7 +11,7 @@ from kiwicha.compiler.graph.graph import Node, ProductNode, ViewNode
 
 __all__ = ["chains"]
 
-_BETWEEN = ("table", "add", "mul", "softmax", "normalize")
+_BETWEEN = ("table", "add", "mul", "tables", "softmax", "normalize")
 
 
 def chains(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:

@@ -29,6 +29,7 @@ from kiwicha.compiler.graph.graph import (
     ProductNode,
     SoftmaxNode,
     TableNode,
+    TablesNode,
     ViewNode,
 )
 from kiwicha.compiler.schedule.blocks import block_contraction
@@ -199,6 +200,7 @@ _STEPS: dict[str, _Steps] = {
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,
+    TablesNode.kind: pair_steps,
     TableNode.kind: row_steps,
     SoftmaxNode.kind: row_steps,
     NormalizeNode.kind: row_steps,

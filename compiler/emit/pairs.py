@@ -16,11 +16,11 @@ from kiwicha.compiler.emit.lanes import Block, Lanes
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import Cut, cut_rows, longest_block
 from kiwicha.compiler.emit.steps import Span, Step
-from kiwicha.compiler.graph.graph import AddNode, PairNode
+from kiwicha.compiler.graph.graph import AddNode, PairNode, TablesNode
 from kiwicha.compiler.schedule.broadcast import Meeting, Part, meetings
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.isa import SpecialOperation
-from kiwicha.machine.tables import add_tables, mul_ratio, mul_tables
+from kiwicha.machine.pair_tables import add_tables, mul_ratio, mul_tables
 
 __all__ = ["pair_steps"]
 
@@ -219,6 +219,11 @@ def _repeats(name: str, row: bool, byte: bool) -> dict[str, int]:
 
 def _arithmetic(node: PairNode) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
     """Return the fields that do not change from step to step, and the tables."""
+    if isinstance(node, TablesNode) and node.tables is not None:
+        *tables, shift = node.tables
+        fields = {"operation": node.operation, "x_signed": 0, "z_signed": 0, "shift": shift}
+        fields |= {"low": node.low, "high": node.high, "zero_point": node.y.zero_point}
+        return fields, (tables[0], tables[1])
     first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
     early, last = (0, node.y.zero_point) if node.zero_last else (node.y.zero_point, 0)
     if isinstance(node, AddNode):

@@ -36,6 +36,7 @@ from kiwicha.compiler.graph.special_nodes import (
     PairNode,
     SoftmaxNode,
     TableNode,
+    TablesNode,
 )
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
@@ -45,7 +46,7 @@ __all__ = [
     "HostDynamicQuantize", "HostOperators", "HostQuantize", "MatMulNode", "MatMulStackNode",
     "MoveNode", "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode",
     "Picked", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
-    "TableNode", "Tensor", "Value", "ViewNode",
+    "TableNode", "TablesNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

@@ -9,8 +9,13 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Tensor
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.pair_tables import Tables
 
-__all__ = ["AddNode", "MulNode", "NormalizeNode", "PairNode", "SoftmaxNode", "TableNode"]
+__all__ = [
+    "AddNode", "MulNode", "NormalizeNode", "PairNode", "SoftmaxNode", "TableNode",
+    "TablesNode",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,20 @@ class MulNode(PairNode):
     """QLinearMul."""
 
     kind: ClassVar[str] = "mul"
+
+
+@dataclass(frozen=True, eq=False)
+class TablesNode(PairNode):
+    """A sum or a product of functions of both operands, by tables of `machine.pair_tables`.
+
+    Members
+    -------
+    tables : A and B, uint32[256], by the raw bytes of x and z, and the field shift.
+    """
+
+    operation: SpecialOperation = SpecialOperation.ADD
+    tables: Tables | None = None
+    kind: ClassVar[str] = "tables"
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,7 +112,8 @@ def finish_output(context: Context, output: Value) -> None:
             raise Refusal(in_float(context, op.node), op.node)
         moved = op.kind in ("pool", "part") and kinds & by_place
         _OUTPUT.check(
-            done=op.node.op_type, by_host=op.kind not in ("where", "normalize") and not moved
+            done=op.node.op_type,
+            by_host=op.kind not in ("where", "normalize", "pair") and not moved,
         )
     values = places = None
     tensor = origin

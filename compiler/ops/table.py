@@ -20,6 +20,8 @@ from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.subgraph import ancestors
 from kiwicha.compiler.graph.graph import TableNode, Tensor
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.float_pair import LIMITS as PAIR_LIMITS
+from kiwicha.compiler.ops.float_pair import PAIRS, float_pair, is_pair
 from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
 from kiwicha.compiler.ops.linear import add_bias, takes_bias
@@ -89,7 +91,8 @@ def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
     """Return the one value whose function all ``values`` are, moved there in the same way."""
     first = values[0]
     QUANTIZED.check(quantized=all(isinstance(value.origin, Tensor) for value in values))
-    apart = ("pool", "part", "pad", "normalize", "affine", *(("where",) if len(values) > 1 else ()))
+    apart = ["pool", "part", "pad", "pair", "normalize", "affine"]
+    apart += ["where"] if len(values) > 1 else []
     for operation in (op for value in values for op in value.operations):
         FIRST.check(done=operation.node.op_type if operation.kind in apart else "")
     _MOVES.check(
@@ -169,20 +172,24 @@ OPERATORS = (
         "Functions of single elements",
         (
             Form("float", ("Add",), "near", add_bias, takes_bias),
+            Form("float", PAIRS, "near", float_pair, is_pair),
             Form("QDQ", _ELEMENTWISE, "runtime", elementwise, some_is_float),
             Form("QOperator", tuple(_QLINEAR), "runtime", qlinear_elementwise),
             Form("QDQ", ("Swish",), "runtime"),
         ),
         "",
-        (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR),
+        (_ONE_TABLE, _RANK, QUANTIZED, FIRST, _MOVES, _ONE_TENSOR, *PAIR_LIMITS),
         "functions of one tensor, Mul by a scalar, and compositions: every code at every place, "
         "ONNX Runtime makes the table on a tensor of the real shape (golden-exact, noted, where a "
         "code gives several results in one tensor); behind the last DequantizeLinear by the host, "
         "runtime-exact. QLinearAdd and QLinearMul of two tensors or one and a constant, any shapes "
         "that broadcast: all 65 536 pairs of codes for each triple of scales, random, decimal, "
-        "powers of two, far apart, over all of binary32",
+        "powers of two, far apart, over all of binary32. Of two operands in float (Div by a "
+        "constant), Max and Min are runtime-exact; of the others all pairs of codes are compared "
+        "with float when the model is compiled",
         ("tests/compiler/test_special.py", "tests/compiler/test_functions.py",
          "tests/golden/test_add.py", "tests/golden/test_mul.py", "tests/compiler/test_pairs.py",
+         "tests/compiler/test_float_pairs.py",
          "tests/special/test_add_round.py", "tests/special/test_multiply_round.py"),
         elementwise=True,
     ),

@@ -6,8 +6,8 @@ import numpy as np
 from kiwicha.golden.add import to_integers
 from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOperation, StoreSource
+from kiwicha.machine.pair_tables import add_tables
 from kiwicha.machine.presets import preset
-from kiwicha.machine.tables import add_tables
 
 from ..compiler.test_pairs import EXACT_PRODUCTS, EXACT_SUMS, Case, all_pairs, compile_pair
 from ..golden.test_add import ort_binary

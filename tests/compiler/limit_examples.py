@@ -195,7 +195,7 @@ EXAMPLES = {
             constants={"tenth": S8(5), "training": np.array(True)}),
     },
     "Functions of single elements": {
-        "constant '{name}' has shape {shape}: a": chain(node("Div", ["xf", "v6"], ["f"])),
+        "constant '{name}' has shape {shape}: a": chain(node("Pow", ["xf", "v6"], ["f"])),
         "a constant makes": chain(
             node("Div", ["xf", "deep"], ["f"]), constants={"deep": np.ones((1, 1, 1), F32)}),
         "its input is float from": of(
@@ -205,7 +205,13 @@ EXAMPLES = {
         "its operands are": chain(
             ROOT, node("Transpose", ["r"], ["t"], perm=[1, 0]), node("Sub", ["r", "t"], ["f"]),
             inputs={"x": [4, 4]}),
-        "combines {names}": of([*START, *SECOND, node("Div", ["xf", "zf"], ["f"]), *END], (),
+        "constant '{name}' has {count}": chain(
+            node("Add", ["xf", "many"], ["f"]),
+            constants={"many": np.arange(300, dtype=F32)}, inputs={"x": [3, 300]}),
+        "'{name}' is a constant": chain(node("Div", ["v6", "xf"], ["f"])),
+        "its result would": of([*START, *SECOND, node("Div", ["xf", "zf"], ["f"]), *END], (),
+                               TWO_TENSORS),
+        "combines {names}": of([*START, *SECOND, node("Pow", ["xf", "zf"], ["f"]), *END], (),
                                TWO_TENSORS),
     },
     "Gemm": {

@@ -17,6 +17,7 @@ from kiwicha.compiler.graph.graph import (
     ProductNode,
     SoftmaxNode,
     TableNode,
+    TablesNode,
     Tensor,
     Value,
 )
@@ -25,6 +26,8 @@ from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.pair_tables import factor_tables, sum_tables
 from kiwicha.machine.presets import preset
 
 from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
@@ -36,7 +39,7 @@ __all__ = [
     "random_normalize",
     "random_product",
     "random_softmax",
-    "random_table",
+    "random_table", "random_tables",
     "renamed",
     "run_node",
     "run_nodes",
@@ -209,6 +212,17 @@ def random_add(rng: np.random.Generator) -> PairNode:
 def random_mul(rng: np.random.Generator) -> PairNode:
     """A product of such operands."""
     return _random_pair(rng, MulNode, "QLinearMul", 0.05)
+
+
+def random_tables(rng: np.random.Generator) -> PairNode:
+    """A sum or a product of any functions of such operands."""
+    node = _random_pair(rng, TablesNode, "Sub", 1.0)
+    values = rng.normal(0, 50, (2, 256))
+    if rng.integers(2):
+        return replace(node, tables=sum_tables(*values))
+    steps, offsets = rng.integers(-255, 256, (2, 256))
+    tables = factor_tables(steps, offsets, values[0] / 128)
+    return replace(node, operation=SpecialOperation.MUL, tables=tables)
 
 
 def _random_pair(

@@ -48,10 +48,10 @@ CASES = {
          dq("p", "pf", "x"), node("Hardmax", ["pf"], ["d"], name="hard"), *end("d")],
         [("shift", "BitShift", NO_SUCH), ("hard", "Hardmax", NO_SUCH)]),
     "behind a refused float node": (
-        [*START, node("Det", ["xf"], ["e"], name="det"), node("PRelu", ["e", "ones"], ["p"],
-                                                            name="slopes"), *end("p")],
+        [*START, node("Det", ["xf"], ["e"], name="det"), node("Pow", ["e", "ones"], ["p"],
+                                                            name="powers"), *end("p")],
         [("det", "Det", NO_SUCH),
-         ("slopes", "PRelu", "constant 'ones' has shape [2]: a function for each channel or place, "
+         ("powers", "Pow", "constant 'ones' has shape [2]: a function for each channel or place, "
         "and the machine has one table for the whole tensor; use one value")]),
     "fed by refused ones, but fine": (
         [*START, node("Hardmax", ["xf"], ["d"], name="hard"),

@@ -283,14 +283,14 @@ REFUSALS = {
         "'soft' (com.microsoft.QLinearSoftmax): axis 1 of 3 dimensions; the machine's rows are "
         "the last axis"),
     "vector_in_float": (
-        chain(node("Div", ["f0", "vector"], ["f"], name="div")), SHAPE,
-        "'div' (Div): constant 'vector' has shape [7]: a function for each channel or place, and "
+        chain(node("Pow", ["f0", "vector"], ["f"], name="pow")), SHAPE,
+        "'pow' (Pow): constant 'vector' has shape [7]: a function for each channel or place, and "
         "the machine has one table for the whole tensor; use one value"),
     "two_in_float": (
         [q("x", "xq", "x"), q("z", "zq", "a"), dq("xq", "f0", "x"), dq("zq", "f1", "a"),
-         node("Div", ["f0", "f1"], ["f"], name="div"), q("f", "yq", "b"), dq("yq", "y", "b")],
+         node("Pow", ["f0", "f1"], ["f"], name="pow"), q("f", "yq", "b"), dq("yq", "y", "b")],
         {"x": [4], "z": [4]},
-        "'div' (Div): combines 'xq' and 'zq'; only one activation may vary"),
+        "'pow' (Pow): combines 'xq' and 'zq'; only one activation may vary"),
     "normalized_axes": (
         chain(node("LayerNormalization", ["f0", "gamma"], ["f"], axis=1, name="norm")),
         {"x": [2, 1, 7]},

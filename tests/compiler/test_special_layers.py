@@ -24,6 +24,7 @@ from .random_nodes import (
     random_product,
     random_softmax,
     random_table,
+    random_tables,
     renamed,
     run_node,
     run_nodes,
@@ -32,7 +33,7 @@ from .random_nodes import (
 
 MAKERS = {
     "table": random_table, "softmax": random_softmax, "normalize": random_normalize,
-    "add": random_add, "mul": random_mul,
+    "add": random_add, "mul": random_mul, "tables": random_tables,
 }
 
 

@@ -11,9 +11,8 @@ from kiwicha.golden.softmax import softmax
 from kiwicha.golden.special import special
 from kiwicha.machine.encoding import decode, encode
 from kiwicha.machine.isa import Opcode, SpecialOperation
+from kiwicha.machine.pair_tables import add_tables, mul_tables
 from kiwicha.machine.tables import (
-    add_tables,
-    mul_tables,
     normalize_epsilon,
     normalize_parameters,
     softmax_tables,

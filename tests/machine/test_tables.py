@@ -10,7 +10,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from kiwicha.machine.tables import add_tables, mul_tables, multiply_add, softmax_tables
+from kiwicha.machine.pair_tables import add_tables, mul_tables, multiply_add
+from kiwicha.machine.tables import softmax_tables
 
 TINY = float(np.finfo(np.float32).tiny)
 

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two operands in float between DequantizeLinear and QuantizeLinear: two tensors, or one and a
+constant of any shape.
+
+What ONNX Runtime computes is a function of two codes, of a constant by which of its values it is.
+The machine adds or multiplies functions of them in its own order of roundings; both are compared on
+all pairs of codes, and the node promises what came out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
+from kiwicha.compiler.graph.graph import Promise, TablesNode, Tensor
+from kiwicha.compiler.ops.chain import dequantized, emit_chain
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.function import code_function
+from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
+from kiwicha.compiler.ops.pair import placed
+from kiwicha.compiler.ops.pair_functions import (
+    SCALED,
+    Function,
+    approximation,
+    differences,
+    quantized,
+)
+from kiwicha.machine.pair_tables import sum_tables
+
+__all__ = ["LIMITS", "PAIRS", "float_pair", "is_pair"]
+
+_DISTINCT = Limit(
+    "constant '{name}' has {count} different values; must be at most 256",
+    lambda name, count: count <= 256,
+)
+_SCALED = Limit(
+    "'{name}' is a constant or a function of codes; {op} needs a factor that is quantized",
+    lambda name, op, plain: plain,
+)
+_APART = Limit(
+    "its result would be {apart} codes from that in float for some codes",
+    lambda apart: apart <= 1,
+)
+LIMITS = (_DISTINCT, _SCALED, _APART)
+PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu")
+"""Operators that have a rule for two operands."""
+_BEFORE = ("map", "clip")
+
+
+@dataclass(frozen=True, eq=False)
+class _Operand:
+    """An operand as codes: a tensor, or a constant's values by number.
+
+    Members
+    -------
+    values : float32 by the raw byte; those of a constant are as many as it has.
+    steps : distance of each code from zero where the values are steps times the scale.
+    """
+
+    tensor: Tensor
+    values: NDArray[np.float32]
+    steps: NDArray[np.int64] | None = None
+    codes: NDArray[np.uint8] | None = None
+    exact: bool = True
+
+
+def is_pair(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether a node has two operands of which no table of single codes is a function."""
+    names = [name for name in node.input if name]
+    if len(names) != 2 or node.op_type not in PAIRS:
+        return False
+    values = [context.floats[name] for name in names if name in context.floats]
+    if not values or any(op.kind not in _BEFORE for value in values for op in value.operations):
+        return False
+    if not all(isinstance(value.origin, Tensor) for value in values):
+        return False
+    if len(values) == 2:
+        roots = {context.roots.get(v.origin.name, v.origin).name for v in values}
+        return len(roots) == 2 or values[0].shape != values[1].shape
+    return any(name in context.constants and context.constants[name].size > 1 for name in names)
+
+
+def float_pair(context: Context, node: onnx.NodeProto) -> None:
+    """Note the operation; nothing is emitted before the QuantizeLinear."""
+    shapes, origin = [], None
+    for name in node.input:
+        if name in context.floats:
+            origin = origin or context.floats[name].origin
+            shapes.append(context.floats[name].shape)
+        else:
+            shapes.append(context.constants[name].shape)
+    assert origin is not None
+    done = FloatOp("pair", node, np.broadcast_shapes(*shapes), finish=finish_pair)
+    context.floats[node.output[0]] = FloatValue(origin, (done,))
+
+
+def finish_pair(
+    context: Context, end: onnx.NodeProto, _x: Tensor, operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """Emit the operation, the clips behind it as its bounds, and what moves the result."""
+    node, rest = operations[0].node, list(operations[1:])
+    clips: list[FloatOp] = []
+    while rest and rest[0].kind == "clip":
+        clips.append(rest.pop(0))
+    last = next((op.node.op_type for op in rest if op.finish or op.kind == "map"), "")
+    FIRST.check(done=node.op_type if last else "")
+    name = context.names.fresh(target.name, "codes") if rest else target.name
+    y = replace(target, name=name, shape=operations[0].shape)
+    label = "+".join(op.node.op_type for op in (operations[0], *clips))
+    try:
+        y = _emit(context, node, label, clips, y)
+    except Refusal as refusal:  # of this node, not of the QuantizeLinear
+        raise Refusal(str(refusal), refusal.node or node) from None
+    if rest:
+        emit_chain(context, end, y, tuple(rest), target)
+
+
+def _emit(
+    context: Context, node: onnx.NodeProto, label: str, clips: Sequence[FloatOp], y: Tensor
+) -> Tensor:
+    """Emit one or two nodes that make ``y`` of the operands, and return it as it lies."""
+    operands = [_operand(context, node, name) for name in node.input]
+    real = Function(
+        node.op_type, operands[0].values, operands[1].values, [op.bounds for op in clips], y
+    )
+    places = SCALED.get(node.op_type, (0, 1))
+    a = places[0]
+    if node.op_type in SCALED:
+        plain = [place for place in places if operands[place].steps is not None]
+        _SCALED.check(name=node.input[a], op=node.op_type, plain=plain)
+        a = plain[0]
+    first, second = operands[a], operands[1 - a]
+    # The one that is walked through: no constant, and rather the larger.
+    larger = second.codes is None and second.tensor.size > first.tensor.size
+    swap = first.codes is not None or larger
+    main, other = (second, first) if swap else (first, second)
+    x, z, y = placed(context, main.tensor, other.tensor, y, other.codes)
+    low, high = real.bounds
+    emit = partial(
+        TablesNode, op=label, z=z, y=y, low=low, high=high, zero_last=True,
+        constant=None if other.codes is None else other.codes.reshape(z.shape),
+    )
+    exact, name = first.exact and second.exact, node_name(node)
+    if node.op_type in ("Max", "Min"):
+        promise: Promise = "runtime" if exact else "golden"
+        _emit_extreme(context, node, (main, x), other, partial(emit, promise=promise))
+        return y
+    operation, tables = approximation(
+        real, a, first.steps if node.op_type in SCALED else None, float(first.tensor.scale)
+    )
+    apart = differences(real, a, operation, tables)
+    _APART.check(apart=apart)
+    promise = "golden" if not exact else "near" if apart else "runtime"
+    context.emit(
+        emit(name=name, x=x, z_first=swap, operation=operation, tables=tables, promise=promise)
+    )
+    if promise != "runtime":
+        context.note(
+            node,
+            f"lowered by kiwicha: {node.op_type}, which ONNX Runtime computes in float; at most "
+            f"one code apart",
+        )
+    return y
+
+
+def _emit_extreme(
+    context: Context,
+    node: onnx.NodeProto,
+    main: tuple[_Operand, Tensor],
+    other: _Operand,
+    emit: "partial[TablesNode]",
+) -> None:
+    """Emit the greater or the lesser of two codes, which is that of the two values: by how much
+    one exceeds the other, and the sum or difference of that and the other."""
+    sign = 1 if node.op_type == "Max" else -1
+    y = emit.keywords["y"]
+    x, z = (quantized(operand.values, y).astype(np.float64) for operand in (main[0], other))
+    name = context.names.fresh(y.name, "excess")
+    excess = replace(y, name=name, dtype=np.dtype(np.uint8), zero_point=0)
+    context.emit(emit(
+        name=context.names.fresh(node_name(node), "excess"), x=main[1], y=excess, low=0, high=255,
+        tables=sum_tables(sign * x, -sign * z),
+    ))
+    codes = np.arange(256, dtype=np.float64)
+    context.emit(emit(
+        name=node_name(node), x=excess, tables=sum_tables(sign * codes, z - y.zero_point)
+    ))
+
+
+def _operand(context: Context, node: onnx.NodeProto, name: str) -> _Operand:
+    """Return an operand; a constant's order in memory is still open."""
+    if name in context.floats:
+        value = context.floats[name]
+        QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+        assert isinstance(value.origin, Tensor)
+        x = value.origin
+        if value.operations:
+            function = code_function(context, context.settled(x), name)
+            return _Operand(x, function.values[0].astype(np.float32), exact=function.exact)
+        every = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.int32)
+        return _Operand(x, dequantized(x, every), every.astype(np.int64) - x.zero_point)
+    constant = context.constants[name]
+    values, numbers = np.unique(constant.astype(np.float32), return_inverse=True)
+    _DISTINCT.check(name=name, count=values.size)
+    fresh = context.names.fresh(node_name(node), "constant")
+    tensor = Tensor(fresh, constant.shape, np.dtype(np.uint8), np.float32(1), 0)
+    codes = np.reshape(numbers, constant.shape).astype(np.uint8)
+    return _Operand(tensor, values, codes=codes)

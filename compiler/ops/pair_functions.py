@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of two codes: what ONNX Runtime computes in float, and what SPECIAL makes of tables."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiwicha.compiler.graph.graph import Tensor
+from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.pair_tables import Tables, factor_tables, multiply, multiply_add, sum_tables
+
+__all__ = ["SCALED", "Function", "approximation", "differences", "quantized"]
+
+SCALED = {"Mul": (0, 1), "Div": (0,), "PRelu": (0,)}
+"""Operators that the machine does as products, and which of their operands may be the integer."""
+
+_FAR = 2.0**20
+"""In codes: what is further away is as far."""
+
+
+def quantized(values: NDArray[np.float32], y: Tensor) -> NDArray[np.int64]:
+    """Return QuantizeLinear's codes, in float32; far out of range for NaN."""
+    info, zero = np.iinfo(y.dtype), y.zero_point
+    with np.errstate(over="ignore", invalid="ignore"):
+        bounded = np.clip(values / y.scale, info.min - zero, info.max - zero)
+    codes: NDArray[np.int64] = np.rint(np.nan_to_num(bounded, nan=_FAR)).astype(np.int64) + zero
+    return codes
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """``op`` of two float32 values, clipped and quantized as ``y``.
+
+    Members
+    -------
+    first, second : the values of the operands, by the raw byte.
+    clips : bounds of what follows, one after the other.
+    """
+
+    op: str
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+    clips: list[tuple[np.float32, np.float32]]
+    y: Tensor
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Least and greatest code."""
+        info = np.iinfo(self.y.dtype)
+        ends = np.array([-np.inf, np.inf], np.float32)
+        for least, most in self.clips:
+            ends = np.minimum(np.maximum(ends, least), most)
+        codes = quantized(ends, self.y)
+        return max(int(info.min), int(codes[0])), min(int(info.max), int(codes[1]))
+
+    @cached_property
+    def codes(self) -> NDArray[np.int64]:
+        """What ONNX Runtime makes of every pair, first by second."""
+        u, v = self.first[:, None], self.second[None, :]
+        with np.errstate(all="ignore"):
+            if self.op == "Add":
+                real = u + v
+            elif self.op == "Sub":
+                real = u - v
+            elif self.op == "Mul":
+                real = u * v
+            elif self.op == "Div":
+                real = u / v
+            else:
+                real = np.where(u < 0, u * v, u)  # PRelu
+        return np.clip(quantized(real, self.y), *self.bounds)
+
+
+def approximation(
+    real: Function, a: int, steps: NDArray[np.int64] | None, scale: float
+) -> tuple[SpecialOperation, Tables]:
+    """Return the machine's operation and its tables.
+
+    Parameters
+    ----------
+    a : which operand is the machine's first.
+    steps, scale : of that operand, where the operation is a product: its values are steps times
+        scale.
+    """
+    unit = float(real.y.scale)
+    with np.errstate(over="ignore", divide="ignore"):
+        reals = [_bounded(values.astype(np.float64) / unit) for values in (real.first, real.second)]
+        if steps is None:
+            if real.op == "Sub":
+                reals[1] = -reals[1]
+            return SpecialOperation.ADD, sum_tables(reals[a], reals[1 - a])
+        other = (real.second if a == 0 else real.first).astype(np.float64)
+        factors = scale / unit * (1 / other if real.op == "Div" else other)
+    offsets = np.zeros_like(steps)
+    if real.op == "PRelu":
+        # What is not negative is no product but its own code.
+        offsets = np.where(steps < 0, 0, quantized(real.first, real.y) - real.y.zero_point)
+        steps = np.minimum(steps, 0)
+    return SpecialOperation.MUL, factor_tables(steps, offsets, _bounded(factors))
+
+
+def _bounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.nan_to_num(values, nan=_FAR), -_FAR, _FAR)
+
+
+def differences(
+    real: Function, a: int, operation: SpecialOperation, tables: Tables
+) -> int:
+    """Return by how many codes the machine's result is off at most, over all pairs."""
+    first, second, shift = tables
+    pairs = first[:, None], second[None, :]
+    if operation is SpecialOperation.MUL:
+        total = multiply(*pairs, shift)
+    else:
+        total = multiply_add(pairs[0], 2.0**shift, pairs[1].view(np.float32))
+    made = np.clip(np.rint(total.astype(np.float64)) + real.y.zero_point, *real.bounds)
+    return int(np.abs(made - (real.codes if a == 0 else real.codes.T)).max())
