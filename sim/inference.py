@@ -138,7 +138,9 @@ def run_model(
             "outputs": sum(value.size for value in expected.outputs.values()),
         },
         layers=layers,
-        notes=tuple({"node": note.node, "text": note.text} for note in graph.notes),
+        notes=tuple(
+            {"node": note.node, "text": note.text} for note in (*graph.notes, *compiled.notes)
+        ),
         counters=result.counters,
         seconds=result.seconds,
         waves=None if result.waves is None else str(result.waves),

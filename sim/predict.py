@@ -26,7 +26,10 @@ def predict(name: str, made: Prepared) -> Prediction:
         bytes_written=sum(layer.bytes_written for layer in layers),
         memory_bytes=compiled.image.size,
         layers=layers,
-        notes=tuple({"node": note.node, "text": note.text} for note in made.graph.notes),
+        notes=tuple(
+            {"node": note.node, "text": note.text}
+            for note in (*made.graph.notes, *made.compiled.notes)
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kiwicha.compiler.emit.absorb import Absorbed
 from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
 from kiwicha.compiler.emit.instruction import Instruction, Transfer
 from kiwicha.compiler.emit.scales import ScaleRun
@@ -64,6 +65,7 @@ class ProgramBuilder:
 
     Members
     -------
+    absorbed : what lies inside something else.
     tally : what counts the results of VECTORs that are appended, None where nobody does.
     function : table of 256 bytes that their results are looked up in, None for no function.
     """
@@ -73,6 +75,7 @@ class ProgramBuilder:
     layer: int = 0
     tally: Tally | None = None
     function: np.ndarray | None = None
+    absorbed: Absorbed = field(default_factory=Absorbed)
     stored: defaultdict[int, list[StoredWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer

@@ -7,12 +7,14 @@ from math import prod
 
 import numpy as np
 
+from kiwicha.compiler.emit.absorb import absorb
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
-from kiwicha.compiler.emit.functions import absorbed
+from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.compiler.emit.instruction import Instruction
 from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.emit.memory import ALIGN, Memory
+from kiwicha.compiler.emit.placement import place_results
 from kiwicha.compiler.emit.scales import scale_places
 from kiwicha.compiler.emit.statistics import (
     RECORD_BYTES,
@@ -22,9 +24,10 @@ from kiwicha.compiler.emit.statistics import (
     split_chains,
 )
 from kiwicha.compiler.emit.steps import Step, interleave
-from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Tensor, ViewNode
+from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
+from kiwicha.compiler.schedule.within import Within
 from kiwicha.cost.performance import Timeline
 from kiwicha.cost.shares import layer_shares
 from kiwicha.errors import KiwichaError, UnfitMachine
@@ -106,6 +109,8 @@ class CompiledModel:
         function takes on the way out (`compiler.emit.functions`) are nowhere.
     statistics : layers whose results are counted, and where their records are, by name.
     places : address of each byte of the scales of blocks, by their tensor's name.
+    within : tensors that lie inside others.
+    notes : copies that were not made.
     """
 
     config: AcceleratorConfig
@@ -119,6 +124,8 @@ class CompiledModel:
     timeline: Timeline
     statistics: Mapping[str, Tally] = field(default_factory=dict)
     places: Mapping[str, np.ndarray] = field(default_factory=dict)
+    within: Mapping[str, Within] = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
     @property
     def words(self) -> np.ndarray:
@@ -145,6 +152,9 @@ class CompiledModel:
         if tensor.name in self.places:
             return memory[self.places[tensor.name]]
         start = self.addresses[tensor.name]
+        if tensor.name in self.within:
+            places = self.within[tensor.name].places(np.arange(tensor.size))
+            return tensor.from_memory(memory[start + places])
         return tensor.from_memory(memory[start : start + tensor.size])
 
 
@@ -214,7 +224,7 @@ def compile_graph(
         layer's statistics cannot be had.
     """
     counted = counted_layers(graph, config, statistics)
-    functions = absorbed(graph, config, {each.node.name for each in counted})
+    functions = functions_of(graph, config, {each.node.name for each in counted})
     done_besides = {table.name for table in functions.tables.values()}
     require_units([node for node in graph.nodes if node.name not in done_besides], config)
     # The last beat of the address space cannot be granted: limits are exclusive.
@@ -223,13 +233,11 @@ def compile_graph(
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    parts = functions.joined(split_chains(chains(graph.nodes), counted))
-    for node in graph.nodes:
-        if isinstance(node, ViewNode) or node.name in done_besides:
-            addresses[node.y.name] = addresses[node.x.name]
-        else:
-            for tensor in node.results:
-                addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
+    parts = split_chains(chains(graph.nodes), counted)
+    together = {node.name for part in parts for node in part if len(part) > 1}
+    absorbed = absorb(graph, config, together, {each.node.name for each in counted})
+    parts = functions.joined([part for part in parts if part[0].name not in absorbed.nodes])
+    addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")
     tallies = {}
     for node, channel in ((each.node, each.channel) for each in counted):
@@ -238,7 +246,7 @@ def compile_graph(
         tallies[node.name] = Tally(config, node.name, channel, place)
     write_limit = memory.top
 
-    builder = ProgramBuilder(config)
+    builder = ProgramBuilder(config, absorbed=absorbed)
     if graph.dynamic and config.dynamic:
         builder.load_slots(addresses[graph.dynamic[0].record.name])
     done, refused = 0, list[KiwichaError]()
@@ -321,4 +329,6 @@ def compile_graph(
             for index, (node, *_) in enumerate(parts)
             if isinstance(node, BlocksNode)
         },
+        absorbed.within,
+        tuple(absorbed.notes),
     )

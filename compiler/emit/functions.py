@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from kiwicha.compiler.graph.graph import Graph, Node, TableNode, ViewNode
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["Functions", "absorbed"]
+__all__ = ["Functions", "functions_of"]
 
 _KINDS = ("conv", "conv_transpose", "matmul", "matmul_stack", "pool", "product")
 """Nodes whose results all come through the requantizers in the order in which they are needed."""
@@ -47,7 +47,7 @@ class Functions:
         return made
 
 
-def absorbed(
+def functions_of(
     graph: Graph, config: AcceleratorConfig, counted: Collection[str] = ()
 ) -> Functions:
     """Return the tables that layers of ``graph`` compute on their way out.

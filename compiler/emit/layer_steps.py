@@ -47,6 +47,7 @@ from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
 from kiwicha.compiler.schedule.units import require_units
+from kiwicha.compiler.schedule.within import placed
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["layer_steps"]
@@ -87,7 +88,12 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
         node: Any, addresses: Mapping[str, int], builder: ProgramBuilder, store: StoreConstant,
         _ready: int,
     ) -> list[Step]:
-        works = make(node, addresses, builder.config)
+        within = builder.absorbed.within
+        made = [
+            placed(work, node, addresses, within) for work in make(node, addresses, builder.config)
+        ]
+        works = [work for work in made if work is not None]
+        assert len(works) == len(made), f"{node.name} cannot reach a tensor inside another"
         tilings = _tilings(works, builder)
         return [_contraction_step(work, tilings[_kind(work)], builder, store) for work in works]
 
@@ -111,7 +117,8 @@ def _move_steps(
     _ready: int,
 ) -> list[Step]:
     """Images and transpositions."""
-    moves = move_works(node, addresses, builder.config)
+    done = builder.absorbed
+    moves = move_works(node, addresses, builder.config, done.within, done.pieces)
     tilings = _tilings([move.work for move in moves if move.cut is None], builder)
     return [
         _contraction_step(move.work, tilings[_kind(move.work)], builder, store)

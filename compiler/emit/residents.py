@@ -150,11 +150,12 @@ class Residents:
         count = min(self.tiling.channels, x.channels - channel)
         height, width = s.y1 - s.y0, s.x1 - s.x0
         start = (
-            x.address + s.image * x.image_bytes + s.y0 * x.row_bytes + s.x0 * x.channels + channel
+            x.address + s.image * x.image_bytes + s.y0 * x.row_bytes + s.x0 * x.pixel_bytes
+            + channel
         )
         pixel, row, image = count, x.row_bytes, x.image_bytes
-        if count < x.channels:
-            pixel = self._local_pitch(start, count, x.channels)
+        if count < x.pixel_bytes:
+            pixel = self._local_pitch(start, count, x.pixel_bytes)
             row = self._local_pitch(start, (width - 1) * pixel + count, x.row_bytes)
         elif width < x.width or not x.is_dense:
             row = self._local_pitch(start, width * count, x.row_bytes)
@@ -188,12 +189,12 @@ class Residents:
 
         if count == x.channels and width == x.width and x.is_dense:
             load(start, local, (s.images - 1) * x.image_bytes + height * x.row_bytes)
-        elif count == x.channels:
+        elif count == x.pixel_bytes:
             load(start, local, width * count, height, x.row_bytes, row)
         elif width == 1:
             load(start, local, count, height, x.row_bytes, row)
         else:
             for y in range(height):
                 load(
-                    start + y * x.row_bytes, local + y * row, count, width, x.channels, pixel
+                    start + y * x.row_bytes, local + y * row, count, width, x.pixel_bytes, pixel
                 )

@@ -31,7 +31,7 @@ class Place:
     Members
     -------
     pitch : bytes from one image row to the next where there are others between; else 0.
-    step : bytes from one pixel to the next, of what is written; 0 where they are neighbours.
+    step : bytes from one pixel to the next where there are others between; else 0.
     """
 
     address: int

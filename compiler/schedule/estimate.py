@@ -48,7 +48,9 @@ def estimate(
 
     patch = patch_bytes(work, config, tile, t.channels)
     patches, patch_cycles = spatial * chunks, patch / beat
-    if not work.x.is_dense:
+    if work.x.step:
+        patch_cycles = patch / (t.channels + 3 * beat) * run_cycles(config, t.channels)
+    elif not work.x.is_dense:
         patch_cycles = t.rows * run_cycles(config, min(t.channels, work.x.channels))
         # The runs of a product's operand are long; others are short and many.
         patch_cycles += READ_ROUND_TRIP if work.channelwise else 0

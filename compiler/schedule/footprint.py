@@ -73,7 +73,7 @@ def patch_bytes(
     x, spare = work.x, 3 * config.beat_bytes
     height = _extent(work, 0, rows, x.height)
     width = _extent(work, 1, columns, x.width)
-    if channels < x.channels:
+    if channels < x.pixel_bytes:
         size = height * width * (channels + spare)
     elif columns < work.y.width or not x.is_dense:
         size = height * (width * channels + spare)

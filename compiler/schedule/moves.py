@@ -2,7 +2,7 @@
 """Copies as work for the array: runs of bytes through the identity, bytes picked by a matrix of
 zeros and ones, and transpositions; each where it takes the fewest cycles."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from kiwicha.compiler.schedule.mapping import TALLEST, contraction
 from kiwicha.compiler.schedule.nest import nest_of
 from kiwicha.compiler.schedule.pixels import ONCE, Pixels, images_of
 from kiwicha.compiler.schedule.transposition import Cut, Transposed, transposed
+from kiwicha.compiler.schedule.within import Within
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction, WeightFormat
 
@@ -33,9 +34,18 @@ class Move:
 
 
 def move_works(
-    node: MoveNode, addresses: Mapping[str, int], config: AcceleratorConfig
+    node: MoveNode,
+    addresses: Mapping[str, int],
+    config: AcceleratorConfig,
+    within: Mapping[str, Within] | None = None,
+    absorbed: Collection[Piece] = (),
 ) -> list[Move]:
     """Return the pieces of a node as work for the array.
+
+    Parameters
+    ----------
+    within : where tensors are that lie inside others.
+    absorbed : pieces that are where they belong already.
 
     Raises
     ------
@@ -44,8 +54,10 @@ def move_works(
     """
     made: list[Move] = []
     for piece in node.pieces:
-        maker = _Maker(node, piece, addresses, config)
-        nest = nest_of(piece, node.y)
+        if piece in absorbed:
+            continue
+        maker = _Maker(node, piece, addresses, config, within or {})
+        nest = nest_of(piece, node.y, within or {})
         cost, images = images_of(nest, config)
         other = transposed(nest, config)
         if other is not None and other[0] < cost:
@@ -59,7 +71,12 @@ class _Maker:
     """Places the work of one piece in memory."""
 
     def __init__(
-        self, node: MoveNode, piece: Piece, addresses: Mapping[str, int], config: AcceleratorConfig
+        self,
+        node: MoveNode,
+        piece: Piece,
+        addresses: Mapping[str, int],
+        config: AcceleratorConfig,
+        within: Mapping[str, Within],
     ) -> None:
         self.piece, self.config = piece, config
         self.pool = PoolNode(
@@ -67,6 +84,9 @@ class _Maker:
             piece.scale, piece.scale64, piece.low, piece.high,
         )
         self.x, self.y = addresses[piece.x.name], addresses[node.y.name]
+        self.size = piece.x.size
+        if piece.x.name in within:
+            self.size = int(within[piece.x.name].places(np.array(self.size - 1))) + 1
 
     def matrices(self, found: Transposed) -> Iterator[Move]:
         """Yield transpositions."""
@@ -132,8 +152,8 @@ class _Maker:
             room = found.read - found.span
             skipped = first % found.read
             if skipped > room:
-                skipped = max(0, first + over - self.piece.x.size)
-            if skipped > min(room, first) or first - skipped + over > self.piece.x.size:
+                skipped = max(0, first + over - self.size)
+            if skipped > min(room, first) or first - skipped + over > self.size:
                 return None
             skips.append(skipped)
         return skips

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which byte goes where, as nested loops: what a copy between any two layouts is made of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import Piece, Tensor
+from kiwicha.compiler.schedule.within import Within
 
-__all__ = ["Axis", "Nest", "nest_of"]
+__all__ = ["Axis", "Nest", "Offsets", "nest_of", "places_of"]
 
 Offsets = NDArray[np.int64]
+_NONE: Mapping[str, Within] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +66,16 @@ class Nest:
     axes: tuple[Axis, ...]
 
 
-def nest_of(piece: Piece, result: Tensor) -> Nest:
+def nest_of(piece: Piece, result: Tensor, within: Mapping[str, Within] = _NONE) -> Nest:
     """Return the loops of a piece, in the order in which its bytes lie in the result: as few as
-    there can be, those of one step each as long as they can be."""
-    x = _places(piece.x)[piece.source.index].reshape(-1)
-    y = _places(result)[piece.target.index].reshape(-1)
+    there can be, those of one step each as long as they can be.
+
+    Parameters
+    ----------
+    within : where tensors are that lie inside others.
+    """
+    x = places_of(piece.x, within)[piece.source.index].reshape(-1)
+    y = places_of(result, within)[piece.target.index].reshape(-1)
     order = np.argsort(y)
     x, y = x[order], y[order]
     first = int(x[0]), int(y[0])
@@ -84,10 +91,13 @@ def nest_of(piece: Piece, result: Tensor) -> Nest:
     return Nest(*first, tuple(axes))
 
 
-def _places(tensor: Tensor) -> Offsets:
+def places_of(tensor: Tensor, within: Mapping[str, Within] = _NONE) -> Offsets:
     """Return the byte of each element, in ONNX order."""
+    dense = np.arange(tensor.size)
     places = np.empty(tensor.size, np.int64)
-    places[tensor.layout.index(tensor.shape)] = np.arange(tensor.size)
+    places[tensor.layout.index(tensor.shape)] = (
+        within[tensor.name].places(dense) if tensor.name in within else dense
+    )
     return places.reshape(tensor.shape)
 
 

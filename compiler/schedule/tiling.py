@@ -108,7 +108,7 @@ def _spatial(work: Contraction, config: AcceleratorConfig) -> Iterator[tuple[int
         whole = [(n, y.height, y.width) for n in _splits(y.images)]
         lines = [(1, rows, y.width) for rows in _splits(y.height)]
         parts = [(1, 1, columns) for columns in _splits(y.width)]
-        if channels < work.x.channels:
+        if channels < work.x.pixel_bytes:
             whole = []  # neighbouring images are not one run of bytes then
         for candidates in (whole + lines, parts):
             fitting = [
@@ -150,6 +150,7 @@ def _channelwise(
     pixels = tile[0] * tile[1] * tile[2]
     whole = channels == work.x.channels
     flat = whole and _dense(work) and work.dilations[1] == 1 and work.kernel[1] > 1
+    flat = flat and not work.x.step
     reduced = channels if _dense(work) else tiles[0].channels
     r = reduction(work, config, flat, reduced)
     shares = _SHARES if config.sparse.formats and work.weights is not None else _SHARES[:1]

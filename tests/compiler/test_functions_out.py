@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 import kiwicha
-from kiwicha.compiler.emit.functions import absorbed
+from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode
 from kiwicha.machine.presets import preset
@@ -118,4 +118,4 @@ def test_golden_and_report_name_both():
 
 
 def test_a_graph_without_tables_has_none():
-    assert absorbed(None, WITHOUT).tables == {}
+    assert functions_of(None, WITHOUT).tables == {}

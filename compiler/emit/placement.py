@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the tensors of a graph lie in memory."""
+
+from collections.abc import Mapping
+
+from kiwicha.compiler.emit.absorb import Absorbed
+from kiwicha.compiler.emit.functions import Functions
+from kiwicha.compiler.emit.memory import Memory
+from kiwicha.compiler.graph.graph import Graph, ViewNode
+
+__all__ = ["place_results"]
+
+
+def place_results(
+    graph: Graph, memory: Memory, inputs: Mapping[str, int], absorbed: Absorbed,
+    functions: Functions,
+) -> dict[str, int]:
+    """Return where each tensor is, ``inputs`` among them; results get room of their own.
+
+    A view is where its tensor is, a part of another tensor inside that, and what a function takes
+    on the way out where the function's result is.
+    """
+    addresses = dict(inputs)
+    for node in graph.nodes:
+        for tensor in () if isinstance(node, ViewNode) else node.results:
+            if tensor.name not in absorbed.within and tensor.name not in functions.passing:
+                addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
+
+    def place(name: str) -> int:
+        inside = absorbed.within.get(name)
+        return addresses[name] if inside is None else place(inside.into) + inside.first
+
+    for node in graph.nodes:
+        if isinstance(node, ViewNode):
+            addresses[node.y.name] = addresses[node.x.name]
+        else:
+            written = functions.tables.get(node.name, node)
+            addresses[node.y.name] = place(written.y.name)
+    return addresses
