@@ -181,8 +181,9 @@ def _pool(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
 
 def _move(node: Any, *operands: Any) -> NDArray[Any]:
     *tensors, modes = operands
-    y = np.empty(node.y.shape, node.y.dtype)
-    for piece, x in zip(node.pieces, tensors, strict=True):
+    y, read = np.empty(node.y.shape, node.y.dtype), iter(tensors)
+    for piece in node.pieces:
+        x = next(read) if piece.values is None else piece.values
         multiplier, shift = encode_scale(modes.requantize, piece.scale, piece.scale64)
         y[piece.target.index] = requantize(
             x[piece.source.index].astype(np.int32) - piece.x.zero_point, multiplier, shift,

@@ -151,6 +151,8 @@ class _Absorber:
     def _writes(self, node: MoveNode, piece: Piece) -> bool:
         """Have the maker of an operand write it in place, if that is possible."""
         name, done = self._root(piece.x), self.done
+        if piece.values is not None:
+            return False
         maker = self.makers.get(name)
         if maker is None or maker.name in done.nodes or not _is_copy(piece, node.y):
             return False

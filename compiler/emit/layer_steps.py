@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.emit.pairs import pair_steps
@@ -116,8 +118,13 @@ def _move_steps(
     store: StoreConstant,
     _ready: int,
 ) -> list[Step]:
-    """Images and transpositions."""
+    """Images and transpositions; constants are put into memory as they will be read."""
     done = builder.absorbed
+    constants = {
+        piece.x.name: store(piece.x.to_memory(piece.values).view(np.uint8))
+        for piece in node.pieces if piece.values is not None
+    }
+    addresses = {**addresses, **constants}
     moves = move_works(node, addresses, builder.config, done.within, done.pieces)
     tilings = _tilings([move.work for move in moves if move.cut is None], builder)
     return [

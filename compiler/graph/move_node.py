@@ -72,6 +72,7 @@ class Piece:
     Members
     -------
     source, target : what of ``x`` goes where in the result, of one shape.
+    values : ``x`` in ONNX order where it is a constant.
     """
 
     x: Tensor
@@ -81,6 +82,7 @@ class Piece:
     scale64: np.float64
     low: int
     high: int
+    values: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +103,10 @@ class MoveNode(BaseNode):
 
     @property
     def x(self) -> Tensor:  # type: ignore[override]
-        """What the first piece reads."""
-        return self.pieces[0].x
+        """What the first piece reads that is no constant."""
+        return self.inputs[0]
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """What each piece reads."""
-        return tuple(piece.x for piece in self.pieces)
+        """What each piece reads that is no constant."""
+        return tuple(piece.x for piece in self.pieces if piece.values is None)

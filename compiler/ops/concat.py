@@ -7,10 +7,12 @@ requantizer where it computes that on every code, else a table of ours before it
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, TableNode, Tensor
@@ -26,41 +28,81 @@ from kiwicha.compiler.ops.unsupported import in_float
 __all__ = ["OPERATORS"]
 
 
+@dataclass(frozen=True, eq=False)
+class _Operand:
+    """A tensor, and its codes where it is a constant."""
+
+    x: Tensor
+    values: NDArray[Any] | None = None
+
+
 def qlinear_concat(context: Context, node: onnx.NodeProto) -> None:
     """Inputs y_scale, y_zero, then x, x_scale, x_zero of each operand."""
     scale, zero, dtype = context.quantization(node, 0, "output")
-    operands = [context.operand(node, place) for place in range(2, len(node.input), 3)]
+    operands = []
+    for place in range(2, len(node.input), 3):
+        name = node.input[place]
+        values = context.constants.get(name)
+        if values is None:
+            operands.append(_Operand(context.operand(node, place)))
+            continue
+        x = Tensor(name, values.shape, values.dtype, *context.quantization(
+            node, place + 1, "input", values.dtype)[:2])
+        operands.append(_Operand(x, values))
     _emit(context, node, operands, Tensor(node.output[0], (), dtype, scale, zero))
 
 
 def concat(context: Context, node: onnx.NodeProto) -> None:
     """Inputs are codes, whose readers know their scale; there may be one alone."""
-    operands = [context.tensor(name) for name in node.input]
-    first = operands[0]
-    alike = [replace(x, scale=first.scale, zero_point=first.zero_point) for x in operands]
-    _emit(context, node, alike, replace(first, name=node.output[0]))
+    first = next((n for n in node.input if n not in context.constants), node.input[0])
+    y = replace(context.tensor(first), name=node.output[0])
+    operands = []
+    for name in node.input:
+        values = context.constants.get(name)
+        x = context.tensor(name) if values is None else replace(y, name=name, shape=values.shape)
+        x = replace(x, scale=y.scale, zero_point=y.zero_point)
+        operands.append(_Operand(x, values))
+    _emit(context, node, operands, y)
 
 
 def _emit(
-    context: Context, node: onnx.NodeProto, operands: Sequence[Tensor], y: Tensor
+    context: Context, node: onnx.NodeProto, operands: Sequence[_Operand], y: Tensor
 ) -> None:
     """Emit the operands side by side; the shape and layout of ``y`` follow."""
-    rank = len(operands[0].shape)
+    shape = list(operands[0].x.shape)
+    rank = len(shape)
     axis = attributes(node)["axis"] % rank
-    shape = list(operands[0].shape)
-    shape[axis] = sum(x.shape[axis] for x in operands)
-    layout = _layout(context, operands)
-    operands = [
-        context.settle(x, layout) if x.name in context.free else context.settled(x)
-        for x in operands
-    ]
+    shape[axis] = sum(each.x.shape[axis] for each in operands)
+    varying = [each.x for each in operands if each.values is None]
+    ACTIVATION.check(name=operands[0].x.name, constants=() if varying else context.constants)
+    layout = _layout(context, varying)
     y = replace(y, shape=tuple(shape), layout=layout)
     pieces, first = [], 0
-    for x in operands:
+    for each in operands:
         target = tuple(first if place == axis else 0 for place in range(rank))
+        first += each.x.shape[axis]
+        if each.values is not None:
+            pieces.append(_constant(context, each, y, target))
+            continue
+        x = each.x
+        x = context.settle(x, layout) if x.name in context.free else context.settled(x)
         pieces.append(_piece(context, node, x, y, target))
-        first += x.shape[axis]
     context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
+
+
+def _constant(context: Context, operand: _Operand, y: Tensor, target: tuple[int, ...]) -> Piece:
+    """Return a constant as a piece of ``y``: the codes that it has there."""
+    assert operand.values is not None
+    x, info = operand.x, np.iinfo(y.dtype)
+    values = operand.values
+    if (x.scale, x.zero_point) != (y.scale, y.zero_point):
+        values = chain_table(x, (), y)[values.astype(np.int32) - int(info.min)].astype(y.dtype)
+    name = context.names.fresh(x.name, "codes")
+    codes = replace(y, name=name, shape=x.shape)
+    return Piece(
+        codes, Box.whole(x.shape), Box.at(target, x.shape), np.float32(1), np.float64(1),
+        int(info.min), int(info.max), values,
+    )
 
 
 def _layout(context: Context, operands: Sequence[Tensor]) -> Layout:
@@ -108,8 +150,9 @@ OPERATORS = (
             Form("QDQ", ("Concat",), "runtime"),
         ),
         "concat.concat",
-        (ACTIVATION,),
-        "any axis, any number of operands, each with a scale and zero point of its own",
+        (),
+        "any axis, any number of operands, some of them constants, each with a scale and zero "
+        "point of its own",
         ("tests/golden/test_concat.py", "tests/compiler/test_moves.py"),
         otherwise=in_float,
     ),

@@ -21,7 +21,6 @@ from .limit_models import (
     TWO_TENSORS,
     U8,
     A,
-    B,
     X,
     back,
     chain,
@@ -98,10 +97,6 @@ EXAMPLES = {
         "its {what}": normalization(constants={"variance": F32([-1, 1])}),
         "the result of": normalization(
             outputs=("n",), after=[node("MaxPool", ["n"], ["f"], kernel_shape=[2]), *TWICE]),
-    },
-    "Concat": {
-        "input '{name}' is a constant": integer(
-            "QLinearConcat", [*A, "xq", *X, "codes", *B], axis=0),
     },
     "Conv": {
         "channels_last": conv(shapes={"x": [1, 6, 6, 2]}, channels_last=1),

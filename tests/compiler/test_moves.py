@@ -85,6 +85,35 @@ def test_concat_of_codes_has_no_scale():
     runs(agree(built), "tiny")
 
 
+@pytest.mark.parametrize("dtype", KINDS)
+@pytest.mark.parametrize("alike", [True, False])
+def test_concat_with_constants(alike, dtype):
+    """A class token before the patches of an image, and something behind them."""
+    rng = np.random.RandomState(1)
+    info = np.iinfo(dtype)
+    keys = draw(rng, dtype, 4)
+    if alike:
+        keys = dict.fromkeys(keys, keys["k0"])
+    constants = scales(**keys) | {
+        name: rng.randint(info.min, info.max + 1, (2, n, 6)).astype(dtype)
+        for name, n in (("token", 1), ("rest", 3))}
+    inputs = ["k3_s", "k3_z"]
+    for place, name in enumerate(("token", "x", "rest")):
+        inputs += [name, f"k{place}_s", f"k{place}_z"]
+    built = model(
+        [node("QLinearConcat", inputs, ["y"], axis=1, name="it", domain="com.microsoft")],
+        constants, {"x": [2, 5, 6]}, types=dict.fromkeys("xy", KINDS[dtype]))
+    runs(agree(built), "tiny")
+
+
+def test_concat_of_codes_and_a_constant():
+    types = dict.fromkeys("xy", TensorProto.INT8)
+    built = model([node("Concat", ["c", "x", "c"], ["y"], axis=1)],
+                  {"c": np.arange(12, dtype=S8).reshape(1, 3, 2, 2)}, {"x": [1, 5, 2, 2]},
+                  types=types)
+    runs(agree(built), "tiny")
+
+
 def test_scales_that_the_requantizer_cannot_express():
     """A product of two roundings, for which no one scale stands: a table before the move."""
     keys = {"a": (0.06, U8(3)), "b": (0.05, U8(9)), "y": (0.02, U8(77))}
