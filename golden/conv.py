@@ -61,11 +61,15 @@ def patches(
     padding: float,
 ) -> NDArray[np.floating]:
     """Return every window of N x C x H x W as N x C x H' x W' x kernel height x kernel width; where
-    the first pads are negative, windows begin inside the image."""
+    pads are negative, windows begin or end inside the image."""
     top, left, bottom, right = pads
-    padded = np.pad(
-        x, ((0, 0), (0, 0), (max(top, 0), bottom), (max(left, 0), right)), constant_values=padding
-    )[:, :, max(-top, 0) :, max(-left, 0) :]
+    around = [(max(before, 0), max(after, 0)) for before, after in ((top, bottom), (left, right))]
+    padded = np.pad(x, ((0, 0), (0, 0), *around), constant_values=padding)
+    inside = [
+        slice(max(-before, 0), size - max(-after, 0))
+        for size, before, after in zip(padded.shape[2:], (top, left), (bottom, right), strict=True)
+    ]
+    padded = padded[:, :, inside[0], inside[1]]
     extent = (np.asarray(kernel) - 1) * dilations + 1
     if padded.shape[2] < extent[0] or padded.shape[3] < extent[1]:
         raise ValueError(f"kernel spans {tuple(extent)}, the padded image {padded.shape[2:]}")

@@ -107,20 +107,33 @@ def _finish(
 
 def _accumulated(node: Any, x: NDArray[Any], x_zero: int) -> NDArray[np.int32]:
     """Return the sums of products, N x C x H x W or rows x columns."""
-    if node.kind == "conv":
+    if node.kind in ("conv", "dynamic_conv"):
+        pads = node.pads if node.kind == "conv" else _far(node)
         return conv2d(
             x.reshape(node.x.image), node.weights, x_zero=x_zero,
             weight_zero=node.weight_zero, groups=node.groups, strides=node.strides,
-            pads=node.pads, dilations=node.dilations,
+            pads=pads, dilations=node.dilations,
         )
     rows = x.reshape(-1, len(node.weights))
     return matmul(rows, node.weights, x_zero=x_zero, weight_zero=node.weight_zero)
 
 
+def _far(node: Any) -> tuple[int, int, int, int]:
+    """Return pads that reach as far as the last window of ``node.image`` does; negative where the
+    image does not end there."""
+    ends = []
+    for axis in (0, 1):
+        last = (node.image[2 + axis] - 1) * node.strides[axis] - node.pads[axis]
+        extent = (node.weights.shape[2 + axis] - 1) * node.dilations[axis] + 1
+        ends.append(last + extent - node.x.image[2 + axis])
+    return (*node.pads, *ends)
+
+
 def sums(
     node: Any, x: NDArray[Any], record: NDArray[Any] | None = None
 ) -> NDArray[np.int32]:
-    """Return what a linear layer adds up, a bias of its own included, in the order of its output.
+    """Return what a linear layer adds up, a bias of its own included, in the order of its output,
+    or rows x columns where scales are dynamic.
 
     Parameters
     ----------
@@ -128,7 +141,10 @@ def sums(
     """
     if record is not None:
         slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
-        return _accumulated(node, x, int(slot["zero_point"]))
+        total = _accumulated(node, x, int(slot["zero_point"]))
+        if node.kind == "dynamic_conv":
+            return total.transpose(0, 2, 3, 1).reshape(-1, node.columns)
+        return total
     channel = (-1, 1, 1) if node.kind == "conv" else (-1,)
     bias = np.reshape(node.bias, channel).astype(np.int64)
     total = _accumulated(node, x, node.x.zero_point) + bias
@@ -255,7 +271,7 @@ def _dynamic(
     slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
     acc = sums(node, x, record)
     if node.target is None:
-        return acc.astype("<i4").view(np.uint8).reshape(node.y.shape)
+        return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
     try:
         values, y_scale, y_zero = dynamic_quantize(v)
@@ -265,6 +281,9 @@ def _dynamic(
         ) from None
     slots = np.zeros(SLOTS, SLOT_RECORD)
     slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
+    if node.kind == "dynamic_conv":
+        images, channels, height, width = node.image
+        values = values.reshape(images, height, width, channels).transpose(0, 3, 1, 2)
     return values.reshape(node.y.shape), slots.view(np.uint8)
 
 
@@ -273,5 +292,5 @@ _RUN: dict[str, Callable[..., Any]] = {
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _pair, "mul": _pair, "tables": _tables,
     "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "blocks": _blocks, "move": _move,
+    "dynamic": _dynamic, "dynamic_conv": _dynamic, "blocks": _blocks, "move": _move,
 }

@@ -173,7 +173,7 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
     assert isinstance(edge, HostDynamicDequantize), "blocks are for simulations alone"
     return {
         **_value(value), "kind": "sums", "tensor": _tensor(compiled, edge.tensor),
-        "record": _record(compiled, edge), "relu": edge.relu,
+        "record": _record(compiled, edge), "relu": edge.relu, "view": _steps(edge.view),
         "w_scale": host.add(np.reshape(edge.w_scale, -1), "<f4"),
         "bias": host.add(np.reshape(edge.bias, -1), "<f4"),
     }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.lower import LoweredModel
@@ -18,6 +19,7 @@ from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import (
+    DynamicConvNode,
     DynamicLinearNode,
     Graph,
     Node,
@@ -132,16 +134,20 @@ def _reference(
     lowered: LoweredModel, graph: Graph, node: Node, tensors: Mapping[str, NDArray[Any]]
 ) -> NDArray[Any] | None:
     """Return ONNX Runtime's result for a node's real inputs, None where there is none."""
-    if isinstance(node, DynamicLinearNode):
-        return _dynamic_reference(lowered, node, tensors)
+    model = lowered.model if products_saturate() else lowered.runtime
+    chain, _ = chain_of(graph, node, model)
+    first = next((each for each in chain if isinstance(each, DynamicLinearNode)), None)
+    if first is not None:
+        return _dynamic_reference(lowered, model, first, node, tensors)
     return node_reference(lowered, graph, node, tensors)
 
 
 def _dynamic_reference(
-    lowered: LoweredModel, node: DynamicLinearNode, tensors: Mapping[str, NDArray[Any]]
-) -> NDArray[np.uint8] | None:
-    """Return the bytes for the values, scale and zero point that the node's input really had."""
-    model = lowered.model if products_saturate() else lowered.runtime
+    lowered: LoweredModel, model: onnx.ModelProto, node: DynamicLinearNode, last: Node,
+    tensors: Mapping[str, NDArray[Any]],
+) -> NDArray[Any] | None:
+    """Return what a layer and the pools and views behind it, up to ``last``, make of the values,
+    scale and zero point that its input really had; None where the model has no name for that."""
     operators = model.graph.node
     source = next((n for n in operators if node.x.name in n.output), None)
     sums = [n for n in operators if node.x.name in n.input and node_name(n) == node.name]
@@ -155,9 +161,14 @@ def _dynamic_reference(
         scale: record[:4].view("<f4").reshape(()),
         zero: record[4:5].reshape(()),
     }
-    target = sums[0].output[0] if node.target is None else node.y.name
+    target = sums[0].output[0] if node.target is None else last.y.name
+    if not any(target in n.output for n in operators):
+        return None
     made = subgraph(model, {k: (v.dtype, v.ndim) for k, v in given.items()}, target)
     read = {value.name for value in made.graph.input}
     session = open_session(made, lowered.settings)
     (result,) = session.run([target], {k: v for k, v in given.items() if k in read})
-    return np.ascontiguousarray(result).view(np.uint8).reshape(node.y.shape)
+    if node.target is None:
+        result = np.moveaxis(result, 1, -1) if isinstance(node, DynamicConvNode) else result
+        result = np.ascontiguousarray(result).view(np.uint8)
+    return result.reshape(last.y.shape)

@@ -93,7 +93,7 @@ def counted_layers(
 def channels_of(node: Node) -> int:
     """Return the results of a pixel, side by side in memory."""
     if isinstance(node, DynamicLinearNode):
-        return node.weights.shape[1]
+        return node.columns
     stack = isinstance(node, MatMulStackNode | ProductNode)
     return node.y.shape[-1] if stack else node.y.image[1]
 

@@ -19,7 +19,7 @@ __all__ = ["rewrite"]
 
 _WEIGHT = {
     "QLinearConv": (3, 5, 2), "QLinearMatMul": (3, 5, 2), "QGemm": (3, 5, 2),
-    "MatMulInteger": (1, 3, 2),
+    "MatMulInteger": (1, 3, 2), "ConvInteger": (1, 3, 2),
 }
 """Places of the weights, of their zero point, and of that of the activations."""
 
@@ -54,7 +54,8 @@ def _unsigned_weights(graph: onnx.GraphProto) -> None:
         weights, x_zero = constants.get(node.input[place]), constants.get(node.input[x_zero_place])
         if weights is None or weights.dtype != np.int8:
             continue
-        if node.op_type != "MatMulInteger" and (x_zero is None or x_zero.dtype != np.uint8):
+        static = node.op_type not in ("MatMulInteger", "ConvInteger")
+        if static and (x_zero is None or x_zero.dtype != np.uint8):
             continue
         name = node.input[zero_place] if len(node.input) > zero_place else ""
         zero = constants.get(name, None if name else np.zeros((), np.int8))

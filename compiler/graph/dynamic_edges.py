@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.errors import InputError
 from kiwicha.machine.records import SLOT_RECORD
@@ -81,6 +81,7 @@ class HostDynamicDequantize:
     record, slot : where the scale Sx of the layer's input is.
     w_scale, bias : one per column.
     shape : of the graph output ``target``.
+    view : steps from rows x columns to it.
     """
 
     name: str
@@ -92,6 +93,7 @@ class HostDynamicDequantize:
     bias: NDArray[np.float32]
     relu: bool
     shape: Shape
+    view: Layout = ROW_MAJOR
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -107,4 +109,5 @@ class HostDynamicDequantize:
         scale = np.ascontiguousarray(record).view(SLOT_RECORD)["scale"][self.slot]
         with np.errstate(over="ignore", invalid="ignore"):
             real = total * (scale * self.w_scale) + self.bias
-        return (np.maximum(real, np.float32(0)) if self.relu else real).reshape(self.shape)
+        real = np.maximum(real, np.float32(0)) if self.relu else real
+        return self.view.apply(real).reshape(self.shape)

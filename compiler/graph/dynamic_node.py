@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node of dynamically quantized graphs; what all nodes have is in `compiler.graph.nodes`."""
+"""The nodes of dynamically quantized graphs; what all nodes have is in `compiler.graph.node`."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.tensor import Tensor
+from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
 
-__all__ = ["DynamicLinearNode"]
+__all__ = ["DynamicConvNode", "DynamicLinearNode"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +21,14 @@ class DynamicLinearNode:
 
     Members
     -------
-    x : uint8, ... K, row-major; ``x_record`` : its scale and zero point, a record of all slots of
-        which only that of number ``slot`` counts (`machine.isa.LoadTarget.DYNAMIC`).
+    x : uint8, ... K; ``x_record`` : its scale and zero point, a record of all slots of which only
+        that of number ``slot`` counts (`machine.isa.LoadTarget.DYNAMIC`).
     y : uint8, ... N, row-major; or ... 4 N bytes, the int32 sums little endian, of which the host
         makes v.
     y_record, target : as ``x_record`` and ``slot``, of y; None where y is the sums.
     weights : int8, K x N; weight_zero, w_scale, bias : one per column.
     relu : whether negative v become 0.
+    order : of the rows of x in memory, as in `MatMulNode`; row-major where None.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DynamicLinearNode:
     relu: bool
     slot: int = 0
     target: int | None = None
+    order: NDArray[np.int64] | None = None
     kind: ClassVar[str] = "dynamic"
     promise: ClassVar[Literal["runtime", "golden"]] = "runtime"
 
@@ -56,6 +59,11 @@ class DynamicLinearNode:
         return (self.y,) if self.y_record is None else (self.y, self.y_record)
 
     @property
+    def columns(self) -> int:
+        """Results side by side."""
+        return self.weights.shape[1]
+
+    @property
     def rows(self) -> int:
         """All leading dimensions multiplied."""
         return self.x.size // self.weights.shape[0]
@@ -63,4 +71,42 @@ class DynamicLinearNode:
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates."""
+        return self.rows * self.weights.size
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DynamicConvNode(DynamicLinearNode):
+    """The same of a 2-D convolution, a channel for a column; padding contributes nothing.
+
+    Members
+    -------
+    x : uint8, N C H W (or N C L), channels last in memory.
+    y : uint8, N C H W (or N C L), channels last in memory, of which rows and columns at the far
+        ends may be left out; or pixels x 4 C bytes.
+    image : N C H W of the result.
+    weights : int8, out channels x (in channels / groups) x kernel height x kernel width.
+    strides, dilations : vertical, horizontal.
+    pads : top, left; the far sides follow from ``image``.
+    """
+
+    image: Quad
+    groups: int
+    strides: Pair
+    pads: Pair
+    dilations: Pair
+    kind: ClassVar[str] = "dynamic_conv"
+
+    @property
+    def columns(self) -> int:
+        """Channels."""
+        return self.image[1]
+
+    @property
+    def rows(self) -> int:
+        """Pixels of all images."""
+        return prod(self.image) // self.columns
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates, those on padding included."""
         return self.rows * self.weights.size

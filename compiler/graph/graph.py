@@ -21,6 +21,7 @@ from kiwicha.compiler.graph.node import Promise
 from kiwicha.compiler.graph.nodes import (
     ConvNode,
     ConvTransposeNode,
+    DynamicConvNode,
     DynamicLinearNode,
     MatMulNode,
     MatMulStackNode,
@@ -41,12 +42,12 @@ from kiwicha.compiler.graph.special_nodes import (
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
-    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicLinearNode",
-    "Graph", "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize",
-    "HostDynamicQuantize", "HostOperators", "HostQuantize", "MatMulNode", "MatMulStackNode",
-    "MoveNode", "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode",
-    "Picked", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
-    "TableNode", "TablesNode", "Tensor", "Value", "ViewNode",
+    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
+    "DynamicLinearNode", "Graph", "HostBlockDequantize", "HostDequantize",
+    "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators", "HostQuantize",
+    "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode", "Node", "NormalizeNode", "Note",
+    "OperatorNode", "Pair", "PairNode", "Picked", "Piece", "PoolNode", "ProductNode", "Promise",
+    "Quad", "Shape", "SoftmaxNode", "TableNode", "TablesNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

@@ -12,6 +12,7 @@ from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize, Linea
 from kiwicha.compiler.graph.chosen import chosen_layers
 from kiwicha.compiler.graph.graph import (
     ConvNode,
+    DynamicConvNode,
     DynamicLinearNode,
     Graph,
     HostDequantize,
@@ -78,6 +79,8 @@ def _linear(node: Node, config: AcceleratorConfig) -> Linear:
         raise _Obstacle("multiplies two activations; blocks are for constant weights")
     if not isinstance(node, ConvNode | MatMulNode | DynamicLinearNode):
         raise _Obstacle("is computed by SPECIAL; blocks are what VECTOR makes of sums")
+    if isinstance(node, DynamicConvNode):
+        raise _Obstacle("is a convolution quantized dynamically; blocks are for products then")
     if isinstance(node, DynamicLinearNode) and node.target is not None:
         raise _Obstacle("is quantized by its whole range, which another layer reads")
     if config.blocks.random and _channels(node) > _WIDEST:

@@ -2,24 +2,23 @@
 """Graphs quantized dynamically, as onnxruntime.quantization.quantize_dynamic writes linear layers;
 `compiler.ops.dynamic_layers` reads them."""
 
-from math import prod
-
 import numpy as np
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.unsupported import DYNAMIC
+from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE", "OWN_ZERO", "REST",
-    "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE", "VIEW",
+    "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE", "OWN_ZERO", "POOLED",
+    "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
 ]
 
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
-    "{following} of a dynamically quantized layer's result; must be Add of a constant, Relu or a "
-    "reshape, once each and in this order; {way}",
+    "{following} of a dynamically quantized layer's result; must be Add of a constant, Relu, "
+    "MaxPool or a reshape, once each and in this order; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -47,25 +46,30 @@ OWN_SCALE = Limit(
     "scale '{name}' is that of '{owner}', not of '{source}'",
     lambda name, owner, source: owner == source,
 )
-VIEW = Limit("needs a transposition in memory", lambda kind: kind == "reshape")
+POOLED = Limit(
+    "{op} of a dynamically quantized layer's result without Relu, or with gaps between its "
+    "windows: the range of what it leaves is not known before; use quantize_static",
+    lambda op, relu, whole: relu and whole,
+)
 COLUMNS = Limit(
     "{what} is {shape}; must be one for all or one for each column",
-    lambda what, shape, rank: len(shape) <= rank and prod(shape) in (1, *shape[-1:]),
+    lambda what, shape, fits: fits,
 )
 
 OPERATORS = (
     Operator(
-        "DynamicQuantizeLinear, MatMulInteger and what follows",
+        "DynamicQuantizeLinear, MatMulInteger, ConvInteger and what follows",
         (
-            Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger"), "runtime"),
+            Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
-         OWN_SCALE, VIEW, COLUMNS),
-        "as `quantize_dynamic` writes them, over all of binary32 with its denormal numbers; a "
-        "tensor without a finite range is refused by name; at most four quantizations alive; float "
+         OWN_SCALE, POOLED, COLUMNS, *LIMITS),
+        "as `quantize_dynamic` writes them: products, 1-D and 2-D convolutions with groups, "
+        "MaxPool behind Relu, views; over all of binary32 with its denormal numbers; a tensor "
+        "without a finite range is refused by name; at most four quantizations alive; float "
         "inputs and outputs converted by the host",
-        ("tests/compiler/test_dynamic.py",),
+        ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -1,32 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers of a graph that is quantized dynamically, read node by node.
 
-DynamicQuantizeLinear gives a tensor, its scale and its zero point; MatMulInteger multiplies it by
-constant weights; Cast, Mul by both scales, Add and Relu make floats of the sums. Nothing becomes a
-node before somebody needs the floats: the next DynamicQuantizeLinear, or a graph output.
+DynamicQuantizeLinear gives a tensor, its scale and its zero point; MatMulInteger and ConvInteger
+multiply it by constant weights; Cast, Mul by both scales, Add and Relu make floats of the sums.
+Nothing becomes a node before somebody needs the floats: the next DynamicQuantizeLinear, or a graph
+output.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import prod
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import FLOAT32
-from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
-from kiwicha.compiler.graph.dynamic_edges import (
-    RECORD_BYTES,
-    HostDynamicDequantize,
-    HostDynamicQuantize,
-)
-from kiwicha.compiler.graph.graph import DynamicLinearNode, Shape, Tensor, Value
+from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
+from kiwicha.compiler.graph.dynamic_edges import RECORD_BYTES, HostDynamicQuantize
+from kiwicha.compiler.graph.graph import Tensor, Value
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.conv import conv_shape
 from kiwicha.compiler.ops.dynamic import (
-    COLUMNS,
     CONSTANT,
     FINITE,
     INPUT,
@@ -39,10 +35,12 @@ from kiwicha.compiler.ops.dynamic import (
     SUMS,
     TENSOR,
     VALUE,
-    VIEW,
 )
+from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import VIEWS, view_of
 from kiwicha.compiler.ops.weights import per_channel, signed_weights
+from kiwicha.compiler.ops.window import window
 
 __all__ = ["DynamicLayers"]
 
@@ -51,30 +49,6 @@ _UINT8 = np.dtype(np.uint8)
 
 def _record(name: str) -> Tensor:
     return Tensor(name, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Linear:
-    """A linear layer as far as it was read: first the sums, then the floats that follow.
-
-    Members
-    -------
-    source : the quantized input's name.
-    scaled : whether the scales have been multiplied with.
-    bias : one per column, or None.
-    shape : of the value in the model.
-    """
-
-    node: onnx.NodeProto
-    source: str
-    weights: NDArray[np.int8]
-    weight_zero: NDArray[np.int16]
-    shape: Shape
-    w_scale: NDArray[np.float32] | None = None
-    bias: NDArray[np.float32] | None = None
-    relu: bool = False
-    plain: bool = True  # no view: the last axis is that of the columns
-    op: str = "MatMulInteger"
 
 
 @dataclass
@@ -95,7 +69,7 @@ class DynamicLayers:
     zeros: dict[str, str] = field(default_factory=dict)
     products: dict[str, tuple[str, NDArray[np.float32]]] = field(default_factory=dict)
     records: dict[str, Tensor] = field(default_factory=dict)
-    linear: dict[str, _Linear] = field(default_factory=dict)
+    linear: dict[str, Linear] = field(default_factory=dict)
     inputs: list[HostDynamicQuantize] = field(default_factory=list)
 
     def take(self, node: onnx.NodeProto) -> bool:
@@ -109,6 +83,7 @@ class DynamicLayers:
         rules: dict[str, Callable[[onnx.NodeProto], None]] = {
             "DynamicQuantizeLinear": self._quantize,
             "MatMulInteger": self._product,
+            "ConvInteger": self._convolve,
             "Cast": self._cast,
         }
         if node.domain not in ("", "ai.onnx"):
@@ -121,7 +96,9 @@ class DynamicLayers:
             return True
         if not any(name in self.linear for name in node.input):
             return False
-        rest = {"Mul": self._multiply, "Add": self._add, "Relu": self._relu}
+        rest = {
+            "Mul": self._multiply, "Add": self._add, "Relu": self._relu, "MaxPool": self._pool,
+        }
         rest |= dict.fromkeys(VIEWS, self._view)
         self._require(node, node.op_type in rest)
         rest[node.op_type](node)
@@ -142,14 +119,9 @@ class DynamicLayers:
             return False
         linear = self.linear[name]
         VALUE.check(scaled=linear.w_scale is not None)
-        rows, columns = self._rows(linear), linear.weights.shape[1]
-        sums = self.context.names.fresh(name, "sums")
-        y = Tensor(sums, (rows, 4 * columns), _UINT8, np.float32(1), 0)
-        node = self._emit(linear, y, None)
-        self.context.dequantize.append(HostDynamicDequantize(
-            self.context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
-            node.bias, linear.relu, linear.shape,
-        ))
+        if linear.pool is not None:
+            self._require(linear.pool[0], False)
+        linear.summed(self.context, self.records[linear.source], name)
         return True
 
     def _require(self, node: onnx.NodeProto, known: bool) -> None:
@@ -171,15 +143,15 @@ class DynamicLayers:
         if source in self.linear:
             linear = self.linear[source]
             SUMS.check(scaled=linear.w_scale is not None)
-            tensor = Tensor(name, linear.shape, _UINT8, np.float32(1), 0)
             record = _record(context.names.fresh(name, "slots"))
-            self._emit(linear, tensor, record)
+            linear.quantized(context, self.records[linear.source], name, record)
         elif source in context.floats:
-            tensor, record = self._input(node)
+            context.tensors[name], record = self._input(node)
+            context.free.add(name)
         else:
             CONSTANT.check(name=source, constants=context.constants)
             raise Unknown
-        context.tensors[name], self.records[name] = tensor, record
+        self.records[name] = record
         self.scales[scale], self.zeros[zero] = name, name
 
     def _input(self, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
@@ -209,6 +181,23 @@ class DynamicLayers:
         self.products[node.output[0]] = self.scales[scale], constant
 
     def _product(self, node: onnx.NodeProto) -> None:
+        x, weights = self._operands(node)
+        SHAPES.check(name=x.name, x=x.shape, weights=weights.shape)
+        codes, zero = self._codes(node, weights, weights.shape[1])
+        shape = (*x.shape[:-1], weights.shape[1])
+        self.linear[node.output[0]] = Linear(node, x.name, codes, zero, shape, shape)
+
+    def _convolve(self, node: onnx.NodeProto) -> None:
+        x, weights = self._operands(node)
+        shape, given = conv_shape(node, x.shape, weights.shape), attributes(node)
+        codes, zero = self._codes(node, weights, weights.shape[0])
+        self.linear[node.output[0]] = Linear(
+            node, x.name, codes, zero, shape, shape, window(given, x.shape[2:], weights.shape[2:]),
+            given.get("group", 1), op="ConvInteger",
+        )
+
+    def _operands(self, node: onnx.NodeProto) -> tuple[Tensor, NDArray[np.integer]]:
+        """Return the quantized tensor and the constant that a layer multiplies."""
         context, source = self.context, node.input[0]
         RIGHT.check(constant=source in context.constants)
         weights = context.constant(node, 1, "weight")
@@ -216,18 +205,18 @@ class DynamicLayers:
             raise Unknown
         zero = node.input[2] if len(node.input) > 2 else ""
         OWN_ZERO.check(zero=zero, name=source, owner=self.zeros.get(zero))
-        x = context.tensors[source]
-        SHAPES.check(name=source, x=x.shape, weights=weights.shape)
-        weight_zero = np.zeros(1, weights.dtype)
+        return context.tensors[source], weights
+
+    def _codes(
+        self, node: onnx.NodeProto, weights: NDArray[np.integer], columns: int
+    ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
+        """Return weights and their zero points, one per column."""
+        zero = np.zeros(1, weights.dtype)
         if len(node.input) > 3 and node.input[3]:
-            weight_zero = context.constant(node, 3, "weight zero point").reshape(-1)
-        columns = weights.shape[1]
-        signed, weight_zero = signed_weights(
-            weights, per_channel(weight_zero, columns, "weight zero point")
-        )
-        self.linear[node.output[0]] = _Linear(
-            node, source, np.ascontiguousarray(signed), weight_zero, (*x.shape[:-1], columns)
-        )
+            zero = self.context.constant(node, 3, "weight zero point").reshape(-1)
+        zero = per_channel(zero, columns, "weight zero point")
+        codes, zero = signed_weights(weights, zero)
+        return np.ascontiguousarray(codes), zero
 
     def _cast(self, node: onnx.NodeProto) -> None:
         if node.input[0] not in self.linear:
@@ -245,7 +234,7 @@ class DynamicLayers:
         self._require(node, other in self.products and linear.w_scale is None)
         source, scale = self.products[other]
         OWN_SCALE.check(name=other, owner=source, source=linear.source)
-        columns = self._columns(linear, scale, "weight scale")
+        columns = linear.per_column(scale, "weight scale")
         self.linear[node.output[0]] = replace(linear, w_scale=columns)
 
     def _add(self, node: onnx.NodeProto) -> None:
@@ -257,7 +246,7 @@ class DynamicLayers:
         self._require(node, constant and not early and linear.plain)
         assert bias is not None
         FINITE.check(what="bias", name=other, value=bias)
-        columns = self._columns(linear, bias, "bias")
+        columns = linear.per_column(bias, "bias")
         self.linear[node.output[0]] = replace(linear, bias=columns, op=f"{linear.op}, Add")
 
     def _relu(self, node: onnx.NodeProto) -> None:
@@ -265,32 +254,18 @@ class DynamicLayers:
         self._require(node, linear.w_scale is not None)
         self.linear[node.output[0]] = replace(linear, relu=True, op=f"{linear.op}, Relu")
 
+    def _pool(self, node: onnx.NodeProto) -> None:
+        linear = self.linear[node.input[0]]
+        scaled = linear.w_scale is not None and linear.frame is not None and linear.plain
+        self._require(node, scaled)
+        frame = pool_window(node, linear.shape)
+        self.linear[node.output[0]] = replace(
+            linear, pool=(node, frame), shape=(*linear.shape[:2], *frame.output)
+        )
+
     def _view(self, node: onnx.NodeProto) -> None:
         linear = self.linear[node.input[0]]
-        (kind, _), shape = view_of(self.context, node, linear.shape)
-        VIEW.check(kind=kind)
-        plain = linear.plain and shape[-1:] == linear.shape[-1:]
-        self.linear[node.output[0]] = replace(linear, shape=shape, plain=plain)
-
-    def _columns(self, linear: _Linear, value: NDArray[Any], what: str) -> NDArray[np.float32]:
-        """Return a float constant as one value per column."""
-        columns = linear.weights.shape[1]
-        COLUMNS.check(what=what, shape=value.shape, rank=len(linear.shape))
-        flat = per_channel(value.reshape(-1), columns, what)
-        return np.ascontiguousarray(flat.astype(np.float32))
-
-    def _rows(self, linear: _Linear) -> int:
-        return prod(self.context.tensors[linear.source].shape[:-1])
-
-    def _emit(self, linear: _Linear, y: Tensor, record: Tensor | None) -> DynamicLinearNode:
-        columns = linear.weights.shape[1]
-        assert linear.w_scale is not None
-        # Adding -0 changes nothing, not even a zero's sign.
-        bias = np.full(columns, -0.0, np.float32) if linear.bias is None else linear.bias
-        node = DynamicLinearNode(
-            name=node_name(linear.node), op=linear.op, x=self.context.tensors[linear.source],
-            x_record=self.records[linear.source], y=y, y_record=record, weights=linear.weights,
-            weight_zero=linear.weight_zero, w_scale=linear.w_scale, bias=bias, relu=linear.relu,
+        step, shape = view_of(self.context, node, linear.shape)
+        self.linear[node.output[0]] = replace(
+            linear, shape=shape, views=(*linear.views, (node, step))
         )
-        self.context.emit(node)
-        return node

@@ -130,6 +130,9 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
             *lowered.notes,
             *(replace(note, node=titles.get(note.node, note.node)) for note in context.notes),
         ),
-        dynamic=tuple(q for q in layers.inputs if q.tensor.name in wanted),
+        dynamic=tuple(
+            replace(q, tensor=context.tensors[q.tensor.name])
+            for q in layers.inputs if q.tensor.name in wanted
+        ),
         passed=tuple(context.settled(context.tensors[name]) for name in passed),
     )

@@ -26,7 +26,7 @@ from kiwicha.compiler.ops.weights import (
     signed_weights,
 )
 
-__all__ = ["OPERATORS", "STACK", "emit_matmul", "matmul_shape", "transposed"]
+__all__ = ["OPERATORS", "STACK", "emit_matmul", "matmul_shape", "row_order", "transposed"]
 
 _RIGHT = Limit(
     "the first operand is a constant; transpose the product", lambda constant: not constant
@@ -131,9 +131,9 @@ def emit_matmul(
     label : operator for the report, that of ``node`` if not given.
     """
     depth = len(product.codes)
-    if x.name in context.free or _order(x, depth) is None:
+    if x.name in context.free or row_order(x, depth) is None:
         x = context.settle(x, ROW_MAJOR)
-    order = _order(x, depth)
+    order = row_order(x, depth)
     assert order is not None
     scale, scale64 = combined_scale(alpha * x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
@@ -157,7 +157,7 @@ def transposed(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
     return y
 
 
-def _order(x: Tensor, depth: int) -> NDArray[np.int64] | None:
+def row_order(x: Tensor, depth: int) -> NDArray[np.int64] | None:
     """Return the order of the elements of every row of ``x`` in memory; None where rows do not lie
     one after the other, each in that order."""
     index = x.layout.index(x.shape).reshape(-1, depth)

@@ -4,7 +4,7 @@
 from dataclasses import replace
 
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize
-from kiwicha.compiler.graph.graph import DynamicLinearNode, Graph, Node
+from kiwicha.compiler.graph.graph import DynamicLinearNode, Graph, Node, PoolNode, ViewNode
 from kiwicha.errors import UnsupportedModel
 from kiwicha.machine.isa import SLOTS
 
@@ -43,7 +43,11 @@ def with_slots(graph: Graph) -> Graph:
     UnsupportedModel
         Where more are in use at once than the machine has.
     """
-    last = {t.name: index for index, node in enumerate(graph.nodes) for t in node.inputs}
+    last, root = dict[str, int](), dict[str, str]()
+    for index, node in enumerate(graph.nodes):
+        if isinstance(node, PoolNode | ViewNode):  # the same codes, whose scale stays where it is
+            root[node.y.name] = root.get(node.x.name, node.x.name)
+        last |= {root.get(tensor.name, tensor.name): index for tensor in node.inputs}
     slots, all_slots = _Slots(), dict[str, int]()
     inputs = []
     for edge in graph.dynamic:
@@ -61,8 +65,9 @@ def with_slots(graph: Graph) -> Graph:
         if node.y_record is not None:
             target = slots.take(node.y.name, node.name, node.op)
             all_slots[node.y.name] = target
-        records[node.y.name] = all_slots[node.x.name]
-        nodes.append(replace(node, slot=all_slots[node.x.name], target=target))
+        slot = all_slots[root.get(node.x.name, node.x.name)]
+        records[node.y.name] = slot
+        nodes.append(replace(node, slot=slot, target=target))
     outputs = tuple(
         replace(edge, slot=records[edge.tensor.name])
         if isinstance(edge, HostDynamicDequantize)

@@ -14,7 +14,7 @@ DYNAMIC = (
     "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
 )
 REASONS = {
-    **dict.fromkeys(("ConvInteger", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
 }
 """By op type."""
 

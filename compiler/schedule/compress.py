@@ -11,6 +11,7 @@ from kiwicha.compiler.graph.graph import (
     BlocksNode,
     ConvNode,
     ConvTransposeNode,
+    DynamicConvNode,
     DynamicLinearNode,
     MatMulNode,
     MatMulStackNode,
@@ -164,7 +165,7 @@ class LayerWeights:
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
             if isinstance(layer, _WEIGHTED):
-                convolution = isinstance(layer, ConvNode | ConvTransposeNode)
+                convolution = isinstance(layer, ConvNode | ConvTransposeNode | DynamicConvNode)
                 zero = np.reshape(layer.weight_zero, (-1, 1, 1, 1) if convolution else -1)
                 used += int((layer.weights != zero).sum())
                 total += layer.weights.size

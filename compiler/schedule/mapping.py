@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.graph import (
     ConvNode,
     ConvTransposeNode,
+    DynamicConvNode,
     DynamicLinearNode,
     MatMulNode,
     PoolNode,
@@ -118,8 +119,8 @@ def _images(node: ConvNode | PoolNode, addresses: Mapping[str, int]) -> tuple[Pl
 
 
 def image_place(
-    node: ConvNode | ConvTransposeNode | PoolNode, tensor: Tensor, addresses: Mapping[str, int],
-    pointwise: bool = False,
+    node: ConvNode | ConvTransposeNode | DynamicConvNode | PoolNode, tensor: Tensor,
+    addresses: Mapping[str, int], pointwise: bool = False,
 ) -> Place:
     """Return where an image lies; raises as `conv_contractions`.
 
@@ -205,21 +206,32 @@ def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int)
     KiwichaError
         When it has too many rows.
     """
-    depth, outputs = node.weights.shape
-    shape = _fold(1, node.rows, 1, node.name, node.op)
+    if isinstance(node, DynamicConvNode):
+        images, outputs, height, width = node.image
+        weights = node.weights.transpose(0, 2, 3, 1)
+        x = image_place(node, node.x, {node.x.name: x_address})
+        y = Place(y_address, images, height, width, outputs)
+        strides, pads, dilations, groups = node.strides, node.pads, node.dilations, node.groups
+    else:
+        rows = node.weights if node.order is None else node.weights[node.order]
+        depth, outputs = rows.shape
+        weights = rows.T[:, None, None, :]
+        shape = _fold(1, node.rows, 1, node.name, node.op)
+        x, y = Place(x_address, *shape, depth), Place(y_address, *shape, outputs)
+        strides, pads, dilations, groups = (1, 1), (0, 0), (1, 1), 1
     raw = node.target is None
     none = np.zeros(outputs, np.float32)
     return Contraction(
         name=node.name,
         op=node.op,
-        x=Place(x_address, *shape, depth),
-        y=Place(y_address, *shape, outputs),
-        kernel=(1, 1),
-        strides=(1, 1),
-        pads=(0, 0),
-        dilations=(1, 1),
-        groups=1,
-        weights=node.weights.T[:, None, None, :],
+        x=x,
+        y=y,
+        kernel=(weights.shape[1], weights.shape[2]),
+        strides=strides,
+        pads=pads,
+        dilations=dilations,
+        groups=groups,
+        weights=weights,
         weight_zero=node.weight_zero,
         bias=(none if raw else node.bias).view(np.int32),
         multiplier=(none if raw else node.w_scale).view(np.uint32),

@@ -22,9 +22,10 @@ from kiwicha.models.variants import build
 from kiwicha.sim.statistics import layer_statistics
 
 from ..compiler.test_dynamic import mlp, quantized
+from ..compiler.test_dynamic_conv import lenet
 from . import test_dynamic, test_random_blocks, test_statistics
 from .board import Job, board
-from .networks import Prepared, check
+from .networks import Prepared, check, to_job
 
 NETWORKS = ("conv_batch", "conv_grouped", "matmul_3d", "conv_odd_channels", "flatten")
 RANDOM = (2**32 - 5, 77)
@@ -101,4 +102,12 @@ def test_dynamic_layer(tmp_path) -> None:
     rng = np.random.default_rng(3)
     nodes, constants = mlp(rng, (13, 21, 11), relu=False)
     graph = legalize(lower(quantized(tmp_path, nodes, constants, [None, 13]), 7))
-    run([case(graph, test_dynamic.CONFIG)], test_dynamic.CONFIG)
+    config = test_dynamic.CONFIG
+    run([case(graph, config)], config)
+    # A convolution, a pooling of its codes, and all that follows: without blocks.
+    pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    graph = legalize(lower(quantized(tmp_path, *lenet(rng, pool))))
+    prepared = Prepared(graph, evaluate(graph, random_inputs(graph.inputs, 1)))
+    compiled, job, golden = to_job(prepared, config)
+    for done in board(config).run([job, job.but(stall=100)]):
+        check(prepared, compiled, golden, done, "convolutions")

@@ -26,6 +26,7 @@ from .limit_models import (
     chain,
     conv,
     dynamic,
+    dynamic_conv,
     gemm,
     integer,
     mean,
@@ -156,7 +157,7 @@ EXAMPLES = {
         "its bias is not a": back("zf", before=SECOND, inputs={"z": [2]}),
         "is {rank}-D": back(constants={"W": np.ones((4, 2, 2, 2, 2), S8)}, x=(1, 4, 3, 3, 3)),
     },
-    "DynamicQuantizeLinear, MatMulInteger and what follows": {
+    "DynamicQuantizeLinear, MatMulInteger, ConvInteger and what follows": {
         "is a scale": dynamic(outputs=("m", "s")),
         "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
         "{following} of a": dynamic(node("Tanh", ["m"], ["y"], name="it")),
@@ -179,8 +180,18 @@ EXAMPLES = {
             middle={"scale": node("Mul", ["s2", "d_s"], ["p"])}, outputs=("m",),
             before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
             inputs={"x": [3, 6], "u": [3, 6]}),
-        "needs a transposition": dynamic(node("Transpose", ["m"], ["y"])),
+        "{op} of a dynamically": dynamic_conv(
+            node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2]),
+            node("DynamicQuantizeLinear", ["mp"], ["p8", "p_s", "p_z"]),
+            node("MatMulInteger", ["p8", "V", "p_z"], ["o"]),
+            node("Cast", ["o"], ["of"], to=TensorProto.FLOAT),
+            node("Mul", ["p_s", "d_s"], ["o_s"]), node("Mul", ["of", "o_s"], ["y"]),
+            constants={"V": np.ones((3, 5), U8)}),
         "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
+        "is {rank}-D": dynamic_conv(
+            constants={"D": np.ones((4, 2, 2, 2, 2), U8)}, inputs={"x": [1, 2, 3, 3, 3]},
+            outputs=("m",)),
+        "kernel spans": dynamic_conv(inputs={"x": [1, 2, 2, 2]}, outputs=("m",)),
     },
     "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
         "drops elements": chain(

@@ -29,6 +29,7 @@ __all__ = [
     "chain",
     "conv",
     "dynamic",
+    "dynamic_conv",
     "gemm",
     "integer",
     "mean",
@@ -131,6 +132,13 @@ def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), befo
     given = {"D": np.ones((6, 5), U8), "d_s": F32(0.1), **dict(constants)}
     nodes = [*before, *filter(None, parts.values()), *after]
     return model(nodes, CONSTANTS | given, inputs, outputs)
+
+
+def dynamic_conv(*after, constants=(), inputs=IMAGE, outputs=("y",)):
+    """Return a dynamically quantized convolution of x."""
+    middle = {"product": node("ConvInteger", ["q", "D", "z"], ["i"])}
+    given = {"D": np.ones((4, 2, 3, 3), U8)} | dict(constants)
+    return dynamic(*after, constants=given, middle=middle, inputs=inputs, outputs=outputs)
 
 
 RELU = node("Relu", ["xf"], ["r"], name="before")

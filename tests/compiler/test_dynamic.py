@@ -272,10 +272,6 @@ def test_refusals(tmp_path):
     model.graph.node.pop()
     model.graph.output[0].name = "a0"
     check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
-    kernel = {"k": rng.normal(size=(2, 3, 3, 3)).astype(np.float32)}
-    model = quantized(tmp_path, [make("Conv", ["x", "k"], ["y"])], kernel, [1, 3, 8, 8])
-    with pytest.raises(UnsupportedModel, match="ConvInteger.: is quantized dynamically, which on"):
-        legalize(lower(model))
 
 
 @slow("1.0")

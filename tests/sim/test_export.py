@@ -97,6 +97,7 @@ def taken(memory, value, folder):
         sums = np.ascontiguousarray(codes).view("<i4").astype(np.float32)
         codes = sums * (scale * stored(folder, value["w_scale"])) + stored(folder, value["bias"])
         codes = np.maximum(codes, np.float32(0)) if value["relu"] else codes
+        codes = steps(codes, value["view"])
     assert codes.dtype == value["dtype"]
     return codes.reshape(value["shape"])
 

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A layer of a dynamically quantized graph as far as it was read, and the nodes it becomes.
+
+What follows its sums is taken up one by one: scales, a bias, Relu, MaxPool, views. A pooling of
+floats is one of codes, for quantizing is monotone; but the scale follows from the pooled values.
+Behind a Relu their range begins at 0 as that of the others does, and ends alike where each value
+is in some window; values that are in none are not computed.
+"""
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any, cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.onnx_node import node_name
+from kiwicha.compiler.graph.graph import (
+    DynamicConvNode,
+    DynamicLinearNode,
+    HostDynamicDequantize,
+    PoolNode,
+    Quad,
+    Shape,
+    Tensor,
+)
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
+from kiwicha.compiler.ops.matmul import row_order
+from kiwicha.compiler.ops.view import View, emit_view
+from kiwicha.compiler.ops.weights import per_channel
+from kiwicha.compiler.ops.window import Window
+
+__all__ = ["Linear"]
+
+_UINT8 = np.dtype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """A linear layer, first the sums, then the floats that follow.
+
+    Members
+    -------
+    source : the quantized input's name.
+    weights : K x N, or out channels x in / groups x kernel.
+    made : shape of the sums.
+    shape : of the value in the model.
+    frame, groups : of a convolution.
+    w_scale : whether the scales have been multiplied with; one per column.
+    bias : one per column, or None.
+    pool : a MaxPool and its window.
+    views : what moves, in the end.
+    """
+
+    node: onnx.NodeProto
+    source: str
+    weights: NDArray[np.int8]
+    weight_zero: NDArray[np.int16]
+    made: Shape
+    shape: Shape
+    frame: Window | None = None
+    groups: int = 1
+    w_scale: NDArray[np.float32] | None = None
+    bias: NDArray[np.float32] | None = None
+    relu: bool = False
+    pool: tuple[onnx.NodeProto, Window] | None = None
+    views: tuple[tuple[onnx.NodeProto, View], ...] = ()
+    op: str = "MatMulInteger"
+
+    @property
+    def columns(self) -> int:
+        """Results that have a weight scale and a bias of their own."""
+        return self.weights.shape[1 if self.frame is None else 0]
+
+    @property
+    def plain(self) -> bool:
+        """Whether columns are still where they were made."""
+        axis = -1 if self.frame is None else 1
+        return self.pool is None and (
+            self.shape == self.made if self.frame is not None
+            else self.shape[axis:] == self.made[axis:]
+        )
+
+    def per_column(self, value: NDArray[Any], what: str) -> NDArray[np.float32]:
+        """Return a float constant that broadcasts to the sums as one value per column."""
+        rank = len(self.shape)
+        axis = rank - 1 if self.frame is None else 1
+        given = (*(1,) * (rank - value.ndim), *value.shape)
+        COLUMNS.check(
+            what=what, shape=value.shape, fits=len(given) == rank
+            and prod(given) == given[axis] and given[axis] in (1, self.columns),
+        )
+        flat = per_channel(value.reshape(-1), self.columns, what)
+        return np.ascontiguousarray(flat.astype(np.float32))
+
+    def quantized(
+        self, context: Context, record_in: Tensor, name: str, record: Tensor
+    ) -> None:
+        """Emit the layer, quantized by its own range, as tensor ``name``."""
+        codes = name if self._ends_plainly else context.names.fresh(name, "codes")
+        if self.frame is None:
+            shape = self.shape if self._ends_plainly else self.made
+            y = Tensor(codes, shape, _UINT8, np.float32(1), 0)
+            self._emit(context, record_in, y, record)
+        else:
+            size = self._seen()
+            layout = channels_last(len(self.made))
+            y = Tensor(codes, (*self.made[:2], *size), _UINT8, np.float32(1), 0, layout)
+            self._emit(context, record_in, y, record)
+            if self.pool is not None:
+                y = self._pooled(context, y, context.names.fresh(name, "pooled")
+                                 if self.views else name)
+        if self._ends_plainly:
+            return
+        for place, (node, step) in enumerate(self.views):
+            last = place == len(self.views) - 1
+            kind, argument = step
+            shape = argument if kind == "reshape" else tuple(y.shape[a] for a in argument)
+            title = name if last else context.names.fresh(name, node_name(node))
+            y = emit_view(context, node, y, step, replace(y, name=title, shape=shape))
+
+    @property
+    def _ends_plainly(self) -> bool:
+        """Whether the layer itself makes the last tensor: rows are in any case one after the
+        other."""
+        if self.frame is None:
+            return all(kind == "reshape" for _, (kind, _) in self.views)
+        return self.pool is None and not self.views
+
+    def summed(self, context: Context, record_in: Tensor, name: str) -> None:
+        """Emit the layer with its sums for result, of which the host makes output ``name``."""
+        rows = prod(self.made) // self.columns
+        y = Tensor(
+            context.names.fresh(name, "sums"), (rows, 4 * self.columns), _UINT8, np.float32(1), 0
+        )
+        node = self._emit(context, record_in, y, None)
+        steps: list[View] = [step for _, step in self.views]
+        if self.frame is not None:
+            last = (self.made[0], *self.made[2:], self.made[1])
+            back = (0, len(last) - 1, *range(1, len(last) - 1))
+            steps = [("reshape", last), ("transpose", back), *steps]
+        elif any(kind != "reshape" for kind, _ in steps):
+            steps = [("reshape", self.made), *steps]
+        else:
+            steps = []
+        context.dequantize.append(HostDynamicDequantize(
+            context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
+            node.bias, self.relu, self.shape, Layout(tuple(steps)),
+        ))
+
+    def _seen(self) -> Shape:
+        """Return how far the windows of the pooling reach; all of the sums where there is none.
+
+        Raises
+        ------
+        Refusal
+            Where the range of what is pooled is not that of what is in its windows.
+        """
+        size = self.made[2:]
+        if self.pool is None:
+            return size
+        node, frame = self.pool
+        seen = []
+        for axis, length in enumerate(size):
+            place = 2 - len(size) + axis
+            starts = np.arange(frame.output[axis]) * frame.strides[place] - frame.pads[place]
+            taps = np.arange(frame.kernel[place]) * frame.dilations[place]
+            met = np.unique(starts[:, None] + taps)
+            met = met[(met >= 0) & (met < length)]
+            POOLED.check(
+                op=node.op_type, relu=self.relu, whole=np.array_equal(met, np.arange(len(met)))
+            )
+            seen.append(len(met))
+        return tuple(seen)
+
+    def _pooled(self, context: Context, x: Tensor, name: str) -> Tensor:
+        """Emit the pooling of codes."""
+        assert self.pool is not None
+        node, frame = self.pool
+        ends = [
+            max(0, (count - 1) * stride - before + (kernel - 1) * dilation + 1 - length)
+            for count, stride, before, kernel, dilation, length in zip(
+                (1, *frame.output)[-2:], frame.strides, frame.pads, frame.kernel, frame.dilations,
+                x.image[2:], strict=False,
+            )
+        ]
+        y = replace(x, name=name, shape=(*x.shape[:2], *frame.output))
+        context.emit(PoolNode(
+            node_name(node), node.op_type, x, y, frame.kernel, frame.strides,
+            cast(Quad, (*frame.pads[:2], *ends)), frame.dilations, np.float32(1), np.float64(1), 0,
+            255,
+        ))
+        return y
+
+    def _emit(
+        self, context: Context, record_in: Tensor, y: Tensor, record: Tensor | None
+    ) -> DynamicLinearNode:
+        x = context.tensors[self.source]
+        free = x.name in context.free
+        assert self.w_scale is not None
+        # Adding -0 changes nothing, not even a zero's sign.
+        bias = np.full(self.columns, -0.0, np.float32) if self.bias is None else self.bias
+        if self.frame is None:
+            x = context.settle(x, ROW_MAJOR) if free else context.settled(x)
+            node = DynamicLinearNode(
+                name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
+                y_record=record, weights=self.weights, weight_zero=self.weight_zero,
+                w_scale=self.w_scale, bias=bias, relu=self.relu,
+                order=row_order(x, len(self.weights)),
+            )
+        else:
+            x = context.settle(x, channels_last(len(x.shape)))
+            frame, size = self.frame, (1, *self.made[2:])[-2:]
+            size = size if record is None else y.image[2:]
+            weights = self.weights.reshape(*self.weights.shape[:2], *frame.kernel)
+            node = DynamicConvNode(
+                name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
+                y_record=record, weights=weights, weight_zero=self.weight_zero,
+                w_scale=self.w_scale, bias=bias, relu=self.relu,
+                image=cast(Quad, (self.made[0], self.columns, *size)), groups=self.groups,
+                strides=frame.strides, pads=frame.pads[:2], dilations=frame.dilations,
+            )
+        context.emit(node)
+        return node
+
