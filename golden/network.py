@@ -16,7 +16,7 @@ from kiwicha.golden.add import sums as added
 from kiwicha.golden.add import to_integers
 from kiwicha.golden.conv import conv2d
 from kiwicha.golden.conv_transpose import conv_transpose2d
-from kiwicha.golden.dynamic import dynamic_quantize, linear_values
+from kiwicha.golden.dynamic import dynamic_quantize, linear_values, quantize_values
 from kiwicha.golden.matmul import matmul
 from kiwicha.golden.mul import products
 from kiwicha.golden.normalize import normalize
@@ -273,6 +273,26 @@ def _dynamic(
     if node.target is None:
         return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
+    if node.kind == "dynamic_conv":
+        images, channels, height, width = node.image
+        v = v.reshape(images, height, width, channels).transpose(0, 3, 1, 2)
+    v = v.reshape(node.y.shape)
+    if node.fixed:
+        return quantize_values(v, node.y.scale, node.y.zero_point).astype(np.uint8)
+    return _quantized_by_range(node, v)
+
+
+def _dynamic_scale(
+    node: Any, x: NDArray[Any], _modes: _Modes
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    centred = x.astype(np.int32) - node.x.zero_point
+    return _quantized_by_range(node, linear_values(centred, 1, node.x.scale, -0.0, False))
+
+
+def _quantized_by_range(
+    node: Any, v: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return codes, and the record with their scale in the node's slot."""
     try:
         values, y_scale, y_zero = dynamic_quantize(v)
     except OverflowError as error:
@@ -281,10 +301,7 @@ def _dynamic(
         ) from None
     slots = np.zeros(SLOTS, SLOT_RECORD)
     slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
-    if node.kind == "dynamic_conv":
-        images, channels, height, width = node.image
-        values = values.reshape(images, height, width, channels).transpose(0, 3, 1, 2)
-    return values.reshape(node.y.shape), slots.view(np.uint8)
+    return values, slots.view(np.uint8)
 
 
 _RUN: dict[str, Callable[..., Any]] = {
@@ -292,5 +309,6 @@ _RUN: dict[str, Callable[..., Any]] = {
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _pair, "mul": _pair, "tables": _tables,
     "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "dynamic_conv": _dynamic, "blocks": _blocks, "move": _move,
+    "dynamic": _dynamic, "dynamic_conv": _dynamic, "dynamic_scale": _dynamic_scale,
+    "blocks": _blocks, "move": _move,
 }

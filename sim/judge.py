@@ -21,10 +21,10 @@ from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicScaleNode,
     Graph,
     Node,
     NormalizeNode,
-    PairNode,
     Promise,
     SoftmaxNode,
     TableNode,
@@ -39,6 +39,10 @@ from kiwicha.sim.reference import chain_of, node_reference
 __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
 
 
+_UNROUNDED = (
+    DynamicLinearNode | DynamicScaleNode | NormalizeNode | PairNode | TableNode | ViewNode
+)
+"""Nodes whose bits are those of no mode of the requantizer."""
 FAR = 2
 """Codes by which the runtime's integers may be off the float that is written before it is said."""
 
@@ -66,7 +70,7 @@ def promise_of(node: Node, config: AcceleratorConfig) -> Promise:
     """Return how close a node's bits are to be to those of ONNX Runtime on this machine."""
     if isinstance(node, SoftmaxNode):
         return node.promise if config.special.softmax is SoftmaxMode.ONNX else "golden"
-    if isinstance(node, DynamicLinearNode | NormalizeNode | PairNode | TableNode | ViewNode):
+    if isinstance(node, _UNROUNDED):
         return node.promise
     return node.promise if config.requantize_mode is RequantizeMode.ONNX else "golden"
 
@@ -97,7 +101,7 @@ def judge(
         allowed = promise == "near"
         differ += int(np.count_nonzero(distance > allowed))
         rounded += int(np.count_nonzero(distance == 1)) if allowed else 0
-        if not isinstance(node, ViewNode | DynamicLinearNode):
+        if not isinstance(node, ViewNode | DynamicLinearNode | DynamicScaleNode):
             off = max(off, _off(lowered, graph, node, tensors, expected))
     return Verdict(promised(nodes, config), compared, differ, rounded, off)
 

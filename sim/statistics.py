@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally, channels_of
-from kiwicha.compiler.graph.graph import BlocksNode, DynamicLinearNode, Node
+from kiwicha.compiler.graph.graph import BlocksNode, DynamicLinearNode, DynamicScaleNode, Node
 from kiwicha.golden.statistics import BlockStatistics, recorded, statistics
 from kiwicha.report.statistics import StatisticsReport
 
@@ -41,7 +41,7 @@ def _report(
     records = [memory[a : a + RECORD_BYTES] for a in tally.records]
     found = reduce(BlockStatistics.joined, map(recorded, records))
     spread = found.count * found.total_square - found.total**2
-    codes = not isinstance(node, BlocksNode | DynamicLinearNode)
+    codes = not isinstance(node, BlocksNode | DynamicLinearNode | DynamicScaleNode)
     return StatisticsReport(
         layer=node.name,
         channel=tally.channel,

@@ -216,6 +216,17 @@ class ProgramBuilder:
         touched = Range(Space.SLOT, 0, SLOTS)
         self.load(LoadTarget.DYNAMIC, Transfer(address, 0, SLOTS * SLOT_BYTES), touched=touched)
 
+    def load_slot(self, address: int, slot: int) -> None:
+        """Append a LOAD of one slot from its place in the record of all at ``address``; what else
+        is in its beat is overwritten."""
+        place = slot * SLOT_BYTES
+        first = place // self.config.beat_bytes * self.config.beat_bytes
+        last = max(place + SLOT_BYTES, first + self.config.beat_bytes)
+        touched = Range(Space.SLOT, first // SLOT_BYTES, last // SLOT_BYTES)
+        self.load(
+            LoadTarget.DYNAMIC, Transfer(address + place, place, SLOT_BYTES), touched=touched
+        )
+
     def store_slot(self, address: int, slot: int) -> None:
         """Append a STORE of one slot to its place in the record of all at ``address``."""
         place = slot * SLOT_BYTES

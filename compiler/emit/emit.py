@@ -231,7 +231,7 @@ class _Emitter:
             passes *= part.stop - part.start
         local, size = weights["local"], weights["size"]
         reads = [patch.covered, Range(Space.WEIGHT, local, local + size)]
-        if work.dynamic is not None:
+        if work.dynamic is not None and work.dynamic.zero:
             slot = work.dynamic.slot
             fields |= {"dynamic": 1, "slot": slot}
             reads.append(Range(Space.SLOT, slot, slot + 1))

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
@@ -22,6 +23,7 @@ from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicScaleNode,
     MatMulNode,
     MatMulStackNode,
     MoveNode,
@@ -42,6 +44,7 @@ from kiwicha.compiler.schedule.mapping import (
     dynamic_contraction,
     matmul_contractions,
     pool_contractions,
+    scale_contraction,
 )
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
@@ -51,7 +54,8 @@ from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.compiler.schedule.within import placed
-from kiwicha.machine.isa import WeightFormat
+from kiwicha.machine.isa import SLOTS, WeightFormat
+from kiwicha.machine.records import SLOT_RECORD
 
 __all__ = ["layer_steps"]
 
@@ -162,11 +166,40 @@ def _dynamic_steps(
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
     def emit_all() -> None:
+        if node.fixed and node.target is not None:
+            record = _slot_record(node.target, node.y.scale, node.y.zero_point)
+            builder.load_slot(store(record), node.target)
         step.emit()
         if node.y_record is not None and node.target is not None:
             builder.store_slot(addresses[node.y_record.name], node.target)
 
     return [replace(step, emit=emit_all)]
+
+
+def _scale_steps(
+    node: DynamicScaleNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    _ready: int,
+) -> list[Step]:
+    """A tensor by its range: the array's sums are codes, whose scale is one of the parameters."""
+    work = scale_contraction(node, addresses[node.x.name], addresses[node.y.name])
+    step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
+
+    def emit_all() -> None:
+        builder.load_slot(store(_slot_record(node.slot, np.float32(1), 0)), node.slot)
+        step.emit()
+        builder.store_slot(addresses[node.y_record.name], node.target)
+
+    return [replace(step, emit=emit_all)]
+
+
+def _slot_record(slot: int, scale: np.float32, zero: int) -> NDArray[np.uint8]:
+    """Return a record of all slots with one in it."""
+    record = np.zeros(SLOTS, SLOT_RECORD)
+    record["scale"][slot], record["zero_point"][slot] = scale, zero
+    return record.view(np.uint8)
 
 
 def _blocks_steps(
@@ -213,6 +246,7 @@ _STEPS: dict[str, _Steps] = {
     MoveNode.kind: _move_steps,
     DynamicConvNode.kind: _dynamic_steps,
     DynamicLinearNode.kind: _dynamic_steps,
+    DynamicScaleNode.kind: _scale_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,

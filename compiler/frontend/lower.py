@@ -50,7 +50,8 @@ class LoweredModel:
     settings : session configuration under which ``runtime`` was made and all of them have to be
         run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
-    dynamic : quantized dynamically. ONNX Runtime's optimizations are left out of ``runtime`` then.
+    dynamic : some of it is quantized dynamically. Where all is, ONNX Runtime's optimizations are
+        left out of ``runtime``, else those of these layers.
     notes : rules of our own that were applied before ONNX Runtime lowered the model.
     refusals : (node, operator, reason) of nodes of ``source`` that cannot be mapped, whatever they
         become.
@@ -99,21 +100,21 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     given, notes = with_additions(source)
     refusals = check_quantization(given)
     operators = {node.op_type for node in model.graph.node}
-    dynamic = not operators & set(STATIC) and bool(operators & DYNAMIC)
+    static, dynamic = bool(operators & set(STATIC)), bool(operators & DYNAMIC)
     settings: Settings = ()
-    if dynamic:
+    if dynamic and not static:
         open_session(given, settings)
         runtime = given
     else:
         try:
-            runtime, settings = _optimize(given)
+            runtime, settings = _optimize(given, _DYNAMIC_FUSIONS if dynamic else ())
         except ModelError:
             if refusals:  # what ONNX Runtime does not take either
                 raise UnsupportedModel(refusals) from None
             raise
     lowered = onnx.ModelProto()
     lowered.CopyFrom(runtime)
-    if not dynamic:
+    if static or not dynamic:
         fold_constants(lowered, settings)
     rewrite(lowered)
     return LoweredModel(
@@ -123,24 +124,28 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
 
 # Without VNNI, uint8 x int8 products saturate in pairs. x64quantprecision makes int8 weights
 # uint8, which avoids that; int8 activations must then stay int8, whose kernels are exact.
+_DYNAMIC_FUSIONS = ("MatMulIntegerToFloatFusion", "DynamicQuantizeMatMulFusion")
 _UNSIGNED: Settings = (("session.x64quantprecision", "1"),)
 _SIGNED: Settings = (("session.x64quantprecision", "0"), ("session.qdqisint8allowed", "1"))
 
 
-def _optimize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Settings]:
-    """Lower under the settings for the model's activation type, else under the others.
+def _optimize(
+    model: onnx.ModelProto, without: tuple[str, ...]
+) -> tuple[onnx.ModelProto, Settings]:
+    """Lower, ``without`` some optimizations, under the settings for the model's activation type,
+    else under the others; where layers are quantized dynamically, which makes uint8, as uint8.
 
     The first fail where operators share a zero point or int8 and uint8 meet.
     """
     order = [_UNSIGNED, _SIGNED]
-    if np.dtype(np.int8) in _activation_types(model):
+    if np.dtype(np.int8) in _activation_types(model) and not without:
         order.reverse()
     errors = []
     for settings in order:
         with tempfile.TemporaryDirectory(prefix="kiwicha-") as directory:
             path = Path(directory) / "lowered.onnx"
             try:
-                open_session(model, settings, write=path)
+                open_session(model, settings, write=path, without=without)
                 return onnx.load(path), settings
             except ModelError as error:
                 errors.append(error)

@@ -2,6 +2,7 @@
 """Opens ONNX Runtime sessions, quietly, on the CPU, with errors of one line."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -21,6 +22,7 @@ def open_session(
     *,
     optimized: bool = False,
     write: Path | None = None,
+    without: Sequence[str] = (),
 ) -> onnxruntime.InferenceSession:
     """Open a model on the CPU, in one thread.
 
@@ -29,6 +31,7 @@ def open_session(
     optimized : as ONNX Runtime runs it by default, with all its optimizations; else node by node
         as it is written.
     write : optimize to level EXTENDED, whose operators are documented, and write the result there.
+    without : names of optimizations that are left out.
 
     Raises
     ------
@@ -50,6 +53,7 @@ def open_session(
     try:
         return onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+            disabled_optimizers=list(without),
             enable_fallback=0,  # falling back from CPU to CPU would only print
         )
     except Exception as error:  # its exception classes share no public base

@@ -8,9 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kiwicha.compiler.graph.node import BaseNode
 from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
 
-__all__ = ["DynamicConvNode", "DynamicLinearNode"]
+__all__ = ["DynamicConvNode", "DynamicLinearNode", "DynamicScaleNode"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,7 @@ class DynamicLinearNode:
     weights : int8, K x N; weight_zero, w_scale, bias : one per column.
     relu : whether negative v become 0.
     order : of the rows of x in memory, as in `MatMulNode`; row-major where None.
+    fixed : whether y has scale and zero point of its own, by which v is quantized.
     """
 
     name: str
@@ -45,6 +47,7 @@ class DynamicLinearNode:
     slot: int = 0
     target: int | None = None
     order: NDArray[np.int64] | None = None
+    fixed: bool = False
     kind: ClassVar[str] = "dynamic"
     promise: ClassVar[Literal["runtime", "golden"]] = "runtime"
 
@@ -110,3 +113,29 @@ class DynamicConvNode(DynamicLinearNode):
     def macs(self) -> int:
         """Useful multiply-accumulates, those on padding included."""
         return self.rows * self.weights.size
+
+
+@dataclass(frozen=True, eq=False)
+class DynamicScaleNode(BaseNode):
+    """A tensor with a scale of its own, quantized once more by its range, as DequantizeLinear and
+    DynamicQuantizeLinear do.
+
+    Members
+    -------
+    x, y : same shape and layout; y is uint8, its scale and zero point in ``y_record``.
+    slot, target : of scale 1, and of y.
+    """
+
+    name: str
+    op: str
+    x: Tensor
+    y: Tensor
+    y_record: Tensor
+    slot: int = 0
+    target: int = 0
+    kind: ClassVar[str] = "dynamic_scale"
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """The output and the record with its scale."""
+        return self.y, self.y_record

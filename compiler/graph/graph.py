@@ -23,6 +23,7 @@ from kiwicha.compiler.graph.nodes import (
     ConvTransposeNode,
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicScaleNode,
     MatMulNode,
     MatMulStackNode,
     OperatorNode,
@@ -43,7 +44,7 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
-    "DynamicLinearNode", "Graph", "HostBlockDequantize", "HostDequantize",
+    "DynamicLinearNode", "DynamicScaleNode", "Graph", "HostBlockDequantize", "HostDequantize",
     "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators", "HostQuantize",
     "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode", "Node", "NormalizeNode", "Note",
     "OperatorNode", "Pair", "PairNode", "Picked", "Piece", "PoolNode", "ProductNode", "Promise",

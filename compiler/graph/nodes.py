@@ -11,7 +11,11 @@ from typing import ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.dynamic_node import DynamicConvNode, DynamicLinearNode
+from kiwicha.compiler.graph.dynamic_node import (
+    DynamicConvNode,
+    DynamicLinearNode,
+    DynamicScaleNode,
+)
 from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import NormalizeNode, PairNode, SoftmaxNode, TableNode
@@ -21,8 +25,9 @@ from kiwicha.compiler.graph.transposed_node import ConvTransposeNode
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "ConvNode", "ConvTransposeNode", "DynamicConvNode", "DynamicLinearNode", "MatMulNode",
-    "MatMulStackNode", "MoveNode", "OperatorNode", "PoolNode", "ProductNode", "ViewNode",
+    "ConvNode", "ConvTransposeNode", "DynamicConvNode", "DynamicLinearNode", "DynamicScaleNode",
+    "MatMulNode", "MatMulStackNode", "MoveNode", "OperatorNode", "PoolNode", "ProductNode",
+    "ViewNode",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -203,6 +208,6 @@ class ProductNode(BaseNode):
 
 OperatorNode = (
     ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | PoolNode | MoveNode | ViewNode
-    | DynamicConvNode | DynamicLinearNode | ProductNode | TableNode | PairNode | SoftmaxNode
-    | NormalizeNode
+    | DynamicConvNode | DynamicLinearNode | DynamicScaleNode | ProductNode | TableNode | PairNode
+    | SoftmaxNode | NormalizeNode
 )

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
+    DynamicScaleNode,
     MoveNode,
     NormalizeNode,
     PoolNode,
@@ -40,7 +41,9 @@ __all__ = [
 
 Operations = tuple[FloatOp, ...]
 
-_UNCLAMPED = (ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, MoveNode)
+_UNCLAMPED = (
+    ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, DynamicScaleNode, MoveNode,
+)
 _RESIZED = ("pool", "part")  # layers that may rescale and clamp on the way
 
 

@@ -10,8 +10,8 @@ from kiwicha.compiler.ops.unsupported import DYNAMIC
 from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE", "OWN_ZERO", "POOLED",
-    "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
+    "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "FIXED", "INPUT", "OPERATORS", "OWN_SCALE",
+    "OWN_ZERO", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
 ]
 
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
@@ -25,6 +25,14 @@ SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
 CONSTANT = Limit("input '{name}' is a constant", lambda name, constants: name not in constants)
 INPUT = Limit(
     "{done} of a graph input in float; quantize the input itself", lambda done: not done
+)
+BETWEEN = Limit(
+    "the result of {done} must be quantized before it is quantized dynamically",
+    lambda done, same: same,
+)
+FIXED = Limit(
+    "quantizes a dynamically quantized layer's result to {dtype}; must be uint8",
+    lambda dtype: dtype == np.uint8,
 )
 SCALE = Limit(
     "weight scale '{name}' is not a constant", lambda name, constants: name in constants
@@ -63,13 +71,14 @@ OPERATORS = (
             Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
-        (TENSOR, VALUE, REST, SUMS, INPUT, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
+        (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, FIXED, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
          OWN_SCALE, POOLED, COLUMNS, *LIMITS),
         "as `quantize_dynamic` writes them: products, 1-D and 2-D convolutions with groups, "
-        "MaxPool behind Relu, views; over all of binary32 with its denormal numbers; a tensor "
-        "without a finite range is refused by name; at most four quantizations alive; float "
-        "inputs and outputs converted by the host",
-        ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py"),
+        "MaxPool behind Relu, views, beside static layers; over all of binary32 with its denormal "
+        "numbers; a tensor without a finite range is refused by name; at most four quantizations "
+        "alive, two beside static layers; float inputs and outputs converted by the host",
+        ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
+         "tests/compiler/test_mixed.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

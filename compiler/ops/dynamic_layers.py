@@ -18,13 +18,16 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.limit import FLOAT32
 from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
 from kiwicha.compiler.graph.dynamic_edges import RECORD_BYTES, HostDynamicQuantize
-from kiwicha.compiler.graph.graph import Tensor, Value
+from kiwicha.compiler.graph.graph import DynamicScaleNode, Tensor, Value
 from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.ops.chain import chain_table, chain_values, dequantized, emit_chain
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.conv import conv_shape
 from kiwicha.compiler.ops.dynamic import (
+    BETWEEN,
     CONSTANT,
     FINITE,
+    FIXED,
     INPUT,
     OWN_SCALE,
     OWN_ZERO,
@@ -98,6 +101,7 @@ class DynamicLayers:
             return False
         rest = {
             "Mul": self._multiply, "Add": self._add, "Relu": self._relu, "MaxPool": self._pool,
+            "QuantizeLinear": self._fixed,
         }
         rest |= dict.fromkeys(VIEWS, self._view)
         self._require(node, node.op_type in rest)
@@ -146,13 +150,44 @@ class DynamicLayers:
             record = _record(context.names.fresh(name, "slots"))
             linear.quantized(context, self.records[linear.source], name, record)
         elif source in context.floats:
-            context.tensors[name], record = self._input(node)
-            context.free.add(name)
+            if isinstance(context.floats[source].origin, Tensor):
+                record = self._scaled(node)
+            else:
+                context.tensors[name], record = self._input(node)
+                context.free.add(name)
         else:
             CONSTANT.check(name=source, constants=context.constants)
             raise Unknown
         self.records[name] = record
         self.scales[scale], self.zeros[zero] = name, name
+
+    def _scaled(self, node: onnx.NodeProto) -> Tensor:
+        """A tensor with a scale of its own, and Relu, pools and views of it, quantized by range."""
+        context, (name, _, _) = self.context, node.output
+        value = context.floats[node.input[0]]
+        x, operations = value.origin, value.operations
+        assert isinstance(x, Tensor)
+        target = replace(x, name=context.names.fresh(name, "static"), shape=value.shape)
+        known = {op.kind for op in operations} <= {"clip", "view", "pool"}
+        done = operations[-1].node.op_type if operations else ""
+        BETWEEN.check(done=done, same=known)
+        codes = chain_table(x, operations, target)
+        same = np.array_equal(dequantized(target, codes), chain_values(x, operations))
+        BETWEEN.check(done=done, same=same)
+        x = emit_chain(context, node, x, operations, target) if operations else context.settled(x)
+        y = Tensor(name, x.shape, _UINT8, np.float32(1), 0, x.layout)
+        record = _record(context.names.fresh(name, "slots"))
+        context.emit(DynamicScaleNode(node_name(node), node.op_type, x, y, record))
+        return record
+
+    def _fixed(self, node: onnx.NodeProto) -> None:
+        """The floats of a layer quantized by a scale that is known."""
+        linear = self.linear[node.input[0]]
+        self._require(node, linear.w_scale is not None)
+        scale, zero, dtype = self.context.quantization(node, 1, "output")
+        FIXED.check(dtype=dtype)
+        record = self.records[linear.source]
+        linear.quantized(self.context, record, node.output[0], None, scale, zero)
 
     def _input(self, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
         value = self.context.floats[node.input[0]]

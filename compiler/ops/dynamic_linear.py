@@ -97,18 +97,20 @@ class Linear:
         return np.ascontiguousarray(flat.astype(np.float32))
 
     def quantized(
-        self, context: Context, record_in: Tensor, name: str, record: Tensor
+        self, context: Context, record_in: Tensor, name: str, record: Tensor | None,
+        scale: np.float32 = np.float32(1), zero: int = 0,
     ) -> None:
-        """Emit the layer, quantized by its own range, as tensor ``name``."""
+        """Emit the layer, quantized as tensor ``name``: by its own range, whose scale goes to
+        ``record``, or by a given scale and zero point."""
         codes = name if self._ends_plainly else context.names.fresh(name, "codes")
         if self.frame is None:
             shape = self.shape if self._ends_plainly else self.made
-            y = Tensor(codes, shape, _UINT8, np.float32(1), 0)
+            y = Tensor(codes, shape, _UINT8, scale, zero)
             self._emit(context, record_in, y, record)
         else:
-            size = self._seen()
+            size = self.made[2:] if record is None else self._seen()
             layout = channels_last(len(self.made))
-            y = Tensor(codes, (*self.made[:2], *size), _UINT8, np.float32(1), 0, layout)
+            y = Tensor(codes, (*self.made[:2], *size), _UINT8, scale, zero, layout)
             self._emit(context, record_in, y, record)
             if self.pool is not None:
                 y = self._pooled(context, y, context.names.fresh(name, "pooled")
@@ -136,7 +138,7 @@ class Linear:
         y = Tensor(
             context.names.fresh(name, "sums"), (rows, 4 * self.columns), _UINT8, np.float32(1), 0
         )
-        node = self._emit(context, record_in, y, None)
+        node = self._emit(context, record_in, y, None, sums=True)
         steps: list[View] = [step for _, step in self.views]
         if self.frame is not None:
             last = (self.made[0], *self.made[2:], self.made[1])
@@ -196,8 +198,10 @@ class Linear:
         return y
 
     def _emit(
-        self, context: Context, record_in: Tensor, y: Tensor, record: Tensor | None
+        self, context: Context, record_in: Tensor, y: Tensor, record: Tensor | None,
+        sums: bool = False,
     ) -> DynamicLinearNode:
+        fixed = record is None and not sums
         x = context.tensors[self.source]
         free = x.name in context.free
         assert self.w_scale is not None
@@ -205,16 +209,18 @@ class Linear:
         bias = np.full(self.columns, -0.0, np.float32) if self.bias is None else self.bias
         if self.frame is None:
             x = context.settle(x, ROW_MAJOR) if free else context.settled(x)
+            if row_order(x, len(self.weights)) is None:
+                x = context.settle(x, ROW_MAJOR)
             node = DynamicLinearNode(
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
                 y_record=record, weights=self.weights, weight_zero=self.weight_zero,
                 w_scale=self.w_scale, bias=bias, relu=self.relu,
-                order=row_order(x, len(self.weights)),
+                order=row_order(x, len(self.weights)), fixed=fixed,
             )
         else:
             x = context.settle(x, channels_last(len(x.shape)))
             frame, size = self.frame, (1, *self.made[2:])[-2:]
-            size = size if record is None else y.image[2:]
+            size = size if sums else y.image[2:]
             weights = self.weights.reshape(*self.weights.shape[:2], *frame.kernel)
             node = DynamicConvNode(
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
@@ -222,6 +228,7 @@ class Linear:
                 w_scale=self.w_scale, bias=bias, relu=self.relu,
                 image=cast(Quad, (self.made[0], self.columns, *size)), groups=self.groups,
                 strides=frame.strides, pads=frame.pads[:2], dilations=frame.dilations,
+                fixed=fixed,
             )
         context.emit(node)
         return node

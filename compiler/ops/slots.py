@@ -4,28 +4,42 @@
 from dataclasses import replace
 
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize
-from kiwicha.compiler.graph.graph import DynamicLinearNode, Graph, Node, PoolNode, ViewNode
+from kiwicha.compiler.graph.graph import (
+    DynamicLinearNode,
+    DynamicScaleNode,
+    Graph,
+    Node,
+    PoolNode,
+    ViewNode,
+)
 from kiwicha.errors import UnsupportedModel
 from kiwicha.machine.isa import SLOTS
 
 __all__ = ["with_slots"]
 
+_KNOWN = 2
+"""The slot for scales that are known before, where a model has some. A LOAD of it may overwrite the
+next one, too."""
+
 
 class _Slots:
     """Slots in use, by the tensors that they belong to."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.used: dict[str, int] = {}
+        self._count = count
         self._following = 0
 
     def take(self, tensor: str, node: str, op: str) -> int:
         """Return the next free slot, round robin."""
-        order = [(self._following + step) % SLOTS for step in range(SLOTS)]
+        order = [(self._following + step) % self._count for step in range(self._count)]
         free = [slot for slot in order if slot not in self.used.values()]
         if not free:
-            reason = f"more than {SLOTS} dynamically quantized tensors are in use at once"
+            reason = f"more than {self._count} dynamically quantized tensors are in use at once"
+            if self._count < SLOTS:
+                reason += ", beside tensors with scales of their own"
             raise UnsupportedModel([(node, op, reason)])
-        self._following = (free[0] + 1) % SLOTS
+        self._following = (free[0] + 1) % self._count
         self.used[tensor] = free[0]
         return free[0]
 
@@ -48,7 +62,12 @@ def with_slots(graph: Graph) -> Graph:
         if isinstance(node, PoolNode | ViewNode):  # the same codes, whose scale stays where it is
             root[node.y.name] = root.get(node.x.name, node.x.name)
         last |= {root.get(tensor.name, tensor.name): index for tensor in node.inputs}
-    slots, all_slots = _Slots(), dict[str, int]()
+    known = any(
+        isinstance(node, DynamicScaleNode)
+        or (isinstance(node, DynamicLinearNode) and node.fixed)
+        for node in graph.nodes
+    )
+    slots, all_slots = _Slots(_KNOWN if known else SLOTS), dict[str, int]()
     inputs = []
     for edge in graph.dynamic:
         slot = slots.take(edge.tensor.name, edge.name, "DynamicQuantizeLinear")
@@ -57,11 +76,15 @@ def with_slots(graph: Graph) -> Graph:
     nodes: list[Node] = []
     records = dict[str, int]()  # slot of the input of the layer that makes a tensor
     for index, node in enumerate(graph.nodes):
-        if not isinstance(node, DynamicLinearNode):
+        if not isinstance(node, DynamicLinearNode | DynamicScaleNode):
             nodes.append(node)
             continue
         slots.keep({name for name, place in last.items() if place >= index})
-        target = None
+        if isinstance(node, DynamicScaleNode):
+            all_slots[node.y.name] = slots.take(node.y.name, node.name, node.op)
+            nodes.append(replace(node, slot=_KNOWN, target=all_slots[node.y.name]))
+            continue
+        target = _KNOWN if node.fixed else None
         if node.y_record is not None:
             target = slots.take(node.y.name, node.name, node.op)
             all_slots[node.y.name] = target

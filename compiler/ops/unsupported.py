@@ -11,7 +11,7 @@ __all__ = ["DYNAMIC", "NO_SUCH", "REASONS", "in_float"]
 
 NO_SUCH = "the machine has no such operation"
 DYNAMIC = (
-    "is quantized dynamically, which only linear layers may be, and then all; use quantize_static"
+    "is quantized dynamically, which only products and convolutions may be; use quantize_static"
 )
 REASONS = {
     **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),

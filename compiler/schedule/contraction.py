@@ -87,14 +87,18 @@ class Dynamic:
     Members
     -------
     slot : of the input.
-    target : of the result, which is measured and then quantized; None: the result is the int32
+    target : of the result, which is measured before it is quantized; None: the result is the int32
         sums themselves.
     relu : whether negative results become 0.
+    zero : whether the input's zero point is that of the slot, too.
+    measured : whether the target's scale follows from the results.
     """
 
     slot: int
     target: int | None
     relu: bool
+    zero: bool = True
+    measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,8 @@ class Contraction:
             return (VectorMode.REQUANTIZE,)
         if self.dynamic.target is None:
             return (VectorMode.RAW,)
+        if not self.dynamic.measured:
+            return (VectorMode.QUANTIZE,)
         return VectorMode.MEASURE, VectorMode.QUANTIZE
 
     @property

@@ -13,6 +13,7 @@ from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicScaleNode,
     MatMulNode,
     PoolNode,
     Tensor,
@@ -25,7 +26,7 @@ from kiwicha.machine.scales import encode_scale
 
 __all__ = [
     "TALLEST", "contraction", "conv_contractions", "dynamic_contraction", "image_place",
-    "matmul_contractions", "pool_contractions",
+    "matmul_contractions", "pool_contractions", "scale_contraction",
 ]
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
@@ -119,8 +120,8 @@ def _images(node: ConvNode | PoolNode, addresses: Mapping[str, int]) -> tuple[Pl
 
 
 def image_place(
-    node: ConvNode | ConvTransposeNode | DynamicConvNode | PoolNode, tensor: Tensor,
-    addresses: Mapping[str, int], pointwise: bool = False,
+    node: ConvNode | ConvTransposeNode | DynamicConvNode | DynamicScaleNode | PoolNode,
+    tensor: Tensor, addresses: Mapping[str, int], pointwise: bool = False,
 ) -> Place:
     """Return where an image lies; raises as `conv_contractions`.
 
@@ -242,5 +243,35 @@ def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int)
         y_zero=0,
         low=0,
         high=255,
-        dynamic=Dynamic(node.slot, node.target, node.relu),
+        dynamic=Dynamic(node.slot, node.target, node.relu, measured=not node.fixed),
+    )
+
+
+def scale_contraction(node: DynamicScaleNode, x_address: int, y_address: int) -> Contraction:
+    """Return a tensor quantized by its range as work for the array: single pixels, each channel for
+    itself. Raises as `dynamic_contraction`."""
+    x = image_place(node, node.x, {node.x.name: x_address}, pointwise=True)
+    bits = np.array([-0.0, node.x.scale], np.float32).view(np.int32)
+    return Contraction(
+        name=node.name,
+        op=node.op,
+        x=x,
+        y=replace(x, address=y_address),
+        kernel=(1, 1),
+        strides=(1, 1),
+        pads=(0, 0),
+        dilations=(1, 1),
+        groups=1,
+        weights=None,
+        weight_zero=np.zeros(x.channels, np.int64),
+        bias=np.full(x.channels, bits[0]),
+        multiplier=np.full(x.channels, bits[1:].view(np.uint32)[0]),
+        shift=np.zeros(x.channels, np.int64),
+        x_signed=node.x.dtype == np.int8,
+        x_zero=node.x.zero_point,
+        pad=0,
+        y_zero=0,
+        low=0,
+        high=255,
+        dynamic=Dynamic(node.slot, node.target, relu=False, zero=False),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
     DynamicLinearNode,
+    DynamicScaleNode,
     Node,
     NormalizeNode,
     PairNode,
@@ -28,7 +29,7 @@ def _missing(node: Node, config: AcceleratorConfig) -> UnfitMachine | None:
     """Return the refusal of a machine that has not what ``node`` needs; None where it has."""
     where = f"{node.name} ({node.op})"
     linear = node.linear if isinstance(node, BlocksNode) else node
-    if isinstance(linear, DynamicLinearNode) and not config.dynamic:
+    if isinstance(linear, DynamicLinearNode | DynamicScaleNode) and not config.dynamic:
         return UnfitMachine(f"{where}: is quantized dynamically", [Need("dynamic", False, True)])
     if isinstance(node, ProductNode) and not config.transposer:
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])

@@ -23,6 +23,7 @@ from kiwicha.sim.statistics import layer_statistics
 
 from ..compiler.test_dynamic import mlp, quantized
 from ..compiler.test_dynamic_conv import lenet
+from ..compiler.test_mixed import mixed, network
 from . import test_dynamic, test_random_blocks, test_statistics
 from .board import Job, board
 from .networks import Prepared, check, to_job
@@ -104,10 +105,16 @@ def test_dynamic_layer(tmp_path) -> None:
     graph = legalize(lower(quantized(tmp_path, nodes, constants, [None, 13]), 7))
     config = test_dynamic.CONFIG
     run([case(graph, config)], config)
-    # A convolution, a pooling of its codes, and all that follows: without blocks.
+    # Convolutions, poolings of their codes, static and dynamic layers: without blocks.
     pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
     graph = legalize(lower(quantized(tmp_path, *lenet(rng, pool))))
-    prepared = Prepared(graph, evaluate(graph, random_inputs(graph.inputs, 1)))
-    compiled, job, golden = to_job(prepared, config)
-    for done in board(config).run([job, job.but(stall=100)]):
+    nodes, constants, shape = network(rng)
+    both = mixed(tmp_path, nodes, constants, shape, ["c2"])
+    jobs, made = [], []
+    for each in (graph, legalize(lower(both))):
+        prepared = Prepared(each, evaluate(each, random_inputs(each.inputs, 1)))
+        compiled, job, golden = to_job(prepared, config)
+        jobs += [job, job.but(stall=100)]
+        made += [(prepared, compiled, golden)] * 2
+    for done, (prepared, compiled, golden) in zip(board(config).run(jobs), made, strict=True):
         check(prepared, compiled, golden, done, "convolutions")

@@ -4,6 +4,7 @@
 import numpy as np
 from onnx import TensorProto
 
+from .limit_dynamic import DYNAMIC
 from .limit_models import (
     ALONE,
     END,
@@ -25,8 +26,6 @@ from .limit_models import (
     back,
     chain,
     conv,
-    dynamic,
-    dynamic_conv,
     gemm,
     integer,
     mean,
@@ -157,42 +156,7 @@ EXAMPLES = {
         "its bias is not a": back("zf", before=SECOND, inputs={"z": [2]}),
         "is {rank}-D": back(constants={"W": np.ones((4, 2, 2, 2, 2), S8)}, x=(1, 4, 3, 3, 3)),
     },
-    "DynamicQuantizeLinear, MatMulInteger, ConvInteger and what follows": {
-        "is a scale": dynamic(outputs=("m", "s")),
-        "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
-        "{following} of a": dynamic(node("Tanh", ["m"], ["y"], name="it")),
-        "quantizes integer": dynamic(
-            node("DynamicQuantizeLinear", ["c"], ["y", "s2", "z2"]), outputs=("m", "s2")),
-        "{done} of a graph": dynamic(
-            before=[node("Relu", ["x"], ["r"])], source="r", outputs=("m",)),
-        "weight scale '{name}' is not": dynamic(
-            middle={"scale": node("Mul", ["s", "u"], ["p"])}, outputs=("m",),
-            inputs={"x": [3, 6], "u": [1]}),
-        "{what} '{name}' is infinite": dynamic(constants={"d_s": F32(np.inf)}, outputs=("m",)),
-        "the first operand": dynamic(middle={
-            "product": node("MatMulInteger", ["D", "q"], ["i"])},
-            inputs={"x": [5, 6]}, outputs=("m",)),
-        "zero point '{zero}'": dynamic(
-            middle={"product": node("MatMulInteger", ["q", "D", "zero"], ["i"])},
-            constants={"zero": U8(3)}, outputs=("m",)),
-        "input '{name}' is {x}": dynamic(constants={"D": np.ones((2, 6, 5), U8)}, outputs=("m",)),
-        "scale '{name}' is that": dynamic(
-            middle={"scale": node("Mul", ["s2", "d_s"], ["p"])}, outputs=("m",),
-            before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
-            inputs={"x": [3, 6], "u": [3, 6]}),
-        "{op} of a dynamically": dynamic_conv(
-            node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2]),
-            node("DynamicQuantizeLinear", ["mp"], ["p8", "p_s", "p_z"]),
-            node("MatMulInteger", ["p8", "V", "p_z"], ["o"]),
-            node("Cast", ["o"], ["of"], to=TensorProto.FLOAT),
-            node("Mul", ["p_s", "d_s"], ["o_s"]), node("Mul", ["of", "o_s"], ["y"]),
-            constants={"V": np.ones((3, 5), U8)}),
-        "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
-        "is {rank}-D": dynamic_conv(
-            constants={"D": np.ones((4, 2, 2, 2, 2), U8)}, inputs={"x": [1, 2, 3, 3, 3]},
-            outputs=("m",)),
-        "kernel spans": dynamic_conv(inputs={"x": [1, 2, 2, 2]}, outputs=("m",)),
-    },
+    "DynamicQuantizeLinear, MatMulInteger, ConvInteger and what follows": DYNAMIC,
     "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
         "drops elements": chain(
             # Where the ratio is a constant, ONNX Runtime drops nothing.

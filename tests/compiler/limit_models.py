@@ -120,7 +120,8 @@ def rows(*before, first="xf", outputs=("f",), after=(), inputs=ROWS, **more):
     return of([*START, *before, made, *(after or END)], (), inputs)
 
 
-def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), before=(), source="x"):
+def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), before=(), source="x",
+            **rest):
     """Return a dynamically quantized product of x, or what stands for a part of it."""
     parts = {
         "quantize": node("DynamicQuantizeLinear", [source], ["q", "s", "z"]),
@@ -131,7 +132,7 @@ def dynamic(*after, constants=(), middle=None, inputs=ROWS, outputs=("y",), befo
     } | (middle or {})
     given = {"D": np.ones((6, 5), U8), "d_s": F32(0.1), **dict(constants)}
     nodes = [*before, *filter(None, parts.values()), *after]
-    return model(nodes, CONSTANTS | given, inputs, outputs)
+    return model(nodes, CONSTANTS | given, inputs, outputs, **rest)
 
 
 def dynamic_conv(*after, constants=(), inputs=IMAGE, outputs=("y",)):

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The part of `limit_examples` that is about dynamic quantization."""
+
+import numpy as np
+from onnx import TensorProto
+
+from .limit_models import F32, START, U8, dynamic, dynamic_conv
+from .onnx_models import node, q
+
+__all__ = ["DYNAMIC"]
+
+DYNAMIC = {
+    "is a scale": dynamic(outputs=("m", "s")),
+    "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
+    "{following} of a": dynamic(node("Tanh", ["m"], ["y"], name="it")),
+    "quantizes integer": dynamic(
+        node("DynamicQuantizeLinear", ["c"], ["y", "s2", "z2"]), outputs=("m", "s2")),
+    "{done} of a graph": dynamic(
+        before=[node("Relu", ["x"], ["r"])], source="r", outputs=("m",)),
+    "weight scale '{name}' is not": dynamic(
+        middle={"scale": node("Mul", ["s", "u"], ["p"])}, outputs=("m",),
+        inputs={"x": [3, 6], "u": [1]}),
+    "{what} '{name}' is infinite": dynamic(constants={"d_s": F32(np.inf)}, outputs=("m",)),
+    "the first operand": dynamic(middle={
+        "product": node("MatMulInteger", ["D", "q"], ["i"])},
+        inputs={"x": [5, 6]}, outputs=("m",)),
+    "zero point '{zero}'": dynamic(
+        middle={"product": node("MatMulInteger", ["q", "D", "zero"], ["i"])},
+        constants={"zero": U8(3)}, outputs=("m",)),
+    "input '{name}' is {x}": dynamic(constants={"D": np.ones((2, 6, 5), U8)}, outputs=("m",)),
+    "scale '{name}' is that": dynamic(
+        middle={"scale": node("Mul", ["s2", "d_s"], ["p"])}, outputs=("m",),
+        before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
+        inputs={"x": [3, 6], "u": [3, 6]}),
+    "the result of": dynamic(
+        before=[*START, node("Sqrt", ["xf"], ["r"])], source="r", outputs=("m",)),
+    "quantizes a dynamically": dynamic(
+        q("m", "y", "s"), types={"y": TensorProto.INT8}),
+    "{op} of a dynamically": dynamic_conv(
+        node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2]),
+        node("DynamicQuantizeLinear", ["mp"], ["p8", "p_s", "p_z"]),
+        node("MatMulInteger", ["p8", "V", "p_z"], ["o"]),
+        node("Cast", ["o"], ["of"], to=TensorProto.FLOAT),
+        node("Mul", ["p_s", "d_s"], ["o_s"]), node("Mul", ["of", "o_s"], ["y"]),
+        constants={"V": np.ones((3, 5), U8)}),
+    "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
+    "is {rank}-D": dynamic_conv(
+        constants={"D": np.ones((4, 2, 2, 2, 2), U8)}, inputs={"x": [1, 2, 3, 3, 3]},
+        outputs=("m",)),
+    "kernel spans": dynamic_conv(inputs={"x": [1, 2, 2, 2]}, outputs=("m",)),
+}
