@@ -13,6 +13,7 @@ from kiwicha.machine.isa import LoadTarget, Opcode, StoreSource, VectorMode
 
 from .happens_before import Step, steps
 from .test_dynamic import CONFIGS, mlp, quantized
+from .test_mixed import mixed, network
 
 __all__: list[str] = []
 
@@ -24,7 +25,8 @@ def accesses(step: Step) -> tuple[set[int], set[int]]:
     """Return the slots that an instruction reads, and those that it writes."""
     fields = step.fields
     if step.opcode == Opcode.LOAD and fields["target"] == LoadTarget.DYNAMIC:
-        return set(), set(ALL)
+        first, last = fields["local"] // 16, (fields["local"] + fields["length"] - 1) // 16
+        return set(), set(range(first, last + 1))
     if step.opcode == Opcode.STORE and fields["source"] == StoreSource.DYNAMIC:
         first, last = fields["local"] // 16, (fields["local"] + fields["length"] - 1) // 16
         return set(range(first, last + 1)), set()
@@ -83,6 +85,16 @@ def test_slots_are_settled_before_they_are_read(tmp_path, config, sizes) -> None
     found, pairs = hazards(compiled.words)
     assert not found
     assert pairs > 2 * len(sizes)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_slots_of_known_scales(tmp_path, config) -> None:
+    nodes, constants, shape = network(np.random.default_rng(1))
+    model = mixed(tmp_path, nodes, constants, shape, ["c2"])
+    compiled = compile_graph(legalize(lower(model)), CONFIGS[config])
+    found, pairs = hazards(compiled.words)
+    assert not found
+    assert pairs > 20
 
 
 def test_a_missing_token_is_seen() -> None:
