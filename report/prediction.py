@@ -4,6 +4,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from kiwicha.report.host import HostNode
 from kiwicha.report.report import SCHEMA, LayerReport, Report
 
 __all__ = ["PredictedLayer", "Prediction"]
@@ -63,6 +64,7 @@ class Prediction:
     Members
     -------
     memory_bytes : that the program, its constants and all tensors take, from address 0 on.
+    host : nodes between programs, which cycles, bytes and layers do not have.
     """
 
     model: str
@@ -75,6 +77,7 @@ class Prediction:
     memory_bytes: int
     layers: tuple[PredictedLayer, ...]
     notes: tuple[dict[str, str], ...] = ()
+    host: tuple[HostNode, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `Report.to_dict` would, ``predicted``: what only a run can tell is None."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from kiwicha.errors import InputError
 from kiwicha.report.blocks import BlocksReport
+from kiwicha.report.host import HostNode
 from kiwicha.report.statistics import StatisticsReport
 
 __all__ = ["SCHEMA", "Accuracy", "LayerReport", "Report", "differences"]
@@ -98,6 +99,7 @@ class Report:
     reference : runtime, version, processor; ``mismatches`` counts elements that differ, of nodes
         and, if the ``whole`` model is to be exact to it, of outputs.
     statistics, blocks : of the layers that were asked for.
+    host : nodes that ran between programs, which cycles, bytes and layers do not have.
     """
 
     model: str
@@ -117,6 +119,7 @@ class Report:
     waves: str | None = field(default=None)
     statistics: tuple[StatisticsReport, ...] = ()
     blocks: tuple[BlocksReport, ...] = ()
+    host: tuple[HostNode, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -148,7 +151,8 @@ class Report:
             raise InputError(f"the report's schema is {schema}; must be {SCHEMA}")
         if values.get("predicted"):
             raise InputError("the report is a prediction; must be one of a run")
-        known = _known(cls, values)
+        known = _known(cls, {"host": (), **values})
+        known["host"] = tuple(map(HostNode.from_dict, known["host"]))
         accuracy = known.get("accuracy")
         known["layers"] = tuple(map(LayerReport.from_dict, known["layers"]))
         known["notes"] = tuple(known["notes"])

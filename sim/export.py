@@ -26,7 +26,7 @@ from kiwicha.compiler.graph.layout import Layout
 from kiwicha.machine.register_map import VERSION
 from kiwicha.sim.files import write_files
 
-__all__ = ["FILES", "SCHEMA", "write_program"]
+__all__ = ["FILES", "SCHEMA", "program_files", "write_program"]
 
 SCHEMA = 1
 """Version of the manifest: raised when a field goes or changes its meaning, not when one comes."""
@@ -37,6 +37,14 @@ FILES = ("program.json", "program.bin", "image.bin", "host.bin")
 
 def write_program(name: str, compiled: CompiledModel, folder: Path) -> list[Path]:
     """Write `FILES` of a model called ``name``, all or none; return those that there are."""
+    files = program_files(name, compiled)
+    paths = {folder / file: content for file, content in files.items()}
+    write_files(paths)
+    return list(paths)
+
+
+def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
+    """Return the contents of `FILES`, those that there are, by name."""
     host = _Arrays(FILES[3])
     start, size = compiled.program
     program, image = compiled.image[start : start + size].tobytes(), compiled.image.tobytes()
@@ -70,9 +78,7 @@ def write_program(name: str, compiled: CompiledModel, folder: Path) -> list[Path
         manifest["host"] = _file(FILES[3], bytes(host.data))
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     contents = [text.encode(), program, image, *([bytes(host.data)] if host.data else [])]
-    paths = [folder / file for file in FILES[: len(contents)]]
-    write_files(dict(zip(paths, contents, strict=True)))
-    return paths
+    return dict(zip(FILES, contents, strict=False))
 
 
 class _Arrays:

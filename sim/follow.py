@@ -3,9 +3,8 @@
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.errors import UnfitMachine
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.fields import changes, with_fields
@@ -13,12 +12,15 @@ from kiwicha.machine.presets import PRESETS
 
 __all__ = ["BASE", "additions", "compile_following"]
 
+Compiled = TypeVar("Compiled")
+
 BASE = PRESETS["default"]
 """What a model gets that needs no more."""
 
 
-def compile_following(compiled: Callable[[AcceleratorConfig], CompiledModel]) -> CompiledModel:
-    """Return a model compiled for `BASE`, or for it and what the compiler says that it lacks.
+def compile_following(compiled: Callable[[AcceleratorConfig], Compiled]) -> Compiled:
+    """Return a model, or several, compiled for `BASE`, or for it and what the compiler says that it
+    lacks.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ from kiwicha.sim.prepare import (
 )
 from kiwicha.sim.reference import Reference, elements_that_differ, reference
 
-__all__ = ["GoldenOutcome", "run_on_golden_machine"]
+__all__ = ["GoldenOutcome", "run_on_golden_machine", "run_prepared"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +72,11 @@ def run_on_golden_machine(
     made = prepare(
         model, config, inputs, samples=samples, seed=seed, asked=asked, listener=listener
     )
+    return run_prepared(made, listener)
+
+
+def run_prepared(made: Prepared, listener: Listener = quiet) -> GoldenOutcome:
+    """Run what is compiled already; errors as of `run_on_golden_machine`."""
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(made.lowered, made.inputs)
     listener("golden machine", 0, 0)

@@ -29,6 +29,7 @@ from kiwicha.sim.prepare import (
     NOTHING,
     Asked,
     Listener,
+    Prepared,
     prepare,
     quiet,
     run_golden_machine,
@@ -38,7 +39,7 @@ from kiwicha.sim.simulation import SimulatedMachine, SimulationResult, simulated
 from kiwicha.sim.simulator import find_simulator
 from kiwicha.sim.statistics import layer_statistics
 
-__all__ = ["Outcome", "run_model"]
+__all__ = ["Board", "Outcome", "run_model", "run_prepared"]
 
 _RECORD = COUNTER_WORDS * WORD_BITS // 8
 
@@ -51,6 +52,23 @@ class Outcome:
     outputs: dict[str, NDArray[Any]]
     reference: Reference
     config: AcceleratorConfig
+
+
+@dataclass(frozen=True)
+class Board:
+    """What a machine is simulated with.
+
+    Members
+    -------
+    waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
+    latency, stall, seed : of the simulated memory; see `SimulatedMachine.run`.
+    """
+
+    simulator: str = "verilator"
+    waves: Path | None = None
+    latency: int = 20
+    stall: int = 0
+    seed: int = 1
 
 
 def run_model(
@@ -75,8 +93,7 @@ def run_model(
     config : None for one that has what the model needs; see `sim.follow`.
     inputs : arrays by graph input name with a leading batch dimension; random when None.
     samples : how many random ones (default: 1, or the model's own batch).
-    waves : where to write a waveform; its suffix says which kind (.vcd or .fst).
-    latency, stall, seed : of the simulated memory; see `SimulatedMachine.run`.
+    waves, latency, stall, seed : as of `Board`; the seed is that of random inputs, too.
     asked : what some layers do besides.
 
     Raises
@@ -89,9 +106,17 @@ def run_model(
     made = prepare(
         model, config, inputs, samples=samples, seed=seed, asked=asked, listener=listener
     )
-    graph, compiled = made.graph, made.compiled
-    config = compiled.config
-    toolchain = find_simulator(simulator)
+    board = Board(simulator, waves, latency, stall, seed)
+    return run_prepared(made, board, name=name, listener=listener)
+
+
+def run_prepared(
+    made: Prepared, board: Board, *, name: str = "model", listener: Listener = quiet
+) -> Outcome:
+    """Run what is compiled already; errors as of `run_model`."""
+    graph, compiled, asked = made.graph, made.compiled, made.asked
+    config, waves = compiled.config, board.waves
+    toolchain = find_simulator(board.simulator)
     listener("reference: ONNX Runtime", 0, 0)
     expected = reference(made.lowered, made.inputs)
     listener("golden model", 0, 0)
@@ -105,10 +130,7 @@ def run_model(
         listener=lambda stage: listener(stage, 0, 0),
     )
     total = compiled.timeline.total
-    result = _simulate(
-        machine, compiled, golden.image, total, waves, latency, stall, seed, asked.random,
-        listener
-    )
+    result = _simulate(machine, compiled, golden.image, board, asked.random, listener)
 
     listener("comparing", 0, 0)
     found = made.read(result.memory, golden.tensors)
@@ -154,14 +176,11 @@ def _simulate(
     machine: SimulatedMachine,
     compiled: CompiledModel,
     image: NDArray[np.uint8],
-    total: int,
-    waves: Path | None,
-    latency: int,
-    stall: int,
-    seed: int,
+    board: Board,
     random: tuple[int, int],
     listener: Listener,
 ) -> SimulationResult:
+    latency, stall, total = board.latency, board.stall, compiled.timeline.total
     listener("simulating", 0, total)
     slow = 1 + latency // 20 + 16 * stall // (256 - stall)  # than the memory of the prediction
     return machine.run(
@@ -171,10 +190,10 @@ def _simulate(
         compiled.write_window,
         latency=latency,
         stall=stall,
-        seed=seed,
+        seed=board.seed,
         random=random,
         limit=100_000 + 50 * slow * total,
-        waves=waves,
+        waves=board.waves,
         progress=lambda cycles: listener("simulating", min(cycles, total), total),
     )
 

@@ -25,6 +25,7 @@ from kiwicha.compiler.graph.graph import (
     Graph,
     Node,
     NormalizeNode,
+    PairNode,
     Promise,
     SoftmaxNode,
     TableNode,

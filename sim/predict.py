@@ -5,10 +5,12 @@ from kiwicha.compiler.emit.compile import Layer
 from kiwicha.cost.shares import utilization
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.prediction import PredictedLayer, Prediction
+from kiwicha.sim.host_stage import host_nodes
 from kiwicha.sim.judge import promised
+from kiwicha.sim.partition import Plan
 from kiwicha.sim.prepare import Prepared
 
-__all__ = ["predict"]
+__all__ = ["predict", "predict_plan"]
 
 
 def predict(name: str, made: Prepared) -> Prediction:
@@ -30,6 +32,29 @@ def predict(name: str, made: Prepared) -> Prediction:
             {"node": note.node, "text": note.text}
             for note in (*made.graph.notes, *made.compiled.notes)
         ),
+    )
+
+
+def predict_plan(name: str, plan: Plan) -> Prediction:
+    """Return the prediction for all programs of a model of which a part runs on the host."""
+    config, programs = plan.config, plan.programs
+    layers = tuple(_layer(layer, config) for one in programs for layer in one.compiled.layers)
+    cycles = sum(one.compiled.timeline.total for one in programs)
+    macs = sum(one.compiled.macs for one in programs)
+    return Prediction(
+        model=name,
+        config={"name": config.name, **config.to_dict()},
+        cycles=cycles,
+        macs=macs,
+        utilization=utilization(macs, cycles, config) if cycles else 0.0,
+        bytes_read=sum(layer.bytes_read for layer in layers),
+        bytes_written=sum(layer.bytes_written for layer in layers),
+        memory_bytes=sum(one.compiled.image.size for one in programs),
+        layers=layers,
+        notes=tuple(
+            {"node": note.node, "text": note.text} for one in programs for note in one.graph.notes
+        ),
+        host=host_nodes(plan),
     )
 
 

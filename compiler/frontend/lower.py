@@ -23,7 +23,7 @@ from kiwicha.compiler.frontend.versions import as_runtime_reads, inlined
 from kiwicha.compiler.graph.graph import Note, Value
 from kiwicha.errors import InputError, ModelError, UnsupportedModel
 
-__all__ = ["LoweredModel", "lower"]
+__all__ = ["LoweredModel", "lower", "runtime_settings", "with_batch"]
 
 _OUTPUT_ZERO = {"QuantizeLinear": 2, "QLinearConv": 7, "QLinearMatMul": 7, "QGemm": 8}
 _TYPES: dict[int, np.dtype[Any]] = {
@@ -86,20 +86,13 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     InputError
         The batch is not positive.
     """
-    if batch is not None and batch < 1:
-        raise InputError(f"the batch is {batch}; must be at least 1")
-    model = as_runtime_reads(inlined(model))
-    _check_quantized(model)
-    source = onnx.ModelProto()
-    source.CopyFrom(model)
-    batched = batched_inputs(source.graph)
-    bind_batch(source.graph, 1 if batch is None else batch)
+    batched = batched_inputs(model.graph)
+    source = with_batch(model, batch)
     inputs = tuple(_value(info, info.name in batched) for info in graph_inputs(source.graph))
     outputs = tuple(_value(info, types=_OUTPUTS) for info in source.graph.output)
-    source = explicit(source)
     given, notes = with_additions(source)
     refusals = check_quantization(given)
-    operators = {node.op_type for node in model.graph.node}
+    operators = {node.op_type for node in source.graph.node}
     static, dynamic = bool(operators & set(STATIC)), bool(operators & DYNAMIC)
     settings: Settings = ()
     if dynamic and not static:
@@ -120,6 +113,24 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
     return LoweredModel(
         lowered, runtime, source, settings, inputs, outputs, dynamic, tuple(notes), tuple(refusals)
     )
+
+
+def with_batch(model: onnx.ModelProto, batch: int | None = None) -> onnx.ModelProto:
+    """Return the model as `LoweredModel.source` has it; parameters and errors as of `lower`."""
+    if batch is not None and batch < 1:
+        raise InputError(f"the batch is {batch}; must be at least 1")
+    model = as_runtime_reads(inlined(model))
+    _check_quantized(model)
+    source = onnx.ModelProto()
+    source.CopyFrom(model)
+    bind_batch(source.graph, 1 if batch is None else batch)
+    return explicit(source)
+
+
+def runtime_settings(source: onnx.ModelProto) -> Settings:
+    """Return the session configuration under which ONNX Runtime lowers a model, and is right."""
+    operators = {node.op_type for node in source.graph.node}
+    return _optimize(source, _DYNAMIC_FUSIONS if operators & DYNAMIC else ())[1]
 
 
 # Without VNNI, uint8 x int8 products saturate in pairs. x64quantprecision makes int8 weights

@@ -23,6 +23,7 @@ def open_session(
     optimized: bool = False,
     write: Path | None = None,
     without: Sequence[str] = (),
+    profile: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Open a model on the CPU, in one thread.
 
@@ -32,6 +33,7 @@ def open_session(
         as it is written.
     write : optimize to level EXTENDED, whose operators are documented, and write the result there.
     without : names of optimizations that are left out.
+    profile : measure, to a file whose name begins so.
 
     Raises
     ------
@@ -48,6 +50,9 @@ def open_session(
     if write is not None:
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(write)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     for key, value in settings:
         options.add_session_config_entry(key, value)
     try:

@@ -12,9 +12,11 @@ from kiwicha.api.machine import MachineLike, chosen_machine
 from kiwicha.api.model import ModelLike, load_model
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.prediction import PredictedLayer, Prediction
-from kiwicha.sim import export
+from kiwicha.sim import export, export_plan
+from kiwicha.sim.fallback import check_asked
 from kiwicha.sim.files import check_folder
-from kiwicha.sim.predict import predict
+from kiwicha.sim.partition import partition
+from kiwicha.sim.predict import predict, predict_plan
 from kiwicha.sim.prepare import Asked, Listener, prepare, quiet
 
 __all__ = ["CompiledModel", "compile_model", "predict_cycles", "write_program"]
@@ -26,7 +28,7 @@ class CompiledModel:
 
     Members
     -------
-    words : uint64, the instructions.
+    words : uint64, the instructions; of all programs, where nodes run on the host in between.
     prediction : what is known before it runs; the members below are of it, and `to_dict` is what
         ``kiwicha sim --predict --report`` writes.
     """
@@ -83,6 +85,7 @@ def compile_model(
     samples: int | None = None,
     statistics: Sequence[str] = (),
     blocks: Sequence[str] = (),
+    host_fallback: bool = False,
     progress: Listener = quiet,
 ) -> CompiledModel:
     """Compile a quantized model; nothing is built or written.
@@ -93,7 +96,7 @@ def compile_model(
     machine : name of a preset, path of a TOML file, or `AcceleratorConfig`; None for the machine
         called default with what the model needs besides.
     samples : the batch, where the model leaves it open (default: 1).
-    statistics, blocks, progress : as of `simulate`.
+    statistics, blocks, host_fallback, progress : as of `simulate`.
 
     Raises
     ------
@@ -107,6 +110,11 @@ def compile_model(
         When a layer does not fit any, or the batch not the model; names what is in the way.
     """
     loaded, config = load_model(model), chosen_machine(machine)
+    if host_fallback:
+        check_asked(blocks, statistics)
+        plan = partition(loaded.proto, config, samples, progress)
+        words = [one.compiled.words for one in plan.programs] or [np.empty(0, np.uint64)]
+        return CompiledModel(plan.config, np.concatenate(words), predict_plan(loaded.name, plan))
     asked = Asked(statistics=statistics, blocks=blocks)
     made = prepare(loaded.proto, config, samples=samples, asked=asked, listener=progress)
     compiled = made.compiled
@@ -126,14 +134,17 @@ def write_program(
     machine: MachineLike | None = None,
     *,
     samples: int | None = None,
+    host_fallback: bool = False,
     progress: Listener = quiet,
 ) -> list[Path]:
     """Compile a model and write it for a driver, to a folder which is made if need be.
 
     ``program.json`` (the machine and its fingerprint, windows, where inputs and outputs lie and
     what the host does with them, layers), ``program.bin`` (instructions), ``image.bin`` (memory
-    from address 0, inputs zero) and, for hosts that need arrays, ``host.bin``. All of them, or
-    none. Parameters and errors as of `compile_model`; returns the files.
+    from address 0, inputs zero) and, for hosts that need arrays, ``host.bin``. With
+    ``host_fallback`` there may be several programs, each in a folder of its own, and ``plan.json``
+    says what runs when. All of them, or none. Parameters and errors as of `compile_model`; returns
+    the files.
 
     Raises
     ------
@@ -143,5 +154,8 @@ def write_program(
     folder = Path(folder)
     check_folder("folder", folder)
     loaded, config = load_model(model), chosen_machine(machine)
+    if host_fallback:
+        plan = partition(loaded.proto, config, samples, progress)
+        return export_plan.write_plan(loaded.name, plan, folder)
     made = prepare(loaded.proto, config, samples=samples, listener=progress)
     return export.write_program(loaded.name, made.compiled, folder)

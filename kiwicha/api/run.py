@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kiwicha.api.machine import MachineLike, chosen_machine
-from kiwicha.api.model import ModelLike, load_model
+from kiwicha.api.model import Model, ModelLike, load_model
 from kiwicha.errors import InputError
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.report import Report, differences
+from kiwicha.sim.fallback import check_asked, golden_fallback, simulated_fallback
 from kiwicha.sim.files import check_destinations
 from kiwicha.sim.golden_run import run_on_golden_machine
-from kiwicha.sim.inference import run_model
+from kiwicha.sim.inference import Board, run_model
 from kiwicha.sim.prepare import Asked, Listener, quiet
 
 __all__ = ["RunResult", "run_golden", "simulate"]
@@ -61,6 +62,7 @@ def run_golden(
     blocks: Sequence[str] = (),
     random: tuple[int, int] = (0, 0),
     seed: int = 1,
+    host_fallback: bool = False,
     progress: Listener = quiet,
 ) -> RunResult:
     """Compile a model and run the program on the golden machine, in NumPy: the bits of `simulate`.
@@ -75,6 +77,7 @@ def run_golden(
     samples : how many random inputs (default: 1, or the model's own batch).
     blocks : names of layers whose results are quantized by blocks, on a machine that can.
     random : seed and step where blocks are rounded randomly.
+    host_fallback : nodes that no machine can run are run by ONNX Runtime, between programs.
     progress : called with (stage, done, total); a total of 0 means unknown.
 
     Raises
@@ -83,6 +86,9 @@ def run_golden(
         For a model, a machine or an input that cannot be used; names what is in the way.
     """
     loaded, config = load_model(model), chosen_machine(machine)
+    if host_fallback:
+        check_asked(blocks, ())
+        return _golden_fallback(loaded, config, _arrays(inputs), samples, seed, progress)
     found = run_on_golden_machine(
         loaded.proto, config, _arrays(inputs), samples=samples, seed=seed,
         asked=Asked(blocks=blocks, random=random), listener=progress,
@@ -107,6 +113,7 @@ def simulate(
     blocks: Sequence[str] = (),
     random: tuple[int, int] = (0, 0),
     seed: int = 1,
+    host_fallback: bool = False,
     progress: Listener = quiet,
 ) -> RunResult:
     """Run a model on the generated hardware, simulated, and compare every byte of every layer.
@@ -116,7 +123,7 @@ def simulate(
 
     Parameters
     ----------
-    model, inputs, machine, samples, blocks, random, progress : as of `run_golden`.
+    model, inputs, machine, samples, blocks, random, host_fallback, progress : as of `run_golden`.
     simulator : "verilator" or "icarus", which is slow and shows unknown bits.
     waves : where to write a waveform, FILE.vcd or FILE.fst.
     latency : cycles from a read request to its data, at least 0.
@@ -140,6 +147,17 @@ def simulate(
     loaded, config = load_model(model), chosen_machine(machine)
     waves = None if waves is None else Path(waves)
     check_destinations({"waves": waves}, {"waves": (".vcd", ".fst")}, [])
+    if host_fallback:
+        check_asked(blocks, statistics)
+        board = Board(simulator, waves, latency, stall, seed)
+        run, report = simulated_fallback(
+            loaded.proto, config, _arrays(inputs), board=board, samples=samples, name=loaded.name,
+            listener=progress,
+        )
+        return RunResult(
+            run.outputs, run.expected, report.predicted_cycles, report.cycles, run.plan.config,
+            tuple(differences(report)), report,
+        )
     found = run_model(
         loaded.proto, config, _arrays(inputs),
         samples=samples, name=loaded.name, simulator=simulator, waves=waves,
@@ -150,6 +168,22 @@ def simulate(
     return RunResult(
         found.outputs, found.reference.outputs, report.predicted_cycles, report.cycles,
         found.config, tuple(differences(report)), report,
+    )
+
+
+def _golden_fallback(
+    model: Model, config: AcceleratorConfig | None, inputs: dict[str, NDArray[Any]] | None,
+    samples: int | None, seed: int, progress: Listener,
+) -> RunResult:
+    run = golden_fallback(
+        model.proto, config, inputs, samples=samples, seed=seed, listener=progress
+    )
+    wrong = [sentence for program in run.programs for sentence in program.wrong]
+    if run.wrong:
+        wrong.append(f"{run.wrong:,} elements of the outputs differ from ONNX Runtime's")
+    cycles = sum(program.predicted_cycles for program in run.programs)
+    return RunResult(
+        run.outputs, run.expected, cycles, None, run.plan.config, tuple(wrong), None
     )
 
 

@@ -32,7 +32,7 @@ def run_compile(args: argparse.Namespace) -> int:
     with Progress() as progress:
         files = write_program(
             load_model(args.model, dict(args.dim)), args.out, config, samples=args.samples,
-            progress=progress,
+            host_fallback=args.host_fallback, progress=progress,
         )
     manifest, console = json.loads(files[0].read_text()), output_console()
     if config is None:

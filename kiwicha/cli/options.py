@@ -118,6 +118,14 @@ def _dimension_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _fallback_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host-fallback", action="store_true",
+        help="let ONNX Runtime run the nodes that the machine cannot, between programs; the report "
+        "says which, why, and what they took",
+    )
+
+
 def _configuration_options(parser: argparse.ArgumentParser, default: str) -> None:
     group = parser.add_mutually_exclusive_group()
     group.add_argument(
@@ -174,6 +182,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         help="take only the first N samples of the input, or draw N random ones",
     )
     _dimension_option(sim)
+    _fallback_option(sim)
     sim.add_argument(
         "--latency", metavar="N", type=_integer(0, 10_000), default=20,
         help="cycles from a read request to its data (default: %(default)s)",
@@ -206,6 +215,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         help="the batch, where the model leaves it open (default: 1)",
     )
     _dimension_option(compiled)
+    _fallback_option(compiled)
     compiled.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/program"),
         help="folder for the files, made if need be (default: %(default)s)",

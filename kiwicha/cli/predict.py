@@ -11,6 +11,7 @@ from kiwicha.api.compiled import compile_model
 from kiwicha.api.model import load_model
 from kiwicha.cli.hardware import machine, print_additions
 from kiwicha.errors import InputError, printable
+from kiwicha.report.host import host_tables
 from kiwicha.report.tables import prediction_tables
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_destinations, write_file
@@ -38,7 +39,8 @@ def run_predict(args: argparse.Namespace) -> int:
     with Progress() as progress:
         compiled = compile_model(
             load_model(args.model, dict(args.dim)), config, samples=args.samples,
-            statistics=args.statistics, blocks=args.blocks, progress=progress,
+            statistics=args.statistics, blocks=args.blocks, host_fallback=args.host_fallback,
+            progress=progress,
         )
     seconds, prediction = perf_counter() - start, compiled.prediction
     if args.report is not None:
@@ -48,6 +50,8 @@ def run_predict(args: argparse.Namespace) -> int:
     if config is None:
         print_additions(prediction.config, console)
     for table in prediction_tables(prediction, console):
+        console.print(table)
+    for table in host_tables(prediction.host, console):
         console.print(table)
     for note in prediction.notes:
         text = f"{printable(note['node'])}: {printable(note['text'])}"

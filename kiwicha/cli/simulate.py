@@ -26,6 +26,7 @@ from kiwicha.compiler.frontend.session import open_session
 from kiwicha.errors import InputError, printable
 from kiwicha.machine.modes import RequantizeMode
 from kiwicha.report.blocks import block_lines
+from kiwicha.report.host import host_tables
 from kiwicha.report.report import Accuracy, Report, differences
 from kiwicha.report.statistics import statistics_tables
 from kiwicha.report.tables import layer_tables
@@ -73,7 +74,8 @@ def run_sim(args: argparse.Namespace) -> int:
             model, arrays, config,
             samples=args.samples, simulator=args.simulator, waves=args.waves,
             latency=args.latency, stall=args.stall, seed=args.seed, statistics=args.statistics,
-            blocks=args.blocks, random=(args.random_seed, args.random_step), progress=progress,
+            blocks=args.blocks, random=(args.random_seed, args.random_step),
+            host_fallback=args.host_fallback, progress=progress,
         )
         report = result.report
         assert report is not None
@@ -168,7 +170,10 @@ def _shown(text: str) -> str:
 
 
 def _print(report: Report, console: Console) -> None:
-    for table in layer_tables(report, console) + statistics_tables(report.statistics, console):
+    for table in (
+        *layer_tables(report, console), *host_tables(report.host, console),
+        *statistics_tables(report.statistics, console),
+    ):
         console.print(table)
 
     def line(text: str) -> None:
