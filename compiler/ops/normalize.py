@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNormalization between DequantizeLinear and QuantizeLinear, over the last axis."""
+"""LayerNormalization between DequantizeLinear and QuantizeLinear, over the last axes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,11 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
-from kiwicha.compiler.graph.graph import NormalizeNode, Tensor
+from kiwicha.compiler.graph.graph import NormalizeNode, Shape, Tensor
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
-from kiwicha.compiler.ops.softmax import ROWS, contiguous_rows
+from kiwicha.compiler.ops.rows import as_rows, emit_views, from_rows, rows_target
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 
 __all__ = ["OPERATORS"]
@@ -28,30 +30,38 @@ _LENGTH = Limit(
 def layer_normalization(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, scale, optional bias, in float; nothing is emitted before its QuantizeLinear."""
     value = context.floats[node.input[0]]
-    rank = len(value.shape)
-    axis = attributes(node).get("axis", -1)
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
-    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
+    before = [op.node.op_type for op in value.operations if op.kind != "view"]
+    FIRST.check(done=before[-1] if before else "")
     _RESULTS.check(used=any(node.output[1:]))
-    ROWS.check(axis=axis, rank=rank)
-    _parameters(context, node, value.shape[-1])
-    context.floats[node.output[0]] = FloatValue(
-        value.origin, (FloatOp("normalize", node, value.shape, finish=emit_normalize),)
-    )
+    _parameters(context, node, prod(value.shape[axis] for axis in _axes(node, value.shape)))
+    done = FloatOp("normalize", node, value.shape, finish=emit_normalize)
+    context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
+
+
+def _axes(node: onnx.NodeProto, shape: Shape) -> range:
+    """Return the axes that are one row: that of the node and those after it."""
+    return range(attributes(node).get("axis", -1) % len(shape), len(shape))
 
 
 def emit_normalize(
     context: Context, _end: onnx.NodeProto, x: Tensor, operations: Sequence[FloatOp], target: Tensor
 ) -> None:
-    """Emit the normalization that QuantizeLinear turns into codes of ``target``.
+    """Emit the normalization that QuantizeLinear turns into codes of ``target``, and the views
+    around it.
 
     Raises
     ------
     Refusal
         Where the scales are beyond the machine's integers (`machine.tables`).
     """
-    node, length = operations[0].node, x.shape[-1]
-    LAST.check(done=node.op_type, rest=operations[1:])
+    place = [op.kind for op in operations].index("normalize")
+    node, before, after = operations[place].node, operations[:place], operations[place + 1 :]
+    rest = [op for op in after if op.kind != "view"]
+    LAST.check(done=node.op_type, rest=rest)
+    shape = operations[place].shape
+    axes = _axes(node, shape)
+    length = prod(shape[axis] for axis in axes)
     gamma, beta = _parameters(context, node, length)
     epsilon = float(attributes(node).get("epsilon", 1e-5))
     try:
@@ -59,9 +69,16 @@ def emit_normalize(
         normalize_epsilon(length, float(x.scale), epsilon)
     except ValueError as error:
         raise Refusal(str(error)) from None
-    x = contiguous_rows(context, x)
-    y = Tensor(target.name, x.shape, target.dtype, target.scale, target.zero_point, x.layout)
-    context.emit(NormalizeNode(node_name(node), node.op_type, x, y, gamma, beta, epsilon))
+    if before:
+        x = emit_views(context, node, context.settled(x), [op.view for op in before])
+    rows = as_rows(context, node, x, axes)
+    name = context.names.fresh(target.name, "normalized") if after else target.name
+    made = replace(target, name=name, shape=shape)
+    y = rows_target(context, rows, made)
+    context.emit(NormalizeNode(node_name(node), node.op_type, rows, y, gamma, beta, epsilon))
+    y = from_rows(context, node, y, axes, made)
+    if after:
+        emit_views(context, node, y, [op.view for op in after], target.name)
     context.note(
         node, "integer layer normalization (golden-exact), ONNX Runtime computes it in float"
     )
@@ -85,8 +102,9 @@ OPERATORS = (
         "LayerNormalization",
         (Form("float", ("LayerNormalization",), "golden", layer_normalization, first_is_float),),
         "normalize.normalize",
-        (QUANTIZED, FIRST, _RESULTS, ROWS, LAST),
-        "rows up to `special.entries`; at most one code from float in at most 0.1 % of elements",
-        ("tests/golden/test_normalize.py",),
+        (QUANTIZED, FIRST, _RESULTS, LAST),
+        "any last axes, rows up to `special.entries`; at most one code from float in at most 0.1 % "
+        "of elements",
+        ("tests/golden/test_normalize.py", "tests/compiler/test_normalization.py"),
     ),
 )

@@ -202,8 +202,7 @@ EXAMPLES = {
         "its input is float from": rows(node("Neg", ["x"], ["n"]), first="x"),
         "its input is the float result": rows(RELU, first="r"),
         "its mean": rows(outputs=("f", "m"), after=[*END, q("m", "mq", "x")]),
-        "axis {axis}": rows(inputs={"x": [2, 1, 6]}, axis=1),
-        "the result of": rows(outputs=("n",), after=[node("Flatten", ["n"], ["f"]), *END]),
+        "the result of": rows(outputs=("n",), after=[node("Relu", ["n"], ["f"]), *END]),
     },
     "MatMul": {
         "the first operand": product(("codes", *X), ("zq", *A), shapes={"x": [3, 6], "z": [6, 5]}),
@@ -273,10 +272,6 @@ EXAMPLES = {
             "Resize", ["xq", "part", "twice"],
             {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
             coordinate_transformation_mode="tf_crop_and_resize"),
-    },
-    "Softmax": {
-        "axis {axis}": integer("QLinearSoftmax", ["xq", *X, *A], (), {"x": [2, 3, 7]}, axis=1,
-                               opset=13),
     },
     "Where with a constant": {
         "its input is the float": chain(

@@ -270,18 +270,6 @@ REFUSALS = {
     "constant_first": (
         [q("x", "xq", "x"), product("codes", "xq"), dq("yq", "y", "b")], {"x": [7, 4]},
         "'product' (QLinearMatMul): the first operand is a constant; transpose the product"),
-    "softmax_axis": (
-        [q("x", "xq", "x"), node("QLinearSoftmax", ["xq", "x_s", "x_z", "p_s", "p_z"], ["yq"],
-                                 axis=1, opset=13, name="soft", **MICROSOFT),
-         dq("yq", "y", "p")], {"x": [2, 3, 7]},
-        "'soft' (com.microsoft.QLinearSoftmax): axis 1 of 3 dimensions; the machine's rows are "
-        "the last axis"),
-    "softmax_of_all_that_follows": (
-        [q("x", "xq", "x"), node("QLinearSoftmax", ["xq", "x_s", "x_z", "p_s", "p_z"], ["yq"],
-                                 axis=1, opset=11, name="soft", **MICROSOFT),
-         dq("yq", "y", "p")], {"x": [2, 3, 7]},
-        "'soft' (com.microsoft.QLinearSoftmax): axis 1 of 3 dimensions; the machine's rows are "
-        "the last axis"),
     "vector_in_float": (
         chain(node("Pow", ["f0", "vector"], ["f"], name="pow")), SHAPE,
         "'pow' (Pow): constant 'vector' has shape [7]: a function for each channel or place, and "
@@ -290,12 +278,7 @@ REFUSALS = {
         [q("x", "xq", "x"), q("z", "zq", "a"), dq("xq", "f0", "x"), dq("zq", "f1", "a"),
          node("Pow", ["f0", "f1"], ["f"], name="pow"), q("f", "yq", "b"), dq("yq", "y", "b")],
         {"x": [4], "z": [4]},
-        "'pow' (Pow): combines 'xq' and 'zq'; only one activation may vary"),
-    "normalized_axes": (
-        chain(node("LayerNormalization", ["f0", "gamma"], ["f"], axis=1, name="norm")),
-        {"x": [2, 1, 7]},
-        "'norm' (LayerNormalization): axis 1 of 3 dimensions; the machine's rows are the last "
-        "axis"),
+         "'pow' (Pow): combines 'xq' and 'zq'; only one activation may vary"),
     "normalized_finely": (
         [q("x", "xq", "x"), dq("xq", "f0", "fine"),
          node("LayerNormalization", ["f0", "gamma"], ["f"], name="norm"), q("f", "yq", "a"),
