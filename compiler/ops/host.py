@@ -3,7 +3,7 @@
 
 The machine has tensors of codes and no others. ArgMax, TopK and comparisons make int64 and bool of
 them, which only a graph output can be; the host runs them, and what follows them, in ONNX Runtime
-on the codes that the machine left. A comparison that is a function of one tensor may go on
+on the codes that the machine left. So it does with LogSoftmax, whose usual place is the last. A comparison that is a function of one tensor may go on
 (`compiler.ops.table`).
 """
 
@@ -22,7 +22,7 @@ from kiwicha.compiler.graph.graph import Tensor, Value
 from kiwicha.compiler.graph.host_operators import HostOperators
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import QUANTIZED
-from kiwicha.compiler.ops.operator import Form, Operator, Rule, some_is_float
+from kiwicha.compiler.ops.operator import Form, Operator, Rule, first_is_float, some_is_float
 from kiwicha.compiler.ops.table import elementwise
 from kiwicha.compiler.ops.view import VIEWS
 from kiwicha.errors import ModelError
@@ -141,6 +141,14 @@ OPERATORS = (
         (_LAST,),
         "as graph outputs, computed by the host; views, Cast, Gather and comparisons may follow",
         ("tests/compiler/test_host.py",),
+    ),
+    Operator(
+        "LogSoftmax",
+        (Form("float", ("LogSoftmax",), "runtime", on_host, first_is_float),),
+        "",
+        (_LAST,),
+        "as a graph output, quantized or not, any axis, computed by the host; views may follow",
+        ("tests/compiler/test_softmax.py",),
     ),
     Operator(
         "Comparisons and logic",

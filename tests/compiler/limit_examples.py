@@ -204,6 +204,10 @@ EXAMPLES = {
         "its mean": rows(outputs=("f", "m"), after=[*END, q("m", "mq", "x")]),
         "the result of": rows(outputs=("n",), after=[node("Relu", ["n"], ["f"]), *END]),
     },
+    "LogSoftmax": {
+        "reads the result": chain(
+            node("LogSoftmax", ["xf"], ["l"]), node("Softplus", ["l"], ["f"], name="it")),
+    },
     "MatMul": {
         "the first operand": product(("codes", *X), ("zq", *A), shapes={"x": [3, 6], "z": [6, 5]}),
         "weight is a stack": product(

@@ -5,6 +5,12 @@ in one piece."""
 import numpy as np
 import pytest
 
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.network import evaluate, outputs
+from kiwicha.sim.reference import reference
+
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_moves import runs
@@ -57,3 +63,22 @@ def test_channels_of_an_image(axis):
     copied = sum(n.kind == "move" for n in graph.nodes)
     assert copied == (axis != 1)
     runs(graph, "default")
+
+
+@pytest.mark.parametrize("behind", [[], ["Q"], ["Flatten"]])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_logarithm_is_the_host_s(axis, behind):
+    """In float, as `quantize_static` leaves it, or quantized once more."""
+    nodes = [q("x", "xq", "x"), dq("xq", "f", "x"), node("LogSoftmax", ["f"], ["l"], axis=axis)]
+    if behind == ["Q"]:
+        nodes += [q("l", "yq", "x"), dq("yq", "y", "x")]
+    else:
+        nodes.append(node(*behind or ["Identity"], ["l"], ["y"]))
+    built = model(nodes, CONSTANTS[U8], {"x": [3, 4, 5]})
+    lowered = lower(built)
+    graph = legalize(lowered)
+    given = random_inputs(graph.inputs, 7)
+    found = outputs(graph, evaluate(graph, given))["y"]
+    assert np.array_equal(found, reference(lowered, given).outputs["y"])
+    assert "LogSoftmax" in graph.notes[0].text
+    assert "computed by the host" in graph.notes[0].text
