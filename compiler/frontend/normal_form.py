@@ -16,7 +16,7 @@ from kiwicha.compiler.frontend.session import Settings, open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import Note
 
-__all__ = ["explicit", "fold_constants", "value_types", "with_additions"]
+__all__ = ["RANDOM", "explicit", "fold_constants", "value_types", "with_additions"]
 
 _ZERO_POINTS = {
     "QLinearAdd": ((0, 2), (3, 5), (0, 7)), "QLinearMul": ((0, 2), (3, 5), (0, 7)),
@@ -26,7 +26,7 @@ _ZERO_POINTS = {
 }
 """Operators with zero points that may be left out: (an operand of that type, zero point); the scale
 comes before the zero point."""
-_RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", "Dropout")
+RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", "Dropout")
 
 
 def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -133,7 +133,7 @@ def fold_constants(model: onnx.ModelProto, settings: Settings) -> None:
         read = [name for name in node.input if name]
         if not read or not constants.issuperset(read) or outputs.intersection(node.output):
             continue
-        if node.op_type in ("DequantizeLinear", *_RANDOM) or any(
+        if node.op_type in ("DequantizeLinear", *RANDOM) or any(
             attribute.HasField("g") or attribute.graphs for attribute in node.attribute
         ):
             continue

@@ -45,9 +45,9 @@ def subgraph(
     KeyError
         Naming a value that does not follow from the sources and constants.
     """
-    nodes = ancestors(model.graph, set(sources), target)
+    nodes = ancestors(model.graph, {*sources, *(values or {})}, target)
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    made = {name for node in nodes for name in node.output} | set(sources)
+    made = {name for node in nodes for name in node.output} | {*sources, *(values or {})}
     read = {name for node in nodes for name in node.input if name} | {target}
     missing = sorted(read - made - set(initializers))
     if missing:

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantized constants of operators that ONNX Runtime leaves in float."""
+"""Quantized constants of operators that ONNX Runtime leaves in float, and what is computed of
+constants alone."""
 
 import numpy as np
 import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.frontend.onnx_node import attributes
+from kiwicha.compiler.frontend.normal_form import RANDOM
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes
+from kiwicha.compiler.frontend.session import open_session
+from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.ops.context import Context, Quantized
+from kiwicha.errors import ModelError
 
-__all__ = ["dequantize_constant"]
+__all__ = ["dequantize_constant", "fold", "folds"]
 
 _AXIS = Limit(
     "{size} values of {what} along axis {axis} of '{name}', which is {shape}",
@@ -41,3 +46,25 @@ def dequantize_constant(context: Context, node: onnx.NodeProto) -> None:
     quantized = Quantized(codes, *parameters)
     context.constants[node.output[0]] = quantized.real
     context.quantized[node.output[0]] = quantized
+
+
+def folds(context: Context, node: onnx.NodeProto) -> bool:
+    """Whether all that a node reads is constant."""
+    read = [name for name in node.input if name]
+    return bool(read) and node.op_type not in RANDOM and all(n in context.constants for n in read)
+
+
+def fold(context: Context, node: onnx.NodeProto) -> None:
+    """Have ONNX Runtime compute a node of constants, which it leaves behind DequantizeLinear.
+
+    Raises
+    ------
+    Refusal
+        Where it does not run.
+    """
+    for name in filter(None, node.output):
+        try:
+            session = open_session(subgraph(context.model, {}, name), context.settings)
+        except (KeyError, ModelError) as error:
+            raise Refusal(f"cannot be run by itself: {error}") from None
+        context.constants[name] = np.asarray(session.run([name], {})[0])

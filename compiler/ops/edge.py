@@ -30,9 +30,6 @@ from kiwicha.compiler.ops.unsupported import in_float
 
 __all__ = ["OPERATORS", "finish_output"]
 
-_CONSTANT = Limit(
-    "input '{name}' is a constant", lambda name, constants: name not in constants
-)
 _RAW = Limit(
     "is float all the way from the graph input; quantize it",
     lambda origin: isinstance(origin, Tensor),
@@ -55,7 +52,6 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
     name = node.input[0]
     if name in context.unknown:
         raise Unknown
-    _CONSTANT.check(name=name, constants=context.constants)
     if name not in context.floats:
         raise Unknown
     value = context.floats[name]
@@ -153,7 +149,7 @@ OPERATORS = (
             Form("QDQ", ("DequantizeLinear",), "runtime", dequantize_linear),
         ),
         "requantize.requantize",
-        (*LIMITS, _CONSTANT, LAST, _RAW, _OUTPUT),
+        (*LIMITS, LAST, _RAW, _OUTPUT),
         "graph inputs and outputs by the host; a change of scale in between",
         ("tests/compiler/test_operators.py", "tests/compiler/test_inputs.py"),
     ),

@@ -3,8 +3,8 @@
 
 The machine has tensors of codes and no others. ArgMax, TopK and comparisons make int64 and bool of
 them, which only a graph output can be; the host runs them, and what follows them, in ONNX Runtime
-on the codes that the machine left. So it does with LogSoftmax, whose usual place is the last. A comparison that is a function of one tensor may go on
-(`compiler.ops.table`).
+on the codes that the machine left. So it does with LogSoftmax, whose usual place is the last. A
+comparison that is a function of one tensor may go on (`compiler.ops.table`).
 """
 
 from collections.abc import Sequence

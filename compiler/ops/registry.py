@@ -10,19 +10,22 @@ import onnx
 import kiwicha.compiler.ops
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
+from kiwicha.compiler.ops.constant import fold, folds
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator, Rule
 from kiwicha.compiler.ops.unsupported import NO_SUCH, REASONS
+from kiwicha.compiler.ops.view import VIEWS
 
 __all__ = ["NO_RULE", "is_elementwise", "operators", "reason_of", "rule_of"]
 
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
+_OF_CONSTANTS = ("DequantizeLinear", *VIEWS)
+"""Operators that keep what is known of a constant besides its value."""
 
 _SCALE = Limit(
     "on a quantized tensor without scale; write it between Q and DQ", lambda codes: not codes
 )
-_FOLDED = Limit("computes with constants only; fold it", lambda varying: bool(varying))
-NO_RULE = (_SCALE, _FOLDED)
+NO_RULE = (_SCALE,)
 """Limits of operators that are written in float."""
 
 
@@ -63,13 +66,14 @@ def rule_of(context: Context, node: onnx.NodeProto) -> Rule:
         Where nothing but a refused node's result is in its way.
     """
     known = _forms().get(node.op_type, ()) if node.domain in _DOMAINS else ()
+    if node.op_type not in _OF_CONSTANTS and folds(context, node):
+        return fold
     for _, form in known:
         if form.rule is not None and form.when(context, node):
             return form.rule
     if not known or any(operator.otherwise for operator, _ in known):
         raise Refusal(reason_of(context, node))
     _SCALE.check(codes=[name for name in node.input if name in context.tensors])
-    _FOLDED.check(varying=[n for n in node.input if n and n not in context.constants])
     raise Unknown
 
 

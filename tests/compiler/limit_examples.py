@@ -14,7 +14,6 @@ from .limit_models import (
     MICROSOFT,
     RELU,
     ROOT,
-    ROWS,
     S8,
     SECOND,
     START,
@@ -69,9 +68,6 @@ EXAMPLES = {
         "on a quantized tensor": of(
             [*START[:1], node("Abs", ["sq"], ["t"], name="it"), dq("t", "y", "s")],
             (), {"x": [3, 6], "sq": [3, 6]}, types={"sq": TensorProto.INT8}),
-        "computes with constants": of(
-            [*START, dq("M", "wf", "w"), node("Abs", ["wf"], ["v"], name="it"),
-             node("MatMul", ["xf", "v"], ["f"]), *END]),
     },
     "AveragePool": {
         "channels_last": pool("QLinearAveragePool", kernel_shape=[2, 2], channels_last=1),
@@ -257,9 +253,6 @@ EXAMPLES = {
             [*START, dq("M", "wf", "w"), node("DequantizeLinear", ["B", "n"], ["bf"], name="it"),
              node("Gemm", ["xf", "wf", "bf"], ["f"]), *END],
             {"B": np.ones(5, np.int32), "n": F32(np.inf)}),
-        "input '{name}' is a constant": of(
-            [*START, dq("M", "wf", "w"), q("wf", "yq", "a"), dq("yq", "y", "a"), q("xf", "o", "a"),
-             dq("o", "z", "a")], (), ROWS, ("y", "z")),
         "the result of": of(
             [*START, node("Tanh", ["xf"], ["t"]), node("MaxPool", ["t"], ["f"], kernel_shape=[2]),
              *TWICE], (), LINE),
