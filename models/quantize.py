@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -93,8 +93,10 @@ FORMS: dict[str, Form] = {
 class _Reader(CalibrationDataReader):
     """Feeds calibration inputs one by one."""
 
-    def __init__(self, name: str, samples: NDArray[np.float32]) -> None:
-        self._feeds: Iterator[dict[str, Any]] = iter([{name: s} for s in samples])
+    def __init__(self, samples: Mapping[str, NDArray[np.float32]]) -> None:
+        rows = zip(*samples.values(), strict=True)
+        feeds = [dict(zip(samples, row, strict=True)) for row in rows]
+        self._feeds: Iterator[dict[str, Any]] = iter(feeds)
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._feeds, None)
@@ -111,21 +113,25 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def quantize(model: onnx.ModelProto, form: Form, samples: NDArray[np.float32]) -> onnx.ModelProto:
-    """Quantize a float model with one input, calibrated (min-max) on ``samples``.
+def quantize(
+    model: onnx.ModelProto, form: Form, samples: NDArray[np.float32] | Mapping[str, NDArray[Any]]
+) -> onnx.ModelProto:
+    """Quantize a float model, calibrated (min-max) on ``samples``.
 
     Parameters
     ----------
     model : float32 model; left unchanged
     form : how to write the result
-    samples : K x the input's shape (batch included)
+    samples : K x the input's shape (batch included); by name where there are several inputs
     """
+    if not isinstance(samples, Mapping):
+        samples = {model.graph.input[0].name: samples}
     with tempfile.TemporaryDirectory() as directory, _quiet():
         path = Path(directory) / "quantized.onnx"
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
         quantize_static(
-            copy, path, _Reader(model.graph.input[0].name, samples),
+            copy, path, _Reader(samples),
             quant_format=_FORMATS[form.format],
             activation_type=_TYPES[form.activations],
             weight_type=_TYPES[form.weights],

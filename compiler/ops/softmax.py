@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """com.microsoft.QLinearSoftmax over any axis."""
 
+from math import prod
+
 import onnx
 
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
@@ -8,6 +10,7 @@ from kiwicha.compiler.graph.graph import SoftmaxNode, Tensor
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.rows import as_rows, from_rows, rows_target
+from kiwicha.compiler.ops.table import emit_table
 from kiwicha.compiler.ops.unsupported import in_float
 
 __all__ = ["OPERATORS"]
@@ -21,11 +24,25 @@ def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
     axis = given.get("axis", -1) % len(x.shape)
     # Before opset 13 all axes from ``axis`` on are one row.
     axes = [axis] if given["opset"] >= 13 else range(axis, len(x.shape))
-    rows = as_rows(context, node, x, axes)
     target = Tensor(node.output[0], x.shape, dtype, y_scale, y_zero)
+    if prod(x.shape[axis] for axis in axes) == 1:
+        _one(context, node, x, target)
+        return
+    rows = as_rows(context, node, x, axes)
     y = rows_target(context, rows, target)
     context.emit(SoftmaxNode(node_name(node), node.op_type, rows, y))
     from_rows(context, node, y, axes, target)
+
+
+def _one(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor) -> None:
+    """Rows of one element, whose exponential overflows in ONNX Runtime: a table of what it gives,
+    the same for all codes."""
+    emit_table(context, node, x, (), target)
+    context.note(
+        node,
+        "softmax of one element: its exponential overflows in ONNX Runtime where the output scale "
+        "is below 1/148; uint8 results are 0 then, not 1, int8 results are right",
+    )
 
 
 OPERATORS = (
@@ -37,7 +54,7 @@ OPERATORS = (
         ),
         "softmax.softmax",
         (),
-        'any axis, rows of 2 to 60 593 elements, int8 and uint8, any scale; '
+        'any axis, rows of up to 60 593 elements, int8 and uint8, any scale; '
         '`special.softmax = "onnx"`',
         ("tests/golden/test_softmax.py", "tests/special/test_softmax.py",
          "tests/compiler/test_softmax.py"),

@@ -13,7 +13,12 @@ NO_SUCH = "the machine has no such operation"
 DYNAMIC = (
     "is quantized dynamically, which only products and convolutions may be; use quantize_static"
 )
+ATTENTION = (
+    "is float inside; write it out as MatMul, Add and Softmax before quantize_static, that of ONNX "
+    "with kiwicha.models.expand"
+)
 REASONS = {
+    **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention"), ATTENTION),
     **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
 }
 """By op type."""

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention written out, so that ``quantize_static`` can quantize what is inside.
+
+ONNX defines Attention (opset 23 and later) by a function of MatMul, Add, Softmax and shape
+arithmetic. Between Q and DQ the operator itself is float inside. Written out and folded its parts
+are operators that ONNX Runtime has in integers. Its mask is minus infinity, of which no scale can
+be made: here it is a number that hides as well.
+"""
+
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, inliner, numpy_helper, shape_inference
+
+__all__ = ["HIDDEN", "expanded"]
+
+HIDDEN = -12.0
+"""Added to a score in the place of minus infinity: e^-12 is a 600th of a code of 1/256."""
+
+
+def expanded(
+    model: onnx.ModelProto, operators: Collection[str] = ("Attention",), hidden: float = HIDDEN
+) -> onnx.ModelProto:
+    """Return a float model of fixed shapes with ``operators`` written out, ready to be quantized.
+
+    Masks that are inputs of the model have to be finite. A row that the mask hides altogether sees
+    all alike, where Attention gives zeros.
+
+    Parameters
+    ----------
+    operators : op types of ONNX that are defined by functions.
+    hidden : what masks have in the place of minus infinity, further below zero than the scores
+        differ; the scores' scale has to reach that far, too.
+    """
+    typed = onnx.ModelProto()
+    typed.CopyFrom(model)
+    typed.graph.value_info.extend(  # the inliner looks for types there
+        helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        for tensor in model.graph.initializer
+    )
+    typed = shape_inference.infer_shapes(typed, data_prop=True)
+    functions = [("", name) for name in operators]
+    made = inliner.inline_selected_functions(typed, functions, inline_schema_functions=True)
+    made = _folded(_folded(made))  # casts of constants turn out to be such on the way
+    compared = [name for node in made.graph.node if node.op_type == "Equal" for name in node.input]
+    for tensor in made.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.name not in compared and values.dtype == np.float32:
+            finite = np.where(np.isneginf(values), np.float32(hidden), values)
+            tensor.CopyFrom(numpy_helper.from_array(finite.astype(np.float32), tensor.name))
+    made = _folded(made)
+    _pass_by(made)
+    return made
+
+
+def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Have ONNX Runtime compute what depends on shapes and constants only."""
+    with tempfile.TemporaryDirectory(prefix="kiwicha-") as directory:
+        path = Path(directory) / "folded.onnx"
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        options.log_severity_level = 4
+        onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return onnx.load(path)
+
+
+def _pass_by(model: onnx.ModelProto) -> None:
+    """Read past each Where whose condition never holds, since nothing is minus infinity, and past
+    each Add of zeros."""
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape for value in (*graph.value_info,
+                                                                     *graph.input, *graph.output)}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    never = {name for name, value in constants.items() if not value.any()}
+    infinite = {
+        name for name, value in constants.items()
+        if value.dtype == np.float32 and np.isneginf(value).all()
+    }
+    same = dict[str, str]()
+    for node in model.graph.node:
+        if node.op_type == "Equal" and infinite.intersection(node.input):
+            never.add(node.output[0])
+        source = ""
+        if node.op_type == "Where" and node.input[0] in never:
+            source = node.input[2]
+        elif node.op_type == "Add" and node.input[1] in never:
+            source = node.input[0]
+        if source and shapes.get(source) == shapes.get(node.output[0]) is not None:
+            same[node.output[0]] = same.get(source, source)
+    for node in model.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    read = {value.name for value in model.graph.output}
+    for node in reversed(list(model.graph.node)):
+        if read.isdisjoint(node.output):
+            model.graph.node.remove(node)
+        else:
+            read.update(node.input)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
