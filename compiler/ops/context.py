@@ -75,8 +75,8 @@ class FloatOp:
     -------
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
         "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows),
-        "linear" (a product with constant weights), "part" (of a tensor), "pad" or "pair" (of two
-        operands).
+        "linear" (a product with constant weights), "part" (of a tensor), "pad", "extreme" (of some
+        axes), "sum" (along them) or "pair" (of two operands).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
@@ -89,7 +89,7 @@ class FloatOp:
 
     kind: Literal[
         "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear", "part",
-        "pad", "pair",
+        "pad", "extreme", "sum", "pair",
     ]
     node: onnx.NodeProto
     shape: Shape

@@ -25,6 +25,7 @@ from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import LAST
 from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.reduce_max import emit_extreme
 from kiwicha.compiler.ops.table import emit_table
 from kiwicha.compiler.ops.unsupported import in_float
 
@@ -103,8 +104,12 @@ def finish_output(context: Context, output: Value) -> None:
     _RAW.check(origin=origin)
     assert isinstance(origin, Tensor)
     kinds, by_place = {op.kind for op in operations}, {"map", "affine"}
+    if "extreme" in kinds:
+        context.floats[output.name] = FloatValue(*emit_extreme(context, origin, operations))
+        finish_output(context, output)
+        return
     for op in operations:
-        if op.kind in ("linear", "average", "pad"):
+        if op.kind in ("linear", "average", "pad", "sum"):
             raise Refusal(in_float(context, op.node), op.node)
         moved = op.kind in ("pool", "part") and kinds & by_place
         _OUTPUT.check(

@@ -73,9 +73,12 @@ def emit_views(
             step: View = (kind, argument) if moved != sorted(moved) else ("reshape", shape)
         else:
             step, shape = (kind, argument), argument
-        if step[0] == "transpose" or shape != shapes[-1]:
-            needed.append((step, shape))
         shapes.append(shape)
+        if step[0] == "reshape" and needed and needed[-1][0][0] == "reshape":
+            needed.pop()  # only the last one counts
+        before = needed[-1][1] if needed else x.shape
+        if step[0] == "transpose" or shape != before:
+            needed.append((step, shape))
     if name and not needed:
         needed.append((("reshape", x.shape), x.shape))
     for place, (step, shape) in enumerate(needed):

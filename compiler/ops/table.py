@@ -91,7 +91,7 @@ def _merged(context: Context, values: Sequence[FloatValue]) -> FloatValue:
     """Return the one value whose function all ``values`` are, moved there in the same way."""
     first = values[0]
     QUANTIZED.check(quantized=all(isinstance(value.origin, Tensor) for value in values))
-    apart = ["pool", "part", "pad", "pair", "normalize", "affine"]
+    apart = ["pool", "part", "pad", "pair", "normalize", "affine", "extreme", "sum"]
     apart += ["where"] if len(values) > 1 else []
     for operation in (op for value in values for op in value.operations):
         FIRST.check(done=operation.node.op_type if operation.kind in apart else "")

@@ -12,6 +12,7 @@ from .limit_models import (
     IMAGE,
     LINE,
     MICROSOFT,
+    REDUCTION,
     RELU,
     ROOT,
     S8,
@@ -189,10 +190,9 @@ EXAMPLES = {
         "bias '{name}' is {shape}": integer(
             "QGemm", ["xq", *X, "M", "w_s", "w_z", "B", *A], {"B": np.ones((3, 1), np.int32)}),
     },
-    "GlobalMaxPool, ReduceMax": {
+    "GlobalMaxPool": {
         "is {rank}-D": chain(
             node("GlobalMaxPool", ["xf"], ["f"], name="it"), inputs={"x": [1, 2, 4, 4, 4]}),
-        "reduces axis": integer("ReduceMax", ["xq"], (), IMAGE, "", axes=[1, 2]),
     },
     "LayerNormalization": {
         "its input is float from": rows(node("Neg", ["x"], ["n"]), first="x"),
@@ -262,6 +262,7 @@ EXAMPLES = {
         "is the float result": of(
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
     },
+    "ReduceMax, ReduceMin": REDUCTION["ReduceMax"],
     "Resize": {
         "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
                                "", mode="linear"),

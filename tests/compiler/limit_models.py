@@ -13,6 +13,7 @@ __all__ = [
     "IMAGE",
     "LINE",
     "MICROSOFT",
+    "REDUCTION",
     "RELU",
     "ROOT",
     "ROWS",
@@ -163,4 +164,14 @@ ALONE = {
     for operator, attributes in {
         "AveragePool": {"kernel_shape": [2, 2]}, "GlobalAveragePool": {},
     }.items()
+}
+REDUCTION = {
+    operator: {
+        "its input is float from": of(
+            [node(operator, ["x"], ["p"], name="it"), q("p", "yq", "a"), dq("yq", "y", "a")]),
+        "its input is the float": mean(operator, ROOT, first="r"),
+        "the result of": mean(operator, after=[
+            node("MaxPool", ["p"], ["m"], kernel_shape=[1, 1]), node("Relu", ["m"], ["f"])]),
+    }
+    for operator in ("ReduceMax", "ReduceSum")
 }
