@@ -13,11 +13,7 @@ from kiwicha.models.quantize import DEFAULT
 from kiwicha.models.zoo import FULL, NETWORKS
 
 QOPERATOR = dataclasses.replace(DEFAULT, format="qoperator")
-REFUSED = {
-    "alexnet": "LRN", "convnext": "Mul", "efficientnet": "Mul", "googlenet": "LRN", "gru": "GRU",
-    "lstm": "LSTM", "mixer": "ReduceMean", "mobilenet-v3": "Mul", "shufflenet": "transposition",
-    "unet": "ConvTranspose", "vit": "ReduceMean",
-}
+REFUSED = {"alexnet": "LRN", "googlenet": "LRN", "gru": "GRU", "lstm": "LSTM", "mixer": "ReduceMean", "vit": "ReduceMean"}
 
 NOT_INTEGER = {"bert", "densenet", "gpt"}
 """ONNX Runtime computes some of their layers in float."""
