@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,14 @@ def pool_contractions(
     top, left = node.pads[:2]
     scale, scale64 = np.asarray(node.scale), np.asarray(node.scale64)
     if scale.ndim == 0:
-        return [contraction(node, x, y, config, scale, scale64, pads=(top, left), **window)]
+        parts = [(x, y)]
+        if node.kernel == (x.height, x.width) and not any(node.pads):
+            parts = _channel_parts(x, y, config)
+            window |= {"kernel": (parts[0][0].height, parts[0][0].width)}
+        return [
+            contraction(node, part, result, config, scale, scale64, pads=(top, left), **window)
+            for part, result in parts
+        ]
     made = []
     for rows, columns in _rectangles(scale):
         corner = rows.start, columns.start
@@ -97,6 +105,27 @@ def pool_contractions(
                 ),
                 config, scale[corner], scale64[corner], pads=pads, **window,
             ))
+    return made
+
+
+def _channel_parts(
+    x: Place, y: Place, config: AcceleratorConfig
+) -> list[tuple[Place, Place]]:
+    """Return a pooling of whole images as poolings of some of their channels each, where half of
+    the activation memory does not hold all: pixels are rows then, with the others in between."""
+    pixels, beat, lanes = x.height * x.width, config.beat_bytes, min(config.rows, config.columns)
+    room = config.activation_bytes // 2 - 2 * beat
+    most = (room // pixels - 3 * beat) // lanes * lanes
+    if pixels * x.channels <= room or not 0 < most < x.channels or pixels > TALLEST:
+        return [(x, y)]
+    made = []
+    for image, first in product(range(x.images), range(0, x.channels, most)):
+        size = min(most, x.channels - first)
+        start, end = image * x.image_bytes + first, image * y.image_bytes + first
+        made.append((
+            Place(x.address + start, 1, pixels, 1, size, x.channels),
+            Place(y.address + end, 1, 1, 1, size, y.channels),
+        ))
     return made
 
 
@@ -143,9 +172,12 @@ def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int
     """Where a window sees one pixel only, images are just more rows; else check the limit."""
     if images * height <= TALLEST:
         return 1, images * height, width
-    if height > TALLEST:
+    pieces = -(-height // TALLEST)
+    while height % pieces:
+        pieces += 1
+    if height > TALLEST and pieces == height:
         raise KiwichaError(f"{name} ({op}): {height} rows; the machine counts to {TALLEST}")
-    return images, height, width
+    return images * pieces, height // pieces, width
 
 
 def contraction(

@@ -23,6 +23,7 @@ from kiwicha.machine.presets import preset
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_emit import MICRO
+from .test_moves import runs
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
 
@@ -146,6 +147,14 @@ def test_whole_images_are_exact(seed, form):
     shape = [2, 5, *(int(s) for s in rng.randint(1, 20, 1 + seed % 2))]
     agree(pooled(form, shape, draw(rng), "GlobalAveragePool"))
     agree(pooled(form, shape, draw(rng), kernel_shape=shape[2:], strides=[2] * (len(shape) - 2)))
+
+
+@pytest.mark.parametrize(("shape", "config"), [
+    ([2, 50, 8, 7], "tiny"), ([3, 61, 6, 6], "tiny"), ([1, 2048, 7, 7], "default")])
+def test_images_larger_than_half_a_memory(shape, config):
+    """Some channels after the others."""
+    graph = agree(pooled("QOperator", shape, draw(np.random.RandomState(1)), "GlobalAveragePool"))
+    runs(graph, config)
 
 
 @pytest.mark.parametrize("count_include_pad", [0, 1])
