@@ -17,6 +17,7 @@ from kiwicha.compiler.frontend.limit import Limit, check_scale
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import ConvNode, Tensor
 from kiwicha.compiler.graph.layout import channels_last
+from kiwicha.compiler.ops.chain import code_bounds
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
@@ -68,14 +69,7 @@ def emit_affine(
     with np.errstate(over="ignore"):
         scale = (unit / result).astype(np.float32)
     check_scale(scale, "the scale of a channel over that of the output")
-    info, zero = np.iinfo(target.dtype), target.zero_point
-    low, high = float(info.min), float(info.max)
-    for clip in clips:
-        first, last = (
-            float(np.clip(np.rint(float(bound) / result) + zero, info.min, info.max))
-            for bound in clip.bounds
-        )
-        low, high = (min(max(bound, first), last) for bound in (low, high))
+    low, high = code_bounds(target, clips)
     x = context.settle(x, channels_last(len(x.shape)))
     context.emit(ConvNode(
         name=node_name(node), op="+".join(op.node.op_type for op in operations), x=x,
@@ -84,7 +78,7 @@ def emit_affine(
         weight_zero=np.zeros(channels, np.int16), bias=np.rint(offset / unit).astype(np.int32),
         scale=scale, scale64=unit / result, groups=channels, strides=(1, 1), pads=(0, 0, 0, 0),
         dilations=(1, 1),
-        low=int(low), high=int(high), promise="near",
+        low=low, high=high, promise="near",
     ))
     context.note(
         node,

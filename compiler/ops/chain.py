@@ -35,7 +35,13 @@ from kiwicha.compiler.ops.pool import emit_pool, ratio64
 from kiwicha.compiler.ops.view import emit_view
 
 __all__ = [
-    "as_requantize", "chain_table", "chain_values", "dequantized", "emit_chain", "expressible",
+    "as_requantize",
+    "chain_table",
+    "chain_values",
+    "code_bounds",
+    "dequantized",
+    "emit_chain",
+    "expressible",
     "note_chain",
 ]
 
@@ -72,6 +78,19 @@ def chain_table(x: Tensor, operations: Operations, target: Tensor) -> NDArray[np
 def _codes(tensor: Tensor) -> NDArray[np.int32]:
     info = np.iinfo(tensor.dtype)
     return np.arange(info.min, info.max + 1, dtype=np.int32)
+
+
+def code_bounds(target: Tensor, clips: Sequence[FloatOp]) -> tuple[int, int]:
+    """Return the least and the greatest code of ``target`` that some clips leave."""
+    info, zero = np.iinfo(target.dtype), target.zero_point
+    low, high = float(info.min), float(info.max)
+    for clip in clips:
+        first, last = (
+            float(np.clip(np.rint(float(bound) / float(target.scale)) + zero, info.min, info.max))
+            for bound in clip.bounds
+        )
+        low, high = (min(max(bound, first), last) for bound in (low, high))
+    return int(low), int(high)
 
 
 def emit_chain(

@@ -36,8 +36,9 @@ from kiwicha.compiler.ops.window import RANK
 
 __all__ = ["OPERATORS", "emit_extreme"]
 
-_LONG, _LANES = 64, 16
-"""A window longer than the first is cut in two; channels that an array takes at once, about."""
+_LONG, _TALL, _LANES = 64, 512, 16
+"""Innermost windows longer than the first are cut in two, others if longer than the second, which
+a machine's memory has to hold over so many lanes."""
 
 
 def float_global_maximum(context: Context, node: onnx.NodeProto) -> None:
@@ -139,7 +140,7 @@ def _passes(runs: Sequence[Run]) -> Iterator[Windows]:
     while any(run.reduced for run in runs):
         for place, run in enumerate(runs):
             inner, last = 0, place == len(runs) - 1
-            if run.reduced and run.length > _LONG:
+            if run.reduced and run.length > (_LONG if last else _TALL):
                 inner = _cut(run.length, last)
             if not inner:
                 continue
@@ -166,7 +167,8 @@ def _cut(length: int, last: bool) -> int:
     """Return the inner one of two factors of a length with the fewest steps; 0 if it is prime."""
     factors = [n for n in range(2, length) if length % n == 0]
     if last:
-        return min(factors, key=lambda n: length // n * -(-n // _LANES) + n, default=0)
+        tall = [n for n in factors if length // n <= _TALL]
+        return min(tall, key=lambda n: length // n * -(-n // _LANES) + n, default=0)
     return min(factors, key=lambda n: n + length // n, default=0)
 
 

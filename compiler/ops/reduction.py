@@ -17,7 +17,8 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.rows import emit_views
 from kiwicha.compiler.ops.view import View
 
-__all__ = ["Axes", "Run", "Windows", "as_image", "from_image", "in_memory", "reduced_axes"]
+__all__ = ["Axes", "Run", "Windows", "as_image", "from_image", "in_memory",
+    "innermost", "reduced_axes"]
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,20 @@ class Windows:
         """Images, rows, columns, channels."""
         return self.images, self.rows, self.groups * self.columns, self.channels
 
+    @property
+    def size(self) -> int:
+        """Pixels of a window."""
+        return self.rows * self.columns
+
     @classmethod
     def of(cls, runs: Sequence[Run]) -> "Windows | None":
         """Return the windows of runs; None where more than two are reduced."""
-        lengths = [1, 1, 1, 1, 1]
-        place = 0
+        lengths, place, runs = [1, 1, 1, 1, 1], 0, list(runs)
+        if any(run.reduced for run in runs) and not runs[-1].reduced:
+            lengths[4] = runs.pop().length
         for run in runs:
             place += place % 2 != run.reduced
-            if place > 4:
+            if place > 3:
                 return None
             lengths[place] *= run.length
             place += 1
@@ -88,22 +95,29 @@ def reduced_axes(context: Context, node: onnx.NodeProto, shape: Shape) -> Axes:
     return Axes(reduced, tuple(kept))
 
 
+def innermost(runs: Sequence[Run]) -> bool:
+    """Whether what is reduced lies in one piece for each element of the result."""
+    return [run.reduced for run in runs] in ([True], [False, True])
+
+
 def in_memory(
-    context: Context, x: Tensor, axes: Axes, *, single: bool = False
+    context: Context, x: Tensor, axes: Axes, most: int | None = None
 ) -> tuple[Tensor, list[Run]]:
     """Return ``x`` settled, and its axes as runs in the order of its bytes.
 
     Parameters
     ----------
-    single : of runs that are reduced there may be two at most; else ``x`` is copied.
+    most : rows times columns of a window; where there are more, or more than two runs that are
+        reduced, ``x`` is copied with them innermost.
     """
     x = context.settled(x)
     if x.strides is None:
         x = context.settle(x, ROW_MAJOR)
     runs = _runs(x, axes)
-    if single and Windows.of(runs) is None:
+    windows = Windows.of(runs)
+    if most is not None and (windows is None or windows.size > most) and not innermost(runs):
         kept = [axis for axis in range(len(x.shape)) if axis not in axes.reduced]
-        x = context.settle(x, Layout((("transpose", (*axes.reduced, *kept)),)))
+        x = context.settle(x, Layout((("transpose", (*kept, *axes.reduced)),)))
         runs = _runs(x, axes)
     return x, runs
 

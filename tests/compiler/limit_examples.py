@@ -263,6 +263,10 @@ EXAMPLES = {
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
     },
     "ReduceMax, ReduceMin": REDUCTION["ReduceMax"],
+    "ReduceSum, ReduceMean, ReduceL1": {
+        **REDUCTION["ReduceSum"],
+        "sums up": chain(node("ReduceSum", ["xf"], ["f"], name="it"), inputs={"x": [9, 1 << 20]}),
+    },
     "Resize": {
         "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
                                "", mode="linear"),

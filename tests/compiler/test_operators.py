@@ -227,7 +227,7 @@ def test_three_dimensional_convolution_is_refused():
 def test_every_refused_node_is_listed():
     nodes = [q("x", "xq", "x"), conv(), dq("aq", "a", "a"),
              node("Softmax", ["a"], ["s"], name="soft"), q("s", "bq", "b"),
-             node("ReduceL1", ["a"], ["m"], name="top"),
+             node("Det", ["a"], ["m"], name="top"),
              node("Add", ["m", "s"], ["n"], name="sum"), node("Neg", ["x"], ["g"], name="neg"),
              dq("bq", "y", "b")]
     with pytest.raises(UnsupportedModel) as caught:
@@ -238,7 +238,7 @@ def test_every_refused_node_is_listed():
         "  'neg' (Neg): its input is float from the graph input on; quantize it",
         "  'soft' (Softmax): stays in float, since its output 's' is also read in float; put "
         "QuantizeLinear and DequantizeLinear there",
-        "  'top' (ReduceL1): the machine has no such operation",
+        "  'top' (Det): the machine has no such operation",
     ]
 
 
