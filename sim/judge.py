@@ -35,7 +35,7 @@ from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
-from kiwicha.sim.reference import chain_of, node_reference
+from kiwicha.sim.reference import chain_of, named_view, node_reference
 
 __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
 
@@ -91,7 +91,8 @@ def judge(
     tensors : what the machine computed, in ONNX order, by name.
     """
     compared = differ = rounded = off = 0
-    for node in nodes:
+    for made in nodes:
+        node = named_view(graph, made, lowered.runtime)
         chain, _ = chain_of(graph, node, lowered.runtime)
         promise = _weakest(chain, config)
         expected = None if promise == "golden" else _reference(lowered, graph, node, tensors)
@@ -102,7 +103,7 @@ def judge(
         allowed = promise == "near"
         differ += int(np.count_nonzero(distance > allowed))
         rounded += int(np.count_nonzero(distance == 1)) if allowed else 0
-        if not isinstance(node, ViewNode | DynamicLinearNode | DynamicScaleNode):
+        if not isinstance(made, ViewNode | DynamicLinearNode | DynamicScaleNode):
             off = max(off, _off(lowered, graph, node, tensors, expected))
     return Verdict(promised(nodes, config), compared, differ, rounded, off)
 

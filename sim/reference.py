@@ -16,13 +16,13 @@ from onnx import helper
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.frontend.subgraph import subgraph
-from kiwicha.compiler.graph.graph import Graph, Node, Tensor
+from kiwicha.compiler.graph.graph import Graph, Node, Tensor, ViewNode
 from kiwicha.errors import ModelError
 from kiwicha.sim.host import products_saturate
 
 __all__ = [
-    "Reference", "RuntimeInfo", "chain_of", "elements_that_differ", "node_reference", "reference",
-    "runtime_info", "runtime_tensors",
+    "Reference", "RuntimeInfo", "chain_of", "elements_that_differ", "named_view", "node_reference",
+    "reference", "runtime_info", "runtime_tensors",
 ]
 
 _FEATURES = (
@@ -201,6 +201,21 @@ def chain_of(
             elif makers[tensor.name] not in nodes:
                 nodes.append(makers[tensor.name])
     return nodes, list(operands.values())
+
+
+def named_view(graph: Graph, node: Node, model: onnx.ModelProto) -> Node:
+    """Return the view of a node's result that ``model`` has a name for, where it has none for the
+    result itself; else the node."""
+    known = {name for part in model.graph.node for name in part.output}
+    seen = [node]
+    for part in seen:
+        if part.y.name in known:
+            return part
+        seen += [
+            view for view in graph.nodes
+            if isinstance(view, ViewNode) and view.x.name == part.y.name
+        ]
+    return node
 
 
 def runtime_info(model: str = "as given", settings: tuple[str, ...] = ()) -> RuntimeInfo:

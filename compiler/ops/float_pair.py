@@ -19,6 +19,7 @@ from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
 from kiwicha.compiler.graph.graph import Promise, TablesNode, Tensor
 from kiwicha.compiler.ops.chain import dequantized, emit_chain
+from kiwicha.compiler.ops.clip import clip_codes, leading_clips
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
@@ -75,28 +76,24 @@ def is_pair(context: Context, node: onnx.NodeProto) -> bool:
     if len(names) != 2 or node.op_type not in PAIRS:
         return False
     values = [context.floats[name] for name in names if name in context.floats]
-    if not values or any(op.kind not in _BEFORE for value in values for op in value.operations):
-        return False
-    if not all(isinstance(value.origin, Tensor) for value in values):
-        return False
+    constants = [context.constants[name] for name in names if name in context.constants]
     if len(values) == 2:
         roots = {context.roots.get(v.origin.name, v.origin).name for v in values}
         return len(roots) == 2 or values[0].shape != values[1].shape
-    return any(name in context.constants and context.constants[name].size > 1 for name in names)
+    return len(values) == len(constants) == 1 and constants[0].size > 1
 
 
 def float_pair(context: Context, node: onnx.NodeProto) -> None:
     """Note the operation; nothing is emitted before the QuantizeLinear."""
-    shapes, origin = [], None
-    for name in node.input:
-        if name in context.floats:
-            origin = origin or context.floats[name].origin
-            shapes.append(context.floats[name].shape)
-        else:
-            shapes.append(context.constants[name].shape)
-    assert origin is not None
+    values = [context.floats[name] for name in node.input if name in context.floats]
+    for value in values:
+        QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+        last = next((op.node.op_type for op in value.operations if op.kind not in _BEFORE), "")
+        FIRST.check(done=last)
+    shapes = [value.shape for value in values]
+    shapes += [context.constants[n].shape for n in node.input if n in context.constants]
     done = FloatOp("pair", node, np.broadcast_shapes(*shapes), finish=finish_pair)
-    context.floats[node.output[0]] = FloatValue(origin, (done,))
+    context.floats[node.output[0]] = FloatValue(values[0].origin, (done,))
 
 
 def finish_pair(
@@ -104,10 +101,8 @@ def finish_pair(
     target: Tensor,
 ) -> None:
     """Emit the operation, the clips behind it as its bounds, and what moves the result."""
-    node, rest = operations[0].node, list(operations[1:])
-    clips: list[FloatOp] = []
-    while rest and rest[0].kind == "clip":
-        clips.append(rest.pop(0))
+    node = operations[0].node
+    clips, rest = leading_clips(operations[1:])
     last = next((op.node.op_type for op in rest if op.finish or op.kind == "map"), "")
     FIRST.check(done=node.op_type if last else "")
     name = context.names.fresh(target.name, "codes") if rest else target.name
@@ -118,7 +113,7 @@ def finish_pair(
     except Refusal as refusal:  # of this node, not of the QuantizeLinear
         raise Refusal(str(refusal), refusal.node or node) from None
     if rest:
-        emit_chain(context, end, y, tuple(rest), target)
+        emit_chain(context, end, y, rest, target)
 
 
 def _emit(
@@ -127,7 +122,7 @@ def _emit(
     """Emit one or two nodes that make ``y`` of the operands, and return it as it lies."""
     operands = [_operand(context, node, name) for name in node.input]
     real = Function(
-        node.op_type, operands[0].values, operands[1].values, [op.bounds for op in clips], y
+        node.op_type, operands[0].values, operands[1].values, clip_codes(clips, y), y
     )
     places = SCALED.get(node.op_type, (0, 1))
     a = places[0]

@@ -15,7 +15,7 @@ from kiwicha.compiler.graph.graph import AddNode, MulNode, PairNode, Shape, Tens
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
 
-__all__ = ["constant_operand", "pair", "placed"]
+__all__ = ["constant_operand", "memory_order", "pair", "placed"]
 
 _VARIES = Limit("both operands are constants", lambda both: not both)
 _TYPE = Limit(
@@ -95,7 +95,7 @@ def placed(
         y = replace(y, layout=x.layout)
     if same and constant is None:
         return x, context.settle(z, x.layout), y
-    order = _order(x, len(y.shape))
+    order = memory_order(x, len(y.shape))
     if x.shape != y.shape:
         y = replace(y, layout=_layout(order, len(y.shape)))
     if constant is not None:
@@ -117,11 +117,11 @@ def constant_operand(
     if x.strides is None:
         values = np.ascontiguousarray(np.broadcast_to(values, x.shape))
         return Tensor(name, values.shape, values.dtype, scale, zero, x.layout), values
-    layout = _layout(_order(x, rank), rank)
+    layout = _layout(memory_order(x, rank), rank)
     return Tensor(name, values.shape, values.dtype, scale, zero, layout), values
 
 
-def _order(x: Tensor, rank: int) -> tuple[int, ...]:
+def memory_order(x: Tensor, rank: int) -> tuple[int, ...]:
     """Return the axes of a shape of that rank, outermost in memory first, those of ``x`` as there;
     axes of one element, which have no stride, where they do no harm."""
     new = rank - len(x.shape)

@@ -31,29 +31,19 @@ def quantized(values: NDArray[np.float32], y: Tensor) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """``op`` of two float32 values, clipped and quantized as ``y``.
+    """``op`` of two float32 values, quantized as ``y`` and clamped.
 
     Members
     -------
     first, second : the values of the operands, by the raw byte.
-    clips : bounds of what follows, one after the other.
+    bounds : least and greatest code.
     """
 
     op: str
     first: NDArray[np.float32]
     second: NDArray[np.float32]
-    clips: list[tuple[np.float32, np.float32]]
+    bounds: tuple[int, int]
     y: Tensor
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """Least and greatest code."""
-        info = np.iinfo(self.y.dtype)
-        ends = np.array([-np.inf, np.inf], np.float32)
-        for least, most in self.clips:
-            ends = np.minimum(np.maximum(ends, least), most)
-        codes = quantized(ends, self.y)
-        return max(int(info.min), int(codes[0])), min(int(info.max), int(codes[1]))
 
     @cached_property
     def codes(self) -> NDArray[np.int64]:
