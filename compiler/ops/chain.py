@@ -121,6 +121,7 @@ def emit_chain(
         y = replace(target, name=name, shape=x.shape, layout=x.layout)
         raw = np.roll(table.astype(y.dtype).view(np.uint8), np.iinfo(x.dtype).min)
         context.emit(TableNode(node_name(owner), label or "Requantize", x, y, raw))
+        context.roots[name] = context.roots.get(x.name, x)
         x, label, found = y, "", (np.float32(1), int(info.min), int(info.max))
     scale, low, high = found
     plain = scale == 1 and x.dtype == target.dtype and x.zero_point == target.zero_point
@@ -142,6 +143,7 @@ def emit_chain(
             node_name(owner), title, x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1), scale,
             ratio64(x, y), low, high,
         ))
+        context.roots[name] = context.roots.get(x.name, x)
         x, pooled = y, True
     for place, move in enumerate(moves):
         last = place == len(moves) - 1

@@ -114,6 +114,21 @@ def test_tables_of_tables_of_one_tensor_are_one():
     assert [n.op for n in graph.nodes] == ["QLinearSigmoid+QLinearMul+QLinearAdd"]
 
 
+def test_hard_swish_with_everything_quantized_is_one_table():
+    """x * Clip(x + 3, 0, 6) / 6; the clip alone is no table."""
+
+    def both(name, key):
+        return [q(name, f"{name}q", key), dq(f"{name}q", f"{name}f", key)]
+
+    constants = CONSTANTS | {"zero": np.float32(0)}
+    nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), node("Add", ["f0", "three"], ["t"]),
+             *both("t", "a"), node("Clip", ["tf", "zero", "above"], ["u"]), *both("u", "b"),
+             node("Mul", ["f0", "uf"], ["v"]), *both("v", "a"), node("Div", ["vf", "above"], ["f"]),
+             q("f", "yq", "b"), dq("yq", "y", "b")]
+    graph = agree(model(nodes, constants, SHAPE))
+    assert [n.op for n in graph.nodes] == ["Add+Clip+QLinearMul+Div"]
+
+
 def add(first, second, keys="xab", target="yq", operator="QLinearAdd"):
     a, b, y = keys
     names = [first, f"{a}_s", f"{a}_z", second, f"{b}_s", f"{b}_z", f"{y}_s", f"{y}_z"]

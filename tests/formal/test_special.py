@@ -232,3 +232,8 @@ def test_broken_is_refuted(fault):
 @pytest.mark.parametrize("field", ["x", "length", "rows", "edge_rows"])
 def test_wrong_is_refuted(walker, field):
     assert_refuted(WalkersSpec(3, 2, wrong=f"{walker} {field}"), depth=40)
+
+
+@pytest.mark.parametrize("field", REPEATS)
+def test_operands_met_wrongly_are_refuted(field):
+    assert_refuted(WalkersSpec(2, 2, wrong=f"apply {field}"), depth=20)
