@@ -28,6 +28,7 @@ from .limit_models import (
     conv,
     gemm,
     integer,
+    lrn,
     mean,
     normalization,
     of,
@@ -217,6 +218,13 @@ EXAMPLES = {
             [q("x", "xq", "x"), q("z", "zq", "s"),
              node("QLinearMatMul", ["xq", *X, "zq", "s_s", "s_z", *A], ["yq"], name="it"),
              dq("yq", "y", "a")], (), {"x": [3, 6], "z": [6, 5]}),
+    },
+    "LRN": {
+        "its input is float from": lrn(node("Neg", ["x"], ["n"]), first="n"),
+        "its input is the float": lrn(RELU, first="r"),
+        "the result of": lrn(after=[node("Sqrt", ["f"], ["s"]), q("s", "yq", "a"),
+                                    dq("yq", "y", "a")]),
+        "bias is": lrn(bias=-1.0),
     },
     "MaxPool": {
         "is {rank}-D": integer("MaxPool", ["xq"], (), {"x": [1, 2, 4, 4, 4]}, "",

@@ -33,6 +33,7 @@ __all__ = [
     "dynamic_conv",
     "gemm",
     "integer",
+    "lrn",
     "mean",
     "normalization",
     "of",
@@ -146,6 +147,12 @@ def dynamic_conv(*after, constants=(), inputs=IMAGE, outputs=("y",)):
 RELU = node("Relu", ["xf"], ["r"], name="before")
 ROOT = node("Sqrt", ["xf"], ["r"], name="before")
 TWO_TENSORS = {"x": [3, 6], "z": [3, 6]}
+
+def lrn(*before, first="xf", after=(), **attributes):
+    """Return an LRN of float values."""
+    made = node("LRN", [first], ["f"], name="it", size=3, **attributes)
+    return of([*START, *before, made, *(after or END)], (), IMAGE)
+
 
 def mean(operator, *before, first="xf", after=(), inputs=IMAGE, **attributes):
     """Return an average that ONNX Runtime leaves in float."""
