@@ -14,6 +14,7 @@ from pathlib import Path
 from kiwicha.bench.attention import attention
 from kiwicha.bench.dynamic import dynamic
 from kiwicha.bench.emission import emission
+from kiwicha.bench.moves import moves
 from kiwicha.bench.options import machine, measured
 from kiwicha.bench.page import write_tables
 from kiwicha.bench.quantization import block_scales, picture, several_ways
@@ -85,6 +86,7 @@ def main() -> int:
         "speed": lambda: speed(config, **settings),
         "emission": lambda: emission(size, size),
         "attention": lambda: attention(config, **settings),
+        "moves": lambda: moves(config, **settings),
         "formats": lambda: formats(seed=arguments.seed),
         "sparse": lambda: sparse(**settings),
         "dynamic": lambda: dynamic(config, **settings),

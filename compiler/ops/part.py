@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Picked, Piece, Shape, Tensor
@@ -66,13 +67,23 @@ def _first_pass(box: Box) -> int | None:
     """Return the axis along which elements are picked first where there are two without a step,
     and many stretches along both; the one that leaves the fewest."""
     stretches = {
-        axis: 1 + np.count_nonzero(np.diff(taken, 2))
+        axis: _stretches(np.asarray(taken))
         for axis, taken in enumerate(box.axes) if not isinstance(taken, range)
     }
     several = [axis for axis, count in stretches.items() if count > 1]
     if len(several) < 2 or np.prod([stretches[axis] for axis in several]) <= _MANY:
         return None
     return min(several, key=lambda axis: len(box.axes[axis]) / (1 + max(box.axes[axis])))
+
+
+def _stretches(taken: NDArray[np.int64]) -> int:
+    """Return how many stretches of one step there are; one where two loops make all of them."""
+    breaks = np.flatnonzero(np.diff(taken, 2)) + 2
+    if breaks.size and taken.size % (size := int(breaks[0])) == 0:
+        lines = taken.reshape(-1, size)
+        if not np.diff(lines - lines[:, :1], axis=0).any() and not np.diff(lines[:, 0], 2).any():
+            return 1
+    return 1 + breaks.size
 
 
 def parts(of: Parts) -> Rule:

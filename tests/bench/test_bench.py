@@ -102,12 +102,13 @@ def test_emission_shares_modules() -> None:
     assert separate["modules"] >= 30
 
 
-@pytest.mark.parametrize(("more", "sections"), [([], 7), (["--full"], 9)])
+@pytest.mark.parametrize(("more", "sections"), [([], 8), (["--full"], 10)])
 def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, sections) -> None:
     monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
-    for name in ("attention", "formats", "sparse", "dynamic", "block_scales", "several_ways"):
+    others = ("attention", "moves", "formats", "sparse", "dynamic", "block_scales", "several_ways")
+    for name in others:
         monkeypatch.setattr(front, name, lambda *_, **__: table)
     page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
     command = ["bench", *more, "--write", str(page), "--json", str(figures)]

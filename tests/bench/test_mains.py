@@ -14,6 +14,7 @@ MAINS = {
     "decoders": (("decoders",), "--columns 5 --timeout 9", {"columns": 5, "timeout": 9.0}),
     "dynamic": (("dynamic",), "--preset wide --seed 2", {"latency": 20, "seed": 2}),
     "emission": (("emission",), "--rows 3 --columns 2", {}),
+    "moves": (("moves",), "--preset wide --latency 7", {"latency": 7}),
     "quantization": (("block_scales", "several_ways"), "--seeds 1", {}),
     "sparse": (("formats", "sparse"), "--columns 64 --seed 3", {"seed": 3}),
     "speed": (("speed",), "--preset wide --seed 4", {"latency": 20, "seed": 4}),
