@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gather, Tile, Expand, Resize to the nearest element and the like: which element of the input each
-one of the result is, ONNX Runtime itself says, so that no attribute is read in two ways."""
+"""Gather, Tile, Expand and the like: which element of the input each one of the result is, ONNX
+Runtime itself says, so that no attribute is read in two ways."""
 
 from collections.abc import Iterator
 from math import prod
@@ -10,8 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.frontend.onnx_node import Refusal, attributes
+from kiwicha.compiler.frontend.onnx_node import Refusal
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.graph.graph import Box, Picked, Shape
 from kiwicha.compiler.ops.context import Context
@@ -19,23 +18,17 @@ from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.part import float_parts, parts
 from kiwicha.errors import ModelError
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "elements"]
 
-_NEAREST = Limit("mode {mode}; must be nearest", lambda mode: mode == "nearest")
-_COORDINATES = Limit("coordinates of {where}", lambda where: where != "tf_crop_and_resize")
 _DIGIT = 4096  # float32 holds such numbers, and the runtime moves float32 with every operator
 
 _GATHERS = ("Gather", "GatherElements", "GatherND", "Tile", "Expand", "ReverseSequence")
 
 
-def _elements(
+def elements(
     context: Context, node: onnx.NodeProto, shape: Shape
 ) -> Iterator[tuple[str, Box | Picked]]:
-    """Yield the one output."""
-    if node.op_type == "Resize":
-        given = attributes(node)
-        _NEAREST.check(mode=given.get("mode", "nearest"))
-        _COORDINATES.check(where=given.get("coordinate_transformation_mode", ""))
+    """Yield the one output, and which elements of the input it is."""
     places = _places(context, node, shape)
     index = np.unravel_index(places, shape)
     yield node.output[0], _box(index, shape) or Picked(tuple(map(np.asarray, index)))
@@ -98,23 +91,12 @@ OPERATORS = (
     Operator(
         "Gather, GatherElements, GatherND, Tile, Expand, ReverseSequence",
         (
-            Form("QDQ", _GATHERS, "runtime", float_parts(_elements), first_is_float),
-            Form("QOperator", _GATHERS, "runtime", parts(_elements)),
+            Form("QDQ", _GATHERS, "runtime", float_parts(elements), first_is_float),
+            Form("QOperator", _GATHERS, "runtime", parts(elements)),
         ),
         "",
         (),
         "constant indices, shapes, repeats and lengths, along any axes",
         ("tests/compiler/test_pick.py",),
-    ),
-    Operator(
-        "Resize",
-        (
-            Form("QDQ", ("Resize",), "runtime", float_parts(_elements), first_is_float),
-            Form("QOperator", ("Resize",), "runtime", parts(_elements)),
-        ),
-        "",
-        (_NEAREST, _COORDINATES),
-        "nearest, by any factors along any axes, all ways to say which element that is",
-        ("tests/compiler/test_resize.py",),
     ),
 )

@@ -277,7 +277,26 @@ EXAMPLES = {
     },
     "Resize": {
         "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
-                               "", mode="linear"),
+                               "", mode="cubic"),
+        "linear with coordinates": integer(
+            "Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE, "", mode="linear",
+            coordinate_transformation_mode="align_corners"),
+        "linear with {name}": of(
+            [q("x", "xq", "x"), node("Resize", ["xq", "", "twice"], ["yq"], name="it",
+                                     mode="linear", antialias=1), dq("yq", "y", "x")],
+            {"twice": F32([1, 1, 2, 2])}, IMAGE, opset=19),
+        "linear, of": integer("Resize", ["xq", "", "half"], {"half": F32([1, 1, 2, 1.5])}, IMAGE,
+                              "", mode="linear"),
+        "its input is float from": of(
+            [*START, node("Neg", ["x"], ["n"]), node("Resize", ["n", "", "twice"], ["f"], name="it",
+                                                     mode="linear"), *END],
+            {"twice": F32([1, 1, 2, 2])}, IMAGE),
+        "its input is the float": chain(
+            ROOT, node("Resize", ["r", "", "twice"], ["f"], name="it", mode="linear"),
+            constants={"twice": F32([1, 1, 2, 2])}, inputs=IMAGE),
+        "the result of": chain(
+            node("Resize", ["xf", "", "twice"], ["p"], name="it", mode="linear"),
+            node("Sqrt", ["p"], ["f"]), constants={"twice": F32([1, 1, 2, 2])}, inputs=IMAGE),
         "coordinates": integer(
             "Resize", ["xq", "part", "twice"],
             {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",

@@ -67,3 +67,47 @@ def test_two_odd_factors_are_two_passes():
     graph = agree(resized("QDQ", [1, 8, 20, 24], [1, 1, 1.35, 1.35], mode="nearest"))
     assert [n.kind for n in graph.nodes] == ["move", "move"]
     runs(graph)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+@pytest.mark.parametrize("form", ["QOperator", "QDQ", "rescaled"])
+@pytest.mark.parametrize("where", ["half_pixel", "pytorch_half_pixel", "asymmetric"])
+@pytest.mark.parametrize(("shape", "factors"), [
+    ([2, 3, 4, 5], [1, 1, 2, 2]), ([1, 5, 3, 4], [1, 1, 4, 4]), ([1, 2, 3, 2], [1, 1, 3, 1]),
+    ([1, 3, 2, 6], [1, 1, 1, 8]), ([2, 3, 7], [1, 1, 2]), ([1, 2, 1, 1], [1, 1, 8, 8]),
+    ([1, 2, 3, 3], [1, 1, 5, 7]), ([1, 2, 3, 3], [1, 1, 1, 1])])
+def test_linear(shape, factors, where, form, dtype):
+    """Codes of uint8 by powers of two have ONNX Runtime's bits, all others are within one code."""
+    if form == "QOperator":
+        kind = getattr(TensorProto, dtype.upper())
+        nodes = [node("Resize", ["x", "", "f"], ["y"], name="it", mode="linear",
+                      coordinate_transformation_mode=where)]
+        made = model(nodes, {"f": F32(factors)}, {"x": shape}, opset=19,
+                     types=dict.fromkeys("xy", kind))
+    else:
+        kind, last = np.dtype(dtype).type, "x" if form == "QDQ" else "y"
+        nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"),
+                 node("Resize", ["xf", "", "f"], ["p"], name="it", mode="linear",
+                      coordinate_transformation_mode=where),
+                 q("p", "pq", last), dq("pq", "y", last)]
+        constants = scales(x=(0.05, kind(50)), y=(0.037, kind(9))) | {"f": F32(factors)}
+        made = model(nodes, constants, {"x": shape}, opset=19)
+    power = all(f in (1, 2, 4) for f in factors)
+    exact = form == "QOperator" and dtype == "uint8" and power
+    runs(agree(made, exact=exact), "default")
+
+
+def test_linear_between_layers():
+    """Bilinear upsampling of a U-Net's decoder, with a Relu behind it."""
+    rng = np.random.RandomState(3)
+    constants = scales(x=(0.05, U8(120)), a=(0.1, U8(130)), w=(0.02, S8(0))) | {
+        "U": rng.randint(-9, 9, (5, 2, 1, 1)).astype(S8), "f": F32([1, 1, 2, 2]),
+        "W": rng.randint(-9, 9, (4, 5, 3, 3)).astype(S8)}
+    x, a, w = (["x_s", "x_z"], ["a_s", "a_z"], ["w_s", "w_z"])
+    nodes = [
+        q("x", "xq", "x"), node("QLinearConv", ["xq", *x, "U", *w, *a], ["c"], name="one"),
+        dq("c", "cf", "a"), node("Resize", ["cf", "", "f"], ["r"], name="it", mode="linear"),
+        node("Relu", ["r"], ["s"], name="relu"), q("s", "m", "a"),
+        node("QLinearConv", ["m", *a, "W", *w, *a], ["yq"], name="three"), dq("yq", "y", "a")]
+    graph = agree(model(nodes, constants, {"x": [1, 2, 5, 4]}), exact=False)
+    runs(graph, "tiny")

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Resize: to the nearest element a copy (`compiler.ops.pick`), linear by whole factors a
+convolution.
+
+A pixel becomes f x f places of the result, each a weighted sum of it and its neighbours, the edge
+repeated: an output channel of a convolution of each channel by itself, which a DepthToSpace puts
+where it belongs. Weights are whole numbers of a unit, so that sums are exact, and ONNX Runtime's
+float is at most one code away.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from kiwicha.compiler.frontend.limit import Limit, check_scale
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
+from kiwicha.compiler.graph.graph import Box, ConvNode, Picked, Promise, Shape, Tensor
+from kiwicha.compiler.graph.layout import channels_last
+from kiwicha.compiler.ops.chain import emit_chain
+from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
+from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.part import emit_part, float_parts, parts
+from kiwicha.compiler.ops.pick import elements
+from kiwicha.compiler.ops.space import emit_views, spread
+
+__all__ = ["OPERATORS"]
+
+_WHERE = ("half_pixel", "pytorch_half_pixel", "asymmetric")
+_MODE = Limit(
+    "mode {mode}; must be nearest or linear", lambda mode: mode in ("nearest", "linear")
+)
+_COORDINATES = Limit("coordinates of {where}", lambda where: where != "tf_crop_and_resize")
+_LINEAR = Limit(
+    "linear with coordinates of {where}; must be half_pixel, pytorch_half_pixel or asymmetric",
+    lambda where: where in _WHERE,
+)
+_PLAIN = Limit("linear with {name}={value}", lambda name, value, plain: value == plain)
+_FACTORS = Limit(
+    "linear, of {shape} by {factors}; must be whole numbers up to 8 along axes 2 and 3",
+    lambda shape, factors: len(shape) in (3, 4) and all(
+        f == 1 if axis < 2 else f in range(1, 9) for axis, f in enumerate(factors)
+    ),
+)
+_LARGEST = 255  # weight of 8 bits less its zero point
+_COORDINATE = "coordinate_transformation_mode"
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """What the ``factor`` places of a pixel are along an axis.
+
+    Members
+    -------
+    unit : the weights are multiples of 1 / ``unit``.
+    first, last : neighbours that count, from that many pixels before the pixel (-1 or 0) to behind
+        it (0 or 1).
+    weights : int64, places x neighbours.
+    """
+
+    factor: int
+    unit: int
+    first: int
+    last: int
+    weights: NDArray[np.int64]
+
+
+def _linear(factor: int, where: str) -> _Linear:
+    if factor == 1:
+        return _Linear(1, 1, 0, 0, np.ones((1, 1), np.int64))
+    centred = where != "asymmetric"
+    unit, first = (2 * factor, -1) if centred else (factor, 0)
+    weights = np.zeros((factor, 2 - first), np.int64)
+    for place in range(factor):
+        at = 2 * place + 1 - factor if centred else place  # units from the pixel's own
+        weights[place, -first] = unit - abs(at)
+        weights[place, (1 if at > 0 else -1) - first] += abs(at)
+    return _Linear(factor, unit, first, 1, weights)
+
+
+def _axes(context: Context, node: onnx.NodeProto, shape: Shape) -> list[_Linear]:
+    """Return the weights along the axes of space.
+
+    Raises
+    ------
+    Refusal
+        Where the result is not that of whole factors.
+    """
+    given = attributes(node)
+    opset10 = len(node.input) == 2
+    where = "asymmetric" if opset10 else given.get(_COORDINATE, "half_pixel")
+    _COORDINATES.check(where=where)
+    _LINEAR.check(where=where)
+    for name, plain in (("antialias", 0), ("keep_aspect_ratio_policy", "stretch")):
+        _PLAIN.check(name=name, value=given.get(name, plain), plain=plain)
+    rank = len(shape)
+    axes = [int(axis) % rank for axis in given.get("axes", range(rank))]
+    factors = [1.0] * rank
+    if len(node.input) > 3 and node.input[3]:
+        for axis, size in zip(axes, context.constant(node, 3, "sizes"), strict=True):
+            factors[axis] = int(size) / shape[axis]
+    else:
+        scales = context.constant(node, 1 if opset10 else 2, "scales")
+        for axis, scale in zip(axes, scales, strict=True):
+            factors[axis] = float(scale)
+    _FACTORS.check(shape=shape, factors=factors)
+    return [_linear(int(factor), where) for factor in factors[2:]]
+
+
+def linear(context: Context, node: onnx.NodeProto) -> None:
+    """Of codes, which ONNX Runtime interpolates in float and cuts off towards 0: so are those of
+    uint8 here, those of int8 are rounded."""
+    x = context.tensor(node.input[0])
+    axes = _axes(context, node, x.shape)
+    unit, largest = prod(axis.unit for axis in axes), prod(int(a.weights.max()) for a in axes)
+    # rint((2 a + 1 - unit) / (2 unit)) is a / unit, cut off, where float32 holds that.
+    cut = x.dtype == np.uint8
+    doubled = cut and 2 * largest <= _LARGEST
+    exact = doubled and unit & (unit - 1) == 0
+    raw = replace(x, scale=np.float32(1), zero_point=0)
+    made = _emit(
+        context, node, raw, replace(raw, name=node.output[0]), axes,
+        scale64=1 / unit, doubled=doubled, bias=-(cut * (unit - 1) // (1 if doubled else 2)),
+        promise="runtime" if exact else "near",
+    )
+    context.tensors[made.name] = replace(made, scale=x.scale, zero_point=x.zero_point)
+    if not exact:
+        context.note(
+            node, "linear Resize of codes, which ONNX Runtime computes in float and cuts off "
+            "towards 0; at most one code apart",
+        )
+
+
+def float_linear(context: Context, node: onnx.NodeProto) -> None:
+    """Of a float value; nothing is emitted before the QuantizeLinear."""
+    value = context.floats[node.input[0]]
+    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
+    factors = (1, 1, *(axis.factor for axis in _axes(context, node, value.shape)))
+    shape = tuple(n * factor for n, factor in zip(value.shape, factors, strict=True))
+    done = FloatOp("average", node, shape, finish=_finish)
+    context.floats[node.output[0]] = FloatValue(value.origin, (done,))
+
+
+def _finish(
+    context: Context, end: onnx.NodeProto, x: Tensor, operations: tuple[FloatOp, ...],
+    target: Tensor,
+) -> None:
+    """Emit the sums, and the clips and views behind them."""
+    node, rest = operations[0].node, operations[1:]
+    LAST.check(done=node.op_type, rest=[op for op in rest if op.kind not in ("clip", "view")])
+    axes = _axes(context, node, x.shape)
+    scale64 = float(x.scale) / float(target.scale) / prod(axis.unit for axis in axes)
+    name = context.names.fresh(target.name, "linear") if rest else target.name
+    made = _emit(context, node, x, replace(target, name=name), axes, scale64=scale64)
+    context.note(
+        node, "lowered by kiwicha: linear Resize, which ONNX Runtime leaves in float; at most one "
+        "code apart",
+    )
+    if rest:
+        context.uses[name] = 1
+        emit_chain(context, end, made, rest, target)
+
+
+def _emit(
+    context: Context,
+    node: onnx.NodeProto,
+    x: Tensor,
+    y: Tensor,
+    axes: Sequence[_Linear],
+    *,
+    scale64: float,
+    doubled: bool = False,
+    bias: int = 0,
+    promise: Promise = "near",
+) -> Tensor:
+    """Emit ``y``: the image with its edge, the sums as channels, and these where they belong."""
+    channels, blocks = x.shape[1], tuple(axis.factor for axis in axes)
+    box = Box.whole(x.shape)
+    for place, axis in enumerate(axes, 2):
+        length = x.shape[place]
+        around = np.arange(axis.first, length + axis.last)
+        box = box.along(place, tuple(np.clip(around, 0, length - 1).tolist()))
+    if prod(blocks) > 1:
+        name = context.names.fresh(y.name, "edge")
+        x = emit_part(context, node, x, replace(x, name=name), box=box)
+    x = context.settle(x, channels_last(len(x.shape)))
+    weights = axes[-1].weights[None, :, None, :]
+    if len(axes) == 2:
+        weights = axes[0].weights[:, None, :, None] * weights
+    kernel = (weights.shape[-2], weights.shape[-1])
+    weights = weights.reshape(-1, 1, *kernel) * (2 if doubled else 1)
+    zero = -128 if weights.max() > 127 else 0
+    outputs, info = channels * len(weights), np.iinfo(y.dtype)
+    scale = np.full(outputs, scale64 / (2 if doubled else 1))
+    check_scale(scale.astype(np.float32), "input scale / (output scale * unit of the weights)")
+    space = [n - k + 1 for n, k in zip(x.shape[2:], kernel[2 - len(axes) :], strict=True)]
+    sums = replace(
+        y, name=context.names.fresh(y.name, "places"), shape=(x.shape[0], outputs, *space),
+        layout=x.layout,
+    )
+    context.emit(ConvNode(
+        name=node_name(node), op="Resize", x=x, y=sums,
+        weights=np.tile((weights + zero).astype(np.int8), (channels, 1, 1, 1)),
+        weight_zero=np.full(outputs, zero, np.int16), bias=np.full(outputs, bias, np.int32),
+        scale=scale.astype(np.float32), scale64=scale, groups=channels, strides=(1, 1),
+        pads=(0, 0, 0, 0), dilations=(1, 1), low=int(info.min), high=int(info.max),
+        promise=promise,
+    ))
+    return emit_views(context, node, sums, spread(sums.shape, blocks), y)
+
+
+def _nearest(
+    context: Context, node: onnx.NodeProto, shape: Shape
+) -> Iterator[tuple[str, Box | Picked]]:
+    given = attributes(node)
+    _MODE.check(mode=given.get("mode", "nearest"))
+    _COORDINATES.check(where=given.get(_COORDINATE, ""))
+    yield from elements(context, node, shape)
+
+
+def _is_linear(_context: Context, node: onnx.NodeProto) -> bool:
+    return bool(attributes(node).get("mode") == "linear")
+
+
+def _is_float_linear(context: Context, node: onnx.NodeProto) -> bool:
+    return _is_linear(context, node) and first_is_float(context, node)
+
+
+OPERATORS = (
+    Operator(
+        "Resize",
+        (
+            Form("float", ("Resize",), "near", float_linear, _is_float_linear),
+            Form("QOperator", ("Resize",), "near", linear, _is_linear),
+            Form("QDQ", ("Resize",), "runtime", float_parts(_nearest), first_is_float),
+            Form("QOperator", ("Resize",), "runtime", parts(_nearest)),
+        ),
+        "",
+        (_MODE, _COORDINATES, _LINEAR, _PLAIN, _FACTORS, QUANTIZED, FIRST, LAST),
+        "nearest: by any factors along any axes, all ways to say which element that is; linear: "
+        "images by whole factors, runtime-exact where codes are uint8 and factors 1, 2 or 4",
+        ("tests/compiler/test_resize.py",),
+    ),
+)
