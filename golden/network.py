@@ -137,11 +137,14 @@ def sums(
 
     Parameters
     ----------
-    record : with the zero point of ``x``, of a layer with dynamic scales.
+    record : with the zero point of ``x``, of a layer with dynamic scales; None where it has its
+        own.
     """
-    if record is not None:
-        slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
-        total = _accumulated(node, x, int(slot["zero_point"]))
+    if node.kind in ("dynamic", "dynamic_conv"):
+        zero = node.x.zero_point
+        if record is not None:
+            zero = np.ascontiguousarray(record).view(SLOT_RECORD)["zero_point"][node.slot]
+        total = _accumulated(node, x, int(zero))
         if node.kind == "dynamic_conv":
             return total.transpose(0, 2, 3, 1).reshape(-1, node.columns)
         return total
@@ -265,13 +268,14 @@ def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
 
 
 def _dynamic(
-    node: Any, x: NDArray[Any], record: NDArray[Any], _modes: _Modes
+    node: Any, x: NDArray[Any], *rest: Any
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
     """The int32 sums as bytes; or the quantized values, and the record with their scale."""
-    slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
+    record = rest[0] if len(rest) > 1 else None  # the modes come last
     acc = sums(node, x, record)
     if node.target is None:
         return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
+    slot = np.ascontiguousarray(rest[0]).view(SLOT_RECORD)[node.slot]
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
     if node.kind == "dynamic_conv":
         images, channels, height, width = node.image

@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostOperators,
+    HostSums,
     Tensor,
     Value,
 )
@@ -176,6 +177,9 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
             "values": host.add(edge.values, edge.values.dtype.newbyteorder("<").str),
             "rows": host.add(kinds, "<u4"),
         }
+    if isinstance(edge, HostSums):
+        tensor = _tensor(compiled, edge.tensor)
+        return {**_value(value), "kind": "integers", "tensor": tensor, "view": _steps(edge.view)}
     assert isinstance(edge, HostDynamicDequantize), "blocks are for simulations alone"
     return {
         **_value(value), "kind": "sums", "tensor": _tensor(compiled, edge.tensor),

@@ -155,18 +155,18 @@ def _dynamic_reference(
     """Return what a layer and the pools and views behind it, up to ``last``, make of the values,
     scale and zero point that its input really had; None where the model has no name for that."""
     operators = model.graph.node
-    source = next((n for n in operators if node.x.name in n.output), None)
     sums = [n for n in operators if node.x.name in n.input and node_name(n) == node.name]
-    if source is None or len(sums) != 1:
+    if len(sums) != 1:
         return None
-    values, scale, zero = source.output
-    start = 16 * node.slot
-    record = np.ascontiguousarray(tensors[node.x_record.name])[start : start + 16]
-    given = {
-        values: tensors[values],
-        scale: record[:4].view("<f4").reshape(()),
-        zero: record[4:5].reshape(()),
-    }
+    given = {node.x.name: tensors[node.x.name]}
+    if node.x_record is not None:
+        source = next((n for n in operators if node.x.name in n.output), None)
+        if source is None:
+            return None
+        _, scale, zero = source.output
+        start = 16 * node.slot
+        record = np.ascontiguousarray(tensors[node.x_record.name])[start : start + 16]
+        given |= {scale: record[:4].view("<f4").reshape(()), zero: record[4:5].reshape(())}
     target = sums[0].output[0] if node.target is None else last.y.name
     if not any(target in n.output for n in operators):
         return None

@@ -17,7 +17,7 @@ from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.errors import InputError
 from kiwicha.machine.records import SLOT_RECORD
 
-__all__ = ["RECORD_BYTES", "HostDynamicDequantize", "HostDynamicQuantize"]
+__all__ = ["RECORD_BYTES", "HostDynamicDequantize", "HostDynamicQuantize", "HostSums"]
 
 RECORD_BYTES = 64
 """Bytes of a record."""
@@ -111,3 +111,31 @@ class HostDynamicDequantize:
             real = total * (scale * self.w_scale) + self.bias
         real = np.maximum(real, np.float32(0)) if self.relu else real
         return self.view.apply(real).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class HostSums:
+    """The int32 sums of a linear layer as graph output.
+
+    Members
+    -------
+    tensor : the sums, 4 bytes each.
+    shape : of the graph output ``target``.
+    view : steps from rows x columns to it.
+    """
+
+    name: str
+    tensor: Tensor
+    target: str
+    shape: Shape
+    view: Layout
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it reads."""
+        return (self.tensor,)
+
+    def __call__(self, array: NDArray[Any]) -> NDArray[np.int32]:
+        """Return the graph output from the bytes of the sums."""
+        total = np.ascontiguousarray(array).view("<i4").astype(np.int32)
+        return self.view.apply(total).reshape(self.shape)

@@ -23,7 +23,8 @@ class DynamicLinearNode:
     Members
     -------
     x : uint8, ... K; ``x_record`` : its scale and zero point, a record of all slots of which only
-        that of number ``slot`` counts (`machine.isa.LoadTarget.DYNAMIC`).
+        that of number ``slot`` counts (`machine.isa.LoadTarget.DYNAMIC`). None: the zero point is
+        that of x, which may be int8 then, and y the sums.
     y : uint8, ... N, row-major; or ... 4 N bytes, the int32 sums little endian, of which the host
         makes v.
     y_record, target : as ``x_record`` and ``slot``, of y; None where y is the sums.
@@ -36,7 +37,7 @@ class DynamicLinearNode:
     name: str
     op: str
     x: Tensor
-    x_record: Tensor
+    x_record: Tensor | None
     y: Tensor
     y_record: Tensor | None
     weights: NDArray[np.int8]
@@ -54,7 +55,7 @@ class DynamicLinearNode:
     @property
     def inputs(self) -> tuple[Tensor, ...]:
         """The operand and the record with its scale."""
-        return self.x, self.x_record
+        return (self.x,) if self.x_record is None else (self.x, self.x_record)
 
     @property
     def results(self) -> tuple[Tensor, ...]:

@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.blocks import BlocksNode, HostBlockDequantize
-from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDynamicQuantize
+from kiwicha.compiler.graph.dynamic_edges import (
+    HostDynamicDequantize,
+    HostDynamicQuantize,
+    HostSums,
+)
 from kiwicha.compiler.graph.host_operators import HostOperators
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.move_node import Box, MoveNode, Picked, Piece
@@ -45,7 +49,7 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
     "DynamicLinearNode", "DynamicScaleNode", "Graph", "HostBlockDequantize", "HostDequantize",
-    "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators", "HostQuantize",
+    "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators", "HostQuantize", "HostSums",
     "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode", "Node", "NormalizeNode", "Note",
     "OperatorNode", "Pair", "PairNode", "Picked", "Piece", "PoolNode", "ProductNode", "Promise",
     "Quad", "Shape", "SoftmaxNode", "TableNode", "TablesNode", "Tensor", "Value", "ViewNode",
@@ -161,7 +165,7 @@ class Graph:
     quantize: tuple[HostQuantize, ...]
     nodes: tuple[Node, ...]
     dequantize: tuple[
-        HostDequantize | HostDynamicDequantize | HostBlockDequantize | HostOperators, ...
+        HostDequantize | HostDynamicDequantize | HostBlockDequantize | HostOperators | HostSums, ...
     ]
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()

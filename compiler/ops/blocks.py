@@ -18,6 +18,7 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostOperators,
+    HostSums,
     MatMulNode,
     MoveNode,
     Node,
@@ -109,6 +110,8 @@ def _edges(
             assert not isinstance(edge, HostBlockDequantize)
             if isinstance(edge, HostOperators):
                 raise _Obstacle(f"is read by the host, which makes '{edge.target}' of its codes")
+            if isinstance(edge, HostSums):
+                raise _Obstacle(f"makes integer sums, graph output '{edge.target}'")
             if isinstance(edge, HostDequantize):
                 _check(edge, node.y)
             found.append((edge, views))

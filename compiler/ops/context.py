@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostQuantize,
+    HostSums,
     MoveNode,
     Note,
     OperatorNode,
@@ -138,7 +139,7 @@ class Context:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
     quantize: list[HostQuantize] = field(default_factory=list)
-    dequantize: list[HostDequantize | HostDynamicDequantize | HostOperators] = field(
+    dequantize: list[HostDequantize | HostDynamicDequantize | HostOperators | HostSums] = field(
         default_factory=list
     )
     nodes: list[OperatorNode] = field(default_factory=list)

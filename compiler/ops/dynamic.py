@@ -76,9 +76,10 @@ OPERATORS = (
         "as `quantize_dynamic` writes them: products, 1-D and 2-D convolutions with groups, "
         "MaxPool behind Relu, views, beside static layers; over all of binary32 with its denormal "
         "numbers; a tensor without a finite range is refused by name; at most four quantizations "
-        "alive, two beside static layers; float inputs and outputs converted by the host",
+        "alive, two beside static layers; float inputs and outputs converted by the host, or int32 "
+        "sums as outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
-         "tests/compiler/test_mixed.py"),
+         "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -122,10 +122,10 @@ class DynamicLayers:
         if name not in self.linear:
             return False
         linear = self.linear[name]
-        VALUE.check(scaled=linear.w_scale is not None)
+        VALUE.check(scaled=linear.w_scale is not None or not linear.cast)
         if linear.pool is not None:
             self._require(linear.pool[0], False)
-        linear.summed(self.context, self.records[linear.source], name)
+        linear.summed(self.context, self.records.get(linear.source), name)
         return True
 
     def _require(self, node: onnx.NodeProto, known: bool) -> None:
@@ -216,31 +216,35 @@ class DynamicLayers:
         self.products[node.output[0]] = self.scales[scale], constant
 
     def _product(self, node: onnx.NodeProto) -> None:
-        x, weights = self._operands(node)
+        x, weights, known = self._operands(node)
         SHAPES.check(name=x.name, x=x.shape, weights=weights.shape)
         codes, zero = self._codes(node, weights, weights.shape[1])
         shape = (*x.shape[:-1], weights.shape[1])
-        self.linear[node.output[0]] = Linear(node, x.name, codes, zero, shape, shape)
+        self.linear[node.output[0]] = Linear(node, x.name, codes, zero, shape, shape, zero=known)
 
     def _convolve(self, node: onnx.NodeProto) -> None:
-        x, weights = self._operands(node)
+        x, weights, known = self._operands(node)
         shape, given = conv_shape(node, x.shape, weights.shape), attributes(node)
         codes, zero = self._codes(node, weights, weights.shape[0])
         self.linear[node.output[0]] = Linear(
             node, x.name, codes, zero, shape, shape, window(given, x.shape[2:], weights.shape[2:]),
-            given.get("group", 1), op="ConvInteger",
+            given.get("group", 1), known, op="ConvInteger",
         )
 
-    def _operands(self, node: onnx.NodeProto) -> tuple[Tensor, NDArray[np.integer]]:
-        """Return the quantized tensor and the constant that a layer multiplies."""
+    def _operands(self, node: onnx.NodeProto) -> tuple[Tensor, NDArray[np.integer], int | None]:
+        """Return the tensor and the constant that a layer multiplies, and the zero point of a
+        tensor that has one of its own."""
         context, source = self.context, node.input[0]
         RIGHT.check(constant=source in context.constants)
         weights = context.constant(node, 1, "weight")
-        if source not in self.records:
-            raise Unknown
-        zero = node.input[2] if len(node.input) > 2 else ""
-        OWN_ZERO.check(zero=zero, name=source, owner=self.zeros.get(zero))
-        return context.tensors[source], weights
+        name = node.input[2] if len(node.input) > 2 else ""
+        if source in self.records:
+            OWN_ZERO.check(zero=name, name=source, owner=self.zeros.get(name))
+            return context.tensors[source], weights, None
+        x = context.tensor(source)
+        zero = context.zero(node, 2, "input zero point", x.dtype)
+        context.one_scale(f"input '{source}'", zero, zero)
+        return x, weights, int(zero[0])
 
     def _codes(
         self, node: onnx.NodeProto, weights: NDArray[np.integer], columns: int
@@ -258,8 +262,9 @@ class DynamicLayers:
             raise Unknown
         to = next((a.i for a in node.attribute if a.name == "to"), 0)
         linear = self.linear[node.input[0]]
-        self._require(node, to == onnx.TensorProto.FLOAT and linear.w_scale is None)
-        self.linear[node.output[0]] = linear
+        known = to == onnx.TensorProto.FLOAT and linear.w_scale is None and linear.zero is None
+        self._require(node, known)
+        self.linear[node.output[0]] = replace(linear, cast=True)
 
     def _multiply(self, node: onnx.NodeProto) -> None:
         """The sums times both scales."""

@@ -20,6 +20,7 @@ from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
     HostDynamicDequantize,
+    HostSums,
     PoolNode,
     Quad,
     Shape,
@@ -49,7 +50,9 @@ class Linear:
     made : shape of the sums.
     shape : of the value in the model.
     frame, groups : of a convolution.
-    w_scale : whether the scales have been multiplied with; one per column.
+    zero : zero point of the input where that has one of its own.
+    cast : whether the sums are floats.
+    w_scale : once the scales have been multiplied with; one per column.
     bias : one per column, or None.
     pool : a MaxPool and its window.
     views : what moves, in the end.
@@ -63,6 +66,8 @@ class Linear:
     shape: Shape
     frame: Window | None = None
     groups: int = 1
+    zero: int | None = None
+    cast: bool = False
     w_scale: NDArray[np.float32] | None = None
     bias: NDArray[np.float32] | None = None
     relu: bool = False
@@ -132,8 +137,9 @@ class Linear:
             return all(kind == "reshape" for _, (kind, _) in self.views)
         return self.pool is None and not self.views
 
-    def summed(self, context: Context, record_in: Tensor, name: str) -> None:
-        """Emit the layer with its sums for result, of which the host makes output ``name``."""
+    def summed(self, context: Context, record_in: Tensor | None, name: str) -> None:
+        """Emit the layer with its sums for result, of which the host makes output ``name``: their
+        float value where the scales are known, else themselves."""
         rows = prod(self.made) // self.columns
         y = Tensor(
             context.names.fresh(name, "sums"), (rows, 4 * self.columns), _UINT8, np.float32(1), 0
@@ -148,10 +154,13 @@ class Linear:
             steps = [("reshape", self.made), *steps]
         else:
             steps = []
-        context.dequantize.append(HostDynamicDequantize(
-            context.names.fresh(name, "dequantize"), y, node.x_record, 0, name, node.w_scale,
-            node.bias, self.relu, self.shape, Layout(tuple(steps)),
-        ))
+        title, view = context.names.fresh(name, "dequantize"), Layout(tuple(steps))
+        if self.w_scale is None or record_in is None:
+            context.dequantize.append(HostSums(title, y, name, self.shape, view))
+        else:
+            context.dequantize.append(HostDynamicDequantize(
+                title, y, record_in, 0, name, node.w_scale, node.bias, self.relu, self.shape, view,
+            ))
 
     def _seen(self) -> Shape:
         """Return how far the windows of the pooling reach; all of the sums where there is none.
@@ -198,34 +207,34 @@ class Linear:
         return y
 
     def _emit(
-        self, context: Context, record_in: Tensor, y: Tensor, record: Tensor | None,
+        self, context: Context, record_in: Tensor | None, y: Tensor, record: Tensor | None,
         sums: bool = False,
     ) -> DynamicLinearNode:
         fixed = record is None and not sums
         x = context.tensors[self.source]
         free = x.name in context.free
-        assert self.w_scale is not None
+        w_scale = np.ones(self.columns, np.float32) if self.w_scale is None else self.w_scale
         # Adding -0 changes nothing, not even a zero's sign.
         bias = np.full(self.columns, -0.0, np.float32) if self.bias is None else self.bias
         if self.frame is None:
-            x = context.settle(x, ROW_MAJOR) if free else context.settled(x)
+            x = self._zeroed(context.settle(x, ROW_MAJOR) if free else context.settled(x))
             if row_order(x, len(self.weights)) is None:
                 x = context.settle(x, ROW_MAJOR)
             node = DynamicLinearNode(
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
                 y_record=record, weights=self.weights, weight_zero=self.weight_zero,
-                w_scale=self.w_scale, bias=bias, relu=self.relu,
+                w_scale=w_scale, bias=bias, relu=self.relu,
                 order=row_order(x, len(self.weights)), fixed=fixed,
             )
         else:
-            x = context.settle(x, channels_last(len(x.shape)))
+            x = self._zeroed(context.settle(x, channels_last(len(x.shape))))
             frame, size = self.frame, (1, *self.made[2:])[-2:]
             size = size if sums else y.image[2:]
             weights = self.weights.reshape(*self.weights.shape[:2], *frame.kernel)
             node = DynamicConvNode(
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
                 y_record=record, weights=weights, weight_zero=self.weight_zero,
-                w_scale=self.w_scale, bias=bias, relu=self.relu,
+                w_scale=w_scale, bias=bias, relu=self.relu,
                 image=cast(Quad, (self.made[0], self.columns, *size)), groups=self.groups,
                 strides=frame.strides, pads=frame.pads[:2], dilations=frame.dilations,
                 fixed=fixed,
@@ -233,3 +242,5 @@ class Linear:
         context.emit(node)
         return node
 
+    def _zeroed(self, x: Tensor) -> Tensor:
+        return x if self.zero is None else replace(x, zero_point=self.zero)

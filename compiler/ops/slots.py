@@ -88,7 +88,7 @@ def with_slots(graph: Graph) -> Graph:
         if node.y_record is not None:
             target = slots.take(node.y.name, node.name, node.op)
             all_slots[node.y.name] = target
-        slot = all_slots[root.get(node.x.name, node.x.name)]
+        slot = 0 if node.x_record is None else all_slots[root.get(node.x.name, node.x.name)]
         records[node.y.name] = slot
         nodes.append(replace(node, slot=slot, target=target))
     outputs = tuple(

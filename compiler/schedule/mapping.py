@@ -269,13 +269,16 @@ def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int)
         bias=(none if raw else node.bias).view(np.int32),
         multiplier=(none if raw else node.w_scale).view(np.uint32),
         shift=np.zeros(outputs, np.int64),
-        x_signed=False,
-        x_zero=0,
+        x_signed=node.x.dtype == np.int8,
+        x_zero=node.x.zero_point if node.x_record is None else 0,
         pad=0,
         y_zero=0,
         low=0,
         high=255,
-        dynamic=Dynamic(node.slot, node.target, node.relu, measured=not node.fixed),
+        dynamic=Dynamic(
+            node.slot, node.target, node.relu, zero=node.x_record is not None,
+            measured=not node.fixed,
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from kiwicha.models.quantize import DEFAULT
 from kiwicha.models.zoo import FULL, NETWORKS
 
 QOPERATOR = dataclasses.replace(DEFAULT, format="qoperator")
-REFUSED = {"alexnet": "LRN", "googlenet": "LRN", "gru": "GRU", "lstm": "LSTM", "mixer": "ReduceMean", "vit": "ReduceMean"}
+REFUSED = {"gru": "GRU", "lstm": "LSTM"}
 
 NOT_INTEGER = {"bert", "densenet", "gpt"}
 """ONNX Runtime computes some of their layers in float."""
