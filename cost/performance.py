@@ -15,8 +15,8 @@ from kiwicha.machine.latency import instruction_gap
 __all__ = ["Timed", "Timeline", "predict"]
 
 # Estimates, seen with a memory latency of 20; the engines' own numbers are exact.
-_START_CYCLES = 61  # from the start register to the first instruction at its engine
-_END_CYCLES = 35  # from the last record in memory to the interrupt
+_START_CYCLES = 16  # from the start register to the first instruction at its engine
+_END_CYCLES = 39  # from the last record in memory to the interrupt
 _DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue
 _ISSUE = 6  # from there through the queue, the assembler and the wait for tokens
 _TOKEN = 2  # from the done of one instruction to the end of another's wait

@@ -15,7 +15,10 @@ from kiwicha.models.zoo import FULL, NETWORKS
 QOPERATOR = dataclasses.replace(DEFAULT, format="qoperator")
 REFUSED = {"gru": "GRU", "lstm": "LSTM"}
 
-NOT_INTEGER = {"bert", "densenet", "gpt"}
+NOT_INTEGER = {
+    "alexnet", "bert", "convnext", "densenet", "efficientnet", "googlenet", "gpt", "mixer",
+    "mobilenet-v3", "shufflenet", "unet", "vit", "yolo",
+}
 """ONNX Runtime computes some of their layers in float."""
 FLOAT_IN_QOPERATOR = {"bert", "densenet", "gpt", "tcn"}
 
