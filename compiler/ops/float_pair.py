@@ -31,6 +31,7 @@ from kiwicha.compiler.ops.pair_functions import (
     differences,
     quantized,
 )
+from kiwicha.compiler.ops.view import emit_view
 from kiwicha.machine.pair_tables import sum_tables
 
 __all__ = ["LIMITS", "PAIRS", "float_pair", "is_pair"]
@@ -48,9 +49,10 @@ _APART = Limit(
     lambda apart: apart <= 1,
 )
 LIMITS = (_DISTINCT, _SCALED, _APART)
-PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu")
+PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Sum", "Mean")
 """Operators that have a rule for two operands."""
-_BEFORE = ("map", "clip")
+_EXTREMES = ("Max", "Min")  # of more than two operands, too
+_BEFORE = ("map", "clip", "view")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +73,17 @@ class _Operand:
 
 
 def is_pair(context: Context, node: onnx.NodeProto) -> bool:
-    """Whether a node has two operands of which no table of single codes is a function."""
+    """Whether a node has operands of which no table of single codes is a function."""
     names = [name for name in node.input if name]
-    if len(names) != 2 or node.op_type not in PAIRS:
+    if len(names) < 2 or (len(names) > 2 and node.op_type not in _EXTREMES):
         return False
     values = [context.floats[name] for name in names if name in context.floats]
     constants = [context.constants[name] for name in names if name in context.constants]
-    if len(values) == 2:
-        roots = {context.roots.get(v.origin.name, v.origin).name for v in values}
-        return len(roots) == 2 or values[0].shape != values[1].shape
-    return len(values) == len(constants) == 1 and constants[0].size > 1
+    if not values or len(values) + len(constants) < len(names):
+        return False
+    roots = {context.roots.get(v.origin.name, v.origin).name for v in values}
+    shapes = {value.shape for value in values}
+    return max(len(roots), len(shapes)) > 1 or any(constant.size > 1 for constant in constants)
 
 
 def float_pair(context: Context, node: onnx.NodeProto) -> None:
@@ -121,9 +124,26 @@ def _emit(
 ) -> Tensor:
     """Emit one or two nodes that make ``y`` of the operands, and return it as it lies."""
     operands = [_operand(context, node, name) for name in node.input]
-    real = Function(
-        node.op_type, operands[0].values, operands[1].values, clip_codes(clips, y), y
-    )
+    title = node_name(node)
+    while len(operands) > 2:  # of codes of y, whose extremes are those of the values
+        shape = np.broadcast_shapes(*(operand.tensor.shape for operand in operands[:2]))
+        part = replace(y, name=context.names.fresh(y.name, "part"), shape=shape)
+        name = context.names.fresh(title, "part")
+        part = _emit_two(context, node, label, name, operands[:2], clip_codes((), y), part)
+        operands[:2] = [_plain(part, all(operand.exact for operand in operands[:2]))]
+    return _emit_two(context, node, label, title, operands, clip_codes(clips, y), y)
+
+
+def _emit_two(
+    context: Context,
+    node: onnx.NodeProto,
+    label: str,
+    name: str,
+    operands: Sequence[_Operand],
+    bounds: tuple[int, int],
+    y: Tensor,
+) -> Tensor:
+    real = Function(node.op_type, operands[0].values, operands[1].values, bounds, y)
     places = SCALED.get(node.op_type, (0, 1))
     a = places[0]
     if node.op_type in SCALED:
@@ -136,15 +156,15 @@ def _emit(
     swap = first.codes is not None or larger
     main, other = (second, first) if swap else (first, second)
     x, z, y = placed(context, main.tensor, other.tensor, y, other.codes)
-    low, high = real.bounds
     emit = partial(
-        TablesNode, op=label, z=z, y=y, low=low, high=high, zero_last=True,
+        TablesNode, op=label, z=z, y=y, low=bounds[0], high=bounds[1], zero_last=True,
         constant=None if other.codes is None else other.codes.reshape(z.shape),
     )
-    exact, name = first.exact and second.exact, node_name(node)
-    if node.op_type in ("Max", "Min"):
+    exact = first.exact and second.exact
+    if node.op_type in _EXTREMES:
         promise: Promise = "runtime" if exact else "golden"
-        _emit_extreme(context, node, (main, x), other, partial(emit, promise=promise))
+        emit = partial(emit, name=name, promise=promise)
+        _emit_extreme(context, node, (main, x), other, emit)
         return y
     operation, tables = approximation(
         real, a, first.steps if node.op_type in SCALED else None, float(first.tensor.scale)
@@ -179,13 +199,11 @@ def _emit_extreme(
     name = context.names.fresh(y.name, "excess")
     excess = replace(y, name=name, dtype=np.dtype(np.uint8), zero_point=0)
     context.emit(emit(
-        name=context.names.fresh(node_name(node), "excess"), x=main[1], y=excess, low=0, high=255,
-        tables=sum_tables(sign * x, -sign * z),
+        name=context.names.fresh(emit.keywords["name"], "excess"), x=main[1], y=excess, low=0,
+        high=255, tables=sum_tables(sign * x, -sign * z),
     ))
     codes = np.arange(256, dtype=np.float64)
-    context.emit(emit(
-        name=node_name(node), x=excess, tables=sum_tables(sign * codes, z - y.zero_point)
-    ))
+    context.emit(emit(x=excess, tables=sum_tables(sign * codes, z - y.zero_point)))
 
 
 def _operand(context: Context, node: onnx.NodeProto, name: str) -> _Operand:
@@ -195,11 +213,16 @@ def _operand(context: Context, node: onnx.NodeProto, name: str) -> _Operand:
         QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
         assert isinstance(value.origin, Tensor)
         x = value.origin
-        if value.operations:
-            function = code_function(context, context.settled(x), name)
-            return _Operand(x, function.values[0].astype(np.float32), exact=function.exact)
-        every = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.int32)
-        return _Operand(x, dequantized(x, every), every.astype(np.int64) - x.zero_point)
+        seen = x
+        for place, move in enumerate(op for op in value.operations if op.kind == "view"):
+            fresh = context.names.fresh(name, f"codes {place}")
+            seen = emit_view(
+                context, move.node, seen, move.view, replace(seen, name=fresh, shape=move.shape)
+            )
+        if all(op.kind == "view" for op in value.operations):
+            return _plain(seen)
+        function = code_function(context, context.settled(x), name)
+        return _Operand(seen, function.values[0].astype(np.float32), exact=function.exact)
     constant = context.constants[name]
     values, numbers = np.unique(constant.astype(np.float32), return_inverse=True)
     _DISTINCT.check(name=name, count=values.size)
@@ -207,3 +230,9 @@ def _operand(context: Context, node: onnx.NodeProto, name: str) -> _Operand:
     tensor = Tensor(fresh, constant.shape, np.dtype(np.uint8), np.float32(1), 0)
     codes = np.reshape(numbers, constant.shape).astype(np.uint8)
     return _Operand(tensor, values, codes=codes)
+
+
+def _plain(x: Tensor, exact: bool = True) -> _Operand:
+    """Return a tensor that is only dequantized."""
+    every = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.int32)
+    return _Operand(x, dequantized(x, every), every.astype(np.int64) - x.zero_point, exact=exact)

@@ -50,10 +50,12 @@ class Function:
         """What ONNX Runtime makes of every pair, first by second."""
         u, v = self.first[:, None], self.second[None, :]
         with np.errstate(all="ignore"):
-            if self.op == "Add":
+            if self.op in ("Add", "Sum"):
                 real = u + v
             elif self.op == "Sub":
                 real = u - v
+            elif self.op == "Mean":
+                real = (u + v) / np.float32(2)
             elif self.op == "Mul":
                 real = u * v
             elif self.op == "Div":
@@ -80,6 +82,8 @@ def approximation(
         if steps is None:
             if real.op == "Sub":
                 reals[1] = -reals[1]
+            if real.op == "Mean":
+                reals = [values / 2 for values in reals]
             return SpecialOperation.ADD, sum_tables(reals[a], reals[1 - a])
         other = (real.second if a == 0 else real.first).astype(np.float64)
         factors = scale / unit * (1 / other if real.op == "Div" else other)

@@ -66,6 +66,47 @@ def test_halves_are_rounded_as_the_runtime_does():
     assert kinds(graph) == [("tables", "runtime")]
 
 
+@pytest.mark.parametrize("op", ["Sum", "Mean"])
+def test_sums_by_other_names(op):
+    for sizes in ((0.03, 0.05, 0.04), (0.5, 0.25, 1.0)):
+        whole = pair_model(op, ALL, "int8", sizes=sizes)
+        graph = agree(whole, every_pair("int8"), exact=False)
+        assert [n.kind for n in graph.nodes] == ["add" if op == "Sum" else "tables"]
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+def test_extremes_of_more(op):
+    """Of three tensors and a constant, one of them a function, one seen through views."""
+    constants = scales(
+        x=(0.03, np.uint8(120)), z=(0.05, np.uint8(131)), w=(0.04, np.uint8(99)),
+        y=(0.04, np.uint8(100)),
+    ) | {"c": np.float32([[0.1], [-1.0], [3.0]]), "shape": np.array([3, 40])}
+    nodes = [dq("xq", "xf", "x"), dq("zq", "zf", "z"), dq("wq", "wf", "w"),
+             node("Neg", ["zf"], ["n"]), node("Reshape", ["wf", "shape"], ["r"]),
+             node(op, ["xf", "c", "n", "r"], ["f0"]), node("Relu", ["f0"], ["f"]),
+             q("f", "yq", "y"), dq("yq", "y", "y")]
+    inputs = {"xq": [3, 40], "zq": [1, 40], "wq": [120]}
+    graph = agree(model(nodes, constants, inputs, types=dict.fromkeys(inputs, TensorProto.UINT8)))
+    assert [n.kind for n in graph.nodes].count("tables") == 6
+
+
+@pytest.mark.parametrize("steps", [
+    [("Reshape", "shape")], [("Reshape", "shape"), ("Sigmoid", "")],
+    [("Sigmoid", ""), ("Reshape", "shape")],
+], ids=str)
+def test_views_before(steps):
+    constants = scales(x=(0.03, np.uint8(120)), z=(0.05, np.uint8(131)), y=(0.04, np.uint8(100)))
+    nodes, name = [dq("xq", "xf", "x"), dq("zq", "zf", "z")], "zf"
+    for place, (op, constant) in enumerate(steps):
+        nodes.append(node(op, [name, *filter(None, [constant])], [f"v{place}"]))
+        name = f"v{place}"
+    nodes += [node("Sub", ["xf", name], ["f"]), q("f", "yq", "y"), dq("yq", "y", "y")]
+    inputs = {"xq": [3, 40], "zq": [120]}
+    whole = model(nodes, constants | {"shape": np.array([3, 40])}, inputs,
+                  types=dict.fromkeys(inputs, TensorProto.UINT8))
+    assert "tables" in [n.kind for n in agree(whole, exact=False).nodes]
+
+
 BEHIND = {
     "relu": [node("Relu", ["f0"], ["f"])],
     "clip": [node("Clip", ["f0", "low", "high"], ["f"])],
