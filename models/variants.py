@@ -179,10 +179,17 @@ NETWORKS: dict[str, Network] = {
                                  attributes={"mode": "nearest"}), _conv(5, 4, 2, 2))),
     "slice": Network((2, 3, 7, 6), (
         _conv(9, 3, 3, 3), _slice([1, 2], [7, -1], [1, 2]), _conv(4, 6, 2, 2))),
+    # Products and sums of two tensors
+    "gates": Network((2, 4, 6, 7), (  # by channel, by place, with a slope for each channel
+        _conv(8, 4, 3, 3, pads=[1] * 4), Layer("GlobalAveragePool"), _conv(8, 8, 1, 1),
+        Layer("HardSigmoid"), Layer("Mul", constants=("conv1_out",)), Layer("PRelu", ((8, 1, 1),)),
+        _conv(1, 8, 1, 1), Layer("Sigmoid"), Layer("Mul", constants=("conv1_out",)),
+        Layer("Sub", constants=("mul1_out",)), _conv(5, 8, 1, 1),
+        Layer("ReduceMean", attributes={"axes": [2, 3], "keepdims": 0}), _gemm(5, 4, transB=1))),
 }
 
 #: those of them that need the special function engine
-SPECIAL = ("sigmoid", "softmax", "residual", "bias_add")
+SPECIAL = ("sigmoid", "softmax", "residual", "bias_add", "gates")
 
 #: networks that must be refused: {name: (network, the operator of the node to be named)}
 UNSUPPORTED: dict[str, tuple[Network, str]] = {

@@ -3,11 +3,17 @@
 
 import numpy as np
 
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.golden.add import to_integers
+from kiwicha.golden.network import evaluate
 from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, Opcode, SpecialOperation, StoreSource
 from kiwicha.machine.pair_tables import add_tables
 from kiwicha.machine.presets import preset
+from kiwicha.models.variants import build
 
 from ..compiler.test_pairs import EXACT_PRODUCTS, EXACT_SUMS, Case, all_pairs, compile_pair
 from ..golden.test_add import ort_binary
@@ -114,6 +120,20 @@ def test_sums_and_products_are_exact_for_all_scales() -> None:
         assert done.error == ErrorCode.NONE
         real = ort_binary(operator, x, z, case[1], case[2])
         np.testing.assert_array_equal(made.read(done.memory, y), real, f"{operator} {case}")
+
+
+def test_gates_and_sums_of_tensors() -> None:
+    """A network whose products broadcast by channel and by place; every tensor is compared."""
+    model, shape = build("gates")
+    graph = legalize(lower(model, shape[0]))
+    made = compile_graph(graph, CONFIG)
+    tensors = evaluate(graph, random_inputs(graph.inputs, 5))
+    asked = Job(image=made.load(tensors), program=made.program, read_window=made.read_window,
+                write_window=made.write_window)
+    (done,) = board(CONFIG).run([asked])
+    assert done.error == ErrorCode.NONE
+    for name, tensor in graph.tensors.items():
+        np.testing.assert_array_equal(made.read(done.memory, tensor), tensors[name], name)
 
 
 def test_rows_through_the_lanes_and_faults() -> None:

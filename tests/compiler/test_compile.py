@@ -44,6 +44,11 @@ def test_network(name: str, config: str) -> None:
     check(compiled_on(name, preset(config)))
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_gates(lanes: int) -> None:
+    check(compiled_on("gates", preset("default").replace(special={"lanes": lanes})))
+
+
 @pytest.mark.parametrize("mode", ["tflite", "tflite-single"])
 def test_other_rounding(mode: str) -> None:
     check(compiled_on(SMALL[0], preset("tiny").replace(requantize_mode=mode)), RequantizeMode(mode))
