@@ -8,38 +8,33 @@ all pairs of codes, and the node promises what came out.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
 from kiwicha.compiler.graph.graph import Promise, TablesNode, Tensor
-from kiwicha.compiler.ops.chain import dequantized, emit_chain
+from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.clip import clip_codes, leading_clips
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
-from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
 from kiwicha.compiler.ops.pair import placed
 from kiwicha.compiler.ops.pair_functions import (
+    EXTREMES,
     SCALED,
     Function,
     approximation,
     differences,
     quantized,
 )
-from kiwicha.compiler.ops.view import emit_view
+from kiwicha.compiler.ops.pair_operands import Operand, operand_of, plain_operand
 from kiwicha.machine.pair_tables import sum_tables
 
 __all__ = ["LIMITS", "PAIRS", "float_pair", "is_pair"]
 
-_DISTINCT = Limit(
-    "constant '{name}' has {count} different values; must be at most 256",
-    lambda name, count: count <= 256,
-)
 _SCALED = Limit(
     "'{name}' is a constant or a function of codes; {op} needs a factor that is quantized",
     lambda name, op, plain: plain,
@@ -48,34 +43,16 @@ _APART = Limit(
     "its result would be {apart} codes from that in float for some codes",
     lambda apart: apart <= 1,
 )
-LIMITS = (_DISTINCT, _SCALED, _APART)
+LIMITS = (_SCALED, _APART)
 PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Sum", "Mean")
 """Operators that have a rule for two operands."""
-_EXTREMES = ("Max", "Min")  # of more than two operands, too
 _BEFORE = ("map", "clip", "view")
-
-
-@dataclass(frozen=True, eq=False)
-class _Operand:
-    """An operand as codes: a tensor, or a constant's values by number.
-
-    Members
-    -------
-    values : float32 by the raw byte; those of a constant are as many as it has.
-    steps : distance of each code from zero where the values are steps times the scale.
-    """
-
-    tensor: Tensor
-    values: NDArray[np.float32]
-    steps: NDArray[np.int64] | None = None
-    codes: NDArray[np.uint8] | None = None
-    exact: bool = True
 
 
 def is_pair(context: Context, node: onnx.NodeProto) -> bool:
     """Whether a node has operands of which no table of single codes is a function."""
     names = [name for name in node.input if name]
-    if len(names) < 2 or (len(names) > 2 and node.op_type not in _EXTREMES):
+    if len(names) < 2 or (len(names) > 2 and node.op_type not in EXTREMES):
         return False
     values = [context.floats[name] for name in names if name in context.floats]
     constants = [context.constants[name] for name in names if name in context.constants]
@@ -123,14 +100,14 @@ def _emit(
     context: Context, node: onnx.NodeProto, label: str, clips: Sequence[FloatOp], y: Tensor
 ) -> Tensor:
     """Emit one or two nodes that make ``y`` of the operands, and return it as it lies."""
-    operands = [_operand(context, node, name) for name in node.input]
+    operands = [operand_of(context, node, name, y) for name in node.input]
     title = node_name(node)
     while len(operands) > 2:  # of codes of y, whose extremes are those of the values
         shape = np.broadcast_shapes(*(operand.tensor.shape for operand in operands[:2]))
         part = replace(y, name=context.names.fresh(y.name, "part"), shape=shape)
         name = context.names.fresh(title, "part")
         part = _emit_two(context, node, label, name, operands[:2], clip_codes((), y), part)
-        operands[:2] = [_plain(part, all(operand.exact for operand in operands[:2]))]
+        operands[:2] = [plain_operand(part, all(operand.exact for operand in operands[:2]))]
     return _emit_two(context, node, label, title, operands, clip_codes(clips, y), y)
 
 
@@ -139,7 +116,7 @@ def _emit_two(
     node: onnx.NodeProto,
     label: str,
     name: str,
-    operands: Sequence[_Operand],
+    operands: Sequence[Operand],
     bounds: tuple[int, int],
     y: Tensor,
 ) -> Tensor:
@@ -161,15 +138,16 @@ def _emit_two(
         constant=None if other.codes is None else other.codes.reshape(z.shape),
     )
     exact = first.exact and second.exact
-    if node.op_type in _EXTREMES:
+    if node.op_type in EXTREMES:
         promise: Promise = "runtime" if exact else "golden"
         emit = partial(emit, name=name, promise=promise)
         _emit_extreme(context, node, (main, x), other, emit)
         return y
     operation, tables = approximation(
-        real, a, first.steps if node.op_type in SCALED else None, float(first.tensor.scale)
+        replace(real, first=operands[0].by_number, second=operands[1].by_number), a,
+        first.steps if node.op_type in SCALED else None, float(first.tensor.scale),
     )
-    apart = differences(real, a, operation, tables)
+    apart = differences(real, a, (first.numbers, second.numbers), operation, tables)
     _APART.check(apart=apart)
     promise = "golden" if not exact else "near" if apart else "runtime"
     context.emit(
@@ -187,15 +165,15 @@ def _emit_two(
 def _emit_extreme(
     context: Context,
     node: onnx.NodeProto,
-    main: tuple[_Operand, Tensor],
-    other: _Operand,
+    main: tuple[Operand, Tensor],
+    other: Operand,
     emit: "partial[TablesNode]",
 ) -> None:
     """Emit the greater or the lesser of two codes, which is that of the two values: by how much
     one exceeds the other, and the sum or difference of that and the other."""
     sign = 1 if node.op_type == "Max" else -1
     y = emit.keywords["y"]
-    x, z = (quantized(operand.values, y).astype(np.float64) for operand in (main[0], other))
+    x, z = (quantized(operand.by_number, y).astype(np.float64) for operand in (main[0], other))
     name = context.names.fresh(y.name, "excess")
     excess = replace(y, name=name, dtype=np.dtype(np.uint8), zero_point=0)
     context.emit(emit(
@@ -204,35 +182,3 @@ def _emit_extreme(
     ))
     codes = np.arange(256, dtype=np.float64)
     context.emit(emit(x=excess, tables=sum_tables(sign * codes, z - y.zero_point)))
-
-
-def _operand(context: Context, node: onnx.NodeProto, name: str) -> _Operand:
-    """Return an operand; a constant's order in memory is still open."""
-    if name in context.floats:
-        value = context.floats[name]
-        QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
-        assert isinstance(value.origin, Tensor)
-        x = value.origin
-        seen = x
-        for place, move in enumerate(op for op in value.operations if op.kind == "view"):
-            fresh = context.names.fresh(name, f"codes {place}")
-            seen = emit_view(
-                context, move.node, seen, move.view, replace(seen, name=fresh, shape=move.shape)
-            )
-        if all(op.kind == "view" for op in value.operations):
-            return _plain(seen)
-        function = code_function(context, context.settled(x), name)
-        return _Operand(seen, function.values[0].astype(np.float32), exact=function.exact)
-    constant = context.constants[name]
-    values, numbers = np.unique(constant.astype(np.float32), return_inverse=True)
-    _DISTINCT.check(name=name, count=values.size)
-    fresh = context.names.fresh(node_name(node), "constant")
-    tensor = Tensor(fresh, constant.shape, np.dtype(np.uint8), np.float32(1), 0)
-    codes = np.reshape(numbers, constant.shape).astype(np.uint8)
-    return _Operand(tensor, values, codes=codes)
-
-
-def _plain(x: Tensor, exact: bool = True) -> _Operand:
-    """Return a tensor that is only dequantized."""
-    every = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.int32)
-    return _Operand(x, dequantized(x, every), every.astype(np.int64) - x.zero_point, exact=exact)

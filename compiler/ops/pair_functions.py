@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of two codes: what ONNX Runtime computes in float, and what SPECIAL makes of tables."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +10,17 @@ from kiwicha.compiler.graph.graph import Tensor
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.pair_tables import Tables, factor_tables, multiply, multiply_add, sum_tables
 
-__all__ = ["SCALED", "Function", "approximation", "differences", "quantized"]
+__all__ = ["EXTREMES", "SCALED", "Function", "approximation", "differences", "quantized"]
 
+EXTREMES = ("Max", "Min")
+"""Operators that are done on codes, of more than two operands, too."""
 SCALED = {"Mul": (0, 1), "Div": (0,), "PRelu": (0,)}
 """Operators that the machine does as products, and which of their operands may be the integer."""
 
 _FAR = 2.0**20
 """In codes: what is further away is as far."""
+_BLOCK = 4096
+"""Values of a constant that are compared together."""
 
 
 def quantized(values: NDArray[np.float32], y: Tensor) -> NDArray[np.int64]:
@@ -45,7 +48,7 @@ class Function:
     bounds: tuple[int, int]
     y: Tensor
 
-    @cached_property
+    @property
     def codes(self) -> NDArray[np.int64]:
         """What ONNX Runtime makes of every pair, first by second."""
         u, v = self.first[:, None], self.second[None, :]
@@ -100,11 +103,32 @@ def _bounded(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def differences(
-    real: Function, a: int, operation: SpecialOperation, tables: Tables
+    real: Function,
+    a: int,
+    numbers: tuple[NDArray[np.int64], NDArray[np.int64]],
+    operation: SpecialOperation,
+    tables: Tables,
 ) -> int:
-    """Return by how many codes the machine's result is off at most, over all pairs."""
+    """Return by how many codes the machine's result is off at most, over all pairs.
+
+    Parameters
+    ----------
+    numbers : the entries of both tables that are taken for the values of the machine's first and
+        second operand.
+    """
+    steps = range(0, max(len(real.first), len(real.second)), _BLOCK)
+    if len(steps) > 1:
+        longer = int(len(real.second) > len(real.first))
+        names, parts = ("first", "second"), []
+        for start in steps:
+            part = slice(start, start + _BLOCK)
+            some = replace(real, **{names[longer]: getattr(real, names[longer])[part]})
+            taken = list(numbers)
+            taken[longer ^ a] = taken[longer ^ a][part]
+            parts.append(differences(some, a, (taken[0], taken[1]), operation, tables))
+        return max(parts)
     first, second, shift = tables
-    pairs = first[:, None], second[None, :]
+    pairs = first[numbers[0]][:, None], second[numbers[1]][None, :]
     if operation is SpecialOperation.MUL:
         total = multiply(*pairs, shift)
     else:

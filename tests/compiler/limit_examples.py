@@ -173,9 +173,6 @@ EXAMPLES = {
         "its operands are": chain(
             ROOT, node("Transpose", ["r"], ["t"], perm=[1, 0]), node("Sub", ["r", "t"], ["f"]),
             inputs={"x": [4, 4]}),
-        "constant '{name}' has {count}": chain(
-            node("Add", ["xf", "many"], ["f"]),
-            constants={"many": np.arange(300, dtype=F32)}, inputs={"x": [3, 300]}),
         "'{name}' is a constant": chain(node("Div", ["v6", "xf"], ["f"])),
         "its result would": of([*START, *SECOND, node("Div", ["xf", "zf"], ["f"]), *END], (),
                                TWO_TENSORS),
