@@ -15,6 +15,7 @@ from kiwicha.machine.pair_tables import add_tables
 from kiwicha.machine.presets import preset
 from kiwicha.models.variants import build
 
+from ..compiler.test_float_pairs import pair_model
 from ..compiler.test_pairs import EXACT_PRODUCTS, EXACT_SUMS, Case, all_pairs, compile_pair
 from ..golden.test_add import ort_binary
 from .board import Job, board
@@ -122,18 +123,33 @@ def test_sums_and_products_are_exact_for_all_scales() -> None:
         np.testing.assert_array_equal(made.read(done.memory, y), real, f"{operator} {case}")
 
 
-def test_gates_and_sums_of_tensors() -> None:
-    """A network whose products broadcast by channel and by place; every tensor is compared."""
-    model, shape = build("gates")
-    graph = legalize(lower(model, shape[0]))
-    made = compile_graph(graph, CONFIG)
-    tensors = evaluate(graph, random_inputs(graph.inputs, 5))
-    asked = Job(image=made.load(tensors), program=made.program, read_window=made.read_window,
-                write_window=made.write_window)
-    (done,) = board(CONFIG).run([asked])
-    assert done.error == ErrorCode.NONE
-    for name, tensor in graph.tensors.items():
-        np.testing.assert_array_equal(made.read(done.memory, tensor), tensors[name], name)
+BROADCAST = [
+    ([9, 33], [33]), ([70, 6], [70, 1]), ([2, 130], [2, 1]), ([3, 5, 1], [3, 1, 9]),
+    ([4, 20, 7], [4, 1, 7]), ([1, 3, 1, 1], [2, 1, 4, 5]),
+]
+
+
+def test_gates_and_operands_that_broadcast() -> None:
+    """A network whose products broadcast by channel and by place, and operands of all kinds; every
+    tensor is compared."""
+    network, shape = build("gates")
+    graphs = [legalize(lower(network, shape[0]))]
+    graphs += [
+        legalize(lower(pair_model(op, shapes, "int8")))
+        for shapes in BROADCAST for op in ("Add", "Mul")
+    ]
+    compiled = [compile_graph(graph, CONFIG) for graph in graphs]
+    tensors = [evaluate(graph, random_inputs(graph.inputs, 5)) for graph in graphs]
+    jobs = [
+        Job(image=made.load(values), program=made.program, read_window=made.read_window,
+            write_window=made.write_window)
+        for made, values in zip(compiled, tensors, strict=True)
+    ]
+    results = board(CONFIG).run(jobs)
+    for graph, made, values, done in zip(graphs, compiled, tensors, results, strict=True):
+        assert done.error == ErrorCode.NONE
+        for name, tensor in graph.tensors.items():
+            np.testing.assert_array_equal(made.read(done.memory, tensor), values[name], name)
 
 
 def test_rows_through_the_lanes_and_faults() -> None:

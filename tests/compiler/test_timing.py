@@ -48,7 +48,7 @@ def test_the_softmax_is_measured_as_the_hardware_does():
 
 
 def test_an_element_a_cycle():
-    for operation in (SpecialOperation.TABLE, SpecialOperation.ADD):
+    for operation in (SpecialOperation.TABLE, SpecialOperation.ADD, SpecialOperation.MUL):
         assert special_cycles(CONFIG, operation, 9, 16) == 144
     many = special_cycles(CONFIG, SpecialOperation.SOFTMAX, 800, 160)
     assert 1.0 < many / (800 * 160) < 1.2
