@@ -49,6 +49,15 @@ class Layout:
         inverse = tuple(int(axis) for axis in np.argsort(axes))
         return Layout((("transpose", inverse), *self.steps))
 
+    def order(self, rank: int) -> tuple[int, ...] | None:
+        """Return the axes, outermost in memory first; None where a reshape comes in between."""
+        axes = tuple(range(rank))
+        for kind, argument in self.steps:
+            if kind == "reshape":
+                return None
+            axes = tuple(axes[axis] for axis in argument)
+        return axes
+
     def same(self, other: "Layout", shape: tuple[int, ...]) -> bool:
         """Whether both put every element of a tensor of ``shape`` at the same place."""
         return self == other or np.array_equal(self.index(shape), other.index(shape))

@@ -56,6 +56,12 @@ class Tensor:
     def strides(self) -> Shape | None:
         """Bytes in memory from one element to the next along each axis, 0 along axes of one; None
         where a reshape left no such numbers."""
+        if (order := self.layout.order(len(self.shape))) is not None:
+            known, size = [0] * len(order), 1
+            for axis in reversed(order):
+                known[axis] = size if self.shape[axis] > 1 else 0
+                size *= self.shape[axis]
+            return tuple(known)
         places = np.argsort(self.layout.index(self.shape)).reshape(self.shape)
         first = (0,) * places.ndim
         steps = [

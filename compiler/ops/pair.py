@@ -125,14 +125,11 @@ def memory_order(x: Tensor, rank: int) -> tuple[int, ...]:
     """Return the axes of a shape of that rank, outermost in memory first, those of ``x`` as there;
     axes of one element, which have no stride, where they do no harm."""
     new = rank - len(x.shape)
-    steps = x.strides
-    if steps is None or x.layout == ROW_MAJOR:
-        return tuple(range(rank))
-    if all(kind == "transpose" for kind, _ in x.layout.steps):
-        axes: tuple[int, ...] = tuple(range(len(x.shape)))
-        for _, turn in x.layout.steps:
-            axes = tuple(axes[axis] for axis in turn)
-    else:
+    axes = x.layout.order(len(x.shape))
+    if axes is None:
+        steps = x.strides
+        if steps is None:
+            return tuple(range(rank))
         axes = tuple(int(axis) for axis in np.argsort([-step for step in steps], kind="stable"))
     return (*range(new), *(axis + new for axis in axes))
 
