@@ -92,8 +92,12 @@ def _from_host(
     )
     context.tensors[name] = tensor
     context.free.add(name)
-    if rest:
+    finish = next((op.finish for op in rest if op.finish is not None), None)
+    if finish is not None:
+        finish(context, node, tensor, tuple(rest), replace(target, shape=value.shape))
+    elif rest:
         emit_chain(context, node, tensor, tuple(rest), replace(target, shape=value.shape))
+    if rest:
         note_chain(context, node, rest, "done on the quantized codes")
 
 

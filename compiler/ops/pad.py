@@ -13,7 +13,7 @@ from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, PoolNode, Shape, 
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.chain import chain_table, emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
-from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
+from kiwicha.compiler.ops.limits import FIRST, LAST
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.part import axis_order
 from kiwicha.machine.isa import Reduction
@@ -28,7 +28,6 @@ _Pads = tuple[tuple[int, int], ...]
 def float_pad(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value; nothing is emitted before the QuantizeLinear."""
     value = context.floats[node.input[0]]
-    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     shape = _padded(value.shape, _pads(context, node, value.shape))
     context.floats[node.output[0]] = FloatValue(
@@ -159,7 +158,7 @@ OPERATORS = (
             Form("QOperator", ("Pad",), "runtime", pad),
         ),
         "",
-        (QUANTIZED, FIRST, LAST),
+        (FIRST, LAST),
         "constant, edge, reflect and wrap along any axes, negative pads",
         ("tests/compiler/test_pad.py",),
     ),

@@ -35,6 +35,22 @@ def axis_order(x: Tensor) -> Layout:
     return Layout((("transpose", tuple(int(axis) for axis in order)),))
 
 
+def _picked_order(x: Tensor, picked: Picked) -> Layout:
+    """Return the order of axes in which what is picked lies in ``x``; row-major where some axis has
+    no step there."""
+    dense = np.arange(x.size).reshape(x.shape)
+    places = np.argsort(x.layout.apply(dense)).reshape(x.shape)[picked.index]
+    first = (0,) * places.ndim
+    steps = [
+        abs(int(places[(*first[:axis], 1, *first[axis + 1 :])] - places[first])) if n > 1 else 0
+        for axis, n in enumerate(places.shape)
+    ]
+    if any(step == 0 and n > 1 for step, n in zip(steps, places.shape, strict=True)):
+        return ROW_MAJOR
+    order = tuple(int(axis) for axis in np.argsort([-step for step in steps], kind="stable"))
+    return ROW_MAJOR if order == tuple(range(len(order))) else Layout((("transpose", order),))
+
+
 def emit_part(
     context: Context,
     node: onnx.NodeProto,
@@ -54,7 +70,7 @@ def emit_part(
         name = context.names.fresh(y.name, "rows")
         first = Box.whole(x.shape).along(axis, taken)
         x = emit_part(context, node, x, replace(x, name=name), box=first)
-    order = axis_order(x) if len(box.shape) == len(x.shape) else ROW_MAJOR
+    order = axis_order(x) if isinstance(box, Box) else _picked_order(x, box)
     y = replace(y, shape=box.shape, layout=order)
     info = np.iinfo(y.dtype)
     low, high = bounds or (int(info.min), int(info.max))

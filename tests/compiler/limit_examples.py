@@ -235,9 +235,6 @@ EXAMPLES = {
                                  kernel_shape=[2, 2], pads=[1] * 4, dilations=[9, 9]),
     },
     "Pad": {
-        "its input is float from": of(
-            [*START, node("Neg", ["x"], ["n"]), node("Pad", ["n", "none"], ["f"], name="it"), *END],
-            {"none": np.array([0] * 4)}),
         "its input is the float": chain(
             ROOT, node("Pad", ["r", "none"], ["f"], name="it"),
             constants={"none": np.array([0] * 4)}),

@@ -58,3 +58,15 @@ def test_a_convolution_behind():
     graph = agree(model(nodes, constants, {"x": [2, 2, 7, 6]}, opset=18))
     for config in ("tiny", "default"):
         runs(graph, config)
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect"])
+def test_of_a_graph_input_in_float(mode):
+    """As `quantize_static` leaves it in QOperator form; the host quantizes what is padded then."""
+    constants = scales(x=(0.05, U8(90)), w=(0.02, S8(0)), a=(0.1, U8(130))) | {
+        "W": np.random.RandomState(1).randint(-99, 99, (4, 2, 3, 3)).astype(S8),
+        "pads": np.array([0, 0, 1, 2, 0, 0, 2, 1]), "value": F32(1.5)}
+    nodes = [node("Pad", ["x", "pads", "value"], ["p"], name="it", mode=mode), q("p", "pq", "x"),
+             node("QLinearConv", ["pq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"], ["yq"]),
+             dq("yq", "y", "a")]
+    runs(agree(model(nodes, constants, {"x": [2, 2, 5, 4]}, opset=18)), "default")
