@@ -16,6 +16,7 @@ from kiwicha.compiler.graph.graph import (
     Node,
     Note,
     Piece,
+    ProductNode,
     Tensor,
     ViewNode,
 )
@@ -132,7 +133,15 @@ class _Absorber:
         if not all(self._fits(reader, name, found) for reader in readers):
             return False
         each = run_cycles(self.config, run) - run / self.config.beat_bytes
-        layers = sum(not isinstance(reader, MoveNode) for reader in readers)
+        # A copy picks what it wants anyway, and so does a product of heads.
+        layers = sum(
+            not isinstance(reader, MoveNode)
+            and not (
+                isinstance(reader, ProductNode)
+                and min(reader.x.shape[-1], reader.y.shape[-1]) < run
+            )
+            for reader in readers
+        )
         return each * layers <= run / self.config.requantize_lanes + 1
 
     def _write_in_place(self, node: MoveNode) -> None:
