@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, TableNode, Tensor
-from kiwicha.compiler.graph.layout import Layout
+from kiwicha.compiler.graph.layout import Layout, channels_last
 from kiwicha.compiler.ops.chain import as_requantize, chain_table
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import ACTIVATION
@@ -106,11 +106,13 @@ def _constant(context: Context, operand: _Operand, y: Tensor, target: tuple[int,
 
 
 def _layout(context: Context, operands: Sequence[Tensor]) -> Layout:
-    """Return the order of axes that most bytes lie in."""
+    """Return the order of axes that most bytes lie in, channels last where as many do."""
     placed = [context.settled(x) for x in operands if x.name not in context.free]
     if not placed:
         return axis_order(context.settled(operands[0]))
     orders = [axis_order(x) for x in placed]
+    last = channels_last(len(placed[0].shape))
+    orders.sort(key=lambda order: not order.same(last, placed[0].shape))
     return max(orders, key=lambda order: sum(
         x.size for x in placed if x.layout.same(order, x.shape)
     ))

@@ -24,29 +24,25 @@ Parts = Callable[[Context, onnx.NodeProto, Shape], Iterator[tuple[str, Box | Pic
 """Yields the outputs of a node that somebody reads, each with its elements of the input."""
 
 def axis_order(x: Tensor) -> Layout:
-    """Return the layout that orders the axes of a tensor of any shape as those of ``x`` are;
-    row-major where a reshape left no order of axes."""
+    """Return the layout that orders the axes of a tensor of any shape as those of ``x`` are."""
     if all(kind == "transpose" for kind, _ in x.layout.steps):
         return x.layout
-    steps = x.strides
-    if steps is None:
-        return ROW_MAJOR
-    order = np.argsort([-step for step in steps], kind="stable")
-    return Layout((("transpose", tuple(int(axis) for axis in order)),))
+    return _order_of(_places(x))
 
 
-def _picked_order(x: Tensor, picked: Picked) -> Layout:
-    """Return the order of axes in which what is picked lies in ``x``; row-major where some axis has
-    no step there."""
-    dense = np.arange(x.size).reshape(x.shape)
-    places = np.argsort(x.layout.apply(dense)).reshape(x.shape)[picked.index]
+def _places(x: Tensor) -> NDArray[np.int64]:
+    """Return the byte of each element, in ONNX order."""
+    return np.argsort(x.layout.index(x.shape)).reshape(x.shape)
+
+
+def _order_of(places: NDArray[np.int64]) -> Layout:
+    """Return the order of axes by how far the first two elements along each are apart; where a
+    reshape left no such order, the next best."""
     first = (0,) * places.ndim
     steps = [
         abs(int(places[(*first[:axis], 1, *first[axis + 1 :])] - places[first])) if n > 1 else 0
         for axis, n in enumerate(places.shape)
     ]
-    if any(step == 0 and n > 1 for step, n in zip(steps, places.shape, strict=True)):
-        return ROW_MAJOR
     order = tuple(int(axis) for axis in np.argsort([-step for step in steps], kind="stable"))
     return ROW_MAJOR if order == tuple(range(len(order))) else Layout((("transpose", order),))
 
@@ -70,7 +66,7 @@ def emit_part(
         name = context.names.fresh(y.name, "rows")
         first = Box.whole(x.shape).along(axis, taken)
         x = emit_part(context, node, x, replace(x, name=name), box=first)
-    order = axis_order(x) if isinstance(box, Box) else _picked_order(x, box)
+    order = axis_order(x) if isinstance(box, Box) else _order_of(_places(x)[box.index])
     y = replace(y, shape=box.shape, layout=order)
     info = np.iinfo(y.dtype)
     low, high = bounds or (int(info.min), int(info.max))
