@@ -27,9 +27,9 @@ from kiwicha.compiler.schedule.mapping import (
     matmul_contractions,
     pool_contractions,
 )
-from kiwicha.compiler.schedule.nest import Offsets, places_of
+from kiwicha.compiler.schedule.nest import places_of
 from kiwicha.compiler.schedule.product import product_contractions
-from kiwicha.compiler.schedule.within import Within, placed
+from kiwicha.compiler.schedule.within import Within, placed, within
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
 
@@ -118,7 +118,7 @@ class _Absorber:
         if not _is_copy(piece, node.y) or name in self.kept or source in self.done.within:
             return
         order = node.y.layout.index(node.y.shape)
-        found = _within(source, places_of(piece.x)[piece.source.index].reshape(-1)[order])
+        found = within(source, places_of(piece.x)[piece.source.index].reshape(-1)[order])
         if found is None or not (found.is_dense or self._is_worth(name, found)):
             return
         self.done.within[name] = found
@@ -171,7 +171,7 @@ class _Absorber:
         if piece.source != Box.whole(piece.x.shape):
             return False
         order = piece.x.layout.index(piece.x.shape)
-        found = _within(node.y.name, places_of(node.y)[piece.target.index].reshape(-1)[order])
+        found = within(node.y.name, places_of(node.y)[piece.target.index].reshape(-1)[order])
         if found is None:
             return False
         if found.is_dense:
@@ -190,12 +190,12 @@ class _Absorber:
             return False
         tensors = (*node.inputs, node.y)
         addresses = {tensor.name: 0 for tensor in tensors}
-        within = {tensor.name: found for tensor in tensors if self._root(tensor) == name}
+        inside = {tensor.name: found for tensor in tensors if self._root(tensor) == name}
         try:
             works = _MAKERS[node.kind](node, addresses, self.config)
         except KiwichaError:
             return False
-        return all(placed(work, node, addresses, within) is not None for work in works)
+        return all(placed(work, node, addresses, inside) is not None for work in works)
 
 
 def _is_copy(piece: Piece, y: Tensor) -> bool:
@@ -203,15 +203,3 @@ def _is_copy(piece: Piece, y: Tensor) -> bool:
     info = np.iinfo(y.dtype)
     same = piece.x.dtype == y.dtype and piece.x.zero_point == y.zero_point
     return same and piece.scale == 1 and (piece.low, piece.high) == (info.min, info.max)
-
-
-def _within(into: str, places: Offsets) -> Within | None:
-    """Return which runs of bytes those at ``places`` are; None where they are no such."""
-    first, size = int(places[0]), places.size
-    breaks = np.flatnonzero(np.diff(places) != 1)
-    run = int(breaks[0]) + 1 if breaks.size else size
-    step = int(places[run]) - first if breaks.size else run
-    found = Within(into, first, run, step)
-    if step < run or (found.places(np.arange(size)) + first != places).any():
-        return None
-    return found

@@ -3,13 +3,14 @@
 convolution.
 
 A pixel becomes f x f places of the result, each a weighted sum of it and its neighbours, the edge
-repeated: an output channel of a convolution of each channel by itself, which a DepthToSpace puts
-where it belongs. Weights are whole numbers of a unit, so that sums are exact, and ONNX Runtime's
-float is at most one code away.
+repeated: a convolution of each channel by itself, which writes its pixels where they belong.
+Weights are whole numbers of a unit, so that sums are exact, and ONNX Runtime's float is at most one
+code away.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from math import prod
 
 import numpy as np
@@ -18,7 +19,16 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit, check_scale
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import Box, ConvNode, Picked, Promise, Shape, Tensor
+from kiwicha.compiler.graph.graph import (
+    Box,
+    ConvNode,
+    MoveNode,
+    Picked,
+    Piece,
+    Promise,
+    Shape,
+    Tensor,
+)
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
@@ -26,7 +36,6 @@ from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.part import emit_part, float_parts, parts
 from kiwicha.compiler.ops.pick import elements
-from kiwicha.compiler.ops.space import emit_views, spread
 
 __all__ = ["OPERATORS"]
 
@@ -122,10 +131,10 @@ def linear(context: Context, node: onnx.NodeProto) -> None:
     doubled = cut and 2 * largest <= _LARGEST
     exact = doubled and unit & (unit - 1) == 0
     raw = replace(x, scale=np.float32(1), zero_point=0)
+    times = 2 if doubled else 1
     made = _emit(
-        context, node, raw, replace(raw, name=node.output[0]), axes,
-        scale64=1 / unit, doubled=doubled, bias=-(cut * (unit - 1) // (1 if doubled else 2)),
-        promise="runtime" if exact else "near",
+        context, node, raw, replace(raw, name=node.output[0]), axes, scale64=1 / (times * unit),
+        times=times, bias=-(cut * (unit - 1) * times // 2), promise="runtime" if exact else "near",
     )
     context.tensors[made.name] = replace(made, scale=x.scale, zero_point=x.zero_point)
     if not exact:
@@ -174,44 +183,74 @@ def _emit(
     axes: Sequence[_Linear],
     *,
     scale64: float,
-    doubled: bool = False,
+    times: int = 1,
     bias: int = 0,
     promise: Promise = "near",
 ) -> Tensor:
-    """Emit ``y``: the image with its edge, the sums as channels, and these where they belong."""
-    channels, blocks = x.shape[1], tuple(axis.factor for axis in axes)
+    """Emit ``y``: the image with its edge, a convolution of a part of it for each place of a block,
+    and their results side by side."""
+    layout = channels_last(len(x.shape))
+    lead, space = x.shape[:2], x.shape[2:]
+    x = context.settle(_edged(context, node, x, axes, y.name), layout)
+    factors = tuple(axis.factor for axis in axes)
+    y = replace(y, layout=layout, shape=(
+        *lead, *(n * factor for n, factor in zip(space, factors, strict=True))))
+    whole, info = Box.whole((*lead, *space)), np.iinfo(y.dtype)
+    parts: dict[Box, Tensor] = {Box.whole(x.shape): x}
+    pieces = []
+    for places in product(*map(range, factors)):
+        box, target, weights = Box.whole(x.shape), Box.whole(y.shape), np.ones((1, 1), np.int64)
+        for k, (axis, place) in enumerate(zip(axes, places, strict=True)):
+            taps = np.flatnonzero(axis.weights[place])
+            box = box.along(2 + k, range(taps[0], taps[-1] + space[k]))
+            target = target.along(2 + k, range(place, y.shape[2 + k], axis.factor))
+            line = axis.weights[place, taps]
+            weights = weights * line if k == len(axes) - 1 else line[:, None]
+        if box not in parts:
+            name = context.names.fresh(y.name, "part")
+            parts[box] = emit_part(context, node, x, replace(x, name=name), box=box)
+        name = context.names.fresh(y.name, "place") if prod(factors) > 1 else y.name
+        sums = replace(y, name=name, shape=whole.shape)
+        _emit_sum(context, node, parts[box], sums, weights * times, scale64, bias, promise)
+        pieces.append(Piece(
+            sums, whole, target, np.float32(1), np.float64(1), int(info.min), int(info.max)
+        ))
+    if len(pieces) > 1:
+        context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
+    return y
+
+
+def _edged(
+    context: Context, node: onnx.NodeProto, x: Tensor, axes: Sequence[_Linear], name: str
+) -> Tensor:
+    """Return the image with the pixels before and behind it that count: those of its edge."""
     box = Box.whole(x.shape)
     for place, axis in enumerate(axes, 2):
-        length = x.shape[place]
-        around = np.arange(axis.first, length + axis.last)
-        box = box.along(place, tuple(np.clip(around, 0, length - 1).tolist()))
-    if prod(blocks) > 1:
-        name = context.names.fresh(y.name, "edge")
-        x = emit_part(context, node, x, replace(x, name=name), box=box)
-    x = context.settle(x, channels_last(len(x.shape)))
-    weights = axes[-1].weights[None, :, None, :]
-    if len(axes) == 2:
-        weights = axes[0].weights[:, None, :, None] * weights
-    kernel = (weights.shape[-2], weights.shape[-1])
-    weights = weights.reshape(-1, 1, *kernel) * (2 if doubled else 1)
+        around = np.arange(axis.first, x.shape[place] + axis.last)
+        box = box.along(place, tuple(np.clip(around, 0, x.shape[place] - 1).tolist()))
+    if all(axis.factor == 1 for axis in axes):
+        return x
+    edged = context.names.fresh(name, "edge")
+    return emit_part(context, node, x, replace(x, name=edged), box=box)
+
+
+def _emit_sum(
+    context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, weights: NDArray[np.int64],
+    scale64: float, bias: int, promise: Promise,
+) -> None:
+    """Emit sums of neighbours, of each channel by itself."""
+    channels, info = x.shape[1], np.iinfo(y.dtype)
     zero = -128 if weights.max() > 127 else 0
-    outputs, info = channels * len(weights), np.iinfo(y.dtype)
-    scale = np.full(outputs, scale64 / (2 if doubled else 1))
+    scale = np.full(channels, scale64)
     check_scale(scale.astype(np.float32), "input scale / (output scale * unit of the weights)")
-    space = [n - k + 1 for n, k in zip(x.shape[2:], kernel[2 - len(axes) :], strict=True)]
-    sums = replace(
-        y, name=context.names.fresh(y.name, "places"), shape=(x.shape[0], outputs, *space),
-        layout=x.layout,
-    )
     context.emit(ConvNode(
-        name=node_name(node), op="Resize", x=x, y=sums,
+        name=node_name(node), op="Resize", x=x, y=y,
         weights=np.tile((weights + zero).astype(np.int8), (channels, 1, 1, 1)),
-        weight_zero=np.full(outputs, zero, np.int16), bias=np.full(outputs, bias, np.int32),
+        weight_zero=np.full(channels, zero, np.int16), bias=np.full(channels, bias, np.int32),
         scale=scale.astype(np.float32), scale64=scale, groups=channels, strides=(1, 1),
         pads=(0, 0, 0, 0), dilations=(1, 1), low=int(info.min), high=int(info.max),
         promise=promise,
     ))
-    return emit_views(context, node, sums, spread(sums.shape, blocks), y)
 
 
 def _nearest(

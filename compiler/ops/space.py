@@ -3,20 +3,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 
 import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes
-from kiwicha.compiler.graph.graph import Shape, Tensor
+from kiwicha.compiler.graph.graph import Shape
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.view import View, emit_view
 
-__all__ = ["OPERATORS", "Views", "emit_views", "spread"]
+__all__ = ["OPERATORS"]
 
-Views = list[tuple[View, Shape]]
+_Views = list[tuple[View, Shape]]
 """What is done to an image one after the other, each with its result's shape."""
 
 _NAMES = ("DepthToSpace", "SpaceToDepth")
@@ -25,18 +24,7 @@ _WHOLE = Limit(
 )
 
 
-def spread(shape: Shape, blocks: Sequence[int]) -> Views:
-    """Return what makes of each ``prod(blocks)`` channels of an image a block of one's pixels."""
-    n, channels, *space = shape
-    rank, c = len(space), channels // prod(blocks)
-    axes = [0, 1]
-    for axis in range(rank):
-        axes += [2 + rank + axis, 2 + axis]
-    result = (n, c, *(length * block for length, block in zip(space, blocks, strict=True)))
-    return _between((n, c, *blocks, *space), axes, result)
-
-
-def _between(split: Shape, axes: Sequence[int], result: Shape) -> Views:
+def _between(split: Shape, axes: Sequence[int], result: Shape) -> _Views:
     turned = tuple(split[axis] for axis in axes)
     return [
         (("reshape", split), split), (("transpose", tuple(axes)), turned),
@@ -44,7 +32,7 @@ def _between(split: Shape, axes: Sequence[int], result: Shape) -> Views:
     ]
 
 
-def _views(node: onnx.NodeProto, shape: Shape) -> Views:
+def _views(node: onnx.NodeProto, shape: Shape) -> _Views:
     given = attributes(node)
     n, c, h, w = shape
     b = given["blocksize"]
@@ -54,25 +42,19 @@ def _views(node: onnx.NodeProto, shape: Shape) -> Views:
         return _between(split, (0, 3, 5, 1, 2, 4), (n, c * b * b, h // b, w // b))
     _WHOLE.check(block=b, shape=shape, whole=not c % (b * b))
     if given.get("mode", "DCR") == "CRD":
-        return spread(shape, (b, b))
+        c //= b * b
+        return _between((n, c, b, b, h, w), (0, 1, 4, 2, 5, 3), (n, c, h * b, w * b))
     c //= b * b
     return _between((n, b, b, c, h, w), (0, 3, 4, 1, 5, 2), (n, c, h * b, w * b))
-
-
-def emit_views(
-    context: Context, node: onnx.NodeProto, x: Tensor, views: Views, y: Tensor
-) -> Tensor:
-    """Emit views one after the other, the last of which is ``y`` (shape and layout still open)."""
-    names = [context.names.fresh(y.name, "blocks") for _ in views[:-1]]
-    for name, (step, shape) in zip((*names, y.name), views, strict=True):
-        x = emit_view(context, node, x, step, replace(y, name=name, shape=shape))
-    return x
 
 
 def rearrange(context: Context, node: onnx.NodeProto) -> None:
     """Emit the views; scale and zero point pass through."""
     x = context.tensor(node.input[0])
-    emit_views(context, node, x, _views(node, x.shape), replace(x, name=node.output[0]))
+    views = _views(node, x.shape)
+    names = [context.names.fresh(node.output[0], "blocks") for _ in views[:-1]]
+    for name, (step, shape) in zip((*names, node.output[0]), views, strict=True):
+        x = emit_view(context, node, x, step, replace(x, name=name, shape=shape))
 
 
 def float_rearrange(context: Context, node: onnx.NodeProto) -> None:

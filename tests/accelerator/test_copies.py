@@ -12,6 +12,7 @@ from kiwicha.machine.presets import preset
 
 from ..compiler.test_absorb import concatenated, part_model
 from ..compiler.test_copies import copy, kinds
+from ..compiler.test_resize import linear_model
 from .board import board
 from .networks import Prepared, check, to_job
 
@@ -48,7 +49,8 @@ def jobs():
     for name, node in COPIES.items():
         graph = Graph((Value("x", node.x.shape, node.x.dtype),), (), (), (node,), ())
         made[name] = prepared(graph)
-    for name, model in (("part", part_model()), ("concat", concatenated())):
+    for name, model in (("part", part_model()), ("concat", concatenated()),
+                        ("linear", linear_model())):
         made[name] = prepared(legalize(lower(model)))
     return {name: (each, *to_job(each, CONFIG)) for name, each in made.items()}
 

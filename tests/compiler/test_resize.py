@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.machine.presets import preset
+
 from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_moves import runs
@@ -97,8 +100,8 @@ def test_linear(shape, factors, where, form, dtype):
     runs(agree(made, exact=exact), "default")
 
 
-def test_linear_between_layers():
-    """Bilinear upsampling of a U-Net's decoder, with a Relu behind it."""
+def linear_model():
+    """Return bilinear upsampling as in a U-Net's decoder, between convolutions, with a Relu."""
     rng = np.random.RandomState(3)
     constants = scales(x=(0.05, U8(120)), a=(0.1, U8(130)), w=(0.02, S8(0))) | {
         "U": rng.randint(-9, 9, (5, 2, 1, 1)).astype(S8), "f": F32([1, 1, 2, 2]),
@@ -109,5 +112,13 @@ def test_linear_between_layers():
         dq("c", "cf", "a"), node("Resize", ["cf", "", "f"], ["r"], name="it", mode="linear"),
         node("Relu", ["r"], ["s"], name="relu"), q("s", "m", "a"),
         node("QLinearConv", ["m", *a, "W", *w, *a], ["yq"], name="three"), dq("yq", "y", "a")]
-    graph = agree(model(nodes, constants, {"x": [1, 2, 5, 4]}), exact=False)
+    return model(nodes, constants, {"x": [1, 2, 5, 4]})
+
+
+def test_linear_between_layers():
+    """Pixels are read where the edge is around them, and written where they belong."""
+    graph = agree(linear_model(), exact=False)
+    (told,) = {note.text for note in compile_graph(graph, preset("tiny")).notes
+               if "written" in note.text}
+    assert told.startswith("nothing is copied")
     runs(graph, "tiny")
