@@ -23,6 +23,7 @@ _MANY = 64
 Parts = Callable[[Context, onnx.NodeProto, Shape], Iterator[tuple[str, Box | Picked]]]
 """Yields the outputs of a node that somebody reads, each with its elements of the input."""
 
+
 def axis_order(x: Tensor) -> Layout:
     """Return the layout that orders the axes of a tensor of any shape as those of ``x`` are."""
     if all(kind == "transpose" for kind, _ in x.layout.steps):

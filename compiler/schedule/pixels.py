@@ -178,6 +178,7 @@ def _assigned(
 ) -> Pixels:
     """Return images of a nest's loops: those as width and height with which it takes the fewest
     cycles; the same for nests that differ in nothing but where they begin."""
+
     def images(roles: tuple[int, int]) -> Pixels:
         height, width = (nest.axes[role] if role >= 0 else ONCE for role in roles)
         turns = tuple(axis for place, axis in enumerate(nest.axes) if place not in roles)
