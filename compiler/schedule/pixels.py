@@ -21,8 +21,7 @@ ONCE = Axis(np.zeros(1, np.int64), np.zeros(1, np.int64))
 """A loop of one turn."""
 TURN = 40
 """Cycles that one more image costs at the least, roughly."""
-_LONGEST = 1 << 14  # bytes of a pixel that is copied as it is
-_WIDEST, _LARGEST = 4096, 1 << 20  # bytes that any other is made from, and weights that do it
+_WIDEST, _LARGEST = 4096, 1 << 20  # bytes that a pixel is picked from, and weights that do it
 _STRETCH = 3  # turns of one step that are worth a loop of their own
 _NONE = -1
 _SMALL_RUN = 2  # cycles of a STORE's run that is shorter than a beat
@@ -107,7 +106,7 @@ def store_cycles(config: AcceleratorConfig, run: int, runs: int) -> float:
 def images_of(nest: Nest, config: AcceleratorConfig) -> tuple[float, list[Pixels]]:
     """Return what is a nest in all, in the fewest cycles, and how many these are."""
     best: tuple[float, list[Pixels]] | None = None
-    for inner, outer in _inner(nest.axes):
+    for inner, outer in _inner(nest.axes, config):
         cost, made = 0.0, []
         chosen: dict[object, tuple[int, int]] = {}
         for x, y, axes in _stretches(outer):
@@ -123,7 +122,9 @@ def images_of(nest: Nest, config: AcceleratorConfig) -> tuple[float, list[Pixels
     return best
 
 
-def _inner(axes: Sequence[Axis]) -> Iterator[tuple[Axis, list[Axis]]]:
+def _inner(
+    axes: Sequence[Axis], config: AcceleratorConfig
+) -> Iterator[tuple[Axis, list[Axis]]]:
     """Yield loops over bytes that are neighbours in the result, as one, and those around them."""
     inner = ONCE
     yield inner, list(axes)
@@ -133,20 +134,26 @@ def _inner(axes: Sequence[Axis]) -> Iterator[tuple[Axis, list[Axis]]]:
         parts = range(2, axis.length) if axis.is_regular else ()
         for turns in (n for n in parts if axis.length % n == 0):
             made = inner.inside(axis.part(0, turns))
-            if not _is_small(made):
+            if not _is_small(made, config):
                 break
             yield made, [Axis(axis.x[::turns], axis.y[::turns]), *axes[place + 1 :]]
         inner = inner.inside(axis)
-        if not _is_small(inner):
+        if not _is_small(inner, config):
             return
         yield inner, list(axes[place + 1 :])
 
 
-def _is_small(inner: Axis) -> bool:
-    if inner.x_step == 1:
-        return inner.length <= _LONGEST
+def _is_small(inner: Axis, config: AcceleratorConfig) -> bool:
+    """Whether a pixel fits half of every memory, and so does what picks its bytes."""
     span = int(np.ptp(inner.x)) + 1
-    return span <= _WIDEST and span * inner.length <= _LARGEST
+    if span > _room(config) or inner.length > config.output_bytes // 2 - 3 * config.beat_bytes:
+        return False
+    return inner.x_step == 1 or (span <= _WIDEST and span * inner.length <= _LARGEST)
+
+
+def _room(config: AcceleratorConfig) -> int:
+    """Bytes of a pixel that half of the activation scratchpad holds."""
+    return config.activation_bytes // 2 - 6 * config.beat_bytes
 
 
 def _stretches(axes: Sequence[Axis]) -> Iterator[tuple[int, int, tuple[Axis, ...]]]:
@@ -190,15 +197,17 @@ def _assigned(
         ways = [(h, w) for h in (_NONE, *usable) for w in (_NONE, *usable) if h != w or h == _NONE]
         made = {roles: images(roles) for roles in ways}
         chosen[key] = min(
-            (roles for roles in ways if _fits(made[roles])),
+            (roles for roles in ways if _fits(made[roles], config)),
             key=lambda roles: made[roles].cycles(config),
         )
     return images(chosen[key])
 
 
-def _fits(images: Pixels) -> bool:
+def _fits(images: Pixels, config: AcceleratorConfig) -> bool:
     """Whether a row's pixels are apart by what is read of each, and rows by a whole one."""
     width, height = images.width, images.height
+    if images.read > _room(config):
+        return False
     assert width.x_step is not None
     assert height.x_step is not None
     apart = width.length == 1 or width.x_step == 0 or width.x_step >= images.span

@@ -120,6 +120,15 @@ def test_large_copies_are_little_work(shape, x, y, source, most):
     assert cycles * config.requantize_lanes < node.y.size * share
 
 
+@pytest.mark.parametrize("config", ["micro", "tiny"])
+@pytest.mark.parametrize("length", [257, 1031])
+def test_a_run_that_no_memory_holds(length, config):
+    """Its length is prime, so that it has no parts of one size."""
+    rng = np.random.default_rng(1)
+    rows = Box((range(3), range(9, length + 9)))
+    run_node(copy((3, length + 12), ROW_MAJOR, ROW_MAJOR, rows), CONFIGS[config], rng)
+
+
 def test_loops_are_as_few_as_can_be():
     """Axes that lie alike are one loop, whatever their number; repetitions are loops."""
     axes = [
