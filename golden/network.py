@@ -286,6 +286,22 @@ def _dynamic(
     return _quantized_by_range(node, v)
 
 
+def _dynamic_product(
+    node: Any, x: NDArray[Any], x_record: NDArray[Any], z: NDArray[Any], z_record: NDArray[Any],
+    _modes: _Modes,
+) -> NDArray[Any] | tuple[NDArray[Any], ...]:
+    """As `_dynamic`, of two operands."""
+    first, second = (
+        np.ascontiguousarray(record).view(SLOT_RECORD)[slot]
+        for record, slot in ((x_record, node.slot), (z_record, node.z_slot))
+    )
+    acc = product(x, z, int(first["zero_point"]), int(second["zero_point"]))
+    if node.target is None:
+        return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
+    v = linear_values(acc, first["scale"], second["scale"], -0.0, node.relu)
+    return _quantized_by_range(node, v.reshape(node.y.shape))
+
+
 def _dynamic_scale(
     node: Any, x: NDArray[Any], _modes: _Modes
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -313,6 +329,7 @@ _RUN: dict[str, Callable[..., Any]] = {
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _pair, "mul": _pair, "tables": _tables,
     "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "dynamic_conv": _dynamic, "dynamic_scale": _dynamic_scale,
+    "dynamic": _dynamic, "dynamic_conv": _dynamic, "dynamic_product": _dynamic_product,
+    "dynamic_scale": _dynamic_scale,
     "blocks": _blocks, "move": _move,
 }

@@ -149,7 +149,11 @@ def _input(compiled: CompiledModel, value: Value) -> dict[str, Any]:
 
 def _record(compiled: CompiledModel, edge: Any) -> dict[str, int]:
     """Return where a scale that is known at run time alone lies: binary32, then a uint8."""
-    return {"address": compiled.addresses[edge.record.name] + 16 * edge.slot, "slot": edge.slot}
+    return _place(compiled, edge.record, edge.slot)
+
+
+def _place(compiled: CompiledModel, record: Tensor, slot: int) -> dict[str, int]:
+    return {"address": compiled.addresses[record.name] + 16 * slot, "slot": slot}
 
 
 def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, Any]:
@@ -185,5 +189,6 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
         **_value(value), "kind": "sums", "tensor": _tensor(compiled, edge.tensor),
         "record": _record(compiled, edge), "relu": edge.relu, "view": _steps(edge.view),
         "w_scale": host.add(np.reshape(edge.w_scale, -1), "<f4"),
+        **({} if edge.other is None else {"other": _place(compiled, edge.other, edge.second)}),
         "bias": host.add(np.reshape(edge.bias, -1), "<f4"),
     }

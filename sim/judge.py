@@ -21,6 +21,7 @@ from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     Graph,
     Node,
@@ -41,9 +42,12 @@ __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
 
 
 _UNROUNDED = (
-    DynamicLinearNode | DynamicScaleNode | NormalizeNode | PairNode | TableNode | ViewNode
+    DynamicLinearNode | DynamicProductNode | DynamicScaleNode | NormalizeNode | PairNode | TableNode
+    | ViewNode
 )
 """Nodes whose bits are those of no mode of the requantizer."""
+_RANGED = ViewNode | DynamicLinearNode | DynamicProductNode | DynamicScaleNode
+_Dynamic = DynamicLinearNode | DynamicProductNode
 FAR = 2
 """Codes by which the runtime's integers may be off the float that is written before it is said."""
 
@@ -103,7 +107,7 @@ def judge(
         allowed = promise == "near"
         differ += int(np.count_nonzero(distance > allowed))
         rounded += int(np.count_nonzero(distance == 1)) if allowed else 0
-        if not isinstance(made, ViewNode | DynamicLinearNode | DynamicScaleNode):
+        if not isinstance(made, _RANGED):
             off = max(off, _off(lowered, graph, node, tensors, expected))
     return Verdict(promised(nodes, config), compared, differ, rounded, off)
 
@@ -142,14 +146,14 @@ def _reference(
     """Return ONNX Runtime's result for a node's real inputs, None where there is none."""
     model = lowered.model if products_saturate() else lowered.runtime
     chain, _ = chain_of(graph, node, model)
-    first = next((each for each in chain if isinstance(each, DynamicLinearNode)), None)
+    first = next((each for each in chain if isinstance(each, _Dynamic)), None)
     if first is not None:
         return _dynamic_reference(lowered, model, first, node, tensors)
     return node_reference(lowered, graph, node, tensors)
 
 
 def _dynamic_reference(
-    lowered: LoweredModel, model: onnx.ModelProto, node: DynamicLinearNode, last: Node,
+    lowered: LoweredModel, model: onnx.ModelProto, node: _Dynamic, last: Node,
     tensors: Mapping[str, NDArray[Any]],
 ) -> NDArray[Any] | None:
     """Return what a layer and the pools and views behind it, up to ``last``, make of the values,
@@ -158,15 +162,20 @@ def _dynamic_reference(
     sums = [n for n in operators if node.x.name in n.input and node_name(n) == node.name]
     if len(sums) != 1:
         return None
-    given = {node.x.name: tensors[node.x.name]}
-    if node.x_record is not None:
-        source = next((n for n in operators if node.x.name in n.output), None)
+    operands = [(node.x, node.x_record, node.slot)]
+    if isinstance(node, DynamicProductNode):
+        operands.append((node.z, node.z_record, node.z_slot))
+    given = {}
+    for tensor, record, slot in operands:
+        given[tensor.name] = tensors[tensor.name]
+        if record is None:
+            continue
+        source = next((n for n in operators if tensor.name in n.output), None)
         if source is None:
             return None
         _, scale, zero = source.output
-        start = 16 * node.slot
-        record = np.ascontiguousarray(tensors[node.x_record.name])[start : start + 16]
-        given |= {scale: record[:4].view("<f4").reshape(()), zero: record[4:5].reshape(())}
+        found = np.ascontiguousarray(tensors[record.name])[16 * slot : 16 * slot + 16]
+        given |= {scale: found[:4].view("<f4").reshape(()), zero: found[4:5].reshape(())}
     target = sums[0].output[0] if node.target is None else last.y.name
     if not any(target in n.output for n in operators):
         return None

@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally, channels_of
-from kiwicha.compiler.graph.graph import BlocksNode, DynamicLinearNode, DynamicScaleNode, Node
+from kiwicha.compiler.graph.graph import (
+    BlocksNode,
+    DynamicLinearNode,
+    DynamicProductNode,
+    DynamicScaleNode,
+    Node,
+)
 from kiwicha.golden.statistics import BlockStatistics, recorded, statistics
 from kiwicha.report.statistics import StatisticsReport
 
 __all__ = ["layer_statistics"]
+
+_SUMS = DynamicLinearNode | DynamicProductNode
 
 
 def layer_statistics(
@@ -41,7 +49,7 @@ def _report(
     records = [memory[a : a + RECORD_BYTES] for a in tally.records]
     found = reduce(BlockStatistics.joined, map(recorded, records))
     spread = found.count * found.total_square - found.total**2
-    codes = not isinstance(node, BlocksNode | DynamicLinearNode | DynamicScaleNode)
+    codes = not isinstance(node, BlocksNode | _SUMS | DynamicScaleNode)
     return StatisticsReport(
         layer=node.name,
         channel=tally.channel,
@@ -63,7 +71,7 @@ def _report(
 def _results(node: Node, y: NDArray[Any], channel: int | None) -> NDArray[Any]:
     """Return what is counted of a tensor in ONNX order: a channel of each pixel, or all."""
     flat = node.y.layout.apply(y)
-    if isinstance(node, DynamicLinearNode) and node.target is None:
+    if isinstance(node, _SUMS) and node.target is None:
         flat = np.ascontiguousarray(flat).view("<i4")
     rows = flat.reshape(-1, channels_of(node))
     return rows if channel is None else rows[:, channel]

@@ -160,12 +160,16 @@ class _Emitter:
     ) -> None:
         """Columns with zero points of their own: add what the shared one left out."""
         zeros = self.work.weight_zero[group[0].output : group[0].output + group[0].outputs]
-        if self.work.channelwise or (zeros == zeros[0]).all():
+        if self.work.found is not None:
+            local, size = self.residents.found_zeros(self.work.found)
+            zero = 255
+        elif self.work.channelwise or (zeros == zeros[0]).all():
             return
-        tile, zero = pack_zero_row(zeros, int(zeros[0]), self.config)
-        local, size = self.residents.constant(
-            LoadTarget.WEIGHT, ("zeros", group[0].output), lambda: tile.reshape(-1)
-        )
+        else:
+            tile, zero = pack_zero_row(zeros, int(zeros[0]), self.config)
+            local, size = self.residents.constant(
+                LoadTarget.WEIGHT, ("zeros", group[0].output), lambda: tile.reshape(-1)
+            )
         weights = {"local": local, "size": size, "stride": 0, "signed": 0, "zero": zero}
         # Every row of this tile counts, so the last run must not reach past the input.
         whole, rest = divmod(length, self.config.rows)

@@ -23,6 +23,7 @@ from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     MatMulNode,
     MatMulStackNode,
@@ -39,6 +40,7 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
+from kiwicha.compiler.schedule.dynamic_product import dynamic_product_contractions
 from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
     dynamic_contraction,
@@ -151,7 +153,7 @@ def _transposition_step(
 def _kind(work: Contraction) -> Hashable:
     """Return what works of one node must have in common to be tiled alike."""
     x, y = replace(work.x, address=0), replace(work.y, address=0)
-    return x, y, work.kernel, work.pads, work.skipped, work.strides, work.operand
+    return x, y, work.kernel, work.pads, work.skipped, work.strides, work.operand, work.modes
 
 
 def _dynamic_steps(
@@ -174,6 +176,26 @@ def _dynamic_steps(
             builder.store_slot(addresses[node.y_record.name], node.target)
 
     return [replace(step, emit=emit_all)]
+
+
+def _dynamic_product_steps(
+    node: DynamicProductNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    ready: int,
+) -> list[Step]:
+    """Its parameters, the products, and the output's scale and zero point to memory."""
+    steps = _contracted(dynamic_product_contractions)(node, addresses, builder, store, ready)
+    if node.y_record is None or node.target is None:
+        return steps
+    last, record, target = steps[-1], addresses[node.y_record.name], node.target
+
+    def emit_last() -> None:
+        last.emit()
+        builder.store_slot(record, target)
+
+    return [*steps[:-1], replace(last, emit=emit_last)]
 
 
 def _scale_steps(
@@ -246,6 +268,7 @@ _STEPS: dict[str, _Steps] = {
     MoveNode.kind: _move_steps,
     DynamicConvNode.kind: _dynamic_steps,
     DynamicLinearNode.kind: _dynamic_steps,
+    DynamicProductNode.kind: _dynamic_product_steps,
     DynamicScaleNode.kind: _scale_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,

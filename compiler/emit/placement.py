@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kiwicha.compiler.emit.absorb import Absorbed
 from kiwicha.compiler.emit.functions import Functions
 from kiwicha.compiler.emit.memory import Memory
-from kiwicha.compiler.graph.graph import Graph, ViewNode
+from kiwicha.compiler.graph.graph import DynamicProductNode, Graph, ViewNode
 
 __all__ = ["place_results"]
 
@@ -25,6 +25,9 @@ def place_results(
         for tensor in () if isinstance(node, ViewNode) else node.results:
             if tensor.name not in absorbed.within and tensor.name not in functions.passing:
                 addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
+        if isinstance(node, DynamicProductNode):
+            size = node.scratch.size
+            addresses[node.scratch.name] = memory.take(size, f"parameters of {node.name!r}")
 
     def place(name: str) -> int:
         inside = absorbed.within.get(name)

@@ -10,7 +10,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.schedule.compress import StoredWeights, compress
-from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.contraction import Contraction, Found
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
@@ -64,6 +64,30 @@ class Residents:
             local = ring.place(place, length)
             builder.load(target, Transfer(address, local, length))
         return local, length
+
+    def found_parameters(self, found: Found) -> tuple[int, int]:
+        """Return (local address, length) of parameters that the machine makes itself."""
+        place = found.parameters, found.size
+        local = self.builder.parameters.find(place)
+        if local is None:
+            local = self.builder.parameters.place(place, found.size)
+            self.builder.load(LoadTarget.PARAMETER, Transfer(place[0], local, found.size))
+        return local, found.size
+
+    def found_zeros(self, found: Found) -> tuple[int, int]:
+        """Return (local address, length) of a tile that holds zero points in every row."""
+        config = self.builder.config
+        place, size = (found.zeros, "zeros"), config.rows * config.weight_pitch
+        local = self.builder.weights.find(place)
+        if local is None:
+            local = self.builder.weights.place(place, size)
+            width = min(self.work.y.channels, config.columns)
+            self.builder.load(
+                LoadTarget.WEIGHT, Transfer(found.zeros, local, width, config.rows, 0, size),
+                form=WeightFormat.ROWS, extent=width,
+                touched=Range(Space.WEIGHT, local, local + size),
+            )
+        return local, size
 
     def weights(
         self, key: Hashable, make: Callable[[], np.ndarray], zero: int

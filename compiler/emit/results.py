@@ -78,11 +78,14 @@ class Results:
         """
         work, config, dynamic = self.work, self.builder.config, self.work.dynamic
         tile = replace(tiles[0], outputs=sum(tile.outputs for tile in tiles))
-        local, size = self.residents.constant(
-            LoadTarget.PARAMETER,
-            ("parameters", tile.output),
-            lambda: pack_parameters(work, tile, config),
-        )
+        if work.found is not None:
+            local, size = self.residents.found_parameters(work.found)
+        else:
+            local, size = self.residents.constant(
+                LoadTarget.PARAMETER,
+                ("parameters", tile.output),
+                lambda: pack_parameters(work, tile, config),
+            )
         fields = {
             "mode": mode,
             "zero_point": work.y_zero,
@@ -111,9 +114,10 @@ class Results:
             reads.append(Range(Space.SLOT, dynamic.slot, dynamic.slot + 1))
             (writes if mode == VectorMode.MEASURE else reads).append(slot)
         if mode == VectorMode.MEASURE:
-            fields["begin"] = int(self._measured == 0)
+            assert dynamic is not None
+            fields["begin"] = int(dynamic.begin and self._measured == 0)
             self._measured += 1
-            fields["settle"] = int(self._measured == self.drains)
+            fields["settle"] = int(dynamic.settle and self._measured == self.drains)
         else:
             assert block is not None
             fields |= {

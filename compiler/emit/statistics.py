@@ -14,6 +14,7 @@ from kiwicha.compiler.graph.chosen import layer_called, split_names
 from kiwicha.compiler.graph.graph import (
     ConvTransposeNode,
     DynamicLinearNode,
+    DynamicProductNode,
     Graph,
     MatMulStackNode,
     MoveNode,
@@ -92,7 +93,7 @@ def counted_layers(
 
 def channels_of(node: Node) -> int:
     """Return the results of a pixel, side by side in memory."""
-    if isinstance(node, DynamicLinearNode):
+    if isinstance(node, DynamicLinearNode | DynamicProductNode):
         return node.columns
     stack = isinstance(node, MatMulStackNode | ProductNode)
     return node.y.shape[-1] if stack else node.y.image[1]

@@ -22,6 +22,11 @@ __all__ = ["RECORD_BYTES", "HostDynamicDequantize", "HostDynamicQuantize", "Host
 RECORD_BYTES = 64
 """Bytes of a record."""
 
+
+def _scale(record: NDArray[Any], slot: int) -> np.float32:
+    return np.float32(np.ascontiguousarray(record).view(SLOT_RECORD)["scale"][slot])
+
+
 @dataclass(frozen=True)
 class HostDynamicQuantize:
     """DynamicQuantizeLinear of a graph input.
@@ -80,6 +85,8 @@ class HostDynamicDequantize:
     tensor : the sums, 4 bytes each.
     record, slot : where the scale Sx of the layer's input is.
     w_scale, bias : one per column.
+    other, second : record and slot of the scale that takes the place of ``w_scale``, of a product
+        of two such tensors.
     shape : of the graph output ``target``.
     view : steps from rows x columns to it.
     """
@@ -94,21 +101,30 @@ class HostDynamicDequantize:
     relu: bool
     shape: Shape
     view: Layout = ROW_MAJOR
+    other: Tensor | None = None
+    second: int = 0
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What it reads."""
-        return self.tensor, self.record
+        return self.tensor, self.record, *([] if self.other is None else [self.other])
 
-    def __call__(self, array: NDArray[Any], record: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the graph output from the bytes of the sums and of the record."""
-        return self.real(np.ascontiguousarray(array).view("<i4").astype(np.float32), record)
+    def __call__(
+        self, array: NDArray[Any], record: NDArray[Any], other: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the graph output from the bytes of the sums and of the records."""
+        total = np.ascontiguousarray(array).view("<i4").astype(np.float32)
+        return self.real(total, record, other)
 
-    def real(self, total: NDArray[np.float32], record: NDArray[Any]) -> NDArray[np.float32]:
+    def real(
+        self, total: NDArray[np.float32], record: NDArray[Any], other: NDArray[Any] | None = None
+    ) -> NDArray[np.float32]:
         """Return the graph output from sums that were rounded to binary32."""
-        scale = np.ascontiguousarray(record).view(SLOT_RECORD)["scale"][self.slot]
+        scale, w_scale = _scale(record, self.slot), self.w_scale
+        if other is not None:
+            w_scale = np.asarray(_scale(other, self.second))
         with np.errstate(over="ignore", invalid="ignore"):
-            real = total * (scale * self.w_scale) + self.bias
+            real = total * (scale * w_scale) + self.bias
         real = np.maximum(real, np.float32(0)) if self.relu else real
         return self.view.apply(real).reshape(self.shape)
 

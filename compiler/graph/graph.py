@@ -27,6 +27,7 @@ from kiwicha.compiler.graph.nodes import (
     ConvTransposeNode,
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     MatMulNode,
     MatMulStackNode,
@@ -48,11 +49,12 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
-    "DynamicLinearNode", "DynamicScaleNode", "Graph", "HostBlockDequantize", "HostDequantize",
-    "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators", "HostQuantize", "HostSums",
-    "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode", "Node", "NormalizeNode", "Note",
-    "OperatorNode", "Pair", "PairNode", "Picked", "Piece", "PoolNode", "ProductNode", "Promise",
-    "Quad", "Shape", "SoftmaxNode", "TableNode", "TablesNode", "Tensor", "Value", "ViewNode",
+    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "Graph",
+    "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
+    "HostOperators", "HostQuantize", "HostSums", "MatMulNode", "MatMulStackNode", "MoveNode",
+    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked",
+    "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode",
+    "TablesNode", "Tensor", "Value", "ViewNode",
 ]
 
 Node = OperatorNode | BlocksNode

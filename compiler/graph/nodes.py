@@ -16,6 +16,7 @@ from kiwicha.compiler.graph.dynamic_node import (
     DynamicLinearNode,
     DynamicScaleNode,
 )
+from kiwicha.compiler.graph.dynamic_product import DynamicProductNode
 from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import NormalizeNode, PairNode, SoftmaxNode, TableNode
@@ -25,7 +26,8 @@ from kiwicha.compiler.graph.transposed_node import ConvTransposeNode
 from kiwicha.machine.isa import Reduction
 
 __all__ = [
-    "ConvNode", "ConvTransposeNode", "DynamicConvNode", "DynamicLinearNode", "DynamicScaleNode",
+    "ConvNode", "ConvTransposeNode", "DynamicConvNode", "DynamicLinearNode", "DynamicProductNode",
+    "DynamicScaleNode",
     "MatMulNode", "MatMulStackNode", "MoveNode", "OperatorNode", "PoolNode", "ProductNode",
     "ViewNode",
 ]
@@ -208,6 +210,6 @@ class ProductNode(BaseNode):
 
 OperatorNode = (
     ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | PoolNode | MoveNode | ViewNode
-    | DynamicConvNode | DynamicLinearNode | DynamicScaleNode | ProductNode | TableNode | PairNode
-    | SoftmaxNode | NormalizeNode
+    | DynamicConvNode | DynamicLinearNode | DynamicProductNode | DynamicScaleNode | ProductNode
+    | TableNode | PairNode | SoftmaxNode | NormalizeNode
 )

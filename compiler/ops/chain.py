@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     MoveNode,
     NormalizeNode,
@@ -48,7 +49,8 @@ __all__ = [
 Operations = tuple[FloatOp, ...]
 
 _UNCLAMPED = (
-    ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, DynamicScaleNode, MoveNode,
+    ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, DynamicProductNode,
+    DynamicScaleNode, MoveNode,
 )
 _RESIZED = ("pool", "part")  # layers that may rescale and clamp on the way
 

@@ -11,7 +11,7 @@ from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
     "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "FIXED", "INPUT", "OPERATORS", "OWN_SCALE",
-    "OWN_ZERO", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
+    "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
 ]
 
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
@@ -50,6 +50,10 @@ SHAPES = Limit(
     "input '{name}' is {x}, the weight {weights}",
     lambda name, x, weights: len(weights) == 2 and x[-1:] == weights[:1],
 )
+PAIR = Limit(
+    "operands are {x} and {z}; must be matrices or stacks of them",
+    lambda x, z: min(len(x), len(z)) > 1 and x[-1] == z[-2],
+)
 OWN_SCALE = Limit(
     "scale '{name}' is that of '{owner}', not of '{source}'",
     lambda name, owner, source: owner == source,
@@ -72,14 +76,16 @@ OPERATORS = (
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, FIXED, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
-         OWN_SCALE, POOLED, COLUMNS, *LIMITS),
-        "as `quantize_dynamic` writes them: products, 1-D and 2-D convolutions with groups, "
+         PAIR, OWN_SCALE, POOLED, COLUMNS, *LIMITS),
+        "as `quantize_dynamic` writes them: products with constants and of two such tensors, "
+        "batched and broadcast, 1-D and 2-D convolutions with groups, "
         "MaxPool behind Relu, views, beside static layers; over all of binary32 with its denormal "
         "numbers; a tensor without a finite range is refused by name; at most four quantizations "
         "alive, two beside static layers; float inputs and outputs converted by the host, or int32 "
         "sums as outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
-         "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py"),
+         "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
+         "tests/compiler/test_dynamic_product.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -31,6 +31,7 @@ from kiwicha.compiler.ops.dynamic import (
     INPUT,
     OWN_SCALE,
     OWN_ZERO,
+    PAIR,
     REST,
     RIGHT,
     SCALE,
@@ -62,6 +63,7 @@ class DynamicLayers:
     -------
     scales, zeros : names of scales and zero points, and of the tensors they belong to.
     products : products of a tensor's scale and a constant one.
+    pairs : those of two tensors' scales.
     records : for each tensor the one that holds its scale.
     linear : values that a linear layer makes.
     inputs : graph inputs that the host quantizes.
@@ -71,6 +73,7 @@ class DynamicLayers:
     scales: dict[str, str] = field(default_factory=dict)
     zeros: dict[str, str] = field(default_factory=dict)
     products: dict[str, tuple[str, NDArray[np.float32]]] = field(default_factory=dict)
+    pairs: dict[str, set[str]] = field(default_factory=dict)
     records: dict[str, Tensor] = field(default_factory=dict)
     linear: dict[str, Linear] = field(default_factory=dict)
     inputs: list[HostDynamicQuantize] = field(default_factory=list)
@@ -183,7 +186,7 @@ class DynamicLayers:
     def _fixed(self, node: onnx.NodeProto) -> None:
         """The floats of a layer quantized by a scale that is known."""
         linear = self.linear[node.input[0]]
-        self._require(node, linear.w_scale is not None)
+        self._require(node, linear.w_scale is not None and linear.second is None)
         scale, zero, dtype = self.context.quantization(node, 1, "output")
         FIXED.check(dtype=dtype)
         record = self.records[linear.source]
@@ -209,6 +212,9 @@ class DynamicLayers:
         """The product of an input's scale and the weights'; either may be the first."""
         first, second = node.input
         scale, other = (first, second) if first in self.scales else (second, first)
+        if other in self.scales:
+            self.pairs[node.output[0]] = {self.scales[scale], self.scales[other]}
+            return
         SCALE.check(name=other, constants=self.context.constants)
         constant = self.context.constants[other]
         FLOAT32.check(what=f"weight scale '{other}'", dtype=constant.dtype)
@@ -216,11 +222,28 @@ class DynamicLayers:
         self.products[node.output[0]] = self.scales[scale], constant
 
     def _product(self, node: onnx.NodeProto) -> None:
+        if {*node.input[:2]} <= self.records.keys():
+            self._product_of_two(node)
+            return
         x, weights, known = self._operands(node)
         SHAPES.check(name=x.name, x=x.shape, weights=weights.shape)
         codes, zero = self._codes(node, weights, weights.shape[1])
         shape = (*x.shape[:-1], weights.shape[1])
         self.linear[node.output[0]] = Linear(node, x.name, codes, zero, shape, shape, zero=known)
+
+    def _product_of_two(self, node: onnx.NodeProto) -> None:
+        """Both operands are quantized dynamically."""
+        names, zeros = node.input[:2], [*node.input[2:4], "", ""][:2]
+        for name, zero in zip(names, zeros, strict=True):
+            OWN_ZERO.check(zero=zero, name=name, owner=self.zeros.get(zero))
+        x, z = (self.context.tensors[name] for name in names)
+        PAIR.check(x=x.shape, z=z.shape)
+        lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
+        shape = (*lead, x.shape[-2], z.shape[-1])
+        nothing = np.zeros(0, np.int8), np.zeros(0, np.int16)
+        self.linear[node.output[0]] = Linear(
+            node, x.name, *nothing, shape, shape, second=(z.name, self.records[z.name])
+        )
 
     def _convolve(self, node: onnx.NodeProto) -> None:
         x, weights, known = self._operands(node)
@@ -271,6 +294,12 @@ class DynamicLayers:
         first, second = node.input
         name, other = (first, second) if first in self.linear else (second, first)
         linear = self.linear[name]
+        if linear.second is not None:
+            both = self.pairs.get(other) == {linear.source, linear.second[0]}
+            self._require(node, both and linear.w_scale is None)
+            ones = np.ones(linear.columns, np.float32)
+            self.linear[node.output[0]] = replace(linear, w_scale=ones)
+            return
         self._require(node, other in self.products and linear.w_scale is None)
         source, scale = self.products[other]
         OWN_SCALE.check(name=other, owner=source, source=linear.source)
@@ -283,6 +312,7 @@ class DynamicLayers:
         linear, bias = self.linear[name], self.context.constants.get(other)
         early = linear.w_scale is None or linear.bias is not None or linear.relu
         constant = bias is not None and bias.dtype == np.float32
+        early = early or linear.second is not None
         self._require(node, constant and not early and linear.plain)
         assert bias is not None
         FINITE.check(what="bias", name=other, value=bias)

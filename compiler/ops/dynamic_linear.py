@@ -16,9 +16,11 @@ import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import node_name
+from kiwicha.compiler.graph.dynamic_product import SCRATCH_BYTES
 from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
+    DynamicProductNode,
     HostDynamicDequantize,
     HostSums,
     PoolNode,
@@ -30,6 +32,7 @@ from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
 from kiwicha.compiler.ops.matmul import row_order
+from kiwicha.compiler.ops.product import placed
 from kiwicha.compiler.ops.view import View, emit_view
 from kiwicha.compiler.ops.weights import per_channel
 from kiwicha.compiler.ops.window import Window
@@ -46,12 +49,13 @@ class Linear:
     Members
     -------
     source : the quantized input's name.
-    weights : K x N, or out channels x in / groups x kernel.
+    weights : K x N, or out channels x in / groups x kernel; none with a second tensor.
     made : shape of the sums.
     shape : of the value in the model.
     frame, groups : of a convolution.
     zero : zero point of the input where that has one of its own.
     cast : whether the sums are floats.
+    second : name of the second operand and its record, where that is quantized dynamically, too.
     w_scale : once the scales have been multiplied with; one per column.
     bias : one per column, or None.
     pool : a MaxPool and its window.
@@ -68,6 +72,7 @@ class Linear:
     groups: int = 1
     zero: int | None = None
     cast: bool = False
+    second: tuple[str, Tensor] | None = None
     w_scale: NDArray[np.float32] | None = None
     bias: NDArray[np.float32] | None = None
     relu: bool = False
@@ -78,7 +83,7 @@ class Linear:
     @property
     def columns(self) -> int:
         """Results that have a weight scale and a bias of their own."""
-        return self.weights.shape[1 if self.frame is None else 0]
+        return self.made[-1 if self.frame is None else 1]
 
     @property
     def plain(self) -> bool:
@@ -144,7 +149,7 @@ class Linear:
         y = Tensor(
             context.names.fresh(name, "sums"), (rows, 4 * self.columns), _UINT8, np.float32(1), 0
         )
-        node = self._emit(context, record_in, y, None, sums=True)
+        self._emit(context, record_in, y, None, sums=True)
         steps: list[View] = [step for _, step in self.views]
         if self.frame is not None:
             last = (self.made[0], *self.made[2:], self.made[1])
@@ -158,8 +163,10 @@ class Linear:
         if self.w_scale is None or record_in is None:
             context.dequantize.append(HostSums(title, y, name, self.shape, view))
         else:
+            other = None if self.second is None else self.second[1]
             context.dequantize.append(HostDynamicDequantize(
-                title, y, record_in, 0, name, node.w_scale, node.bias, self.relu, self.shape, view,
+                title, y, record_in, 0, name, self.w_scale, self._bias, self.relu, self.shape, view,
+                other,
             ))
 
     def _seen(self) -> Shape:
@@ -209,13 +216,17 @@ class Linear:
     def _emit(
         self, context: Context, record_in: Tensor | None, y: Tensor, record: Tensor | None,
         sums: bool = False,
-    ) -> DynamicLinearNode:
+    ) -> None:
+        if self.second is not None:
+            assert record_in is not None
+            self._emit_product(context, record_in, y, record)
+            return
         fixed = record is None and not sums
         x = context.tensors[self.source]
         free = x.name in context.free
         w_scale = np.ones(self.columns, np.float32) if self.w_scale is None else self.w_scale
-        # Adding -0 changes nothing, not even a zero's sign.
-        bias = np.full(self.columns, -0.0, np.float32) if self.bias is None else self.bias
+        bias = self._bias
+        node: DynamicLinearNode
         if self.frame is None:
             x = self._zeroed(context.settle(x, ROW_MAJOR) if free else context.settled(x))
             if row_order(x, len(self.weights)) is None:
@@ -240,7 +251,27 @@ class Linear:
                 fixed=fixed,
             )
         context.emit(node)
-        return node
+
+    def _emit_product(
+        self, context: Context, record_in: Tensor, y: Tensor, record: Tensor | None
+    ) -> None:
+        assert self.second is not None
+        name, other = self.second
+        x = placed(context, context.tensors[self.source], (-1,))
+        z = placed(context, context.tensors[name], (-1, -2))
+        if self.source == name:  # settled twice, the second time for both
+            x = z
+        title = context.names.fresh(y.name, "parameters")
+        context.emit(DynamicProductNode(
+            name=node_name(self.node), op=self.op, x=x, x_record=record_in, z=z, z_record=other,
+            y=y, y_record=record, relu=self.relu,
+            scratch=Tensor(title, (SCRATCH_BYTES,), _UINT8, np.float32(1), 0),
+        ))
+
+    @property
+    def _bias(self) -> NDArray[np.float32]:
+        """Return the bias; adding -0 changes nothing, not even a zero's sign."""
+        return np.full(self.columns, -0.0, np.float32) if self.bias is None else self.bias
 
     def _zeroed(self, x: Tensor) -> Tensor:
         return x if self.zero is None else replace(x, zero_point=self.zero)

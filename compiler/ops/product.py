@@ -13,7 +13,7 @@ from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.weights import combined_scale, signed_weights
 
-__all__ = ["LIMITS", "product", "stack"]
+__all__ = ["LIMITS", "placed", "product", "stack"]
 
 _MATRICES = Limit(
     "operands are {x} and {z}; must be matrices or stacks of them",
@@ -40,7 +40,7 @@ def product(context: Context, node: onnx.NodeProto) -> None:
     _ONE_TYPE.check(x=x.dtype, z=z.dtype)
     lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
     shape = (*lead, x.shape[-2], z.shape[-1])
-    x, z = _placed(context, x, (-1,)), _placed(context, z, (-1, -2))
+    x, z = placed(context, x, (-1,)), placed(context, z, (-1, -2))
     if x.name == z.name:  # settled twice, the second time for both
         x = replace(x, layout=z.layout)
     (scale,), (scale64,) = combined_scale(x.scale, np.array([z.scale]), y_scale)
@@ -64,7 +64,7 @@ def stack(context: Context, node: onnx.NodeProto) -> None:
     x = context.operand(node)
     _DEPTH.check(x=x.shape, z=weights.shape)
     lead = np.broadcast_shapes(x.shape[:-2], weights.shape[:-2])
-    x = _placed(context, x, (-1,))
+    x = placed(context, x, (-1,))
     codes, zeros = signed_weights(weights, zero)
     (scale,), (scale64,) = combined_scale(x.scale, w_scale, y_scale)
     info = np.iinfo(dtype)
@@ -78,7 +78,7 @@ def stack(context: Context, node: onnx.NodeProto) -> None:
     ))
 
 
-def _placed(context: Context, tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
+def placed(context: Context, tensor: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return an operand one of whose ``axes`` is contiguous in memory; a graph input becomes
     row-major."""
     if tensor.name in context.free:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     Graph,
     Node,
@@ -75,8 +76,9 @@ def with_slots(graph: Graph) -> Graph:
         inputs.append(replace(edge, slot=slot))
     nodes: list[Node] = []
     records = dict[str, int]()  # slot of the input of the layer that makes a tensor
+    seconds = dict[str, int]()  # the same of the second operand of a product
     for index, node in enumerate(graph.nodes):
-        if not isinstance(node, DynamicLinearNode | DynamicScaleNode):
+        if not isinstance(node, DynamicLinearNode | DynamicProductNode | DynamicScaleNode):
             nodes.append(node)
             continue
         slots.keep({name for name, place in last.items() if place >= index})
@@ -84,15 +86,22 @@ def with_slots(graph: Graph) -> Graph:
             all_slots[node.y.name] = slots.take(node.y.name, node.name, node.op)
             nodes.append(replace(node, slot=_KNOWN, target=all_slots[node.y.name]))
             continue
-        target = _KNOWN if node.fixed else None
+        target = _KNOWN if isinstance(node, DynamicLinearNode) and node.fixed else None
         if node.y_record is not None:
             target = slots.take(node.y.name, node.name, node.op)
             all_slots[node.y.name] = target
         slot = 0 if node.x_record is None else all_slots[root.get(node.x.name, node.x.name)]
         records[node.y.name] = slot
-        nodes.append(replace(node, slot=slot, target=target))
+        if isinstance(node, DynamicProductNode):
+            second = all_slots[root.get(node.z.name, node.z.name)]
+            seconds[node.y.name] = second
+            nodes.append(replace(node, slot=slot, z_slot=second, target=target))
+        else:
+            nodes.append(replace(node, slot=slot, target=target))
     outputs = tuple(
-        replace(edge, slot=records[edge.tensor.name])
+        replace(
+            edge, slot=records[edge.tensor.name], second=seconds.get(edge.tensor.name, 0)
+        )
         if isinstance(edge, HostDynamicDequantize)
         else edge
         for edge in graph.dequantize

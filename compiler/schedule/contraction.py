@@ -8,12 +8,13 @@ pooling has the identity matrix for weights, and reduces by maximum, or by sum f
 
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Literal
 
 import numpy as np
 
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
-__all__ = ["Blocks", "Contraction", "Dynamic", "Matrix", "Operand", "Place"]
+__all__ = ["Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place"]
 
 
 class Operand(Enum):
@@ -91,14 +92,32 @@ class Dynamic:
         sums themselves.
     relu : whether negative results become 0.
     zero : whether the input's zero point is that of the slot, too.
-    measured : whether the target's scale follows from the results.
+    part : measure the results, quantize them, or both; of several works the range is one:
+    begin, settle : whether it begins and ends with this work.
     """
 
     slot: int
     target: int | None
     relu: bool
     zero: bool = True
-    measured: bool = True
+    part: Literal["all", "measure", "quantize"] = "all"
+    begin: bool = True
+    settle: bool = True
+
+
+@dataclass(frozen=True)
+class Found:
+    """Parameters and zero points that are in memory only when the machine runs.
+
+    Members
+    -------
+    parameters, size : of a column tile, the same for all tiles, and their bytes.
+    zeros : a row of a tile, 255 - zero point each.
+    """
+
+    parameters: int
+    size: int
+    zeros: int
 
 
 @dataclass(frozen=True)
@@ -156,6 +175,7 @@ class Contraction:
     reduction: Reduction = Reduction.SUM
     blocks: Blocks | None = None
     skipped: int = 0
+    found: Found | None = None
 
     @property
     def operand(self) -> Operand:
@@ -178,9 +198,8 @@ class Contraction:
             return (VectorMode.REQUANTIZE,)
         if self.dynamic.target is None:
             return (VectorMode.RAW,)
-        if not self.dynamic.measured:
-            return (VectorMode.QUANTIZE,)
-        return VectorMode.MEASURE, VectorMode.QUANTIZE
+        modes = VectorMode.MEASURE, VectorMode.QUANTIZE
+        return {"all": modes, "measure": modes[:1], "quantize": modes[1:]}[self.dynamic.part]
 
     @property
     def drained(self) -> int:

@@ -277,7 +277,7 @@ def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int)
         high=255,
         dynamic=Dynamic(
             node.slot, node.target, node.relu, zero=node.x_record is not None,
-            measured=not node.fixed,
+            part="quantize" if node.fixed else "all",
         ),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import MatMulStackNode, ProductNode, Tensor
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
@@ -16,7 +17,10 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WeightFormat
 from kiwicha.machine.scales import encode_scale
 
-__all__ = ["product_contractions", "stack_contractions"]
+__all__ = [
+    "operand_lines", "operand_offset", "product_contractions", "product_works",
+    "stack_contractions",
+]
 
 _LONGEST = 65535  # bytes of a line, and lines, that LOAD counts
 
@@ -32,13 +36,11 @@ def product_contractions(
         When a scale has no encoding, or an operand is too large or lies in memory in an order that
         cannot be loaded.
     """
-    where = f"{node.name} ({node.op})"
-    steps = _steps(where, node.z)
-    form, pitch = _lines(where, node.z, steps)
+    form, pitch, steps = operand_lines(node.name, node.op, node.z)
     return [
         replace(
             work, matrix=Matrix(
-                addresses[node.z.name] + _offset(place, node.z, steps), form, pitch,
+                addresses[node.z.name] + operand_offset(place, node.z, steps), form, pitch,
                 node.z.dtype == np.int8,
             )
         )
@@ -75,44 +77,60 @@ def _products(
     config: AcceleratorConfig,
 ) -> Iterator[tuple[tuple[int, ...], Contraction]]:
     """Yield each place of the leading axes of y, and its product but for the second operand."""
-    where = f"{node.name} ({node.op})"
-    depth, (rows, columns) = node.x.shape[-1], node.y.shape[-2:]
+    try:
+        multiplier, shift = encode_scale(config.requantize_mode, node.scale, node.scale64)
+    except ValueError as error:
+        raise KiwichaError(f"{node.name} ({node.op}): {error}") from None
+    columns = node.y.shape[-1]
+    zeros = np.full(columns, zero)
+    for place, work in product_works(node.name, node.op, node.x, node.y, addresses, zeros):
+        yield place, replace(
+            work, multiplier=np.full(columns, multiplier, np.uint32),
+            shift=np.full(columns, shift, np.int64), low=node.low, high=node.high,
+        )
+
+
+def product_works(
+    name: str, op: str, x: Tensor, y: Tensor, addresses: Mapping[str, int],
+    zeros: NDArray[np.int64],
+) -> Iterator[tuple[tuple[int, ...], Contraction]]:
+    """Yield each place of the leading axes of ``y``, and its product but for the second operand,
+    whose zero points are ``zeros``, and for scales and bounds; raises as `product_contractions`."""
+    where = f"{name} ({op})"
+    depth, (rows, columns) = x.shape[-1], y.shape[-2:]
     if rows > TALLEST or max(depth, columns) > _LONGEST:
         raise KiwichaError(
             f"{where}: {rows}x{depth} by {depth}x{columns}; the machine counts to "
             f"{TALLEST} rows, and to {_LONGEST} in the other two"
         )
-    try:
-        multiplier, shift = encode_scale(config.requantize_mode, node.scale, node.scale64)
-    except ValueError as error:
-        raise KiwichaError(f"{where}: {error}") from None
-    x_steps, y_steps = (_steps(where, tensor) for tensor in (node.x, node.y))
-    for place in np.ndindex(node.y.shape[:-2]):
-        x, y = (
-            addresses[tensor.name] + _offset(place, tensor, steps)
-            for tensor, steps in ((node.x, x_steps), (node.y, y_steps))
+    x_steps, y_steps = (_steps(where, tensor) for tensor in (x, y))
+    nothing = np.zeros(columns, np.int32)
+    for place in np.ndindex(y.shape[:-2]):
+        x_start, y_start = (
+            addresses[tensor.name] + operand_offset(place, tensor, steps)
+            for tensor, steps in ((x, x_steps), (y, y_steps))
         )
         yield place, Contraction(
-            name=node.name,
-            op=node.op,
-            x=Place(x, 1, rows, 1, depth, _pitch(where, node.x, x_steps)),
-            y=Place(y, 1, rows, 1, columns, _pitch(where, node.y, y_steps)),
+            name=name,
+            op=op,
+            x=Place(x_start, 1, rows, 1, depth, _pitch(where, x, x_steps)),
+            y=Place(y_start, 1, rows, 1, columns, _pitch(where, y, y_steps)),
             kernel=(1, 1),
             strides=(1, 1),
             pads=(0, 0),
             dilations=(1, 1),
             groups=1,
             weights=None,
-            weight_zero=np.full(columns, zero),
-            bias=np.zeros(columns, np.int32),
-            multiplier=np.full(columns, multiplier, np.uint32),
-            shift=np.full(columns, shift, np.int64),
-            x_signed=node.x.dtype == np.int8,
-            x_zero=node.x.zero_point,
+            weight_zero=zeros,
+            bias=nothing,
+            multiplier=nothing.view(np.uint32),
+            shift=nothing.astype(np.int64),
+            x_signed=x.dtype == np.int8,
+            x_zero=x.zero_point,
             pad=0,
-            y_zero=node.y.zero_point,
-            low=node.low,
-            high=node.high,
+            y_zero=y.zero_point,
+            low=0,
+            high=0,
         )
 
 
@@ -123,7 +141,7 @@ def _steps(where: str, tensor: Tensor) -> tuple[int, ...]:
     return steps
 
 
-def _offset(place: tuple[int, ...], tensor: Tensor, steps: tuple[int, ...]) -> int:
+def operand_offset(place: tuple[int, ...], tensor: Tensor, steps: tuple[int, ...]) -> int:
     """Return where a matrix begins; ``place`` has the leading axes of y."""
     lead = place[len(place) - (len(tensor.shape) - 2) :]
     # An axis of one element, which broadcasts, has a step of 0.
@@ -137,15 +155,20 @@ def _pitch(where: str, tensor: Tensor, steps: tuple[int, ...]) -> int:
     return steps[-2]
 
 
-def _lines(where: str, tensor: Tensor, steps: tuple[int, ...]) -> tuple[WeightFormat, int]:
-    """Return how the second operand's lines lie in memory, and their pitch."""
+def operand_lines(
+    name: str, op: str, tensor: Tensor
+) -> tuple[WeightFormat, int, tuple[int, ...]]:
+    """Return how the second operand's lines lie in memory, their pitch, and its strides; raises as
+    `product_contractions`."""
+    where = f"{name} ({op})"
+    steps = _steps(where, tensor)
     depth, columns = tensor.shape[-2:]
     if steps[-1] == 1:
-        return WeightFormat.ROWS, steps[-2] or columns
+        return WeightFormat.ROWS, steps[-2] or columns, steps
     if steps[-2] == 1:
-        return WeightFormat.COLUMNS, steps[-1] or depth
+        return WeightFormat.COLUMNS, steps[-1] or depth, steps
     if columns == 1:
-        return WeightFormat.ROWS, steps[-2] or 1
+        return WeightFormat.ROWS, steps[-2] or 1, steps
     if depth == 1:
-        return WeightFormat.COLUMNS, steps[-1]
+        return WeightFormat.COLUMNS, steps[-1], steps
     raise KiwichaError(f"{where}: neither axis of '{tensor.name}' lies in one piece in memory")

@@ -158,7 +158,7 @@ def _channelwise(
         _kernel_chunk(work, config, flat, reduced, share) for share in shares
     ]
     total = 0 if work.channelwise else r.passes * r.rows * config.weight_pitch
-    mixed = len({int(zero) for zero in work.weight_zero}) > 1
+    mixed = len({int(zero) for zero in work.weight_zero}) > 1 or work.found is not None
     regular = (work.groups == 1 or work.channelwise) and not mixed
     together = regular and whole and (r.high, r.wide, r.runs) in kernels[:1]
     room = config.output_bytes // 2

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
     DynamicLinearNode,
+    DynamicProductNode,
     DynamicScaleNode,
     Node,
     NormalizeNode,
@@ -22,6 +23,7 @@ __all__ = ["SpecialNode", "require_units"]
 SpecialNode = TableNode | PairNode | SoftmaxNode | NormalizeNode
 """What the engine SPECIAL does."""
 
+_DYNAMIC = DynamicLinearNode | DynamicProductNode | DynamicScaleNode
 _LANES = 4  # that would do: as many as the machine called default has
 
 
@@ -29,9 +31,9 @@ def _missing(node: Node, config: AcceleratorConfig) -> UnfitMachine | None:
     """Return the refusal of a machine that has not what ``node`` needs; None where it has."""
     where = f"{node.name} ({node.op})"
     linear = node.linear if isinstance(node, BlocksNode) else node
-    if isinstance(linear, DynamicLinearNode | DynamicScaleNode) and not config.dynamic:
+    if isinstance(linear, _DYNAMIC) and not config.dynamic:
         return UnfitMachine(f"{where}: is quantized dynamically", [Need("dynamic", False, True)])
-    if isinstance(node, ProductNode) and not config.transposer:
+    if isinstance(node, ProductNode | DynamicProductNode) and not config.transposer:
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     if isinstance(node, SpecialNode) and not config.special.lanes:
         need = Need("special.lanes", 0, _LANES)

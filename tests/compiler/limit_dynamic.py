@@ -34,6 +34,10 @@ DYNAMIC = {
         inputs={"x": [3, 6], "u": [3, 6]}),
     "the result of": dynamic(
         before=[*START, node("Sqrt", ["xf"], ["r"])], source="r", outputs=("m",)),
+    "operands are {x} and {z}": dynamic(
+        before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
+        middle={"product": node("MatMulInteger", ["q", "q2", "z", "z2"], ["i"])},
+        inputs={"x": [6], "u": [6, 5]}, outputs=("m",)),
     "quantizes a dynamically": dynamic(
         q("m", "y", "s"), types={"y": TensorProto.INT8}),
     "{op} of a dynamically": dynamic_conv(

@@ -95,7 +95,11 @@ def taken(memory, value, folder):
         start = value["record"]["address"]
         scale = memory[start : start + 4].view("<f4")
         sums = np.ascontiguousarray(codes).view("<i4").astype(np.float32)
-        codes = sums * (scale * stored(folder, value["w_scale"])) + stored(folder, value["bias"])
+        w_scale = stored(folder, value["w_scale"])
+        if "other" in value:
+            start = value["other"]["address"]
+            w_scale = memory[start : start + 4].view("<f4")
+        codes = sums * (scale * w_scale) + stored(folder, value["bias"])
         codes = np.maximum(codes, np.float32(0)) if value["relu"] else codes
         codes = steps(codes, value["view"])
     assert codes.dtype == value["dtype"]
