@@ -15,6 +15,10 @@ from kiwicha.golden.machine import Machine
 from kiwicha.machine.presets import PRESETS
 from kiwicha.models.variants import build, random_input
 
+from ..compiler import test_dynamic, test_dynamic_product
+from ..compiler.test_dynamic_conv import conv
+from ..compiler.test_integer_sums import integers
+
 #: Networks, one for each way that inputs and outputs may lie and be converted, and preset.
 NETWORKS = {
     "flatten": "tiny",  # channels last, float to float
@@ -102,6 +106,8 @@ def taken(memory, value, folder):
         codes = sums * (scale * w_scale) + stored(folder, value["bias"])
         codes = np.maximum(codes, np.float32(0)) if value["relu"] else codes
         codes = steps(codes, value["view"])
+    if value["kind"] == "integers":
+        codes = steps(np.ascontiguousarray(codes).view("<i4"), value["view"])
     assert codes.dtype == value["dtype"]
     return codes.reshape(value["shape"])
 
@@ -154,6 +160,25 @@ def test_scales_of_the_run(dynamic, tmp_path):
     assert manifest["machine"]["name"] == "default-dynamic"
     assert manifest["inputs"][0]["tensors"][0]["kind"] == "quantize dynamically"
     assert manifest["outputs"][0]["kind"] == "sums"
+
+
+def test_sums_through_views(tmp_path):
+    """Of a convolution, of a product of two tensors with scales of the run, and as integers."""
+    rng, constants, shape = np.random.default_rng(1), {}, (2, 3, 5, 6)
+    made = conv("y", "x", (4, 3, 2, 2), rng, constants)
+    model = test_dynamic.quantized(tmp_path, [made], constants, shape)
+    manifest = check(tmp_path / "a", model, {"x": random_input(shape)}, None)
+    assert manifest["outputs"][0]["view"]
+    two = onnx.helper.make_node("MatMul", ["x", "z"], ["y"], name="two")
+    inputs = {"x": random_input((2, 3, 6)), "z": random_input((2, 6, 5))}
+    shapes = {name: array.shape for name, array in inputs.items()}
+    model = test_dynamic_product.quantized(tmp_path, [two], {}, shapes)
+    manifest = check(tmp_path / "b", model, inputs, None)
+    assert "other" in manifest["outputs"][0]
+    model = integers("ConvInteger", shape, (4, 3, 2, 2), np.uint8)
+    codes = rng.integers(0, 256, shape, dtype=np.uint8)
+    manifest = check(tmp_path / "c", model, {"x": codes}, None)
+    assert manifest["outputs"][0]["kind"] == "integers"
 
 
 def test_a_function_that_the_host_applies(tmp_path):
