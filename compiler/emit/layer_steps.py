@@ -168,6 +168,8 @@ def _dynamic_steps(
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
     def emit_all() -> None:
+        if node.x_record is not None and node.reload:
+            builder.load_slot(addresses[node.x_record.name], node.slot)
         if node.fixed and node.target is not None:
             record = _slot_record(node.target, node.y.scale, node.y.zero_point)
             builder.load_slot(store(record), node.target)
@@ -186,7 +188,16 @@ def _dynamic_product_steps(
     ready: int,
 ) -> list[Step]:
     """Its parameters, the products, and the output's scale and zero point to memory."""
-    steps = _contracted(dynamic_product_contractions)(node, addresses, builder, store, ready)
+    first, *rest = _contracted(dynamic_product_contractions)(
+        node, addresses, builder, store, ready
+    )
+
+    def emit_first() -> None:
+        if node.reload:
+            builder.load_slot(addresses[node.x_record.name], node.slot)
+        first.emit()
+
+    steps = [replace(first, emit=emit_first), *rest]
     if node.y_record is None or node.target is None:
         return steps
     last, record, target = steps[-1], addresses[node.y_record.name], node.target

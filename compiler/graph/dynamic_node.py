@@ -32,6 +32,7 @@ class DynamicLinearNode:
     relu : whether negative v become 0.
     order : of the rows of x in memory, as in `MatMulNode`; row-major where None.
     fixed : whether y has scale and zero point of its own, by which v is quantized.
+    reload : whether slot ``slot`` held something else meanwhile.
     """
 
     name: str
@@ -49,6 +50,7 @@ class DynamicLinearNode:
     target: int | None = None
     order: NDArray[np.int64] | None = None
     fixed: bool = False
+    reload: bool = False
     kind: ClassVar[str] = "dynamic"
     promise: ClassVar[Literal["runtime", "golden"]] = "runtime"
 

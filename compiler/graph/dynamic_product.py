@@ -27,6 +27,7 @@ class DynamicProductNode(BaseNode):
     y_record, target : of y; None where y is the sums.
     scratch : bytes that the machine makes of z's scale and zero point, for itself.
     relu : whether negative v become 0.
+    reload : whether slot ``slot`` held something else meanwhile.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DynamicProductNode(BaseNode):
     slot: int = 0
     z_slot: int = 0
     target: int | None = None
+    reload: bool = False
     kind: ClassVar[str] = "dynamic_product"
 
     @property

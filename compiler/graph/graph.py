@@ -158,7 +158,8 @@ class Graph:
     quantize : float inputs on their way in; an integer input is itself the tensor of its name.
     nodes : in topological order.
     dequantize : outputs on their way out; one of codes is the tensor of its name.
-    dynamic : float inputs that are quantized by their own range. They share one record.
+    dynamic : float inputs that are quantized by their own range. The program begins with the
+        record of the first of them in the slots.
     passed : integer inputs that are outputs as they are.
     """
 

@@ -80,9 +80,9 @@ OPERATORS = (
         "as `quantize_dynamic` writes them: products with constants and of two such tensors, "
         "batched and broadcast, 1-D and 2-D convolutions with groups, "
         "MaxPool behind Relu, views, beside static layers; over all of binary32 with its denormal "
-        "numbers; a tensor without a finite range is refused by name; at most four quantizations "
-        "alive, two beside static layers; float inputs and outputs converted by the host, or int32 "
-        "sums as outputs, of integer inputs too",
+        "numbers; a tensor without a finite range is refused by name; any number of quantizations "
+        "alive; float inputs and outputs converted by the host, or int32 sums as outputs, of "
+        "integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
          "tests/compiler/test_dynamic_product.py"),

@@ -85,7 +85,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         refused.add(suffering[0], "computes with a scale, a zero point or a sum")
     if refused.listed:
         raise UnsupportedModel(refused.listed)
-    return with_slots(_finish(context, lowered, layers))
+    return with_slots(_finish(context, lowered, layers), names)
 
 
 def _integer_input(context: Context, value: Value) -> None:

@@ -126,6 +126,21 @@ def test_ranges(tmp_path):
             check(model, {"x": x.astype(F32), "z": z})
 
 
+def test_more_inputs_than_slots(tmp_path):
+    """Each is read twice, the second time in another order."""
+    rng, nodes = np.random.default_rng(4), []
+    inputs = {f"x{k}": rng.normal(size=(3, 3)).astype(F32) * (k + 1) for k in range(7)}
+    for k in range(7):
+        nodes.append(node("MatMul", [f"x{k}", f"x{(k + 1) % 7}"], [f"y{k}"], name=f"y{k}"))
+    for k in range(6):
+        nodes.append(node("MatMul", [f"x{6 - k}", f"y{k}"], [f"z{k}"], name=f"z{k}"))
+    shapes = {name: array.shape for name, array in inputs.items()}
+    model = quantized(tmp_path, nodes, {}, shapes, [f"z{k}" for k in range(6)])
+    graph = check(model, inputs)
+    assert len({edge.record.name for edge in graph.dynamic}) == 2
+    assert sum(n.reload for n in graph.nodes) > 5
+
+
 def test_refusals(tmp_path):
     nodes = [node("MatMul", ["x", "z"], ["m"], name="two"),
              node("Add", ["m", "b"], ["y"], name="add")]

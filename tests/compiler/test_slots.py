@@ -12,7 +12,7 @@ from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.machine.isa import LoadTarget, Opcode, StoreSource, VectorMode
 
 from .happens_before import Step, steps
-from .test_dynamic import CONFIGS, mlp, quantized
+from .test_dynamic import CONFIGS, branched, mlp, quantized
 from .test_mixed import mixed, network
 
 __all__: list[str] = []
@@ -85,6 +85,16 @@ def test_slots_are_settled_before_they_are_read(tmp_path, config, sizes) -> None
     found, pairs = hazards(compiled.words)
     assert not found
     assert pairs > 2 * len(sizes)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_slots_that_others_had_meanwhile(tmp_path, config) -> None:
+    nodes, constants, names = branched(np.random.default_rng(1), 9)
+    model = quantized(tmp_path, nodes, constants, [3, 5], names)
+    compiled = compile_graph(legalize(lower(model)), CONFIGS[config])
+    found, pairs = hazards(compiled.words)
+    assert not found
+    assert pairs > 60
 
 
 @pytest.mark.parametrize("config", CONFIGS)
