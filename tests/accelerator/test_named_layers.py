@@ -21,7 +21,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.models.variants import build
 from kiwicha.sim.statistics import layer_statistics
 
-from ..compiler.test_dynamic import mlp, quantized
+from ..compiler.test_dynamic import branched, mlp, quantized
 from ..compiler.test_dynamic_conv import lenet
 from ..compiler.test_mixed import mixed, network
 from . import test_dynamic, test_random_blocks, test_statistics
@@ -105,13 +105,16 @@ def test_dynamic_layer(tmp_path) -> None:
     graph = legalize(lower(quantized(tmp_path, nodes, constants, [None, 13]), 7))
     config = test_dynamic.CONFIG
     run([case(graph, config)], config)
-    # Convolutions, poolings of their codes, static and dynamic layers: without blocks.
+    # Convolutions, poolings of their codes, static and dynamic layers, more scales than slots:
+    # without blocks.
     pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
     graph = legalize(lower(quantized(tmp_path, *lenet(rng, pool))))
     nodes, constants, shape = network(rng)
     both = mixed(tmp_path, nodes, constants, shape, ["c2"])
+    nodes, constants, names = branched(rng, 7)
+    many = quantized(tmp_path, nodes, constants, [3, 5], names)
     jobs, made = [], []
-    for each in (graph, legalize(lower(both))):
+    for each in (graph, legalize(lower(both)), legalize(lower(many))):
         prepared = Prepared(each, evaluate(each, random_inputs(each.inputs, 1)))
         compiled, job, golden = to_job(prepared, config)
         jobs += [job, job.but(stall=100)]
