@@ -19,6 +19,7 @@ from kiwicha.compiler.frontend.normal_form import explicit, fold_constants, with
 from kiwicha.compiler.frontend.quantization import DYNAMIC, STATIC, check_quantization
 from kiwicha.compiler.frontend.rewrite import rewrite
 from kiwicha.compiler.frontend.session import Settings, open_session
+from kiwicha.compiler.frontend.unfused import unfused
 from kiwicha.compiler.frontend.versions import as_runtime_reads, inlined
 from kiwicha.compiler.graph.graph import Note, Value
 from kiwicha.errors import InputError, ModelError, UnsupportedModel
@@ -44,7 +45,8 @@ class LoweredModel:
     Members
     -------
     model : what is compiled: ``runtime`` after the rules of `compiler.frontend.rewrite`.
-    runtime : what ONNX Runtime wrote, none of our rules applied.
+    runtime : what ONNX Runtime wrote, none of our rules applied; its fusions of dynamically
+        quantized layers written out.
     source : the model as given, batch bound, and with what it may leave out written down
         (`compiler.frontend.normal_form.explicit`), without which ONNX Runtime fails on some.
     settings : session configuration under which ``runtime`` was made and all of them have to be
@@ -105,6 +107,8 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
             if refusals:  # what ONNX Runtime does not take either
                 raise UnsupportedModel(refusals) from None
             raise
+    if dynamic:
+        runtime = unfused(runtime)
     lowered = onnx.ModelProto()
     lowered.CopyFrom(runtime)
     if static or not dynamic:

@@ -72,20 +72,21 @@ OPERATORS = (
     Operator(
         "DynamicQuantizeLinear, MatMulInteger, ConvInteger and what follows",
         (
-            Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"), "runtime"),
+            Form("dynamic", ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger",
+                             "DynamicQuantizeMatMul"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, FIXED, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
          PAIR, OWN_SCALE, POOLED, COLUMNS, *LIMITS),
-        "as `quantize_dynamic` writes them: products with constants and of two such tensors, "
-        "batched and broadcast, 1-D and 2-D convolutions with groups, "
-        "MaxPool behind Relu, views, beside static layers; over all of binary32 with its denormal "
-        "numbers; a tensor without a finite range is refused by name; any number of quantizations "
-        "alive; float inputs and outputs converted by the host, or int32 sums as outputs, of "
-        "integer inputs too",
+        "as `quantize_dynamic` writes them, or as ONNX Runtime fuses them: products with "
+        "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
+        "groups, MaxPool behind Relu, views, beside static layers; over all of binary32 with its "
+        "denormal numbers; a tensor without a finite range is refused by name; any number of "
+        "quantizations alive; float inputs and outputs converted by the host, or int32 sums as "
+        "outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
-         "tests/compiler/test_dynamic_product.py"),
+         "tests/compiler/test_dynamic_product.py", "tests/compiler/test_unfused.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -19,7 +19,7 @@ ATTENTION = (
 )
 REASONS = {
     **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention"), ATTENTION),
-    **dict.fromkeys(("DynamicQuantizeMatMul", "DynamicQuantizeLSTM"), DYNAMIC),
+    "DynamicQuantizeLSTM": DYNAMIC,
 }
 """By op type."""
 
