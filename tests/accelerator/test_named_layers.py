@@ -23,6 +23,7 @@ from kiwicha.sim.statistics import layer_statistics
 
 from ..compiler.test_dynamic import branched, mlp, quantized
 from ..compiler.test_dynamic_conv import lenet
+from ..compiler.test_integer_sums import CASES, integers
 from ..compiler.test_mixed import mixed, network
 from . import test_dynamic, test_random_blocks, test_statistics
 from .board import Job, board
@@ -105,8 +106,8 @@ def test_dynamic_layer(tmp_path) -> None:
     graph = legalize(lower(quantized(tmp_path, nodes, constants, [None, 13]), 7))
     config = test_dynamic.CONFIG
     run([case(graph, config)], config)
-    # Convolutions, poolings of their codes, static and dynamic layers, more scales than slots:
-    # without blocks.
+    # Convolutions, poolings of their codes, static and dynamic layers, more scales than slots, and
+    # integer sums: without blocks.
     pool = {"kernel_shape": [2, 2], "strides": [2, 2]}
     graph = legalize(lower(quantized(tmp_path, *lenet(rng, pool))))
     nodes, constants, shape = network(rng)
@@ -114,7 +115,11 @@ def test_dynamic_layer(tmp_path) -> None:
     nodes, constants, names = branched(rng, 7)
     many = quantized(tmp_path, nodes, constants, [3, 5], names)
     jobs, made = [], []
-    for each in (graph, legalize(lower(both)), legalize(lower(many))):
+    sums = [
+        integers(operator, image, weights, np.uint8, **given)
+        for operator, image, weights, given in CASES.values()
+    ]
+    for each in (graph, *(legalize(lower(model)) for model in (both, many, *sums))):
         prepared = Prepared(each, evaluate(each, random_inputs(each.inputs, 1)))
         compiled, job, golden = to_job(prepared, config)
         jobs += [job, job.but(stall=100)]

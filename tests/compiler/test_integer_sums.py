@@ -14,12 +14,9 @@ from kiwicha.errors import KiwichaError, UnsupportedModel
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate, outputs
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.sim.inference import run_model
 from kiwicha.sim.judge import judge
 from kiwicha.sim.reference import reference
 
-from ..support.bench import unit_simulator
-from ..support.slow import slow
 from .onnx_models import model, node
 from .test_dynamic import CONFIGS
 
@@ -104,13 +101,3 @@ def test_they_have_no_blocks_and_no_scale():
     made.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
     with pytest.raises(UnsupportedModel, match="Cast of a dynamically quantized layer"):
         legalize(lower(made))
-
-
-@slow("product", "stack", "sequence")
-@pytest.mark.parametrize("name", CASES)
-def test_simulated(name):
-    operator, shape, weights, given = CASES[name]
-    made = integers(operator, shape, weights, U8, **given)
-    inputs = random_inputs(lower(made).inputs, 5)
-    simulator = unit_simulator().name
-    assert run_model(made, CONFIGS["small"], inputs, simulator=simulator).report.exact
