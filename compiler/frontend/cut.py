@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
 
 from kiwicha.compiler.frontend.session import Settings, open_session
 from kiwicha.errors import ModelError
@@ -201,12 +201,27 @@ def _values(model: onnx.ModelProto, settings: Settings) -> _Values:
         for node in shown.graph.node for name in node.output if name and name not in outputs
     )
     session = open_session(shown, settings)
+    scalars = _scalars(shown)
     return {
         value.name: (
             _element_type(value.type),
-            tuple(value.shape) if all(isinstance(d, int) for d in value.shape) else None,
+            tuple(value.shape) if all(isinstance(d, int) for d in value.shape)
+            and (value.shape or value.name in scalars) else None,
         )
         for value in (*session.get_inputs(), *session.get_outputs())
+    }
+
+
+def _scalars(model: onnx.ModelProto) -> set[str]:
+    """Return the values that are known to have no dimension; ONNX Runtime shows one of unknown rank
+    in the same way."""
+    try:
+        graph = shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # of no common base
+        graph = model.graph
+    return {
+        value.name for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.type.tensor_type.HasField("shape") and not value.type.tensor_type.shape.dim
     }
 
 

@@ -49,8 +49,11 @@ def input_batch(model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]) -> i
     return 1
 
 
-def check_inputs(values: Sequence[Value], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Check names, types, shapes and that nothing is NaN; more arrays than inputs are an error.
+def check_inputs(
+    values: Sequence[Value], arrays: Mapping[str, NDArray[Any]], nan: bool = False
+) -> None:
+    """Check names, types, shapes and, unless ``nan``, that all are numbers; more arrays than inputs
+    are an error.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def check_inputs(values: Sequence[Value], arrays: Mapping[str, NDArray[Any]]) ->
             raise InputError(f"input '{value.name}' is {array.dtype}; must be {value.dtype}")
         if array.shape != value.shape:
             raise InputError(f"input '{value.name}' is {array.shape}; must be {value.shape}")
-        if value.dtype == np.float32 and np.isnan(array).any():
+        if not nan and value.dtype == np.float32 and np.isnan(array).any():
             raise InputError(f"input '{value.name}' holds NaN")
 
 

@@ -78,7 +78,8 @@ class Value:
 
 @dataclass(frozen=True)
 class HostQuantize:
-    """QuantizeLinear of a graph input: float32 division, half to even, then the zero point.
+    """QuantizeLinear of a graph input: float32 division, half to even, then the zero point. What is
+    no number becomes the lowest code, as it does in ONNX Runtime.
 
     Members
     -------
@@ -98,6 +99,7 @@ class HostQuantize:
         zero = np.float32(self.tensor.zero_point)
         with np.errstate(over="ignore"):
             real = self.view.apply(array).astype(np.float32) / self.tensor.scale
+        real = np.where(np.isnan(real), np.float32(-np.inf), real)
         codes = np.rint(np.clip(real, info.min - zero, info.max - zero)) + zero
         return codes.astype(self.tensor.dtype).reshape(self.tensor.shape)
 
@@ -133,8 +135,7 @@ class HostDequantize:
         """Return the graph output; ``array`` holds the tensor's values in ONNX order."""
         if self.values is not None:
             kinds = 0 if self.kinds is None else self.kinds
-            looked_up: NDArray[Any] = self.values[kinds, array.view(np.uint8)]
-            return looked_up
+            return np.asarray(self.values[kinds, array.view(np.uint8)])
         centred = array.astype(np.int32) - self.tensor.zero_point
         with np.errstate(over="ignore"):
             return centred.astype(np.float32) * self.tensor.scale

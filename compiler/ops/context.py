@@ -64,7 +64,7 @@ class Quantized:
     def real(self) -> NDArray[np.float32]:
         """What DequantizeLinear makes of it."""
         centred = self.codes.astype(np.int64) - self.zero.astype(np.int64)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # scales that are refused later
             return centred.astype(np.float32) * self.scale
 
 

@@ -108,7 +108,7 @@ def test_a_model_in_stages(name):
     plan = partition(made, None)
     assert told(plan) == stages
     run = golden_fallback(made, None, seed=3)
-    assert (run.whole, run.differ) == (True, 0)
+    assert (run.whole, run.differ, run.wrong) == (True, 0, 0)
     assert not any(program.wrong for program in run.programs)
     x = np.random.default_rng(3).standard_normal((3, 6)).astype(np.float32)
     (expected,) = open_session(made, (), optimized=True).run(None, {"x": x})
@@ -182,6 +182,28 @@ def test_shapes_that_only_running_tells():
     run = golden_fallback(built(nodes), None)
     assert told(run.plan) == ["a", ":mask,n,h,t", "b", ":i,taken"]
     assert run.differ == 0
+
+
+def test_what_is_no_number():
+    """The host's roots of negative numbers, quantized: the lowest code, as with ONNX Runtime."""
+    nodes = [node("Sqrt", ["x"], ["r"], name="root"), q("r", "xq", "x"), dq("xq", "xf", "x"),
+             *linear("xf", "a"), *end("af")]
+    x = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
+    run = golden_fallback(built(nodes), None, {"x": x})
+    assert told(run.plan) == [":root", "a"]
+    assert (run.differ, run.wrong) == (0, 0)
+
+
+def test_a_wrong_cut_is_found(monkeypatch):
+    """A plan whose part for the host is another than the model's."""
+    made = built(MODELS["in the middle"][0])
+    plan = partition(made, None)
+    (hard_node,) = (n for n in plan.stages[1].model.graph.node if n.op_type == "Hardmax")
+    hard_node.attribute[0].i = 0
+    monkeypatch.setattr("kiwicha.sim.fallback.partition", lambda *_: plan)
+    run = golden_fallback(made, None)
+    assert run.wrong
+    assert not any(program.wrong for program in run.programs)
 
 
 def test_float_models_stay_refused():
