@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from kiwicha.bench.node_tests.verdict import BY_HOST, EQUAL, Outcome, Verdict
+from kiwicha.bench.node_tests.verdict import ANSWERED, BY_HOST, EQUAL, Outcome, Verdict
 
 __all__ = ["DATA", "PAGE", "README", "Results", "page", "read", "readme", "write"]
 
@@ -72,11 +72,15 @@ def readme() -> str:
         for forms in results.values()
     )
     judged = sum(counts[outcome] for outcome in list(Outcome)[:4])
+    answered = sum(
+        ANSWERED in found.why for forms in results.values() for found in forms.values()
+    )
     text = (
         f"<!-- begin node-tests -->\nOf the node tests inside `onnx`, quantized in four ways, "
-        f"{counts[Outcome.PASSED]:,} of {judged:,}\nmodels run with the right bits "
-        f"({some} of {len(results)} tests in at least one form), {counts[Outcome.REFUSED]:,} are\n"
-        f"refused with a sentence, {counts[Outcome.DIFFERING]} differ; "
+        f"{counts[Outcome.PASSED]:,} of {judged:,} models run with the\nright bits ({some} of "
+        f"{len(results)} tests in at least one form), {counts[Outcome.REFUSED]:,} are refused with "
+        f"a sentence (with\n`--host-fallback` {answered:,} of them run right), "
+        f"{counts[Outcome.DIFFERING]} differ, {counts[Outcome.CRASH]} crash;\n"
         "[docs/node-tests.md](docs/node-tests.md) lists them.\n<!-- end node-tests -->\n"
     )
     return _PLACE.sub(lambda _: text, README.read_text(encoding="utf-8"))
@@ -99,10 +103,12 @@ def page() -> str:
          sum(counts[form, outcome] for form in forms))
         for outcome in Outcome
     ]
-    for place, what in enumerate((EQUAL, BY_HOST), 1):
+    for place, outcome, what in (
+        (1, Outcome.PASSED, EQUAL), (2, Outcome.PASSED, BY_HOST), (4, Outcome.REFUSED, ANSWERED),
+    ):
         some = Counter(
             form for tests in results.values() for form, found in tests.items()
-            if found.outcome is Outcome.PASSED and what in found.why
+            if found.outcome is outcome and what in found.why
         )
         rows.insert(place, (f"of these {what}", *(some[form] for form in forms), some.total()))
     lines = [
@@ -141,7 +147,8 @@ def _reasons(results: Results, outcome: Outcome) -> list[str]:
     for name, forms in results.items():
         for found in forms.values():
             if found.outcome is outcome:
-                for why in found.why if outcome is not Outcome.PASSED else ("",):
+                reasons = [why for why in found.why if why != ANSWERED]
+                for why in reasons if outcome is not Outcome.PASSED else ("",):
                     models[why] += 1
                     tests[why][name.removeprefix("test_")] = None
     if not models:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
+import onnx
+
 from kiwicha.bench.node_tests.cases import AS_GIVEN, Case, quantized
 from kiwicha.compiler.frontend.limit import FLOAT32, SCALE, Limit
 from kiwicha.compiler.frontend.quantization import DYNAMIC, STATIC
@@ -14,14 +16,17 @@ from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.ops.limits import GENERAL
 from kiwicha.compiler.ops.registry import NO_RULE, operators
 from kiwicha.errors import KiwichaError, UnsupportedModel
+from kiwicha.sim.fallback import golden_fallback
 from kiwicha.sim.golden_run import run_on_golden_machine
 from kiwicha.sim.reference import elements_that_differ
 
-__all__ = ["BY_HOST", "EQUAL", "Outcome", "Verdict", "verdict"]
+__all__ = ["ANSWERED", "BY_HOST", "EQUAL", "Outcome", "Verdict", "verdict"]
 
 
 EQUAL, BY_HOST = "every output equal", "no layer for the machine"
 """What is told of models that pass."""
+ANSWERED = "with --host-fallback right"
+"""What is told of models that are refused without."""
 
 
 class Outcome(StrEnum):
@@ -39,7 +44,8 @@ class Outcome(StrEnum):
 class Verdict:
     """Members
     -------
-    why : sentences; of what passed, those of `EQUAL` and `BY_HOST` that hold.
+    why : sentences; of what passed, those of `EQUAL` and `BY_HOST` that hold; of what is refused
+        the last may be `ANSWERED`.
     """
 
     outcome: Outcome
@@ -62,20 +68,42 @@ def verdict(case: Case, form: str) -> Verdict:
         return Verdict(Outcome.NOT_RUN, (_general(runtime_message(error)),))
     try:
         made = run_on_golden_machine(model, None, case.inputs)
-    except UnsupportedModel as error:
-        reasons = dict.fromkeys(
-            f"{operator}: {_general(reason)}" for _, operator, reason in error.refusals
-        )
-        return Verdict(Outcome.REFUSED, tuple(reasons))
     except KiwichaError as error:
-        return Verdict(Outcome.REFUSED, (_general(str(error)),))
+        return _with_host(case, model, _reasons(error))
     except Exception as error:  # whatever it is, it is a fault of ours
-        return Verdict(Outcome.CRASH, (f"{type(error).__name__}: {_general(str(error))}",))
+        return _crash(error)
     if made.wrong:
         return Verdict(Outcome.DIFFERING, made.wrong)
     same = not elements_that_differ(made.outputs, made.reference.outputs)
     told = {EQUAL: same, BY_HOST: not made.layers}
     return Verdict(Outcome.PASSED, tuple(what for what, holds in told.items() if holds))
+
+
+def _reasons(error: KiwichaError) -> tuple[str, ...]:
+    if not isinstance(error, UnsupportedModel):
+        return (_general(str(error)),)
+    return tuple(dict.fromkeys(
+        f"{operator}: {_general(reason)}" for _, operator, reason in error.refusals
+    ))
+
+
+def _crash(error: Exception) -> Verdict:
+    return Verdict(Outcome.CRASH, (f"{type(error).__name__}: {_general(str(error))}",))
+
+
+def _with_host(case: Case, model: onnx.ModelProto, reasons: tuple[str, ...]) -> Verdict:
+    """Run a model that was refused for some reasons with ONNX Runtime for what is in the way."""
+    try:
+        run = golden_fallback(model, None, case.inputs)
+    except KiwichaError:
+        return Verdict(Outcome.REFUSED, reasons)
+    except Exception as error:  # whatever it is, it is a fault of ours
+        return _crash(error)
+    wrong = [sentence for program in run.programs for sentence in program.wrong]
+    if run.wrong:
+        wrong.append(f"{run.wrong:,} elements of the outputs are wrong with --host-fallback")
+    return Verdict(Outcome.DIFFERING if wrong else Outcome.REFUSED, tuple(wrong) or (
+        *reasons, ANSWERED))
 
 
 @cache
