@@ -30,8 +30,9 @@ RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", "
 
 
 def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with its constants out of its inputs and every zero point written, and
-    without dilations of 1 of averages, with which ONNX Runtime makes an invalid operator."""
+    """Return the model with its constants out of its inputs, every zero point and every type of a
+    CastLike written, and without dilations of 1 of averages, with which ONNX Runtime makes an
+    invalid operator."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     proper = graph_inputs(made.graph)
@@ -41,6 +42,7 @@ def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
         made.graph.input.extend(kept)
     made.ir_version = max(made.ir_version, 4)  # before it, constants have to be inputs
     _write_zero_points(made)
+    _write_types(made)
     for node in made.graph.node:
         for place, attribute in enumerate(node.attribute):
             dull = attribute.name == "dilations" and set(attribute.ints) == {1}
@@ -48,6 +50,17 @@ def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
                 del node.attribute[place]
                 break
     return made
+
+
+def _write_types(model: onnx.ModelProto) -> None:
+    """CastLike becomes Cast, which is a constant where its operand is."""
+    likes = [node for node in model.graph.node if node.op_type == "CastLike" and not node.domain]
+    types = value_types(model, infer=True) if likes else {}
+    for node in likes:
+        if kind := types.get(node.input[1], 0):
+            node.op_type = "Cast"
+            del node.input[1]
+            node.attribute.append(helper.make_attribute("to", kind))
 
 
 def with_additions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Note]]:
@@ -68,10 +81,11 @@ def with_additions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Note]]
     return made, notes
 
 
-def value_types(model: onnx.ModelProto) -> dict[str, int]:
-    """Return the element type of each value as far as ONNX can infer it (`TensorProto`)."""
+def value_types(model: onnx.ModelProto, infer: bool = False) -> dict[str, int]:
+    """Return the element type of each value as far as ONNX can infer it (`TensorProto`), which it
+    is asked to where a zero point needs it or ``infer`` is true."""
     found = graph = model.graph
-    if any(_defaulted(node) for node in graph.node):
+    if infer or any(_defaulted(node) for node in graph.node):
         try:
             found = shape_inference.infer_shapes(model).graph
         except Exception:  # of no common base; ONNX Runtime will say what is wrong with the model

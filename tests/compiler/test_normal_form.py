@@ -197,3 +197,12 @@ def test_constants_of_other_forms():
              q("x", "xq", "x"), dq("xq", "xf", "x"), node("Mul", ["xf", "n"], ["m"]),
              q("m", "mq", "a"), dq("mq", "y", "a")]
     assert [n.kind for n in agree(model(nodes, CONSTANTS, IMAGE)).nodes] == ["table"]
+
+
+def test_the_type_of_a_constant_may_be_that_of_another_value():
+    """CastLike, as functions of ONNX write their constants, quantized."""
+    nodes = [q("x", "xq", "x"), dq("xq", "f", "x"), dq("code", "half", "a"),
+             node("CastLike", ["half", "f"], ["h"]),
+             node("Mul", ["f", "h"], ["m"]), q("m", "mq", "a"), dq("mq", "y", "a")]
+    graph = agree(model(nodes, CONSTANTS | {"code": S8(10)}, IMAGE))
+    assert len(graph.nodes) == 1
