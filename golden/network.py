@@ -264,6 +264,7 @@ def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
     return normalize(
         x, node.gamma, node.beta, y.scale, y.zero_point, y.dtype,
         x_scale=node.x.scale, epsilon=node.epsilon,
+        x_zero=node.x.zero_point if node.uncentred else None,
     )
 
 

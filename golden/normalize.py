@@ -31,6 +31,10 @@ y     s9      clamp((((p >> shift) + offset[j]) >> 16) + zero_point, low, high)
 it, the sum before the last shift s47. If W = 0 (all elements equal, or n = 1) then d = 0 and u = 0
 whatever the root is: y = clamp((offset[j] >> 16) + zero_point, low, high).
 
+Uncentred, rows are normalized by their root mean square: x less its zero point, s9, is taken for x
+and 0 for S. Then Q is u28, W = n * Q u40, V = 64 * W + epsilon, R and s as before, f less than 2^24
+(2^24 becomes 2^24 - 1) and u = (d * f) >> (28 - s): d and u keep their widths.
+
 The widest product has 21 x 25 bits. ``machine.tables`` turns gamma, beta, the scales and ONNX's
 epsilon into gain, offset, shift and epsilon.
 """
@@ -55,8 +59,10 @@ def normalize(
     *,
     x_scale: float = 1.0,
     epsilon: float = 0.0,
+    x_zero: int | None = None,
 ) -> npt.NDArray[Any]:
-    """Return LayerNormalization over the last axis of ``x``, quantized, of ``x``'s shape.
+    """Return LayerNormalization over the last axis of ``x``, quantized, of ``x``'s shape; with
+    ``x_zero`` RMSNormalization.
 
     Parameters
     ----------
@@ -64,6 +70,7 @@ def normalize(
     gamma, beta : real scale and bias, one for each place in a row.
     y_scale, y_zero, y_dtype : quantization of the result.
     x_scale, epsilon : only their ratio epsilon / x_scale^2 counts; it is added to the variance.
+    x_zero : zero point of ``x``, whose mean is left in then; None: it does not matter.
 
     Raises
     ------
@@ -71,9 +78,11 @@ def normalize(
         As ``machine.tables.normalize_parameters`` and ``normalize_epsilon``.
     """
     gains, offsets, shift = normalize_parameters(gamma, beta, y_scale)
-    constant = normalize_epsilon(x.shape[-1], x_scale, epsilon)
+    constant = normalize_epsilon(x.shape[-1], x_scale, epsilon, uncentred=x_zero is not None)
     bounds = np.iinfo(np.dtype(y_dtype))
-    y = normalize_rows(x, gains, offsets, shift, constant, y_zero, int(bounds.min), int(bounds.max))
+    y = normalize_rows(
+        x, gains, offsets, shift, constant, y_zero, int(bounds.min), int(bounds.max), x_zero
+    )
     return y.astype(y_dtype)
 
 
@@ -86,8 +95,10 @@ def normalize_rows(
     zero_point: int,
     low: int,
     high: int,
+    x_zero: int | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Return the recipe above along the last axis of ``x`` (int8 or uint8), as int64.
+    """Return the recipe above along the last axis of ``x`` (int8 or uint8), as int64; uncentred
+    where there is ``x_zero``.
 
     Raises
     ------
@@ -99,15 +110,19 @@ def normalize_rows(
         raise ValueError(f"a row has {n} elements; legal: 1 to 4096")
     if gains.shape != (n,) or offsets.shape != (n,):
         raise ValueError(f"{gains.shape} gains, {offsets.shape} offsets; legal: one each for {n}")
-    values = x.astype(np.int64) - (128 if x.dtype == np.uint8 else 0)
-    total = values.sum(axis=-1, keepdims=True)
+    middle = 128 if x.dtype == np.uint8 else 0
+    values = x.astype(np.int64) - (middle if x_zero is None else x_zero)
+    total = values.sum(axis=-1, keepdims=True) if x_zero is None else np.int64(0)
     squares = (values * values).sum(axis=-1, keepdims=True)
-    spread = (n * squares - total * total) * 256 + epsilon
+    fraction = 8 if x_zero is None else 6
+    spread = ((n * squares - total * total) << fraction) + epsilon
     # frexp gives the bit length: V < 2^46 is exact in a double.
     places = (48 - np.frexp(spread.astype(np.float64))[1].astype(np.int64)) // 2
     root = _isqrt(spread << (2 * places))
     reciprocal = (1 << 47) // np.maximum(root, 1)
-    unit = ((n * values - total) * reciprocal) >> (27 - places)
+    if x_zero is not None:
+        reciprocal = np.minimum(reciprocal, (1 << 24) - 1)
+    unit = ((n * values - total) * reciprocal) >> (31 - fraction // 2 - places)
     product = (unit * gains.astype(np.int64)) >> shift
     return np.asarray(np.clip(((product + offsets) >> 16) + zero_point, low, high))
 

@@ -24,7 +24,8 @@ p = (r * B[d] + 2^30) >> 31; y = ((p + 2^(e - 1)) >> e) + zero_point, with e = 2
 integer: s = sum of A[d], 15 to 31 bits; r = floor(2^32 / s), at most 18 bits, once a row;
 y = ((B[d] * r) >> 24) + zero_point, the product below 2^32.
 
-NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon in the field z.
+NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon in the field z;
+uncentred with the zero point x_zero, of uint8 less 128.
 """
 
 from collections.abc import Mapping
@@ -110,9 +111,11 @@ def special(
         elif operation is SpecialOperation.SOFTMAX:
             y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
         else:
+            middle = 0 if fields["x_signed"] else 128
             y = normalize_rows(
                 _typed(x, fields["x_signed"]), a.view(np.int32), b.view(np.int32),
                 fields["shift"], fields["z"], fields["zero_point"], fields["low"], fields["high"],
+                fields["x_zero"] + middle if fields["uncentred"] else None,
             )
         start = fields["y"]
         result[lane, start : start + count * length] = y.ravel().astype(np.uint8)

@@ -289,7 +289,9 @@ SPECIAL: Final = data.StructLayout({
     "x_byte": unsigned(1),
     "z_row": unsigned(1),
     "z_byte": unsigned(1),
-    "reserved0": unsigned(4),
+    # NORMALIZE: the mean stays, the zero point x_zero goes: rows by their root mean square
+    "uncentred": unsigned(1),
+    "reserved0": unsigned(3),
     "rows": unsigned(16),  # rows of a lane: lane l takes rows l * rows on, at least 1
     "length": unsigned(16),  # elements (bytes) of a row, at least 1
     "x": unsigned(32),  # offset of the first row in every lane's operand memory, dense rows
@@ -300,7 +302,7 @@ SPECIAL: Final = data.StructLayout({
     "low": signed(16),  # clamp of the output
     "high": signed(16),
     "shift": signed(8),  # ADD: of table A; MUL: of s; NORMALIZE: right, of what the gain makes
-    "reserved1": unsigned(8),
+    "x_zero": signed(8),  # of the input where uncentred, uint8 less 128
 })
 
 END: Final = data.StructLayout({**_header(), "reserved0": unsigned(50)})

@@ -158,8 +158,11 @@ def normalize_parameters(
     return np.rint(real * 2.0**shift).astype(np.int32), offsets.astype(np.int32), shift
 
 
-def normalize_epsilon(length: int, x_scale: float, epsilon: float) -> int:
-    """Return ``rint(256 * length^2 * epsilon / x_scale^2)``, the field ``z`` of NORMALIZE.
+def normalize_epsilon(
+    length: int, x_scale: float, epsilon: float, *, uncentred: bool = False
+) -> int:
+    """Return ``rint(256 * length^2 * epsilon / x_scale^2)``, the field ``z`` of NORMALIZE; where it
+    is uncentred, 64 times.
 
     Raises
     ------
@@ -172,13 +175,13 @@ def normalize_epsilon(length: int, x_scale: float, epsilon: float) -> int:
     _require_scale("x_scale", x_scale)
     if not epsilon >= 0:
         raise ValueError(f"epsilon is {epsilon}; legal: 0 or more")
-    ratio = float(epsilon) / float(x_scale) ** 2
-    if not 256 * length**2 * ratio < (1 << 32) - 1:
-        limit = 2**24 / length**2
+    ratio, units = float(epsilon) / float(x_scale) ** 2, 64 if uncentred else 256
+    if not units * length**2 * ratio < (1 << 32) - 1:
+        limit = 2**32 / units / length**2
         raise ValueError(
             f"epsilon / x_scale^2 is {ratio}; legal for {length} elements: below {limit}"
         )
-    return round(256 * length**2 * ratio)
+    return round(units * length**2 * ratio)
 
 
 def _require_scale(name: str, scale: float) -> None:

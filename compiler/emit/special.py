@@ -145,6 +145,10 @@ def _fields(
             config, ["special.entries"], lambda other: other.special.entries >= entries,
         )
     gains, offsets, shift = normalize_parameters(node.gamma, node.beta, float(node.y.scale))
-    epsilon = normalize_epsilon(length, float(node.x.scale), node.epsilon)
+    scale, uncentred = float(node.x.scale), node.uncentred
+    epsilon = normalize_epsilon(length, scale, node.epsilon, uncentred=uncentred)
     fields |= {"operation": SpecialOperation.NORMALIZE, "shift": shift, "z": epsilon}
+    if uncentred:
+        middle = 128 if node.x.dtype == np.uint8 else 0
+        fields |= {"uncentred": 1, "x_zero": node.x.zero_point - middle}
     return fields, (gains, offsets)

@@ -118,13 +118,15 @@ class SoftmaxNode(BaseNode):
 
 @dataclass(frozen=True, eq=False)
 class NormalizeNode(BaseNode):
-    """Layer normalization over the last axis, in the integers of `golden.normalize`.
+    """Layer or root mean square normalization over the last axis, in the integers of
+    `golden.normalize`.
 
     Members
     -------
     x, y : same shape and layout; the last axis is contiguous in memory.
     gamma, beta : float32, one for each place along the last axis.
     epsilon : added to the variance.
+    uncentred : the mean is left in, and epsilon added to the mean square.
     """
 
     name: str
@@ -134,5 +136,6 @@ class NormalizeNode(BaseNode):
     gamma: NDArray[np.float32]
     beta: NDArray[np.float32]
     epsilon: float
+    uncentred: bool = False
     promise: Promise = "golden"
     kind: ClassVar[str] = "normalize"

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNormalization between DequantizeLinear and QuantizeLinear, over the last axes."""
+"""Normalizations of rows between DequantizeLinear and QuantizeLinear, over the last axes.
+
+LayerNormalization, RMSNormalization, SimplifiedLayerNormalization; and LpNormalization over one
+axis, which is one by the root mean square, its gain the root of the length.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,26 +26,36 @@ from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 __all__ = ["OPERATORS"]
 
 _RESULTS = Limit("its mean and deviation are used", lambda used: not used)
+_EUCLID = Limit("divides by a norm of p {p}; must be 2", lambda p: p == 2)
 _LENGTH = Limit(
     "{size} values of {what} for rows of {length}", lambda size, what, length: size == length
 )
 
 
-def layer_normalization(context: Context, node: onnx.NodeProto) -> None:
+_LAYER = "LayerNormalization"
+_SQUARES = ("RMSNormalization", "SimplifiedLayerNormalization")
+_NORM = "LpNormalization"
+
+
+def normalization(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, scale, optional bias, in float; nothing is emitted before its QuantizeLinear."""
     value = context.floats[node.input[0]]
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     before = [op.node.op_type for op in value.operations if op.kind != "view"]
     FIRST.check(done=before[-1] if before else "")
-    _RESULTS.check(used=any(node.output[1:]))
-    _parameters(context, node, prod(value.shape[axis] for axis in _axes(node, value.shape)))
+    if node.op_type == _NORM:
+        _EUCLID.check(p=attributes(node).get("p", 2))
+    _RESULTS.check(used=any(context.uses[name] for name in node.output[1:]))
+    axes = _axes(node, value.shape)
+    _parameters(context, node, prod(value.shape[axis] for axis in axes))
     done = FloatOp("normalize", node, value.shape, finish=emit_normalize)
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
 
 def _axes(node: onnx.NodeProto, shape: Shape) -> range:
-    """Return the axes that are one row: that of the node and those after it."""
-    return range(attributes(node).get("axis", -1) % len(shape), len(shape))
+    """Return the axes that are one row: that of the node, and of most operators those after it."""
+    first = attributes(node).get("axis", -1) % len(shape)
+    return range(first, first + 1 if node.op_type == _NORM else len(shape))
 
 
 def emit_normalize(
@@ -63,10 +77,11 @@ def emit_normalize(
     axes = _axes(node, shape)
     length = prod(shape[axis] for axis in axes)
     gamma, beta = _parameters(context, node, length)
-    epsilon = float(attributes(node).get("epsilon", 1e-5))
+    epsilon = 0.0 if node.op_type == _NORM else float(attributes(node).get("epsilon", 1e-5))
+    uncentred = node.op_type != _LAYER
     try:
         normalize_parameters(gamma, beta, float(target.scale))
-        normalize_epsilon(length, float(x.scale), epsilon)
+        normalize_epsilon(length, float(x.scale), epsilon, uncentred=uncentred)
     except ValueError as error:
         raise Refusal(str(error)) from None
     if before:
@@ -75,12 +90,15 @@ def emit_normalize(
     name = context.names.fresh(target.name, "normalized") if after else target.name
     made = replace(target, name=name, shape=shape)
     y = rows_target(context, rows, made)
-    context.emit(NormalizeNode(node_name(node), node.op_type, rows, y, gamma, beta, epsilon))
+    context.emit(NormalizeNode(
+        node_name(node), node.op_type, rows, y, gamma, beta, epsilon, uncentred
+    ))
     y = from_rows(context, node, y, axes, made)
     if after:
         emit_views(context, node, y, [op.view for op in after], target.name)
+    what = "root mean square" if uncentred else "layer"
     context.note(
-        node, "integer layer normalization (golden-exact), ONNX Runtime computes it in float"
+        node, f"integer {what} normalization (golden-exact), ONNX Runtime computes it in float"
     )
 
 
@@ -89,6 +107,8 @@ def _parameters(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return scale and bias, one for each place of a row."""
     found = [np.ones(length, np.float32), np.zeros(length, np.float32)]
+    if node.op_type == _NORM:
+        return found[0] / np.sqrt(np.float32(length)), found[1]
     for index, what in ((1, "scale"), (2, "bias")):
         if index < len(node.input) and node.input[index]:
             value: NDArray[Any] = context.constant(node, index, what)
@@ -97,14 +117,23 @@ def _parameters(
     return found[0], found[1]
 
 
+_DISTANCE = "at most one code from float in at most 0.1 % of elements"
+_TESTS = ("tests/golden/test_normalize.py", "tests/compiler/test_normalization.py")
 OPERATORS = (
     Operator(
         "LayerNormalization",
-        (Form("float", ("LayerNormalization",), "golden", layer_normalization, first_is_float),),
+        (Form("float", (_LAYER,), "golden", normalization, first_is_float),),
         "normalize.normalize",
         (QUANTIZED, FIRST, _RESULTS, LAST),
-        "any last axes, rows up to `special.entries`; at most one code from float in at most 0.1 % "
-        "of elements",
-        ("tests/golden/test_normalize.py", "tests/compiler/test_normalization.py"),
+        f"any last axes, rows up to `special.entries`; {_DISTANCE}",
+        _TESTS,
+    ),
+    Operator(
+        "RMSNormalization, LpNormalization",
+        (Form("float", (*_SQUARES, _NORM), "golden", normalization, first_is_float),),
+        "normalize.normalize",
+        (QUANTIZED, FIRST, _EUCLID, LAST),
+        f"any last axes, of LpNormalization any one, rows up to `special.entries`; {_DISTANCE}",
+        _TESTS,
     ),
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer normalization of 8-bit rows in integers, after I-BERT's i-LayerNorm."""
+"""Layer normalization of 8-bit rows in integers, after I-BERT's i-LayerNorm, and without a mean."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
@@ -13,7 +13,7 @@ from kiwicha.hw.special.normalize_measure import MEASURE, NormalizeMeasure
 __all__ = ["APPLY", "NormalizeCore"]
 
 APPLY = data.StructLayout({"x": signed(9), "gain": signed(32), "offset": signed(32)})
-"""An element of a row, -128 to 127, with its gain, -2^23 to 2^23 - 1, and its offset."""
+"""An element of a row, as ``MEASURE`` has it, with its gain, -2^23 to 2^23 - 1, and its offset."""
 
 # One width for all devices: what the DSP blocks of an ECP5 take, and less than those of others.
 _MULTIPLIER_WIDTH = 18
@@ -33,7 +33,7 @@ class NormalizeCore(Component):
 
     Members
     -------
-    length : In(16), 1 to 4096; shift : In(signed(8)), 0 to 31; epsilon : In(32)
+    length : In(16), 1 to 4096; shift : In(signed(8)), 0 to 31; epsilon : In(32); uncentred : In(1)
         Constant while anything is measured or on its way.
     measure : In(stream.Signature(MEASURE, always_ready=True))
         Every element of a row. The next row must not begin before ``measured``.
@@ -51,6 +51,7 @@ class NormalizeCore(Component):
     length: In(unsigned(16))
     shift: In(signed(8))
     epsilon: In(unsigned(32))
+    uncentred: In(1)
     measure: In(stream.Signature(MEASURE, always_ready=True))
     measured: Out(1)
     apply: In(stream.Signature(APPLY, always_ready=True))
@@ -68,19 +69,20 @@ class NormalizeCore(Component):
         m.d.comb += [
             row.length.eq(self.length),
             row.epsilon.eq(self.epsilon),
+            row.uncentred.eq(self.uncentred),
             self.measured.eq(row.measured),
             gain.i.eq(self.apply.payload.gain),
             offset.i.eq(self.apply.payload.offset),
         ]
 
         # Cycles 1 and 2: d = n x - S.
-        x = self.apply.payload.x[:8].as_signed()
+        x = self.apply.payload.x
         scaled = register(m, (x * self.length[:13])[:21].as_signed(), "s1_scaled")
         distance = register(m, (scaled - row.total)[:21].as_signed(), "s2_distance")
 
-        # u = (d f) >> (27 - s), behind a multiplier.
+        # u = (d f) >> (27 - s), uncentred 28 - s, behind a multiplier.
         m.d.comb += [scale.a.eq(distance), scale.b.eq(row.inverse.factor)]
-        down = register(m, (24 - row.inverse.places)[:5], "down")
+        down = register(m, (24 + self.uncentred - row.inverse.places)[:5], "down")
         unit = register(m, ((scale.o >> 3) >> down)[:23].as_signed(), "unit")
 
         # p = u gain, made of u (gain + 2^23), for that is not negative.

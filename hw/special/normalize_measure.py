@@ -11,24 +11,25 @@ from kiwicha.hw.special.inverse_root import INVERSE_ROOT, InverseRoot
 __all__ = ["MEASURE", "NormalizeMeasure"]
 
 MEASURE = data.StructLayout({"x": signed(9), "first": 1, "last": 1})
-"""An element of a row, -128 to 127, and whether the row begins or ends with it."""
+"""An element of a row, -128 to 127 (uncentred: -255 to 255), and whether the row begins or ends
+with it."""
 
 # Bits of the row's length and of the magnitude of its sum, with which products are made.
 _TURNS = 20
 
 
 class NormalizeMeasure(Component):
-    """Sums up a row, then finds the reciprocal of its standard deviation.
+    """Sums up a row, then finds the reciprocal of its standard deviation or root mean square.
 
     S, W, s and f of ``golden.normalize``. W = n Q - S^2 comes from shifting and adding, a bit of n
-    and of S a cycle; then the root and the quotient.
+    and of S a cycle; then the root and the quotient. Uncentred, S is 0.
 
     An element a cycle. ``measured`` rises 73 + s cycles after the row's last element (74 to 97).
     The next row must not begin before.
 
     Members
     -------
-    length : In(16), 1 to 4096; epsilon : In(32)
+    length : In(16), 1 to 4096; epsilon : In(32); uncentred : In(1)
         Constant from a row's first element until ``measured``.
     i : In(stream.Signature(MEASURE, always_ready=True))
         Every element of a row.
@@ -40,6 +41,7 @@ class NormalizeMeasure(Component):
 
     length: In(unsigned(16))
     epsilon: In(unsigned(32))
+    uncentred: In(1)
     i: In(stream.Signature(MEASURE, always_ready=True))
     measured: Out(1)
     total: Out(signed(20))
@@ -50,12 +52,12 @@ class NormalizeMeasure(Component):
         m.submodules.root = root = InverseRoot()
 
         # Cycle 1: the square. Cycle 2: the sums.
-        x = self.i.payload.x[:8].as_signed()
-        square = register(m, (x * x)[:15], "s1_square")
+        x = self.i.payload.x
+        square = register(m, (x * x)[:16], "s1_square")
         x = register(m, x, "s1_x")
         first = register(m, self.i.payload.first, "s1_first")
         valid, last, summed = Signal(), Signal(), Signal()
-        total, squares = Signal(signed(20)), Signal(27)
+        total, squares = Signal(signed(20)), Signal(28)
         m.d.sync += [
             valid.eq(self.i.valid),
             last.eq(self.i.valid & self.i.payload.last),
@@ -67,20 +69,24 @@ class NormalizeMeasure(Component):
                 squares.eq(Mux(first, 0, squares) + square),
             ]
 
-        # W has 38 bits, whatever the sums before it had.
-        spread, magnitude = Signal(38), Signal(_TURNS)
+        # W has 38 bits, uncentred 40, whatever the sums before it had.
+        spread, magnitude = Signal(40), Signal(_TURNS)
         length_bits, total_bits = Signal(_TURNS), Signal(_TURNS)
         left = Signal(range(_TURNS))
         sized = Mux(total[-1], -total, total)[:_TURNS]
         whole = Mux(length_bits[-1], squares, 0)
         part = Mux(total_bits[-1], magnitude, 0)
-        m.d.comb += root.i.payload.value.eq(Cat(self.epsilon[:8], (spread + self.epsilon[8:])[:38]))
+        epsilon, factor = self.epsilon, root.o.payload.factor
+        coarse = (spread + Mux(self.uncentred, epsilon[6:], epsilon[8:]))[:40]
+        m.d.comb += root.i.payload.value.eq(
+            Mux(self.uncentred, Cat(epsilon[:6], coarse), Cat(epsilon[:8], coarse[:38]))
+        )
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [
                     spread.eq(0),
                     magnitude.eq(sized),
-                    total_bits.eq(sized),
+                    total_bits.eq(Mux(self.uncentred, 0, sized)),
                     length_bits.eq(self.length[:13]),
                     left.eq(_TURNS - 1),
                 ]
@@ -101,7 +107,12 @@ class NormalizeMeasure(Component):
             with m.State("WAIT"):
                 m.d.comb += root.o.ready.eq(1)
                 with m.If(root.o.valid):
-                    m.d.sync += [self.total.eq(total), self.inverse.eq(root.o.payload)]
+                    m.d.sync += [
+                        self.total.eq(Mux(self.uncentred, 0, total)),
+                        self.inverse.places.eq(root.o.payload.places),
+                        # Of factors with the top bit only 2^24 there is.
+                        self.inverse.factor.eq(Mux(self.uncentred & factor[-1], ~factor, factor)),
+                    ]
                     m.next = "IDLE"
 
         busy = Signal()

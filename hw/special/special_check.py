@@ -39,6 +39,7 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "x_byte": 1,
         "z_row": 1,
         "z_byte": 1,
+        "uncentred": 1,
         "table": range(cfg.special.entries // 256),
         "rows": counts,
         "length": counts,
@@ -53,6 +54,7 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "low": signed(9),
         "high": signed(9),
         "shift": signed(8),
+        "x_zero": signed(8),
         "signal": ENGINES,
     })
 
@@ -110,8 +112,8 @@ class SpecialCheck(Component):
         left, here = Signal(32), Signal(cfg.special.lanes)
         illegal, outside = Signal(), Signal()
         kept = ("operation", "x_signed", "z_signed", "x_row", "x_byte", "z_row",
-                "z_byte", "table", "length", "x", "z", "y",
-                "zero_point", "low", "high", "shift", "signal")
+                "z_byte", "uncentred", "table", "length", "x", "z", "y",
+                "zero_point", "low", "high", "shift", "x_zero", "signal")
         m.d.comb += [
             *(job[name].eq(asked[name]) for name in kept),
             job.rows.eq(most),
@@ -207,7 +209,8 @@ def _illegal(asked: data.View) -> Value:
         asked.operation > max(SpecialOperation),
         Cat(asked[name] for name in REPEATS).any() & ~takes_pairs(asked.operation),
         asked.reserved0,
-        asked.reserved1,
+        (asked.x_zero != 0) & ~asked.uncentred,
+        asked.uncentred & (asked.operation != SpecialOperation.NORMALIZE),
         asked.rows == 0,
         asked.length == 0,
         asked.total == 0,

@@ -40,7 +40,8 @@ class SpecialFetch(Component):
     """Turns looks and elements into operands, one of each a cycle.
 
     The entries are those of the raw bytes (TABLE, ADD, MUL), of the distances from the row's
-    maximum (SOFTMAX) or of the column (NORMALIZE). ``x`` is the byte as a number, uint8 less 128.
+    maximum (SOFTMAX) or of the column (NORMALIZE). ``x`` is the byte as a number, uint8
+    less 128, and less ``x_zero`` of the job.
 
     Parameters
     ----------
@@ -142,7 +143,9 @@ class SpecialFetch(Component):
             m.d.comb += tables.index[reader].eq(index)
             number = Signal(8, name=f"number_{reader}")
             m.d.comb += number.eq(code ^ 0x80)
-            numbers.append(_later(m, number, 3, f"number_{reader}")[3].as_signed())
+            number = _later(m, number, 1, f"number_{reader}")[1].as_signed()
+            centred = (number - jobs[reader].x_zero)[:9]
+            numbers.append(_later(m, centred, 2, f"centred_{reader}")[2].as_signed())
         m.d.comb += [
             self.row.valid.eq(looked[-1]),
             row.slot.eq(slots[0][5]),

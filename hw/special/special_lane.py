@@ -130,6 +130,7 @@ class SpecialLane(Component):
             normalize.length.eq(job.length),
             normalize.shift.eq(job.shift),
             normalize.epsilon.eq(job.z),
+            normalize.uncentred.eq(job.uncentred),
             normalize.measure.valid.eq(fetch.row.valid & kind[SpecialOperation.NORMALIZE]),
             measure.x.eq(row.x),
             measure.first.eq(row.first),

@@ -264,6 +264,16 @@ EXAMPLES = {
         "is the float result": of(
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
     },
+    "RMSNormalization, LpNormalization": {
+        "its input is float from": of(
+            [node("LpNormalization", ["x"], ["p"], name="it"), q("p", "yq", "a"),
+             dq("yq", "y", "a")]),
+        "its input is the float result": chain(
+            RELU, node("LpNormalization", ["r"], ["f"], name="it")),
+        "divides by a norm": chain(node("LpNormalization", ["xf"], ["f"], name="it", p=1)),
+        "the result of": chain(
+            node("LpNormalization", ["xf"], ["n"], name="it"), node("Relu", ["n"], ["f"])),
+    },
     "ReduceMax, ReduceMin": REDUCTION["ReduceMax"],
     "ReduceSum, ReduceMean, ReduceL1": {
         **REDUCTION["ReduceSum"],

@@ -34,14 +34,15 @@ def close(built, most=0.002):
     return graph
 
 
-def normalized(operator, shape, axis, dtype, *around, before=(), first="f0", **given):
+def normalized(operator, shape, axis, dtype, *around, before=(), first="f0", y=0.035, **given):
     """Return a model of one normalization over the axes from ``axis`` on."""
     rng = np.random.RandomState(len(shape) + axis)
-    constants = scales(x=(0.03, dtype(10)), y=(0.035, dtype(30)))
+    constants = scales(x=(0.03, dtype(10)), y=(y, dtype(30)))
     size = shape[axis % len(shape):]
     constants |= {"gamma": rng.normal(1, 0.2, size).astype(F32),
                   "beta": rng.normal(0, 0.2, size).astype(F32)}
-    names = [first, "gamma", *(["beta"] if operator == "LayerNormalization" else [])]
+    names = [first, *([] if operator == "LpNormalization" else ["gamma"]),
+             *(["beta"] if operator == "LayerNormalization" else [])]
     made = node(operator, names, ["n"], name="it", axis=axis, **given)
     result = around[-1].output[0] if around else "n"
     nodes = [q("x", "xq", "x"), dq("xq", "f0", "x"), *before, made, *around, q(result, "yq", "y"),
@@ -57,6 +58,35 @@ AXES = [([4, 7, 8], 1), ([3, 4, 5, 6], 2), ([3, 4, 5, 6], -3), ([5, 33], 0), ([2
 def test_layer_normalization(shape, axis, dtype):
     nodes, constants = normalized("LayerNormalization", shape, axis, dtype)
     close(model(nodes, constants, {"x": shape}))
+
+
+@pytest.mark.parametrize("operator", ["RMSNormalization", "SimplifiedLayerNormalization"])
+@pytest.mark.parametrize("dtype", [U8, S8])
+@pytest.mark.parametrize(("shape", "axis"), AXES)
+def test_root_mean_square(shape, axis, dtype, operator):
+    """Of uint8 with a zero point far from the middle, too."""
+    given = {"epsilon": 1e-3} if axis == 1 else {}
+    nodes, constants = normalized(operator, shape, axis, dtype, **given)
+    opset = 23 if operator == "RMSNormalization" else 17
+    built = model(nodes, constants, {"x": shape}, opset=opset)
+    built.ir_version = 10
+    graph = close(built)
+    (layer,) = [n for n in graph.nodes if n.kind == "normalize"]
+    assert layer.uncentred
+    assert "integer root mean square normalization (golden-exact)" in graph.notes[-1].text
+
+
+@pytest.mark.parametrize("dtype", [U8, S8])
+@pytest.mark.parametrize(("shape", "axis"), [([2, 12, 4, 5], 1), ([3, 40], -1), ([9, 7, 6], 0)])
+def test_euclidean_norm(shape, axis, dtype):
+    nodes, constants = normalized("LpNormalization", shape, axis, dtype, y=0.008)
+    close(model(nodes, constants, {"x": shape}))
+
+
+def test_outputs_that_nobody_reads():
+    nodes, constants = normalized("LayerNormalization", [4, 8], -1, U8)
+    next(n for n in nodes if n.name == "it").output.extend(["mean", "deviation"])
+    close(model(nodes, constants, {"x": [4, 8]}))
 
 
 def test_views_around():

@@ -62,7 +62,8 @@ class CheckSpec(wiring.Component):
                     asked.operation > 4,
                     asked.reserved0 != 0,
                     Cat(asked[name] for name in REPEATS).any() & ~is_pair,
-                    asked.reserved1 != 0,
+                    (asked.x_zero != 0) & ~asked.uncentred,
+                    asked.uncentred & ~is_normalize,
                     rows == 0,
                     length == 0,
                     asked.total == 0,
@@ -93,7 +94,8 @@ class CheckSpec(wiring.Component):
                 Assert(~job.edge[1] | (job.edge_rows == asked.total - rows)),
                 *(
                     Assert(job[name] == asked[name])
-                    for name in ("operation", "table", "length", "x", "y", "z", "low", "shift")
+                    for name in ("operation", "uncentred", "table", "length", "x", "y", "z", "low",
+                                 "shift", "x_zero")
                 ),
             ]
         with m.If(dut.error.valid & first.started):
@@ -107,6 +109,7 @@ class CheckSpec(wiring.Component):
             Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_pair),
             Cover(dut.o.valid & (asked.x + used == CFG.special.bytes) & job.full[1]),
             Cover(dut.error.valid & outside & ~illegal & is_normalize),
+            Cover(dut.o.valid & job.uncentred & (job.x_zero == -128)),
         ]
         return m
 

@@ -163,11 +163,30 @@ def test_normalize(x_dtype, length):
     assert np.array_equal(y, expected)
 
 
+@pytest.mark.parametrize("zero", [-128, -3, 127])
+@pytest.mark.parametrize("x_dtype", TYPES)
+def test_normalize_uncentred(x_dtype, zero):
+    rng = np.random.default_rng([68, zero + 128])
+    x, gamma = random_codes(rng, x_dtype, (7, 96)), rng.normal(1, 0.5, 96)
+    gains, offsets, shift = normalize_parameters(gamma, np.zeros(96), 0.02)
+    epsilon = normalize_epsilon(96, 0.05, 1e-5, uncentred=True)
+    y = run(
+        SpecialOperation.NORMALIZE, x, np.uint8, (gains, offsets),
+        shift=shift, zero_point=120, z=epsilon, uncentred=1, x_zero=zero,
+    )
+    x_zero = zero + (128 if x_dtype == np.uint8 else 0)
+    expected = normalize(
+        x, gamma, np.zeros(96), 0.02, 120, np.uint8, x_scale=0.05, epsilon=1e-5, x_zero=x_zero
+    )
+    assert np.array_equal(y, expected)
+
+
 def fields_of(**changed):
     fields = {
         "operation": SpecialOperation.TABLE, "x_signed": 1, "z_signed": 1, "table": 0, "rows": 2,
         "length": 10, "x": 4, "z": 80, "y": 30, "total": 3, "zero_point": 0, "low": -128,
-        "high": 127, "shift": 0, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0,
+        "high": 127, "shift": 0, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0, "uncentred": 0,
+        "x_zero": 0,
     }
     return {**fields, **changed}
 

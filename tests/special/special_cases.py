@@ -89,7 +89,16 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         "zero_point": int(rng.integers(low, high + 1)),
         "low": low,
         "high": high,
+        **_uncentred(rng, operation),
         "shift": int(rng.integers(*_SHIFTS.get(operation, (-9, -8)))),
+    }
+
+
+def _uncentred(rng, operation):
+    """Return whether the mean stays, and the zero point that goes."""
+    uncentred = operation == SpecialOperation.NORMALIZE and rng.integers(2)
+    return {
+        "uncentred": int(uncentred), "x_zero": int(rng.integers(-128, 128)) if uncentred else 0,
     }
 
 

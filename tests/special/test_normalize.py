@@ -111,10 +111,10 @@ class Driver:
             await self.step()
 
 
-def duration(row, epsilon):
+def duration(row, epsilon, uncentred):
     """Cycles from a row's last element to ``measured``, from the golden model's s."""
-    n, total = len(row), int(row.sum())
-    spread = 256 * (n * int((row * row).sum()) - total**2) + epsilon
+    n, total = len(row), 0 if uncentred else int(row.sum())
+    spread = (n * int((row * row).sum()) - total**2) * (64 if uncentred else 256) + epsilon
     return 73 + (48 - spread.bit_length()) // 2
 
 
@@ -131,7 +131,12 @@ async def rows(dut):
         driver = Driver(dut, params["pause"], chooser)
         dut.length.value, dut.shift.value, dut.epsilon.value = n, shift, epsilon
         kinds = params["kinds"] or rng.choice(KINDS, params["count"])
-        data = [row_of(name, rng, n) for name in kinds]
+        zero = int(rng.choice([-128, 127, rng.integers(-128, 128)])) if params["uncentred"] else 0
+        dut.uncentred.value = params["uncentred"]
+        codes = [row_of(name, rng, n) for name in kinds]
+        if params["uncentred"]:  # one peak alone, whose root is a power of two
+            codes[0] = np.where(np.arange(n) == n // 2, zero + (64 if zero < 0 else -64), zero)
+        data = [row - zero for row in codes]
         driver.show(data[0].tolist())
         await driver.settle()
         for row, following in zip(data, [*data[1:], None], strict=True):
@@ -146,29 +151,37 @@ async def rows(dut):
                 await driver.step()
             if following is not None:
                 await driver.settle()
-                assert driver.rose - driver.last == duration(following, epsilon)
+                due = duration(following, epsilon, params["uncentred"])
+                assert driver.rose - driver.last == due
         for _ in range(NormalizeCore.latency + 1):
             await driver.step()
-        expected = normalize_rows(np.array(data), gains, offsets, shift, epsilon, 0, LOW, HIGH)
+        expected = normalize_rows(
+            np.array(codes), gains, offsets, shift, epsilon, 0, LOW, HIGH,
+            zero if params["uncentred"] else None,
+        )
         assert driver.results == expected.ravel().tolist(), f"{kind} {turn}, shift {shift}"
 
 
-@slow("2-0.4", "3-0", "16-0", "64-0.4", "197-0", "1000-0.4")
+@slow("2-0.4-False", "3-0-False", "16-0-False", "64-0.4-False", "197-0-False", "1000-0.4-False",
+      "1-0.4-True", "2-0-True", "3-0.4-True", "16-0.4-True", "64-0-True", "197-0.4-True",
+      "1000-0-True")
+@pytest.mark.parametrize("uncentred", [False, True])
 @pytest.mark.parametrize("pause", [0, 0.4])
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 64, 197, 1000])
-def test_rows(length, pause):
+def test_rows(length, pause, uncentred):
     kinds = ["layer", "edges", "random"] if length > 100 else ["layer", *["edges", "random"] * 3]
     params = {"length": length, "pause": pause, "late": False, "parameters": kinds}
-    params |= {"kinds": list(KINDS) if length < 100 else None, "count": 3}
+    params |= {"kinds": list(KINDS) if length < 100 else None, "count": 3, "uncentred": uncentred}
     if pause:
         params["parameters"] = kinds[-2:] if length < 100 else ["random"]
     run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
 
 
-def test_longest_row():
+@pytest.mark.parametrize("uncentred", [False, True])
+def test_longest_row(uncentred):
     """4096 elements: every width at its limit, and ``measured`` as early as ever."""
     params = {"length": 4096, "pause": 0, "late": True, "parameters": ["random"]}
-    params |= {"kinds": ["one", "extreme", "least"]}
+    params |= {"kinds": ["one", "extreme", "least"], "uncentred": uncentred}
     run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
 
 
@@ -178,6 +191,7 @@ def test_as_late_as_hold_allows(length):
     """The constants of a row last until ``hold`` cycles after the next row's last element."""
     params = {"length": length, "pause": 0, "late": True, "parameters": ["random"] * 2}
     params |= {"kinds": ["extreme", "near", "uniform", "extreme", "one", "normal"]}
+    params["uncentred"] = length == 60
     run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
 
 

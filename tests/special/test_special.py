@@ -149,7 +149,7 @@ async def equals_golden(dut):
 PLAIN = {
     "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
     "low": -128, "high": 127, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0, "table": 0,
-    "shift": 20, "zero_point": 0, "x_signed": 0,
+    "shift": 20, "zero_point": 0, "x_signed": 0, "uncentred": 0, "x_zero": 0,
 }
 FAULTS = [
     ({"operation": 5}, FIELD),
@@ -160,7 +160,10 @@ FAULTS = [
     ({"operation": NORMALIZE, "x_row": 1}, FIELD),
     ({"operation": NORMALIZE, "x_byte": 1}, FIELD),
     ({"operation": SOFTMAX, "z_byte": 1}, FIELD),
-    ({"reserved1": 128}, FIELD),
+    ({"uncentred": 1}, FIELD),
+    ({"operation": MUL, "uncentred": 1}, FIELD),
+    ({"x_zero": -128}, FIELD),
+    ({"operation": NORMALIZE, "x_zero": 1}, FIELD),
     ({"rows": 0}, FIELD),
     ({"length": 0}, FIELD),
     ({"total": 0}, FIELD),
