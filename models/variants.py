@@ -133,6 +133,9 @@ NETWORKS: dict[str, Network] = {
     "global_pool": Network((2, 3, 8, 8), (
         _conv(5, 3, 3, 3), Layer("GlobalAveragePool"), _FLATTEN, _gemm(5, 4, transB=1))),
     # Matrix products
+    "mean": Network((2, 3, 8, 8), (
+        _conv(4, 3, 3, 3), Layer("ReduceMean", attributes={"axes": [2, 3], "keepdims": 0}),
+        _gemm(4, 5))),
     "matmul": Network((5, 20), (_matmul(20, 18),)),
     "matmul_relu": Network((3, 17), (_matmul(17, 33), _RELU)),
     "matmul_3d": Network((2, 5, 16), (_matmul(16, 9),)),
@@ -160,6 +163,8 @@ NETWORKS: dict[str, Network] = {
     # What the special function engine, or a rule of our own, makes possible
     "sigmoid": Network((1, 3, 6, 6), (_conv(4, 3, 3, 3), Layer("Sigmoid"))),
     "softmax": Network((2, 8), (_gemm(8, 6), Layer("Softmax"))),
+    "softmax_channels": Network((2, 3, 6, 6), (
+        _conv(4, 3, 3, 3), Layer("Softmax", attributes={"axis": 1}))),
     "residual": Network((1, 4, 6, 6), (
         _conv(4, 4, 3, 3, pads=[1] * 4), Layer("Add", constants=("x",)))),
     "bias_add": Network((4, 8), (_matmul(8, 6), Layer("Add", ((6,),)))),
@@ -189,7 +194,7 @@ NETWORKS: dict[str, Network] = {
 }
 
 #: those of them that need the special function engine
-SPECIAL = ("sigmoid", "softmax", "residual", "bias_add", "gates")
+SPECIAL = ("sigmoid", "softmax", "softmax_channels", "residual", "bias_add", "gates")
 
 #: networks that must be refused: {name: (network, the operator of the node to be named)}
 UNSUPPORTED: dict[str, tuple[Network, str]] = {

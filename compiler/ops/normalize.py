@@ -89,7 +89,7 @@ def emit_normalize(
     rows = as_rows(context, node, x, axes)
     name = context.names.fresh(target.name, "normalized") if after else target.name
     made = replace(target, name=name, shape=shape)
-    y = rows_target(context, rows, made)
+    y = rows_target(context, rows, axes, made)
     context.emit(NormalizeNode(
         node_name(node), node.op_type, rows, y, gamma, beta, epsilon, uncentred
     ))

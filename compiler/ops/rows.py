@@ -39,9 +39,11 @@ def as_rows(context: Context, node: onnx.NodeProto, x: Tensor, axes: Sequence[in
     return emit_views(context, node, x, steps)
 
 
-def rows_target(context: Context, rows: Tensor, target: Tensor) -> Tensor:
+def rows_target(
+    context: Context, rows: Tensor, axes: Sequence[int], target: Tensor
+) -> Tensor:
     """Return what the rows of a result are written to, that `from_rows` makes ``target`` of."""
-    same = rows.shape == target.shape
+    same = list(axes) == [len(target.shape) - 1]
     name = target.name if same else context.names.fresh(target.name, "rows")
     return replace(target, name=name, shape=rows.shape, layout=rows.layout)
 

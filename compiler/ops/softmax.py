@@ -29,7 +29,7 @@ def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
         _one(context, node, x, target)
         return
     rows = as_rows(context, node, x, axes)
-    y = rows_target(context, rows, target)
+    y = rows_target(context, rows, axes, target)
     context.emit(SoftmaxNode(node_name(node), node.op_type, rows, y))
     from_rows(context, node, y, axes, target)
 

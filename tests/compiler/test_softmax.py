@@ -16,7 +16,7 @@ from .onnx_models import dq, model, node, q, scales
 from .test_moves import runs
 
 U8, S8 = np.uint8, np.int8
-SHAPES = ([2, 3, 7], [3, 4, 2, 5], [6, 5], [2, 1, 5, 3], [2, 2, 3, 2, 4])
+SHAPES = ([2, 3, 7], [3, 4, 2, 5], [3, 4, 4, 4], [6, 5], [2, 1, 5, 3], [2, 2, 3, 2, 4])
 CONSTANTS = {
     U8: scales(x=(0.03, U8(120)), y=(1 / 256, U8(0))),
     S8: scales(x=(0.05, S8(-7)), y=(0.0037, S8(-100))),
