@@ -10,7 +10,7 @@ from kiwicha.compiler.ops.unsupported import DYNAMIC
 from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "FIXED", "INPUT", "OPERATORS", "OWN_SCALE",
+    "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE",
     "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
 ]
 
@@ -29,10 +29,6 @@ INPUT = Limit(
 BETWEEN = Limit(
     "the result of {done} must be quantized before it is quantized dynamically",
     lambda done, same: same,
-)
-FIXED = Limit(
-    "quantizes a dynamically quantized layer's result to {dtype}; must be uint8",
-    lambda dtype: dtype == np.uint8,
 )
 SCALE = Limit(
     "weight scale '{name}' is not a constant", lambda name, constants: name in constants
@@ -76,7 +72,7 @@ OPERATORS = (
                              "DynamicQuantizeMatMul"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
-        (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, FIXED, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
+        (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
          PAIR, OWN_SCALE, POOLED, COLUMNS, *LIMITS),
         "as `quantize_dynamic` writes them, or as ONNX Runtime fuses them: products with "
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.limit import FLOAT32
 from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
 from kiwicha.compiler.graph.dynamic_edges import RECORD_BYTES, HostDynamicQuantize
-from kiwicha.compiler.graph.graph import DynamicScaleNode, Tensor, Value
+from kiwicha.compiler.graph.graph import DynamicScaleNode, PoolNode, Tensor, Value
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.ops.chain import chain_table, chain_values, dequantized, emit_chain
 from kiwicha.compiler.ops.context import Context
@@ -27,7 +27,6 @@ from kiwicha.compiler.ops.dynamic import (
     BETWEEN,
     CONSTANT,
     FINITE,
-    FIXED,
     INPUT,
     OWN_SCALE,
     OWN_ZERO,
@@ -187,10 +186,20 @@ class DynamicLayers:
         """The floats of a layer quantized by a scale that is known."""
         linear = self.linear[node.input[0]]
         self._require(node, linear.w_scale is not None and linear.second is None)
-        scale, zero, dtype = self.context.quantization(node, 1, "output")
-        FIXED.check(dtype=dtype)
+        context, name = self.context, node.output[0]
+        scale, zero, dtype = context.quantization(node, 1, "output")
         record = self.records[linear.source]
-        linear.quantized(self.context, record, node.output[0], None, scale, zero)
+        if dtype == _UINT8:
+            linear.quantized(context, record, name, None, scale, zero)
+            return
+        codes = context.names.fresh(name, "unsigned")  # VECTOR quantizes floats to these alone
+        linear.quantized(context, record, codes, None, scale, zero + 128)
+        x = context.tensors[codes]
+        y = replace(x, name=name, dtype=dtype, zero_point=zero)
+        context.emit(PoolNode(
+            node_name(node), "QuantizeLinear", x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1),
+            np.float32(1), np.float64(1), -128, 127,
+        ))
 
     def _input(self, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
         value = self.context.floats[node.input[0]]

@@ -5,7 +5,7 @@ import numpy as np
 from onnx import TensorProto
 
 from .limit_models import F32, START, U8, dynamic, dynamic_conv
-from .onnx_models import node, q
+from .onnx_models import node
 
 __all__ = ["DYNAMIC"]
 
@@ -38,8 +38,6 @@ DYNAMIC = {
         before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
         middle={"product": node("MatMulInteger", ["q", "q2", "z", "z2"], ["i"])},
         inputs={"x": [6], "u": [6, 5]}, outputs=("m",)),
-    "quantizes a dynamically": dynamic(
-        q("m", "y", "s"), types={"y": TensorProto.INT8}),
     "{op} of a dynamically": dynamic_conv(
         node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2]),
         node("DynamicQuantizeLinear", ["mp"], ["p8", "p_s", "p_z"]),

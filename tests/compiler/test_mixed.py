@@ -133,3 +133,22 @@ def test_slots_beside_scales_that_are_known(tmp_path):
     )
     model = onnx.load(tmp_path / "mixed.onnx")
     check(model, [3, 5], ["matmul", "dynamic_scale", *["dynamic"] * 6])
+
+
+def test_signed_codes(tmp_path):
+    """Where ONNX Runtime leaves int8, since a dynamic layer reads the codes, too."""
+    rng, constants = np.random.default_rng(6), {}
+    nodes = [conv("c1", "x", (4, 3, 3, 3), rng, constants),
+             conv("c2", "c1", (5, 4, 2, 2), rng, constants),
+             conv("c3", "c1", (2, 4, 1, 1), rng, constants)]
+    shape = [2, 3, 6, 5]
+    save(tmp_path / "float.onnx", nodes, constants, shape, ("c2", "c3"))
+    quantize_static(
+        tmp_path / "float.onnx", tmp_path / "static.onnx", Calibration(shape),
+        nodes_to_quantize=["c2"], activation_type=QuantType.QInt8,
+    )
+    quantize_dynamic(
+        tmp_path / "static.onnx", tmp_path / "mixed.onnx", nodes_to_quantize=["c1", "c3"]
+    )
+    model = onnx.load(tmp_path / "mixed.onnx")
+    check(model, shape, ["dynamic_conv", "pool", "dynamic_scale", "conv", "dynamic_conv"])
