@@ -151,6 +151,7 @@ def test_normalization_has_mean_beta_and_deviation_gamma():
     node = operation(
         "normalize", tensor("y", x.shape, 3, scale=0.05), tensor("x", x.shape, scale=0.1),
         gamma=np.full(600, 2, np.float32), beta=np.full(600, 1, np.float32), epsilon=1e-5,
+        uncentred=False,
     )
     result = evaluate(graph(node), {"x": x})["y"]
     real = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, keepdims=True)
