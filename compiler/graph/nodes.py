@@ -184,6 +184,7 @@ class ProductNode(BaseNode):
     z : ... K N; its last axis is contiguous in memory, or its last but one (z transposed).
     y : ... M N; its last axis is contiguous in memory.
     scale, scale64 : as in `ConvNode`, Sz for Sw.
+    promise : "near" where ONNX Runtime computes in float what became a product.
     """
 
     name: str
@@ -195,6 +196,7 @@ class ProductNode(BaseNode):
     scale64: np.float64
     low: int
     high: int
+    promise: Promise = "runtime"
     kind: ClassVar[str] = "product"
 
     @property

@@ -264,6 +264,7 @@ EXAMPLES = {
         "is the float result": of(
             [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
     },
+    "ReduceSumSquare, ReduceL2": REDUCTION["ReduceL2"],
     "RMSNormalization, LpNormalization": {
         "its input is float from": of(
             [node("LpNormalization", ["x"], ["p"], name="it"), q("p", "yq", "a"),

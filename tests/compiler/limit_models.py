@@ -180,5 +180,5 @@ REDUCTION = {
         "the result of": mean(operator, after=[
             node("MaxPool", ["p"], ["m"], kernel_shape=[1, 1]), node("Relu", ["m"], ["f"])]),
     }
-    for operator in ("ReduceMax", "ReduceSum")
+    for operator in ("ReduceMax", "ReduceSum", "ReduceL2")
 }
