@@ -212,7 +212,17 @@ def _move(node: Any, *operands: Any) -> NDArray[Any]:
 
 
 def _view(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
+    if node.y.size < x.size:
+        return np.asarray(node.y.from_memory(
+            node.x.to_memory(x)[node.start : node.start + node.y.size]
+        ))
     return x.reshape(node.y.shape) if node.axes is None else x.transpose(node.axes)
+
+
+def _join(node: Any, *operands: Any) -> NDArray[Any]:
+    *tensors, _ = operands
+    parts = [part.to_memory(x) for part, x in zip(node.parts, tensors, strict=True)]
+    return np.asarray(node.y.from_memory(np.concatenate(parts)))
 
 
 def _product(node: Any, x: NDArray[Any], z: NDArray[Any], modes: _Modes) -> NDArray[Any]:
@@ -332,5 +342,5 @@ _RUN: dict[str, Callable[..., Any]] = {
     "softmax": _softmax, "normalize": _normalize,
     "dynamic": _dynamic, "dynamic_conv": _dynamic, "dynamic_product": _dynamic_product,
     "dynamic_scale": _dynamic_scale,
-    "blocks": _blocks, "move": _move,
+    "blocks": _blocks, "move": _move, "join": _join,
 }

@@ -96,6 +96,8 @@ def judge(
     """
     compared = differ = rounded = off = 0
     for made in nodes:
+        if made.y.name in graph.wholes:  # steps of what the runtime computes in float
+            continue
         node = named_view(graph, made, lowered.runtime)
         chain, _ = chain_of(graph, node, lowered.runtime)
         promise = _weakest(chain, config)

@@ -3,7 +3,7 @@
 concatenation written where they lie in its result."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,11 @@ class Absorbed:
     pieces: set[Piece] = field(default_factory=set)
     notes: list[Note] = field(default_factory=list)
 
+    def left(self, parts: Sequence[tuple[Node, ...]]) -> list[tuple[Node, ...]]:
+        """Return layers without the nodes of which nothing is left to do."""
+        kept = (tuple(node for node in part if node.name not in self.nodes) for part in parts)
+        return [part for part in kept if part]
+
 
 def absorb(
     graph: Graph, config: AcceleratorConfig, chained: Collection[str], counted: Collection[str]
@@ -83,7 +88,7 @@ class _Absorber:
         self.readers: dict[str, list[Node]] = defaultdict(list)
         self.makers: dict[str, Node] = {}
         for node in graph.nodes:
-            if isinstance(node, ViewNode):
+            if isinstance(node, ViewNode) and node.is_whole:
                 self.root[node.y.name] = self._root(node.x)
                 continue
             self.makers.update((tensor.name, node) for tensor in node.results)
@@ -103,6 +108,8 @@ class _Absorber:
         for node in moves:
             if node.name not in self.done.nodes and self._root(node.y) not in self.done.within:
                 self._write_in_place(node)
+        steps = {node.name for node in self.graph.nodes if node.y.name in self.graph.wholes}
+        self.done.notes = [note for note in self.done.notes if note.node not in steps]
         for name, root in self.root.items():
             if root in self.done.within:
                 self.done.within[name] = self.done.within[root]

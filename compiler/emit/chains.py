@@ -5,17 +5,21 @@ In attention the array is idle during the softmax unless it works on another hea
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from kiwicha.compiler.graph.graph import Node, ProductNode, ViewNode
+from kiwicha.compiler.graph.graph import Node, ProductNode, ViewNode, Whole
 
 __all__ = ["chains"]
 
 _BETWEEN = ("table", "add", "mul", "tables", "softmax", "normalize")
 
 
-def chains(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
-    """Return the nodes but for views, in an order that is correct, those of a chain together.
+def chains(
+    nodes: Sequence[Node], wholes: Mapping[str, Whole] = MappingProxyType({})
+) -> list[tuple[Node, ...]]:
+    """Return the nodes but for views, in an order that is correct, those of a chain together, and
+    those of a whole (`Graph.wholes`).
 
     A chain begins with a product, ends with a product where it comes to one, and each of its nodes
     is the only one that reads the result of the one before.
@@ -35,6 +39,8 @@ def chains(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
         chain = [first]
         while len(found := readers[chain[-1].y.name]) == 1:
             (reader,) = found
+            if reader.y.name in wholes:
+                break
             if isinstance(reader, ProductNode):
                 return (*chain, reader) if len(chain) > 1 else (first,)
             if reader.kind not in _BETWEEN or root_of(reader.inputs[0].name) != chain[-1].y.name:
@@ -53,6 +59,12 @@ def chains(nodes: Sequence[Node]) -> list[tuple[Node, ...]]:
             taken.update(id(member) for member in chain)
             # All else that its members read comes before the last of them.
             found[id(chain[-1])] = chain
-    return [
-        found.get(id(node), (node,)) for node in works if id(node) in found or id(node) not in taken
-    ]
+    parts, last = list[tuple[Node, ...]](), None
+    for node in works:
+        whole = wholes.get(node.y.name)
+        if whole is not None and whole == last:
+            parts[-1] += (node,)
+        elif id(node) in found or id(node) not in taken:
+            parts.append(found.get(id(node), (node,)))
+        last = whole
+    return parts

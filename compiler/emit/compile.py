@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import prod
 
 import numpy as np
@@ -24,7 +25,7 @@ from kiwicha.compiler.emit.statistics import (
     split_chains,
 )
 from kiwicha.compiler.emit.steps import Step, interleave
-from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
+from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor, Whole
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.compiler.schedule.within import Within
@@ -53,7 +54,8 @@ class Layer:
 
     Members
     -------
-    nodes : one, or those of a chain (`compiler.emit.chains`).
+    nodes : one, or those of a chain (`compiler.emit.chains`) or of a whole.
+    whole : the operator of the model that they are the steps of.
     bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
         is busy with.
     dense_cycles : predicted cycles of the same program if no weights were compressed; 0 unless
@@ -69,6 +71,7 @@ class Layer:
     bytes_read: int
     bytes_written: int
     weights: LayerWeights
+    whole: Whole | None = None
 
     @property
     def node(self) -> Node:
@@ -78,11 +81,15 @@ class Layer:
     @property
     def name(self) -> str:
         """Names of its nodes."""
+        if self.whole is not None:
+            return self.whole.name
         return " + ".join(node.name for node in self.nodes)
 
     @property
     def op(self) -> str:
         """Operators of its nodes."""
+        if self.whole is not None:
+            return self.whole.op
         return " + ".join(node.op for node in self.nodes)
 
     @property
@@ -233,10 +240,10 @@ def compile_graph(
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    parts = split_chains(chains(graph.nodes), counted)
+    parts = split_chains(chains(graph.nodes, graph.wholes), counted)
     together = {node.name for part in parts for node in part if len(part) > 1}
     absorbed = absorb(graph, config, together, {each.node.name for each in counted})
-    parts = functions.joined([part for part in parts if part[0].name not in absorbed.nodes])
+    parts = functions.joined(absorbed.left(parts))
     addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")
     tallies = {}
@@ -252,6 +259,7 @@ def compile_graph(
     done, refused = 0, list[KiwichaError]()
     for index, nodes in enumerate(parts):
         builder.layer = index
+        whole = graph.wholes.get(nodes[0].y.name) if len(nodes) > 1 else None
         steps, ready = [], 0
         for node in nodes:
             if progress is not None:
@@ -269,10 +277,10 @@ def compile_graph(
             if table := functions.tables.get(node.name):
                 made = [_besides(step, builder, function=table.table) for step in made]
             steps.append(made)
-            ready = _ready(node) if len(nodes) > 1 else 0
+            ready = _ready(node) if len(nodes) > 1 and whole is None else 0
         if refused:
             continue  # a line for each node in the way, and no program
-        for step in interleave(steps):
+        for step in interleave(steps) if whole is None else chain.from_iterable(steps):
             step.emit()
         for node in nodes:
             if node.name in tallies:
@@ -303,6 +311,7 @@ def compile_graph(
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),
                 LayerWeights.of(nodes, builder.stored[index]),
+                graph.wholes.get(nodes[0].y.name) if len(nodes) > 1 else None,
             )
         )
     shares = layer_shares(

@@ -63,7 +63,7 @@ def functions_of(
     readers: dict[str, list[Node]] = defaultdict(list)
     makers: dict[str, Node] = {}
     for node in graph.nodes:
-        if isinstance(node, ViewNode):
+        if isinstance(node, ViewNode) and node.is_whole:
             origin = root[node.y.name] = root.get(node.x.name, node.x.name)
             views[origin].append(node.y.name)
             continue

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kiwicha.compiler.emit.absorb import Absorbed
 from kiwicha.compiler.emit.functions import Functions
 from kiwicha.compiler.emit.memory import Memory
-from kiwicha.compiler.graph.graph import DynamicProductNode, Graph, ViewNode
+from kiwicha.compiler.graph.graph import DynamicProductNode, Graph, JoinNode, ViewNode
 
 __all__ = ["place_results"]
 
@@ -17,13 +17,23 @@ def place_results(
 ) -> dict[str, int]:
     """Return where each tensor is, ``inputs`` among them; results get room of their own.
 
-    A view is where its tensor is, a part of another tensor inside that, and what a function takes
+    A view is where its tensor is, or inside it, a part of a join where it belongs there, a part of another tensor inside that, and what a function takes
     on the way out where the function's result is.
     """
     addresses = dict(inputs)
+    for node in reversed(graph.nodes):  # parts may be joins
+        if isinstance(node, JoinNode):
+            if node.y.name not in addresses:
+                addresses[node.y.name] = memory.take(node.y.size, f"output of {node.name!r}")
+            start = addresses[node.y.name]
+            for tensor in node.parts:
+                if addresses.setdefault(tensor.name, start) != start:
+                    raise ValueError(f"'{tensor.name}' is a part of two joins")
+                start += tensor.size
+    elsewhere = {*absorbed.within, *functions.passing}
     for node in graph.nodes:
         for tensor in () if isinstance(node, ViewNode) else node.results:
-            if tensor.name not in absorbed.within and tensor.name not in functions.passing:
+            if tensor.name not in addresses and tensor.name not in elsewhere:
                 addresses[tensor.name] = memory.take(tensor.size, f"output of {node.name!r}")
         if isinstance(node, DynamicProductNode):
             size = node.scratch.size
@@ -35,7 +45,7 @@ def place_results(
 
     for node in graph.nodes:
         if isinstance(node, ViewNode):
-            addresses[node.y.name] = addresses[node.x.name]
+            addresses.setdefault(node.y.name, addresses[node.x.name] + node.start)
         else:
             written = functions.tables.get(node.name, node)
             addresses[node.y.name] = place(written.y.name)

@@ -6,7 +6,8 @@ new name and shape; `HostQuantize`, `HostDequantize` and those in `compiler.grap
 and `compiler.graph.blocks` are the float edges, computed by the host.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from kiwicha.compiler.graph.nodes import (
     DynamicLinearNode,
     DynamicProductNode,
     DynamicScaleNode,
+    JoinNode,
     MatMulNode,
     MatMulStackNode,
     OperatorNode,
@@ -49,12 +51,12 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
-    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "Graph",
-    "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
-    "HostOperators", "HostQuantize", "HostSums", "MatMulNode", "MatMulStackNode", "MoveNode",
-    "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked",
-    "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode",
-    "TablesNode", "Tensor", "Value", "ViewNode",
+    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "Graph", "HostBlockDequantize",
+    "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators",
+    "HostQuantize", "HostSums", "JoinNode", "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode",
+    "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked", "Piece",
+    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "TablesNode",
+    "Tensor", "Value", "ViewNode", "Whole",
 ]
 
 Node = OperatorNode | BlocksNode
@@ -150,6 +152,14 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Whole:
+    """One operator of the model that has become many nodes: its name, and what it is called."""
+
+    name: str
+    op: str
+
+
+@dataclass(frozen=True)
 class Graph:
     """A model ready to schedule.
 
@@ -162,6 +172,7 @@ class Graph:
     dynamic : float inputs that are quantized by their own range. The program begins with the
         record of the first of them in the slots.
     passed : integer inputs that are outputs as they are.
+    wholes : by result, what a node is a part of; such nodes are one layer, in their order.
     """
 
     inputs: tuple[Value, ...]
@@ -174,6 +185,7 @@ class Graph:
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()
     passed: tuple[Tensor, ...] = ()
+    wholes: Mapping[str, Whole] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

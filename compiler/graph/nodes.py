@@ -27,9 +27,8 @@ from kiwicha.machine.isa import Reduction
 
 __all__ = [
     "ConvNode", "ConvTransposeNode", "DynamicConvNode", "DynamicLinearNode", "DynamicProductNode",
-    "DynamicScaleNode",
-    "MatMulNode", "MatMulStackNode", "MoveNode", "OperatorNode", "PoolNode", "ProductNode",
-    "ViewNode",
+    "DynamicScaleNode", "JoinNode", "MatMulNode", "MatMulStackNode", "MoveNode", "OperatorNode",
+    "PoolNode", "ProductNode", "ViewNode",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +162,7 @@ class ViewNode(BaseNode):
     Members
     -------
     shape, axes : y = x.transpose(axes) where ``axes`` is given, else x.reshape(y.shape).
+    start : where ``y`` begins in the memory of an ``x`` that may be larger.
     """
 
     name: str
@@ -170,7 +170,38 @@ class ViewNode(BaseNode):
     x: Tensor
     y: Tensor
     axes: Shape | None = None
+    start: int = 0
     kind: ClassVar[str] = "view"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``y`` is all of ``x`` and nothing else."""
+        return self.x.size == self.y.size
+
+
+@dataclass(frozen=True, eq=False)
+class JoinNode(ViewNode):
+    """The bytes of several tensors, one after the other in memory, under one name: they are written
+    there, so that nothing is left to do.
+
+    Members
+    -------
+    x : the first of ``parts``.
+    parts : results of other nodes, each a part of no other join.
+    """
+
+    parts: tuple[Tensor, ...] = ()
+    kind: ClassVar[str] = "join"
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All parts."""
+        return self.parts
+
+    @property
+    def is_whole(self) -> bool:
+        """It is none: its parts are written where they lie in it."""
+        return False
 
 
 @dataclass(frozen=True, eq=False)

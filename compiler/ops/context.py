@@ -28,6 +28,7 @@ from kiwicha.compiler.graph.graph import (
     Shape,
     Tensor,
     Value,
+    Whole,
 )
 from kiwicha.compiler.graph.host_operators import HostOperators
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
@@ -152,6 +153,8 @@ class Context:
     """For each tensor that is copied into other orders, the copies."""
     unknown: set[str] = field(default_factory=set)
     """Values of refused nodes of which no more than type and shape is known, if that."""
+    wholes: dict[str, Whole] = field(default_factory=dict)
+    """By result, which operator of the model a node is a step of."""
     hosted: dict[str, tuple[frozenset[str], str]] = field(default_factory=dict)
     """Values that the host computes: the tensors that each depends on, and the operator."""
 

@@ -134,5 +134,9 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
             replace(q, tensor=context.tensors[q.tensor.name])
             for q in layers.inputs if q.tensor.name in wanted
         ),
+        wholes={
+            name: replace(whole, name=titles.get(whole.name, whole.name))
+            for name, whole in context.wholes.items()
+        },
         passed=tuple(context.settled(context.tensors[name]) for name in passed),
     )

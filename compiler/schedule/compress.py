@@ -160,7 +160,9 @@ class LayerWeights:
 
     @classmethod
     def of(cls, nodes: Iterable[Node], stored: Sequence[StoredWeights]) -> "LayerWeights":
-        """Return what there is to say of a layer's nodes and of all that is stored of them."""
+        """Return what there is to say of a layer's nodes and of all that is stored of them; the
+        same bytes, which several steps of a recurrent layer read, are stored once."""
+        stored = list({each.octets.tobytes(): each for each in stored}.values())
         used = total = 0
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
