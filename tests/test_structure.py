@@ -251,7 +251,7 @@ MODELS = {
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
     "add", "average", "concat", "conv", "conv_transpose", "lrn", "machine", "matmul", "mul",
-    "network", "pool", "product",
+    "network", "pool", "product", "recurrent",
 }
 
 

@@ -17,8 +17,9 @@ def place_results(
 ) -> dict[str, int]:
     """Return where each tensor is, ``inputs`` among them; results get room of their own.
 
-    A view is where its tensor is, or inside it, a part of a join where it belongs there, a part of another tensor inside that, and what a function takes
-    on the way out where the function's result is.
+    A view is where its tensor is, or inside it; a part of a join where it belongs there; a part of
+    another tensor inside that; and what a function takes on the way out where the function's result
+    is.
     """
     addresses = dict(inputs)
     for node in reversed(graph.nodes):  # parts may be joins

@@ -19,7 +19,6 @@ ATTENTION = (
 )
 REASONS = {
     **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention"), ATTENTION),
-    "DynamicQuantizeLSTM": DYNAMIC,
 }
 """By op type."""
 

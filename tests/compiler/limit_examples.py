@@ -34,6 +34,7 @@ from .limit_models import (
     of,
     pool,
     product,
+    recurrent,
     rows,
 )
 from .onnx_models import dq, node, q
@@ -201,6 +202,14 @@ EXAMPLES = {
     "LogSoftmax": {
         "reads the result": chain(
             node("LogSoftmax", ["xf"], ["l"]), node("Softplus", ["l"], ["f"], name="it")),
+    },
+    "LSTM, GRU, RNN": {
+        "its input is float": recurrent("LSTM", first="x"),
+        "its constant initial": recurrent("LSTM", "", "h0", constants={
+            "h0": F32(np.arange(8).reshape(1, 2, 4))}),
+        "has peepholes": recurrent("LSTM", "", "", "", "p", constants={"p": np.ones((1, 12), F32)}),
+        "its sequence_lens": recurrent("GRU", "n", constants={"n": np.int32([3, 1])}),
+        "its gates": recurrent("GRU", activations=["Tanh", "Tanh"]),
     },
     "MatMul": {
         "the first operand": product(("codes", *X), ("zq", *A), shapes={"x": [3, 6], "z": [6, 5]}),

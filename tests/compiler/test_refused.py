@@ -154,7 +154,8 @@ def test_what_no_refused_node_explains():
 def test_a_nameless_node_is_called_after_a_result():
     constants = CONSTANTS | {"w": np.ones((1, 16, 6), F32), "r": np.ones((1, 16, 4), F32)}
     nodes = [node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=4), *end("h")]
-    assert refusals(nodes, constants, {"x": [3, 1, 6]}) == [("h", "LSTM", NO_SUCH)]
+    ((name, op, _),) = refusals(nodes, constants, {"x": [3, 1, 6]})
+    assert (name, op) == ("h", "LSTM")
 
 
 def test_a_refusal_is_one_line_whatever_the_name():

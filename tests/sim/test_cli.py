@@ -57,8 +57,8 @@ def test_ops(capsys):
     assert "runtime-exact" in one
     assert "channels_last" in one
     assert len(one) < len(everything) / 4
-    assert main(["ops", "DynamicQuantizeLSTM"]) == 2
-    assert capsys.readouterr().err.startswith("kiwicha: error: DynamicQuantizeLSTM: is quantized")
+    assert main(["ops", "GroupQueryAttention"]) == 2
+    assert capsys.readouterr().err.startswith("kiwicha: error: GroupQueryAttention: is float")
 
 
 def test_verilog_is_the_same_every_time(tmp_path, capsys):
