@@ -93,7 +93,7 @@ pnr: $(FPGA)
 	@$(BIN)/python -m kiwicha.bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
 	  --seeds $(SEEDS) $(ARGS)
 
-## train: train and quantize a model of models/ again (MODEL=lenet5|resnet8|vit, ARGS="--out dir")
+## train: train and quantize a model of models/ again (MODEL=lenet5|lstm|resnet8|vit, ARGS="--out dir")
 train: $(EXTRAS)
 	@$(BIN)/python -m kiwicha.models.$(MODEL) $(ARGS)
 

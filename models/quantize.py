@@ -46,6 +46,8 @@ class Form:
     per_channel : weight scales per output channel rather than per tensor
     symmetric_activations : zero point 0 (s8) or 128 (u8); ReLU and Clip then stay in the graph
     symmetric_weights : zero point 0 (s8) or 128 (u8)
+    views : views of a float input are quantized too, and so what reads them: the input of a
+        recurrent layer, which the quantizer would leave in float
     """
 
     format: str = "qdq"
@@ -54,6 +56,7 @@ class Form:
     per_channel: bool = True
     symmetric_activations: bool = False
     symmetric_weights: bool = True
+    views: bool = False
 
     def __post_init__(self) -> None:
         for field, legal in (("format", _FORMATS), ("activations", _TYPES), ("weights", _TYPES)):
@@ -139,6 +142,7 @@ def quantize(
             extra_options={
                 "ActivationSymmetric": form.symmetric_activations,
                 "WeightSymmetric": form.symmetric_weights,
+                "ForceQuantizeNoInputCheck": form.views,
             },
         )
         return onnx.load(path)

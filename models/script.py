@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from kiwicha.models.digits import Digits, save_npz
-from kiwicha.models.quantize import DEFAULT, quantize
+from kiwicha.models.quantize import DEFAULT, Form, quantize
 from kiwicha.models.train import Parameters
 
 __all__ = ["Script", "accuracy"]
@@ -52,6 +52,7 @@ class Script:
     digits : returns training and held-out images.
     train : (images, labels, epochs) to parameters.
     export : parameters to the float32 graph.
+    form : how it is quantized.
     """
 
     description: str
@@ -63,6 +64,7 @@ class Script:
     digits: Callable[[], tuple[Digits, Digits]]
     train: Callable[[NDArray[np.float32], NDArray[np.int64], int], Parameters]
     export: Callable[[Parameters], onnx.ModelProto]
+    form: Form = DEFAULT
 
     def run(self, argv: Sequence[str] | None = None) -> None:
         """Train, export, quantize, measure, write."""
@@ -83,7 +85,7 @@ class Script:
         some = slice(None, None, CALIBRATION_STRIDE)
         calibration = Digits(training.images[some], training.labels[some])
         fp32 = self.export(self.train(training.images, training.labels, arguments.epochs))
-        int8 = quantize(fp32, DEFAULT, calibration.images[:, None])
+        int8 = quantize(fp32, self.form, calibration.images[:, None])
         folder: Path = arguments.out
         folder.mkdir(parents=True, exist_ok=True)
         onnx.save(fp32, folder / self.fp32.name)

@@ -38,6 +38,12 @@ SHIPPED = {
             _FOLDER / "lenet5/lenet5_fp32.onnx",
         ),
         ModelFiles(
+            "lstm",
+            _FOLDER / "lstm/lstm_int8.onnx",
+            _FOLDER / "vit/digits8_test.npz",
+            _FOLDER / "lstm/lstm_fp32.onnx",
+        ),
+        ModelFiles(
             "resnet8",
             _FOLDER / "resnet8/resnet8_int8.onnx",
             _FOLDER / "lenet5/digits_test.npz",

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from kiwicha.models import resnet8, vit
+from kiwicha.models import lstm, resnet8, vit
 from kiwicha.models.corners import CORNERS, OPERATORS, build_corner
 from kiwicha.models.digits import enlarge, load_npz
 from kiwicha.models.lenet5 import CALIBRATION, FP32, INT8, TEST
@@ -28,6 +28,8 @@ HASHES = {
     TEST: "fb1977126dc8adaa5c540f62b8b0a5e06c1114639f48d1cbdaf8e4df0645dc49",
     FP32: "871c155bd24b138d406fc23dca431596fa8e6d8974e5c76fdfb55b45d38135fa",
     INT8: "186246afa59dbed55a2ce33d18179fd8252cafda40c884dc96b9bf2ce60ce4aa",
+    lstm.FP32: "bee3bd33459794aae4a91fca8204862fe1dc61a04ab93a317edfa7c5532f3dcb",
+    lstm.INT8: "42c60f94edbb59d4528f9ce19db90c7d111b26cba72009f456087b3e5ea2484e",
     resnet8.FP32: "9a47fe09c5d0fecee27f94a7d258a3d8be64fb8995044a46a7fdb7b0f11ef756",
     resnet8.INT8: "6f6095a869ef590bd6cf4a5c4deb16ce075390adc44700a3f6d967a5250be297",
     vit.CALIBRATION: "7709ce5b85fdf69dbfb61f5b465c96fabd290e956619ecf6eafff9ecb90c3d7d",
@@ -92,17 +94,18 @@ def test_int8_model_has_the_default_form() -> None:
 
 
 @pytest.mark.parametrize(
-    ("float32", "int8", "calibration"),
+    ("float32", "int8", "calibration", "form"),
     [
-        (FP32, INT8, CALIBRATION), (resnet8.FP32, resnet8.INT8, CALIBRATION),
-        (vit.FP32, vit.INT8, vit.CALIBRATION),
+        (FP32, INT8, CALIBRATION, DEFAULT), (resnet8.FP32, resnet8.INT8, CALIBRATION, DEFAULT),
+        (vit.FP32, vit.INT8, vit.CALIBRATION, DEFAULT),
+        (lstm.FP32, lstm.INT8, vit.CALIBRATION, lstm.FORM),
     ],
-    ids=["lenet5", "resnet8", "vit"],
+    ids=["lenet5", "resnet8", "vit", "lstm"],
 )
 def test_int8_model_is_reproduced_by_quantizing_again(
-    float32: Path, int8: Path, calibration: Path
+    float32: Path, int8: Path, calibration: Path, form: Form
 ) -> None:
-    again = quantize(onnx.load(float32), DEFAULT, load_npz(calibration).images[:, None])
+    again = quantize(onnx.load(float32), form, load_npz(calibration).images[:, None])
     old, new = (
         {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
         for model in (onnx.load(int8), again)
@@ -142,8 +145,9 @@ def test_enlarge_is_bilinear() -> None:
     ("test", "float32", "int8"),
     [
         (TEST, FP32, INT8), (TEST, resnet8.FP32, resnet8.INT8), (vit.TEST, vit.FP32, vit.INT8),
+        (vit.TEST, lstm.FP32, lstm.INT8),
     ],
-    ids=["lenet5", "resnet8", "vit"],
+    ids=["lenet5", "resnet8", "vit", "lstm"],
 )
 def test_accuracy(test: Path, float32: Path, int8: Path) -> None:
     digits = load_npz(test)

@@ -7,11 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
-from kiwicha.models import lenet5, resnet8, vit
+from kiwicha.models import lenet5, lstm, resnet8, vit
 from kiwicha.models.digits import load_npz
 from kiwicha.models.script import CALIBRATION_STRIDE
 
-MODULES = {"lenet5": lenet5, "resnet8": resnet8, "vit": vit}
+MODULES = {"lenet5": lenet5, "lstm": lstm, "resnet8": resnet8, "vit": vit}
 SCRIPTS = pytest.mark.parametrize("script", [m.SCRIPT for m in MODULES.values()], ids=MODULES)
 
 

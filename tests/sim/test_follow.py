@@ -31,7 +31,7 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet8", "vit"])
+@pytest.mark.parametrize("name", ["lenet5", "lstm", "resnet8", "vit"])
 def test_what_needs_no_more_gets_the_default(name):
     followed, given = (kiwicha.compile_model(name, machine) for machine in (None, "default"))
     assert followed.machine == BASE == PRESETS["default"]
