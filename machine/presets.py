@@ -12,6 +12,9 @@ from kiwicha.machine.modes import CellFamily
 
 __all__ = ["PRESETS", "preset", "read_config"]
 
+_FULL = {"transposer": True, "dynamic": True, "functions": Functions(tables=2)}
+"""Beside lanes of SPECIAL: products of activations, dynamic quantization, functions by table."""
+
 # What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
 _ECP5 = AcceleratorConfig(
     name="ecp5-8x8",
@@ -85,6 +88,10 @@ PRESETS: dict[str, AcceleratorConfig] = {
             weight_bytes=131072,
             output_bytes=65536,
             requantize_lanes=8,
+            transposer=True,
+            sparse=Sparse(formats=("bitmask", "csc5")),
+            special=Special(lanes=8),
+            functions=Functions(tables=2),
         ),
         _ECP5,
         _ECP5.replace(name="ecp5-12x12", rows=12, columns=12, activation_bytes=65536),
@@ -106,6 +113,16 @@ PRESETS: dict[str, AcceleratorConfig] = {
             requantize_multiplier_width=18,
             queue_words=32,
         ),
+    )
+}
+
+# What networks beyond plain convolutions need besides: whatever the compiler takes runs on these.
+PRESETS |= {
+    config.name: config
+    for config in (
+        PRESETS["small"].replace(name="small-full", special=Special(lanes=1), **_FULL),
+        PRESETS["default"].replace(name="full", **_FULL),
+        _ECP5.replace(name="ecp5-8x8-full", special=Special(lanes=1), **_FULL),
     )
 }
 

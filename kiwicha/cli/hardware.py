@@ -60,6 +60,12 @@ def _kibibytes(size: int) -> str:
     return f"{size / 1024:g} KiB"
 
 
+def _besides(config: AcceleratorConfig) -> list[str]:
+    """Return by name what a machine has beyond the array."""
+    plain = [name for name in ("transposer", "dynamic") if getattr(config, name)]
+    return plain + [capability.table for capability in config.capabilities]
+
+
 def run_presets() -> int:
     """Print the presets with their main numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
@@ -68,7 +74,7 @@ def run_presets() -> int:
         "rows x columns", "activations", "weights", "accumulators", "output", "AXI", "lanes",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("rounding", no_wrap=True)
+    table.add_column("besides")
     for name, config in PRESETS.items():
         table.add_row(
             name,
@@ -79,7 +85,7 @@ def run_presets() -> int:
             _kibibytes(config.output_bytes),
             f"{config.axi_data_width} bit",
             str(config.requantize_lanes),
-            config.requantize_mode.value,
+            ", ".join(_besides(config)) or "-",
         )
     output_console().print(table)
     return 0

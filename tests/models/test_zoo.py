@@ -20,7 +20,7 @@ NOT_INTEGER = {
     "mobilenet-v3", "shufflenet", "unet", "vit", "yolo",
 }
 """ONNX Runtime computes some of their layers in float."""
-FLOAT_IN_QOPERATOR = {"bert", "densenet", "gpt", "tcn"}
+FLOAT_IN_QOPERATOR = {"bert", "densenet", "gpt", "mixer", "mobilenet-v3", "vit"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -66,3 +66,10 @@ def test_it_runs_as_qoperator(name):
 def test_it_is_refused_by_name(name):
     with pytest.raises(UnsupportedModel, match=REFUSED[name]):
         kiwicha.compile_model(NETWORKS[name].model())
+
+
+@pytest.mark.parametrize("name", ["small-full", "full", "large", "ecp5-8x8-full"])
+def test_presets_that_have_it_all_take_all(name):
+    for network in NETWORKS.values():
+        if network.name not in REFUSED:
+            assert kiwicha.predict_cycles(network.model(), name)

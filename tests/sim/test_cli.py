@@ -47,6 +47,7 @@ def test_presets(capsys):
     for name, config in PRESETS.items():
         assert f"{config.rows} x {config.columns} " in rows[name]
         assert f"{config.axi_data_width} bit" in rows[name]
+        assert ("special" in rows[name]) == bool(config.special)
 
 
 def test_ops(capsys):
