@@ -4,7 +4,8 @@
 ONNX defines Attention (opset 23 and later) by a function of MatMul, Add, Softmax and shape
 arithmetic. Between Q and DQ the operator itself is float inside. Written out and folded its parts
 are operators that ONNX Runtime has in integers. Its mask is minus infinity, of which no scale can
-be made: here it is a number that hides as well.
+be made, in other models the least float or -10000, beside which no score is left: here it is a
+number that hides as well.
 """
 
 import tempfile
@@ -20,6 +21,7 @@ __all__ = ["HIDDEN", "expanded"]
 
 HIDDEN = -12.0
 """Added to a score in the place of minus infinity: e^-12 is a 600th of a code of 1/256."""
+_BEFORE = ("Add", "Cast", "Expand", "Identity", "Reshape", "Unsqueeze", "Where")
 
 
 def expanded(
@@ -32,9 +34,9 @@ def expanded(
 
     Parameters
     ----------
-    operators : op types of ONNX that are defined by functions.
-    hidden : what masks have in the place of minus infinity, further below zero than the scores
-        differ; the scores' scale has to reach that far, too.
+    operators : op types of ONNX that are defined by functions; none, for the masks alone.
+    hidden : what constant masks in front of a Softmax have at least, further below zero than the
+        scores differ; the scores' scale has to reach that far, too.
     """
     typed = onnx.ModelProto()
     typed.CopyFrom(model)
@@ -46,12 +48,12 @@ def expanded(
     functions = [("", name) for name in operators]
     made = inliner.inline_selected_functions(typed, functions, inline_schema_functions=True)
     made = _folded(_folded(made))  # casts of constants turn out to be such on the way
-    compared = [name for node in made.graph.node if node.op_type == "Equal" for name in node.input]
+    masks = _masks(made.graph)
     for tensor in made.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.name not in compared and values.dtype == np.float32:
-            finite = np.where(np.isneginf(values), np.float32(hidden), values)
-            tensor.CopyFrom(numpy_helper.from_array(finite.astype(np.float32), tensor.name))
+        if tensor.name in masks and values.dtype == np.float32:
+            finite = np.maximum(values, np.float32(hidden))
+            tensor.CopyFrom(numpy_helper.from_array(finite, tensor.name))
     made = _folded(made)
     _pass_by(made)
     return made
@@ -69,6 +71,20 @@ def _folded(model: onnx.ModelProto) -> onnx.ModelProto:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         return onnx.load(path)
+
+
+def _masks(graph: onnx.GraphProto) -> set[str]:
+    """Return what is added to, or chosen in the place of, what a Softmax reads."""
+    makers = {name: node for node in graph.node for name in node.output}
+    found = {node.input[0] for node in graph.node if node.op_type == "Softmax"}
+    waiting = list(found)
+    while waiting:
+        maker = makers.get(waiting.pop())
+        if maker is not None and maker.op_type in _BEFORE:
+            new = set(maker.input) - found
+            found |= new
+            waiting += new
+    return found
 
 
 def _pass_by(model: onnx.ModelProto) -> None:

@@ -82,6 +82,36 @@ def test_one_query_of_many_keys(length):
     runs(check(*attention((1, 4, 1, 16), (1, 2, length, 16)), DEFAULT), "default")
 
 
+@pytest.mark.parametrize("low", [-np.inf, np.finfo(np.float32).min, -10000])
+@pytest.mark.parametrize("operator", ["Where", "Add"])
+def test_masks_that_are_written_out(operator, low):
+    """As exporters have them: no scale reaches so far, and what is hidden stays so."""
+    seen, low = np.tri(5, 7, dtype=bool), np.float32(low)
+    mask = {"m": seen, "low": low} if operator == "Where" else {"m": np.where(seen, 0, low)}
+    inputs = ["m", "s", "low"] if operator == "Where" else ["s", "m"]
+    graph = helper.make_graph(
+        [node("MatMul", ["q", "k"], ["s"]), node(operator, inputs, ["h"]),
+         node("Softmax", ["h"], ["p"], axis=-1), node("MatMul", ["p", "v"], ["y"])], "test",
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in
+         {"q": (1, 2, 5, 8), "k": (1, 2, 8, 7), "v": (1, 2, 7, 8)}.items()],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in mask.items()],
+    )
+    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    rng = np.random.RandomState(4)
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+              for value in graph.input}
+    samples = {n: rng.standard_normal((3, *s)).astype(np.float32) for n, s in shapes.items()}
+    given = {name: values[0] for name, values in samples.items()}
+    quantized = quantize(expanded(built, ()), DEFAULT, samples)
+    runs(agree(quantized, given), "default")
+    real, codes = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"])
+        .run(["y"], given)[0] for m in (built, quantized)
+    )
+    assert np.abs(real - codes).max() < 0.1 * np.abs(real).max()
+
+
 @pytest.mark.parametrize("domain", ["", "com.microsoft"])
 def test_the_operator_itself_is_refused(domain):
     """With a sentence that says what to do."""
