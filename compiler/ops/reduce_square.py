@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ReduceSumSquare and ReduceL2 over any axes, which ONNX Runtime computes in float: rows times
-themselves, which is exact.
+"""ReduceSumSquare and ReduceL2 over any axes, and ReduceSum and ReduceMean of a square, which ONNX
+Runtime computes in float: rows times themselves, which is exact.
 
 A root of a sum of 8 bits would be too coarse where it is small. So the sum is taken at several
 scales, a table makes roots of each where it is fine enough, and the greatest is the result.
@@ -33,10 +33,26 @@ from kiwicha.compiler.ops.reduction import Axes, reduced_axes
 from kiwicha.compiler.ops.rows import as_rows, emit_views
 from kiwicha.compiler.ops.weights import combined_scale
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "float_square", "is_square"]
 
 _STEPS = (2, 4, 16)
 """From the greatest root of each scale to that of the next: an error of half a code at the most."""
+
+
+def is_square(context: Context, value: FloatValue) -> bool:
+    """Whether a value is the square of codes, as variances and root mean squares are written."""
+    others = [op.node for op in value.operations if op.kind != "view"]
+    if len(others) != 1:
+        return False
+    (node,) = others
+    if node.op_type == "Pow":
+        power = context.constants.get(node.input[1])
+        return power is not None and bool((power == 2).all())
+    factors = [context.floats[name] for name in node.input if name in context.floats]
+    # A factor that is no function of the tensor, nor a table of it, but the tensor.
+    plain = all(op.kind == "view" for factor in factors for op in factor.operations)
+    same = {(factor.origin.name, factor.origin) for factor in factors}
+    return node.op_type == "Mul" and len(factors) == 2 and plain and len(same) == 1
 
 
 def float_square(context: Context, node: onnx.NodeProto) -> None:
@@ -44,6 +60,8 @@ def float_square(context: Context, node: onnx.NodeProto) -> None:
     value = context.floats[node.input[0]]
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     others = [op.node.op_type for op in value.operations if op.kind != "view"]
+    if node.op_type in ("ReduceSum", "ReduceMean"):
+        others = []  # but for the square
     FIRST.check(done=others[-1] if others else "")
     done = FloatOp("sum", node, reduced_axes(context, node, value.shape).shape, finish=_finish)
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
@@ -57,8 +75,9 @@ def _finish(
     place = [op.kind for op in operations].index("sum")
     node, rest = operations[place].node, operations[place + 1 :]
     LAST.check(done=node.op_type, rest=[op for op in rest if op.kind not in ("clip", "view")])
-    if place:
-        x = emit_views(context, node, context.settled(x), [op.view for op in operations[:place]])
+    views = [op.view for op in operations[:place] if op.kind == "view"]
+    if views:
+        x = emit_views(context, node, context.settled(x), views)
     axes = reduced_axes(context, node, x.shape)
     rows = _rows(context, node, x, axes)
     bounds = clip_codes([op for op in rest if op.kind == "clip"], target)
@@ -67,8 +86,9 @@ def _finish(
     if node.op_type == "ReduceL2":
         _roots(context, node, rows, y, bounds)
     else:
-        promise = _promise(x, target, rows.shape[-1])
-        _squares(context, node, rows, y, node_name(node), bounds, promise)
+        divisor = rows.shape[-1] if node.op_type == "ReduceMean" else 1
+        promise = _promise(x, target, rows.shape[-1], divisor)
+        _squares(context, node, rows, y, node_name(node), bounds, promise, divisor)
     context.note(
         node,
         f"lowered by kiwicha: {node.op_type}, which ONNX Runtime leaves in float; sums are exact "
@@ -87,15 +107,17 @@ def _rows(context: Context, node: onnx.NodeProto, x: Tensor, axes: Axes) -> Tens
 
 def _squares(
     context: Context, node: onnx.NodeProto, rows: Tensor, y: Tensor, title: str,
-    bounds: tuple[int, int], promise: Promise,
+    bounds: tuple[int, int], promise: Promise, divisor: int = 1,
 ) -> None:
-    """Emit the product of each row with itself, as codes of ``y``."""
+    """Emit the product of each row with itself, divided, as codes of ``y``."""
     lead, length = rows.shape[:-1], rows.shape[-1]
     left, right = (
         emit_views(context, node, rows, [("reshape", shape)])
         for shape in ((*lead, 1, length), (*lead, length, 1))
     )
-    (scale,), (scale64,) = combined_scale(rows.scale, np.array([rows.scale]), y.scale)
+    (scale,), (scale64,) = combined_scale(
+        rows.scale, np.array([rows.scale]), np.float32(y.scale * np.float32(divisor))
+    )
     name = context.names.fresh(y.name, "squares")
     made = replace(y, name=name, shape=(*lead, 1, 1))
     context.emit(ProductNode(
@@ -164,12 +186,12 @@ def _greatest(
     emit_views(context, node, made, [("transpose", (0, 2, 3, 1)), ("reshape", y.shape)], y.name)
 
 
-def _promise(x: Tensor, y: Tensor, count: int) -> Promise:
+def _promise(x: Tensor, y: Tensor, count: int, divisor: int) -> Promise:
     """Return "near" where ONNX Runtime's rounding, of each square and each partial sum, comes to
     less than a code."""
     info = np.iinfo(x.dtype)
     widest = max(info.max - x.zero_point, x.zero_point - info.min) * float(x.scale)
-    apart = (count + 1) * 2.0**-24 * count * widest**2 / float(y.scale)
+    apart = (count + 1) * 2.0**-24 * count * widest**2 / (float(y.scale) * divisor)
     return "near" if apart < 0.9 else "golden"
 
 
@@ -182,7 +204,8 @@ OPERATORS = (
         ),
         "product.product",
         (QUANTIZED, FIRST, LAST),
-        "any axes, kept or not, none, all. Within one code; of ReduceSumSquare golden-exact where "
+        "any axes, kept or not, none, all; so are ReduceSum and ReduceMean of Pow 2 and of a "
+        "tensor times itself. Within one code; of ReduceSumSquare golden-exact where "
         "so many values are added that ONNX Runtime's sums may be further from the exact ones",
         ("tests/compiler/test_reduce_square.py",),
     ),

@@ -11,6 +11,7 @@ from .agree import agree
 from .onnx_models import dq, model, node, q, scales
 from .test_moves import runs
 from .test_reduce_max import AXES
+from .transformers import WIDTH, Builder
 
 U8, S8 = np.uint8, np.int8
 OPERATORS = ("ReduceSumSquare", "ReduceL2")
@@ -65,3 +66,31 @@ def test_every_length_of_a_vector(dtype):
 def test_squares_that_floats_may_miss_promise_less(scale, promise):
     graph = legalize(lower(reduced("ReduceSumSquare", [2, 30000], [1], scale=scale)))
     assert [n.promise for n in graph.nodes if n.kind == "product"] == [promise]
+
+
+@pytest.mark.parametrize("square", ["Pow", "Mul"])
+@pytest.mark.parametrize("operator", ["ReduceMean", "ReduceSum"])
+def test_a_square_that_is_reduced(operator, square):
+    """As a root mean square is written out."""
+    built = reduced("ReduceL2", [2, 5, 64], [2], U8, 0.02 if operator == "ReduceMean" else 1.0)
+    built.graph.node.insert(2, node(square, ["xf", "two" if square == "Pow" else "xf"], ["sf"]))
+    it = next(n for n in built.graph.node if n.name == "it")
+    it.op_type, it.input[0] = operator, "sf"
+    built.graph.initializer.extend(model([], {"two": np.float32(2)}, {}).graph.initializer)
+    graph = agree(built, exact=False)
+    assert [n.kind for n in graph.nodes if n.kind != "view"] == ["product"]
+    runs(graph, "default")
+
+
+def test_a_normalization_that_is_written_out():
+    """x / sqrt(mean(x^2) + epsilon), quantized as `quantize_static` does it."""
+    build = Builder(3)
+    build.constants |= {"axis": np.array([-1]), "two": np.float32(2)}
+    x = build.linear("x", WIDTH, WIDTH, "first")
+    y = build.op("Pow", x, "two", name="square")
+    y = build.op("ReduceMean", y, "axis", name="mean")
+    y = build.op("Add", y, build.constant("epsilon", np.float32(1e-5)), name="sum")
+    y = build.op("Reciprocal", build.op("Sqrt", y, name="root"), name="one")
+    y = build.linear(build.op("Mul", x, y, name="scaled"), WIDTH, WIDTH, "last")
+    graph = agree(build.quantized(y, opset=18), exact=False)
+    runs(graph, "default")

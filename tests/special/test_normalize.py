@@ -163,8 +163,8 @@ async def rows(dut):
 
 
 @slow("2-0.4-False", "3-0-False", "16-0-False", "64-0.4-False", "197-0-False", "1000-0.4-False",
-      "1-0.4-True", "2-0-True", "3-0.4-True", "16-0.4-True", "64-0-True", "197-0.4-True",
-      "1000-0-True")
+      "1-0.4-True", "2-0-True", "2-0.4-True", "3-0-True", "16-0.4-True", "64-0-True",
+      "197-0-True", "197-0.4-True", "1000-0-True", "1000-0.4-True")
 @pytest.mark.parametrize("uncentred", [False, True])
 @pytest.mark.parametrize("pause", [0, 0.4])
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 64, 197, 1000])
