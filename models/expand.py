@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention written out, so that ``quantize_static`` can quantize what is inside.
+"""Attention and rotary embeddings written out, so that ``quantize_static`` can quantize what is
+inside.
 
 ONNX defines Attention (opset 23 and later) by a function of MatMul, Add, Softmax and shape
 arithmetic. Between Q and DQ the operator itself is float inside. Written out and folded its parts
@@ -17,15 +18,17 @@ import onnx
 import onnxruntime
 from onnx import helper, inliner, numpy_helper, shape_inference
 
-__all__ = ["HIDDEN", "expanded"]
+__all__ = ["HIDDEN", "OPERATORS", "expanded"]
 
 HIDDEN = -12.0
 """Added to a score in the place of minus infinity: e^-12 is a 600th of a code of 1/256."""
+OPERATORS = ("Attention", "RotaryEmbedding")
+"""Those that are defined by functions and float inside."""
 _BEFORE = ("Add", "Cast", "Expand", "Identity", "Reshape", "Unsqueeze", "Where")
 
 
 def expanded(
-    model: onnx.ModelProto, operators: Collection[str] = ("Attention",), hidden: float = HIDDEN
+    model: onnx.ModelProto, operators: Collection[str] = OPERATORS, hidden: float = HIDDEN
 ) -> onnx.ModelProto:
     """Return a float model of fixed shapes with ``operators`` written out, ready to be quantized.
 
@@ -88,8 +91,8 @@ def _masks(graph: onnx.GraphProto) -> set[str]:
 
 
 def _pass_by(model: onnx.ModelProto) -> None:
-    """Read past each Where whose condition never holds, since nothing is minus infinity, and past
-    each Add of zeros."""
+    """Read past each Where whose condition never holds, since nothing is minus infinity, past each
+    Add of zeros, and past what splits nothing off, or appends it."""
     graph = shape_inference.infer_shapes(model).graph
     shapes = {value.name: value.type.tensor_type.shape for value in (*graph.value_info,
                                                                      *graph.input, *graph.output)}
@@ -100,7 +103,19 @@ def _pass_by(model: onnx.ModelProto) -> None:
         if value.dtype == np.float32 and np.isneginf(value).all()
     }
     same = dict[str, str]()
+    empty = {
+        name for name, shape in shapes.items()
+        if any(dim.HasField("dim_value") and dim.dim_value == 0 for dim in shape.dim)
+    }
     for node in model.graph.node:
+        if node.op_type == "Concat" and empty.intersection(node.input):
+            kept = [name for name in node.input if name not in empty]
+            node.input[:] = kept or node.input[:1]
+            if len(kept) == 1:
+                same[node.output[0]] = same.get(kept[0], kept[0])
+        rest = [name for name in node.output if name not in empty]
+        if node.op_type == "Split" and len(rest) == 1:
+            same[rest[0]] = same.get(node.input[0], node.input[0])
         if node.op_type == "Equal" and infinite.intersection(node.input):
             never.add(node.output[0])
         source = ""

@@ -18,6 +18,8 @@ ATTENTION = (
     "with kiwicha.models.expand"
 )
 REASONS = {
+    "RotaryEmbedding": "is float inside; write it out with kiwicha.models.expand before "
+    "quantize_static",
     **dict.fromkeys(("Attention", "GroupQueryAttention", "MultiHeadAttention"), ATTENTION),
 }
 """By op type."""

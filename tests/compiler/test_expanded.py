@@ -52,7 +52,7 @@ CASES = {
 }
 
 
-def check(float_model, shapes, form, most=0.05):
+def check(float_model, shapes, form, most=0.05, exact=True):
     rng = np.random.RandomState(4)
     samples = {n: rng.standard_normal((3, *s)).astype(np.float32) for n, s in shapes.items()}
     plain = expanded(float_model)
@@ -63,7 +63,7 @@ def check(float_model, shapes, form, most=0.05):
     )
     assert before.shape == after.shape
     assert np.abs(before - after).max() < most * np.abs(before).max()
-    return agree(quantize(plain, form, samples), given)
+    return agree(quantize(plain, form, samples), given, exact=exact)
 
 
 @pytest.mark.parametrize("form", [DEFAULT, Form(activations="s8")], ids=lambda form: form.name)
@@ -73,6 +73,28 @@ def test_written_out(name, form):
     assert [n.kind for n in graph.nodes].count("product") == 2
     assert sum(n.kind == "softmax" for n in graph.nodes) == 1
     runs(graph, "default")
+
+
+ROTATIONS = {"halves": {}, "interleaved": {"interleaved": 1}, "a part": {"rotary_embedding_dim": 4}}
+
+
+@pytest.mark.parametrize("name", ROTATIONS)
+def test_rotary_embeddings(name):
+    """Before an attention, with angles for each position."""
+    given, rng = ROTATIONS[name], np.random.RandomState(1)
+    angles = rng.uniform(0, 6, (1, 5, given.get("rotary_embedding_dim", 8) // 2))
+    built, shapes = attention(kv=(1, 4, 5, 8), is_causal=1)
+    graph = built.graph
+    for place, source in enumerate("qk"):
+        graph.node.insert(place, node("RotaryEmbedding", [source, "cos", "sin"], [f"r{source}"],
+                                      name=f"rotate_{source}", **given))
+        graph.node[-1].input[place] = f"r{source}"
+    graph.initializer.extend(
+        numpy_helper.from_array(f(angles).astype(np.float32), f.__name__) for f in (np.cos, np.sin)
+    )
+    made = check(built, shapes, DEFAULT, exact=False)
+    assert not [n for n in made.nodes if n.promise == "golden"]
+    runs(made, "default")
 
 
 @slow("1024")
