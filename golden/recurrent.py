@@ -38,12 +38,14 @@ class Gates:
 
     Members
     -------
-    x, h : int8 weights, features x columns and hidden x columns.
+    x, h : int8 weights, features x columns and hidden x columns; ``x`` is None where x is quantized
+        by its own range and was multiplied before (`golden.dynamic`): "x" is codes of arguments
+        then, -128 to 127, to which those of h are added.
     bias : int32, in the unit that both products of a column have.
     scale, scale64 : that unit over the argument's, one per column.
     """
 
-    x: NDArray[np.int8]
+    x: NDArray[np.int8] | None
     h: NDArray[np.int8]
     bias: NDArray[np.int32]
     scale: NDArray[np.float32]
@@ -76,11 +78,14 @@ class _Arithmetic:
     def arguments(self, gates: Any, x: _Codes | None, h: _Codes | None) -> _Codes:
         """Return int8 arguments; x less its zero point, h, or one of them alone."""
         total = gates.bias.astype(np.int64)
-        if x is not None:
+        if x is not None and gates.x is not None:
             total = total + x.astype(np.int64) @ gates.x
         if h is not None:
             total = total + h.astype(np.int64) @ gates.h
-        return self.requantize(total.astype(np.int32), (gates.scale, gates.scale64), -127)
+        codes = self.requantize(total.astype(np.int32), (gates.scale, gates.scale64), -127)
+        if x is not None and gates.x is None:
+            codes = np.clip(codes.astype(np.int32) + x, -127, 127).astype(np.int8)
+        return codes
 
     def slices(self, gates: Any, x: _Codes | None, h: _Codes | None) -> _Codes:
         """Return the same in slices."""
@@ -111,7 +116,7 @@ def lstm(
 
     Parameters
     ----------
-    x : features of a batch, less their zero point.
+    x : features of a batch, less their zero point; or, of `Gates` without ``x``, arguments.
     h, state : int8, batch x hidden, and its slices.
     cell : with ``gates`` (`Gates` of input, output, forget and cell), the `Table` of each
         (``tables``) and of the cell state (``last``), the ``unit`` of the cell state and
@@ -149,16 +154,22 @@ def gru(
         slices of the unit ``parts``; ``argument`` of the last table, ``unit`` and ``h_scale``.
     """
     run = _Arithmetic(mode)
-    update, reset = np.split(run.arguments(cell.gates, x, h), 2, axis=1)
+    hidden = h.shape[1]
+    first, last = (x, x) if cell.gates.x is not None else (x[:, : 2 * hidden], x[:, 2 * hidden :])
+    update, reset = np.split(run.arguments(cell.gates, first, h), 2, axis=1)
     of_z, of_r, of_n = (table.scale for table in cell.tables)
     r = cell.tables[1](reset)
     if cell.new is not None:
         h_reset = _product(r, of_r, h, cell.h_scale, cell.h_scale)
-        codes = run.arguments(cell.new, x, h_reset)
+        codes = run.arguments(cell.new, last, h_reset)
     else:
         second = _product(r, of_r, run.slices(cell.new_h, None, h), cell.parts, cell.parts)
         ratio = np.float32(cell.parts / cell.argument), np.float64(cell.parts) / cell.argument
-        codes = run.requantize(run.total(run.slices(cell.new_x, x, None), second), ratio)
+        if cell.gates.x is not None:
+            codes = run.requantize(run.total(run.slices(cell.new_x, last, None), second), ratio)
+        else:
+            codes = run.requantize(run.total(second), ratio).astype(np.int32) + last
+            codes = np.clip(codes, -127, 127).astype(np.int8)
     n = cell.tables[2](codes)
     kept = _product(cell.tables[0](update), of_z, state, cell.unit, cell.unit)
     opposite = np.stack([table(update) for table in cell.opposite])

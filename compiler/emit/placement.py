@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kiwicha.compiler.emit.absorb import Absorbed
 from kiwicha.compiler.emit.functions import Functions
 from kiwicha.compiler.emit.memory import Memory
-from kiwicha.compiler.graph.graph import DynamicProductNode, Graph, JoinNode, ViewNode
+from kiwicha.compiler.graph.graph import DynamicProductNode, Graph, JoinNode, Tensor, ViewNode
 
 __all__ = ["place_results"]
 
@@ -28,9 +28,10 @@ def place_results(
                 addresses[node.y.name] = memory.take(node.y.size, f"output of {node.name!r}")
             start = addresses[node.y.name]
             for tensor in node.parts:
-                if addresses.setdefault(tensor.name, start) != start:
-                    raise ValueError(f"'{tensor.name}' is a part of two joins")
+                _put(addresses, tensor, start)
                 start += tensor.size
+        elif isinstance(node, ViewNode) and node.is_whole and node.y.name in addresses:
+            _put(addresses, node.x, addresses[node.y.name])
     elsewhere = {*absorbed.within, *functions.passing}
     for node in graph.nodes:
         for tensor in () if isinstance(node, ViewNode) else node.results:
@@ -51,3 +52,9 @@ def place_results(
             written = functions.tables.get(node.name, node)
             addresses[node.y.name] = place(written.y.name)
     return addresses
+
+
+def _put(addresses: dict[str, int], tensor: Tensor, place: int) -> None:
+    """Give a part of a join its place."""
+    if addresses.setdefault(tensor.name, place) != place:
+        raise ValueError(f"'{tensor.name}' would have to be at two places")

@@ -18,6 +18,7 @@ from kiwicha.compiler.graph.graph import (
     Box,
     HostDequantize,
     HostDynamicDequantize,
+    HostDynamicQuantize,
     HostQuantize,
     HostSums,
     MoveNode,
@@ -127,6 +128,7 @@ class Context:
     uses : how often each value is read, graph outputs included.
     readers : the nodes that read each value.
     quantized : constants behind DequantizeLinear, views of them too.
+    dynamic : graph inputs that the host quantizes by their range.
     tensors, floats : what each value of the model has become.
     """
 
@@ -143,6 +145,7 @@ class Context:
     dequantize: list[HostDequantize | HostDynamicDequantize | HostOperators | HostSums] = field(
         default_factory=list
     )
+    dynamic: list[HostDynamicQuantize] = field(default_factory=list)
     nodes: list[OperatorNode] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     free: set[str] = field(default_factory=set)

@@ -9,7 +9,6 @@ output.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import numpy as np
 import onnx
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import FLOAT32
 from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
-from kiwicha.compiler.graph.dynamic_edges import RECORD_BYTES, HostDynamicQuantize
 from kiwicha.compiler.graph.graph import DynamicScaleNode, PoolNode, Tensor, Value
-from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.ops.chain import chain_table, chain_values, dequantized, emit_chain
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.conv import conv_shape
@@ -27,7 +24,6 @@ from kiwicha.compiler.ops.dynamic import (
     BETWEEN,
     CONSTANT,
     FINITE,
-    INPUT,
     OWN_SCALE,
     OWN_ZERO,
     PAIR,
@@ -39,6 +35,7 @@ from kiwicha.compiler.ops.dynamic import (
     TENSOR,
     VALUE,
 )
+from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_linear import Linear
 from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import VIEWS, view_of
@@ -48,10 +45,6 @@ from kiwicha.compiler.ops.window import window
 __all__ = ["DynamicLayers"]
 
 _UINT8 = np.dtype(np.uint8)
-
-
-def _record(name: str) -> Tensor:
-    return Tensor(name, (RECORD_BYTES,), _UINT8, np.float32(1), 0)
 
 
 @dataclass
@@ -65,7 +58,6 @@ class DynamicLayers:
     pairs : those of two tensors' scales.
     records : for each tensor the one that holds its scale.
     linear : values that a linear layer makes.
-    inputs : graph inputs that the host quantizes.
     """
 
     context: Context
@@ -75,7 +67,6 @@ class DynamicLayers:
     pairs: dict[str, set[str]] = field(default_factory=dict)
     records: dict[str, Tensor] = field(default_factory=dict)
     linear: dict[str, Linear] = field(default_factory=dict)
-    inputs: list[HostDynamicQuantize] = field(default_factory=list)
 
     def take(self, node: onnx.NodeProto) -> bool:
         """Read a node; return whether it is one of a dynamically quantized layer.
@@ -114,7 +105,7 @@ class DynamicLayers:
         """Take a DynamicQuantizeLinear whose input nobody knows for one of something."""
         if node.op_type == "DynamicQuantizeLinear" and node.output[0] in self.context.tensors:
             name, scale, zero = node.output
-            self.records[name] = _record(self.context.names.fresh(name, "slots"))
+            self.records[name] = slot_record(self.context.names.fresh(name, "slots"))
             self.scales[scale], self.zeros[zero] = name, name
 
     def finish(self, output: Value) -> bool:
@@ -149,13 +140,13 @@ class DynamicLayers:
         if source in self.linear:
             linear = self.linear[source]
             SUMS.check(scaled=linear.w_scale is not None)
-            record = _record(context.names.fresh(name, "slots"))
+            record = slot_record(context.names.fresh(name, "slots"))
             linear.quantized(context, self.records[linear.source], name, record)
         elif source in context.floats:
             if isinstance(context.floats[source].origin, Tensor):
                 record = self._scaled(node)
             else:
-                context.tensors[name], record = self._input(node)
+                record = dynamic_input(context, node, context.floats[source], name).record
                 context.free.add(name)
         else:
             CONSTANT.check(name=source, constants=context.constants)
@@ -178,7 +169,7 @@ class DynamicLayers:
         BETWEEN.check(done=done, same=same)
         x = emit_chain(context, node, x, operations, target) if operations else context.settled(x)
         y = Tensor(name, x.shape, _UINT8, np.float32(1), 0, x.layout)
-        record = _record(context.names.fresh(name, "slots"))
+        record = slot_record(context.names.fresh(name, "slots"))
         context.emit(DynamicScaleNode(node_name(node), node.op_type, x, y, record))
         return record
 
@@ -200,22 +191,6 @@ class DynamicLayers:
             node_name(node), "QuantizeLinear", x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1),
             np.float32(1), np.float64(1), -128, 127,
         ))
-
-    def _input(self, node: onnx.NodeProto) -> tuple[Tensor, Tensor]:
-        value = self.context.floats[node.input[0]]
-        computed = any(op.kind != "view" for op in value.operations)
-        INPUT.check(done=value.operations[-1].node.op_type if computed else "")
-        tensor = Tensor(node.output[0], value.shape, _UINT8, np.float32(1), 0)
-        if self.inputs:  # all share one record
-            record = self.inputs[0].record
-        else:
-            record = _record(self.context.names.fresh("dynamic inputs", "slots"))
-        steps = Layout(tuple(op.view for op in value.operations))
-        source = cast(Value, value.origin).name
-        self.inputs.append(
-            HostDynamicQuantize(node_name(node), source, steps, tensor, record)
-        )
-        return tensor, record
 
     def _scale(self, node: onnx.NodeProto) -> None:
         """The product of an input's scale and the weights'; either may be the first."""

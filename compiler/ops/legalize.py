@@ -85,7 +85,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         refused.add(suffering[0], "computes with a scale, a zero point or a sum")
     if refused.listed:
         raise UnsupportedModel(refused.listed)
-    return with_slots(_finish(context, lowered, layers), names)
+    return with_slots(_finish(context, lowered), names)
 
 
 def _integer_input(context: Context, value: Value) -> None:
@@ -94,7 +94,7 @@ def _integer_input(context: Context, value: Value) -> None:
     context.free.add(value.name)
 
 
-def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> Graph:
+def _finish(context: Context, lowered: LoweredModel) -> Graph:
     """Drop what nobody reads and make node names unique."""
     inputs = {value.name for value in lowered.inputs}
     passed = [value.name for value in lowered.outputs if value.name in inputs]
@@ -132,7 +132,7 @@ def _finish(context: Context, lowered: LoweredModel, layers: DynamicLayers) -> G
         ),
         dynamic=tuple(
             replace(q, tensor=context.tensors[q.tensor.name])
-            for q in layers.inputs if q.tensor.name in wanted
+            for q in context.dynamic if q.tensor.name in wanted
         ),
         wholes={
             name: replace(whole, name=titles.get(whole.name, whole.name))

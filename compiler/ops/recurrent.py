@@ -11,19 +11,23 @@ import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit
-from kiwicha.compiler.frontend.onnx_node import attributes
+from kiwicha.compiler.frontend.onnx_node import Unknown, attributes
 from kiwicha.compiler.graph.graph import PoolNode, Tensor, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatValue
+from kiwicha.compiler.ops.dynamic import INPUT
+from kiwicha.compiler.ops.dynamic_input import dynamic_input
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.recurrent_cells import State, step
 from kiwicha.compiler.ops.recurrent_form import LIMITS, Direction, read
+from kiwicha.compiler.ops.recurrent_inputs import Codes, Source, multiplied
 from kiwicha.compiler.ops.recurrent_scales import (
     HALF,
     OFFSETS,
     Cell,
     First,
+    apart,
     cells_of,
     state_slices,
 )
@@ -32,9 +36,9 @@ from kiwicha.compiler.ops.unsupported import in_float
 
 __all__ = ["OPERATORS"]
 
-_INPUT = Limit(
-    "its input is float from the graph input on; put QuantizeLinear and DequantizeLinear there",
-    lambda quantized: quantized,
+_STATE = Limit(
+    "its initial state '{name}' is float; put QuantizeLinear and DequantizeLinear there",
+    lambda name, quantized: quantized,
 )
 _ALIKE = Limit(
     "its constant initial state differs within the batch; make it an input",
@@ -44,25 +48,37 @@ _ALIKE = Limit(
 
 def recurrent(context: Context, node: onnx.NodeProto) -> None:
     """Inputs X, W, R, B, sequence_lens, initial_h, initial_c, P; outputs Y, Y_h, Y_c."""
-    x = _codes(context, node, 0)
-    length, batch, _ = x.shape
+    value = _value(context, node, 0)
+    length, batch, _ = value.shape
     form = read(context, node, length)
-    layer = _Layer(context, node, Steps(context, node, batch, form.hidden))
-    info = np.iinfo(x.dtype)
-    extent = max(info.max - x.zero_point, x.zero_point - info.min)
+    steps = Steps(context, node, batch, form.hidden)
+    layer = _Layer(context, node, steps)
     h, state = layer.first(5), layer.first(6 if form.kind == "LSTM" else 5)
-    cells = cells_of(form, float(x.scale), extent, First(h.reach, state.reach))
-    ways = list(zip(form.directions, cells, strict=True))
+    first = First(h.reach, state.reach)
+    sources: list[Source]
+    if isinstance(value.origin, Tensor):
+        x = _codes(context, node, 0)
+        info = np.iinfo(x.dtype)
+        extent = max(info.max - x.zero_point, x.zero_point - info.min)
+        cells = cells_of(form, float(x.scale), extent, first)
+        sources = [Codes(steps, x) for _ in cells]
+    else:
+        name = context.names.fresh(node.input[0], "codes")
+        edge = dynamic_input(context, node, value, name)
+        form, products = apart(form)
+        cells = cells_of(form, 1.0, 0, first)
+        sources = [multiplied(steps, edge.tensor, edge.record, product) for product in products]
+    ways = list(zip(form.directions, cells, sources, strict=True))
     states = [layer.start(form.kind, cell, h, state, way) for way, cell in enumerate(cells)]
     made: list[list[Tensor]] = [[] for _ in ways]
     for turn in range(length):
-        for way, (direction, cell) in enumerate(ways):
+        for way, (direction, cell, source) in enumerate(ways):
             place = length - 1 - turn if direction.backward else turn
-            layer.steps.place = f"{_side(direction)}{place}/"
-            states[way] = step(form.kind, layer.steps, cell, x, place, states[way])
+            steps.place = f"{_side(direction)}{place}/"
+            states[way] = step(form.kind, steps, cell, source, place, states[way])
             made[way].append(_tensor(states[way]))
-    layer.steps.place = ""
-    for way, (direction, _) in enumerate(ways):
+    steps.place = ""
+    for way, (direction, _, _) in enumerate(ways):
         if direction.backward:
             made[way].reverse()
     layer.outputs(made, states, cells)
@@ -78,18 +94,23 @@ def _tensor(state: State) -> Tensor:
     return state.h
 
 
+def _value(context: Context, node: onnx.NodeProto, place: int) -> FloatValue:
+    """Return what is known of an input."""
+    name = node.input[place]
+    if name in context.unknown or name not in context.floats:
+        raise Unknown
+    return context.floats[name]
+
+
 def _codes(context: Context, node: onnx.NodeProto, place: int) -> Tensor:
     """Return an input as codes, in the shape that the node reads."""
-    name = node.input[place]
-    if name not in context.floats:
-        context.tensor(name)
-        raise AssertionError(name)
-    value = context.floats[name]
-    _INPUT.check(quantized=isinstance(value.origin, Tensor))
+    value = _value(context, node, place)
+    _STATE.check(name=node.input[place], quantized=isinstance(value.origin, Tensor))
     assert isinstance(value.origin, Tensor)
     if not value.operations:
         return context.settled(value.origin)
-    y = replace(value.origin, name=context.names.fresh(name, "codes"), shape=value.shape)
+    name = context.names.fresh(node.input[place], "codes")
+    y = replace(value.origin, name=name, shape=value.shape)
     return emit_chain(context, node, value.origin, value.operations, y)
 
 
@@ -200,7 +221,7 @@ OPERATORS = (
         "LSTM, GRU, RNN",
         (Form("float", ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), "golden", recurrent),),
         "recurrent.lstm",
-        (_INPUT, _ALIKE, *LIMITS),
+        (INPUT, _STATE, _ALIKE, *LIMITS),
         "any activations and directions, clip, input_forget, linear_before_reset, initial states "
         "as constants and inputs, batches, the outputs that somebody reads; how far from the float "
         "is in docs/arithmetic.md",

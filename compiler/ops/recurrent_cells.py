@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import Tensor
-from kiwicha.compiler.ops.recurrent_scales import Cell, Gates
+from kiwicha.compiler.ops.recurrent_inputs import Source
+from kiwicha.compiler.ops.recurrent_scales import Cell
 from kiwicha.compiler.ops.recurrent_steps import Steps
 
 __all__ = ["State", "step"]
@@ -29,23 +30,15 @@ class State:
     rows: Tensor | None = None
 
 
-def step(kind: str, steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> State:
-    """Emit step ``place`` of a direction; ``x`` is steps x batch x features."""
+def step(kind: str, steps: Steps, cell: Cell, x: Source, place: int, state: State) -> State:
+    """Emit step ``place`` of a direction."""
     return {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}[kind](steps, cell, x, place, state)
 
 
-def _arguments(
-    steps: Steps, gates: Gates, x: Tensor, place: int, h: Tensor | NDArray[np.int8]
-) -> Tensor:
-    known = h if isinstance(h, Tensor) else None
-    constant = None if isinstance(h, Tensor) else h[0]
-    return steps.arguments(x, known, gates, steps.operand(x, place, known), constant)
-
-
-def _lstm(steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> State:
+def _lstm(steps: Steps, cell: Cell, x: Source, place: int, state: State) -> State:
     assert cell.last is not None
     assert state.slices is not None
-    codes = _arguments(steps, cell.gates, x, place, state.h)
+    codes = x.arguments(cell.gates, 0, place, state.h)
     i, o, f, g = steps.tables(codes, cell.tables)
     kept = steps.product(f, state.slices, cell.unit, cell.unit)
     new = steps.product(i, g, g.scale, cell.unit)
@@ -56,21 +49,21 @@ def _lstm(steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> Stat
     return State(h, steps.state(rows, cell.unit), rows)
 
 
-def _rnn(steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> State:
-    codes = _arguments(steps, cell.gates, x, place, state.h)
+def _rnn(steps: Steps, cell: Cell, x: Source, place: int, state: State) -> State:
+    codes = x.arguments(cell.gates, 0, place, state.h)
     return State(steps.table(codes, cell.tables[0], "h"))
 
 
-def _gru(steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> State:
+def _gru(steps: Steps, cell: Cell, x: Source, place: int, state: State) -> State:
     assert state.slices is not None
-    codes = _arguments(steps, cell.gates, x, place, state.h)
+    codes = x.arguments(cell.gates, 0, place, state.h)
     update = steps.part(codes, 0)
     z, r = steps.tables(codes, cell.tables[:2])
     if cell.new is not None:
         reset = _times(steps, r, state.h, cell.h_scale)
-        new = steps.arguments(x, reset, cell.new, steps.operand(x, place, reset))
+        new = x.arguments(cell.new, 2, place, reset)
     else:
-        new = _late(steps, cell, x, place, state.h, r)
+        new = x.late(cell, place, state.h, r)
     n = steps.table(new, cell.tables[2], "new")
     kept = steps.product(z, state.slices, cell.unit, cell.unit)
     opposite = [steps.table(update, table, "opposite") for table in cell.opposite]
@@ -80,23 +73,6 @@ def _gru(steps: Steps, cell: Cell, x: Tensor, place: int, state: State) -> State
     ratio = np.float32(cell.unit / cell.h_scale), np.float64(cell.unit) / cell.h_scale
     h = steps.batch(steps.total(rows, ratio, scale=cell.h_scale))
     return State(h, steps.state(rows, cell.unit), rows)
-
-
-def _late(
-    steps: Steps, cell: Cell, x: Tensor, place: int, h: Tensor | NDArray[np.int8], r: Tensor
-) -> Tensor:
-    """Return the argument of what is new where h is multiplied before it is reset."""
-    assert cell.new_x is not None
-    assert cell.new_h is not None
-    operand = steps.operand(x, place, None)
-    first = steps.arguments(x, None, cell.new_x, operand)
-    if isinstance(h, Tensor):
-        second = steps.arguments(None, h, cell.new_h, h)
-    else:  # whose weights for x are zeros
-        second = steps.arguments(x, None, cell.new_h, operand, h[0])
-    second = steps.product(r, second, cell.parts, cell.parts)
-    ratio = np.float32(cell.parts / cell.argument), np.float64(cell.parts) / cell.argument
-    return steps.batch(steps.total(steps.rows([first, second]), ratio))
 
 
 def _times(

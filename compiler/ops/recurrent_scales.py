@@ -7,7 +7,7 @@ where it is steep.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.ops.recurrent_form import Activation, Direction, Recurrent
 
-__all__ = ["HALF", "OFFSETS", "Cell", "First", "Gates", "Table", "cells_of", "state_slices"]
+__all__ = ["HALF", "OFFSETS", "Cell", "First", "Gates", "Table", "XProduct", "apart",
+    "cells_of", "state_slices"]
 
 HALF = 127
 """Greatest code of a slice of a state."""
@@ -44,6 +45,16 @@ class Gates:
     bias: NDArray[np.int32]
     scale: NDArray[np.float32]
     scale64: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class XProduct:
+    """Weights of all gates for an x whose scale is known when the program runs: int8, features x
+    columns; their scale over that of the arguments, and the bias in units of these, binary32."""
+
+    weights: NDArray[np.int8]
+    scale: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +136,34 @@ def cells_of(form: Recurrent, x_scale: float, x_extent: int, first: First) -> li
         make(form, way, _Inputs(float(x_scale), x_extent, float(np.float32(h_scale))), first)
         for way in form.directions
     ]
+
+
+def apart(form: Recurrent) -> tuple[Recurrent, list[XProduct]]:
+    """Return a layer without x, and for each direction what belongs to x: the biases too, but for
+    that which a GRU resets with h."""
+    ways, products = [], []
+    for way in form.directions:
+        gates = len(way.x)
+        late = np.zeros((gates, 1))
+        late[2:] = form.reset_after
+        scale = np.repeat([_argument(_activation(form, way, gate)) for gate in range(gates)],
+                          form.hidden)
+        x = way.x.reshape(len(scale), -1)
+        unit = np.maximum(np.abs(x).max(axis=1) / HALF, _LEAST * scale)
+        bias = (way.x_bias + way.h_bias * (1 - late)).ravel() / scale
+        products.append(XProduct(
+            np.rint(x / unit[:, None]).astype(np.int8).T, (unit / scale).astype(np.float32),
+            bias.astype(np.float32),
+        ))
+        nothing = np.zeros_like(way.x_bias)
+        ways.append(replace(way, x=way.x * 0, x_bias=nothing, h_bias=way.h_bias * late))
+    return replace(form, directions=tuple(ways)), products
+
+
+def _activation(form: Recurrent, way: Direction, gate: int) -> Activation:
+    """Return the function of a gate."""
+    new = {"LSTM": 3, "GRU": 2, "RNN": 0}[form.kind]
+    return way.activations[1 if gate == new and form.kind != "RNN" else 0]
 
 
 def state_slices(total: NDArray[Any]) -> NDArray[np.int8]:

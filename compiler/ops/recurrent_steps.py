@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import (
+    AddNode,
     Box,
+    DynamicLinearNode,
     JoinNode,
     MatMulNode,
     MoveNode,
@@ -31,7 +33,7 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.recurrent_scales import HALF, OFFSETS, Gates, Table
+from kiwicha.compiler.ops.recurrent_scales import HALF, OFFSETS, Gates, Table, XProduct
 from kiwicha.machine.isa import Reduction
 
 __all__ = ["Steps"]
@@ -116,7 +118,9 @@ class Steps:
                           gates.scale[part], gates.scale64[part])
             for part in (slice(first, first + width) for first in range(0, columns, width))
         ]
-        return self.join(made, (columns // hidden, batch, hidden), "arguments")
+        if len(made) > 1:
+            return self.join(made, (columns // hidden, batch, hidden), "arguments")
+        return made[0] if columns == hidden else self.inside(made[0], 0, columns // hidden)
 
     def _product(
         self, x: Tensor, weights: NDArray[np.int8], bias: NDArray[np.int32],
@@ -128,6 +132,32 @@ class Steps:
             y.name, self.op, x, y, np.ascontiguousarray(weights), np.zeros(columns, np.int16),
             bias, scale, scale64, np.arange(depth), -HALF, HALF, "golden",
         ))
+
+    def linear(self, x: Tensor, record: Tensor, product: XProduct, part: slice) -> Tensor:
+        """Return products of x, whose scale is in ``record``, with some columns: uint8, zero point
+        128, steps x batch x columns."""
+        weights = np.ascontiguousarray(product.weights[:, part])
+        columns = weights.shape[1]
+        y = self.tensor("of x", (*x.shape[:-1], columns), zero=128, dtype=np.dtype(np.uint8))
+        return self.emit(DynamicLinearNode(
+            y.name, self.op, x, record, y, None, weights, np.zeros(columns, np.int16),
+            product.scale[part], product.bias[part], False, fixed=True,
+        ))
+
+    def sum(self, x: Tensor, own: Tensor | NDArray[np.int8]) -> Tensor:
+        """Return x and another tensor or constant, of the same scale, as one int8."""
+        constant, shape = None, np.broadcast_shapes(x.shape, own.shape)
+        if not isinstance(own, Tensor):
+            constant, own = own, self.tensor("constant", own.shape)
+        y = self.tensor("arguments", shape)
+        return self.emit(AddNode(
+            y.name, self.op, x, own, y, -HALF, HALF, constant, promise="golden"
+        ))
+
+    def inside(self, x: Tensor, start: int, count: int) -> Tensor:
+        """Return ``count`` batches of a row-major tensor from byte ``start`` on."""
+        y = replace(x, name=self.tensor("part", ()).name, shape=(count, *self.shape[1:]))
+        return self.emit(ViewNode(y.name, self.op, x, y, start=start))
 
     def join(
         self, parts: Sequence[Tensor], shape: Shape, what: str, layout: Layout = ROW_MAJOR
@@ -154,10 +184,7 @@ class Steps:
         """Return ``count`` batches from number ``first`` on of a row-major tensor of several."""
         if count == prod(x.shape) // prod(self.shape):
             return x
-        y = replace(x, name=self.tensor("part", ()).name, shape=(count, *self.shape[1:]))
-        return self.emit(ViewNode(
-            y.name, self.op, x, y, start=first * prod(self.shape)
-        ))
+        return self.inside(x, first * prod(self.shape), count)
 
     def table(self, x: Tensor, table: Table, what: str) -> Tensor:
         """Return a function of each byte."""

@@ -117,13 +117,14 @@ def normalization(*before, first="xf", outputs=("f",), inputs=LINE, constants=()
     return of([*START, *before, made, *(after or END)], values | dict(constants), inputs)
 
 
-def recurrent(kind, *inputs, first="xf", constants=(), **attributes):
+def recurrent(kind, *rest, first="xf", before=(), constants=(), inputs=(), **attributes):
     """Return a layer of float values over three steps of a batch of two; inputs behind the bias."""
     gates = {"LSTM": 16, "GRU": 12}[kind]
     weights = {"r": np.ones((1, gates, 4), F32), "k": np.ones((1, gates, 6), F32)}
-    made = node(kind, [first, "k", "r", "", *inputs], ["", "f"], name="it", hidden_size=4,
+    made = node(kind, [first, "k", "r", "", *rest], ["", "f"], name="it", hidden_size=4,
                 **attributes)
-    return of([*START, made, *END], weights | dict(constants), {"x": [3, 2, 6]})
+    return of([*START, *before, made, *END], weights | dict(constants),
+              {"x": [3, 2, 6]} | dict(inputs))
 
 
 def rows(*before, first="xf", outputs=("f",), after=(), inputs=ROWS, **more):

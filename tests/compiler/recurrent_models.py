@@ -28,6 +28,7 @@ def layer(
     x_zero: Any = np.uint8(120),
     outputs: Sequence[str] = ("Y",),
     first: str = "",
+    codes: bool = True,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """Return a model with float input x and outputs of Y, Y_h, Y_c.
@@ -37,6 +38,7 @@ def layer(
     gain : weights reach it over the square root of ``hidden``.
     forget : added to the bias of an LSTM's forget gates.
     first : initial states: "h" and "c" for inputs, "H" and "C" for constants.
+    codes : x is quantized; else the layer reads it in float, and its first output is quantized.
     attributes : of the layer.
     """
     rng = np.random.RandomState(seed)
@@ -53,8 +55,9 @@ def layer(
         "W": weights(ways, gates, features), "R": weights(ways, gates, hidden), "B": bias,
         **scales(x=(6 / 255, x_zero), h=(2 / 255, np.uint8(128)), c=(8 / 255, np.uint8(128))),
     }
-    nodes, inputs = [q("x", "xq", "x"), dq("xq", "xf", "x")], {"x": [steps, batch, features]}
-    names = ["xf", "W", "R", "B", ""]
+    nodes = [q("x", "xq", "x"), dq("xq", "xf", "x")] if codes else []
+    inputs = {"x": [steps, batch, features]}
+    names = ["xf" if codes else "x", "W", "R", "B", ""]
     for key in ("h", "c")[: 2 if kind == "LSTM" else 1]:
         names.append("")
         if key in first:
@@ -68,6 +71,9 @@ def layer(
         kind, names, [name if name in outputs else "" for name in made], name="cell",
         hidden_size=hidden, **attributes,
     ))
+    if not codes:
+        nodes += [q(outputs[0], "yq", "h"), dq("yq", "y", "h")]
+        outputs = ("y", *outputs[1:])
     return model(nodes, constants, inputs, outputs)
 
 

@@ -152,8 +152,11 @@ def test_what_no_refused_node_explains():
 
 
 def test_a_nameless_node_is_called_after_a_result():
-    constants = CONSTANTS | {"w": np.ones((1, 16, 6), F32), "r": np.ones((1, 16, 4), F32)}
-    nodes = [node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=4), *end("h")]
+    constants = CONSTANTS | {
+        "w": np.ones((1, 16, 6), F32), "r": np.ones((1, 16, 4), F32), "p": np.ones((1, 12), F32),
+    }
+    inputs = ["x", "w", "r", "", "", "", "", "p"]
+    nodes = [node("LSTM", inputs, ["", "h"], hidden_size=4), *end("h")]
     ((name, op, _),) = refusals(nodes, constants, {"x": [3, 1, 6]})
     assert (name, op) == ("h", "LSTM")
 

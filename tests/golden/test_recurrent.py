@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The nodes of a recurrent layer compute `golden.recurrent`, and that is close to the float."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import numpy_helper
@@ -8,7 +10,7 @@ from onnx import numpy_helper
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.compiler.ops.recurrent_form import Activation, Direction, Recurrent
-from kiwicha.compiler.ops.recurrent_scales import First, cells_of
+from kiwicha.compiler.ops.recurrent_scales import First, apart, cells_of
 from kiwicha.golden.network import evaluate, outputs
 from kiwicha.golden.recurrent import SLICES, Table, gru, lstm, rnn, slices
 from kiwicha.machine.modes import RequantizeMode
@@ -21,7 +23,15 @@ USUAL = {"LSTM": (SIGMOID, TANH, TANH), "GRU": (SIGMOID, TANH), "RNN": (TANH,)}
 LATE = {"linear_before_reset": 1}
 
 
-def cell_of(made, kind, attributes):
+def _without_x(cell):
+    """The products of x come from somewhere else."""
+    gates = {name: getattr(cell, name) for name in ("gates", "new")}
+    return replace(cell, **{
+        name: replace(part, x=None) for name, part in gates.items() if part is not None
+    })
+
+
+def cell_of(made, kind, attributes, codes=True):
     """The integers of the only direction of a model of `layer`."""
     constants = {tensor.name: tensor for tensor in made.graph.initializer}
     w, r, b = (np.array(numpy_helper.to_array(constants[name]), np.float64)[0] for name in "WRB")
@@ -33,7 +43,11 @@ def cell_of(made, kind, attributes):
     )
     coupled, late = (bool(attributes.get(k)) for k in ("input_forget", "linear_before_reset"))
     form = Recurrent(kind, hidden, (way,), np.inf, coupled, late)
-    (cell,) = cells_of(form, float(numpy_helper.to_array(constants["x_s"])), 135, First())
+    if codes:
+        (cell,) = cells_of(form, float(numpy_helper.to_array(constants["x_s"])), 135, First())
+    else:
+        form, _ = apart(form)
+        cell = _without_x(cells_of(form, 1.0, 0, First())[0])
     tables = {
         name: tuple(Table(**vars(table)) for table in getattr(cell, name))
         for name in ("tables", "opposite")
@@ -66,6 +80,23 @@ def test_the_nodes_compute_the_golden_cell(kind, attributes, batch, mode):
     assert len(np.unique(h)) > 3
 
 
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_the_same_of_x_in_float(kind, late):
+    attributes = LATE if kind == "GRU" and late else {}
+    made = layer(kind, steps=9, gain=2, codes=False, outputs=("Y", "Y_h"), **attributes)
+    tensors = evaluate(legalize(lower(made)), sequences(made))
+    cell = cell_of(made, kind, attributes, codes=False)
+    h, state = np.zeros((1, 7), np.int8), slices(np.zeros((1, 7), np.int32))
+    for step, codes in enumerate(tensors["cell/of x"].astype(np.int64) - 128):
+        if kind == "RNN":
+            h = rnn(codes, h, cell, RequantizeMode.ONNX)
+        else:
+            run = {"LSTM": lstm, "GRU": gru}[kind]
+            h, state, _ = run(codes, h, state, cell, RequantizeMode.ONNX)
+        assert np.array_equal(h, tensors["cell/Y"][step, 0]), step
+
+
 def test_slices_tile_their_range():
     total = np.arange(-500, 501)
     parts = slices(total).astype(int)
@@ -77,6 +108,7 @@ def test_slices_tile_their_range():
 DISTANCES = {
     "lstm": ("LSTM", {}, 0.021, 0.0043),
     "lstm-forget1": ("LSTM", {"gain": 2, "forget": 1}, 0.044, 0.0048),
+    "lstm-float": ("LSTM", {"codes": False, "outputs": ("Y_h", "Y")}, 0.025, 0.0047),
     "gru": ("GRU", {}, 0.017, 0.0042),
     "gru-late": ("GRU", {"linear_before_reset": 1}, 0.019, 0.0045),
     "rnn": ("RNN", {}, 0.027, 0.0064),
