@@ -233,7 +233,8 @@ def compile_graph(
     counted = counted_layers(graph, config, statistics)
     functions = functions_of(graph, config, {each.node.name for each in counted})
     done_besides = {table.name for table in functions.tables.values()}
-    require_units([node for node in graph.nodes if node.name not in done_besides], config)
+    alone = [node for node in graph.nodes if node.name not in done_besides]
+    require_units(alone, config, graph.wholes)
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = Memory((1 << config.axi_address_width) - ALIGN)
     addresses: dict[str, int] = {}
@@ -271,6 +272,8 @@ def compile_graph(
                 made = layer_steps(node, addresses, builder, memory.put, ready)
             except KiwichaError as error:
                 refused.append(error)
+                if whole is not None:
+                    break  # the other steps are in the way for the same reason
                 continue
             if tally := tallies.get(node.name):
                 made = [_besides(step, builder, tally=tally) for step in made]

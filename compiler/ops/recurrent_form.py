@@ -121,12 +121,13 @@ def read(context: Context, node: onnx.NodeProto, steps: int) -> Recurrent:
         if node.input[4] in context.constants:
             lengths = [int(length) for length in context.constants[node.input[4]]]
     _LENGTHS.check(lengths=lengths, steps=steps)
-    names = given.get("activations") or _USUAL[kind] * ways
+    size = len(_USUAL[kind])
+    # The default that ONNX has for an RNN is one for each of two directions.
+    names = (given.get("activations") or _USUAL[kind] * ways)[: size * ways]
     functions = list(_activations(
         [name.decode() if isinstance(name, bytes) else name for name in names],
         list(given.get("activation_alpha", ())), list(given.get("activation_beta", ())),
     ))
-    size = len(functions) // ways
     if kind == "GRU":
         for function in functions[::2]:
             _GATE.check(name=function.name)

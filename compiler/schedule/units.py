@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parts a machine must have for a node, before it is asked how large they are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
@@ -14,6 +14,7 @@ from kiwicha.compiler.graph.graph import (
     ProductNode,
     SoftmaxNode,
     TableNode,
+    Whole,
 )
 from kiwicha.errors import Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
@@ -27,9 +28,8 @@ _DYNAMIC = DynamicLinearNode | DynamicProductNode | DynamicScaleNode
 _LANES = 4  # that would do: as many as the machine called default has
 
 
-def _missing(node: Node, config: AcceleratorConfig) -> UnfitMachine | None:
+def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine | None:
     """Return the refusal of a machine that has not what ``node`` needs; None where it has."""
-    where = f"{node.name} ({node.op})"
     linear = node.linear if isinstance(node, BlocksNode) else node
     if isinstance(linear, _DYNAMIC) and not config.dynamic:
         return UnfitMachine(f"{where}: is quantized dynamically", [Need("dynamic", False, True)])
@@ -41,14 +41,27 @@ def _missing(node: Node, config: AcceleratorConfig) -> UnfitMachine | None:
     return None
 
 
-def require_units(nodes: Iterable[Node], config: AcceleratorConfig) -> None:
+def require_units(
+    nodes: Iterable[Node], config: AcceleratorConfig, wholes: Mapping[str, Whole] | None = None
+) -> None:
     """Refuse a machine that has not what some of ``nodes`` need.
+
+    Parameters
+    ----------
+    wholes : as of `Graph`; of the steps of one operator a need is said once.
 
     Raises
     ------
     UnfitMachine
         Names all of these nodes.
     """
-    missing = [error for node in nodes if (error := _missing(node, config)) is not None]
+    missing: dict[object, UnfitMachine] = {}
+    for node in nodes:
+        whole = (wholes or {}).get(node.y.name)
+        named = node if whole is None else whole
+        error = _missing(node, config, f"{named.name} ({named.op})")
+        if error is not None:
+            key = id(node) if whole is None else (whole, error.needs[0].field)
+            missing.setdefault(key, error)
     if missing:
-        raise UnfitMachine.together(missing)
+        raise UnfitMachine.together(list(missing.values()))

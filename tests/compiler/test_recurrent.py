@@ -10,7 +10,7 @@ from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.graph.graph import JoinNode
 from kiwicha.compiler.ops.legalize import legalize
-from kiwicha.errors import UnsupportedModel
+from kiwicha.errors import UnfitMachine, UnsupportedModel
 from kiwicha.machine.presets import PRESETS
 from kiwicha.sim.golden_run import run_on_golden_machine
 
@@ -48,6 +48,7 @@ CASES = {
     "rnn-float": layer("RNN", codes=False, batch=2, direction="bidirectional"),
     "rnn": layer("RNN", batch=2, direction="bidirectional", outputs=ALL[:2]),
     "rnn-first": layer("RNN", first="h", outputs=ALL[1:2]),
+    "rnn-written-default": layer("RNN", activations=["Tanh", "Tanh"]),
     "rnn-sigmoid": layer("RNN", activations=["Sigmoid"], first="H"),
 }
 
@@ -115,6 +116,13 @@ def test_a_layer_is_one_row_of_the_report():
     assert len(compiled.layers[0].nodes) > 60
     # The weights of all steps but the first are the same ones.
     assert compiled.layers[0].weights.dense_bytes < 3 * 16 * 32
+
+
+def test_a_machine_without_lanes_is_refused_in_a_line():
+    with pytest.raises(UnfitMachine) as caught:
+        kiwicha.compile_model(CASES["lstm"], "tiny")
+    assert str(caught.value).startswith("cell (LSTM): ")
+    assert "\n" not in str(caught.value)
 
 
 def test_parts_lie_where_they_are_read():
