@@ -73,7 +73,10 @@ def counted_layers(
         )
     known = {node.name for node in graph.nodes}
     if list(asked) == [ALL] and ALL not in known:
-        every = [Counted(node) for node in graph.nodes if _obstacle(node) is None]
+        every = [
+            Counted(node) for node in graph.nodes
+            if _obstacle(node) is None and node.y.name not in graph.wholes
+        ]
         if not every:
             raise KiwichaError(f"{_OPTION}: no layer of the model is written by VECTOR")
         return every

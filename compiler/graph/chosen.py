@@ -32,13 +32,20 @@ def layer_called(graph: Graph, name: str, option: str) -> Node:
     Raises
     ------
     KiwichaError
-        Where there is none.
+        Where there is none, or it is done in steps.
     """
     for node in graph.nodes:
         if node.name == name:
             return node
-    shown = ", ".join(node.name for node in graph.nodes[:_SHOWN])
-    more = ", ..." if len(graph.nodes) > _SHOWN else ""
+    for whole in graph.wholes.values():
+        if whole.name == name:
+            raise KiwichaError(
+                f"{option}: '{name}' ({whole.op}) is done in many steps; only other layers can be "
+                "asked for"
+            )
+    known = [node.name for node in graph.nodes if node.y.name not in graph.wholes]
+    shown = ", ".join(known[:_SHOWN])
+    more = ", ..." if len(known) > _SHOWN else ""
     raise KiwichaError(f"{option}: no layer is called '{name}'; there are {shown}{more}")
 
 

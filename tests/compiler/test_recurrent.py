@@ -10,7 +10,8 @@ from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.graph.graph import JoinNode
 from kiwicha.compiler.ops.legalize import legalize
-from kiwicha.errors import UnfitMachine, UnsupportedModel
+from kiwicha.errors import KiwichaError, UnfitMachine, UnsupportedModel
+from kiwicha.machine.capabilities import Statistics
 from kiwicha.machine.presets import PRESETS
 from kiwicha.sim.golden_run import run_on_golden_machine
 
@@ -123,6 +124,17 @@ def test_a_machine_without_lanes_is_refused_in_a_line():
         kiwicha.compile_model(CASES["lstm"], "tiny")
     assert str(caught.value).startswith("cell (LSTM): ")
     assert "\n" not in str(caught.value)
+
+
+def test_its_steps_are_not_counted():
+    config = PRESETS["default"].replace(statistics=Statistics(elements=4096))
+    graph = legalize(lower(layer("LSTM", codes=False, outputs=("Y_h",))))
+    config = config.replace(dynamic=True)
+    with pytest.raises(KiwichaError, match=r"'cell' \(LSTM\) is done in many steps"):
+        compile_graph(graph, config, statistics=("cell",))
+    made = compile_graph(graph, config, statistics=("all",))
+    assert "cell" in {layer.name for layer in made.layers}
+    assert not any(name.startswith("cell/") for name in made.statistics)
 
 
 def test_parts_lie_where_they_are_read():
