@@ -99,8 +99,14 @@ def combined_scale(
     x: np.float32, weights: NDArray[np.float32], y: np.float32
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return Sx * Sw / Sy per channel: as ONNX Runtime has it, f(f(Sx * Sw) / Sy), each step
-    rounded to float32; and as TFLite has it, in float64."""
+    rounded to float32; and as TFLite has it, in float64.
+
+    A channel that was pruned, or whose weights training let vanish, has one below binary32's normal
+    numbers. No int32 times any of them reaches half a code: the smallest normal one stands for
+    them, with the same results.
+    """
     with np.errstate(all="ignore"):
         scale: NDArray[np.float32] = np.float32(x) * weights / np.float32(y)
+    scale = np.maximum(scale, np.finfo(np.float32).tiny)
     check_scale(scale, "input scale * weight scale / output scale")
     return scale, np.float64(x) * weights.astype(np.float64) / np.float64(y)

@@ -49,7 +49,7 @@ EXAMPLES = {
              node("Softplus", ["c"], ["f"], name="it"), *END]),
     },
     "all": {
-        "{what} is {value}; must be positive": conv({"w_s": F32(1e-30), "a_s": F32(1e10)}),
+        "{what} is {value}; must be positive": conv({"w_s": F32(1e31), "a_s": F32(1e-10)}),
         "{what} is {dtype}; must be float32": of(
             [node("Cast", ["x"], ["h"], to=TensorProto.FLOAT16), q("h", "hq", "h"),
              dq("hq", "hf", "h"), node("Cast", ["hf"], ["y"], to=TensorProto.FLOAT)],

@@ -242,12 +242,24 @@ def test_every_refused_node_is_listed():
     ]
 
 
-def test_combined_scale_must_be_normal():
+def test_combined_scale_must_be_finite():
     nodes = [q("x", "xq", "x"), conv(), dq("aq", "y", "a")]
-    constants = CONSTANTS | {"w_s": np.float32(1e-30), "a_s": np.float32(1e10)}
-    pattern = r"'conv' .*: input scale \* weight scale / output scale is 3.*e-42; must be positive"
+    constants = CONSTANTS | {"w_s": np.float32(1e31), "a_s": np.float32(1e-10)}
+    pattern = r"'conv' .*: input scale \* weight scale / output scale is inf; must be positive"
     with pytest.raises(UnsupportedModel, match=pattern):
         legalize(lower(model(nodes, constants, IMAGE)))
+
+
+def test_channels_without_weight_have_their_zero_point():
+    """Combined scales that are denormal or 0: no sum reaches half a code, whatever the bias."""
+    each = np.array([0.02, 1e-36, 0.02, 1e-38 * 2, 3e-30, 0.02], np.float32)
+    constants = CONSTANTS | {
+        "w_s": each, "w_z": np.zeros(6, S8), "a_s": np.float32(1e4),
+        "bias": np.array([5, -2**30, 0, 2**30, 7, 0], np.int32),
+    }
+    made = conv()
+    made.input.append("bias")
+    agree(model([q("x", "xq", "x"), made, dq("aq", "y", "a")], constants, IMAGE))
 
 
 VIEWS = {
