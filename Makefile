@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs node-tests board bench zoo zoo-full synth pnr \
+.PHONY: sim test quick extras verilog hashes docs node-tests board bench zoo zoo-full published synth pnr \
   train lint formal slow mutate budget random example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -82,6 +82,10 @@ zoo: $(STAMP)
 ## zoo-full: the same of networks as published (hours; ARGS=--predict: minutes)
 zoo-full: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.zoo --full $(ARGS)
+
+## published: networks out of packages, quantized, on the golden machine (ARGS="FOLDER WHEEL")
+published: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.published $(ARGS)
 
 ## synth: cells by unit (PRESET=ecp5-8x8 UNIT=machine|array TARGET="ecp5 ice40 xilinx")
 synth: $(FPGA)
