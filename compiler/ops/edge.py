@@ -113,12 +113,12 @@ def finish_output(context: Context, output: Value) -> None:
         finish_output(context, output)
         return
     for op in operations:
-        if op.kind in ("linear", "average", "pad", "sum"):
+        if op.kind in ("linear", "average", "pad"):
             raise Refusal(in_float(context, op.node), op.node)
         moved = op.kind in ("pool", "part") and kinds & by_place
         _OUTPUT.check(
             done=op.node.op_type,
-            by_host=op.kind not in ("where", "normalize", "pair") and not moved,
+            by_host=op.kind not in ("where", "pair") and not moved,
         )
     values = places = None
     tensor = origin

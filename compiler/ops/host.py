@@ -3,7 +3,8 @@
 
 The machine has tensors of codes and no others. ArgMax, TopK and comparisons make int64 and bool of
 them, which only a graph output can be; the host runs them, and what follows them, in ONNX Runtime
-on the codes that the machine left. So it does with LogSoftmax, whose usual place is the last. A
+on the codes that the machine left. So it does with LogSoftmax, whose usual place is the last, and
+with sums and normalizations that are: the quantizer leaves them in float, and so the result. A
 comparison that is a function of one tensor may go on (`compiler.ops.table`).
 """
 
@@ -27,7 +28,7 @@ from kiwicha.compiler.ops.table import elementwise
 from kiwicha.compiler.ops.view import VIEWS
 from kiwicha.errors import ModelError
 
-__all__ = ["OPERATORS", "finish_constant", "finish_hosted", "host_rule"]
+__all__ = ["OPERATORS", "finish_constant", "finish_hosted", "host_rule", "leave_last"]
 
 _INDICES = ("ArgMax", "ArgMin", "TopK")
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
@@ -37,6 +38,9 @@ _BEHIND = (
     "DequantizeLinear",
 )
 """What may follow on the host."""
+
+_LEFT = ("sum", "normalize")
+"""Kinds of float operations that the host computes where no QuantizeLinear follows."""
 
 _LAST = Limit(
     "reads the result of {done}, which the host computes; only a graph output may be behind it, "
@@ -74,6 +78,15 @@ def on_host(context: Context, node: onnx.NodeProto) -> None:
             raise Unknown
     for name in filter(None, node.output):
         context.hosted[name] = (frozenset(read), node.op_type)
+
+
+def leave_last(context: Context, output: Value) -> bool:
+    """Leave a float graph output to the host where the machine could only make codes of it."""
+    value = context.floats[output.name]
+    done = [op.node.op_type for op in value.operations if op.kind in _LEFT]
+    if done and isinstance(value.origin, Tensor):
+        context.hosted[output.name] = (frozenset({value.origin.name}), done[0])
+    return output.name in context.hosted
 
 
 def compare(context: Context, node: onnx.NodeProto) -> None:

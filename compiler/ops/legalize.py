@@ -15,7 +15,12 @@ from kiwicha.compiler.graph.graph import Graph, OperatorNode, PairNode, TableNod
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.edge import finish_output
-from kiwicha.compiler.ops.host import finish_constant, finish_hosted, host_rule
+from kiwicha.compiler.ops.host import (
+    finish_constant,
+    finish_hosted,
+    host_rule,
+    leave_last,
+)
 from kiwicha.compiler.ops.provenance import user_names
 from kiwicha.compiler.ops.refused import Refused
 from kiwicha.compiler.ops.registry import rule_of
@@ -68,7 +73,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         try:
             if output.name in context.unknown or layers.finish(output):
                 continue
-            if output.name in context.floats:
+            if output.name in context.floats and not leave_last(context, output):
                 finish_output(context, output)
             elif output.name in context.hosted:
                 finish_hosted(context, output)

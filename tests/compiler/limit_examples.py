@@ -273,7 +273,8 @@ EXAMPLES = {
             [*START, node("Flatten", ["x"], ["z"]), node("Relu", ["xf"], ["f"]), *END],
             outputs=("y", "z")),
         "is the float result": of(
-            [*START, node("LayerNormalization", ["xf", "v6"], ["y"], name="it")]),
+            [*START, node("Tanh", ["xf"], ["t"]), node("MaxPool", ["t"], ["y"], kernel_shape=[2])],
+            (), LINE),
     },
     "ReduceSumSquare, ReduceL2": REDUCTION["ReduceL2"],
     "RMSNormalization, LpNormalization": {

@@ -24,7 +24,7 @@ CONSTANTS = scales(
 ) | {
     "W": np.random.default_rng(3).integers(-9, 9, (6, 8)).astype(np.int8), "two": np.array([2]),
     "zero": np.float32(0), "axes": np.array([1]), "half": np.float32(0.5),
-    "first": np.array([0, 2]),
+    "first": np.array([0, 2]), "gain": np.linspace(-1, 1, 8, dtype=np.float32),
 }
 IN = [q("x", "xq", "x"), dq("xq", "xf", "x")]
 LINEAR = [*IN, dq("W", "wf", "w"), node("MatMul", ["xf", "wf"], ["m"]), q("m", "mq", "y"),
@@ -51,6 +51,11 @@ HOSTED = {
          node("Cast", ["s"], ["y"], to=TensorProto.INT32)], {"y": TensorProto.INT32}),
     "comparison": (
         [*LINEAR, node("Greater", ["f", "zero"], ["y"])], {"y": BOOL}),
+    "mean": ([*LINEAR, node("ReduceMean", ["f"], ["y"], axes=[1])], {}),
+    "squares between views": (
+        [*LINEAR, node("Flatten", ["f"], ["v"]), node("ReduceL2", ["v"], ["n"], axes=[0]),
+         node("Squeeze", ["n"], ["y"])], {}),
+    "normalization": ([*LINEAR, node("LayerNormalization", ["f", "gain"], ["y"])], {}),
     "is a number": ([*LINEAR, node("IsNaN", ["f"], ["n"]), node("Not", ["n"], ["y"])],
                     {"y": BOOL}),
     "comparison, then a cast": (
