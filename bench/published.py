@@ -34,12 +34,12 @@ from kiwicha.bench.published_forms import (
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.errors import KiwichaError
 
-__all__ = ["Source", "main", "published", "sources"]
+__all__ = ["Source", "as_table", "main", "published", "sources"]
 
 OUT, PAGE = Path("build/published"), Path("docs/zoo.md")
 
 _ENDED = "crash: the process ended"
-_COLUMNS = ("network", "package", "MB", "inputs", "form", "cycles predicted", "result")
+_COLUMNS = ("network", "package", "MB", "inputs", *FORMS, "as it is")
 
 
 @dataclass(frozen=True)
@@ -104,34 +104,53 @@ def published(found: Sequence[Source], seconds: float) -> Table:
             if value.get("other"):
                 break
             values.append(value)
-            say(" | ".join(_row(value)))
+            say(f"{value['package']}, {source.name}, {value['form']}: {_cell(value)}")
             if value["form"] != form:
                 break
-    networks = {(each["package"], each["network"]): False for each in values}
-    for each in values:
-        networks[each["package"], each["network"]] |= each["result"] == "exact"
+    return as_table(values)
+
+
+def as_table(values: Sequence[dict[str, Any]]) -> Table:
+    """Return what was found, a row for each network; of those that never ran, the sentence."""
+    networks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for value in values:
+        networks.setdefault((value["package"], value["network"]), []).append(value)
+    exact = [name for name, found in networks.items() if any(_exact(each) for each in found)]
     how = (
-        f"{sum(networks.values())} of {len(networks)} networks run whole on the machine in some "
-        f"form, {sum(each['result'] == 'exact' for each in values)} of {len(values)} models; "
-        "random inputs, small images, batch 1, operator set 17 where it was older.",
+        f"{len(exact)} of {len(networks)} networks run whole on the machine in some form, "
+        f"{sum(map(_exact, values))} of {len(values)} models; random inputs, small images, batch "
+        "1, operator set 17 where it was older. Numbers are predicted cycles.",
         "Exact: on the golden machine, each output as promised, by ONNX Runtime on the model as "
-        "quantized; of a refused model the first sentence, and what `--host-fallback` made of it.",
+        "quantized. With the host: refused, and what `--host-fallback` made of it.",
+        *(f"{name}: {found[0]['result']}"
+          for (_, name), found in networks.items() if not any(_exact(each) for each in found)),
     )
-    return Table(
-        "published", "Networks of published packages", _COLUMNS, tuple(map(_row, values)), how,
-        tuple(values),
-    )
+    rows = tuple(_line(found) for found in networks.values())
+    title = "Networks of published packages"
+    return Table("published", title, _COLUMNS, rows, how, tuple(values))
 
 
-def _row(found: dict[str, Any]) -> tuple[str, ...]:
-    result = found["result"].replace("|", "/")
-    if "fallback" in found:
-        result += f" (with the host: {found['fallback']})"
-    cycles = f"{found['cycles']:,}" if "cycles" in found else "-"
+def _exact(found: dict[str, Any]) -> bool:
+    return bool(found["result"] == "exact")
+
+
+def _line(found: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    first = max(found, key=lambda each: each["bytes"])
+    cells = {"as it is" if each["form"] not in FORMS else each["form"]: _cell(each)
+             for each in found}
+    whole = [cells["as it is"]] if "as it is" in cells else []
     return (
-        found["network"], found["package"], f"{found['bytes'] / 1e6:.1f}", found.get("shapes", "-"),
-        found["form"], cycles, result,
+        first["network"], first["package"], f"{first['bytes'] / 1e6:.1f}",
+        first.get("shapes", "-"), *(cells.get(form, "-") for form in FORMS), *(whole or ["-"]),
     )
+
+
+def _cell(found: dict[str, Any]) -> str:
+    """Return a result in a few words."""
+    if "fallback" in found:
+        return f"with the host: {found['fallback']}"
+    what = str(found["result"]).split(":")[0]
+    return f"{what}, {found['cycles']:,}" if "cycles" in found else what
 
 
 def _guarded(source: Source, form: str, seconds: float) -> dict[str, Any]:
