@@ -125,6 +125,8 @@ def in_form(model: onnx.ModelProto, form: str, feeds: Feeds) -> onnx.ModelProto:
     logging.disable(logging.ERROR)
     try:
         ready = _prepared(model)
+        if not {node.op_type for node in ready.graph.node} & {"Conv", "Gemm", "LSTM", "MatMul"}:
+            raise Unusable("its layers are in branches, where the quantizer looks for none")
         if form == "dynamic":
             return _dynamic(ready)
         given = {value.name for value in ready.graph.input}
@@ -134,6 +136,8 @@ def in_form(model: onnx.ModelProto, form: str, feeds: Feeds) -> onnx.ModelProto:
             for name, value in feeds.items() if name in given
         }
         return quantize(ready, DEFAULT if form == "QDQ" else Form(format="qoperator"), samples)
+    except Unusable:
+        raise
     except Exception as error:  # of no common base
         raise Unusable(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
     finally:
