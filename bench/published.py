@@ -197,7 +197,8 @@ def _measure(pipe: Connection, source: Source, form: str, fallback: bool) -> Non
             pipe.send({"other": True})
             return
         model, feeds = fixed(model)
-        found["shapes"] = ", ".join("x".join(map(str, each.shape)) or "1" for each in feeds.values())
+        shapes = ("x".join(map(str, each.shape)) or "1" for each in feeds.values())
+        found["shapes"] = ", ".join(shapes)
         if is_quantized(model):
             found["form"] = "as it is"
         else:
