@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from textwrap import shorten
 from time import monotonic
 from typing import Any
 
@@ -38,6 +39,7 @@ __all__ = ["Source", "as_table", "main", "published", "sources"]
 
 OUT, PAGE = Path("build/published"), Path("docs/zoo.md")
 
+_LONG = 200  #: characters of a sentence: those of ONNX Runtime may be many more
 _ENDED = "crash: the process ended"
 _COLUMNS = ("network", "package", "MB", "inputs", *FORMS, "as it is")
 
@@ -122,7 +124,7 @@ def as_table(values: Sequence[dict[str, Any]]) -> Table:
         "1, operator set 17 where it was older. Numbers are predicted cycles.",
         "Exact: on the golden machine, each output as promised, by ONNX Runtime on the model as "
         "quantized. With the host: refused, and what `--host-fallback` made of it.",
-        *(f"{name}: {found[0]['result']}"
+        *(f"{name}: {shorten(found[0]['result'], _LONG)}"
           for (_, name), found in networks.items() if not any(_exact(each) for each in found)),
     )
     rows = tuple(_line(found) for found in networks.values())
