@@ -64,6 +64,7 @@ class Prediction:
     Members
     -------
     memory_bytes : that the program, its constants and all tensors take, from address 0 on.
+    energy : of array, buffers and memory, in multiply-accumulates; `cost.energy` says how.
     host : nodes between programs, which cycles, bytes and layers do not have.
     """
 
@@ -75,9 +76,17 @@ class Prediction:
     bytes_read: int
     bytes_written: int
     memory_bytes: int
+    energy: dict[str, int]
     layers: tuple[PredictedLayer, ...]
     notes: tuple[dict[str, str], ...] = ()
     host: tuple[HostNode, ...] = ()
+
+    @property
+    def spent(self) -> str:
+        """The energy in words, and where it goes."""
+        total = sum(self.energy.values())
+        shares = (f"{name} {part / max(1, total):.0%}" for name, part in self.energy.items())
+        return f"energy of about {total:,} multiply-accumulates ({', '.join(shares)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `Report.to_dict` would, ``predicted``: what only a run can tell is None."""

@@ -2,6 +2,7 @@
 """What is known of a program before it runs: cycles, bytes, how busy the array will be."""
 
 from kiwicha.compiler.emit.compile import Layer
+from kiwicha.cost.energy import Energy
 from kiwicha.cost.shares import utilization
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.prediction import PredictedLayer, Prediction
@@ -27,6 +28,7 @@ def predict(name: str, made: Prepared) -> Prediction:
         bytes_read=sum(layer.bytes_read for layer in layers),
         bytes_written=sum(layer.bytes_written for layer in layers),
         memory_bytes=compiled.image.size,
+        energy=vars(compiled.energy),
         layers=layers,
         notes=tuple(
             {"node": note.node, "text": note.text}
@@ -50,6 +52,7 @@ def predict_plan(name: str, plan: Plan) -> Prediction:
         bytes_read=sum(layer.bytes_read for layer in layers),
         bytes_written=sum(layer.bytes_written for layer in layers),
         memory_bytes=sum(one.compiled.image.size for one in programs),
+        energy=vars(sum((one.compiled.energy for one in programs), Energy(0, 0, 0))),
         layers=layers,
         notes=tuple(
             {"node": note.node, "text": note.text} for one in programs for note in one.graph.notes

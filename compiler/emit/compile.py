@@ -29,6 +29,7 @@ from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor, 
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.compiler.schedule.within import Within
+from kiwicha.cost.energy import Energy, energy
 from kiwicha.cost.performance import Timeline
 from kiwicha.cost.shares import layer_shares
 from kiwicha.errors import KiwichaError, UnfitMachine
@@ -129,6 +130,7 @@ class CompiledModel:
     addresses: dict[str, int]
     layers: tuple[Layer, ...]
     timeline: Timeline
+    energy: Energy
     statistics: Mapping[str, Tally] = field(default_factory=dict)
     places: Mapping[str, np.ndarray] = field(default_factory=dict)
     within: Mapping[str, Within] = field(default_factory=dict)
@@ -335,6 +337,7 @@ def compile_graph(
         {name: place for name, place in addresses.items() if name not in functions.passing},
         tuple(layers),
         timeline,
+        energy(config, builder.instructions, sum(layer.macs for layer in layers)),
         tallies,
         {
             node.scales.name: scale_places(builder.scale_runs[index], node.scales.shape)

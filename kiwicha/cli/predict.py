@@ -56,6 +56,7 @@ def run_predict(args: argparse.Namespace) -> int:
     for note in prediction.notes:
         text = f"{printable(note['node'])}: {printable(note['text'])}"
         console.print(escape(text), soft_wrap=True)
+    console.print(prediction.spent, soft_wrap=True, highlight=False)
     console.print(
         f"{prediction.cycles:,} cycles predicted in {seconds:.1f} s (memory latency {_LATENCY}, "
         f"{prediction.memory_bytes:,} bytes of memory); nothing was run",
