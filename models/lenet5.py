@@ -15,10 +15,10 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kiwicha.models.digits import load_digits
-from kiwicha.models.script import Script
+from kiwicha.models.script import Script, finished
 from kiwicha.models.train import Parameters, train
 
 __all__ = ["CALIBRATION", "FP32", "INT8", "SCRIPT", "TEST", "export"]
@@ -53,18 +53,7 @@ def export(parameters: Parameters) -> onnx.ModelProto:
         output = "logits" if name == "fc3" else f"{name}_out"
         nodes.append(helper.make_node(op, [tensor, *learned], [output], name=name, **attributes))
         tensor = output
-    graph = helper.make_graph(
-        nodes, "lenet5",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(value, name) for name, value in parameters.items()],
-    )
-    model = helper.make_model(
-        graph, producer_name="kiwicha", ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return finished("lenet5", nodes, parameters, 28, OPSET, IR_VERSION)
 
 
 SCRIPT = Script(

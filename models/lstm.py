@@ -21,12 +21,12 @@ if __name__ == "__main__":
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from kiwicha.models.quantize import DEFAULT
-from kiwicha.models.script import Script
+from kiwicha.models.script import Script, finished
 from kiwicha.models.train import Parameters
-from kiwicha.models.train_lstm import CLASSES, HIDDEN, SIDE, train
+from kiwicha.models.train_lstm import HIDDEN, SIDE, train
 from kiwicha.models.vit import CALIBRATION, TEST, digits
 
 __all__ = ["FORM", "FP32", "INT8", "SCRIPT", "export"]
@@ -60,18 +60,7 @@ def export(parameters: Parameters) -> onnx.ModelProto:
             "Gemm", ["line", "head.weight", "head.bias"], ["logits"], name="head", transB=1
         ),
     ]
-    graph = helper.make_graph(
-        nodes, "lstm",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(value, name) for name, value in tensors.items()],
-    )
-    model = helper.make_model(
-        graph, producer_name="kiwicha", ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return finished("lstm", nodes, tensors, SIDE, OPSET, IR_VERSION)
 
 
 SCRIPT = Script(

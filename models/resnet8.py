@@ -17,11 +17,11 @@ if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper
 
 from kiwicha.models.digits import load_digits
 from kiwicha.models.lenet5 import CALIBRATION, TEST
-from kiwicha.models.script import Script
+from kiwicha.models.script import Script, finished
 from kiwicha.models.train import Parameters
 from kiwicha.models.train_resnet8 import STAGES, train
 
@@ -60,18 +60,7 @@ def export(parameters: Parameters) -> onnx.ModelProto:
         x = relu(name, node("Add", f"{name}.add", y, side))
     x = node("Flatten", "flatten", node("GlobalAveragePool", "mean", x))
     node("Gemm", "head", x, transB=1)
-    graph = helper.make_graph(
-        nodes, "resnet8",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 28, 28])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(value, name) for name, value in parameters.items()],
-    )
-    model = helper.make_model(
-        graph, producer_name="kiwicha", ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return finished("resnet8", nodes, parameters, 28, OPSET, IR_VERSION)
 
 
 SCRIPT = Script(

@@ -4,20 +4,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from kiwicha.models.digits import Digits, save_npz
 from kiwicha.models.quantize import DEFAULT, Form, quantize
 from kiwicha.models.train import Parameters
 
-__all__ = ["Script", "accuracy"]
+__all__ = ["Script", "accuracy", "finished"]
 
 CALIBRATION_STRIDE = 15  #: every 15th training image: 96 of 1437
 
@@ -31,6 +33,25 @@ def accuracy(model: onnx.ModelProto, digits: Digits) -> float:
     )
     logits: NDArray[np.float32] = session.run(["logits"], {"image": digits.images})[0]
     return float((logits.argmax(axis=1) == digits.labels).mean())
+
+
+def finished(
+    name: str, nodes: Sequence[onnx.NodeProto], tensors: Mapping[str, NDArray[Any]], side: int,
+    opset: int, ir_version: int,
+) -> onnx.ModelProto:
+    """Return a checked graph from ``image`` (N x 1 x side x side) to ``logits`` (N x 10)."""
+    graph = helper.make_graph(
+        nodes, name,
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, side, side])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in tensors.items()],
+    )
+    model = helper.make_model(
+        graph, producer_name="kiwicha", ir_version=ir_version,
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def _positive(text: str) -> int:

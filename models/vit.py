@@ -19,14 +19,13 @@ if __name__ == "__main__":
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, helper
 
 from kiwicha.models.digits import Digits, enlarge, load_digits
-from kiwicha.models.script import Script
+from kiwicha.models.script import Script, finished
 from kiwicha.models.train import Parameters
 from kiwicha.models.train_vit import (
     BLOCKS,
-    CLASSES,
     EMBEDDING,
     EPSILON,
     HEADS,
@@ -114,19 +113,8 @@ def export(parameters: Parameters) -> onnx.ModelProto:
         x = node("Add", f"{name}.add1", x, attention(name, norm(f"{name}.norm1", x)))
         x = node("Add", f"{name}.add2", x, perceptron(name, norm(f"{name}.norm2", x)))
     gemm("head", node("Reshape", "flatten", norm("norm", x), "to_image"))
-    graph = helper.make_graph(
-        nodes, "vit",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()]
-        + [numpy_helper.from_array(np.array(value), name) for name, value in shapes.items()],
-    )
-    model = helper.make_model(
-        graph, producer_name="kiwicha", ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    constants = {name: np.array(value) for name, value in shapes.items()}
+    return finished("vit", nodes, tensors | constants, SIDE, OPSET, IR_VERSION)
 
 
 def digits() -> tuple[Digits, Digits]:
