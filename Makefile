@@ -79,7 +79,7 @@ bench: $(STAMP)
 zoo: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.zoo $(ARGS)
 
-## zoo-full: the same of networks as published (hours; ARGS=--predict: minutes)
+## zoo-full: the same of networks as published (long; ARGS=--predict: minutes)
 zoo-full: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.zoo --full $(ARGS)
 
