@@ -18,7 +18,7 @@ NOT_INTEGER = {
     "lstm", "mixer", "mobilenet-v3", "shufflenet", "unet", "vit", "yolo",
 }
 """ONNX Runtime computes some of their layers in float."""
-FLOAT_IN_QOPERATOR = {"bert", "densenet", "gpt", "mixer", "mobilenet-v3", "vit"}
+FLOAT_IN_QOPERATOR = {"densenet", "gpt", "mixer", "mobilenet-v3", "vit"}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
