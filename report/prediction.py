@@ -27,6 +27,7 @@ class PredictedLayer:
     density : share of the weights that are not their zero point; 0 without constant weights.
     weight_bytes, stored_bytes : of the constant weights, if all were dense and as they are.
     weight_formats : what they are stored in.
+    advice : as `LayerReport` has it, by predicted cycles.
     """
 
     name: str
@@ -45,6 +46,7 @@ class PredictedLayer:
     weight_bytes: int
     stored_bytes: int
     weight_formats: tuple[str, ...]
+    advice: str
 
     @property
     def compressed(self) -> bool:

@@ -41,6 +41,7 @@ class LayerReport:
     weight_formats : what they are stored in.
     cycles_saved : predicted cycles of the same program with dense weights less ``cycles``, of a
         layer with compressed weights that would be bound by reading; else None.
+    advice : what keeps a layer from half of the array, and what would help; empty for others.
     """
 
     name: str
@@ -66,6 +67,7 @@ class LayerReport:
     stored_bytes: int
     weight_formats: tuple[str, ...]
     cycles_saved: int | None
+    advice: str
 
     @property
     def compressed(self) -> bool:
@@ -75,7 +77,7 @@ class LayerReport:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "LayerReport":
         """Return a layer as `Report.to_dict` or a JSON file has it; raises InputError."""
-        return cls(**_tuples(_known(cls, values)))
+        return cls(**_tuples(_known(cls, {"advice": "", **values})))
 
 
 @dataclass(frozen=True)

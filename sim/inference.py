@@ -15,8 +15,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.emit.compile import CompiledModel, Layer
+from kiwicha.compiler.emit.compile import CompiledModel
+from kiwicha.compiler.emit.layer import Layer
 from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.cost.advice import advice
 from kiwicha.cost.shares import layer_shares, utilization
 from kiwicha.golden.network import outputs
 from kiwicha.hw.control.counters import COUNTER_RECORD
@@ -267,4 +269,5 @@ def _layer(
         stored_bytes=weights.stored_bytes,
         weight_formats=weights.formats,
         cycles_saved=layer.dense_cycles - cycles if layer.dense_cycles else None,
+        advice=advice(layer.work, config, cycles),
     )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of a program before it runs: cycles, bytes, how busy the array will be."""
 
-from kiwicha.compiler.emit.compile import Layer
+from kiwicha.compiler.emit.layer import Layer
+from kiwicha.cost.advice import advice
 from kiwicha.cost.energy import Energy
 from kiwicha.cost.shares import utilization
 from kiwicha.machine.config import AcceleratorConfig
@@ -80,4 +81,5 @@ def _layer(layer: Layer, config: AcceleratorConfig) -> PredictedLayer:
         weight_bytes=weights.dense_bytes,
         stored_bytes=weights.stored_bytes,
         weight_formats=weights.formats,
+        advice=advice(layer.work, config, layer.predicted_cycles),
     )

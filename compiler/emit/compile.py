@@ -13,6 +13,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
 from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.compiler.emit.instruction import Instruction
+from kiwicha.compiler.emit.layer import Layer, work
 from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.emit.memory import ALIGN, Memory
 from kiwicha.compiler.emit.placement import place_results
@@ -25,7 +26,7 @@ from kiwicha.compiler.emit.statistics import (
     split_chains,
 )
 from kiwicha.compiler.emit.steps import Step, interleave
-from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor, Whole
+from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.compiler.schedule.within import Within
@@ -34,76 +35,11 @@ from kiwicha.cost.performance import Timeline
 from kiwicha.cost.shares import layer_shares
 from kiwicha.errors import KiwichaError, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS, Engine
+from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 
-__all__ = ["CompiledModel", "Layer", "compile_graph"]
+__all__ = ["CompiledModel", "compile_graph"]
 
 _RECORD = COUNTER_WORDS * WORD_BITS // 8
-_BUSY_WITH = {
-    Engine.COMPUTE: "fill",
-    Engine.LOAD: "read",
-    Engine.VECTOR: "requantize",
-    Engine.SPECIAL: "special",
-    Engine.STORE: "write",
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Layer:
-    """What the report says of a node, or of nodes that run side by side, and where the counter
-    record is written.
-
-    Members
-    -------
-    nodes : one, or those of a chain (`compiler.emit.chains`) or of a whole.
-    whole : the operator of the model that they are the steps of.
-    bound_cycles, bound_by : cycles that the busiest engine needs if it never waits, and what it
-        is busy with.
-    dense_cycles : predicted cycles of the same program if no weights were compressed; 0 unless
-        the layer has compressed ones and would be bound by reading then.
-    """
-
-    nodes: tuple[Node, ...]
-    record: int
-    predicted_cycles: int
-    bound_cycles: int
-    bound_by: str
-    dense_cycles: int
-    bytes_read: int
-    bytes_written: int
-    weights: LayerWeights
-    whole: Whole | None = None
-
-    @property
-    def node(self) -> Node:
-        """The last of its nodes."""
-        return self.nodes[-1]
-
-    @property
-    def name(self) -> str:
-        """Names of its nodes."""
-        if self.whole is not None:
-            return self.whole.name
-        return " + ".join(node.name for node in self.nodes)
-
-    @property
-    def op(self) -> str:
-        """Operators of its nodes."""
-        if self.whole is not None:
-            return self.whole.op
-        return " + ".join(node.op for node in self.nodes)
-
-    @property
-    def macs(self) -> int:
-        """Useful multiply-accumulates, those on padding included."""
-        return sum(node.macs for node in self.nodes)
-
-    @property
-    def needed_cycles(self) -> int:
-        """What `cost.shares.layer_shares` gives it at least."""
-        return self.bound_cycles if self.macs else 0
-
-
 @dataclass(frozen=True, eq=False)
 class CompiledModel:
     """A program and everything it needs in memory.
@@ -167,29 +103,19 @@ class CompiledModel:
         return tensor.from_memory(memory[start : start + tensor.size])
 
 
-def _bound(instructions: list[Instruction], *, dense: bool = False) -> tuple[int, str]:
-    cycles = dict.fromkeys(_BUSY_WITH, 0)
-    for each in instructions:
-        cycles[each.engine] += each.dense_cycles if dense else each.cycles
-    busiest = max(cycles, key=lambda engine: cycles[engine])
-    return cycles[busiest], _BUSY_WITH[busiest]
-
-
 def _dense(
     builder: ProgramBuilder, layers: list[Layer], parts: list[list[Instruction]]
 ) -> list[int]:
     """Return `Layer.dense_cycles` of each layer, whose instructions are ``parts``."""
     if not any(layer.weights.compressed for layer in layers):
         return [0] * len(layers)
-    bounds = [_bound(part, dense=True) for part in parts]
-    needed = [
-        cycles if layer.macs else 0 for layer, (cycles, _) in zip(layers, bounds, strict=True)
-    ]
+    works = [work(layer.nodes, part, dense=True) for layer, part in zip(layers, parts, strict=True)]
+    needed = [each.bound_cycles if each.macs else 0 for each in works]
     timeline = builder.timeline(dense=True)
     shares = layer_shares(timeline.layer_end, needed, timeline.total)
     return [
-        cycles if layer.weights.compressed and by == _BUSY_WITH[Engine.LOAD] else 0
-        for layer, (_, by), cycles in zip(layers, bounds, shares, strict=True)
+        cycles if layer.weights.compressed and each.bound_by == "read" else 0
+        for layer, each, cycles in zip(layers, works, shares, strict=True)
     ]
 
 
@@ -311,7 +237,7 @@ def compile_graph(
                 nodes,
                 records + index * _RECORD,
                 0,
-                *_bound(mine),
+                work(nodes, mine),
                 0,
                 sum(i.bytes_read for i in mine),
                 sum(i.bytes_written for i in mine),

@@ -32,6 +32,10 @@ def _run(argv: Sequence[str] | None, extensions: Sequence[Extension]) -> int:
         from kiwicha.cli.operators import run_ops
 
         return run_ops(args)
+    if args.command == "diff":
+        from kiwicha.cli.diff import run_diff
+
+        return run_diff(args)
     from kiwicha.cli.hardware import run_presets, run_verilog
 
     return run_verilog(args) if args.command == "verilog" else run_presets()

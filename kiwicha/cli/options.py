@@ -72,6 +72,16 @@ examples:
   kiwicha ops
   kiwicha ops QLinearConv"""
 
+_DIFF = """\
+Prints two reports of `kiwicha sim --report FILE.json` side by side, layer by layer: cycles, use of
+the array, bytes; and what differs between the machines. Runs and predictions can be mixed."""
+
+_DIFF_EPILOG = """\
+example:
+  kiwicha sim lenet5 --preset tiny --predict --report tiny.json
+  kiwicha sim lenet5 --predict --report default.json
+  kiwicha diff tiny.json default.json"""
+
 _PRESETS = "Prints the configurations that have a name, for --preset."
 
 _PRESETS_EPILOG = "example:\n  kiwicha presets"
@@ -171,7 +181,9 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "--waves", metavar="FILE", type=Path, help="write a waveform, FILE.vcd or FILE.fst"
     )
     sim.add_argument(
-        "--report", metavar="FILE.json", type=Path, help="write all that is printed, and more"
+        "--report", metavar="FILE", type=Path,
+        help="write all that is printed, and more, as FILE.json; or as FILE.csv, a row a layer, "
+        "and FILE_summary.csv, with the column names of Arm's Vela where the meaning is the same",
     )
     sim.add_argument(
         "--outputs", metavar="FILE.npz", type=Path,
@@ -238,6 +250,13 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     ops.add_argument(
         "operator", metavar="OPERATOR", nargs="?", help="an op type, such as MaxPool (default: all)"
     )
+
+    diff = commands.add_parser(
+        "diff", help="compare two reports, layer by layer",
+        description=_DIFF, epilog=_DIFF_EPILOG, formatter_class=raw,
+    )
+    diff.add_argument("before", metavar="A.json", type=Path, help="a report")
+    diff.add_argument("after", metavar="B.json", type=Path, help="another one")
 
     commands.add_parser(
         "presets", help="list the named machines",

@@ -2,7 +2,6 @@
 """``kiwicha sim --predict``: compiles, and prints what the machine will do, without running it."""
 
 import argparse
-import json
 from time import perf_counter
 
 from rich.markup import escape
@@ -10,11 +9,12 @@ from rich.markup import escape
 from kiwicha.api.compiled import compile_model
 from kiwicha.api.model import load_model
 from kiwicha.cli.hardware import machine, print_additions
+from kiwicha.cli.reports import print_advice, report_files, report_paths
 from kiwicha.errors import InputError, printable
 from kiwicha.report.host import host_tables
 from kiwicha.report.tables import prediction_tables
 from kiwicha.report.terminal import output_console
-from kiwicha.sim.files import check_destinations, write_file
+from kiwicha.sim.files import check_destinations, write_files
 from kiwicha.sim.progress import Progress
 from kiwicha.sim.shipped import find_model
 
@@ -34,7 +34,7 @@ def run_predict(args: argparse.Namespace) -> int:
     _check(args)
     files, config = find_model(args.model), machine(args)
     read = [path for path in (files.path, args.config) if path is not None]
-    check_destinations({"--report": args.report}, {}, read)
+    check_destinations(report_paths(args.report), {}, read)
     start = perf_counter()
     with Progress() as progress:
         compiled = compile_model(
@@ -44,8 +44,7 @@ def run_predict(args: argparse.Namespace) -> int:
         )
     seconds, prediction = perf_counter() - start, compiled.prediction
     if args.report is not None:
-        text = json.dumps(prediction.to_dict(), indent=2) + "\n"
-        write_file(args.report, text.encode())
+        write_files(report_files(prediction, args.report))
     console = output_console()
     if config is None:
         print_additions(prediction.config, console)
@@ -56,6 +55,7 @@ def run_predict(args: argparse.Namespace) -> int:
     for note in prediction.notes:
         text = f"{printable(note['node'])}: {printable(note['text'])}"
         console.print(escape(text), soft_wrap=True)
+    print_advice(prediction, console)
     console.print(prediction.spent, soft_wrap=True, highlight=False)
     console.print(
         f"{prediction.cycles:,} cycles predicted in {seconds:.1f} s (memory latency {_LATENCY}, "

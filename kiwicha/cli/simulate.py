@@ -3,7 +3,6 @@
 
 import argparse
 import io
-import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ from kiwicha.api.model import Model, load_model
 from kiwicha.api.run import RunResult, simulate
 from kiwicha.cli.hardware import machine, print_additions
 from kiwicha.cli.predict import run_predict
+from kiwicha.cli.reports import print_advice, report_files, report_paths
 from kiwicha.compiler.frontend.batch import batched_inputs
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.session import open_session
@@ -60,7 +60,7 @@ def run_sim(args: argparse.Namespace) -> int:
     files = find_model(args.model)
     source = args.input or files.inputs
     check_destinations(
-        {"--waves": args.waves, "--report": args.report, "--outputs": args.outputs},
+        {"--waves": args.waves, **report_paths(args.report), "--outputs": args.outputs},
         {"--waves": (".vcd", ".fst")},
         [path for path in (files.path, source, args.config) if path is not None],
     )
@@ -81,10 +81,9 @@ def run_sim(args: argparse.Namespace) -> int:
         assert report is not None
         if labels is not None and arrays is not None:
             report = replace(report, accuracy=_accuracy(result, labels, float32, arrays))
-    files_to_write = {}
+    files_to_write: dict[Path, bytes] = {}
     if args.report is not None:
-        text = json.dumps(report.to_dict(), indent=2) + "\n"
-        files_to_write[args.report] = text.encode()
+        files_to_write |= report_files(report, args.report)
     if args.outputs is not None:
         files_to_write[args.outputs] = _npz(result.outputs)
     write_files(files_to_write)
@@ -194,6 +193,7 @@ def _print(report: Report, console: Console) -> None:
                 f"[yellow]warning: {_shown(layer.name)}: ONNX Runtime itself is up to {layer.off} "
                 "codes from the model as it is written; look at alpha, beta and axes of scales[/]"
             )
+    print_advice(report, console)
     reference = report.reference
     features = ", ".join(reference["features"]) or "no dot-product features"
     settings = "".join(f", {setting}" for setting in reference["settings"])

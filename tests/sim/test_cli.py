@@ -26,7 +26,7 @@ from kiwicha.sim.inference import run_model
 from kiwicha.sim.shipped import SHIPPED
 
 
-@pytest.mark.parametrize("command", ["", "sim", "compile", "verilog", "ops", "presets"])
+@pytest.mark.parametrize("command", ["", "sim", "compile", "verilog", "ops", "diff", "presets"])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([*command.split(), "--help"])
