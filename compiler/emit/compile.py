@@ -224,8 +224,7 @@ def compile_graph(
     memory.check()
     timeline = builder.timeline()
     image = np.zeros(memory.top, np.uint8)
-    for address, constant in memory.constants:
-        image[address : address + constant.size] = constant
+    memory.move_constants(image)
     image[start : start + words.size * 8] = words.view(np.uint8)
     layers = []
     instructions: list[list[Instruction]] = [[] for _ in parts]

@@ -38,10 +38,16 @@ class Memory:
         need = Need("axi_address_width", width, (self.top + ALIGN - 1).bit_length())
         raise UnfitMachine(f"{self.first} does not fit: the model needs {self.top} bytes", [need])
 
+    def move_constants(self, image: np.ndarray) -> None:
+        """Write the constants into ``image``, and forget each: half of the bytes at any time."""
+        while self.constants:
+            address, octets = self.constants.pop()
+            image[address : address + octets.size] = octets
+
     def put(self, data: np.ndarray) -> int:
         """Return where a constant lies; the same bytes lie there once."""
         octets = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
-        digest = hashlib.sha256(octets.tobytes()).digest()
+        digest = hashlib.sha256(octets.data).digest()
         if digest not in self._known:
             self._known[digest] = self.take(octets.size, "a constant")
             self.constants.append((self._known[digest], octets))

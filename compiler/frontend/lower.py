@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 
 from kiwicha.compiler.frontend.batch import batched_inputs, bind_batch, graph_inputs
-from kiwicha.compiler.frontend.load import constants_of
-from kiwicha.compiler.frontend.normal_form import explicit, fold_constants, with_additions
+from kiwicha.compiler.frontend.load import Constants
+from kiwicha.compiler.frontend.normal_form import folded, make_explicit, with_additions
 from kiwicha.compiler.frontend.quantization import DYNAMIC, STATIC, check_quantization
-from kiwicha.compiler.frontend.rewrite import rewrite
+from kiwicha.compiler.frontend.rewrite import rewritten
 from kiwicha.compiler.frontend.session import Settings, open_session
 from kiwicha.compiler.frontend.unfused import unfused
 from kiwicha.compiler.frontend.versions import as_runtime_reads, inlined
@@ -44,11 +44,12 @@ class LoweredModel:
 
     Members
     -------
-    model : what is compiled: ``runtime`` after the rules of `compiler.frontend.rewrite`.
+    model : what is compiled: ``runtime`` after the rules of `compiler.frontend.rewrite`, itself
+        where they change nothing.
     runtime : what ONNX Runtime wrote, none of our rules applied; its fusions of dynamically
         quantized layers written out.
     source : the model as given, batch bound, and with what it may leave out written down
-        (`compiler.frontend.normal_form.explicit`), without which ONNX Runtime fails on some.
+        (`compiler.frontend.normal_form.make_explicit`), without which ONNX Runtime fails on some.
     settings : session configuration under which ``runtime`` was made and all of them have to be
         run.
     inputs, outputs : what the user gives and gets; an output's shape is still empty.
@@ -109,11 +110,8 @@ def lower(model: onnx.ModelProto, batch: int | None = None) -> LoweredModel:
             raise
     if dynamic:
         runtime = unfused(runtime)
-    lowered = onnx.ModelProto()
-    lowered.CopyFrom(runtime)
-    if static or not dynamic:
-        fold_constants(lowered, settings)
-    rewrite(lowered)
+    lowered = folded(runtime, settings) if static or not dynamic else runtime
+    lowered = rewritten(lowered)
     return LoweredModel(
         lowered, runtime, source, settings, inputs, outputs, dynamic, tuple(notes), tuple(refusals)
     )
@@ -128,7 +126,8 @@ def with_batch(model: onnx.ModelProto, batch: int | None = None) -> onnx.ModelPr
     source = onnx.ModelProto()
     source.CopyFrom(model)
     bind_batch(source.graph, 1 if batch is None else batch)
-    return explicit(source)
+    make_explicit(source)
+    return source
 
 
 def runtime_settings(source: onnx.ModelProto) -> Settings:
@@ -168,7 +167,7 @@ def _optimize(
 
 
 def _activation_types(model: onnx.ModelProto) -> set[np.dtype[Any]]:
-    constants = constants_of(model.graph)
+    constants = Constants(model.graph)
     types = set()
     for node in model.graph.node:
         index = _OUTPUT_ZERO.get(node.op_type)

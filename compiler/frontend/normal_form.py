@@ -5,6 +5,8 @@ ONNX Runtime mishandles some of what is left out, and the rules behind need not 
 What changes a rounding is apart, and noted.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
@@ -16,7 +18,7 @@ from kiwicha.compiler.frontend.session import Settings, open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import Note
 
-__all__ = ["RANDOM", "explicit", "fold_constants", "value_types", "with_additions"]
+__all__ = ["RANDOM", "folded", "make_explicit", "value_types", "with_additions"]
 
 _ZERO_POINTS = {
     "QLinearAdd": ((0, 2), (3, 5), (0, 7)), "QLinearMul": ((0, 2), (3, 5), (0, 7)),
@@ -29,12 +31,10 @@ comes before the zero point."""
 RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike", "Dropout")
 
 
-def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with its constants out of its inputs, every zero point and every type of a
-    CastLike written, and without dilations of 1 of averages, with which ONNX Runtime makes an
+def make_explicit(made: onnx.ModelProto) -> None:
+    """Change the model in place: its constants out of its inputs, every zero point and every type
+    of a CastLike written, and no dilations of 1 of averages, with which ONNX Runtime makes an
     invalid operator."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
     proper = graph_inputs(made.graph)
     if len(proper) < len(made.graph.input):
         kept = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in proper]
@@ -49,7 +49,6 @@ def explicit(model: onnx.ModelProto) -> onnx.ModelProto:
             if node.op_type == "AveragePool" and dull:
                 del node.attribute[place]
                 break
-    return made
 
 
 def _write_types(model: onnx.ModelProto) -> None:
@@ -64,13 +63,15 @@ def _write_types(model: onnx.ModelProto) -> None:
 
 
 def with_additions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Note]]:
-    """Return the model with Sum of two as Add, which ONNX Runtime knows for integers; and a note
-    for each. It rounds once less: results may be one code apart."""
+    """Return the model (itself if it has none) with Sum of two as Add, which ONNX Runtime knows
+    for integers; and a note for each. It rounds once less: results may be one code apart."""
+    notes: list[Note] = []
+    if not any(_is_sum(node) for node in model.graph.node):
+        return model, notes
     made = onnx.ModelProto()
     made.CopyFrom(model)
-    notes = []
     for node in made.graph.node:
-        if node.op_type == "Sum" and node.domain in ("", "ai.onnx") and len(node.input) < 3:
+        if _is_sum(node):
             node.op_type = "Add" if len(node.input) == 2 else "Identity"
             if len(node.input) == 2:
                 text = (
@@ -79,6 +80,10 @@ def with_additions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Note]]
                 )
                 notes.append(Note(node_name(node), text))
     return made, notes
+
+
+def _is_sum(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Sum" and node.domain in ("", "ai.onnx") and len(node.input) < 3
 
 
 def value_types(model: onnx.ModelProto, infer: bool = False) -> dict[str, int]:
@@ -137,19 +142,36 @@ def _write_zero_points(model: onnx.ModelProto) -> None:
                     write(node, place, types.get(node.input[operand], 0))
 
 
-def fold_constants(model: onnx.ModelProto, settings: Settings) -> None:
-    """Have ONNX Runtime compute what depends on constants only, in place; it leaves such nodes
-    where it writes out an operator's definition. Dequantized weights stay."""
-    graph = model.graph
-    constants = {tensor.name for tensor in graph.initializer}
-    outputs = {value.name for value in graph.output}
-    for node in list(graph.node):
+def folded(model: onnx.ModelProto, settings: Settings) -> onnx.ModelProto:
+    """Return the model (itself if there is nothing to do) with what depends on constants only
+    computed by ONNX Runtime, which leaves such nodes where it writes out an operator's definition.
+    Dequantized weights stay."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+
+    def can_be(node: onnx.NodeProto) -> bool:
         read = [name for name in node.input if name]
         if not read or not constants.issuperset(read) or outputs.intersection(node.output):
-            continue
-        if node.op_type in ("DequantizeLinear", *RANDOM) or any(
+            return False
+        return node.op_type not in ("DequantizeLinear", *RANDOM) and not any(
             attribute.HasField("g") or attribute.graphs for attribute in node.attribute
-        ):
+        )
+
+    if not any(map(can_be, model.graph.node)):
+        return model
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    _fold(made, settings, can_be, constants)
+    return made
+
+
+def _fold(
+    model: onnx.ModelProto, settings: Settings, can_be: Callable[[onnx.NodeProto], bool],
+    constants: set[str],
+) -> None:
+    graph = model.graph
+    for node in list(graph.node):
+        if not can_be(node):
             continue
         made = [name for name in node.output if name]
         try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from kiwicha.compiler.frontend.limit import FLOAT32, Limit, check_scale
-from kiwicha.compiler.frontend.load import constants_of
+from kiwicha.compiler.frontend.load import Constants
 from kiwicha.compiler.frontend.normal_form import value_types
 from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name, operator_name
 
@@ -49,7 +49,7 @@ LIMITS = (_TYPE, _BLOCKS, _BIAS_SCALE)
 
 def check_quantization(model: onnx.ModelProto) -> list[tuple[str, str, str]]:
     """Return (node, operator, reason) of each node that is not quantized as the machine can."""
-    constants, types = constants_of(model.graph), value_types(model)
+    constants, types = Constants(model.graph), value_types(model)
     refusals = []
     for node in model.graph.node:
         checks: list[Callable[[], None]] = []

@@ -50,6 +50,7 @@ def open_session(
     if write is not None:
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(write)
+        options.add_session_config_entry("session.disable_prepacking", "1")  # it never runs
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto, helper
 
-from kiwicha.compiler.frontend.load import constants_of
+from kiwicha.compiler.frontend.load import Constants
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import node_name
 
@@ -23,7 +23,7 @@ def unfused(model: onnx.ModelProto) -> onnx.ModelProto:
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
-    names, constants = Names(graph), constants_of(graph)
+    names, constants = Names(graph), Constants(graph)
     quantized: dict[str, list[str]] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:

@@ -2,7 +2,7 @@
 """What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -135,7 +135,7 @@ class Context:
     model: onnx.ModelProto
     settings: Settings
     names: Names
-    constants: dict[str, NDArray[Any]]
+    constants: MutableMapping[str, NDArray[Any]]
     uses: Counter[str]
     readers: defaultdict[str, list[onnx.NodeProto]]
     quantized: dict[str, Quantized] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.load import constants_of
+from kiwicha.compiler.frontend.load import Constants
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
@@ -38,7 +38,7 @@ def legalize(lowered: LoweredModel) -> Graph:
         With a line for every node that cannot be mapped, those behind another one included.
     """
     model = lowered.model.graph
-    constants = constants_of(model)
+    constants = Constants(model)
     uses = Counter(name for node in model.node for name in node.input)
     uses.update(value.name for value in model.output)
     readers = defaultdict[str, list[onnx.NodeProto]](list)

@@ -4,9 +4,9 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
-from kiwicha.compiler.frontend.load import load_model
+from kiwicha.compiler.frontend.load import check_model, load_model
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.errors import KiwichaError, ModelError, UnsupportedModel
@@ -247,3 +247,18 @@ def test_bad_scales_of_special_functions_are_named(operator, inputs, bad):
              dq("yq", "y", "a")]
     with pytest.raises(UnsupportedModel, match=rf"microsoft.{operator}\): scale '{bad}' is 0\.0"):
         legalize(lower(model(nodes, CONSTANTS | {"w_s": np.float32(0)}, {"x": [1, 4]})))
+
+
+@pytest.mark.parametrize("kind", ["int8", "float32"])
+def test_large_weights_are_checked_without_a_copy(kind):
+    """Broken ones as the small: by the checker, which names them."""
+    whole = model(NODES, CONSTANTS, {"x": [1, 3, 8, 8]})
+    wide = np.dtype(kind).itemsize
+    tensor = whole.graph.initializer.add(
+        name="large", data_type=helper.np_dtype_to_tensor_dtype(np.dtype(kind)), dims=[1 << 17]
+    )
+    tensor.raw_data = bytes(wide << 17)
+    check_model(whole, "it")
+    tensor.raw_data = bytes((wide << 17) - 1)
+    with pytest.raises(ModelError, match="large"):
+        check_model(whole, "it")
