@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.machine.modes import RequantizeMode
+from kiwicha.machine.scales import ONCE
 
 __all__ = [
     "requantize",
@@ -137,16 +138,21 @@ def requantize_tflite(
     """``MultiplyByQuantizedMultiplier`` of TFLite's default build: gemmlowp, two roundings.
 
     ``SaturatingRoundingDoublingHighMul`` rounds half up, ``RoundingDivideByPOT`` half away from
-    zero. Domain: ``multiplier`` in [2^30, 2^31) or 0, ``shift`` in [-31, 30]. Where TFLite
-    overflows int32 in ``acc << shift`` (undefined there), this saturates.
+    zero. Domain: ``multiplier`` in [0, 2^31), with a ``shift`` in [-31, 0], or in [-31, 30] if it
+    is at least 2^30. Where TFLite overflows int32 in ``acc << shift`` (undefined there), this
+    saturates. A multiplier with `ONCE` added is rounded as by ``requantize_tflite_single``.
     """
-    acc, multiplier, shift = _fixed_point(acc, multiplier, shift)
+    word = np.asarray(multiplier, np.int64)
+    once = (word & ONCE) != 0
+    acc, multiplier, shift = _fixed_point(acc, word & ~ONCE, shift)
+    single = requantize_tflite_single(acc, multiplier, shift, zero_point, low, high)
     shifted = np.clip(acc << np.maximum(shift, 0), _INT32_MIN, _INT32_MAX)
     high_product = (shifted * multiplier + (1 << 30)) >> 31
     right = np.maximum(-shift, 0)
     half = (np.int64(1) << right) >> 1
     nudge = half - ((high_product < 0) & (right > 0))
-    return _finish((high_product + nudge) >> right, zero_point, low, high)
+    twice = _finish((high_product + nudge) >> right, zero_point, low, high)
+    return np.where(once, single, twice)
 
 
 def requantize_tflite_single(
@@ -159,7 +165,7 @@ def requantize_tflite_single(
 ) -> Int32Array:
     """The same of a build with ``TFLITE_SINGLE_ROUNDING``: one 64-bit rounding, half up.
 
-    Domain: ``multiplier`` in [2^30, 2^31) or 0, ``shift`` in [-31, 30].
+    Domain: ``multiplier`` in [0, 2^31), ``shift`` as in ``requantize_tflite``.
     """
     acc, multiplier, shift = _fixed_point(acc, multiplier, shift)
     right = 31 - shift
@@ -187,9 +193,12 @@ def _fixed_point(
     acc: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     multiplier, shift = np.asarray(multiplier, np.int64), np.asarray(shift, np.int64)
-    normalised = (multiplier >= 1 << 30) & (multiplier <= _INT32_MAX)
-    _require(multiplier, normalised | (multiplier == 0), "multiplier", "0 or 2^30 to 2^31 - 1")
+    fits = (multiplier >= 0) & (multiplier <= _INT32_MAX)
+    _require(multiplier, fits, "multiplier", "0 to 2^31 - 1")
     _require(shift, (shift >= -31) & (shift <= 30), "shift", "-31 to 30")
+    small, left = np.broadcast_arrays((multiplier < 1 << 30) & (multiplier > 0), shift > 0)
+    _require(np.broadcast_to(multiplier, small.shape), ~(small & left), "multiplier",
+             "0 or 2^30 to 2^31 - 1 with a positive shift")
     return np.asarray(acc, np.int64), multiplier, shift
 
 

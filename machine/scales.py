@@ -8,7 +8,12 @@ import numpy as np
 
 from kiwicha.machine.modes import RequantizeMode
 
-__all__ = ["QEM_THRESHOLD", "encode_scale", "quantize_multiplier"]
+__all__ = ["FIELDS", "ONCE", "QEM_THRESHOLD", "encode_scale", "quantize_multiplier"]
+
+ONCE = 1 << 31
+"""Added to a multiplier of mode ``tflite``: its product is rounded once, halves up."""
+FIELDS = np.dtype([("multiplier", "<u4"), ("shift", "i1")])
+"""Type of a ``scale64`` that holds the fields of mode ``tflite`` themselves, not a real number."""
 
 QEM_THRESHOLD = 1377
 """``round((2**0.03 - 1) * 2**16)``: the bound of Zhang et al. (arXiv 1911.00361) on the error of a
@@ -41,7 +46,7 @@ def encode_scale(
     scale : the real factor from accumulator to output, for ``onnx`` the binary32 number that ONNX
         Runtime computes, ``f(f(Sx * Sw) / Sy)``.
     scale64 : what the modes of TFLite take instead, where it is given: the binary64 number that
-        TFLite computes, ``Sx * Sw / Sy``.
+        TFLite computes, ``Sx * Sw / Sy``; or the fields themselves, of type `FIELDS`.
 
     Raises
     ------
@@ -51,6 +56,8 @@ def encode_scale(
         power of two from 2^-31 to 1 (``shift``).
     """
     mode = RequantizeMode(mode)
+    if scale64 is not None and np.asarray(scale64).dtype == FIELDS:
+        return _given(mode, np.asarray(scale64))
     wide = mode in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE) and scale64 is not None
     scales = np.asarray(scale64 if wide else scale)
     pairs = [_encode(mode, value) for value in scales.ravel()]
@@ -58,6 +65,13 @@ def encode_scale(
         return pairs[0]
     multiplier, shift = np.array(pairs, np.int64).reshape(-1, 2).T
     return multiplier.reshape(scales.shape), shift.reshape(scales.shape)
+
+
+def _given(mode: RequantizeMode, fields: Any) -> tuple[Any, Any]:
+    if mode is not RequantizeMode.TFLITE:
+        raise ValueError(f"the layer rounds as TFLite does; legal: mode tflite, not {mode.value}")
+    multiplier, shift = (fields[name].astype(np.int64) for name in ("multiplier", "shift"))
+    return (multiplier, shift) if multiplier.ndim else (int(multiplier), int(shift))
 
 
 def _encode(mode: RequantizeMode, scale: Any) -> tuple[int, int]:

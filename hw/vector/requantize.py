@@ -9,7 +9,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from kiwicha.hw.parts.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
-from kiwicha.hw.vector.requantize_fixed import FixedRequantize, ShiftRequantize
+from kiwicha.hw.parts.requantize_fixed import FixedRequantize, ShiftRequantize
 from kiwicha.hw.vector.requantize_float import FloatRequantize
 from kiwicha.machine.modes import CellFamily, RequantizeMode
 

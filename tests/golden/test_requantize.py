@@ -17,7 +17,7 @@ from kiwicha.golden.requantize import (
     requantize_tflite,
     requantize_tflite_single,
 )
-from kiwicha.machine.scales import encode_scale
+from kiwicha.machine.scales import ONCE, encode_scale
 
 from ..vector.requantize_cases import (
     fixed_point_cases,
@@ -294,6 +294,21 @@ def test_fixed_point_modes_differ():
     assert 0.01 < np.mean(double != requantize_tflite_single(acc, q, -4, 0, -256, 255)) < 0.1
 
 
+def test_small_multipliers_and_one_rounding():
+    """What MEAN makes of its scale is less than 2^30; a bit beside a multiplier rounds once."""
+    rng = np.random.default_rng(18)
+    acc, q, shift = fixed_point_cases(rng, 20_000)
+    q, shift = q >> rng.integers(0, 8, len(q)), np.minimum(shift, 0)
+    triples = list(zip(acc.tolist(), q.tolist(), shift.tolist(), strict=True))
+    for recipe, word in ((gemmlowp, q), (single_rounding, q | ONCE)):
+        expected = [min(max(recipe(*t), -256), 255) for t in triples]
+        same(requantize_tflite(acc, word, shift, 0, -256, 255), expected)
+    mixed = np.where(np.arange(len(q)) % 2, q | ONCE, q)
+    got = requantize_tflite(acc, mixed, shift, 0, -256, 255)
+    same(got[::2], requantize_tflite(acc, q, shift, 0, -256, 255)[::2])
+    same(got[1::2], requantize_tflite_single(acc, q, shift, 0, -256, 255)[1::2])
+
+
 def test_zero_multiplier():
     for model in (requantize_tflite, requantize_tflite_single):
         same(model(int32_corners(), 0, 0, 9, -128, 127), np.full(int32_corners().shape, 9))
@@ -302,7 +317,9 @@ def test_zero_multiplier():
 @pytest.mark.parametrize("model", [requantize_tflite, requantize_tflite_single])
 def test_fixed_point_refuses(model):
     with pytest.raises(ValueError, match=r"^multiplier is 1073741823; legal: 0 or 2\^30"):
-        model(1, [1 << 30, (1 << 30) - 1], 0, 0, -128, 127)
+        model(1, [1 << 30, (1 << 30) - 1], 1, 0, -128, 127)
+    with pytest.raises(ValueError, match=r"^multiplier is 4294967296; legal: 0 to 2\^31 - 1"):
+        model(1, 1 << 32, 0, 0, -128, 127)
     with pytest.raises(ValueError, match=r"^shift is 31; legal: -31 to 30"):
         model(1, 1 << 30, 31, 0, -128, 127)
 

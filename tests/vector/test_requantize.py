@@ -14,10 +14,11 @@ from cocotb.triggers import RisingEdge
 
 from kiwicha.golden.requantize import requantize, requantize_onnx_integer, requantize_shift
 from kiwicha.hw.parts.requantize_common import REQUANTIZE_INPUT, REQUANTIZE_OUTPUT
+from kiwicha.hw.parts.requantize_fixed import FixedRequantize
 from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
 from kiwicha.hw.vector.requantize import RequantizeLane
-from kiwicha.hw.vector.requantize_fixed import FixedRequantize
 from kiwicha.machine.modes import CellFamily, RequantizeMode
+from kiwicha.machine.scales import ONCE
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import start_clock_and_reset
@@ -87,6 +88,8 @@ def operands(mode, seed, count):
         shift = rng.integers(0, 32, count)
     else:
         total, multiplier, shift = fixed_point_cases(rng, count)
+        if mode == "tflite":
+            multiplier = multiplier | ONCE * (rng.random(count) < 0.4)
     bias = np.where(rng.random(count) < 0.2, 0, rng.integers(-(1 << 31), 1 << 31, count))
     low, high = np.sort(rng.integers(-256, 256, (2, count)), axis=0)
     common = np.array(BOUNDS)[rng.integers(0, len(BOUNDS), count)].T
@@ -135,14 +138,15 @@ def outside(mode, seed, count):
     else:
         small, places = multiplier & 0x3FFFFFFF, rng.integers(-31, 1, count)
         product = total * small
+        top = rng.integers(0, 2, count)
+        value = (product + (np.int64(1) << (30 - places))) >> (31 - places)
         if mode == "tflite":
-            value = (product + (1 << 30)) >> 31
+            twice = (product + (1 << 30)) >> 31
             half = (np.int64(1) << -places) >> 1
-            value = (value + half - ((value < 0) & (places < 0))) >> -places
-        else:
-            value = (product + (np.int64(1) << (30 - places))) >> (31 - places)
+            twice = (twice + half - ((twice < 0) & (places < 0))) >> -places
+            value = np.where(top, value, twice)
         expected = np.clip(value + zero_point, low, high)
-        multiplier = small | rng.integers(0, 2, count) << 31
+        multiplier = small | top << 31
         shift = (places & 63) | (ignored & 0xC0)
     return [total, np.int64(0), multiplier, shift, zero_point, low, high], expected
 

@@ -31,10 +31,10 @@ class FixedRequantize(wiring.Component):
     """Requantize with a Q0.31 multiplier; free-running, one result a cycle, ``latency`` later.
 
     Exact over every int32 accumulator, multipliers in [2^30, 2^31) or 0, shifts -31 to 30. Where
-    TFLite overflows int32 in ``acc << shift`` the result saturates by the accumulator's sign.
-    Outside that domain: bit 31 of the multiplier and bits 6 and 7 of the shift are ignored;
-    multipliers below 2^30 are exact as long as ``acc << shift`` fits int32, then saturate as if
-    it had no bound.
+    TFLite overflows int32 in ``acc << shift`` the result saturates by the accumulator's sign. In
+    ``tflite``, a multiplier with bit 31 set is rounded once, as in ``tflite-single``, which ignores
+    that bit. Outside that domain: bits 6 and 7 of the shift are ignored; multipliers below 2^30 are
+    exact as long as ``acc << shift`` fits int32, then saturate as if it had no bound.
 
     Parameters
     ----------
@@ -103,7 +103,9 @@ class FixedRequantize(wiring.Component):
         carry = delay(m, carry, 1 + self.registered, "align_carry")
         if self.mode is RequantizeMode.TFLITE:
             # Half away from zero; with no second rounding ``carry`` makes the half bit decide.
-            increment = window.increment(carry, tie_up=~window.sign)
+            twice = window.increment(carry, tie_up=~window.sign)
+            once = delay(m, self.i.multiplier[31], self.latency - 2, "once")
+            increment = Mux(once, window.bits[0], twice)
         else:
             increment = window.bits[0]
         _finish(m, self, window, increment)
