@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs node-tests board bench zoo zoo-full published synth pnr \
+.PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full published synth pnr \
   train lint formal slow mutate budget random example setup setup-fpga setup-extras clean help
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -74,6 +74,10 @@ node-tests: $(STAMP)
 ## bench: print the measured tables
 bench: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench $(ARGS)
+
+## predicted: cycles as predicted and as simulated, by layer (ARGS="resnet18 FILE --preset small")
+predicted: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.predicted $(ARGS)
 
 ## zoo: standard networks, small, simulated and compared with ONNX Runtime (ARGS="resnet18 unet")
 zoo: $(STAMP)

@@ -7,18 +7,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kiwicha.cost.timing import queued_instructions
+from kiwicha.cost.fetch import ProgramFetch, Read
+from kiwicha.cost.timing import READ_ROUND_TRIP, queued_instructions
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, INSTRUCTION_WORDS, Engine, Opcode, VectorMode
+from kiwicha.machine.isa import (
+    ENGINES,
+    INSTRUCTION_WORDS,
+    Engine,
+    Opcode,
+    VectorMode,
+    WeightFormat,
+)
 from kiwicha.machine.latency import instruction_gap
 
-__all__ = ["Timed", "Timeline", "predict"]
+__all__ = ["Player", "Timed", "Timeline", "predict"]
 
 # Estimates, seen with a memory latency of 20; the engines' own numbers are exact.
-_START_CYCLES = 16  # from the start register to the first instruction at its engine
 _END_CYCLES = 39  # from the last record in memory to the interrupt
-_DISPATCH_WORDS = 1.0  # cycles a word takes from the fetch unit to its queue
-_ISSUE = 6  # from there through the queue, the assembler and the wait for tokens
+_ISSUE = 6  # from the fetch unit through the queue, the assembler and the wait for tokens
 _TOKEN = 2  # from the done of one instruction to the end of another's wait
 _JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR)  # take an instruction a cycle after its offer
 
@@ -36,6 +42,8 @@ class Timed(Protocol):
     def cycles(self) -> int: ...
     @property
     def latency(self) -> int: ...
+    @property
+    def bytes_read(self) -> int: ...
     @property
     def fields(self) -> Mapping[str, Any]: ...
 
@@ -63,39 +71,90 @@ def predict(
     sources : for each instruction, those whose end it has to wait for.
     cycles : of each instruction, where it is not its own.
     """
-    count = len(instructions)
-    start, end = np.zeros(count), np.zeros(count)
-    free = [0.0] * ENGINES
-    begun: list[list[float]] = [[] for _ in range(ENGINES)]
-    dispatched = float(_START_CYCLES)
-    layers = 1 + max((i.layer for i in instructions), default=-1)
-    layer_end = np.zeros(layers, np.int64)
-    last_mode, last_done = None, 0.0
+    player = Player(config)
     taken = (each.cycles for each in instructions) if cycles is None else cycles
-    for index, (instruction, needed) in enumerate(zip(instructions, taken, strict=True)):
-        engine = instruction.engine
-        length = INSTRUCTION_WORDS[instruction.opcode]
-        capacity = queued_instructions(config, instruction.opcode)
-        dispatched += length * _DISPATCH_WORDS
-        if len(begun[engine]) >= capacity:
-            dispatched = max(dispatched, begun[engine][-capacity])
-        waited = max([dispatched + _ISSUE, *(end[s] + _TOKEN for s in sources[index])])
-        ready = max(waited + (engine in _JUDGED), free[engine])
+    for instruction, needed, awaited in zip(instructions, taken, sources, strict=True):
+        player.play(instruction, awaited, needed)
+    return player.timeline()
+
+
+class Player:
+    """Plays a program, one instruction after the other."""
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.config = config
+        self.start: list[float] = []
+        self.end: list[float] = []
+        self.fetch = ProgramFetch(config)
+        # What waits before the last word of one more fits: without the one in the engine.
+        self._room = {opcode: queued_instructions(config, opcode) - 1 for opcode in Opcode}
+        self._gap = instruction_gap(config)
+        self.free = [0.0] * ENGINES  #: when each engine may begin its next instruction
+        self._begun: list[list[float]] = [[] for _ in range(ENGINES)]
+        self._layer_end: list[float] = []
+        self._mode: VectorMode | None = None
+        self._drained = 0.0  # when the last VECTOR is done
+
+    def play(
+        self, instruction: Timed, sources: Collection[int], cycles: int | None = None
+    ) -> None:
+        """Let an instruction begin as soon as it can, after the end of ``sources``."""
+        engine, start, end = instruction.engine, self.start, self.end
+        needed = instruction.cycles if cycles is None else cycles
+        begun, room = self._begun[engine], self._room[instruction.opcode]
+        blocked = begun[-room] if len(begun) >= room else 0.0
+        if self.fetch.hand_out(INSTRUCTION_WORDS[instruction.opcode], blocked):
+            for read in self.fetch.reads:
+                end[read.index] = read.after
+            self.free[Engine.LOAD] = self.fetch.reads[-1].after - READ_ROUND_TRIP
+        waited = max([self.fetch.handed + _ISSUE, *(end[s] + _TOKEN for s in sources)])
+        ready = max(waited + (engine in _JUDGED), self.free[engine])
+        taken, done = ready, ready + needed
         if engine == Engine.VECTOR:
-            mode = instruction.fields.get("mode", VectorMode.REQUANTIZE)
-            # Another mode waits until all is done; these two wait for themselves, too.
-            if last_mode not in (None, mode) or mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
-                ready = max(ready, last_done + 1)
-            last_mode = mode
-        start[index] = ready
-        free[engine] = ready + needed
-        end[index] = free[engine] + instruction.latency
+            ready = self._turn(ready, instruction.fields.get("mode", VectorMode.REQUANTIZE))
+            taken, done = ready, ready + needed
+        elif engine == Engine.LOAD:
+            # It is taken when it can ask for its first burst, and begins when the bus is free.
+            taken = max(waited, ready - self.fetch.ahead())
+            done = self._read(instruction, ready, needed)
+        start.append(ready)
+        self.free[engine] = done
+        end.append(done + instruction.latency)
         if engine == Engine.VECTOR:
-            last_done = end[index]
-        if engine == Engine.COMPUTE:
-            free[engine] += instruction_gap(config)
-        begun[engine].append(ready)
-        layer_end[instruction.layer] = max(layer_end[instruction.layer], int(end[index]))
-    # The engines work in order, but what one ends last is not always of the last layer.
-    ends = tuple(int(cycle) for cycle in np.maximum.accumulate(layer_end))
-    return Timeline(start, end, ends, ends[-1] + _END_CYCLES if ends else 0)
+            self._drained = end[-1]
+        elif engine == Engine.COMPUTE:
+            taken = done  # it stays where it is until its last step
+            self.free[engine] += self._gap
+        begun.append(taken)
+        layer = instruction.layer
+        self._layer_end += [0.0] * (layer + 1 - len(self._layer_end))
+        self._layer_end[layer] = max(self._layer_end[layer], end[-1])
+
+    def _read(self, instruction: Timed, ready: float, needed: int) -> float:
+        """Let a LOAD begin in cycle ``ready``; return when the next one may."""
+        beats, first = instruction.bytes_read // self.config.beat_bytes, ready + READ_ROUND_TRIP
+        # Without compression there are as many beats as cycles.
+        idle = max(0, needed - beats) if needed == instruction.cycles else 0
+        if short := idle > 0 and instruction.fields["format"] == WeightFormat.DENSE:
+            idle = 0  # it waits for bursts in flight, of which the program has one then
+        read = Read(len(self.end), first, first + needed, idle, short, self._bursts(beats))
+        self.fetch.read(read)
+        return read.after - READ_ROUND_TRIP
+
+    def _bursts(self, beats: int) -> int:
+        return max(1, -(-beats // self.config.axi_burst_beats))
+
+    def _turn(self, ready: float, mode: VectorMode) -> float:
+        """Return when a VECTOR can begin that could otherwise begin in cycle ``ready``."""
+        # Another mode waits until all is done; these two wait for themselves, too.
+        before, self._mode = self._mode, mode
+        if before not in (None, mode) or mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
+            return max(ready, self._drained + 1)
+        return ready
+
+    def timeline(self) -> Timeline:
+        """Return what was played."""
+        # The engines work in order, but what one ends last is not always of the last layer.
+        ends = tuple(int(cycle) for cycle in np.maximum.accumulate(self._layer_end))
+        total = ends[-1] + _END_CYCLES if ends else 0
+        return Timeline(np.array(self.start), np.array(self.end), ends, total)

@@ -15,7 +15,7 @@ __all__ = [
     "MUL_LATENCY", "POINTERS", "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP",
     "accumulator_hazard", "accumulator_latency", "compute_latency", "dynamic_latency",
     "function_latency", "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
-    "product_latency", "requantize_latency", "statistics_latency", "vector_fetch",
+    "product_latency", "program_chunk", "requantize_latency", "statistics_latency", "vector_fetch",
     "vector_latency",
 ]
 
@@ -46,6 +46,12 @@ _RAW_WRITES = 4  # of a step of RAW
 def _has(cfg: AcceleratorConfig, *places: str) -> int:
     """How many of these places have registers for the clock."""
     return sum(place in cfg.pipeline for place in places)
+
+
+def program_chunk(cfg: AcceleratorConfig) -> int:
+    """Beats of the program that are read at once: 128 bytes, or a burst. Two such chunks are asked
+    for or buffered."""
+    return max(1, min(128 // cfg.beat_bytes, cfg.axi_burst_beats))
 
 
 def multiplier_latency(cells: CellFamily) -> int:

@@ -12,13 +12,13 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.queue import Queue
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WORD_BITS, ErrorCode
+from kiwicha.machine.latency import program_chunk
 
 __all__ = ["FETCH_NUMBER", "Fetch"]
 
 FETCH_NUMBER = DISPATCH_NUMBER + 1
 """What stands for the engine number in an ILLEGAL_FIELD fault of the program registers."""
 
-_CHUNK_BYTES = 128
 _CHUNKS = 2
 _WORD_BYTES = WORD_BITS // 8
 
@@ -72,7 +72,7 @@ class Fetch(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self.chunk_beats = max(1, min(_CHUNK_BYTES // cfg.beat_bytes, cfg.axi_burst_beats))
+        self.chunk_beats = program_chunk(cfg)
         super().__init__({
             "go": In(1),
             "address": In(cfg.axi_address_width),

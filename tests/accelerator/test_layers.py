@@ -89,7 +89,8 @@ def test_transposed_convolutions(name):
         networks.check(prepared, compiled, golden, result, f"{name} {place}")
         if place % 2 == 0:
             predicted = compiled.timeline.total
-            assert abs(result.cycles - predicted) <= MODEL_ERROR[name] * predicted + 200
+            print(f"{name} {place // 2}: {result.cycles} cycles, {predicted} predicted")
+            assert abs(result.cycles - predicted) <= MODEL_ERROR[name] * predicted + 150
 
 
 @pytest.mark.parametrize("name", MODEL_ERROR)

@@ -4,7 +4,8 @@
 import pytest
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
-from kiwicha.cost import timing
+from kiwicha.cost import fetch, timing
+from kiwicha.cost.fetch import ProgramFetch, Read
 from kiwicha.cost.timing import format_cycles, special_cycles
 from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
 from kiwicha.hw.special.softmax_float import FloatSoftmax
@@ -82,3 +83,34 @@ def test_a_mode_waits_for_the_one_before(first, second, waits):
     steps = builder.instructions[0].cycles
     begins = line.end[0] + 1 if waits else line.start[0] + steps
     assert line.start[1] == begins
+
+
+def test_a_program_comes_in_chunks():
+    unit = ProgramFetch(preset("small"))  # 16 words a chunk
+    unit.hand_out(32, 0)
+    assert unit.handed == fetch._FIRST + 32
+    # The third chunk was asked for when the first was used up.
+    unit.hand_out(1, 0)
+    assert unit.handed == fetch._FIRST + 16 + fetch._ROUND_TRIP + 1
+    unit.hand_out(1, 1000)
+    assert unit.handed == 1000
+
+
+@pytest.mark.parametrize(("idle", "delay"), [(0, 16), (10, 6), (16, 0)])
+def test_what_reads_the_bus_makes_way_for_the_program(idle, delay):
+    unit = ProgramFetch(preset("small"))
+    first, second = Read(0, 0, 900, idle, False, 12), Read(1, 900, 964, 0, False, 1)
+    unit.read(first)
+    unit.read(second)
+    assert unit.hand_out(17, 0) == bool(delay)
+    assert (first.after, second.first, second.after) == (900 + delay, 900 + delay, 964 + delay)
+
+
+def test_a_program_waits_behind_the_bursts_that_were_asked_for():
+    config = preset("small")
+    unit = ProgramFetch(config)
+    unit.read(Read(0, 0, 6400, 0, False, 100))
+    unit.hand_out(17, 0)
+    asked, bursts = fetch._FIRST + 16, config.axi_outstanding * config.axi_burst_beats
+    unit.hand_out(16, 0)
+    assert unit.handed == pytest.approx(asked + bursts + 1, abs=1)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the words of a program come out of memory, which LOAD reads as well."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from kiwicha.cost.timing import READ_ROUND_TRIP
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import WORD_BITS
+from kiwicha.machine.latency import program_chunk
+
+__all__ = ["ProgramFetch", "Read"]
+
+# Estimates, seen with a memory latency of 20.
+_FIRST = 16  # from the start register to the first word
+_ROUND_TRIP = 31  # from the last word of a chunk to the first word that is asked for then
+_REQUESTED = 0  # bursts of LOAD before it, besides those in flight
+
+
+@dataclass
+class Read:
+    """A LOAD on the bus, from its first beat to after its last one."""
+
+    index: int  #: of the instruction
+    first: float
+    after: float
+    idle: float  #: cycles in between in which it reads nothing
+    short: bool  #: its bursts are so short that it waits for their round trips
+    bursts: int
+
+    def make_way(self, beats: float) -> float:
+        """Let somebody else have as many beats; return by how much that delays the end."""
+        delay = max(0.0, beats - self.idle)
+        self.idle = max(0.0, self.idle - beats)
+        self.after += delay
+        return delay
+
+
+class ProgramFetch:
+    """The fetch unit: two chunks of a program in its buffer or on their way.
+
+    A chunk is asked for when the last word of the chunk before the previous one is handed out. It
+    comes behind what LOAD has asked for by then, and what LOAD asks for later comes behind it.
+
+    Members
+    -------
+    handed : cycle in which the last word so far is handed out.
+    """
+
+    def __init__(self, config: AcceleratorConfig) -> None:
+        self.beats = program_chunk(config)
+        self._words = self.beats * config.beat_bytes * 8 // WORD_BITS
+        self._ahead = config.axi_outstanding + _REQUESTED
+        self._share = READ_ROUND_TRIP / config.axi_outstanding
+        self.handed = float(_FIRST)
+        self._left = self._words  # words of this chunk that are not handed out
+        self._next = self.handed + self.beats  # when the next chunk's first word is there
+        self._alone: deque[float] = deque()  # when chunks came that no LOAD has made way for yet
+        self.reads: deque[Read] = deque(maxlen=16)  # the last ones of LOAD
+
+    def hand_out(self, words: int, blocked: float) -> bool:
+        """Hand out an instruction's words; none before cycle ``blocked``. Return whether ``reads``
+        are delayed because of what is read for them."""
+        delayed = False
+        while words > self._left:
+            words -= self._left
+            self.handed += self._left
+            asked = self.handed
+            self.handed = max(self.handed, self._next)
+            self._left = self._words
+            self._next = self._place(asked)
+            delayed |= self._make_way(self._next)
+        self._left -= words
+        self.handed = max(self.handed + words, blocked)
+        return delayed
+
+    def _place(self, asked: float) -> float:
+        """Return when a chunk's first word is there that is asked for in cycle ``asked``."""
+        there = busy = asked + _ROUND_TRIP
+        for read in self.reads:
+            if read.first <= busy < read.after:
+                busy = read.after
+        return max(there, min(busy, asked + self.ahead()))
+
+    def _make_way(self, there: float) -> bool:
+        """Put a chunk onto the bus, its first word in cycle ``there``."""
+        delay: float | None = None
+        for read in self.reads:
+            if delay is not None:
+                read.first += delay
+                read.after += delay
+            elif read.first >= there + self.beats:
+                break
+            elif read.after > there:
+                delay = read.make_way(self._way(read))
+        if not self.reads or self.reads[-1].after <= there:
+            self._alone.append(there)
+        return bool(delay)
+
+    def _way(self, read: Read) -> float:
+        """Return the cycles that a chunk takes from a LOAD."""
+        return max(self.beats, self._share) if read.short else self.beats
+
+    def ahead(self) -> float:
+        """Return the cycles of the last bursts that LOAD has asked for, as many as may be at a
+        time."""
+        left, cycles = self._ahead, 0.0
+        for read in reversed(self.reads):
+            if read.bursts >= left:
+                return cycles + (read.after - read.first) * left / read.bursts
+            left -= read.bursts
+            cycles += read.after - read.first
+        return cycles
+
+    def read(self, read: Read) -> None:
+        """Let LOAD read; what of the program comes meanwhile makes it longer."""
+        while self._alone and self._alone[0] + self.beats <= read.first:
+            self._alone.popleft()
+        while self._alone and self._alone[0] < read.after:
+            self._alone.popleft()
+            read.make_way(self._way(read))
+        self.reads.append(read)
