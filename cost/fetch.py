@@ -4,7 +4,6 @@
 from collections import deque
 from dataclasses import dataclass
 
-from kiwicha.cost.timing import READ_ROUND_TRIP
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WORD_BITS
 from kiwicha.machine.latency import program_chunk
@@ -25,7 +24,6 @@ class Read:
     first: float
     after: float
     idle: float  #: cycles in between in which it reads nothing
-    short: bool  #: its bursts are so short that it waits for their round trips
     bursts: int
 
     def make_way(self, beats: float) -> float:
@@ -51,7 +49,6 @@ class ProgramFetch:
         self.beats = program_chunk(config)
         self._words = self.beats * config.beat_bytes * 8 // WORD_BITS
         self._ahead = config.axi_outstanding + _REQUESTED
-        self._share = READ_ROUND_TRIP / config.axi_outstanding
         self.handed = float(_FIRST)
         self._left = self._words  # words of this chunk that are not handed out
         self._next = self.handed + self.beats  # when the next chunk's first word is there
@@ -92,14 +89,10 @@ class ProgramFetch:
             elif read.first >= there + self.beats:
                 break
             elif read.after > there:
-                delay = read.make_way(self._way(read))
+                delay = read.make_way(self.beats)
         if not self.reads or self.reads[-1].after <= there:
             self._alone.append(there)
         return bool(delay)
-
-    def _way(self, read: Read) -> float:
-        """Return the cycles that a chunk takes from a LOAD."""
-        return max(self.beats, self._share) if read.short else self.beats
 
     def ahead(self) -> float:
         """Return the cycles of the last bursts that LOAD has asked for, as many as may be at a
@@ -118,5 +111,5 @@ class ProgramFetch:
             self._alone.popleft()
         while self._alone and self._alone[0] < read.after:
             self._alone.popleft()
-            read.make_way(self._way(read))
+            read.make_way(self.beats)
         self.reads.append(read)

@@ -135,14 +135,12 @@ class Player:
         beats, first = instruction.bytes_read // self.config.beat_bytes, ready + READ_ROUND_TRIP
         # Without compression there are as many beats as cycles.
         idle = max(0, needed - beats) if needed == instruction.cycles else 0
-        if short := idle > 0 and instruction.fields["format"] == WeightFormat.DENSE:
+        if idle and instruction.fields["format"] == WeightFormat.DENSE:
             idle = 0  # it waits for bursts in flight, of which the program has one then
-        read = Read(len(self.end), first, first + needed, idle, short, self._bursts(beats))
+        bursts = max(1, -(-beats // self.config.axi_burst_beats))
+        read = Read(len(self.end), first, first + needed, idle, bursts)
         self.fetch.read(read)
         return read.after - READ_ROUND_TRIP
-
-    def _bursts(self, beats: int) -> int:
-        return max(1, -(-beats // self.config.axi_burst_beats))
 
     def _turn(self, ready: float, mode: VectorMode) -> float:
         """Return when a VECTOR can begin that could otherwise begin in cycle ``ready``."""

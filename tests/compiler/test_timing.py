@@ -99,7 +99,7 @@ def test_a_program_comes_in_chunks():
 @pytest.mark.parametrize(("idle", "delay"), [(0, 16), (10, 6), (16, 0)])
 def test_what_reads_the_bus_makes_way_for_the_program(idle, delay):
     unit = ProgramFetch(preset("small"))
-    first, second = Read(0, 0, 900, idle, False, 12), Read(1, 900, 964, 0, False, 1)
+    first, second = Read(0, 0, 900, idle, 12), Read(1, 900, 964, 0, 1)
     unit.read(first)
     unit.read(second)
     assert unit.hand_out(17, 0) == bool(delay)
@@ -109,7 +109,7 @@ def test_what_reads_the_bus_makes_way_for_the_program(idle, delay):
 def test_a_program_waits_behind_the_bursts_that_were_asked_for():
     config = preset("small")
     unit = ProgramFetch(config)
-    unit.read(Read(0, 0, 6400, 0, False, 100))
+    unit.read(Read(0, 0, 6400, 0, 100))
     unit.hand_out(17, 0)
     asked, bursts = fetch._FIRST + 16, config.axi_outstanding * config.axi_burst_beats
     unit.hand_out(16, 0)
