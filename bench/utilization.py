@@ -11,7 +11,7 @@ from kiwicha.bench.program import Memory, layer, measure
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
-from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.search import choose_plan
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.simulation import SimulatedMachine, simulated_machine
 
@@ -51,7 +51,8 @@ def _with_memory(
     image, outputs, kernel, groups = shape
     work, x = layer(config, image, outputs, kernel, groups=groups, seed=seed)
     builder, memory = ProgramBuilder(config), Memory(work, x)
-    emit(work, choose_tiling(work, config), builder, memory.put)
+    plan = choose_plan(work, config)
+    emit(plan.form(work), plan.tiling, builder, memory.put)
     run = measure(builder, memory, machine, latency=latency)
     lanes = config.rows * config.columns
     return {

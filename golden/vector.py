@@ -131,7 +131,7 @@ def vector(
         octets, scales = codes.view(np.uint8), scales.reshape(-1)
         if fields["scales"] + scales.size > output.size:
             raise IndexError(f"scale at byte {fields['scales'] + scales.size - 1} out of range")
-    output[target] = octets
+    _write(fields, output, target, octets)
     if mode == VectorMode.BLOCK:
         output[fields["scales"] : fields["scales"] + scales.size] = scales
     if fields["statistics"]:
@@ -175,6 +175,21 @@ def _places(fields: Fields, octets: int, size: int) -> npt.NDArray[np.int64]:
     if local.min() < 0 or local.max() + octets > size:
         raise IndexError(f"output buffer byte {local.max() + octets - 1} out of range")
     return np.asarray(local[:, None] + np.arange(octets))
+
+
+def _write(
+    fields: Fields, output: npt.NDArray[np.uint8], target: npt.NDArray[np.int64],
+    octets: npt.NDArray[np.uint8],
+) -> None:
+    """Write pixels in order: a line may begin where the one before has not ended."""
+    pixels, size = fields["pixels"], target.shape[1]
+    line = (pixels - 1) * fields["pixel_pitch"] + size
+    apart = abs(fields["line_pitch"]) >= line or fields["lines"] == 1
+    if apart and (fields["pixel_pitch"] >= size or pixels == 1):
+        output[target] = octets
+        return
+    for place, result in zip(target, octets, strict=True):
+        output[place] = result
 
 
 def quantized_pixels(

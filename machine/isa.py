@@ -251,7 +251,7 @@ VECTOR: Final = data.StructLayout({
     "function": unsigned(1),  # REQUANTIZE: each result's low byte becomes the table's entry of it
     "table": unsigned(3),  # which table
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
-    "pixels": unsigned(16),  # pixels a line, at least 1
+    "pixels": unsigned(16),  # pixels a line, at least 1; written in order, so that the last counts
     "lines": unsigned(16),  # lines, at least 1
     "pixel_pitch": signed(32),  # output buffer bytes from pixel to pixel
     "line_pitch": signed(32),  # output buffer bytes from line to line

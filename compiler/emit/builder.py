@@ -2,7 +2,7 @@
 """Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,7 @@ class ProgramBuilder:
     Members
     -------
     absorbed : what lies inside something else.
+    counted : layers whose results are counted.
     tally : what counts the results of VECTORs that are appended, None where nobody does.
     function : table of 256 bytes that their results are looked up in, None for no function.
     """
@@ -76,6 +77,7 @@ class ProgramBuilder:
     tally: Tally | None = None
     function: np.ndarray | None = None
     absorbed: Absorbed = field(default_factory=Absorbed)
+    counted: Collection[str] = ()
     stored: defaultdict[int, list[StoredWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer

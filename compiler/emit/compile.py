@@ -159,7 +159,8 @@ def compile_graph(
         layer's statistics cannot be had.
     """
     counted = counted_layers(graph, config, statistics)
-    functions = functions_of(graph, config, {each.node.name for each in counted})
+    names = {each.node.name for each in counted}
+    functions = functions_of(graph, config, names)
     done_besides = {table.name for table in functions.tables.values()}
     alone = [node for node in graph.nodes if node.name not in done_besides]
     require_units(alone, config, graph.wholes)
@@ -171,7 +172,7 @@ def compile_graph(
     write_base = memory.top
     parts = split_chains(chains(graph.nodes, graph.wholes), counted)
     together = {node.name for part in parts for node in part if len(part) > 1}
-    absorbed = absorb(graph, config, together, {each.node.name for each in counted})
+    absorbed = absorb(graph, config, together, names)
     parts = functions.joined(absorbed.left(parts))
     addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")
@@ -182,7 +183,7 @@ def compile_graph(
         tallies[node.name] = Tally(config, node.name, channel, place)
     write_limit = memory.top
 
-    builder = ProgramBuilder(config, absorbed=absorbed)
+    builder = ProgramBuilder(config, absorbed=absorbed, counted=names)
     if graph.dynamic and config.dynamic:
         builder.load_slots(addresses[graph.dynamic[0].record.name])
     done, refused = 0, list[KiwichaError]()

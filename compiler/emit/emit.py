@@ -37,6 +37,8 @@ class _Emitter:
         self.residents = Residents(work, tiling, builder, store)
         self.results = Results(work, tiling, builder, self.residents)
         self.modes = work.modes
+        # What reaches into the next row is of a later tile than what has to overwrite it.
+        self.order = -1 if work.y.is_ragged else 1
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
@@ -68,7 +70,7 @@ class _Emitter:
         else:
             for tile in tiles:
                 block = self._place(tile, t.tiles)
-                for group in groups:
+                for group in groups[:: self.order]:
                     self._accumulate(tile, group, block)
                 if block is not None:
                     self.results.store(tile, block)
@@ -90,7 +92,7 @@ class _Emitter:
         for first in range(0, len(group), self.t.group):
             self._reduce(s, group[first : first + self.t.group], entry + first * s.pixels)
         for mode in self.modes:
-            for first in range(0, len(group), self.work.drained):
+            for first in range(0, len(group), self.work.drained)[:: self.order]:
                 tiles = group[first : first + self.work.drained]
                 self.results.drain(s, tiles, entry + first * s.pixels, block, mode)
 

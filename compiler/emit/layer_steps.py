@@ -50,7 +50,7 @@ from kiwicha.compiler.schedule.mapping import (
 )
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
-from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.search import Plan, choose_plan, choose_tiling
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
@@ -103,19 +103,21 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
         ]
         works = [work for work in made if work is not None]
         assert len(works) == len(made), f"{node.name} cannot reach a tensor inside another"
-        tilings = _tilings(works, builder)
-        return [_contraction_step(work, tilings[_kind(work)], builder, store) for work in works]
+        plans = _plans(works, builder, plain=node.name in builder.counted)
+        return [_planned_step(work, plans[_kind(work)], builder, store) for work in works]
 
     return steps
 
 
-def _tilings(works: Sequence[Contraction], builder: ProgramBuilder) -> dict[Hashable, Tiling]:
-    """Return the tiling of each kind of work."""
-    times, tilings = Counter(map(_kind, works)), dict[Hashable, Tiling]()
+def _plans(
+    works: Sequence[Contraction], builder: ProgramBuilder, *, plain: bool = False
+) -> dict[Hashable, Plan]:
+    """Return the plan of each kind of work; ``plain`` as in `choose_plan`."""
+    times, plans = Counter(map(_kind, works)), dict[Hashable, Plan]()
     for work in works:
-        if (kind := _kind(work)) not in tilings:
-            tilings[kind] = choose_tiling(work, builder.config, times[kind])
-    return tilings
+        if (kind := _kind(work)) not in plans:
+            plans[kind] = choose_plan(work, builder.config, times[kind], plain=plain)
+    return plans
 
 
 def _move_steps(
@@ -133,9 +135,9 @@ def _move_steps(
     }
     addresses = {**addresses, **constants}
     moves = move_works(node, addresses, builder.config, done.within, done.pieces)
-    tilings = _tilings([move.work for move in moves if move.cut is None], builder)
+    plans = _plans([move.work for move in moves if move.cut is None], builder, plain=True)
     return [
-        _contraction_step(move.work, tilings[_kind(move.work)], builder, store)
+        _planned_step(move.work, plans[_kind(move.work)], builder, store)
         if move.cut is None
         else _transposition_step(move.work, move.cut, builder, store)
         for move in moves
@@ -255,6 +257,14 @@ def _contraction_step(
     if work.matrix is not None:
         reads.append(_matrix_span(work.matrix, work.x.channels, work.y.channels))
     return Step(tuple(reads), _span(work.written), lambda: emit(work, tiling, builder, store))
+
+
+def _planned_step(
+    work: Contraction, plan: Plan, builder: ProgramBuilder, store: StoreConstant
+) -> Step:
+    """A step that reads and writes what the work as it is does."""
+    step = _contraction_step(work, plan.tiling, builder, store)
+    return replace(step, emit=lambda: emit(plan.form(work), plan.tiling, builder, store))
 
 
 def _span(place: Place) -> Span:

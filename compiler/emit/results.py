@@ -55,9 +55,12 @@ class Results:
         first, outputs = group[0].output * octets, sum(tile.outputs for tile in group)
         pixel, channels = pixel_pitch(self.work, self.builder.config, outputs), outputs * octets
         line = s.columns * pixel
-        if s.columns < y.width or channels < y.channels or not y.is_dense:
+        spilled = 0
+        if y.is_ragged:
+            spilled, line = line - y.row_bytes, y.row_bytes
+        elif s.columns < y.width or channels < y.channels or not y.is_dense:
             line += (y.row_bytes - line) % self.beat
-        size = s.lines * line + self.beat
+        size = s.lines * line + spilled + self.beat
         room = scale_room(self.work, self.builder.config, s.pixels, outputs)
         base = self.builder.outputs.place((self.builder.layer, s, first), size + room)
         if self._scales is not None:
@@ -126,7 +129,8 @@ class Results:
                 "line_pitch": block.line_pitch,
             }
             start = block.local // self.beat * self.beat
-            end = block.local + s.lines * block.line_pitch
+            end = block.local + (s.lines - 1) * block.line_pitch
+            end += max(block.line_pitch, s.columns * block.pixel_pitch)
             writes.append(Range(Space.OUTPUT, start, end))
         if self._scales is None:
             self.builder.vector(fields, reads, writes, tile.output)
@@ -147,7 +151,7 @@ class Results:
         def store(*transfer: int) -> None:
             self.builder.store(Transfer(*transfer))
 
-        if block.channels == y.channels and s.columns == y.width and y.is_dense:
+        if block.channels == y.channels and s.columns == y.width and (y.is_dense or y.is_ragged):
             store(start, block.local, lines * y.row_bytes)
         elif block.channels == y.pixel_bytes:
             length = s.columns * block.channels

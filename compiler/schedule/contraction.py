@@ -31,7 +31,8 @@ class Place:
 
     Members
     -------
-    pitch : bytes from one image row to the next where there are others between; else 0.
+    pitch : bytes from one image row to the next where there are others between, or fewer than the
+        row's pixels have; else 0.
     step : bytes from one pixel to the next where there are others between; else 0.
     """
 
@@ -57,6 +58,11 @@ class Place:
     def is_dense(self) -> bool:
         """Whether rows follow each other without a gap."""
         return self.row_bytes == self.width * self.channels
+
+    @property
+    def is_ragged(self) -> bool:
+        """Whether a row's last pixel reaches into the next row, which is written after it."""
+        return self.row_bytes < self.width * self.channels
 
     @property
     def image_bytes(self) -> int:

@@ -14,7 +14,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import INSTRUCTIONS, PARAMETER_BYTES, WORD_BITS, Opcode, WeightFormat
 from kiwicha.machine.latency import compute_latency, instruction_gap, vector_latency
 
-__all__ = ["estimate", "run_cycles"]
+__all__ = ["array_cycles", "estimate", "run_cycles"]
 
 # Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
@@ -104,6 +104,14 @@ def estimate(
         steady = max(steady, (load + compute + pieces * loads * _ROUND) / max(1, int(room)))
     last = vector / spatial / groups + store / spatial / (1 if t.assemble else groups)
     return steady * times + first + last, read + written
+
+
+def array_cycles(work: Contraction, config: AcceleratorConfig) -> int:
+    """Return the cycles of the array alone for work of one group, its channels whole."""
+    y = work.y
+    r = reduction(work, config, work.dilations[1] == 1, work.x.channels)
+    tiles = -(-y.channels // config.columns)
+    return r.passes * tiles * max(y.images * y.height * y.width, minimum_pass(config, r.rows))
 
 
 def _words(opcode: Opcode) -> int:

@@ -1,14 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Chooses the tiling of a contraction."""
+"""Chooses the form and the tiling of a contraction."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kiwicha.compiler.schedule.abreast import abreast, counts
 from kiwicha.compiler.schedule.compress import storage
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.enough import too_small
-from kiwicha.compiler.schedule.estimate import estimate
+from kiwicha.compiler.schedule.estimate import array_cycles, estimate
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["choose_tiling"]
+__all__ = ["Plan", "choose_plan", "choose_tiling"]
+
+_PLANS = 3
+"""Forms besides the plain one whose tilings are looked at."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a contraction is done.
+
+    Members
+    -------
+    form : makes of it the work that is tiled.
+    tiling : of that work.
+    """
+
+    form: Callable[[Contraction], Contraction]
+    tiling: Tiling
+
+
+def choose_plan(
+    work: Contraction, config: AcceleratorConfig, times: int = 1, *, plain: bool = False
+) -> Plan:
+    """Return form and tiling with the fewest estimated cycles; raises as `choose_tiling`.
+
+    Parameters
+    ----------
+    times : how many works of this kind follow each other.
+    plain : the work as it is, whose columns are its output channels.
+    """
+    forms = [_form(pixels) for pixels in counts(work, config)]
+    if plain or len(forms) == 1:
+        return Plan(_form(1), choose_tiling(work, config, times))
+    bounds = {form: array_cycles(form(work), config) for form in forms}
+    least = bounds[forms[0]]
+    better = sorted((form for form in forms if bounds[form] < least), key=bounds.__getitem__)
+    found = []
+    for form in (forms[0], *better[:_PLANS]):
+        made = form(work)
+        if any(True for _ in legal_tilings(made, config)) or form is forms[0]:
+            best, cost = _best_tiling(made, config, times)
+            found.append((cost, len(found), Plan(form, best)))
+    return min(found)[-1]
+
+
+def _form(pixels: int) -> Callable[[Contraction], Contraction]:
+    return lambda work: abreast(work, pixels)
 
 
 def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) -> Tiling:
@@ -23,6 +73,13 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
     KiwichaError
         When not even one output pixel fits; names the layer and the memories.
     """
+    return _best_tiling(work, config, times)[0]
+
+
+def _best_tiling(
+    work: Contraction, config: AcceleratorConfig, times: int
+) -> tuple[Tiling, tuple[float, float]]:
+    """Return the tiling with the fewest estimated cycles, and these with the bytes moved."""
     tilings = list(legal_tilings(work, config))
     if not tilings:
         raise too_small(
@@ -31,9 +88,9 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
             lambda other: any(True for _ in legal_tilings(work, other)),
         )
     stored = storage(work, tilings[0], config)
-    return min(
-        tilings, key=lambda t: estimate(work, config, t, times * _rounds(work, t), stored)
-    )
+    costs = [estimate(work, config, t, times * _rounds(work, t), stored) for t in tilings]
+    cost = min(costs)
+    return tilings[costs.index(cost)], cost
 
 
 def _rounds(work: Contraction, t: Tiling) -> int:

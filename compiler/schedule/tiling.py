@@ -166,6 +166,8 @@ def _channelwise(
     choices += [(kernels[0], group) for group in sorted(_splits(len(tiles)))[1:] if together]
     for kernel, group in choices:
         both = max(group, work.drained)
+        if work.y.is_ragged and tile[2] < work.y.width:
+            return  # only rows that are stored one after the other
         if both * pixels > config.accumulator_depth // 2:
             continue
         if group > 1 and group % work.drained and group < len(tiles):
@@ -175,5 +177,7 @@ def _channelwise(
         some = min(work.y.channels, both * tiles[0].outputs)
         every = work.y.channels
         for outer, assemble in ((False, True), (False, False), (True, False)):
+            if work.y.is_ragged and not assemble and some < every:
+                continue
             if block_bytes(work, config, tile, every if assemble else some) <= room:
                 yield Tiling(*tile, group, channels, kernel, flat, outer, assemble, tiles)

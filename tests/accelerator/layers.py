@@ -9,7 +9,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.onchip import align_up
-from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.search import choose_plan
 from kiwicha.golden.machine import Machine
 from kiwicha.machine.config import AcceleratorConfig
 
@@ -47,7 +47,8 @@ def compile_layer(
         return address
 
     builder = ProgramBuilder(config)
-    emit(work, choose_tiling(work, config), builder, store)
+    plan = choose_plan(work, config)
+    emit(plan.form(work), plan.tiling, builder, store)
     words = builder.words()
     memory = np.full(top, GUARD, np.uint8)
     memory[: x.size] = x.reshape(-1).view(np.uint8)

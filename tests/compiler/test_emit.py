@@ -10,7 +10,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.schedule.contraction import Contraction, Place
 from kiwicha.compiler.schedule.onchip import align_up
-from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.search import Plan, choose_plan
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.requantize import requantize
 from kiwicha.machine.config import AcceleratorConfig
@@ -88,8 +88,11 @@ def random_work(
     return work, x
 
 
-def run(work: Contraction, x: np.ndarray, config: AcceleratorConfig) -> ProgramBuilder:
+def run(
+    work: Contraction, x: np.ndarray, config: AcceleratorConfig, plan: Plan | None = None
+) -> ProgramBuilder:
     """Compile one layer, run it on the golden machine and compare its output byte for byte."""
+    plan = plan or choose_plan(work, config)
     y = work.y
     size = y.images * y.image_bytes
     top = align_up(y.address + size, 64) + 64
@@ -101,7 +104,7 @@ def run(work: Contraction, x: np.ndarray, config: AcceleratorConfig) -> ProgramB
         return address
 
     builder = ProgramBuilder(config)
-    emit(work, choose_tiling(work, config), builder, store)
+    emit(plan.form(work), plan.tiling, builder, store)
     guard = 0xA5
     memory = np.full(top, guard, np.uint8)
     memory[: x.size] = x.reshape(-1).view(np.uint8)
