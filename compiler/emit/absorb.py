@@ -20,13 +20,10 @@ from kiwicha.compiler.graph.graph import (
     Tensor,
     ViewNode,
 )
+from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.estimate import run_cycles
-from kiwicha.compiler.schedule.mapping import (
-    conv_contractions,
-    matmul_contractions,
-    pool_contractions,
-)
+from kiwicha.compiler.schedule.mapping import conv_contractions, matmul_contractions
 from kiwicha.compiler.schedule.nest import places_of
 from kiwicha.compiler.schedule.product import product_contractions
 from kiwicha.compiler.schedule.within import Within, placed, within
@@ -36,7 +33,7 @@ from kiwicha.machine.config import AcceleratorConfig
 __all__ = ["Absorbed", "absorb"]
 
 _MAKERS: dict[str, Callable[[Any, Mapping[str, int], AcceleratorConfig], list[Contraction]]] = {
-    "conv": conv_contractions, "matmul": matmul_contractions, "pool": pool_contractions,
+    "conv": conv_contractions, "matmul": matmul_contractions, "pool": window_contractions,
     "product": product_contractions,
 }
 _SPECIAL = ("table", "add", "softmax", "normalize")

@@ -38,6 +38,7 @@ from kiwicha.compiler.graph.graph import (
     TablesNode,
     ViewNode,
 )
+from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.dynamic_product import dynamic_product_contractions
@@ -45,7 +46,6 @@ from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
     dynamic_contraction,
     matmul_contractions,
-    pool_contractions,
     scale_contraction,
 )
 from kiwicha.compiler.schedule.moves import move_works
@@ -103,6 +103,9 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
         ]
         works = [work for work in made if work is not None]
         assert len(works) == len(made), f"{node.name} cannot reach a tensor inside another"
+        if works and works[0].ones:
+            place = store(np.ones(works[0].x.channels, np.uint8))
+            works = [replace(work, x=replace(work.x, address=place)) for work in works]
         plans = _plans(works, builder, plain=node.name in builder.counted)
         return [_planned_step(work, plans[_kind(work)], builder, store) for work in works]
 
@@ -283,7 +286,7 @@ _STEPS: dict[str, _Steps] = {
     ConvNode.kind: _contracted(conv_contractions),
     ConvTransposeNode.kind: _contracted(conv_transpose_contractions),
     MatMulNode.kind: _contracted(matmul_contractions),
-    PoolNode.kind: _contracted(pool_contractions),
+    PoolNode.kind: _contracted(window_contractions),
     MatMulStackNode.kind: _contracted(stack_contractions),
     ProductNode.kind: _contracted(product_contractions),
     MoveNode.kind: _move_steps,

@@ -153,7 +153,7 @@ class Contraction:
     operand is the identity. ``bias``, ``multiplier``, ``shift`` and ``weight_zero`` hold one value
     per output channel, in the encoding of `golden.requantize`; with ``dynamic``, ``bias`` and
     ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
-    0 of ``y`` is channel ``skipped`` of ``x``.
+    0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
     """
 
     name: str
@@ -182,6 +182,7 @@ class Contraction:
     blocks: Blocks | None = None
     skipped: int = 0
     found: Found | None = None
+    ones: bool = False
 
     @property
     def operand(self) -> Operand:

@@ -122,11 +122,12 @@ def placed(
     x, y, matrix = work.x, work.y, work.matrix
     moved: list[Place] = []
     for place, name in ((x, node.x.name), (y, node.y.name)):
-        found = inside[name].place(place, addresses[name]) if name in inside else place
+        inner = None if place is x and work.ones else inside.get(name)
+        found = place if inner is None else inner.place(place, addresses[name])
         if found is None:
             return None
         moved.append(found)
-    if matrix is not None and (name := node.z.name) in inside:
+    if matrix is not None and (name := getattr(node, "z", node.x).name) in inside:
         matrix = inside[name].matrix(matrix, addresses[name], x.channels, y.channels)
         if matrix is None:
             return None
