@@ -31,6 +31,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "special: 1 lane": {"special": {"lanes": 1}},
     "special: 4 lanes": {"special": {"lanes": 4}},
     "functions": {"functions": {"tables": 2}},
+    "pooling": {"pooling": {"window": 3}},
     "dynamic": {"dynamic": True},
     "blocks: powers of two": {"blocks": {"channels": 64}},
     "blocks: free": {"blocks": {"channels": 64, "scale": "free"}},

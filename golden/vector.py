@@ -13,8 +13,9 @@ from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.statistics import StatisticsRecord
+from kiwicha.golden.window_maximum import window_entries, window_maximum
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.encoding import flat_index
+from kiwicha.machine.encoding import flat_index, window
 from kiwicha.machine.isa import FUNCTION_ENTRIES, PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
 from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
@@ -57,18 +58,20 @@ def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
     measure = mode == VectorMode.MEASURE
     counted, one = fields["statistics"], fields["only"]
+    windows = mode == VectorMode.REQUANTIZE and fields["scales"]
     wrong = {
         "mode": mode not in has,
         "function": fields["function"] and not (cfg.functions and mode == VectorMode.REQUANTIZE),
         "table": fields["table"] and not fields["function"]
         or fields["function"] and fields["table"] >= cfg.functions.tables,
-        "scales": fields["scales"] and mode != VectorMode.BLOCK,
+        "scales": fields["scales"] and mode != VectorMode.BLOCK
+        and not (windows and _legal_window(cfg, fields)),
         "slot": fields["slot"] and not dynamic,
         "target": fields["target"] and not dynamic,
         "relu": fields["relu"] and not dynamic,
         "settle": fields["settle"] and not measure,
         "tiles": fields["tiles"] and not cfg.blocks.channels,
-        "tile_entries": fields["tile_entries"] and not cfg.blocks.channels,
+        "tile_entries": fields["tile_entries"] and not (cfg.blocks.channels or windows),
         "statistics": counted and (measure or not cfg.statistics.elements),
         "begin": fields["begin"] and not (measure or counted),
         "only": one and not counted,
@@ -77,6 +80,13 @@ def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     }
     bad = [name for name, is_wrong in wrong.items() if is_wrong]
     return f"{bad[0]} is {fields[bad[0]]}" if bad else None
+
+
+def _legal_window(cfg: AcceleratorConfig, fields: Fields) -> bool:
+    """Return whether the machine has windows of that size, of one column tile and not counted."""
+    sizes = [window(fields)[name] for name in ("rows", "columns")]
+    alone = not fields["tiles"] and not fields["statistics"]
+    return alone and 1 <= min(sizes) and max(sizes) <= cfg.pooling.window
 
 
 def vector(
@@ -145,7 +155,16 @@ def vector(
 def _accumulators(
     cfg: AcceleratorConfig, fields: Fields, accumulator: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
-    """Return [pixels, channels] of all column tiles."""
+    """Return [pixels, channels] of all column tiles, or of the maxima of windows."""
+    if fields["mode"] == VectorMode.REQUANTIZE and fields["scales"]:
+        asked = window(fields)
+        entries = window_entries(
+            fields["accumulator"], fields["pixels"], fields["lines"], asked, fields["tile_entries"]
+        )
+        steps = fields["tile_entries"], asked["pixel_entries"], asked["line_entries"]
+        if max(entries.max(), *steps) >= cfg.accumulator_depth:
+            raise IndexError(f"accumulator entry {entries.max()} or step {steps} out of range")
+        return window_maximum(accumulator, entries)[:, : fields["channels"]]
     pixels = fields["pixels"] * fields["lines"]
     tile = np.arange(fields["tiles"] + 1) * fields["tile_entries"]
     entry = fields["accumulator"] + np.arange(pixels)[:, None] + tile

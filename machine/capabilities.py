@@ -19,8 +19,8 @@ from kiwicha.machine.require import (
 )
 
 __all__ = [
-    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Machine", "Sparse",
-    "Special", "Statistics",
+    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Machine", "Pooling",
+    "Sparse", "Special", "Statistics",
 ]
 
 WEIGHT_FORMATS = (
@@ -208,6 +208,20 @@ class Functions(Capability):
 
     def __post_init__(self) -> None:
         require_choice(self, "tables", (0, 2, 4, 8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling(Capability):
+    """Maximum pooling in VECTOR, of results that are still in the accumulators: behind a
+    convolution it costs no pass of its own."""
+
+    table: ClassVar[str] = "pooling"
+    window: int = 0
+    """Rows and columns of the largest window: 0 (none) or 2 to 15."""
+
+    def __post_init__(self) -> None:
+        if type(self.window) is not int or self.window not in (0, *range(2, 16)):
+            raise ValueError(f"pooling.window is {self.window!r}; legal: 0, 2 to 15")
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

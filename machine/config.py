@@ -11,6 +11,7 @@ from kiwicha.machine.capabilities import (
     Blocks,
     Capability,
     Functions,
+    Pooling,
     Sparse,
     Special,
     Statistics,
@@ -89,6 +90,8 @@ class AcceleratorConfig:
     """The engine SPECIAL."""
     functions: Functions = Functions()
     """Functions of single results on VECTOR's way out."""
+    pooling: Pooling = Pooling()
+    """Maximum pooling of what is in the accumulators."""
     blocks: Blocks = Blocks()
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
@@ -103,7 +106,7 @@ class AcceleratorConfig:
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
     def __post_init__(self) -> None:
-        for kind in (Sparse, Special, Functions, Blocks, Statistics):
+        for kind in (Sparse, Special, Functions, Pooling, Blocks, Statistics):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")
         RequantizeMode.read(self, "requantize_mode")

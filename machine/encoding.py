@@ -9,9 +9,12 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from kiwicha.machine.isa import INSTRUCTION_WORDS, INSTRUCTIONS, WORD_BITS, Opcode
+from kiwicha.machine.isa import INSTRUCTION_WORDS, INSTRUCTIONS, WINDOW, WORD_BITS, Opcode
 
-__all__ = ["decode", "encode", "flat_index", "index_fields", "walk_program"]
+__all__ = [
+    "decode", "encode", "flat_index", "index_fields", "walk_program", "window",
+    "window_field",
+]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ def _fields(layout: data.Layout) -> dict[Any, _Field]:
     return found
 
 
+_WINDOW = _fields(WINDOW)
 _FIELDS = {opcode: _fields(layout) for opcode, layout in INSTRUCTIONS.items()}
 
 
@@ -120,6 +124,23 @@ def flat_index(fields: Mapping[str, int]) -> tuple[int, int]:
     """Return ``first`` and ``pitch`` of ``index_fields``."""
     low, high, pitch = (fields[name] & 0xFFFF for name in ("low", "high", "zero_point"))
     return low | high << 16, pitch
+
+
+def window_field(**window: int) -> int:
+    """Return VECTOR's field ``scales`` for windows, whose `machine.isa.WINDOW` fields are given.
+
+    Raises
+    ------
+    ValueError
+        When a value does not fit; the message names field, value and range.
+    """
+    return _pack(_WINDOW, window, "WINDOW")
+
+
+def window(fields: Mapping[str, int]) -> dict[str, int]:
+    """Return the WINDOW fields of a VECTOR in mode REQUANTIZE."""
+    found: dict[str, int] = _unpack(WINDOW, fields["scales"])
+    return found
 
 
 def walk_program(words: np.ndarray) -> Iterator[tuple[int, Opcode, dict[str, Any]]]:

@@ -21,7 +21,7 @@ __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
     "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
-    "STATISTICS_RECORD", "STORE", "VECTOR", "WORD_BITS",
+    "STATISTICS_RECORD", "STORE", "VECTOR", "WINDOW", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]
@@ -255,12 +255,22 @@ VECTOR: Final = data.StructLayout({
     "lines": unsigned(16),  # lines, at least 1
     "pixel_pitch": signed(32),  # output buffer bytes from pixel to pixel
     "line_pitch": signed(32),  # output buffer bytes from line to line
-    "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale
+    "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale;
+    # REQUANTIZE: the WINDOW whose maximum a result is made of, 0 for none
     "tiles": unsigned(8),  # column tiles of a pixel less one; they lie side by side in its results
-    "tile_entries": unsigned(16),  # accumulator entries from a column tile to the next
+    "tile_entries": unsigned(16),  # accumulator entries from a column tile, or from a row of a
+    # window, to the next
     "only": unsigned(1),  # statistics: only those of one channel
     "channel": unsigned(7),  # which one, less than `channels`
 })
+
+WINDOW: Final = data.StructLayout({
+    "rows": unsigned(4),  # of a window, at least 1
+    "columns": unsigned(4),  # entries of a row, which follow each other, at least 1
+    "pixel_entries": unsigned(8),  # accumulator entries from a pixel's window to the next one's
+    "line_entries": unsigned(16),  # and from the first one of a line to that of the next
+})
+"""VECTOR's field ``scales`` in mode REQUANTIZE: windows of accumulator entries."""
 
 STATISTICS_RECORD: Final = data.StructLayout({
     "minimum": signed(64),

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.vector.drain_check import illegal_fields, places_outside
 from kiwicha.hw.vector.drain_place import DrainPlace
+from kiwicha.hw.vector.entry_walk import EntryWalk
 from kiwicha.hw.vector.modes import ends_pixels, vector_modes
 from kiwicha.hw.vector.pace import Pace
 from kiwicha.machine.config import AcceleratorConfig
@@ -27,7 +28,8 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     ``last`` bound an instruction, to be answered with ``signal``. Only with ``blocks.channels``:
     ``ended`` bounds the blocks of mode BLOCK, whose scale goes to ``scale``. Only with
     ``statistics.elements`` or ``blocks.random``: ``final`` ends a pixel. Only with ``functions``:
-    whether and in which ``table`` results are looked up.
+    whether and in which ``table`` results are looked up. Only with ``pooling``: whether the step
+    ``opens`` and ``closes`` the window of a result; all of a window's steps go to the same place.
     """
     blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.blocks.channels else {}
     return data.StructLayout({
@@ -42,6 +44,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         **blocks,
         **({"final": 1} if ends_pixels(cfg) else {}),
         **({"function": 1, "table": range(cfg.functions.tables)} if cfg.functions else {}),
+        **({"opens": 1, "closes": 1} if cfg.pooling else {}),
     })
 
 
@@ -58,6 +61,9 @@ class DrainWalker(Component):
     A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``blocks.channels``; all but the
     last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
     writes nothing, but its places are checked like those of QUANTIZE.
+
+    With ``pooling`` a result may have a window of entries (`machine.isa.WINDOW`): a step each, one
+    after the other, innermost, row by row.
 
     Parameters
     ----------
@@ -110,6 +116,8 @@ class DrainWalker(Component):
             self._walk_tiles(m, now)
         else:
             m.d.comb += now.group_parameter.eq(now.parameter + now.group)
+        if now.several:
+            self._walk_entries(m, now)
         if ends_pixels(self.cfg):
             m.d.sync += self.o.payload.final.eq(now.last_group)
         if self.cfg.functions:
@@ -136,7 +144,7 @@ class DrainWalker(Component):
                 | now.no_scale
             ),
             now.move.eq(now.active & ~now.paused),
-            now.ending.eq(now.last_group & now.last_pixel & now.last_line),
+            now.ending.eq(now.last_group & now.last_pixel & now.last_line & now.closes),
         ]
         m.d.sync += [
             self.o.valid.eq(now.move & ~now.beyond),
@@ -159,9 +167,9 @@ class DrainWalker(Component):
             + Mux(now.last_pixel, now.line_pitch, now.pixel_pitch)
         )
         with m.If(now.move):
+            m.d.sync += [now.active.eq(~now.ending), now.first.eq(0)]
+        with m.If(now.advance):
             m.d.sync += [
-                now.active.eq(~now.ending),
-                now.first.eq(0),
                 now.offset.eq(now.offset + Mux(now.wide, lanes << 2, lanes)),
                 now.channels_left.eq(now.channels_left - lanes),
                 now.last_group.eq(now.channels_left < 2 * lanes),
@@ -242,27 +250,38 @@ class DrainWalker(Component):
 
     def _walk_tiles(self, m: Module, now: DrainPlace) -> None:
         """Let a pixel's groups go on in the next column tile, and the parameters with them."""
-        asked = self.i.payload
-        following_entry = Signal.like(now.entry)
-        m.d.comb += following_entry.eq(now.entry + 1)
-        tile_entries = Signal(len(now.entry) - 1)
         walked_parameter = Signal.like(now.group_parameter)
-        m.d.comb += now.group_parameter.eq(walked_parameter)
-        with m.If(now.move):
+        last = now.group == self.cfg.columns // self.cfg.requantize_lanes - 1
+        m.d.comb += [
+            now.group_parameter.eq(walked_parameter),
+            now.next_tile.eq(last & ~now.last_group),
+        ]
+        with m.If(now.advance):
             m.d.sync += walked_parameter.eq(walked_parameter + 1)
             with m.If(now.last_group):
-                m.d.sync += [
-                    now.walked_entry.eq(following_entry),
-                    walked_parameter.eq(now.parameter),
-                ]
-            with m.Elif(now.group == self.cfg.columns // self.cfg.requantize_lanes - 1):
-                m.d.sync += [now.group.eq(0), now.walked_entry.eq(now.walked_entry + tile_entries)]
+                m.d.sync += walked_parameter.eq(now.parameter)
+            with m.Elif(now.next_tile):
+                m.d.sync += now.group.eq(0)
         with m.If(now.taking):
-            m.d.sync += [
-                now.walked_entry.eq(asked.accumulator),
-                walked_parameter.eq(asked.parameter),
-                tile_entries.eq(asked.tile_entries),
-            ]
+            m.d.sync += walked_parameter.eq(self.i.payload.parameter)
+
+    def _walk_entries(self, m: Module, now: DrainPlace) -> None:
+        """Let a pixel have entries in several column tiles, or in a window."""
+        m.submodules.entries = entries = EntryWalk(self.cfg)
+        m.d.comb += [
+            entries.take.eq(now.taking),
+            entries.instruction.eq(self.i.payload),
+            entries.move.eq(now.move),
+            entries.last_group.eq(now.last_group),
+            entries.last_pixel.eq(now.last_pixel),
+            entries.next_tile.eq(now.next_tile),
+            now.walked_entry.eq(entries.entry),
+            now.closes.eq(entries.closes),
+            now.advance.eq(now.move & entries.closes),
+        ]
+        if self.cfg.pooling:
+            step = self.o.payload
+            m.d.sync += [step.opens.eq(entries.opens), step.closes.eq(entries.closes)]
 
     def _keep_pace(self, m: Module, now: DrainPlace) -> None:
         """Pause where results take longer than steps."""

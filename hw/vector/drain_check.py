@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 from amaranth.utils import exact_log2
 
+from kiwicha.hw.vector.entry_walk import asked_window
 from kiwicha.hw.vector.modes import vector_modes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
@@ -15,7 +16,7 @@ __all__ = ["illegal_fields", "places_outside"]
 def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return bits, all 0 if no field is illegal: a few, as one would take too many levels."""
     return Cat(
-        Cat(asked.reserved0, _foreign_fields(cfg, asked)).any(),
+        Cat(asked.reserved0, _foreign_fields(cfg, asked), *_wrong_window(cfg, asked)).any(),
         Cat(asked.channels == 0, asked.pixels == 0, asked.lines == 0).any(),
         _channels_beyond(cfg, asked) | _wrong_bounds(cfg, asked).any(),
     )
@@ -46,12 +47,18 @@ def _foreign_places(
     cfg: AcceleratorConfig, asked: data.View, place_bits: int, entry_bits: int
 ) -> list[Value]:
     """Return what of scales and column tiles lies outside the memories in any case."""
+    found, (window, windowed) = [], asked_window(cfg, asked)
+    if cfg.pooling:
+        steps = (asked.tile_entries, window.pixel_entries, window.line_entries)
+        found = [windowed & Cat(step[entry_bits:] for step in steps).any()]
     if not cfg.blocks.channels:
-        return []
+        return found
     wide = asked.mode == VectorMode.RAW
     highest = (asked.channels - 1)[:16]
+    scaled = asked.mode == VectorMode.BLOCK if cfg.pooling else Const(1)
     return [
-        asked.scales[place_bits:].any(),
+        *found,
+        scaled & asked.scales[place_bits:].any(),
         asked.tile_entries[entry_bits:].any() & asked.tiles.any(),
         highest[place_bits:].any() | (wide & highest[place_bits - 2 :].any()),
     ]
@@ -69,6 +76,20 @@ def _channels_beyond(cfg: AcceleratorConfig, asked: data.View) -> Value:
 def exceeds(value: Value, width: int) -> Value:
     """Return whether a signed value needs more than ``width`` bits."""
     return (value[width - 1 :] != 0) & ~value[width - 1 :].all()
+
+
+def _wrong_window(cfg: AcceleratorConfig, asked: data.View) -> list[Value]:
+    """Return bits that say what is wrong with windows: their size, or what goes with none."""
+    if not cfg.pooling:
+        return []
+    window, windowed = asked_window(cfg, asked)
+    sizes = window.rows, window.columns
+    wrong = [size == 0 for size in sizes] + [size > cfg.pooling.window for size in sizes]
+    if cfg.blocks.channels:
+        wrong.append(asked.tiles.any())
+    if cfg.statistics.elements:
+        wrong.append(asked.statistics)
+    return [windowed & Cat(wrong).any()]
 
 
 def _wrong_bounds(cfg: AcceleratorConfig, asked: data.View) -> Value:
@@ -90,6 +111,8 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
     measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
     counts = asked.statistics if cfg.statistics.elements else Const(0)
+    blocks, windows = cfg.blocks.channels, asked_window(cfg, asked)[1]
+    scales = windows | (mode == VectorMode.BLOCK) if blocks else windows
 
     def unless(has: object, allowed: Value, *bits: Value) -> Value:
         return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
@@ -97,7 +120,7 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     return Cat(
         # REQUANTIZE, which every machine has, is 0.
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
-        unless(cfg.blocks.channels, mode == VectorMode.BLOCK, asked.scales),
+        unless(blocks or cfg.pooling, scales, asked.scales),
         unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
         unless(cfg.dynamic, measures, asked.settle),
         unless(cfg.dynamic or cfg.statistics.elements, measures | counts, asked.begin),
@@ -106,5 +129,5 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         unless(cfg.statistics.elements, asked.only, asked.channel),
         unless(cfg.functions, mode == VectorMode.REQUANTIZE, asked.function),
         unless(cfg.functions, asked.function & (asked.table < cfg.functions.tables), asked.table),
-        *(() if cfg.blocks.channels else (asked.tiles, asked.tile_entries)),
+        *(() if blocks else (asked.tiles, unless(cfg.pooling, windows, asked.tile_entries))),
     )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What VECTOR's walker remembers from step to step."""
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Const, Signal, Value
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.vector.modes import vector_modes
@@ -40,8 +40,9 @@ class DrainPlace:
         most = cfg.columns << 8 if tiled else cfg.columns  # channels of a pixel
         self.offset = Signal(range(most << 2 if raw else most))
         self.entry = Signal(entry_bits + 1)
-        #: That of the column tile.
-        self.walked_entry = Signal(entry_bits + 1) if tiled else self.entry
+        #: Whether a pixel has several, one in each column tile or in its window.
+        self.several = tiled or bool(cfg.pooling)
+        self.walked_entry = Signal(entry_bits + 1) if self.several else self.entry
         self.parameter = Signal(parameter_bits)
         self.group_parameter = Signal(parameter_bits + 1)
         self.group = Signal(range(-(-cfg.columns // cfg.requantize_lanes)))
@@ -56,6 +57,10 @@ class DrainPlace:
         self.active, self.failed, self.beyond, self.move, self.ending = (
             Signal() for _ in range(5)
         )
+        #: It is the last step of its results.
+        self.closes: Value = Signal() if self.several else Const(1)
+        self.advance = Signal() if self.several else self.move  #: a step that is
+        self.next_tile = Signal()  #: the next one is in another column tile
         self.illegal, self.outside = Signal(3), Signal(3)  #: parts of one verdict each
         self.judged, self.wrong, self.forbidden, self.taking = (Signal() for _ in range(4))
         self.last_group, self.only_group, self.paused, self.wide, self.no_scale = (

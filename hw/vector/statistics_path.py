@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics of what VECTOR writes: which results enter them, and the record that STORE reads."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, stream
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.statistics.statistics import Statistics
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import STATISTICS_RECORD, VECTOR, VectorMode
 
-__all__ = ["StatisticsPath", "counts_layout", "counts_member", "result_layout"]
+__all__ = ["StatisticsPath", "count_results", "counts_layout", "counts_member", "result_layout"]
 
 _FIELDS = ("statistics", "begin", "only", "channel")
 
@@ -142,3 +142,19 @@ class StatisticsPath(Component):
         ]
         with m.If(self.step):
             m.d.sync += [fresh.eq(self.final), left.eq(ahead - lanes), passed.eq(gone | here)]
+
+
+def count_results(
+    m: Module, path: StatisticsPath, sums: wiring.PureInterface, mode: Value, written: Value,
+    result: data.View,
+) -> None:
+    """Let what is written enter the statistics, in all modes; of RAW it is ``sums``."""
+    raw, entering = mode == VectorMode.RAW, path.i
+    m.d.comb += [
+        entering.valid.eq(Mux(raw, sums.valid, written)),
+        entering.payload.wide.eq(raw),
+        entering.payload.words.eq(sums.payload.words),
+        entering.payload.bytes.eq(result.write.data),
+        entering.payload.live.eq(Mux(raw, sums.payload.live, result.write.live)),
+        entering.payload.counts.eq(Mux(raw, sums.payload.counts, result.counts)),
+    ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VECTOR engine: accumulators through the requantizer lanes into the output buffer."""
 
-from amaranth.hdl import Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
@@ -11,7 +11,7 @@ from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
-from kiwicha.hw.vector.columns import pick_column, pick_latency
+from kiwicha.hw.vector.columns import ColumnPick
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from kiwicha.hw.vector.dynamic import DynamicPath
 from kiwicha.hw.vector.function_table import FunctionTable
@@ -21,7 +21,7 @@ from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.output_buffer import OutputBuffer
 from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.hw.vector.requantize import RequantizeLane
-from kiwicha.hw.vector.statistics_path import StatisticsPath, counts_member
+from kiwicha.hw.vector.statistics_path import StatisticsPath, count_results, counts_member
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
 from kiwicha.machine.latency import accumulator_latency, vector_latency
@@ -101,9 +101,8 @@ class VectorEngine(Component):
             for _ in range(cfg.requantize_lanes)
         ]
         self._output = OutputBuffer(cfg)
-        self._pick = pick_latency(-(-cfg.columns // cfg.requantize_lanes))
-        #: Cycles from a step to the lanes: the accumulators and the column multiplexer.
-        self._fetch = self.read_latency + self._pick
+        self._columns = ColumnPick(cfg)
+        self._fetch = self._columns.latency  #: cycles from a step to the lanes
         self.interval = self._fetch + 1
         self._walker = DrainWalker(cfg, self.interval)
         self._statistics = StatisticsPath(cfg) if cfg.statistics.elements else None
@@ -152,21 +151,26 @@ class VectorEngine(Component):
         step = walker.o.payload
 
         # Towards the lanes: the accumulators' columns, their parameters and the constants.
-        m.submodules.select = select = Delay(step.group.shape(), self.read_latency)
+        m.submodules.columns = columns = self._columns
         m.submodules.parameter = parameter = Delay(
             step.parameter.shape(), fetch - parameters.latency
         )
         m.d.comb += [
             self.stepping.eq(walker.o.valid),
             self.read_entry.eq(step.entry),
-            select.i.eq(step.group),
+            columns.group.eq(step.group),
+            columns.read_data.eq(self.read_data),
             parameter.i.eq(step.parameter),
             parameters.read_group.eq(parameter.o),
         ]
+        closing = walker.o.valid
+        if cfg.pooling:
+            m.d.comb += columns.opens.eq(step.opens)
+            closing = walker.o.valid & step.closes
         started, valid = Signal(fetch), Signal(fetch)
         constants = Signal(CONSTANTS)
         m.d.sync += [
-            valid.eq((valid << 1) | walker.o.valid),
+            valid.eq((valid << 1) | closing),
             started.eq((started << 1) | (walker.o.valid & step.first)),
         ]
         # The walker takes no further instruction until they are here.
@@ -177,12 +181,9 @@ class VectorEngine(Component):
         finished, written, measured = Signal(), Signal(), Signal()
         for index, lane in enumerate(self._lanes):
             m.submodules[f"lane_{index}"] = lane
-            columns = [self.read_data[c] for c in range(index, cfg.columns, len(self._lanes))]
             m.d.comb += [
                 lane.i.valid.eq(valid[-1] & (mode == VectorMode.REQUANTIZE)),
-                lane.i.payload.acc.eq(
-                    pick_column(m, columns, select.o, self._pick, f"lane_{index}")
-                ),
+                lane.i.payload.acc.eq(columns.o[index]),
                 *(
                     lane.i.payload[name].eq(parameters.data[index][name])
                     for name, _ in PARAMETER_LAYOUT
@@ -207,7 +208,7 @@ class VectorEngine(Component):
             self._dynamic_modes(m, self._dynamic, mode, valid[-1], beside, finished, measured, made)
         self._look_up(m, finished, made, written, result, mode == VectorMode.REQUANTIZE)
         if self._statistics is not None and self._integers is not None:
-            self._count(m, self._statistics, self._integers, mode, written, result)
+            count_results(m, self._statistics, self._integers.sums, mode, written, result)
 
         # The statistics take longer than the output buffer.
         m.submodules.answers = answers = DelayLine(ENGINES, 2 + self.statistics_latency)
@@ -294,21 +295,6 @@ class VectorEngine(Component):
             unit.i.payload.eq(made),
             written.eq(unit.o.valid),
             result.eq(unit.o.payload),
-        ]
-
-    def _count(
-        self, m: Module, path: StatisticsPath, integers: IntegerPath, mode: Value,
-        written: Value, result: data.View,
-    ) -> None:
-        """Statistics of what is written, in all modes; of RAW those of the sums."""
-        sums, raw, entering = integers.sums, mode == VectorMode.RAW, path.i
-        m.d.comb += [
-            entering.valid.eq(Mux(raw, sums.valid, written)),
-            entering.payload.wide.eq(raw),
-            entering.payload.words.eq(sums.payload.words),
-            entering.payload.bytes.eq(result.write.data),
-            entering.payload.live.eq(Mux(raw, sums.payload.live, result.write.live)),
-            entering.payload.counts.eq(Mux(raw, sums.payload.counts, result.counts)),
         ]
 
     def _dynamic_modes(

@@ -9,7 +9,7 @@ from kiwicha.golden.rounding import random_word, round_shift
 from kiwicha.golden.statistics import statistics
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.encoding import index_fields
+from kiwicha.machine.encoding import index_fields, window_field
 from kiwicha.machine.isa import PARAMETER_BYTES, VECTOR, VectorMode
 
 CONFIG = AcceleratorConfig(
@@ -166,3 +166,43 @@ def test_illegal(fields):
 def test_outside(fields):
     with pytest.raises(IndexError):
         execute(fields)
+
+
+def test_windows():
+    """The maxima of windows, requantized, are those of the codes that a plain drain writes."""
+    config = CONFIG.replace(pooling={"window": 3})
+    one = {"tiles": 0, "channels": 7, "tile_entries": 0}
+    plain = one | {"pixels": 6, "lines": 5, "pixel_pitch": 7, "line_pitch": 42, "accumulator": 0}
+    *_, codes = execute(plain, config=config)
+    codes = codes[: 30 * 7].reshape(5, 6, 7)
+    shape = window_field(rows=3, columns=2, pixel_entries=2, line_entries=6)
+    asked = {"pixels": 3, "lines": 3, "pixel_pitch": 7, "line_pitch": 21, "accumulator": 0}
+    *_, output = execute(one | asked | {"scales": shape, "tile_entries": 6}, config=config)
+    for line in range(3):
+        for pixel in range(3):
+            expected = codes[line : line + 3, 2 * pixel : 2 * pixel + 2].max(axis=(0, 1))
+            place = line * 21 + pixel * 7
+            np.testing.assert_array_equal(output[place : place + 7], expected)
+
+
+@pytest.mark.parametrize("window,fields", [
+    ({"rows": 0}, {}), ({"columns": 4}, {}), ({}, {"tiles": 1}), ({}, {"statistics": 1}),
+    ({}, {"mode": VectorMode.RAW}),
+])
+def test_windows_that_are_illegal(window, fields):
+    shape = {"rows": 2, "columns": 2, "pixel_entries": 2, "line_entries": 4} | window
+    asked = {"scales": window_field(**shape), "tiles": 0, "channels": 7, "tile_entries": 2} | fields
+    with pytest.raises(ValueError, match="^scales is "):
+        execute(asked, config=CONFIG.replace(pooling={"window": 3}))
+    with pytest.raises(ValueError, match="^scales is "):
+        execute(asked)
+
+
+@pytest.mark.parametrize("window,fields", [
+    ({"line_entries": 56}, {}), ({"pixel_entries": 64}, {"pixels": 1}), ({}, {"tile_entries": 58}),
+])
+def test_windows_outside(window, fields):
+    shape = {"rows": 2, "columns": 2, "pixel_entries": 2, "line_entries": 4} | window
+    asked = {"scales": window_field(**shape), "tiles": 0, "channels": 7, "tile_entries": 2} | fields
+    with pytest.raises(IndexError):
+        execute(asked, config=CONFIG.replace(pooling={"window": 3}))

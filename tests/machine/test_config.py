@@ -65,6 +65,7 @@ BAD = {
         "best",
         "blocks.criterion is 'best'; legal: l1, l2, bias, cosine, qem",
     ),
+    "pooling.window": (16, "pooling.window is 16; legal: 0, 2 to 15"),
     "functions.tables": (3, "functions.tables is 3; legal: 0, 2, 4, 8"),
     "statistics.elements": (
         128,

@@ -5,20 +5,23 @@ import cocotb
 import numpy as np
 import pytest
 from amaranth.hdl import Assert, Assume, Const, Cover, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from cocotb.triggers import ClockCycles, RisingEdge
 
 from kiwicha.hw.vector import drain, drain_check
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
+from kiwicha.hw.vector.entry_walk import EntryWalk
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import VECTOR, Engine, ErrorCode
+from kiwicha.machine.encoding import window, window_field
+from kiwicha.machine.isa import VECTOR, WINDOW, Engine, ErrorCode
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from ..support.streams import StreamSource, start_clock_and_reset, unpack
 from .vector_model import instructions, steps
 
+POOLING = {"pooling": {"window": 3}}
 BASE = {
     "zero_point": 1, "low": -128, "high": 127, "accumulator": 0, "channels": 5, "parameter": 0,
     "local": 8, "pixels": 2, "lines": 2, "pixel_pitch": 5, "line_pitch": 16, "signal": 9,
@@ -76,12 +79,16 @@ def expected(cfg, fields):
     """Return the steps of a legal instruction as they come out."""
     plain = list(steps(cfg, fields))
     names = ("entry", "group", "parameter", "address")
+    windowed = cfg.pooling and fields.get("scales") and not fields.get("mode")
+    size = window(fields)["rows"] * window(fields)["columns"] if windowed else 1
     return [
         dict(zip(names, step, strict=False))
         | {"live": step[4] - 1, "first": int(index == 0), "last": int(index == len(plain) - 1)}
         | {"signal": fields["signal"]}
         | ({n: fields.get(n, 0) for n in ("function", "table")} if cfg.functions else {})
+        | (dict(zip(("opens", "closes"), ends, strict=True)) if cfg.pooling else {})
         for index, step in enumerate(plain)
+        for ends in [(int(index % size == 0), int(index % size == size - 1))]
     ]
 
 
@@ -175,6 +182,52 @@ async def refuses(dut):
             dut.rst.value = 0
 
 
+@cocotb.test()
+async def refuses_windows(dut):
+    """The same of windows, and fields that go with none."""
+    cfg = machine(**POOLING)
+    await start_clock_and_reset(dut)
+    watch, source = Watch(dut, cfg), StreamSource(dut, "i", VECTOR)
+    base = {"rows": 2, "columns": 3, "pixel_entries": 1, "line_entries": 4}
+    small = BASE | {"pixels": 2, "lines": 2, "tile_entries": 4}
+    cases = [
+        (ErrorCode.ILLEGAL_FIELD, more, other) for more, other in [
+            ({"rows": 0}, {}), ({"columns": 0}, {}), ({"rows": 4}, {}), ({"columns": 15}, {}),
+            ({}, {"tiles": 1}), ({}, {"statistics": 1}), ({}, {"mode": 4}), ({}, {"mode": 1}),
+        ]
+    ]
+    cases += [
+        (ErrorCode.SCRATCHPAD_RANGE, more, other) for more, other in [
+            ({"pixel_entries": 16}, {}), ({"line_entries": 1 << 15}, {}),
+            ({}, {"tile_entries": 16}), ({}, {"tile_entries": 0x8000}),
+            ({"line_entries": 9}, {}), ({"pixel_entries": 6}, {}), ({}, {"tile_entries": 9}),
+            ({}, {"accumulator": 5}),
+        ]
+    ]
+    cases += [(ErrorCode.NONE, more, other) for more, other in [
+        ({}, {}), ({"line_entries": 8}, {}), ({"pixel_entries": 5}, {}), ({}, {"tile_entries": 8}),
+        ({}, {"accumulator": 4}), ({"rows": 1, "line_entries": 12}, {"tile_entries": 15}),
+        ({"pixel_entries": 0, "line_entries": 0}, {}),
+    ]]
+    for code, more, other in cases:
+        watch.steps, watch.errors = [], []
+        fields = small | other | {"scales": window_field(**(base | more))}
+        await source.send([small | {"tile_entries": 0}, fields])
+        await ClockCycles(dut.clk, 80)
+        came = [step for _, step in watch.steps][len(expected(cfg, BASE)) :]
+        if code == ErrorCode.NONE:
+            assert not watch.errors, f"{more} {other} refused"
+            assert came == expected(cfg, fields)
+            continue
+        assert watch.errors == [code | Engine.VECTOR << 8], f"{more} {other}: {watch.errors}"
+        assert all(step["entry"] < 16 for step in came)
+        if code == ErrorCode.ILLEGAL_FIELD:
+            assert not came
+        dut.rst.value = 1
+        await ClockCycles(dut.clk, 1)
+        dut.rst.value = 0
+
+
 @pytest.mark.parametrize("columns,lanes,interval,offer", [
     (4, 1, 1, "always"), (5, 2, 4, "always"), (8, 3, 1, "random"), (16, 16, 4, "bursty"),
     (16, 16, 1, "always"), (1, 1, 4, "always"),
@@ -194,8 +247,24 @@ def test_walks_with_functions():
     run_cocotb(DrainWalker(cfg, 4), __name__, params=params, testcase="walks")
 
 
+@pytest.mark.parametrize("columns,lanes,size,more", [
+    (4, 1, 2, {}), (5, 2, 3, {}), (8, 3, 15, {"functions": {"tables": 2}}), (1, 1, 7, {}),
+])
+def test_walks_windows(columns, lanes, size, more):
+    cfg = machine(
+        columns, lanes, accumulator_depth=128, output_bytes=512, parameter_channels=64,
+        pooling={"window": size}, **more,
+    )
+    params = {"config": cfg.to_dict(), "interval": 4, "offer": "always", "seed": size}
+    run_cocotb(DrainWalker(cfg, 4), __name__, params=params, testcase="walks")
+
+
 def test_refuses():
     run_cocotb(DrainWalker(machine()), __name__, testcase="refuses")
+
+
+def test_refuses_windows():
+    run_cocotb(DrainWalker(machine(**POOLING)), __name__, testcase="refuses_windows")
 
 
 def test_interval_below_one():
@@ -212,9 +281,13 @@ class WalkSpec(wiring.Component):
 
     i: In(stream.Signature(VECTOR))
 
+    def __init__(self, **more) -> None:
+        self.cfg = machine(**more)
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        cfg = machine()
+        cfg = self.cfg
         m.submodules.dut = dut = DrainWalker(cfg)
         m.submodules.first = first = FirstCycle()
         wiring.connect(m, dut.i, wiring.flipped(self.i))
@@ -227,12 +300,23 @@ class WalkSpec(wiring.Component):
         live = Mux(now.channels - channel < cfg.requantize_lanes, now.channels - channel, 2)
         last_group = channel + cfg.requantize_lanes >= now.channels
         last_pixel, last_line = pixel + 1 == now.pixels, line + 1 == now.lines
+        shape, windowed = data.View(WINDOW, now.scales), Signal()
+        m.d.comb += windowed.eq((now.scales != 0) if cfg.pooling else 0)
+        row, column = Signal(4), Signal(4)
+        last_column = ~windowed | (column + 1 == shape.columns)
+        closes = last_column & (~windowed | (row + 1 == shape.rows))
+        inside = Mux(windowed, row * now.tile_entries + column, 0)
+        line_entry = Signal(20)
         illegal = (
             (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
             | (now.reserved0 != 0) | now.function | (now.table != 0) | (now.low > now.high)
             | (now.mode != 0) | (now.slot != 0) | (now.target != 0) | now.begin | now.settle
-            | now.relu | now.statistics | now.only | (now.channel != 0) | (now.scales != 0)
-            | (now.tiles != 0) | (now.tile_entries != 0)
+            | now.relu | now.statistics | now.only | (now.channel != 0) | (now.tiles != 0)
+            | Mux(
+                windowed, (shape.rows == 0) | (shape.columns == 0)
+                | (shape.rows > cfg.pooling.window) | (shape.columns > cfg.pooling.window),
+                (now.scales != 0) | (now.tile_entries != 0),
+            )
             | (now.low < -256) | (now.high > 255) | (now.low > 255) | (now.high < -256)
             | (now.zero_point < -256) | (now.zero_point > 255)
         )
@@ -240,12 +324,17 @@ class WalkSpec(wiring.Component):
         # rest may be refused at once.
         outside = (
             (pixel_place < 0) | (pixel_place + now.channels > cfg.output_bytes)
-            | (entry >= cfg.accumulator_depth) | (now.parameter + group >= 8)
+            | (entry + inside >= cfg.accumulator_depth) | (now.parameter + group >= 8)
         )
         hopeless = (
             (now.pixels >= 2 * cfg.accumulator_depth) | (now.lines >= 2 * cfg.accumulator_depth)
             | ((now.pixels > 1) & ((now.pixel_pitch >= 256) | (now.pixel_pitch < -256)))
             | ((now.lines > 1) & ((now.line_pitch >= 256) | (now.line_pitch < -256)))
+            | (windowed & (
+                (now.tile_entries >= cfg.accumulator_depth)
+                | (shape.pixel_entries >= cfg.accumulator_depth)
+                | (shape.line_entries >= cfg.accumulator_depth)
+            ))
         )
         good, fault, stopped = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -254,10 +343,15 @@ class WalkSpec(wiring.Component):
         ]
         m.d.sync += stopped.eq(stopped | fault)
         with m.If(good):
-            m.d.sync += [opening.eq(0), group.eq(group + 1)]
+            m.d.sync += [opening.eq(0), column.eq(Mux(last_column, 0, column + 1))]
+            with m.If(last_column):
+                m.d.sync += row.eq(Mux(closes, 0, row + 1))
+        with m.If(good & closes):
+            m.d.sync += group.eq(group + 1)
             with m.If(last_group):
                 m.d.sync += [
-                    group.eq(0), pixel.eq(pixel + 1), entry.eq(entry + 1),
+                    group.eq(0), pixel.eq(pixel + 1),
+                    entry.eq(entry + Mux(windowed, shape.pixel_entries, 1)),
                     pixel_place.eq(pixel_place + now.pixel_pitch),
                 ]
                 with m.If(last_pixel):
@@ -266,10 +360,16 @@ class WalkSpec(wiring.Component):
                         line_place.eq(line_place + now.line_pitch),
                         pixel_place.eq(line_place + now.line_pitch),
                     ]
+                    with m.If(windowed):
+                        m.d.sync += [
+                            line_entry.eq(line_entry + shape.line_entries),
+                            entry.eq(line_entry + shape.line_entries),
+                        ]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [
                 now.eq(self.i.payload), running.eq(1), opening.eq(1), group.eq(0), pixel.eq(0),
-                line.eq(0), entry.eq(self.i.payload.accumulator),
+                line.eq(0), entry.eq(self.i.payload.accumulator), row.eq(0), column.eq(0),
+                line_entry.eq(self.i.payload.accumulator),
                 line_place.eq(self.i.payload.local), pixel_place.eq(self.i.payload.local),
             ]
 
@@ -279,10 +379,13 @@ class WalkSpec(wiring.Component):
         m.d.sync += [
             due.eq(good), refused.eq(fault),
             code.eq(Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)),
-            step.entry.eq(entry), step.group.eq(group), step.parameter.eq(now.parameter + group),
-            step.address.eq(place), step.live.eq(live - 1), step.first.eq(opening),
-            step.last.eq(last_group & last_pixel & last_line), step.signal.eq(now.signal),
+            step.entry.eq(entry + inside), step.group.eq(group),
+            step.parameter.eq(now.parameter + group), step.address.eq(place),
+            step.live.eq(live - 1), step.first.eq(opening),
+            step.last.eq(last_group & last_pixel & last_line & closes), step.signal.eq(now.signal),
         ]
+        if cfg.pooling:
+            m.d.sync += [step.opens.eq((row == 0) & (column == 0)), step.closes.eq(closes)]
         with m.If(first.started):
             m.d.comb += [
                 Assert(dut.o.valid == due),
@@ -305,12 +408,42 @@ class WalkSpec(wiring.Component):
             Cover((line == 1) & (now.line_pitch == -7) & (now.pixels == 2) & step.last & due),
             Cover((finished == 1) & dut.error.valid & (step.group == 1)),
         ]
+        if cfg.pooling:
+            m.d.comb += [
+                Cover(due & step.last & windowed & (line == 1) & (now.pixels == 2) & (row == 0)),
+                Cover(refused & windowed & (row == 1) & (pixel == 1) & (now.channels == 3)),
+                Cover(due & step.last & windowed & (shape.rows == 2) & (shape.columns == 3)),
+            ]
         return m
 
 
 def test_proof():
     assert_proved(WalkSpec(), depth=10)
     assert_covered(WalkSpec(), depth=12)
+
+
+def test_proof_of_windows():
+    assert_proved(WalkSpec(**POOLING), depth=10)
+    assert_covered(WalkSpec(**POOLING), depth=12)
+
+
+def test_proof_of_windows_that_are_not_checked(monkeypatch):
+    monkeypatch.setattr(drain_check, "_wrong_window", lambda cfg, asked: [])
+    assert_refuted(WalkSpec(**POOLING), depth=10)
+
+
+def test_proof_of_windows_that_go_on(monkeypatch):
+    """A group of channels that does not walk its window anew."""
+    real = EntryWalk.elaborate
+
+    def broken(self, platform):
+        m = real(self, platform)
+        with m.If(self.move & ~self.last_group & self.closes):
+            m.d.sync += self.entry.eq(self.entry + 1)
+        return m
+
+    monkeypatch.setattr(EntryWalk, "elaborate", broken)
+    assert_refuted(WalkSpec(**POOLING), depth=10)
 
 
 def test_proof_of_unchecked_pitches(monkeypatch):

@@ -13,6 +13,7 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.modes import vector_modes
 from kiwicha.hw.vector.vector import VectorEngine
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.encoding import window_field
 from kiwicha.machine.isa import VECTOR, Engine, ErrorCode, LoadTarget, VectorMode
 from kiwicha.machine.latency import accumulator_latency, vector_latency
 
@@ -184,6 +185,10 @@ async def takes_a_cycle_a_step(dut):
     short = {**whole, "channels": 1, "pixels": 1, "lines": 1, "pixel_pitch": 1}
     pixel = {**short, "pixels": 8}
     program = [long, long, pixel, short, short, long]
+    if cfg.pooling:
+        shape = window_field(rows=3, columns=2, pixel_entries=2, line_entries=4)
+        windows = {"pixels": 2, "lines": 3, "scales": shape, "tile_entries": 7}
+        program[2:2] = [{**whole, **windows, "pixel_pitch": cfg.columns}]
     await bench.source.send(program)
     await bench.finish(len(program))
     lengths = [len(list(steps(cfg, {"parameter": 0, "accumulator": 0, "local": 0, **f})))
@@ -299,6 +304,24 @@ def test_functions(columns, lanes, width, tables, more):
     modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
     params = {"config": cfg.to_dict(), "seed": 13, "count": 60, "modes": modes}
     run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
+
+
+@pytest.mark.parametrize("columns,lanes,width,size,more", [
+    (4, 1, 64, 2, {}), (8, 8, 64, 3, {}), (8, 3, 128, 15, {"pipeline": ()}),
+    (4, 4, 64, 4, {"pipeline": ()}), (6, 2, 64, 3, {"functions": {"tables": 2}}),
+    (8, 2, 64, 3, {"dynamic": True, "blocks": {"channels": 8}, "statistics": {"elements": 1024}}),
+])
+def test_windows(columns, lanes, width, size, more):
+    cfg = machine(columns, lanes, width, pooling={"window": size}, **more)
+    modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
+    params = {"config": cfg.to_dict(), "seed": 17, "count": 60, "modes": modes}
+    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
+
+
+def test_windows_take_a_cycle_an_entry_and_no_result_longer():
+    plain, cfg = machine(6, 3, 64), machine(6, 3, 64, pooling={"window": 3})
+    assert VectorEngine(cfg).latency == VectorEngine(plain).latency
+    run(cfg)
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])

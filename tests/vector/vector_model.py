@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.encoding import index_fields
+from kiwicha.machine.encoding import index_fields, window, window_field
 from kiwicha.machine.isa import VECTOR, VectorMode
 from kiwicha.machine.modes import BlockScale, RequantizeMode
 from kiwicha.machine.records import PARAMETER_RECORD
@@ -66,19 +66,31 @@ def parameters(
 
 
 def steps(cfg: AcceleratorConfig, fields: Fields) -> Iterator[tuple[int, int, int, int, int]]:
-    """Yield (entry, column group, parameter group, output byte, live lanes) of every step."""
+    """Yield (entry, column group, parameter group, output byte, live lanes) of every step, those of
+    a window one after the other."""
     lanes = cfg.requantize_lanes
     tile, wide = cfg.columns // lanes, 4 if fields.get("mode") == VectorMode.RAW else 1
     entry = fields["accumulator"]
+    shape = window(fields) if fields.get("scales") and not fields.get("mode") else None
     for line in range(fields["lines"]):
         for pixel in range(fields["pixels"]):
+            inside = [0]
+            if shape is not None:
+                entry = fields["accumulator"] + line * shape["line_entries"]
+                entry += pixel * shape["pixel_entries"]
+                inside = [r * fields["tile_entries"] + c
+                          for r in range(shape["rows"]) for c in range(shape["columns"])]
             place = fields["local"] + line * fields["line_pitch"] + pixel * fields["pixel_pitch"]
             for group in range(-(-fields["channels"] // lanes)):
                 live = min(lanes, fields["channels"] - group * lanes)
                 at, column = (entry, group) if not fields.get("tiles") else (
                     entry + group // tile * fields["tile_entries"], group % tile
                 )
-                yield at, column, fields["parameter"] + group, place + group * lanes * wide, live
+                for more in inside:
+                    yield (
+                        at + more, column, fields["parameter"] + group,
+                        place + group * lanes * wide, live,
+                    )
             entry += 1
 
 
@@ -158,6 +170,15 @@ def instructions(
         if cfg.functions and mode == VectorMode.REQUANTIZE and rng.random() < 0.7:
             fields |= {"function": 1, "table": int(rng.integers(cfg.functions.tables))}
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
+        if cfg.pooling and mode == VectorMode.REQUANTIZE and not tiles and rng.random() < 0.7:
+            rows, columns = (int(n) for n in rng.integers(1, cfg.pooling.window + 1, 2))
+            pixel, line, row = (int(n) for n in rng.integers(0, cfg.accumulator_depth // 3, 3))
+            fields["scales"] = window_field(
+                rows=rows, columns=columns, pixel_entries=pixel, line_entries=line,
+            )
+            fields["tile_entries"] = row
+            highest = fields["accumulator"] + (lines - 1) * line + (pixels - 1) * pixel
+            highest += (rows - 1) * row + columns
         limit = cfg.output_bytes
         if mode == VectorMode.BLOCK:  # scales into the upper half
             size = 1 if cfg.blocks.scale is BlockScale.POT else 4
