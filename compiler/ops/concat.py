@@ -25,12 +25,12 @@ from kiwicha.compiler.ops.part import axis_order
 from kiwicha.compiler.ops.pool import ratio64
 from kiwicha.compiler.ops.unsupported import in_float
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "Operand", "as_piece", "constant_piece"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Operand:
-    """A tensor, and its codes where it is a constant."""
+class Operand:
+    """An operand: a tensor, and its codes where it is a constant."""
 
     x: Tensor
     values: NDArray[Any] | None = None
@@ -44,11 +44,11 @@ def qlinear_concat(context: Context, node: onnx.NodeProto) -> None:
         name = node.input[place]
         values = context.constants.get(name)
         if values is None:
-            operands.append(_Operand(context.operand(node, place)))
+            operands.append(Operand(context.operand(node, place)))
             continue
         x = Tensor(name, values.shape, values.dtype, *context.quantization(
             node, place + 1, "input", values.dtype)[:2])
-        operands.append(_Operand(x, values))
+        operands.append(Operand(x, values))
     _emit(context, node, operands, Tensor(node.output[0], (), dtype, scale, zero))
 
 
@@ -61,12 +61,12 @@ def concat(context: Context, node: onnx.NodeProto) -> None:
         values = context.constants.get(name)
         x = context.tensor(name) if values is None else replace(y, name=name, shape=values.shape)
         x = replace(x, scale=y.scale, zero_point=y.zero_point)
-        operands.append(_Operand(x, values))
+        operands.append(Operand(x, values))
     _emit(context, node, operands, y)
 
 
 def _emit(
-    context: Context, node: onnx.NodeProto, operands: Sequence[_Operand], y: Tensor
+    context: Context, node: onnx.NodeProto, operands: Sequence[Operand], y: Tensor
 ) -> None:
     """Emit the operands side by side; the shape and layout of ``y`` follow."""
     shape = list(operands[0].x.shape)
@@ -82,15 +82,15 @@ def _emit(
         target = tuple(first if place == axis else 0 for place in range(rank))
         first += each.x.shape[axis]
         if each.values is not None:
-            pieces.append(_constant(context, each, y, target))
+            pieces.append(constant_piece(context, each, y, target))
             continue
         x = each.x
         x = context.settle(x, layout) if x.name in context.free else context.settled(x)
-        pieces.append(_piece(context, node, x, y, target))
+        pieces.append(as_piece(context, node, x, y, target))
     context.emit(MoveNode(node_name(node), node.op_type, tuple(pieces), y))
 
 
-def _constant(context: Context, operand: _Operand, y: Tensor, target: tuple[int, ...]) -> Piece:
+def constant_piece(context: Context, operand: Operand, y: Tensor, target: tuple[int, ...]) -> Piece:
     """Return a constant as a piece of ``y``: the codes that it has there."""
     assert operand.values is not None
     x, info = operand.x, np.iinfo(y.dtype)
@@ -118,7 +118,7 @@ def _layout(context: Context, operands: Sequence[Tensor]) -> Layout:
     ))
 
 
-def _piece(
+def as_piece(
     context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, target: tuple[int, ...]
 ) -> Piece:
     """Return all of ``x`` as a piece of ``y``, its codes those of ``y``."""

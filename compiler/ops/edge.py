@@ -29,7 +29,7 @@ from kiwicha.compiler.ops.reduce_max import emit_extreme
 from kiwicha.compiler.ops.table import emit_table
 from kiwicha.compiler.ops.unsupported import in_float
 
-__all__ = ["OPERATORS", "finish_output"]
+__all__ = ["OPERATORS", "emit_value", "finish_output"]
 
 _RAW = Limit(
     "is float all the way from the graph input; quantize it",
@@ -60,6 +60,14 @@ def quantize_linear(context: Context, node: onnx.NodeProto) -> None:
         _from_host(context, node, value, Tensor(node.output[0], (), dtype, scale, zero))
         return
     target = Tensor(node.output[0], value.shape, dtype, scale, zero)
+    emit_value(context, node, value, target)
+
+
+def emit_value(
+    context: Context, node: onnx.NodeProto, value: FloatValue, target: Tensor
+) -> None:
+    """Emit what makes ``target`` of a tensor's float function, as ``node`` quantizes it."""
+    assert isinstance(value.origin, Tensor)
     finish = next((op.finish for op in value.operations if op.finish is not None), None)
     if finish is not None:
         finish(context, node, value.origin, value.operations, target)

@@ -22,14 +22,20 @@ __all__ = ["OPERATORS"]
 
 _ONE = np.float32(1)
 
+_BEHIND = ("clip", "view", "part", "pool")
 _Pads = tuple[tuple[int, int], ...]
 
 
 def float_pad(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value; nothing is emitted before the QuantizeLinear."""
     value = context.floats[node.input[0]]
+    pads = _pads(context, node, value.shape)
+    if not any(map(any, pads)):
+        done = FloatOp("view", node, value.shape, view=("reshape", value.shape))
+        context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
+        return
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
-    shape = _padded(value.shape, _pads(context, node, value.shape))
+    shape = _padded(value.shape, pads)
     context.floats[node.output[0]] = FloatValue(
         value.origin, (FloatOp("pad", node, shape, finish=_finish),)
     )
@@ -44,7 +50,15 @@ def _finish(
 ) -> None:
     """Change the scale, then pad with the code of the constant."""
     pad = operations[0].node
-    LAST.check(done=pad.op_type, rest=operations[1:])
+    rest = operations[1:]
+    LAST.check(done=pad.op_type, rest=[op for op in rest if op.kind not in _BEHIND])
+    if rest:
+        name = context.names.fresh(target.name, "padded")
+        padded = replace(target, name=name, shape=operations[0].shape)
+        _finish(context, node, x, operations[:1], padded)
+        context.uses[name] = 1
+        emit_chain(context, node, context.tensors[name], rest, target)
+        return
     fill = np.float32(_constant(context, pad))
     info = np.iinfo(target.dtype)
     with np.errstate(all="ignore"):
@@ -158,7 +172,7 @@ OPERATORS = (
             Form("QOperator", ("Pad",), "runtime", pad),
         ),
         "",
-        (FIRST, LAST),
+        (FIRST,),
         "constant, edge, reflect and wrap along any axes, negative pads",
         ("tests/compiler/test_pad.py",),
     ),

@@ -2,7 +2,7 @@
 """Gather, Tile, Expand and the like: which element of the input each one of the result is, ONNX
 Runtime itself says, so that no attribute is read in two ways."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 
 import numpy as np
@@ -18,36 +18,44 @@ from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.part import float_parts, parts
 from kiwicha.errors import ModelError
 
-__all__ = ["OPERATORS", "elements"]
+__all__ = ["OPERATORS", "elements", "places_in"]
 
 _DIGIT = 4096  # float32 holds such numbers, and the runtime moves float32 with every operator
 
-_GATHERS = ("Gather", "GatherElements", "GatherND", "Tile", "Expand", "ReverseSequence")
+_GATHERS = (
+    "Gather", "GatherElements", "GatherND", "Tile", "Expand", "ReverseSequence", "Compress",
+)
 
 
 def elements(
     context: Context, node: onnx.NodeProto, shape: Shape
 ) -> Iterator[tuple[str, Box | Picked]]:
     """Yield the one output, and which elements of the input it is."""
-    places = _places(context, node, shape)
+    places = places_in(context, node, {node.input[0]: shape})
     index = np.unravel_index(places, shape)
     yield node.output[0], _box(index, shape) or Picked(tuple(map(np.asarray, index)))
 
 
-def _places(context: Context, node: onnx.NodeProto, shape: Shape) -> NDArray[np.int64]:
-    """Return the place of each element of the result in the input, in ONNX order."""
+def places_in(
+    context: Context, node: onnx.NodeProto, shapes: Mapping[str, Shape]
+) -> NDArray[np.int64]:
+    """Return the place of each element of the result in some inputs, in ONNX order and these one
+    after the other; the others are constants."""
     constants = {
         name: context.constant(node, place, "input")
-        for place, name in enumerate(node.input) if name and place
+        for place, name in enumerate(node.input) if name and name not in shapes
     }
-    kind = onnx.TensorProto.FLOAT
+    kind, first, numbers = onnx.TensorProto.FLOAT, 0, {}
+    for name, shape in shapes.items():
+        numbers[name] = np.divmod(first + np.arange(prod(shape)).reshape(shape), _DIGIT)
+        first += prod(shape)
     graph = helper.make_graph(
-        [node], "places", [helper.make_tensor_value_info(node.input[0], kind, shape)],
+        [node], "places",
+        [helper.make_tensor_value_info(name, kind, shape) for name, shape in shapes.items()],
         [helper.make_empty_tensor_value_info(node.output[0])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = context.model
-    numbers = np.divmod(np.arange(prod(shape)).reshape(shape), _DIGIT)
     try:
         session = open_session(
             helper.make_model(
@@ -56,8 +64,10 @@ def _places(context: Context, node: onnx.NodeProto, shape: Shape) -> NDArray[np.
             context.settings,
         )
         high, low = (
-            session.run(None, {node.input[0]: digit.astype(np.float32)})[0].astype(np.int64)
-            for digit in numbers
+            np.asarray(session.run(
+                None, {n: np.asarray(digits[place], np.float32) for n, digits in numbers.items()}
+            )[0]).astype(np.int64)
+            for place in (0, 1)
         )
     except ModelError as error:
         raise Refusal(str(error)) from None
@@ -89,14 +99,14 @@ def _stepped(line: NDArray[np.int64]) -> range | tuple[int, ...]:
 
 OPERATORS = (
     Operator(
-        "Gather, GatherElements, GatherND, Tile, Expand, ReverseSequence",
+        ", ".join(_GATHERS),
         (
             Form("QDQ", _GATHERS, "runtime", float_parts(elements), first_is_float),
             Form("QOperator", _GATHERS, "runtime", parts(elements)),
         ),
         "",
         (),
-        "constant indices, shapes, repeats and lengths, along any axes",
+        "constant indices, shapes, repeats, lengths and conditions, along any axes",
         ("tests/compiler/test_pick.py",),
     ),
 )

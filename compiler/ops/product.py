@@ -11,21 +11,18 @@ from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import MatMulStackNode, ProductNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.rows import emit_views
 from kiwicha.compiler.ops.weights import combined_scale, signed_weights
 
 __all__ = ["LIMITS", "placed", "product", "stack"]
 
-_MATRICES = Limit(
-    "operands are {x} and {z}; must be matrices or stacks of them",
-    lambda x, z: min(len(x), len(z)) > 1,
-)
 _DEPTH = Limit("operands are {x} and {z}", lambda x, z: x[-1] == z[-2])
 _ONE_TYPE = Limit("operands are {x} and {z}; must be of one type", lambda x, z: x == z)
 _ONE_SCALE = Limit(
     "its stack of matrices {weights} has {size} scales; must have one, ONNX Runtime takes no more",
     lambda weights, size: size == 1,
 )
-LIMITS = (_MATRICES, _ONE_TYPE, _ONE_SCALE)
+LIMITS = (_ONE_TYPE, _ONE_SCALE)
 
 _TRANSPARENT = ("DequantizeLinear", "QuantizeLinear", "Identity")
 
@@ -34,7 +31,11 @@ def product(context: Context, node: onnx.NodeProto) -> None:
     """Inputs a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; b is no constant."""
     y_scale, y_zero, dtype = context.quantization(node, 6, "output")
     x, z = context.operand(node), context.operand(node, 3)
-    _MATRICES.check(x=x.shape, z=z.shape)
+    short = len(x.shape) == 1, len(z.shape) == 1
+    if short[0]:
+        x = emit_views(context, node, x, [("reshape", (1, *x.shape))])
+    if short[1]:
+        z = emit_views(context, node, z, [("reshape", (*z.shape, 1))])
     _DEPTH.check(x=x.shape, z=z.shape)
     # uint8 x int8 saturates in ONNX Runtime on hosts without VNNI.
     _ONE_TYPE.check(x=x.dtype, z=z.dtype)
@@ -45,13 +46,16 @@ def product(context: Context, node: onnx.NodeProto) -> None:
         x = replace(x, layout=z.layout)
     (scale,), (scale64,) = combined_scale(x.scale, np.array([z.scale]), y_scale)
     info = np.iinfo(dtype)
-    layout = _layout(context, node.output[0], shape)
+    layout = ROW_MAJOR if any(short) else _layout(context, node.output[0], shape)
+    name = context.names.fresh(node.output[0], "matrix") if any(short) else node.output[0]
+    y = Tensor(name, shape, dtype, y_scale, y_zero, layout)
     context.emit(ProductNode(
-        name=node_name(node), op=node.op_type, x=x, z=z,
-        y=Tensor(node.output[0], shape, dtype, y_scale, y_zero, layout),
-        scale=np.float32(scale), scale64=np.float64(scale64),
-        low=int(info.min), high=int(info.max),
+        name=node_name(node), op=node.op_type, x=x, z=z, y=y, scale=np.float32(scale),
+        scale64=np.float64(scale64), low=int(info.min), high=int(info.max),
     ))
+    if any(short):
+        result = (*lead, *shape[len(lead) : len(lead) + 1 - short[0]], *shape[-1:][short[1] :])
+        emit_views(context, node, y, [("reshape", result)], node.output[0])
 
 
 def stack(context: Context, node: onnx.NodeProto) -> None:

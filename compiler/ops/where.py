@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where and com.microsoft.QLinearWhere with a constant condition and a scalar: a mask.
+"""Where and com.microsoft.QLinearWhere with a constant condition and a scalar: a mask. Of two
+tensors (`compiler.ops.select`) elements are copied.
 
 The code that replaces others is below or above all that are kept. Adding a constant far out of
 range in its places and zero elsewhere, clamped to that code, gives the same. What is kept goes
@@ -20,6 +21,7 @@ from kiwicha.compiler.ops.function import code_function
 from kiwicha.compiler.ops.limits import LAST
 from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
 from kiwicha.compiler.ops.pair import constant_operand
+from kiwicha.compiler.ops.select import float_select, select_where
 
 __all__ = ["OPERATORS"]
 
@@ -27,15 +29,6 @@ _CODES = Limit(
     "its input is the float result of more than a table; quantize it",
     lambda origin, kinds: isinstance(origin, Tensor) and kinds <= {"clip", "map"},
 )
-_MASK = Limit(
-    "selects between two activations; the machine has masks of a scalar only",
-    lambda scalar: scalar,
-)
-_CONDITION = Limit(
-    "its condition is {condition}, its operand {x}",
-    lambda condition, x: np.broadcast_shapes(x, condition) == x,
-)
-
 _FAR = np.float32(512)
 """In codes: carries every one out of the range of 8 bits."""
 
@@ -59,12 +52,8 @@ def float_where(context: Context, node: onnx.NodeProto) -> None:
 
 def _chosen(context: Context, node: onnx.NodeProto, places: tuple[int, int]) -> int:
     """Return which of the operands at ``places`` is the activation; the other is a scalar."""
-    names = [node.input[place] for place in places]
-    constant = [name in context.constants for name in names]
-    scalar = sum(constant) == 1 and context.constants[names[constant.index(True)]].size == 1
-    _MASK.check(scalar=scalar)
     context.constant(node, 0, "condition")
-    return constant.index(False)
+    return [node.input[place] in context.constants for place in places].index(False)
 
 
 def finish_where(
@@ -84,7 +73,6 @@ def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor
     """Emit the mask of ``node``, with all that the model computes between ``x`` and ``target``."""
     x = context.settled(context.tensors[context.roots.get(x.name, x).name])
     condition = context.constant(node, 0, "condition").astype(bool)
-    _CONDITION.check(condition=condition.shape, x=x.shape)
     first = node.input[1] not in context.constants
     function, filling = (
         code_function(context, x, target.name, {node.input[0]: np.array(truth)})
@@ -125,16 +113,41 @@ def emit_where(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor
         context.emit(TableNode(title, "Unrank", masked, y, table))
 
 
+def _is_mask(context: Context, node: onnx.NodeProto, places: tuple[int, int]) -> bool:
+    """Whether one operand is a constant scalar, and the result as large as the other."""
+    names = [node.input[place] for place in places]
+    constant = [name for name in names if name in context.constants]
+    if len(constant) != 1 or context.constants[constant[0]].size != 1:
+        return False
+    name = names[names[0] == constant[0]]
+    x = context.floats.get(name, context.tensors.get(name))
+    condition = context.constants.get(node.input[0])
+    return x is None or condition is None or (
+        np.broadcast_shapes(x.shape, condition.shape) == x.shape)
+
+
+def _is_qlinear_mask(context: Context, node: onnx.NodeProto) -> bool:
+    return _is_mask(context, node, (1, 4))
+
+
+def _is_float_mask(context: Context, node: onnx.NodeProto) -> bool:
+    return some_is_float(context, node) and _is_mask(context, node, (1, 2))
+
+
 OPERATORS = (
     Operator(
-        "Where with a constant",
+        "Where",
         (
-            Form("QOperator", ("QLinearWhere",), "runtime", qlinear_where),
-            Form("QDQ", ("Where",), "runtime", float_where, some_is_float),
+            Form("QOperator", ("QLinearWhere",), "runtime", qlinear_where, _is_qlinear_mask),
+            Form("QOperator", ("QLinearWhere",), "runtime", select_where),
+            Form("QDQ", ("Where",), "runtime", float_where, _is_float_mask),
+            Form("QDQ", ("Where",), "runtime", float_select, some_is_float),
         ),
         "add.add",
-        (_CODES, _MASK, _CONDITION, LAST),
-        "any fill: below, above or among the kept codes",
-        ("tests/compiler/test_special.py", "tests/compiler/test_functions.py"),
+        (_CODES, LAST),
+        "constant conditions; a scalar below, above or among the kept codes, or two tensors of any "
+        "shapes and scales",
+        ("tests/compiler/test_special.py", "tests/compiler/test_functions.py",
+         "tests/compiler/test_select.py"),
     ),
 )

@@ -36,6 +36,7 @@ from .limit_models import (
     product,
     recurrent,
     rows,
+    scattered,
 )
 from .onnx_models import dq, node, q
 
@@ -220,8 +221,6 @@ EXAMPLES = {
         "its stack": product(
             right=("S", "w5", "z5"), constants={
                 "S": np.ones((2, 6, 5), S8), "w5": np.ones(5, F32), "z5": np.zeros(5, S8)}),
-        "operands are {x} and {z}; must be matrices": product(
-            right=("zq", *A), shapes={"x": [3, 6], "z": [6]}),
         "operands are {x} and {z}; must be of": of(
             [q("x", "xq", "x"), q("z", "zq", "s"),
              node("QLinearMatMul", ["xq", *X, "zq", "s_s", "s_z", *A], ["yq"], name="it"),
@@ -247,11 +246,8 @@ EXAMPLES = {
     },
     "Pad": {
         "its input is the float": chain(
-            ROOT, node("Pad", ["r", "none"], ["f"], name="it"),
-            constants={"none": np.array([0] * 4)}),
-        "the result of": chain(
-            node("Pad", ["xf", "none"], ["p"], name="it"), node("Relu", ["p"], ["f"]),
-            constants={"none": np.array([0] * 4)}),
+            ROOT, node("Pad", ["r", "one"], ["f"], name="it"),
+            constants={"one": np.array([0, 1, 0, 0])}),
     },
     "QuantizeLinear, DequantizeLinear": {
         "'{name}' is {told}": of(
@@ -319,16 +315,16 @@ EXAMPLES = {
             {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
             coordinate_transformation_mode="tf_crop_and_resize"),
     },
-    "Where with a constant": {
+    "ScatterElements, Scatter, ScatterND, TensorScatter": {
+        "combines what": scattered(reduction="add"),
+        "its input is float": of(
+            [*START, node("ScatterElements", ["x", "rows", "xf"], ["f"], name="it"), *END],
+            {"rows": np.zeros((3, 6), np.int64)}),
+    },
+    "Where": {
         "its input is the float": chain(
             node("LayerNormalization", ["xf", "v6"], ["n"]),
             node("Where", ["yes", "n", "two"], ["f"], name="it")),
-        "selects between": of(
-            [*START, *SECOND, node("Where", ["yes", "xf", "zf"], ["f"], name="it"), *END], (),
-            TWO_TENSORS),
-        "its condition": chain(
-            node("Where", ["deep", "xf", "two"], ["f"], name="it"),
-            constants={"deep": np.ones((2, 3, 6), bool)}),
         "the result of": of(
             [*START, node("Where", ["yes", "xf", "two"], ["w"], name="it"),
              node("MaxPool", ["w"], ["f"], kernel_shape=[2]), *TWICE], (), LINE),

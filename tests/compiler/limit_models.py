@@ -41,6 +41,7 @@ __all__ = [
     "product",
     "recurrent",
     "rows",
+    "scattered",
 ]
 
 U8, S8, F32 = np.uint8, np.int8, np.float32
@@ -193,3 +194,10 @@ REDUCTION = {
     }
     for operator in ("ReduceMax", "ReduceSum", "ReduceL2")
 }
+
+
+def scattered(**attributes):
+    """Rows of one tensor put in the place of another's."""
+    made = node("ScatterElements", ["xf", "rows", "zf"], ["f"], name="it", **attributes)
+    return of([*START, *SECOND, made, *END], {"rows": np.zeros((3, 6), np.int64)},
+              TWO_TENSORS)

@@ -149,6 +149,25 @@ def test_matmul_by_a_vector():
           CONSTANTS | {"M": MATRIX[:, 0]}, {"x": [4, 6]})
 
 
+@pytest.mark.parametrize(("left", "right"), [([5], [5]), ([5], [2, 5, 3]), ([2, 3, 5], [5])])
+def test_products_with_vectors(left, right):
+    """Of two activations, either or both of one dimension."""
+    constants = CONSTANTS | scales(z=(0.04, np.uint8(70)))
+    product = ["xq", "x_s", "x_z", "zq", "z_s", "z_z", "b_s", "b_z"]
+    graph = check([q("x", "xq", "x"), q("z", "zq", "z"),
+                   node("QLinearMatMul", product, ["m"], name="it"), dq("m", "y", "b")],
+                  constants, {"x": left, "z": right})
+    assert "product" in operators(graph) or any(n.kind == "product" for n in graph.nodes)
+
+
+def test_size_and_shape_are_constants():
+    """Of what the machine computes, read by nothing that it does."""
+    nodes = [q("x", "xq", "x"), dq("xq", "y", "x"), node("Size", ["y"], ["n"]),
+             node("Shape", ["y"], ["s"])]
+    types = dict.fromkeys("ns", TensorProto.INT64)
+    check(nodes, outputs=("y", "n", "s"), types=types)
+
+
 @pytest.mark.parametrize("pads", [[0, 0], [1, 2]])
 def test_one_dimensional_convolution_and_pool(pads):
     graph = check([q("x", "xq", "x"), conv(strides=[2], pads=pads, dilations=[2]),

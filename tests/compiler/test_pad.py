@@ -70,3 +70,25 @@ def test_of_a_graph_input_in_float(mode):
              node("QLinearConv", ["pq", "x_s", "x_z", "W", "w_s", "w_z", "a_s", "a_z"], ["yq"]),
              dq("yq", "y", "a")]
     runs(agree(model(nodes, constants, {"x": [2, 2, 5, 4]}, opset=18)), "default")
+
+
+@pytest.mark.parametrize("room", [[4, 3, 7], [2, 5, 4], [5, 3, 2], [3, 3, 5]])
+def test_what_follows_in_float(room):
+    """CenterCropPad, of whose definition the pad is a part: a crop follows, or nothing is padded,
+    and its shape arithmetic is folded."""
+    constants = scales(x=(0.05, U8(50)), y=(0.031, U8(9))) | {"room": np.array(room)}
+    nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"),
+             node("CenterCropPad", ["xf", "room"], ["p"], name="it"), q("p", "pq", "y"),
+             dq("pq", "y", "y")]
+    runs(agree(model(nodes, constants, {"x": [3, 4, 5]}, opset=18)), "default")
+
+
+def test_a_pooling_of_the_padded():
+    """Clip, MaxPool and Flatten behind it."""
+    constants = scales(x=(0.05, U8(50)), y=(0.031, U8(9))) | {
+        "pads": np.array([0, 0, 1, 2, 0, 0, 0, 1]), "value": F32(1.5)}
+    nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"),
+             node("Pad", ["xf", "pads", "value"], ["p"], name="it"), node("Relu", ["p"], ["r"]),
+             node("MaxPool", ["r"], ["m"], kernel_shape=[2, 2]), node("Flatten", ["m"], ["f"]),
+             q("f", "fq", "y"), dq("fq", "y", "y"), q("f", "unread", "x")]
+    runs(agree(model(nodes, constants, {"x": [2, 3, 5, 4]}, opset=18)), "default")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gather, GatherElements, GatherND, Tile, Expand, ReverseSequence and Slice backwards: equal to
-ONNX Runtime in both forms, compiled too."""
+"""Gather, GatherElements, GatherND, Tile, Expand, ReverseSequence, Compress and Slice backwards:
+equal to ONNX Runtime in both forms, compiled too."""
 
 import numpy as np
 import pytest
@@ -33,6 +33,8 @@ CASES = {
     "expand image": ("Expand", [2, 6, 1, 1], [np.array([2, 6, 3, 4])], {}),
     "reverse sequence": (
         "ReverseSequence", [5, 3, 4], [np.array([2, 5, 1])], {"time_axis": 0, "batch_axis": 1}),
+    "compress": ("Compress", [2, 5, 4], [np.array([1, 0, 0, 1, 1], bool)], {"axis": 1}),
+    "compress all": ("Compress", [3, 4], [np.array([0, 1, 1, 0, 0, 1], bool)], {}),
     "backwards": (
         "Slice", [4, 9, 3],
         [np.array([-1, 7]), np.array([-(2**62), 1]), np.array([0, 1]), np.array([-1, -2])], {}),

@@ -176,13 +176,12 @@ def test_a_refusal_is_one_line_whatever_the_name():
 
 def test_the_same_words_in_float_and_as_integers():
     """ONNX Runtime makes an integer operator of this where a QuantizeLinear follows."""
-    nodes = [*START, q("z", "zq", "x"), dq("zq", "zf", "x"),
-             node("Where", ["mask", "xf", "zf"], ["o"], name="it")]
-    both, mask = IMAGE | {"z": [1, 2, 6, 6]}, CONSTANTS | {"mask": np.eye(6, dtype=bool)}
-    integer = refusals([*nodes, *end("o")], mask, both)
+    nodes = [*START, node("AveragePool", ["xf"], ["o"], name="it", kernel_shape=[2, 2, 2])]
+    volume = {"x": [1, 2, 6, 6, 6]}
+    integer = refusals([*nodes, *end("o")], CONSTANTS, volume)
     nodes[-1].output[0] = "y"
-    assert integer == refusals(nodes, mask, both)
-    assert integer[0][:2] == ("it", "Where")
+    assert integer == refusals(nodes, CONSTANTS, volume)
+    assert integer[0][:2] == ("it", "AveragePool")
 
 
 EMPTY = {
