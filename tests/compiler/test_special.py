@@ -299,10 +299,10 @@ REFUSALS = {
          node("LayerNormalization", ["f0", "gamma"], ["f"], name="norm"), q("f", "yq", "a"),
          dq("yq", "y", "a")], SHAPE,
         "'q_yq' (QuantizeLinear): epsilon / x_scale^2 is 999999976.6"),
-    "part_of_a_tensor": (
-        [q("x", "xq", "x"), node("Trilu", ["xq"], ["a"], name="taken"),
+    "codes_as_bits": (
+        [q("x", "xq", "x"), node("BitShift", ["xq", "xa"], ["a"], name="it", direction="LEFT"),
          dq("a", "y", "x")], {"x": [2, 3]},
-        "'taken' (Trilu): the machine has no such operation"),
+        "'it' (BitShift): the machine has no such operation"),
 }
 
 
