@@ -33,7 +33,7 @@ from kiwicha.compiler.ops.reduction import Axes, reduced_axes
 from kiwicha.compiler.ops.rows import as_rows, emit_views
 from kiwicha.compiler.ops.weights import combined_scale
 
-__all__ = ["OPERATORS", "float_square", "is_square"]
+__all__ = ["OPERATORS", "emit_roots", "float_square", "is_square"]
 
 _STEPS = (2, 4, 16)
 """From the greatest root of each scale to that of the next: an error of half a code at the most."""
@@ -84,7 +84,7 @@ def _finish(
     shape = rows.shape[:-1]
     y = replace(target, name=context.names.fresh(target.name, "rows"), shape=shape)
     if node.op_type == "ReduceL2":
-        _roots(context, node, rows, y, bounds)
+        emit_roots(context, node, rows, y, bounds)
     else:
         divisor = rows.shape[-1] if node.op_type == "ReduceMean" else 1
         promise = _promise(x, target, rows.shape[-1], divisor)
@@ -127,10 +127,10 @@ def _squares(
     emit_views(context, node, made, [("reshape", lead)], y.name)
 
 
-def _roots(
+def emit_roots(
     context: Context, node: onnx.NodeProto, rows: Tensor, y: Tensor, bounds: tuple[int, int]
 ) -> None:
-    """Emit the roots of the sums of squares at several scales, and the greatest of each."""
+    """Emit the roots of the sums of squares of rows at several scales, and the greatest of each."""
     info, zero, unit = np.iinfo(y.dtype), y.zero_point, float(y.scale)
     tops = [max(int(info.max) - zero, 1) + 0.5]
     for step in _STEPS:

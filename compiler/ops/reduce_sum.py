@@ -34,7 +34,7 @@ from kiwicha.compiler.ops.reduction import (
 from kiwicha.compiler.ops.rows import emit_views
 from kiwicha.machine.isa import Reduction
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "emit_absolute"]
 
 _TALL = 1024
 """Pixels of a window over a row of lanes that a machine's memory holds."""
@@ -73,7 +73,7 @@ def _finish(
     views = [op.view for op in rest if op.kind == "view"]
     name = context.names.fresh(target.name, "sum") if views else target.name
     if node.op_type == "ReduceL1":
-        x = _absolute(context, node, x)
+        x = emit_absolute(context, node, x)
     bounds = code_bounds(target, [op for op in rest if op.kind == "clip"])
     y = _emit(context, node, x, axes, replace(target, name=name), bounds)
     context.note(
@@ -85,7 +85,7 @@ def _finish(
         emit_views(context, node, y, views, target.name)
 
 
-def _absolute(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
+def emit_absolute(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
     """Emit the distances from the zero point, 0 to 255."""
     x = context.settled(x)
     codes = np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.int32)

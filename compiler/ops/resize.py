@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Resize: to the nearest element a copy (`compiler.ops.pick`), linear by whole factors a
-convolution.
+convolution, else products (`compiler.ops.resize_map`).
 
 A pixel becomes f x f places of the result, each a weighted sum of it and its neighbours, the edge
 repeated: a convolution of each channel by itself, which writes its pixels where they belong.
@@ -36,27 +36,17 @@ from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.part import emit_part, float_parts, parts
 from kiwicha.compiler.ops.pick import elements
+from kiwicha.compiler.ops.resize_map import COORDINATE, float_map, map_codes, resize_factors
+from kiwicha.compiler.ops.resize_map import LIMITS as MAP_LIMITS
 
 __all__ = ["OPERATORS"]
 
 _WHERE = ("half_pixel", "pytorch_half_pixel", "asymmetric")
 _MODE = Limit(
-    "mode {mode}; must be nearest or linear", lambda mode: mode in ("nearest", "linear")
+    "mode {mode} of codes; must be nearest or linear", lambda mode: mode in ("nearest", "linear")
 )
 _COORDINATES = Limit("coordinates of {where}", lambda where: where != "tf_crop_and_resize")
-_LINEAR = Limit(
-    "linear with coordinates of {where}; must be half_pixel, pytorch_half_pixel or asymmetric",
-    lambda where: where in _WHERE,
-)
-_PLAIN = Limit("linear with {name}={value}", lambda name, value, plain: value == plain)
-_FACTORS = Limit(
-    "linear, of {shape} by {factors}; must be whole numbers up to 8 along axes 2 and 3",
-    lambda shape, factors: len(shape) in (3, 4) and all(
-        f == 1 if axis < 2 else f in range(1, 9) for axis, f in enumerate(factors)
-    ),
-)
 _LARGEST = 255  # weight of 8 bits less its zero point
-_COORDINATE = "coordinate_transformation_mode"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,33 +81,20 @@ def _linear(factor: int, where: str) -> _Linear:
     return _Linear(factor, unit, first, 1, weights)
 
 
-def _axes(context: Context, node: onnx.NodeProto, shape: Shape) -> list[_Linear]:
-    """Return the weights along the axes of space.
-
-    Raises
-    ------
-    Refusal
-        Where the result is not that of whole factors.
-    """
+def _axes(context: Context, node: onnx.NodeProto, shape: Shape) -> list[_Linear] | None:
+    """Return the weights along the axes of space; None where the result is not that of whole
+    factors up to 8 along these, or pixels are read elsewhere (`compiler.ops.resize_map`)."""
     given = attributes(node)
-    opset10 = len(node.input) == 2
-    where = "asymmetric" if opset10 else given.get(_COORDINATE, "half_pixel")
-    _COORDINATES.check(where=where)
-    _LINEAR.check(where=where)
-    for name, plain in (("antialias", 0), ("keep_aspect_ratio_policy", "stretch")):
-        _PLAIN.check(name=name, value=given.get(name, plain), plain=plain)
-    rank = len(shape)
-    axes = [int(axis) % rank for axis in given.get("axes", range(rank))]
-    factors = [1.0] * rank
-    if len(node.input) > 3 and node.input[3]:
-        for axis, size in zip(axes, context.constant(node, 3, "sizes"), strict=True):
-            factors[axis] = int(size) / shape[axis]
-    else:
-        scales = context.constant(node, 1 if opset10 else 2, "scales")
-        for axis, scale in zip(axes, scales, strict=True):
-            factors[axis] = float(scale)
-    _FACTORS.check(shape=shape, factors=factors)
-    return [_linear(int(factor), where) for factor in factors[2:]]
+    where = given.get(COORDINATE, "half_pixel")
+    if len(node.input) == 2:  # opset 10
+        where = "asymmetric"
+    factors = resize_factors(context, node, shape)
+    whole = len(shape) in (3, 4) and all(
+        f == 1 if axis < 2 else f in range(1, 9) for axis, f in enumerate(factors)
+    )
+    plain = given.get("mode") == "linear" and where in _WHERE and not given.get("antialias", 0)
+    plain = plain and given.get("keep_aspect_ratio_policy", "stretch") == "stretch"
+    return [_linear(int(factor), where) for factor in factors[2:]] if whole and plain else None
 
 
 def linear(context: Context, node: onnx.NodeProto) -> None:
@@ -125,6 +102,10 @@ def linear(context: Context, node: onnx.NodeProto) -> None:
     uint8 here, those of int8 are rounded."""
     x = context.tensor(node.input[0])
     axes = _axes(context, node, x.shape)
+    if axes is None:
+        _MODE.check(mode=attributes(node)["mode"])
+        map_codes(context, node, x)
+        return
     unit, largest = prod(axis.unit for axis in axes), prod(int(a.weights.max()) for a in axes)
     # rint((2 a + 1 - unit) / (2 unit)) is a / unit, cut off, where float32 holds that.
     cut = x.dtype == np.uint8
@@ -149,7 +130,11 @@ def float_linear(context: Context, node: onnx.NodeProto) -> None:
     value = context.floats[node.input[0]]
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
-    factors = (1, 1, *(axis.factor for axis in _axes(context, node, value.shape)))
+    axes = _axes(context, node, value.shape)
+    if axes is None:
+        float_map(context, node)
+        return
+    factors = (1, 1, *(axis.factor for axis in axes))
     shape = tuple(n * factor for n, factor in zip(value.shape, factors, strict=True))
     done = FloatOp("average", node, shape, finish=_finish)
     context.floats[node.output[0]] = FloatValue(value.origin, (done,))
@@ -163,6 +148,7 @@ def _finish(
     node, rest = operations[0].node, operations[1:]
     LAST.check(done=node.op_type, rest=[op for op in rest if op.kind not in ("clip", "view")])
     axes = _axes(context, node, x.shape)
+    assert axes is not None
     scale64 = float(x.scale) / float(target.scale) / prod(axis.unit for axis in axes)
     name = context.names.fresh(target.name, "linear") if rest else target.name
     made = _emit(context, node, x, replace(target, name=name), axes, scale64=scale64)
@@ -257,13 +243,12 @@ def _nearest(
     context: Context, node: onnx.NodeProto, shape: Shape
 ) -> Iterator[tuple[str, Box | Picked]]:
     given = attributes(node)
-    _MODE.check(mode=given.get("mode", "nearest"))
-    _COORDINATES.check(where=given.get(_COORDINATE, ""))
+    _COORDINATES.check(where=given.get(COORDINATE, ""))
     yield from elements(context, node, shape)
 
 
 def _is_linear(_context: Context, node: onnx.NodeProto) -> bool:
-    return bool(attributes(node).get("mode") == "linear")
+    return attributes(node).get("mode", "nearest") in ("linear", "cubic")
 
 
 def _is_float_linear(context: Context, node: onnx.NodeProto) -> bool:
@@ -274,15 +259,16 @@ OPERATORS = (
     Operator(
         "Resize",
         (
-            Form("float", ("Resize",), "near", float_linear, _is_float_linear),
-            Form("QOperator", ("Resize",), "near", linear, _is_linear),
+            Form("float", ("Resize",), "golden", float_linear, _is_float_linear),
+            Form("QOperator", ("Resize",), "golden", linear, _is_linear),
             Form("QDQ", ("Resize",), "runtime", float_parts(_nearest), first_is_float),
             Form("QOperator", ("Resize",), "runtime", parts(_nearest)),
         ),
         "",
-        (_MODE, _COORDINATES, _LINEAR, _PLAIN, _FACTORS, QUANTIZED, FIRST, LAST),
-        "nearest: by any factors along any axes, all ways to say which element that is; linear: "
-        "images by whole factors, runtime-exact where codes are uint8 and factors 1, 2 or 4",
-        ("tests/compiler/test_resize.py",),
+        (_MODE, _COORDINATES, *MAP_LIMITS, QUANTIZED, FIRST, LAST),
+        "nearest: by any factors along any axes, all ways to say which element that is; linear and "
+        "cubic: by any factors, in all ways, runtime-exact where codes are uint8 and factors 1, 2 "
+        "or 4; golden-exact, noted, where 8 bits between two axes are too few for one code",
+        ("tests/compiler/test_resize.py", "tests/compiler/test_linear_map.py"),
     ),
 )

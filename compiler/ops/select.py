@@ -28,7 +28,7 @@ from kiwicha.compiler.ops.part import emit_part
 from kiwicha.compiler.ops.pick import places_in
 from kiwicha.compiler.ops.rows import emit_views
 
-__all__ = ["OPERATORS", "float_select", "select_where"]
+__all__ = ["OPERATORS", "emit_selected", "float_select", "select_where"]
 
 _OPERANDS = {
     "ScatterElements": (0, 2), "Scatter": (0, 2), "ScatterND": (0, 2), "TensorScatter": (0, 1),
@@ -88,7 +88,7 @@ def _finish(
     shapes = {name: each.x.shape for name, each in zip(names, operands, strict=True)}
     places = places_in(context, node, shapes)
     name = context.names.fresh(target.name, "codes") if rest else target.name
-    y = _emit(context, node, operands, replace(target, name=name, shape=places.shape), places)
+    y = emit_selected(context, node, operands, replace(target, name=name, shape=places.shape), places)
     if rest:
         emit_chain(context, end, y, rest, target)
 
@@ -118,14 +118,19 @@ def select_where(context: Context, node: onnx.NodeProto) -> None:
     choice = helper.make_node("Where", [node.input[0], *shapes], ["chosen"])
     places = places_in(context, choice, shapes)
     y = Tensor(node.output[0], places.shape, dtype, scale, zero)
-    _emit(context, node, operands, y, places)
+    emit_selected(context, node, operands, y, places)
 
 
-def _emit(
+def emit_selected(
     context: Context, node: onnx.NodeProto, operands: Sequence[Operand], y: Tensor,
     places: NDArray[np.int64],
 ) -> Tensor:
-    """Emit all operands in one row, as codes of ``y``, and what is picked of it."""
+    """Emit all operands in one row, as codes of ``y``, and what is picked of it.
+
+    Parameters
+    ----------
+    places : the place in that row of each element of ``y``.
+    """
     size = sum(each.x.size for each in operands)
     row = replace(y, name=context.names.fresh(y.name, "both"), shape=(size,))
     pieces, first = [], 0

@@ -233,6 +233,22 @@ EXAMPLES = {
                                     dq("yq", "y", "a")]),
         "bias is": lrn(bias=-1.0),
     },
+    "LpPool, GlobalLpPool": {
+        "its input is float from": of(
+            [*START, node("Neg", ["x"], ["n"]), node("GlobalLpPool", ["n"], ["f"], name="it"),
+             *END], inputs=IMAGE),
+        "its input is the float": chain(
+            ROOT, node("GlobalLpPool", ["r"], ["f"], name="it"), inputs=IMAGE),
+        "the result of": chain(
+            node("GlobalLpPool", ["xf"], ["p"], name="it"), node("Sqrt", ["p"], ["f"]),
+            inputs=IMAGE),
+        "pools with a norm": chain(
+            node("GlobalLpPool", ["xf"], ["f"], name="it", p=3), inputs=IMAGE),
+        "is {rank}-D": chain(
+            node("GlobalLpPool", ["xf"], ["f"], name="it"), inputs={"x": [1, 2, 3, 3, 3]}),
+        "kernel spans": chain(
+            node("LpPool", ["xf"], ["f"], name="it", kernel_shape=[9, 1]), inputs=IMAGE),
+    },
     "MaxPool": {
         "is {rank}-D": integer("MaxPool", ["xq"], (), {"x": [1, 2, 4, 4, 4]}, "",
                                kernel_shape=[2] * 3),
@@ -291,15 +307,12 @@ EXAMPLES = {
     "Resize": {
         "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
                                "", mode="cubic"),
-        "linear with coordinates": integer(
-            "Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE, "", mode="linear",
-            coordinate_transformation_mode="align_corners"),
-        "linear with {name}": of(
-            [q("x", "xq", "x"), node("Resize", ["xq", "", "twice"], ["yq"], name="it",
-                                     mode="linear", antialias=1), dq("yq", "y", "x")],
-            {"twice": F32([1, 1, 2, 2])}, IMAGE, opset=19),
-        "linear, of": integer("Resize", ["xq", "", "half"], {"half": F32([1, 1, 2, 1.5])}, IMAGE,
-                              "", mode="linear"),
+        "is a product": chain(
+            node("Resize", ["xf", "", "wide"], ["f"], name="it", mode="linear"),
+            constants={"wide": F32([1, 1, 1, 2.5])}, inputs={"x": [1, 1, 2, 2000]}),
+        "resizes axis 0": chain(
+            node("Resize", ["xf", "", "wide"], ["f"], name="it", mode="linear"),
+            constants={"wide": F32([1.5, 2])}),
         "its input is float from": of(
             [*START, node("Neg", ["x"], ["n"]), node("Resize", ["n", "", "twice"], ["f"], name="it",
                                                      mode="linear"), *END],
@@ -314,6 +327,17 @@ EXAMPLES = {
             "Resize", ["xq", "part", "twice"],
             {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
             coordinate_transformation_mode="tf_crop_and_resize"),
+    },
+    "DFT, STFT, Col2Im": {
+        "its input is float from": of(
+            [*START, node("Neg", ["x"], ["n"]), node("DFT", ["n"], ["f"], name="it"), *END],
+            inputs={"x": [3, 6, 1]}),
+        "its input is the float": chain(
+            ROOT, node("DFT", ["r"], ["f"], name="it"), inputs={"x": [3, 6, 1]}),
+        "is a product": chain(
+            node("DFT", ["xf"], ["f"], name="it"), inputs={"x": [1, 2000, 1]}),
+        "transforms axis 0": chain(
+            node("DFT", ["xf"], ["f"], name="it", axis=0), inputs={"x": [3, 6, 1]}),
     },
     "ScatterElements, Scatter, ScatterND, TensorScatter": {
         "combines what": scattered(reduction="add"),
