@@ -71,8 +71,8 @@ def published_table() -> Table:
         "tiny-published", "MLPerf Tiny networks, as published (cycles)",
         ("system", "MHz", *NETWORKS, "what it is"), rows,
         (
-            "Closed division, the same int8 models; cycles are latency times the stated clock, with "
-            "the memory that each system has.",
+            "Closed division, the same int8 models; cycles are latency times the stated clock, "
+            "with the memory that each system has.",
         ),
         values,
     )
