@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from kiwicha.machine.scales import quantize_multiplier
 
-__all__ = ["LEFT_SHIFT", "add", "multiply", "multiply_by", "subtract"]
+__all__ = ["FUNCTIONS", "LEFT_SHIFT", "add", "multiply", "multiply_by", "subtract"]
 
 LEFT_SHIFT = 20
 """Places by which operands of a sum move left before they are brought to one scale."""
@@ -86,3 +86,7 @@ def _centred(each: Quantized) -> npt.NDArray[np.int64]:
 
 def _scale(each: Quantized) -> float:
     return float(np.float32(each[1]))
+
+
+FUNCTIONS = {"add": add, "subtract": subtract, "multiply": multiply}
+"""By what a node calls them."""

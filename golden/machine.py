@@ -219,7 +219,10 @@ class Machine:
         if fields["total"] > self.config.special.lanes * fields["rows"]:
             raise MachineError(f"{fields['total']} rows, {fields['rows']} a lane")
         try:
-            special(fields, self.operand, self.tables, self.result, self.config.special.softmax)
+            special(
+                fields, self.operand, self.tables, self.result, self.config.special.softmax,
+                self.config.fixed_pairs,
+            )
         except IndexError as error:
             raise MachineError(str(error)) from None
 

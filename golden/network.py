@@ -17,6 +17,7 @@ from kiwicha.golden.add import to_integers
 from kiwicha.golden.conv import conv2d
 from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values, quantize_values
+from kiwicha.golden.fixed_pair import FUNCTIONS as FIXED_PAIRS
 from kiwicha.golden.matmul import matmul
 from kiwicha.golden.mul import products
 from kiwicha.golden.normalize import normalize
@@ -91,8 +92,7 @@ class _Modes:
 def _finish(
     node: Any, acc: NDArray[np.int32], modes: _Modes, shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """Requantize, in the type of the output; of parameters that are not one for all, ``shape``
-    says how they lie along the results."""
+    """Requantize, to the output's type; ``shape`` is how parameters lie that are several."""
     multiplier, shift = encode_scale(modes.requantize, node.scale, node.scale64)
     bias = getattr(node, "bias", 0)
     multiplier, shift, bias = (
@@ -158,8 +158,7 @@ def requantized(
     node: Any, x: NDArray[Any], mode: RequantizeMode | str
 ) -> NDArray[Any]:
     """Return the codes of a convolution or matrix product."""
-    codes: NDArray[Any] = _RUN[node.kind](node, x, _Modes(mode, SoftmaxMode.ONNX, (0, 0)))
-    return codes
+    return np.asarray(_RUN[node.kind](node, x, _Modes(mode, SoftmaxMode.ONNX, (0, 0))))
 
 
 def _conv(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
@@ -234,16 +233,17 @@ def _matmul_stack(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
 
 
 def _table(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
-    y: NDArray[Any] = node.table[x.view(np.uint8)].view(node.y.dtype)
-    return y
+    return np.asarray(node.table[x.view(np.uint8)].view(node.y.dtype))
+
+
+def _operands(node: Any, x: NDArray[Any], rest: Any) -> list[tuple[NDArray[Any], Any]]:
+    """Return both operands and their tensors, the operator's first one first."""
+    pairs = [(x, node.x), (rest[0] if node.constant is None else node.constant, node.z)]
+    return pairs[::-1] if node.z_first else pairs
 
 
 def _pair(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
-    z = rest[0] if node.constant is None else node.constant
-    pairs = [(x, node.x), (z, node.z)]
-    if node.z_first:
-        pairs.reverse()
-    (a, first), (b, second) = pairs
+    (a, first), (b, second) = _operands(node, x, rest)
     early, last = (0, node.y.zero_point) if node.zero_last else (node.y.zero_point, 0)
     y = {"add": added, "mul": products}[node.kind](
         a, b, first.scale, first.zero_point, second.scale, second.zero_point, node.y.scale, early
@@ -252,8 +252,7 @@ def _pair(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
 
 
 def _tables(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
-    z = rest[0] if node.constant is None else node.constant
-    first, second = (z, x) if node.z_first else (x, z)
+    (first, _), (second, _) = _operands(node, x, rest)
     a, b, shift = node.tables
     a, b = a[first.view(np.uint8)], b[second.view(np.uint8)]
     if node.operation == SpecialOperation.MUL:
@@ -262,6 +261,12 @@ def _tables(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
         total = multiply_add(a, 2.0**shift, b.view(np.float32))
     y = to_integers(total) + node.y.zero_point
     return np.clip(y, node.low, node.high).astype(node.y.dtype)
+
+
+def _fixed_pair(node: Any, x: NDArray[Any], *rest: Any) -> NDArray[Any]:
+    a, b = ((each, tensor.scale, tensor.zero_point) for each, tensor in _operands(node, x, rest))
+    y = (node.y.scale, node.y.zero_point, node.low, node.high)
+    return FIXED_PAIRS[node.function](a, b, y).astype(node.y.dtype)
 
 
 def _softmax(node: Any, x: NDArray[Any], modes: _Modes) -> NDArray[Any]:
@@ -338,9 +343,8 @@ def _quantized_by_range(
 _RUN: dict[str, Callable[..., Any]] = {
     "conv": _conv, "conv_transpose": _conv_transpose, "matmul": _matmul,
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
-    "table": _table, "add": _pair, "mul": _pair, "tables": _tables,
-    "softmax": _softmax, "normalize": _normalize,
-    "dynamic": _dynamic, "dynamic_conv": _dynamic, "dynamic_product": _dynamic_product,
-    "dynamic_scale": _dynamic_scale,
-    "blocks": _blocks, "move": _move, "join": _join,
+    "table": _table, "add": _pair, "mul": _pair, "tables": _tables, "fixed_pair": _fixed_pair,
+    "softmax": _softmax, "normalize": _normalize, "dynamic": _dynamic, "dynamic_conv": _dynamic,
+    "dynamic_product": _dynamic_product, "dynamic_scale": _dynamic_scale, "blocks": _blocks,
+    "move": _move, "join": _join,
 }

@@ -13,6 +13,10 @@ MUL: y = rint(f(f(a b (2^23 + s) * 2^shift) + c)) + zero_point; a, b: bits 0 to 
 B[z], negative where bit 8 is set; c: bits 16 to 31 of A[x], the upper half of a binary32 number;
 s: bits 9 to 31 of B[z]; rint as for ADD.
 
+On machines with ``fixed_pairs``, ADD is y = m(A[x] + B[z]) + zero_point, of signed entries, and MUL
+y = m(a b) + zero_point, a and b the signed bits 0 to 8 of A[x] and B[z]; m is
+`golden.fixed_pair.multiply_by`, its multiplier above the places in x, z and y.
+
 ADD and MUL: an operand with `row` has one row for all rows of y; one with `byte` has rows of one
 byte, for all elements of a row.
 
@@ -37,7 +41,9 @@ import numpy.typing as npt
 
 from kiwicha.golden.add import to_integers
 from kiwicha.golden.normalize import normalize_rows
+from kiwicha.golden.requantize import requantize_tflite
 from kiwicha.golden.softmax import reciprocal
+from kiwicha.machine.fixed_pairs import multiplier_of
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.pair_tables import multiply, multiply_add
@@ -54,6 +60,7 @@ def special(
     tables: Words,
     result: Bytes,
     mode: SoftmaxMode | str,
+    fixed_pairs: bool = False,
 ) -> None:
     """Execute SPECIAL; ``result`` is changed in place.
 
@@ -63,6 +70,7 @@ def special(
     operand, result : uint8[lanes, special.bytes].
     tables : uint32[2, special.entries], A and B, the same for all lanes.
     mode : arithmetic of SOFTMAX.
+    fixed_pairs : arithmetic of ADD and MUL.
 
     Raises
     ------
@@ -72,6 +80,9 @@ def special(
         On an operation that does not exist.
     """
     operation = SpecialOperation(fields["operation"])
+    fixed = fixed_pairs and operation in (SpecialOperation.ADD, SpecialOperation.MUL)
+    if fixed:
+        fields, multiplier = multiplier_of(fields)
     length, first = fields["length"], 256 * fields["table"]
     entries = length if operation is SpecialOperation.NORMALIZE else 256
     if first + entries > tables.shape[1]:
@@ -100,6 +111,8 @@ def special(
         x = rows("x")
         if operation is SpecialOperation.TABLE:
             y = (a[x] & 0xFF).astype(np.int64)
+        elif fixed:
+            y = _clamp(_fixed(operation, a[x], b[rows("z")], multiplier, fields["shift"]), fields)
         elif operation is SpecialOperation.ADD:
             signs = np.where(_typed(x, fields["x_signed"]) < 0, -1, 1)
             total = multiply_add(
@@ -134,6 +147,20 @@ def _typed(raw: Bytes, is_signed: int) -> npt.NDArray[Any]:
 def _clamp(value: npt.NDArray[Any], fields: Mapping[str, Any]) -> npt.NDArray[np.int64]:
     total = value + fields["zero_point"]
     return np.clip(total, fields["low"], fields["high"]).astype(np.int64)
+
+
+def _fixed(
+    operation: SpecialOperation, a: Words, b: Words, multiplier: int, shift: int
+) -> npt.NDArray[np.int64]:
+    first, second = a.view(np.int32).astype(np.int64), b.view(np.int32).astype(np.int64)
+    if operation is SpecialOperation.MUL:
+        first, second = ((term + 256) % 512 - 256 for term in (first, second))
+        total = first * second
+    else:
+        total = first + second
+    # Where TFLite overflows, as the requantizer does: saturated by the sign.
+    codes = requantize_tflite(total, multiplier, shift, 0, -256, 255)
+    return codes.astype(np.int64)
 
 
 def _softmax(x: npt.NDArray[Any], a: Words, b: Words, mode: SoftmaxMode) -> npt.NDArray[Any]:

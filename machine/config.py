@@ -177,6 +177,11 @@ class AcceleratorConfig:
         return max(6, self.queue_words.bit_length())
 
     @property
+    def fixed_pairs(self) -> bool:
+        """Whether SPECIAL adds and multiplies in TFLite's fixed point, and not in binary32."""
+        return self.requantize_mode is RequantizeMode.TFLITE
+
+    @property
     def fingerprint(self) -> int:
         """32 bits that tell machines apart; a program carries those of the machine it is for."""
         described = {k: v for k, v in asdict(self).items() if k != "name"}

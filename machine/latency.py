@@ -12,10 +12,12 @@ from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import CellFamily, RequantizeMode, SoftmaxMode
 
 __all__ = [
-    "MUL_LATENCY", "POINTERS", "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP",
-    "accumulator_hazard", "accumulator_latency", "compute_latency", "dynamic_latency",
-    "function_latency", "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
-    "product_latency", "program_chunk", "requantize_latency", "statistics_latency", "vector_fetch",
+    "ADD_LATENCY", "FIXED_PAIR_LATENCY", "MUL_LATENCY", "POINTERS", "SETTLE_LATENCY",
+    "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP", "accumulator_hazard",
+    "accumulator_latency", "compute_latency", "dynamic_latency", "function_latency",
+    "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
+    "product_latency", "program_chunk", "requantize_latency", "statistics_latency",
+    "vector_fetch",
     "vector_latency",
 ]
 
@@ -28,8 +30,12 @@ SOFTMAX_GROUP: Final = 8
 """Rows of a lane that SOFTMAX sums up column by column, so that a sum has time to be ready."""
 SOFTMAX_SPACING: Final = {SoftmaxMode.ONNX: 6, SoftmaxMode.TFLITE: 2, SoftmaxMode.INTEGER: 2}
 """From one summand of a row to the next at least."""
+ADD_LATENCY: Final = 8
+"""Of a sum in binary32."""
 MUL_LATENCY: Final = 6
 """Of MUL's product, up to its addition."""
+FIXED_PAIR_LATENCY: Final = 9
+"""Of sums and products in fixed point."""
 POINTERS: Final = 4
 """Columns whose pointers a decoder takes in a cycle."""
 

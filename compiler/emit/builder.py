@@ -41,7 +41,12 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
-from kiwicha.machine.latency import MUL_LATENCY, compute_latency
+from kiwicha.machine.latency import (
+    ADD_LATENCY,
+    FIXED_PAIR_LATENCY,
+    MUL_LATENCY,
+    compute_latency,
+)
 
 __all__ = ["ProgramBuilder"]
 
@@ -244,7 +249,11 @@ class ProgramBuilder:
         """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
         operation = SpecialOperation(fields["operation"])
         cycles = special_cycles(self.config, operation, rows, fields["length"])
-        latency = SPECIAL_LATENCY + (MUL_LATENCY if operation == SpecialOperation.MUL else 0)
+        latency = SPECIAL_LATENCY
+        if self.config.fixed_pairs and operation in (SpecialOperation.ADD, SpecialOperation.MUL):
+            latency += FIXED_PAIR_LATENCY - ADD_LATENCY
+        elif operation == SpecialOperation.MUL:
+            latency += MUL_LATENCY
         self._add(
             Instruction(Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, latency),
             reads,

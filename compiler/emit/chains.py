@@ -12,7 +12,7 @@ from kiwicha.compiler.graph.graph import Node, ProductNode, ViewNode, Whole
 
 __all__ = ["chains"]
 
-_BETWEEN = ("table", "add", "mul", "tables", "softmax", "normalize")
+_BETWEEN = ("table", "add", "mul", "tables", "fixed_pair", "softmax", "normalize")
 
 
 def chains(

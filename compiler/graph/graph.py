@@ -40,6 +40,7 @@ from kiwicha.compiler.graph.nodes import (
 )
 from kiwicha.compiler.graph.special_nodes import (
     AddNode,
+    FixedPairNode,
     MulNode,
     NormalizeNode,
     PairNode,
@@ -51,12 +52,12 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
-    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "Graph", "HostBlockDequantize",
-    "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize", "HostOperators",
-    "HostQuantize", "HostSums", "JoinNode", "MatMulNode", "MatMulStackNode", "MoveNode", "MulNode",
-    "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode", "Picked", "Piece",
-    "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode", "TableNode", "TablesNode",
-    "Tensor", "Value", "ViewNode", "Whole",
+    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "FixedPairNode", "Graph",
+    "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
+    "HostOperators", "HostQuantize", "HostSums", "JoinNode", "MatMulNode", "MatMulStackNode",
+    "MoveNode", "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode",
+    "Picked", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
+    "TableNode", "TablesNode", "Tensor", "Value", "ViewNode", "Whole",
 ]
 
 Node = OperatorNode | BlocksNode

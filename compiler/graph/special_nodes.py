@@ -13,7 +13,7 @@ from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.pair_tables import Tables
 
 __all__ = [
-    "AddNode", "MulNode", "NormalizeNode", "PairNode", "SoftmaxNode", "TableNode",
+    "AddNode", "FixedPairNode", "MulNode", "NormalizeNode", "PairNode", "SoftmaxNode", "TableNode",
     "TablesNode",
 ]
 
@@ -97,6 +97,20 @@ class TablesNode(PairNode):
     operation: SpecialOperation = SpecialOperation.ADD
     tables: Tables | None = None
     kind: ClassVar[str] = "tables"
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPairNode(PairNode):
+    """A sum, a difference or a product as the reference kernels of LiteRT compute it, in fixed
+    point (`golden.fixed_pair`); the result's zero point is added after the rounding.
+
+    Members
+    -------
+    function : "add", "subtract" or "multiply".
+    """
+
+    function: str = "add"
+    kind: ClassVar[str] = "fixed_pair"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,11 +3,14 @@
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
     DynamicLinearNode,
     DynamicProductNode,
     DynamicScaleNode,
+    FixedPairNode,
     Node,
     NormalizeNode,
     PairNode,
@@ -18,6 +21,8 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.errors import Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import RequantizeMode
+from kiwicha.machine.scales import FIELDS
 
 __all__ = ["SpecialNode", "require_units"]
 
@@ -37,8 +42,24 @@ def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine 
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     if isinstance(node, SpecialNode) and not config.special.lanes:
         need = Need("special.lanes", 0, _LANES)
-        return UnfitMachine(f"{where}: {node.kind} is done by SPECIAL", [need])
+        return UnfitMachine(
+            f"{where}: {node.kind} is done by SPECIAL", [need, *_arithmetic(node, config)]
+        )
+    if needs := _arithmetic(node, config):
+        runtime = "ONNX Runtime" if config.fixed_pairs else "LiteRT"
+        return UnfitMachine(f"{where}: has the arithmetic of {runtime}", needs)
     return None
+
+
+def _arithmetic(node: Node, config: AcceleratorConfig) -> list[Need]:
+    """Return the mode that a node needs and the machine has not."""
+    mode, wanted = config.requantize_mode, config.requantize_mode
+    fields = np.asarray(getattr(node, "scale64", 0.0)).dtype == FIELDS
+    if fields or isinstance(node, FixedPairNode):
+        wanted = RequantizeMode.TFLITE
+    elif isinstance(node, PairNode) and config.fixed_pairs:
+        wanted = RequantizeMode.ONNX
+    return [] if mode is wanted else [Need("requantize_mode", mode, wanted)]
 
 
 def require_units(

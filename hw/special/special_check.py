@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a SPECIAL instruction asks for: checked, and shared out over the lanes."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.fixed_pairs import PLACE_BITS
 from kiwicha.machine.isa import ENGINES, SPECIAL, Engine, ErrorCode, SpecialOperation
 
 __all__ = ["REPEATS", "SpecialCheck", "count_bits", "is_measured", "special_job", "takes_pairs"]
@@ -27,7 +28,7 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
     Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, or as much of them as
     `REPEATS` leave, their ``results`` bytes from ``y`` on; ``z`` is what the operation says it is.
     A lane in ``full`` has all of them, the one in ``edge`` the first ``edge_rows``, the others
-    none; lane 0 always has all.
+    none; lane 0 always has all. ``multiplier`` is that of sums and products in fixed point.
     """
     place = range(cfg.special.bytes)
     counts = unsigned(count_bits(cfg))
@@ -56,6 +57,7 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "shift": signed(8),
         "x_zero": signed(8),
         "signal": ENGINES,
+        **({"multiplier": 31} if cfg.fixed_pairs else {}),
     })
 
 
@@ -119,6 +121,8 @@ class SpecialCheck(Component):
             job.rows.eq(most),
             job.results.eq(product),
         ]
+        if cfg.fixed_pairs:
+            m.d.comb += job.multiplier.eq(multiplier_bits(asked))
         with m.FSM():
             with m.State("TAKE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -128,7 +132,7 @@ class SpecialCheck(Component):
             with m.State("BEGIN"):
                 rows = Mux(asked.total < asked.rows, asked.total[:16], asked.rows)
                 m.d.sync += [
-                    illegal.eq(_illegal(asked)),
+                    illegal.eq(_illegal(asked, cfg.fixed_pairs)),
                     Cat(bits, most).eq(Cat(rows, rows)),
                     part.eq(asked.length[: place_bits + 1]),
                     product.eq(0),
@@ -188,9 +192,15 @@ class SpecialCheck(Component):
             )
             for name in ("x", "z")
         }
+        above = {name: asked[name][place_bits:] for name in sizes}
+        if cfg.fixed_pairs:
+            pairs = takes_pairs(asked.operation)
+            above = {
+                name: bits & ~Cat(Const(0, PLACE_BITS - place_bits), pairs.replicate(12))
+                for name, bits in above.items()
+            }
         ends = {
-            name: asked[name][place_bits:].any()
-            | (asked[name][:place_bits] + size > cfg.special.bytes)
+            name: above[name].any() | (asked[name][:place_bits] + size > cfg.special.bytes)
             for name, size in sizes.items()
         }
         normalize = asked.operation == SpecialOperation.NORMALIZE
@@ -203,8 +213,17 @@ class SpecialCheck(Component):
         ).any()
 
 
-def _illegal(asked: data.View) -> Value:
+def multiplier_bits(asked: data.View) -> Value:
+    """Return the multiplier of a sum or a product in fixed point, above its places."""
+    return Cat(asked.x[PLACE_BITS:], asked.z[PLACE_BITS:], asked.y[PLACE_BITS:-5])
+
+
+def _illegal(asked: data.View, fixed_pairs: bool) -> Value:
     """Return whether a field is illegal whatever it leads to."""
+    pair = (asked.operation == SpecialOperation.MUL) & (asked.shift >= 120)
+    if fixed_pairs:
+        far = (asked.shift < -31) | (asked.shift > 30) | asked.y[-5:].any()
+        pair = takes_pairs(asked.operation) & far
     return Cat(
         asked.operation > max(SpecialOperation),
         Cat(asked[name] for name in REPEATS).any() & ~takes_pairs(asked.operation),
@@ -215,7 +234,7 @@ def _illegal(asked: data.View) -> Value:
         asked.length == 0,
         asked.total == 0,
         (asked.operation == SpecialOperation.NORMALIZE) & (asked.shift >> 5 != 0),
-        (asked.operation == SpecialOperation.MUL) & (asked.shift >= 120),
+        pair,
         *(_exceeds(asked[name], 9) for name in ("zero_point", "low", "high")),
         asked.low > asked.high,
     ).any()

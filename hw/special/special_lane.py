@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """One lane of the SPECIAL engine: operands, arithmetic, results."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.add_round import OPERANDS, AddRound
+from kiwicha.hw.special.fixed_pair import FixedPair
 from kiwicha.hw.special.multiply_round import MultiplyRound
 from kiwicha.hw.special.normalize import NormalizeCore
 from kiwicha.hw.special.result_memory import ResultMemory
 from kiwicha.hw.special.softmax import softmax_core
 from kiwicha.hw.special.softmax_common import CLOSE
 from kiwicha.hw.special.special_apply import element_layout
-from kiwicha.hw.special.special_check import special_job
+from kiwicha.hw.special.special_check import special_job, takes_pairs
 from kiwicha.hw.special.special_fetch import SpecialFetch
 from kiwicha.hw.special.special_measure import look_layout
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
-from kiwicha.machine.latency import MUL_LATENCY, SOFTMAX_SPACING
+from kiwicha.machine.latency import ADD_LATENCY, FIXED_PAIR_LATENCY, MUL_LATENCY, SOFTMAX_SPACING
 
 __all__ = ["SpecialLane"]
 
@@ -32,7 +33,7 @@ class SpecialLane(Component):
 
     Parameters
     ----------
-    cfg : sizes of the memories, ``special.softmax``.
+    cfg : sizes of the memories, ``special.softmax``, ``fixed_pairs``.
     lane : number of the lane.
     fetch : cycles from a look to the arithmetic.
     maximum_latency : cycles from a row's last beat to the first byte that may be compared with it.
@@ -61,8 +62,10 @@ class SpecialLane(Component):
         self.cfg = cfg
         self.lane = lane
         self._fetch = SpecialFetch(cfg, lane)
-        self._multiply = MultiplyRound()
+        self._multiply, self._pair = MultiplyRound(), FixedPair()
+        require_stated("a sum's latency", AddRound.latency, ADD_LATENCY)
         require_stated("a product's latency", self._multiply.latency, MUL_LATENCY)
+        require_stated("a pair's latency", self._pair.latency, FIXED_PAIR_LATENCY)
         self._softmax = softmax_core(cfg.special.softmax)()
         self.fetch = self._fetch.latency
         self.maximum_latency = self._fetch.maximum_latency
@@ -90,8 +93,11 @@ class SpecialLane(Component):
         m.submodules.fetch = fetch = self._fetch
         m.submodules.softmax = softmax = self._softmax
         m.submodules.normalize = normalize = NormalizeCore()
-        m.submodules.add = add = AddRound()
-        m.submodules.multiply = multiply = self._multiply
+        if self.cfg.fixed_pairs:
+            m.submodules.pair = self._pair
+        else:
+            m.submodules.add = add = AddRound()
+            m.submodules.multiply = multiply = self._multiply
         m.submodules.results = results = ResultMemory(self.cfg)
         wiring.connect(m, fetch.write, wiring.flipped(self.write))
         wiring.connect(m, fetch.look, wiring.flipped(self.look))
@@ -102,24 +108,12 @@ class SpecialLane(Component):
         kind = {operation: job.operation == operation for operation in SpecialOperation}
         row, element = fetch.row.payload, fetch.operands.payload
         softmax_add, divide = softmax.add.payload, softmax.divide.payload
-        factors, terms = multiply.i.payload, Signal(OPERANDS)
         measure, apply = normalize.measure.payload, normalize.apply.payload
+        if self.cfg.fixed_pairs:
+            paired = self._fixed(m, fetch)
+        else:
+            paired = self._float(m, fetch, add, multiply)
         m.d.comb += [
-            multiply.shift.eq(job.shift),
-            multiply.i.valid.eq(fetch.operands.valid & kind[SpecialOperation.MUL]),
-            Cat(factors.a, factors.a_negative).eq(element.a),
-            Cat(factors.b, factors.b_negative, factors.fraction).eq(element.b),
-            factors.offset.eq(element.a[16:]),
-            add.i.valid.eq(
-                multiply.o.valid | (fetch.operands.valid & kind[SpecialOperation.ADD])
-            ),
-            add.i.payload.eq(
-                Mux(kind[SpecialOperation.MUL], multiply.o.payload.as_value(), terms.as_value())
-            ),
-            terms.a.eq(element.a),
-            terms.negative.eq(element.negative),
-            terms.shift.eq(job.shift),
-            terms.b.eq(element.b),
             softmax.add.valid.eq(fetch.row.valid & kind[SpecialOperation.SOFTMAX]),
             softmax_add.slot.eq(row.slot),
             softmax_add.first.eq(row.first),
@@ -156,8 +150,8 @@ class SpecialLane(Component):
         ]
         ways = {
             SpecialOperation.TABLE: (fetch.operands.valid, element.a[:8]),
-            SpecialOperation.ADD: (add.o.valid, add.o.payload),
-            SpecialOperation.MUL: (add.o.valid, add.o.payload),
+            SpecialOperation.ADD: paired,
+            SpecialOperation.MUL: paired,
             SpecialOperation.SOFTMAX: (softmax.o.valid, softmax.o.payload),
             SpecialOperation.NORMALIZE: (normalize.o.valid, normalize.o.payload),
         }
@@ -180,3 +174,43 @@ class SpecialLane(Component):
             self.beat.eq(results.beat),
         ]
         return m
+
+    def _float(
+        self, m: Module, fetch: SpecialFetch, add: AddRound, multiply: MultiplyRound
+    ) -> tuple[Value, Value]:
+        """Feed sums and products in binary32; return when there is one, and which."""
+        job, element = self.job, fetch.operands.payload
+        product = job.operation == SpecialOperation.MUL
+        factors, terms = multiply.i.payload, Signal(OPERANDS)
+        m.d.comb += [
+            multiply.shift.eq(job.shift),
+            multiply.i.valid.eq(fetch.operands.valid & product),
+            Cat(factors.a, factors.a_negative).eq(element.a),
+            Cat(factors.b, factors.b_negative, factors.fraction).eq(element.b),
+            factors.offset.eq(element.a[16:]),
+            add.i.valid.eq(
+                multiply.o.valid
+                | (fetch.operands.valid & (job.operation == SpecialOperation.ADD))
+            ),
+            add.i.payload.eq(
+                Mux(product, multiply.o.payload.as_value(), terms.as_value())
+            ),
+            terms.a.eq(element.a),
+            terms.negative.eq(element.negative),
+            terms.shift.eq(job.shift),
+            terms.b.eq(element.b),
+        ]
+        return add.o.valid, add.o.payload
+
+    def _fixed(self, m: Module, fetch: SpecialFetch) -> tuple[Value, Value]:
+        """The same in fixed point."""
+        job, element, pair = self.job, fetch.operands.payload, self._pair
+        m.d.comb += [
+            pair.multiplier.eq(job.multiplier),
+            pair.shift.eq(job.shift),
+            pair.i.valid.eq(fetch.operands.valid & takes_pairs(job.operation)),
+            pair.i.payload.a.eq(element.a),
+            pair.i.payload.b.eq(element.b),
+            pair.i.payload.product.eq(job.operation == SpecialOperation.MUL),
+        ]
+        return pair.o.valid, pair.o.payload

@@ -5,6 +5,7 @@ import numpy as np
 
 from kiwicha.golden.special import special
 from kiwicha.hw.special.special_check import REPEATS
+from kiwicha.machine.fixed_pairs import with_multiplier
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import softmax_tables
@@ -21,6 +22,11 @@ _PAIRS = (SpecialOperation.ADD, SpecialOperation.MUL)
 def tables_for(cfg, rng, operation):
     """Return tables A and B with entries that the operation promises to handle."""
     shape = (2, cfg.special.entries)
+    if cfg.fixed_pairs and operation in _PAIRS:
+        terms = rng.integers(-(1 << 27), 1 << 27, shape)
+        if operation == SpecialOperation.MUL:
+            terms = rng.integers(-255, 256, shape) ^ rng.integers(0, 1 << 20, shape) << 9
+        return terms.astype(np.int32).view(np.uint32)
     if operation == SpecialOperation.ADD:
         values = rng.normal(0, 60, shape[1]) * 2.0 ** rng.integers(-9, 4, shape[1])
         products = rng.integers(0, 256, shape[1]) * rng.integers(1 << 23, 1 << 24)
@@ -75,7 +81,7 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         )
         places[name] = int(rng.integers(0, size - most + 1))
     low, high = ((-128, 127), (0, 255), (-5, 90), (3, 3))[rng.integers(4)]
-    return {
+    fields = {
         "signal": int(rng.integers(0, 32)),
         "operation": int(operation),
         "x_signed": int(rng.integers(2)),
@@ -92,6 +98,11 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         **_uncentred(rng, operation),
         "shift": int(rng.integers(*_SHIFTS.get(operation, (-9, -8)))),
     }
+    if cfg.fixed_pairs and operation in _PAIRS:
+        reach = (-24, -14) if operation == SpecialOperation.ADD else (-12, -3)
+        multiplier = int(rng.choice([rng.integers(1 << 30, 1 << 31), 1 << 30, (1 << 31) - 1]))
+        fields = with_multiplier(fields | {"shift": int(rng.integers(*reach))}, multiplier)
+    return fields
 
 
 def _uncentred(rng, operation):
@@ -109,5 +120,5 @@ def execute(cfg, program, operand, tables, result):
         # Two runs over different old contents show what is written.
         ones, zeros = (np.full(result.shape, fill, np.uint8) for fill in (255, 0))
         for written in (ones, zeros):
-            special(fields, operand, tables, written, mode)
+            special(fields, operand, tables, written, mode, cfg.fixed_pairs)
         result[:] = np.where(ones == zeros, ones, result)

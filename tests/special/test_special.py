@@ -23,6 +23,10 @@ MACHINES = {
         "special": {"lanes": 2, "entries": 512, "softmax": "integer"}, "axi_data_width": 64,
     },
     "four lanes": {"special": {"lanes": 4, "softmax": "tflite"}, "axi_data_width": 128},
+    "fixed point": {
+        "special": {"lanes": 2, "entries": 512, "softmax": "tflite"}, "axi_data_width": 64,
+        "requantize_mode": "tflite",
+    },
 }
 
 
@@ -197,6 +201,29 @@ FAULTS = [
     ({"table": 15}, RANGE),
     ({"operation": NORMALIZE, "table": 1, "rows": 1, "total": 1, "length": 257}, RANGE),
 ]
+#: The same where sums and products are in fixed point: their multiplier is above 20 bits of places.
+FIXED_FAULTS = [
+    ({"operation": MUL, "shift": 31}, FIELD),
+    ({"operation": MUL, "shift": -32}, FIELD),
+    ({"operation": ADD, "shift": 120}, FIELD),
+    ({"operation": ADD, "shift": -128}, FIELD),
+    ({"operation": ADD, "shift": -20, "y": 1 << 27}, FIELD),
+    ({"operation": MUL, "shift": -20, "y": 1 << 31}, FIELD),
+    ({"operation": ADD, "shift": -20, "x": 217}, RANGE),
+    ({"operation": MUL, "shift": -20, "z": 1 << 19}, RANGE),
+    ({"operation": ADD, "shift": -20, "x": 1 << 19 | 1 << 20}, RANGE),
+    ({"operation": ADD, "shift": -20, "z": 256 | 1 << 31}, RANGE),
+    ({"operation": MUL, "shift": -20, "y": 256 | 1 << 26}, RANGE),
+    ({"x": 1 << 20}, RANGE),
+    ({"y": 1 << 31}, RANGE),
+    ({"operation": SOFTMAX, "x": 1 << 20}, RANGE),
+]
+FIXED_LEGAL = [
+    {"operation": ADD, "shift": -31, "x": 216 | 0xFFF << 20, "z": 0xFFF << 20, "y": 127 << 20},
+    {"operation": ADD, "shift": 30, "z": 1 << 31, "y": 64 << 20},
+    {"operation": MUL, "shift": 12, "x": 216, "z": 216, "y": 216 | 64 << 20},
+    {"operation": MUL, "shift": -3, "y": 127 << 20, "z_row": 1, "z": 246 | 5 << 20},
+]
 #: Operation, length of the rows that fill 2048 bytes, and the cycles that they may take alone and
 #: after others of their kind.
 PACE = [
@@ -220,8 +247,10 @@ async def errors(dut):
     """What is illegal is refused before it reads anything; what is just legal is carried out."""
     bench = await begin(dut)
     await bench.refill(TABLE)
-    await bench.run([PLAIN | change for change in LEGAL])
-    for change, code in FAULTS:
+    legal = FIXED_LEGAL if bench.cfg.fixed_pairs else LEGAL
+    await bench.run([PLAIN | change for change in legal])
+    faults = FIXED_FAULTS if bench.cfg.fixed_pairs else FAULTS
+    for change, code in faults:
         bench.taken.clear()
         bench.done.clear()
         bench.errors.clear()
@@ -274,13 +303,15 @@ def test_equals_golden(name):
 
 
 @pytest.mark.parametrize("policy", ["random", "bursty"])
-def test_pauses_between_instructions(policy):
-    cfg = machine(**MACHINES["two lanes"])
+@pytest.mark.parametrize("name", ["two lanes", "fixed point"])
+def test_pauses_between_instructions(name, policy):
+    cfg = machine(**MACHINES[name])
     simulate(cfg, "equals_golden", {"turns": 5, "offer": policy})
 
 
-def test_errors():
-    simulate(machine(**MACHINES["two lanes"]), "errors", {})
+@pytest.mark.parametrize("name", ["two lanes", "fixed point"])
+def test_errors(name):
+    simulate(machine(**MACHINES[name]), "errors", {})
 
 
 def test_pace():
