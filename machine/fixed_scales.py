@@ -1,15 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales of LiteRT's reference kernels that are no binary64 number but multiplier and shift."""
+"""Scales as LiteRT's reference kernels make them: which steps are rounded to binary32, and which
+become multiplier and shift in another way than `machine.scales.encode_scale` does it."""
+
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
 from kiwicha.machine.scales import FIELDS, quantize_multiplier
 
-__all__ = ["mean_scale"]
+__all__ = ["convolution_scale", "mean_scale"]
 
 
-def mean_scale(x_scale: float, y_scale: float, count: int) -> NDArray[np.void]:
+def convolution_scale(
+    x_scale: Any, w_scale: Any, y_scale: Any, dtype: npt.DTypeLike
+) -> npt.NDArray[np.float64]:
+    """Return ``scale64`` of CONV_2D and DEPTHWISE_CONV_2D: Sx Sw / Sy in binary64; of uint8, whose
+    kernels are older, f(Sx Sw) / Sy, f a rounding to binary32.
+
+    Parameters
+    ----------
+    x_scale, w_scale, y_scale : binary32; weights have one for all or one per channel.
+    """
+    x, w, y = (np.asarray(scale, np.float32) for scale in (x_scale, w_scale, y_scale))
+    if np.dtype(dtype) == np.uint8:
+        return np.asarray((x * w).astype(np.float64) / y.astype(np.float64))
+    return np.asarray(x.astype(np.float64) * w / y.astype(np.float64))
+
+
+def mean_scale(x_scale: float, y_scale: float, count: int) -> npt.NDArray[np.void]:
     """Return MEAN's fields over ``count`` codes, of type `FIELDS`, for a node's ``scale64``: the
     multiplier of Sx / Sy, divided by the count and rounded down.
 

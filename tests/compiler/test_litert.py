@@ -2,6 +2,8 @@
 """Modes `tflite` and `tflite-single` against LiteRT's reference kernels, from an ONNX model of the
 same layer through the compiler to the golden network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
@@ -9,14 +11,16 @@ from onnx import TensorProto, helper, numpy_helper
 from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.errors import UnfitMachine
 from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.fixed_scales import mean_scale
 from kiwicha.machine.scales import encode_scale
 
 pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
 
-from ..support.litert import run_layer
+from ..support.litert import Operand, run_layer, run_operator
 
 CHANNELS = 512
 
@@ -156,3 +160,51 @@ def test_fully_connected_is_tflite_single_but_next_to_halves(per_channel):
         np.testing.assert_array_equal(y[~doubtful], expected[~doubtful], f"2^{power}")
         near += doubtful.sum()
     assert near > 0
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("size", [(3, 3), (7, 5), (12, 12)])
+def test_means_of_images(dtype, size):
+    """MEAN's multiplier, below 2^30 for 49 values and others, through program and machine."""
+    config = AcceleratorConfig(name="mean", rows=4, columns=4, requantize_mode="tflite")
+    rng, info = np.random.default_rng([*size, np.iinfo(dtype).max]), np.iinfo(dtype)
+    values = {
+        "xs": np.float32(0.11), "xz": dtype(info.min + 60), "ys": np.float32(0.07),
+        "yz": dtype(info.max - 90),
+    }
+    kind = TensorProto.INT8 if dtype == np.int8 else TensorProto.UINT8
+    names = ["x", "xs", "xz", "ys", "yz"]
+    graph = helper.make_graph(
+        [helper.make_node(
+            "QLinearGlobalAveragePool", names, ["y"], domain="com.microsoft", channels_last=0
+        )],
+        "g", [helper.make_tensor_value_info("x", kind, (2, 6, *size))],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()],
+    )
+    domains = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
+    lowered = lower(helper.make_model(graph, opset_imports=domains, ir_version=8))
+    graph = legalize(lowered)
+    (pool,) = graph.nodes
+    count = size[0] * size[1]
+    mean = replace(pool, scale64=mean_scale(float(values["xs"]), float(values["ys"]), count))
+    graph = replace(graph, nodes=(mean,))
+    x = rng.integers(0, 256, (2, 6, *size)).astype(np.uint8).view(dtype)
+    x[0, :3] = rng.choice([info.min, info.max], (3, 1, 1))
+    expected = run_operator(
+        "MEAN",
+        [
+            Operand(np.ascontiguousarray(x.transpose(0, 2, 3, 1)), values["xs"], values["xz"]),
+            Operand(np.array([1, 2], np.int32), constant=True),
+        ],
+        Operand(np.empty((2, 1, 1, 6), dtype), values["ys"], values["yz"]),
+        2 if dtype == np.int8 else 1, {"keepDims": True}, "Reducer",
+    ).transpose(0, 3, 1, 2)
+    tensors = evaluate(graph, {"x": x}, "tflite")
+    np.testing.assert_array_equal(tensors["y"], expected)
+    compiled = compile_graph(graph, config)
+    memory = compiled.load(tensors)
+    Machine(config, memory, compiled.read_window, compiled.write_window).run(compiled.words)
+    np.testing.assert_array_equal(compiled.read(memory, mean.y), expected)
+    with pytest.raises(UnfitMachine, match="LiteRT; requantize_mode is onnx; tflite would do"):
+        compile_graph(graph, AcceleratorConfig())

@@ -183,3 +183,24 @@ def test_refusals():
         softmax(x, 2.0**-26, 1 / 256, -128, np.int8, "tflite")
     with pytest.raises(ValueError, match=r"legal in mode integer: 2\^-30 to 2\^16"):
         softmax(x, 2.0**18, 1 / 256, -128, np.int8, "integer")
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_tflite_is_litert(dtype):
+    """LiteRT's reference kernel, over input scales and lengths of rows; it aborts where a sum of
+    exponentials reaches 512."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    from ..support.litert import Operand, run_operator
+
+    rng, low = np.random.default_rng(np.iinfo(dtype).max), int(np.iinfo(dtype).min)
+    for turn in range(80):
+        length = int(rng.choice([1, 2, 3, 10, 12, 64, 511, rng.integers(1, 512)]))
+        x = rows_of(dtype, rng, length, 40)
+        power = rng.uniform(-20, 12) if turn % 4 else rng.integers(-8, 2)
+        x_scale = np.float32(2.0**power)
+        expected = run_operator(
+            "SOFTMAX", [Operand(x, x_scale, 3)], Operand(np.empty(x.shape, dtype), 1 / 256, low),
+            2 if dtype == np.int8 else 1, {"beta": 1.0}, "Softmax",
+        )
+        y = softmax(x, x_scale, 1 / 256, low, dtype, "tflite")
+        np.testing.assert_array_equal(y, expected, f"{x_scale} {length}")
