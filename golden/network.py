@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kiwicha.golden.add import sums as added
 from kiwicha.golden.add import to_integers
+from kiwicha.golden.away import rounded_away
 from kiwicha.golden.conv import conv2d
 from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values, quantize_values
@@ -93,6 +94,8 @@ def _finish(
     node: Any, acc: NDArray[np.int32], modes: _Modes, shape: tuple[int, ...]
 ) -> NDArray[Any]:
     """Requantize, to the output's type; ``shape`` is how parameters lie that are several."""
+    if getattr(node, "away", False):
+        return rounded_away(node, acc, shape)
     multiplier, shift = encode_scale(modes.requantize, node.scale, node.scale64)
     bias = getattr(node, "bias", 0)
     multiplier, shift, bias = (

@@ -133,6 +133,7 @@ def _input(compiled: CompiledModel, value: Value) -> dict[str, Any]:
         if edge.source == value.name:
             made.append({
                 "kind": "quantize", "view": _steps(edge.view),
+                **({"halves": "away from zero"} if edge.away else {}),
                 "tensor": _codes(compiled, edge.tensor),
             })
     for dynamic in graph.dynamic:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from kiwicha.compiler.frontend.source import Source
 from kiwicha.compiler.graph.graph import ViewNode
 from kiwicha.golden.network import outputs
 from kiwicha.machine.config import AcceleratorConfig
@@ -36,7 +36,7 @@ class GoldenOutcome:
     """Members
     -------
     outputs : graph outputs as the golden machine computed them.
-    reference : what ONNX Runtime makes of the model as given.
+    reference : what the model's runtime makes of the model as given.
     wrong : what breaks a promise, a sentence each.
     config : of the machine that the program is for.
     layers : how many it runs; views are none.
@@ -51,7 +51,7 @@ class GoldenOutcome:
 
 
 def run_on_golden_machine(
-    model: onnx.ModelProto,
+    model: Source,
     config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
@@ -77,7 +77,7 @@ def run_on_golden_machine(
 
 def run_prepared(made: Prepared, listener: Listener = quiet) -> GoldenOutcome:
     """Run what is compiled already; errors as of `run_on_golden_machine`."""
-    listener("reference: ONNX Runtime", 0, 0)
+    listener(f"reference: {made.runtime}", 0, 0)
     expected = reference(made.lowered, made.inputs)
     listener("golden machine", 0, 0)
     golden = run_golden_machine(made)
@@ -112,8 +112,8 @@ def _wrong(
         whole = whole and verdict.promise == "runtime-exact"
         if verdict.differ:
             wrong.append(
-                f"layer '{layer.name}': {verdict.differ:,} elements differ from ONNX Runtime's"
+                f"layer '{layer.name}': {verdict.differ:,} elements differ from {made.runtime}'s"
             )
     if whole and differ:
-        wrong.append(f"{differ:,} elements of the outputs differ from ONNX Runtime's")
+        wrong.append(f"{differ:,} elements of the outputs differ from {made.runtime}'s")
     return wrong

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.compiler.emit.layer import Layer
 from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.compiler.frontend.source import Source
+from kiwicha.compiler.frontend.tflite.model import TfliteModel
+from kiwicha.compiler.graph.graph import Note
 from kiwicha.cost.advice import advice
 from kiwicha.cost.shares import layer_shares, utilization
 from kiwicha.golden.network import outputs
@@ -27,6 +29,7 @@ from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.report.report import LayerReport, Report
 from kiwicha.sim.blocks import block_noise
 from kiwicha.sim.judge import Verdict, judge
+from kiwicha.sim.litert import kernel_notes
 from kiwicha.sim.prepare import (
     NOTHING,
     Asked,
@@ -74,7 +77,7 @@ class Board:
 
 
 def run_model(
-    model: onnx.ModelProto,
+    model: Source,
     config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
@@ -119,7 +122,7 @@ def run_prepared(
     graph, compiled, asked = made.graph, made.compiled, made.asked
     config, waves = compiled.config, board.waves
     toolchain = find_simulator(board.simulator)
-    listener("reference: ONNX Runtime", 0, 0)
+    listener(f"reference: {made.runtime}", 0, 0)
     expected = reference(made.lowered, made.inputs)
     listener("golden model", 0, 0)
     golden = run_golden_machine(made)
@@ -163,7 +166,8 @@ def run_prepared(
         },
         layers=layers,
         notes=tuple(
-            {"node": note.node, "text": note.text} for note in (*graph.notes, *compiled.notes)
+            {"node": note.node, "text": note.text}
+            for note in (*graph.notes, *compiled.notes, *_kernels(made, found))
         ),
         counters=result.counters,
         seconds=result.seconds,
@@ -172,6 +176,13 @@ def run_prepared(
         blocks=block_noise(graph, golden.tensors, config, produced),
     )
     return Outcome(report, produced, expected, config)
+
+
+def _kernels(made: Prepared, found: Mapping[str, NDArray[Any]]) -> list[Note]:
+    """Return what there is to say of the runtime's own kernels."""
+    if not isinstance(made.lowered, TfliteModel):
+        return []
+    return kernel_notes(made.lowered, made.graph, made.graph.nodes, found, made.inputs)
 
 
 def _simulate(

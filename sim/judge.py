@@ -18,6 +18,7 @@ from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.session import open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
+from kiwicha.compiler.frontend.tflite.model import TfliteModel
 from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
@@ -36,6 +37,7 @@ from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
+from kiwicha.sim.litert import file_values, operator_reference
 from kiwicha.sim.reference import chain_of, named_view, node_reference
 
 __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
@@ -71,13 +73,22 @@ class Verdict:
     off: int = 0
 
 
-def promise_of(node: Node, config: AcceleratorConfig) -> Promise:
-    """Return how close a node's bits are to be to those of ONNX Runtime on this machine."""
+def promise_of(
+    node: Node, config: AcceleratorConfig, exact: RequantizeMode = RequantizeMode.ONNX
+) -> Promise:
+    """Return how close a node's bits are to be to those of the model's runtime on this machine.
+
+    Parameters
+    ----------
+    exact : the machine's mode that has the runtime's rounding; of `Graph.requantize`.
+    """
     if isinstance(node, SoftmaxNode):
-        return node.promise if config.special.softmax is SoftmaxMode.ONNX else "golden"
+        onnx = exact is RequantizeMode.ONNX
+        mode = SoftmaxMode.ONNX if onnx else SoftmaxMode.TFLITE
+        return node.promise if config.special.softmax is mode else "golden"
     if isinstance(node, _UNROUNDED):
         return node.promise
-    return node.promise if config.requantize_mode is RequantizeMode.ONNX else "golden"
+    return node.promise if config.requantize_mode is exact else "golden"
 
 
 def judge(
@@ -94,6 +105,8 @@ def judge(
     nodes : some of ``graph``.
     tensors : what the machine computed, in ONNX order, by name.
     """
+    if isinstance(lowered, TfliteModel):
+        return _judge_tflite(lowered, graph, nodes, config, tensors)
     compared = differ = rounded = off = 0
     for made in nodes:
         if made.y.name in graph.wholes:  # steps of what the runtime computes in float
@@ -114,13 +127,38 @@ def judge(
     return Verdict(promised(nodes, config), compared, differ, rounded, off)
 
 
-def promised(nodes: Iterable[Node], config: AcceleratorConfig) -> str:
+def _judge_tflite(
+    lowered: TfliteModel, graph: Graph, nodes: tuple[Node, ...], config: AcceleratorConfig,
+    tensors: Mapping[str, NDArray[Any]],
+) -> Verdict:
+    """Compare the nodes of a layer with LiteRT's reference kernels, each operator for the inputs
+    that it really had."""
+    compared = differ = rounded = 0
+    values, exact = file_values(graph, tensors), graph.requantize
+    for node in nodes:
+        name = graph.images.get(node.y.name, node.y.name)
+        promise = promise_of(node, config, exact)
+        if promise == "golden" or lowered.operator_of(name) is None:
+            continue
+        distance = _distance(values[name], operator_reference(lowered, name, values))
+        compared += distance.size
+        near = promise == "near"
+        differ += int(np.count_nonzero(distance > near))
+        rounded += int(np.count_nonzero(distance == 1)) if near else 0
+    return Verdict(promised(nodes, config, exact), compared, differ, rounded)
+
+
+def promised(
+    nodes: Iterable[Node], config: AcceleratorConfig, exact: RequantizeMode = RequantizeMode.ONNX
+) -> str:
     """Return in words what nodes that are one layer promise together."""
-    return PROMISES[_weakest(nodes, config)]
+    return PROMISES[_weakest(nodes, config, exact)]
 
 
-def _weakest(nodes: Iterable[Node], config: AcceleratorConfig) -> Promise:
-    return max((promise_of(node, config) for node in nodes), key=list(PROMISES).index)
+def _weakest(
+    nodes: Iterable[Node], config: AcceleratorConfig, exact: RequantizeMode = RequantizeMode.ONNX
+) -> Promise:
+    return max((promise_of(node, config, exact) for node in nodes), key=list(PROMISES).index)
 
 
 def _distance(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.int32]:

@@ -6,6 +6,7 @@ from kiwicha.cost.advice import advice
 from kiwicha.cost.energy import Energy
 from kiwicha.cost.shares import utilization
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.modes import RequantizeMode
 from kiwicha.report.prediction import PredictedLayer, Prediction
 from kiwicha.sim.host_stage import host_nodes
 from kiwicha.sim.judge import promised
@@ -18,7 +19,8 @@ __all__ = ["predict", "predict_plan"]
 def predict(name: str, made: Prepared) -> Prediction:
     """Return the prediction for the program of a model called ``name``."""
     compiled, config = made.compiled, made.compiled.config
-    layers = tuple(_layer(layer, config) for layer in compiled.layers)
+    exact = made.graph.requantize
+    layers = tuple(_layer(layer, config, exact) for layer in compiled.layers)
     cycles = compiled.timeline.total
     return Prediction(
         model=name,
@@ -62,12 +64,14 @@ def predict_plan(name: str, plan: Plan) -> Prediction:
     )
 
 
-def _layer(layer: Layer, config: AcceleratorConfig) -> PredictedLayer:
+def _layer(
+    layer: Layer, config: AcceleratorConfig, exact: RequantizeMode = RequantizeMode.ONNX
+) -> PredictedLayer:
     weights = layer.weights
     return PredictedLayer(
         name=layer.name,
         op=layer.op,
-        promise=promised(layer.nodes, config),
+        promise=promised(layer.nodes, config, exact),
         x_shape=layer.nodes[0].x.shape,
         y_shape=layer.nodes[-1].y.shape,
         macs=layer.macs,

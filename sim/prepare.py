@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
 from kiwicha.compiler.frontend.inputs import check_inputs, input_batch, random_inputs
-from kiwicha.compiler.frontend.lower import LoweredModel, lower
+from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.compiler.frontend.source import Source, lower_source
+from kiwicha.compiler.frontend.tflite.model import TfliteFile, TfliteModel
 from kiwicha.compiler.graph.graph import Graph
 from kiwicha.compiler.ops.blocks import with_blocks
 from kiwicha.compiler.ops.legalize import legalize
@@ -20,7 +21,7 @@ from kiwicha.golden.machine import Machine
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.blocks import require_random
-from kiwicha.sim.follow import BASE, compile_following
+from kiwicha.sim.follow import BASE, compile_following, with_arithmetic
 
 __all__ = [
     "NOTHING", "Asked", "Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine",
@@ -69,6 +70,11 @@ class Prepared:
     inputs: dict[str, NDArray[Any]]
     asked: Asked
 
+    @property
+    def runtime(self) -> str:
+        """What the reference is called."""
+        return "LiteRT" if isinstance(self.lowered, TfliteModel) else "ONNX Runtime"
+
     def read(
         self, memory: NDArray[np.uint8], golden: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
@@ -96,7 +102,7 @@ class Golden:
 
 
 def prepare(
-    model: onnx.ModelProto,
+    model: Source,
     config: AcceleratorConfig | None,
     inputs: Mapping[str, NDArray[Any]] | None = None,
     *,
@@ -121,9 +127,11 @@ def prepare(
     """
     known = BASE if config is None else config
     require_random(asked.random, known)
-    listener("lowering with ONNX Runtime", 0, 0)
-    lowered = lower(model, input_batch(model, inputs) if inputs else samples)
+    onnx = not isinstance(model, TfliteFile)
+    listener("lowering with ONNX Runtime" if onnx else "lowering the TFLite model", 0, 0)
+    lowered = lower_source(model, input_batch(model, inputs) if inputs else samples)
     graph = with_blocks(legalize(lowered), asked.blocks, known)
+    graph, base = with_arithmetic(graph, known, named=config is not None)
     given = dict(inputs) if inputs is not None else _drawn(graph, samples, seed)
     check_inputs(graph.inputs, given)
 
@@ -133,7 +141,7 @@ def prepare(
             asked.statistics,
         )
 
-    compiled = compile_following(compile_for) if config is None else compile_for(config)
+    compiled = compile_following(compile_for, base) if config is None else compile_for(base)
     return Prepared(lowered, graph, compiled, given, asked)
 
 

@@ -16,9 +16,11 @@ from onnx import helper
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.frontend.subgraph import subgraph
+from kiwicha.compiler.frontend.tflite.model import TfliteModel
 from kiwicha.compiler.graph.graph import Graph, Node, Tensor, ViewNode
 from kiwicha.errors import ModelError
 from kiwicha.sim.host import products_saturate
+from kiwicha.sim.litert import run_file, runtime_version
 
 __all__ = [
     "Reference", "RuntimeInfo", "chain_of", "elements_that_differ", "named_view", "node_reference",
@@ -71,6 +73,9 @@ def reference(lowered: LoweredModel, inputs: Mapping[str, NDArray[Any]]) -> Refe
     ModelError
         When ONNX Runtime refuses the model or the inputs.
     """
+    if isinstance(lowered, TfliteModel):
+        info = runtime_info("as given, its reference kernels", (), "ai-edge-litert")
+        return Reference(run_file(lowered, inputs), info)
     if products_saturate():
         which = "its weights as uint8, for products saturate on this processor"
         session = open_session(lowered.model, lowered.settings)
@@ -218,8 +223,11 @@ def named_view(graph: Graph, node: Node, model: onnx.ModelProto) -> Node:
     return node
 
 
-def runtime_info(model: str = "as given", settings: tuple[str, ...] = ()) -> RuntimeInfo:
+def runtime_info(
+    model: str = "as given", settings: tuple[str, ...] = (), runtime: str = "onnxruntime"
+) -> RuntimeInfo:
     """Describe the runtime, what it ran under which settings, and the processor it runs on."""
+    onnx_runtime = runtime == "onnxruntime"
     processor, flags = platform.processor(), set[str]()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -231,6 +239,7 @@ def runtime_info(model: str = "as given", settings: tuple[str, ...] = ()) -> Run
     except OSError:
         pass
     return RuntimeInfo(
-        "onnxruntime", onnxruntime.__version__, platform.machine(), processor or "unknown",
+        runtime, onnxruntime.__version__ if onnx_runtime else runtime_version(),
+        platform.machine(), processor or "unknown",
         tuple(feature for feature in _FEATURES if feature in flags), model, settings,
     )

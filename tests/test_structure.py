@@ -252,8 +252,8 @@ MODELS = {
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
-    "add", "average", "concat", "conv", "conv_transpose", "litert", "lrn", "machine", "matmul",
-    "mul", "network", "pool", "product", "recurrent",
+    "add", "average", "away", "concat", "conv", "conv_transpose", "fixed_pair", "litert", "lrn",
+    "machine", "matmul", "mul", "network", "pool", "product", "recurrent",
 }
 
 

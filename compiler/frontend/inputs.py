@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.batch import batched_inputs
+from kiwicha.compiler.frontend.source import Source
 from kiwicha.compiler.graph.graph import Value
 from kiwicha.errors import InputError
 
@@ -40,7 +40,7 @@ def load_inputs(path: str | Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path}: not an npz file, or truncated") from None
 
 
-def input_batch(model: onnx.ModelProto, arrays: Mapping[str, NDArray[Any]]) -> int:
+def input_batch(model: Source, arrays: Mapping[str, NDArray[Any]]) -> int:
     """Return the batch to bind: the leading dimension of an input among ``arrays`` that has it."""
     batched = batched_inputs(model.graph)
     for name, array in arrays.items():

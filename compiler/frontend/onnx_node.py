@@ -32,8 +32,10 @@ def node_name(node: onnx.NodeProto) -> str:
 
 
 def operator_name(node: onnx.NodeProto) -> str:
-    """Return the node's operator, its domain before it where that is not ONNX's own."""
-    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+    """Return the node's operator, its domain before it where that is not ONNX's own, nor that of
+    TFLite's operators."""
+    plain = node.domain in ("", "ai.onnx", "tflite")
+    return node.op_type if plain else f"{node.domain}.{node.op_type}"
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

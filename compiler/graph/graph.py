@@ -49,6 +49,7 @@ from kiwicha.compiler.graph.special_nodes import (
     TablesNode,
 )
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
@@ -82,19 +83,22 @@ class Value:
 @dataclass(frozen=True)
 class HostQuantize:
     """QuantizeLinear of a graph input: float32 division, half to even, then the zero point. What is
-    no number becomes the lowest code, as it does in ONNX Runtime.
+    no number becomes the lowest code, as it does in ONNX Runtime. TFLite's QUANTIZE rounds halves
+    away from zero, and gives the lowest code to all that has no int32, too.
 
     Members
     -------
     source : graph input.
     view : reshapes and transposes of the input before it is quantized.
     tensor : what the machine reads.
+    away : as TFLite has it.
     """
 
     name: str
     source: str
     view: Layout
     tensor: Tensor
+    away: bool = False
 
     def __call__(self, array: NDArray[np.float32]) -> NDArray[Any]:
         """Return the tensor's values in ONNX order."""
@@ -102,6 +106,10 @@ class HostQuantize:
         zero = np.float32(self.tensor.zero_point)
         with np.errstate(over="ignore"):
             real = self.view.apply(array).astype(np.float32) / self.tensor.scale
+        if self.away:
+            whole = np.trunc(np.abs(real))
+            whole = np.copysign(whole + (np.abs(real) - whole >= 0.5), real)
+            real = np.where(np.abs(whole) < 2.0**31, whole, np.float32(-np.inf))
         real = np.where(np.isnan(real), np.float32(-np.inf), real)
         codes = np.rint(np.clip(real, info.min - zero, info.max - zero)) + zero
         return codes.astype(self.tensor.dtype).reshape(self.tensor.shape)
@@ -174,6 +182,8 @@ class Graph:
         record of the first of them in the slots.
     passed : integer inputs that are outputs as they are.
     wholes : by result, what a node is a part of; such nodes are one layer, in their order.
+    images : of a TFLite model, tensors in N C H W, and which of the file's, in N H W C, each is.
+    requantize : the machine's mode in which layers are exact to the model's own runtime.
     """
 
     inputs: tuple[Value, ...]
@@ -187,6 +197,8 @@ class Graph:
     dynamic: tuple[HostDynamicQuantize, ...] = ()
     passed: tuple[Tensor, ...] = ()
     wholes: Mapping[str, Whole] = field(default_factory=dict)
+    images: Mapping[str, str] = field(default_factory=dict)
+    requantize: RequantizeMode = RequantizeMode.ONNX
 
     @property
     def tensors(self) -> dict[str, Tensor]:

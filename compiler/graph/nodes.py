@@ -92,6 +92,8 @@ class MatMulNode(BaseNode):
     weight_zero, bias, scale, scale64 : one per column.
     order : int64, K: byte p of a row of x in memory is element order[p], so ``weights[order]``
         is what memory order needs.
+    away : rounded once, halves away from zero, whatever the machine's mode: sums times ``scale64``
+        in binary64, as in TFLite's FULLY_CONNECTED. Only machines of TFLite's modes can.
     """
 
     name: str
@@ -107,7 +109,16 @@ class MatMulNode(BaseNode):
     low: int
     high: int
     promise: Promise = "runtime"
+    away: bool = False
     kind: ClassVar[str] = "matmul"
+
+    @property
+    def furthest(self) -> int:
+        """Greatest magnitude that a sum can have."""
+        info = np.iinfo(self.x.dtype)
+        reach = max(info.max - self.x.zero_point, self.x.zero_point - info.min)
+        weights = np.abs(self.weights.astype(np.int64) - self.weight_zero).sum(axis=0)
+        return int((weights * reach + np.abs(self.bias.astype(np.int64))).max(initial=1))
 
     @property
     def rows(self) -> int:
@@ -136,6 +147,8 @@ class PoolNode(BaseNode):
     scale, scale64 : one for the tensor; or one for each pixel of y, where windows that reach into
         the padding are averages of fewer values.
     reduction : MAX, or SUM: an average is a sum whose scale is divided by the window's size.
+    away : of a SUM, divided by the whole number that 1 / ``scale64`` is nearest to and rounded
+        once, halves away from zero, as in TFLite's averages. Only machines of its modes can.
     """
 
     name: str
@@ -152,6 +165,7 @@ class PoolNode(BaseNode):
     high: int
     reduction: Reduction = Reduction.MAX
     promise: Promise = "runtime"
+    away: bool = False
     kind: ClassVar[str] = "pool"
 
 

@@ -24,6 +24,8 @@ from kiwicha.compiler.ops.conv import CHANNELS_LAST
 from kiwicha.compiler.ops.float_average import Average, fitted, float_sums
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.pool import pool_options
+from kiwicha.compiler.ops.tflite import SAME_SCALE, activation, image, label, target
 from kiwicha.compiler.ops.unsupported import in_float
 from kiwicha.compiler.ops.window import LIMITS, RANK, Window, window
 from kiwicha.machine.isa import Reduction
@@ -172,6 +174,27 @@ def _finish(
         emit_chain(context, end, context.tensors[name], rest, target)
 
 
+def tflite_average_pool(context: Context, node: onnx.NodeProto) -> None:
+    """AVERAGE_POOL_2D: input x; codes are averaged as they are, halves away from zero."""
+    x = image(context, node)
+    window_node = pool_options(node, x.shape)
+    frame = _frame(window_node, x.shape)
+    n, c = x.shape[:2]
+    y = target(context, node, (n, *frame.output, c), image=True)
+    SAME_SCALE.check(x=x, y=y)
+    taps = _taps(frame, x)
+    _EMPTY.check(taps=taps)
+    divisor = taps if np.any(taps != taps[0, 0]) else taps[0, 0]
+    low, high = activation(node, y)
+    context.emit(PoolNode(
+        node_name(node), label(node), replace(x, scale=y.scale, zero_point=0),
+        replace(y, zero_point=0), frame.kernel, frame.strides, frame.pads, frame.dilations,
+        np.asarray(1 / divisor, np.float32)[()], np.asarray(1 / divisor)[()], low, high,
+        Reduction.SUM, away=True,
+    ))
+    context.tensors[y.name] = y
+
+
 def _emit(
     context: Context,
     node: onnx.NodeProto,
@@ -199,9 +222,10 @@ OPERATORS = (
             Form("QOperator", ("QLinearAveragePool",), "near", average_pool),
             Form("QDQ", ("AveragePool",), "near"),
             Form("float", ("AveragePool",), "near", float_average_pool, first_is_float),
+            Form("TFLite", ("AVERAGE_POOL_2D",), "runtime", tflite_average_pool),
         ),
         "average.average_pool",
-        (CHANNELS_LAST, *LIMITS, _EMPTY, QUANTIZED, FIRST, LAST),
+        (CHANNELS_LAST, *LIMITS, _EMPTY, QUANTIZED, FIRST, LAST, SAME_SCALE),
         "1-D and 2-D, strides, pads, auto_pad, ceil mode, count_include_pad, int8 and uint8. "
         "Runtime-exact, for most scales, where each sum has one result in ONNX Runtime whatever "
         "its values are; else within one code, noted",

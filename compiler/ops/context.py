@@ -2,7 +2,7 @@
 """What operators share while a lowered model is turned into a graph: constants, tensors, errors."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from kiwicha.compiler.frontend.limit import FLOAT32, check_scale
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
 from kiwicha.compiler.frontend.session import Settings
+from kiwicha.compiler.frontend.tflite.model import TfliteTensor
 from kiwicha.compiler.graph.graph import (
     Box,
     HostDequantize,
@@ -160,6 +161,10 @@ class Context:
     """By result, which operator of the model a node is a step of."""
     hosted: dict[str, tuple[frozenset[str], str]] = field(default_factory=dict)
     """Values that the host computes: the tensors that each depends on, and the operator."""
+    described: Mapping[str, TfliteTensor] = field(default_factory=dict)
+    """Of a TFLite model, its tensors as the file has them."""
+    images: dict[str, str] = field(default_factory=dict)
+    """By a TFLite tensor's name, the tensor that has it as N C H W (`compiler.ops.tflite`)."""
 
     # Constants ---------------------------------------------------------------------------
 

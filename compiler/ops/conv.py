@@ -10,6 +10,15 @@ from kiwicha.compiler.graph.graph import ConvNode, Promise, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator
+from kiwicha.compiler.ops.tflite import (
+    activation,
+    codes_of,
+    image,
+    label,
+    options,
+    padding,
+    target,
+)
 from kiwicha.compiler.ops.weights import LIMITS as WEIGHT_LIMITS
 from kiwicha.compiler.ops.weights import (
     Weights,
@@ -38,6 +47,11 @@ _GROUPS = Limit(
     ),
 )
 
+_AXIS = Limit(
+    "weight scales along axis {axis}; must be along {wanted}",
+    lambda scales, axis, wanted: scales == 1 or axis == wanted,
+)
+
 
 def qlinear_conv(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, optional bias (int32)."""
@@ -52,6 +66,32 @@ def qlinear_conv(context: Context, node: onnx.NodeProto) -> None:
     product = Weights(*signed_weights(weights, zero), w_scale, bias)
     target = Tensor(node.output[0], (), dtype, y_scale, y_zero)
     emit_conv(context, node, context.operand(node), product, target)
+
+
+def tflite_conv(context: Context, node: onnx.NodeProto) -> None:
+    """CONV_2D and DEPTHWISE_CONV_2D: inputs x, weights (O H W I, or 1 H W O), optional bias."""
+    given, x = attributes(node), image(context, node)
+    codes, scale, zero, axis = codes_of(context, node, 1, "weight")
+    RANK.check(rank=codes.ndim - 2)
+    depthwise = node.op_type == "DEPTHWISE_CONV_2D"
+    _AXIS.check(scales=scale.size, axis=axis, wanted=3 * depthwise)
+    codes = codes.transpose(3, 0, 1, 2) if depthwise else codes.transpose(0, 3, 1, 2)
+    out = len(codes)
+    bias = bias_vector(context, node, 2, out)
+    scale = per_channel(scale, out, "weight scale")
+    zero = per_channel(zero, out, "weight zero point")
+    product = Weights(*signed_weights(codes, zero), scale, bias)
+    strides = given["strideH"], given["strideW"]
+    dilations = given["dilationHFactor"], given["dilationWFactor"]
+    window_node = options(
+        node, strides=strides, dilations=dilations, group=max(1, x.shape[1] // codes.shape[1]),
+        pads=padding(given["padding"], x.shape[2:], codes.shape[2:], strides, dilations),
+    )
+    n, c, h, w = conv_shape(window_node, x.shape, codes.shape)
+    y = target(context, node, (n, h, w, c), image=True)
+    emit_conv(
+        context, window_node, x, product, y, label=label(node), bounds=activation(node, y)
+    )
 
 
 def conv_shape(node: onnx.NodeProto, x: Shape, weights: Shape) -> Shape:
@@ -78,6 +118,7 @@ def emit_conv(
     *,
     label: str = "",
     promise: Promise = "runtime",
+    bounds: tuple[int, int] | None = None,
 ) -> None:
     """Emit a convolution.
 
@@ -85,6 +126,7 @@ def emit_conv(
     ----------
     target : name, type, scale and zero point of the result.
     label : operator for the report, that of ``node`` if not given.
+    bounds : of the codes of the result, inclusive; those of its type if not given.
     """
     given, weights = attributes(node), product.codes
     shape = conv_shape(node, x.shape, weights.shape)
@@ -92,6 +134,7 @@ def emit_conv(
     frame = window(given, x.shape[2:], weights.shape[2:])
     scale, scale64 = combined_scale(x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
+    low, high = bounds or (int(info.min), int(info.max))
     layout = channels_last(len(shape))
     context.emit(ConvNode(
         name=node_name(node), op=label or node.op_type, x=x,
@@ -99,7 +142,7 @@ def emit_conv(
         weights=weights.reshape(*weights.shape[:2], *frame.kernel), weight_zero=product.zero,
         bias=product.bias, scale=scale, scale64=scale64,
         groups=given.get("group", 1), strides=frame.strides, pads=frame.pads,
-        dilations=frame.dilations, low=int(info.min), high=int(info.max), promise=promise,
+        dilations=frame.dilations, low=low, high=high, promise=promise,
     ))
 
 
@@ -109,9 +152,10 @@ OPERATORS = (
         (
             Form("QOperator", ("QLinearConv",), "runtime", qlinear_conv),
             Form("QDQ", ("Conv",), "runtime"),
+            Form("TFLite", ("CONV_2D", "DEPTHWISE_CONV_2D"), "runtime", tflite_conv),
         ),
         "conv.conv2d",
-        (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS),
+        (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS, _AXIS),
         "int8, uint8, any zero point, per tensor and per channel, strides, pads, dilations, groups",
         ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py"),
     ),

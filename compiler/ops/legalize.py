@@ -11,6 +11,7 @@ from kiwicha.compiler.frontend.load import Constants
 from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
+from kiwicha.compiler.frontend.tflite.model import TfliteModel
 from kiwicha.compiler.graph.graph import Graph, OperatorNode, PairNode, TableNode, Tensor, Value
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
@@ -25,7 +26,9 @@ from kiwicha.compiler.ops.provenance import user_names
 from kiwicha.compiler.ops.refused import Refused
 from kiwicha.compiler.ops.registry import rule_of
 from kiwicha.compiler.ops.slots import with_slots
+from kiwicha.compiler.ops.tflite import in_file_order, input_tensor
 from kiwicha.errors import UnsupportedModel
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = ["legalize"]
 
@@ -47,6 +50,8 @@ def legalize(lowered: LoweredModel) -> Graph:
             readers[name].append(node)
     names = Names(model, lowered.source.graph)
     context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
+    if isinstance(lowered, TfliteModel):
+        context.described = lowered.tensors
     for value in lowered.inputs:
         if value.dtype == np.float32:
             context.floats[value.name] = FloatValue(value)
@@ -73,7 +78,11 @@ def legalize(lowered: LoweredModel) -> Graph:
         try:
             if output.name in context.unknown or layers.finish(output):
                 continue
-            if output.name in context.floats and not leave_last(context, output):
+            if any(edge.target == output.name for edge in context.dequantize):
+                continue
+            if output.name in context.images:
+                in_file_order(context, output.name)
+            elif output.name in context.floats and not leave_last(context, output):
                 finish_output(context, output)
             elif output.name in context.hosted:
                 finish_hosted(context, output)
@@ -94,7 +103,11 @@ def legalize(lowered: LoweredModel) -> Graph:
 
 
 def _integer_input(context: Context, value: Value) -> None:
-    """An int8 or uint8 graph input is a tensor already; its readers know its scale."""
+    """An int8 or uint8 graph input is a tensor already; its readers know its scale, but for those
+    of a TFLite file, which says it itself."""
+    if context.described:
+        context.tensors[value.name] = input_tensor(context, value.name)
+        return
     context.tensors[value.name] = Tensor(value.name, value.shape, value.dtype, np.float32(1), 0)
     context.free.add(value.name)
 
@@ -144,4 +157,6 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
             for name, whole in context.wholes.items()
         },
         passed=tuple(context.settled(context.tensors[name]) for name in passed),
+        images={image: name for name, image in context.images.items()},
+        requantize=RequantizeMode.TFLITE if context.described else RequantizeMode.ONNX,
     )

@@ -17,6 +17,8 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.product import LIMITS as PRODUCT_LIMITS
 from kiwicha.compiler.ops.product import product, stack
+from kiwicha.compiler.ops.tflite import activation, codes_of, label, operand, target
+from kiwicha.compiler.ops.view import emit_reshape
 from kiwicha.compiler.ops.weights import LIMITS as WEIGHT_LIMITS
 from kiwicha.compiler.ops.weights import (
     Weights,
@@ -25,6 +27,8 @@ from kiwicha.compiler.ops.weights import (
     per_channel,
     signed_weights,
 )
+from kiwicha.machine.away import encode_product
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = ["OPERATORS", "STACK", "emit_matmul", "matmul_shape", "row_order", "transposed"]
 
@@ -39,6 +43,14 @@ _DEPTH = Limit("input is {x}, the weight {weights}", lambda x, weights, depth: x
 _OUTPUT = Limit("its output is float; quantize it", lambda scale: bool(scale))
 _MATRIX = Limit(
     "input '{name}' has {rank} dimensions; must have 2", lambda name, rank: rank == 2
+)
+
+_ROWS = Limit(
+    "input is {x}, no rows of {depth}", lambda x, depth: prod(x) % depth == 0 and prod(x) > 0
+)
+_AXIS = Limit(
+    "weight scales along axis {axis}; must be along 0",
+    lambda scales, axis: scales == 1 or axis == 0,
 )
 
 
@@ -111,6 +123,42 @@ def qgemm(context: Context, node: onnx.NodeProto) -> None:
     )
 
 
+def fully_connected(context: Context, node: onnx.NodeProto) -> None:
+    """FULLY_CONNECTED: inputs x, whose rows follow each other, weights O x I, optional bias."""
+    codes, scale, zero, axis = codes_of(context, node, 1, "weight")
+    _MATRIX.check(name=node.input[1], rank=codes.ndim)
+    _AXIS.check(scales=scale.size, axis=axis)
+    columns, depth = codes.shape
+    x = operand(context, node)
+    if x.shape[-1:] != (depth,):
+        _ROWS.check(x=x.shape, depth=depth)
+        x = emit_reshape(context, x, (x.size // depth, depth))
+    given = attributes(node)
+    lead = x.shape[:-1] if given.get("keepNumDims", 0) else (x.size // depth,)
+    y = target(context, node, (*lead, columns))
+    made = Weights(
+        *signed_weights(codes.T, per_channel(zero, columns, "weight zero point")),
+        per_channel(scale, columns, "weight scale"), bias_vector(context, node, 2, columns),
+    )
+    emit_matmul(
+        context, node, x, made, y, label=label(node), bounds=activation(node, y), away=True
+    )
+    _check_rounding(context, node)
+
+
+def _check_rounding(context: Context, node: onnx.NodeProto) -> None:
+    """Leave a product the machine's own rounding where 31 bits of multiplier are not enough for
+    LiteRT's, which multiplies by a binary64 number."""
+    made = context.nodes[-1]
+    assert isinstance(made, MatMulNode)
+    low, high = made.low - made.y.zero_point, made.high - made.y.zero_point
+    try:
+        encode_product(RequantizeMode.TFLITE, made.scale64, low, high, made.furthest)
+    except ValueError:
+        context.nodes[-1] = replace(made, away=False, promise="near")
+        context.note(node, "LiteRT's scale has more bits than the machine's; at most one code apart")
+
+
 def emit_matmul(
     context: Context,
     node: onnx.NodeProto,
@@ -121,6 +169,8 @@ def emit_matmul(
     alpha: np.float32 = np.float32(1),
     label: str = "",
     promise: Promise = "runtime",
+    bounds: tuple[int, int] | None = None,
+    away: bool = False,
 ) -> None:
     """Emit a product with weights K x N.
 
@@ -129,6 +179,8 @@ def emit_matmul(
     target : the result; its layout will be row-major.
     alpha : factor of the input's scale.
     label : operator for the report, that of ``node`` if not given.
+    bounds : of the codes of the result, inclusive; those of its type if not given.
+    away : as in `MatMulNode`.
     """
     depth = len(product.codes)
     if x.name in context.free or row_order(x, depth) is None:
@@ -137,12 +189,12 @@ def emit_matmul(
     assert order is not None
     scale, scale64 = combined_scale(alpha * x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
+    low, high = bounds or (int(info.min), int(info.max))
     context.emit(MatMulNode(
         name=node_name(node), op=label or node.op_type, x=x, y=target,
         weights=np.ascontiguousarray(product.codes), weight_zero=product.zero, bias=product.bias,
         scale=scale, scale64=scale64,
-        order=order, low=int(info.min), high=int(info.max),
-        promise=promise,
+        order=order, low=low, high=high, promise=promise, away=away,
     ))
 
 
@@ -187,9 +239,10 @@ OPERATORS = (
         (
             Form("QOperator", ("QGemm",), "runtime", qgemm),
             Form("QDQ", ("Gemm",), "runtime"),
+            Form("TFLite", ("FULLY_CONNECTED",), "runtime", fully_connected),
         ),
         "matmul.matmul",
-        (_OUTPUT, *WEIGHT_LIMITS),
+        (_OUTPUT, *WEIGHT_LIMITS, _ROWS, _AXIS),
         "constant weights, per tensor and per column, alpha",
         _SEEN,
     ),

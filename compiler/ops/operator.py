@@ -55,18 +55,21 @@ class Form:
     kind : "QOperator": its operands are codes, their scales inputs of the node; "QDQ": between
         DequantizeLinear and QuantizeLinear, from which ONNX Runtime makes the QOperator form;
         "float": at the same place, where the runtime leaves it in float; "dynamic": with scales
-        that follow from the values; "constant": computed by the compiler.
-    operators : op types, of ONNX's domain or com.microsoft.
+        that follow from the values; "constant": computed by the compiler; "TFLite": an operator of
+        a TFLite file (`compiler.ops.tflite`).
+    operators : op types, of ONNX's domain or com.microsoft, or TFLite's.
     promise : what the result promises (`compiler.graph.nodes`), at least; a report has it by layer.
     rule : None where another form's rule, or that of dynamic quantization, sees the node.
     when : on which nodes the rule answers, if no earlier form of the operator does.
+    edge : of TFLite: what may be float32, "" or "input" or "output".
     """
 
-    kind: Literal["QOperator", "QDQ", "float", "dynamic", "constant"]
+    kind: Literal["QOperator", "QDQ", "float", "dynamic", "constant", "TFLite"]
     operators: tuple[str, ...]
     promise: Promise
     rule: Rule | None = None
     when: Condition = always
+    edge: Literal["", "input", "output"] = ""
 
 
 @dataclass(frozen=True)

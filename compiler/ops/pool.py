@@ -13,9 +13,18 @@ from kiwicha.compiler.graph.graph import PoolNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.tflite import (
+    SAME_SCALE,
+    activation,
+    image,
+    label,
+    options,
+    padding,
+    target,
+)
 from kiwicha.compiler.ops.window import LIMITS, RANK, Window, window
 
-__all__ = ["OPERATORS", "emit_pool", "ratio64"]
+__all__ = ["OPERATORS", "emit_pool", "pool_options", "ratio64"]
 
 _INDICES = Limit("its second output (indices) is used", lambda used: not used)
 _EMPTY = Limit("a window lies in the padding altogether", lambda meets: bool(meets.all()))
@@ -59,6 +68,28 @@ def float_max_pool(context: Context, node: onnx.NodeProto) -> None:
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
 
+def tflite_max_pool(context: Context, node: onnx.NodeProto) -> None:
+    """MAX_POOL_2D: input x; scale and zero point pass through."""
+    x, window_node = image(context, node), pool_options(node, image(context, node).shape)
+    n, c = x.shape[:2]
+    frame = pool_window(window_node, x.shape)
+    y = target(context, node, (n, *frame.output, c), image=True)
+    SAME_SCALE.check(x=x, y=y)
+    x = replace(x, scale=y.scale)
+    emit_pool(
+        context, window_node, x, y, bounds=activation(node, y), op=label(node)
+    )
+
+
+def pool_options(node: onnx.NodeProto, shape: Shape) -> onnx.NodeProto:
+    """Return a pooling of TFLite with ONNX's attributes."""
+    given = attributes(node)
+    kernel = given["filterHeight"], given["filterWidth"]
+    strides = given["strideH"], given["strideW"]
+    pads = padding(given["padding"], shape[2:], kernel, strides, (1, 1))
+    return options(node, kernel_shape=kernel, strides=strides, pads=pads)
+
+
 def emit_pool(
     context: Context,
     node: onnx.NodeProto,
@@ -96,9 +127,10 @@ OPERATORS = (
         (
             Form("QDQ", ("MaxPool",), "runtime", float_max_pool, first_is_float),
             Form("QOperator", ("MaxPool",), "runtime", max_pool),
+            Form("TFLite", ("MAX_POOL_2D",), "runtime", tflite_max_pool),
         ),
         "pool.max_pool2d",
-        (*LIMITS, _INDICES, _EMPTY),
+        (*LIMITS, _INDICES, _EMPTY, SAME_SCALE),
         "1-D and 2-D windows, strides, pads, dilations, ceil mode",
         ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py"),
     ),

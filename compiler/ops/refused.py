@@ -18,10 +18,15 @@ from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.provenance import Provenance, value_shapes
 from kiwicha.compiler.ops.registry import is_elementwise, reason_of
+from kiwicha.compiler.ops.tflite import input_tensor
 
 __all__ = ["Refused"]
 
 _UINT8 = np.dtype(np.uint8)
+_CODES: dict[str, np.dtype[np.generic]] = {
+    name: np.dtype(name) for name in ("int8", "uint8", "float32")
+}
+"""By name in a TFLite file."""
 
 
 class Refused:
@@ -46,6 +51,10 @@ class Refused:
 
     @cached_property
     def _values(self) -> dict[str, tuple[np.dtype[np.generic] | None, Shape | None]]:
+        if described := self._context.described:
+            return {
+                name: (_CODES.get(tensor.kind), tensor.shape) for name, tensor in described.items()
+            }
         return value_shapes(self._context.model, self._context.settings)
 
     def covers(self, node: onnx.NodeProto) -> bool:
@@ -90,6 +99,8 @@ class Refused:
                 continue
             kind = _UINT8 if dtype == np.float32 else dtype
             tensor = Tensor(name, shape, kind, np.float32(1), 0)
+            if context.described and dtype != np.float32:
+                tensor = input_tensor(context, name)
             if dtype == np.float32:
                 context.floats[name] = FloatValue(tensor)
             else:

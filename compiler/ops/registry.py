@@ -10,9 +10,11 @@ import onnx
 import kiwicha.compiler.ops
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
+from kiwicha.compiler.frontend.tflite.model import DOMAIN
 from kiwicha.compiler.ops.constant import fold, folds
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator, Rule
+from kiwicha.compiler.ops.tflite import check_tensors
 from kiwicha.compiler.ops.unsupported import NO_SUCH, REASONS
 from kiwicha.compiler.ops.view import VIEWS
 
@@ -65,6 +67,8 @@ def rule_of(context: Context, node: onnx.NodeProto) -> Rule:
     Unknown
         Where nothing but a refused node's result is in its way.
     """
+    if node.domain == DOMAIN:
+        return _tflite_rule(context, node)
     known = _forms().get(node.op_type, ()) if node.domain in _DOMAINS else ()
     if node.op_type not in _OF_CONSTANTS and folds(context, node):
         return fold
@@ -75,6 +79,15 @@ def rule_of(context: Context, node: onnx.NodeProto) -> Rule:
         raise Refusal(reason_of(context, node))
     _SCALE.check(codes=[name for name in node.input if name in context.tensors])
     raise Unknown
+
+
+def _tflite_rule(context: Context, node: onnx.NodeProto) -> Rule:
+    """Return the rule for an operator of TFLite, whose tensors are such as the machine has."""
+    for _, form in _forms().get(node.op_type, ()):
+        if form.kind == "TFLite" and form.rule is not None:
+            check_tensors(context, node, form.edge)
+            return form.rule
+    raise Refusal(NO_SUCH)
 
 
 def reason_of(context: Context, node: onnx.NodeProto) -> str:

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """com.microsoft.QLinearSoftmax over any axis."""
 
+from dataclasses import replace
 from math import prod
 
+import numpy as np
 import onnx
 
+from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import SoftmaxNode, Tensor
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.rows import as_rows, from_rows, rows_target
 from kiwicha.compiler.ops.table import emit_table
+from kiwicha.compiler.ops.tflite import operand, target
 from kiwicha.compiler.ops.unsupported import in_float
 
 __all__ = ["OPERATORS"]
+
+_BETA = Limit(
+    "beta {beta} times the input scale is no binary32 number",
+    lambda beta, scale, exact: np.float64(scale) == exact,
+)
+_RESULT = Limit(
+    "its result has scale {y.scale}, zero point {y.zero_point}; must be 1/256 and the lowest code",
+    lambda y, low: (y.scale, y.zero_point) == (np.float32(1 / 256), low),
+)
 
 
 def qlinear_softmax(context: Context, node: onnx.NodeProto) -> None:
@@ -45,15 +58,27 @@ def _one(context: Context, node: onnx.NodeProto, x: Tensor, target: Tensor) -> N
     )
 
 
+def tflite_softmax(context: Context, node: onnx.NodeProto) -> None:
+    """SOFTMAX: input x, over the last axis; beta is a factor of its scale."""
+    x = operand(context, node)
+    y = target(context, node, x.shape)
+    beta = attributes(node).get("beta", 1.0)
+    scale = np.float32(x.scale * np.float32(beta))
+    _BETA.check(beta=beta, scale=scale, exact=np.float64(x.scale) * np.float64(beta))
+    _RESULT.check(y=y, low=int(np.iinfo(y.dtype).min))
+    context.emit(SoftmaxNode(node_name(node), node.op_type, replace(x, scale=scale), y))
+
+
 OPERATORS = (
     Operator(
         "Softmax",
         (
             Form("QOperator", ("QLinearSoftmax",), "runtime", qlinear_softmax),
             Form("QDQ", ("Softmax",), "runtime"),
+            Form("TFLite", ("SOFTMAX",), "runtime", tflite_softmax),
         ),
         "softmax.softmax",
-        (),
+        (_BETA, _RESULT),
         'any axis, rows of up to 60 593 elements, int8 and uint8, any scale; '
         '`special.softmax = "onnx"`',
         ("tests/golden/test_softmax.py", "tests/special/test_softmax.py",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from onnx import helper
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
@@ -15,11 +16,15 @@ from kiwicha.compiler.graph.graph import HostQuantize, Shape, Tensor, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue, Quantized
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_constant, first_is_float
+from kiwicha.compiler.ops.tflite import operand, target
 
-__all__ = ["OPERATORS", "VIEWS", "View", "emit_view", "moved", "view_of"]
+__all__ = ["OPERATORS", "VIEWS", "View", "emit_reshape", "emit_view", "moved", "view_of"]
 
 _PERMUTATION = Limit(
     "perm {axes} for {rank} dimensions", lambda axes, rank: sorted(axes) == list(range(rank))
+)
+_PASSES = Limit(
+    "scale and zero point are {x} before and {y} after; must be the same", lambda x, y: x == y
 )
 _TRAINING = Limit(
     "drops elements at random (training_mode); export the model for inference",
@@ -158,6 +163,21 @@ def emit_view(
     return y
 
 
+def emit_reshape(context: Context, x: Tensor, shape: Shape) -> Tensor:
+    """Emit a view of ``x`` in another shape, under a name that is made up."""
+    y = replace(x, name=context.names.fresh(x.name, "reshape"), shape=shape)
+    made = helper.make_node("Reshape", [x.name], [y.name], name=y.name)
+    return emit_view(context, made, x, ("reshape", shape), y)
+
+
+def tflite_reshape(context: Context, node: onnx.NodeProto) -> None:
+    """The file gives the result's shape; codes, scale and zero point pass through."""
+    x, y = operand(context, node), target(context, node)
+    _SHAPE.check(shape=x.shape, result=y.shape)
+    _PASSES.check(x=(x.scale, x.zero_point), y=(y.scale, y.zero_point))
+    emit_view(context, node, x, ("reshape", y.shape), y)
+
+
 OPERATORS = (
     Operator(
         ", ".join(VIEWS),
@@ -165,9 +185,10 @@ OPERATORS = (
             Form("QDQ", VIEWS, "runtime", float_view, first_is_float),
             Form("constant", VIEWS, "runtime", view_constant, first_is_constant),
             Form("QOperator", VIEWS, "runtime", view),
+            Form("TFLite", ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"), "runtime", tflite_reshape),
         ),
         "",
-        (_TRAINING,),
+        (_TRAINING, _PASSES),
         "the reader takes the order in which the bytes lie; where it cannot, they are copied",
         ("tests/compiler/test_operators.py", "tests/compiler/test_orders.py"),
     ),

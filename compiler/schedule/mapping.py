@@ -21,6 +21,7 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.errors import KiwichaError
+from kiwicha.machine.away import encode_division, encode_product
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
@@ -202,7 +203,7 @@ def contraction(
     """Return a layer between two places, requantized as ``node`` says; raises as
     `conv_contractions`."""
     try:
-        multiplier, shift = encode_scale(config.requantize_mode, scale, scale64)
+        multiplier, shift = _encoded(node, config, scale, scale64)
     except ValueError as error:
         raise KiwichaError(f"{node.name} ({node.op}): {error}") from None
     outputs = y.channels
@@ -229,6 +230,19 @@ def contraction(
         high=node.high,
         reduction=reduction,
     )
+
+
+def _encoded(
+    node: ConvNode | ConvTransposeNode | MatMulNode | PoolNode, config: AcceleratorConfig,
+    scale: Any, scale64: Any,
+) -> tuple[Any, Any]:
+    """Return multiplier and shift; raises ValueError where there are none."""
+    if not isinstance(node, MatMulNode | PoolNode) or not node.away:
+        return encode_scale(config.requantize_mode, scale, scale64)
+    low, high = node.low - node.y.zero_point, node.high - node.y.zero_point
+    if isinstance(node, PoolNode):
+        return encode_division(config.requantize_mode, scale64, low, high)
+    return encode_product(config.requantize_mode, scale64, low, high, node.furthest)
 
 
 def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int) -> Contraction:

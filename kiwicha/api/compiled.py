@@ -112,7 +112,7 @@ def compile_model(
     loaded, config = load_model(model), chosen_machine(machine)
     if host_fallback:
         check_asked(blocks, statistics)
-        plan = partition(loaded.proto, config, samples, progress)
+        plan = partition(loaded.only_onnx("host_fallback"), config, samples, progress)
         words = [one.compiled.words for one in plan.programs] or [np.empty(0, np.uint64)]
         return CompiledModel(plan.config, np.concatenate(words), predict_plan(loaded.name, plan))
     asked = Asked(statistics=statistics, blocks=blocks)
@@ -155,7 +155,7 @@ def write_program(
     check_folder("folder", folder)
     loaded, config = load_model(model), chosen_machine(machine)
     if host_fallback:
-        plan = partition(loaded.proto, config, samples, progress)
+        plan = partition(loaded.only_onnx("host_fallback"), config, samples, progress)
         return export_plan.write_plan(loaded.name, plan, folder)
     made = prepare(loaded.proto, config, samples=samples, listener=progress)
     return export.write_program(loaded.name, made.compiled, folder)

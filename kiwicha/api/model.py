@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.batch import bind_dimensions
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.load import check_model
-from kiwicha.compiler.frontend.load import load_model as read_model
-from kiwicha.errors import ModelError
+from kiwicha.compiler.frontend.source import Source, load_source
+from kiwicha.compiler.frontend.tflite.model import TfliteFile
+from kiwicha.errors import InputError, ModelError
 from kiwicha.sim.shipped import ModelFiles, find_model
 
 __all__ = ["Model", "ModelLike", "load_model"]
@@ -21,18 +22,24 @@ __all__ = ["Model", "ModelLike", "load_model"]
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A quantized model that was read and found to be valid ONNX.
+    """A quantized model that was read and found to be valid ONNX, or TFLite.
 
     Members
     -------
     name : of the file without its suffix, or of the model that comes along.
-    proto : the model itself, as it was given.
+    proto : the model itself, as it was given; its inputs and outputs are in ``proto.graph``.
     files : where it and what belongs to it lie; None if it was given as an object.
     """
 
     name: str
-    proto: onnx.ModelProto
+    proto: Source
     files: ModelFiles | None = None
+
+    def only_onnx(self, option: str) -> onnx.ModelProto:
+        """Return the model for what takes ONNX alone; raises InputError that names ``option``."""
+        if isinstance(self.proto, TfliteFile):
+            raise InputError(f"{option}: only for ONNX models; {self.name} is TFLite")
+        return self.proto
 
     def test_inputs(self) -> dict[str, NDArray[Any]]:
         """Return the inputs that come along with a model, by name, the batch in front, and beside
@@ -43,8 +50,8 @@ class Model:
 
 
 ModelLike = str | Path | onnx.ModelProto | Model
-"""A model as a user has it: the path of an ONNX file, the name of one that comes along (``lenet5``,
-``vit``), or an object."""
+"""A model as a user has it: the path of an ONNX or TFLite file, the name of one that comes along
+(``lenet5``, ``vit``), or an object."""
 
 
 def load_model(model: ModelLike, dims: Mapping[str, int] | None = None) -> Model:
@@ -62,7 +69,9 @@ def load_model(model: ModelLike, dims: Mapping[str, int] | None = None) -> Model
         For a dimension that is not open.
     """
     read = _read(model)
-    return replace(read, proto=bind_dimensions(read.proto, dims)) if dims else read
+    if not dims:
+        return read
+    return replace(read, proto=bind_dimensions(read.only_onnx("named dimensions"), dims))
 
 
 def _read(model: ModelLike) -> Model:
@@ -73,8 +82,8 @@ def _read(model: ModelLike) -> Model:
         return Model("model", model)
     if not isinstance(model, str | Path):
         raise ModelError(
-            f"a {type(model).__name__} is no model; must be the path of an ONNX file, "
-            "an onnx.ModelProto or what load_model returns"
+            f"a {type(model).__name__} is no model; must be the path of an ONNX or TFLite "
+            "file, an onnx.ModelProto or what load_model returns"
         )
     files = find_model(str(model))
-    return Model(files.name, read_model(files.path), files)
+    return Model(files.name, load_source(files.path), files)

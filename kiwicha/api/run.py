@@ -30,7 +30,8 @@ class RunResult:
     Members
     -------
     outputs : graph outputs by name.
-    expected : what ONNX Runtime makes of the model as given and the same inputs, by name.
+    expected : what ONNX Runtime, or LiteRT of a TFLite model, makes of the model as given and the
+        same inputs, by name.
     predicted_cycles, cycles : from start to interrupt; ``cycles`` by the machine's own counter,
         None on the golden machine, which has no clock.
     machine : on which it ran, that of the argument unless that was None.
@@ -151,8 +152,8 @@ def simulate(
         check_asked(blocks, statistics)
         board = Board(simulator, waves, latency, stall, seed)
         run, report = simulated_fallback(
-            loaded.proto, config, _arrays(inputs), board=board, samples=samples, name=loaded.name,
-            listener=progress,
+            loaded.only_onnx("host_fallback"), config, _arrays(inputs), board=board,
+            samples=samples, name=loaded.name, listener=progress,
         )
         return RunResult(
             run.outputs, run.expected, report.predicted_cycles, report.cycles, run.plan.config,
@@ -176,7 +177,8 @@ def _golden_fallback(
     samples: int | None, seed: int, progress: Listener,
 ) -> RunResult:
     run = golden_fallback(
-        model.proto, config, inputs, samples=samples, seed=seed, listener=progress
+        model.only_onnx("host_fallback"), config, inputs, samples=samples, seed=seed,
+        listener=progress,
     )
     wrong = [sentence for program in run.programs for sentence in program.wrong]
     if run.wrong:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +22,7 @@ from kiwicha.cli.reports import print_advice, report_files, report_paths
 from kiwicha.compiler.frontend.batch import batched_inputs
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.compiler.frontend.session import open_session
+from kiwicha.compiler.frontend.source import Source
 from kiwicha.errors import InputError, printable
 from kiwicha.machine.modes import RequantizeMode
 from kiwicha.report.blocks import block_lines
@@ -95,7 +95,7 @@ def run_sim(args: argparse.Namespace) -> int:
 
 
 def _load(
-    path: Path, model: onnx.ModelProto, samples: int | None
+    path: Path, model: Source, samples: int | None
 ) -> tuple[Arrays, NDArray[Any] | None]:
     """Return the graph inputs in a file, cut to ``samples``, and the labels beside them."""
     arrays = load_inputs(path)
@@ -122,7 +122,7 @@ def _load(
     return arrays, None if labels is None or not labels.ndim else labels[:samples]
 
 
-def _check_names(model: onnx.ModelProto) -> None:
+def _check_names(model: Source) -> None:
     """Raise InputError where an output's name is too long for an archive."""
     for value in model.graph.output:
         if (size := len(f"{value.name}.npy".encode())) > _LONGEST:
@@ -147,7 +147,7 @@ def _accuracy(
 
     before = None
     if float32 is not None:
-        session = open_session(float32.proto, ())
+        session = open_session(float32.only_onnx("the float model"), ())
         before = share({"scores": session.run(None, inputs)[0]})
     return Accuracy(len(labels), share(result.expected), share(result.outputs), before)
 
@@ -178,6 +178,9 @@ def _print(report: Report, console: Console) -> None:
     def line(text: str) -> None:
         console.print(text, soft_wrap=True)
 
+    reference = report.reference
+    tflite = reference["runtime"] != "onnxruntime"
+    runtime = "LiteRT" if tflite else "ONNX Runtime"
     for text in block_lines(report.blocks):
         line(_shown(text))
     for note in report.notes:
@@ -194,7 +197,6 @@ def _print(report: Report, console: Console) -> None:
                 "codes from the model as it is written; look at alpha, beta and axes of scales[/]"
             )
     print_advice(report, console)
-    reference = report.reference
     features = ", ".join(reference["features"]) or "no dot-product features"
     settings = "".join(f", {setting}" for setting in reference["settings"])
     line(
@@ -202,7 +204,7 @@ def _print(report: Report, console: Console) -> None:
         f"{settings}, on " + escape(f"{reference['processor']} ({features})")
     )
     mode = report.config["requantize_mode"]
-    if not reference["compared"] and mode != RequantizeMode.ONNX:
+    if not reference["compared"] and (tflite or mode != RequantizeMode.ONNX):
         line(f"not compared with it (requantize mode {mode})")
     elif not reference["whole"]:
         line(
@@ -210,7 +212,7 @@ def _print(report: Report, console: Console) -> None:
             f"{reference['outputs_differ']:,} of {reference['outputs']:,} output elements differ"
         )
     if (accuracy := report.accuracy) is not None:
-        shares = [("ONNX Runtime int8", accuracy.runtime), ("RTL", accuracy.machine)]
+        shares = [(f"{runtime} int8", accuracy.runtime), ("RTL", accuracy.machine)]
         if accuracy.float32 is not None:
             shares.insert(0, ("fp32", accuracy.float32))
         text = ", ".join(f"{name} {share:.2%}" for name, share in shares)
@@ -224,7 +226,7 @@ def _print(report: Report, console: Console) -> None:
     if wrong := differences(report):
         line(f"[bold red]WRONG: {_shown('; '.join(wrong))}[/]")
     else:
-        judges = ["golden model"] + ["ONNX Runtime"] * reference["compared"]
+        judges = ["golden model"] + [runtime] * reference["compared"]
         differ = reference["compared"] and reference["outputs_differ"]
         rounded = any(layer.rounded for layer in report.layers)
         what = "every bit as promised" if differ or rounded else "every bit equal"

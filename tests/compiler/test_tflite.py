@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFLite files through the frontend and the compiler to the golden machine, against LiteRT."""
+
+import numpy as np
+import pytest
+
+from kiwicha.compiler.frontend.tflite.lower import lower_tflite
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.sim.golden_run import run_on_golden_machine
+
+pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+
+from ..support.tflite_files import Network
+
+CONFIG = AcceleratorConfig(
+    name="small", rows=8, columns=8, requantize_mode="tflite",
+    special={"lanes": 1, "softmax": "tflite"},
+)
+
+
+def extremes(values):
+    """Inputs that no random ones are like: all lowest, all highest, by turns."""
+    for value in values:
+        info = np.iinfo(value.dtype)
+        low, high = (np.full(value.shape, edge, value.dtype) for edge in (info.min, info.max))
+        turns = np.where(np.arange(value.size).reshape(value.shape) % 2, low, high)
+        yield from (low, high, turns.astype(value.dtype))
+
+
+def agrees(network, config=CONFIG):
+    """Every layer and the output are LiteRT's, for random inputs and for extreme ones; returns the
+    graph."""
+    file = network.file()
+    graph = legalize(lower_tflite(file))
+    rng = np.random.default_rng(7)
+    info = np.iinfo(graph.inputs[0].dtype)
+    drawn = rng.integers(info.min, info.max + 1, graph.inputs[0].shape).astype(info.dtype)
+    for x in (drawn, *extremes([drawn])):
+        found = run_on_golden_machine(file, config, {"x": x})
+        assert found.wrong == ()
+        (name,) = found.outputs
+        np.testing.assert_array_equal(found.outputs[name], found.reference.outputs[name])
+    assert not [node for node in graph.nodes if node.kind == "move"], "a copy"
+    return graph
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("activation", ["NONE", "RELU", "RELU6", "RELU_N1_TO_1"])
+def test_convolution(kind, activation):
+    graph = agrees(
+        Network((1, 9, 8, 3), kind).conv(10, (3, 3), (9, 8), padding="SAME",
+                                         fusedActivationFunction=activation)
+    )
+    (node,) = [node for node in graph.nodes if node.kind == "conv"]
+    assert node.op == ("CONV_2D" if activation == "NONE" else f"CONV_2D + {activation}")
+
+
+@pytest.mark.parametrize("padding,stride,dilation,shape", [
+    ("SAME", 2, 1, (5, 6)), ("SAME", 1, 2, (10, 11)), ("VALID", 2, 1, (4, 5)),
+    ("VALID", 1, 3, (4, 5)), ("SAME", 3, 1, (4, 4)),
+])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_windows(padding, stride, dilation, shape, depthwise):
+    options = {"padding": padding, "strideH": stride, "strideW": stride, "dilation": dilation}
+    network = Network((2, 10, 11, 4), seed=stride)
+    if depthwise:
+        agrees(network.depthwise(2, (3, 3), shape, **options))
+    else:
+        agrees(network.conv(7, (3, 3), shape, **options))
+
+
+@pytest.mark.parametrize("bias,per_channel", [(False, True), (True, False), (False, False)])
+def test_weights(bias, per_channel):
+    """LiteRT itself refuses a CONV_2D without bias."""
+    agrees(
+        Network((1, 6, 6, 4)).conv(5, (2, 2), (5, 5), per_channel=per_channel)
+        .depthwise(3, (2, 2), (4, 4), bias=bias, per_channel=per_channel)
+    )
+
+
+def test_grouped_convolution():
+    agrees(Network((1, 6, 6, 8)).conv(12, (3, 3), (4, 4), groups=4))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("seed", range(4))
+def test_dense(kind, seed):
+    agrees(
+        Network((5, 40), kind, seed=seed).dense(33, fusedActivationFunction="RELU")
+        .dense(17, bias=False).dense(9, fusedActivationFunction="RELU6")
+    )
+
+
+def test_dense_of_images_and_of_more_axes():
+    agrees(Network((2, 3, 4, 5)).conv(6, (1, 1), (3, 4)).dense(7, depth=72))
+    agrees(Network((2, 3, 4, 5)).dense(7, keepNumDims=True))
+    agrees(Network((2, 3, 20)).dense(7, per_channel=True, keepNumDims=True))
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("name", ["MAX_POOL_2D", "AVERAGE_POOL_2D"])
+@pytest.mark.parametrize("padding,stride,kernel,shape", [
+    ("VALID", 2, (2, 2), (4, 3)), ("SAME", 2, (3, 3), (4, 4)), ("VALID", 1, (8, 7), (1, 1)),
+    ("SAME", 1, (2, 3), (8, 7)),
+])
+def test_pooling(kind, name, padding, stride, kernel, shape):
+    agrees(
+        Network((1, 8, 7, 5), kind, seed=len(name)).pool(
+            name, kernel, shape, padding=padding, strideH=stride, strideW=stride,
+            fusedActivationFunction="RELU" if stride == 2 else "NONE",
+        )
+    )
+
+
+def test_reshapes_cost_nothing():
+    graph = agrees(
+        Network((1, 4, 6, 3)).conv(8, (1, 1), (4, 6)).reshape((1, 24, 8)).reshape((1, 8, 3, 8))
+        .conv(5, (3, 3), (6, 1)).reshape((1, 30)).dense(4)
+    )
+    assert {node.kind for node in graph.nodes} == {"conv", "view", "matmul"}
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_softmax(kind):
+    network = Network((3, 50), kind).dense(12)
+    low = int(np.iinfo(kind).min)
+    y = network.writer.tensor("y", (3, 12), kind, np.float32(1 / 256), low)
+    network.writer.operator("SOFTMAX", [network.last], [y], "Softmax", 2 if low else 1, beta=1.0)
+    network.last = y
+    agrees(network)
+
+
+def test_an_image_is_an_output_in_the_files_order():
+    network = Network((1, 5, 4, 3)).conv(6, (2, 2), (4, 3))
+    found = run_on_golden_machine(network.file(), CONFIG)
+    assert found.outputs["y1"].shape == (1, 4, 3, 6)
+    assert not found.wrong
+
+
+def test_the_batch_is_open():
+    file = Network((1, 6, 6, 3), batched=True).conv(4, (3, 3), (4, 4)).dense(5, depth=64).file()
+    found = run_on_golden_machine(file, CONFIG, samples=3)
+    assert found.outputs["y2"].shape == (3, 5)
+    assert not found.wrong
+    np.testing.assert_array_equal(found.outputs["y2"], found.reference.outputs["y2"])
+
+
+def test_the_file_is_not_believed_blindly(monkeypatch):
+    """The judge sees an activation that was forgotten."""
+    network = Network((4, 40)).dense(33, fusedActivationFunction="RELU")
+    monkeypatch.setattr("kiwicha.compiler.ops.matmul.activation", lambda node, y: (-128, 127))
+    found = run_on_golden_machine(network.file(), CONFIG)
+    assert any("LiteRT" in text for text in found.wrong)
