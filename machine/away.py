@@ -91,7 +91,7 @@ def _encode(
     """Return a multiplier and a shift whose steps are those of ``rounded``."""
     results = np.arange(low + 1, high + 1)
     wanted = _steps(results, scale, furthest, rounded)
-    if np.all((wanted == -furthest) == (results <= 0)):
+    if np.array_equal(wanted, np.where(results > 0, furthest + 1, -furthest)):
         return 0, 0  # every sum becomes 0
     first, shift = quantize_multiplier(scale)
     # Only these can make a difference, and what stands for all beyond.

@@ -156,7 +156,7 @@ def _check_rounding(context: Context, node: onnx.NodeProto) -> None:
         encode_product(RequantizeMode.TFLITE, made.scale64, low, high, made.furthest)
     except ValueError:
         context.nodes[-1] = replace(made, away=False, promise="near")
-        context.note(node, "LiteRT's scale has more bits than the machine's; at most one code apart")
+        context.note(node, "LiteRT's scale needs more than 31 bits; at most one code apart")
 
 
 def emit_matmul(

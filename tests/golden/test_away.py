@@ -42,6 +42,15 @@ def test_products_are_encoded_exactly(mode):
     assert moved > 20
 
 
+def test_bounds_narrow_what_must_be_right():
+    for low, high in ((0, 255), (-255, 0), (-3, -1), (7, 90)):
+        for scale in (0.013, 1e-12, 0.5, 3.0):
+            multiplier, shift = encode_product("tflite", scale, low, high, FURTHEST)
+            acc = near_steps(scale, FURTHEST)
+            found = requantize(acc, multiplier, shift, 0, low, high, "tflite")
+            np.testing.assert_array_equal(found, dense(acc, scale, 0, low, high))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_averages_are_encoded_exactly(mode):
     for count in [*range(1, 130), 255, 256, 1000, 4096, 50_176]:
