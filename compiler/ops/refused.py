@@ -18,7 +18,7 @@ from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.provenance import Provenance, value_shapes
 from kiwicha.compiler.ops.registry import is_elementwise, reason_of
-from kiwicha.compiler.ops.tflite import input_tensor
+from kiwicha.compiler.ops.tflite import assumed
 
 __all__ = ["Refused"]
 
@@ -99,8 +99,8 @@ class Refused:
                 continue
             kind = _UINT8 if dtype == np.float32 else dtype
             tensor = Tensor(name, shape, kind, np.float32(1), 0)
-            if context.described and dtype != np.float32:
-                tensor = input_tensor(context, name)
+            if described := context.described.get(name):
+                tensor = assumed(described, tensor)
             if dtype == np.float32:
                 context.floats[name] = FloatValue(tensor)
             else:

@@ -31,8 +31,8 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import ACTIVATION, ONE_SCALE
 
 __all__ = [
-    "GENERAL", "SAME_SCALE", "activation", "check_tensors", "codes_of", "image", "in_file_order",
-    "input_tensor", "label", "operand", "options", "padding", "target",
+    "GENERAL", "SAME_SCALE", "activation", "assumed", "check_tensors", "codes_of", "image",
+    "in_file_order", "input_tensor", "label", "operand", "options", "padding", "target",
 ]
 
 _BOUNDS = {
@@ -71,7 +71,7 @@ SAME_SCALE = Limit(
     lambda x, y: abs(x.scale - y.scale) <= 1e-6 and x.zero_point == y.zero_point
     and x.dtype == y.dtype,
 )
-GENERAL = (_INT16, _FLOAT, _KIND, _SCALE, _ACTIVATION)
+GENERAL = (_INT16, _FLOAT, _KIND, _SCALE, _ZERO, _SHAPE, _IMAGE, _ACTIVATION)
 """Limits that all of TFLite's operators have."""
 
 _INDICES = ("int32", "int64", "bool")
@@ -111,6 +111,13 @@ def check_tensors(
 def input_tensor(context: Context, name: str) -> Tensor:
     """Return a graph input of codes."""
     return _described(context.described[name])
+
+
+def assumed(described: TfliteTensor, unknown: Tensor) -> Tensor:
+    """Return what a refused operator would have made, ``unknown`` with its scale and zero point."""
+    if described.scale.size != 1 or described.zero.size != 1:
+        return unknown
+    return replace(unknown, scale=described.scale[0], zero_point=int(described.zero[0]))
 
 
 def _described(described: TfliteTensor) -> Tensor:

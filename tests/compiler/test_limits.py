@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.frontend.source import lower_source
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.compiler.ops.limits import GENERAL
 from kiwicha.compiler.ops.registry import NO_RULE, operators
+from kiwicha.compiler.ops.tflite import GENERAL as TFLITE_GENERAL
 from kiwicha.errors import UnsupportedModel
 
-from .limit_examples import EXAMPLES
+from .limit_examples import EXAMPLES as ONNX
+from .limit_tflite import TFLITE
 
 ROOT = Path(__file__).parents[2]
-LIMITS = {"all": GENERAL, "all in float": NO_RULE} | {
+EXAMPLES = {name: {**ONNX.get(name, {}), **TFLITE.get(name, {})} for name in {**ONNX, **TFLITE}}
+LIMITS = {"all": GENERAL, "all in float": NO_RULE, "all of TFLite": TFLITE_GENERAL} | {
     operator.name: operator.limits for operator in operators()
 }
 CASES = [(name, limit) for name, limits in LIMITS.items() for limit in limits]
@@ -32,7 +35,7 @@ def example(name, limit):
 def test_a_model_is_refused_with_the_sentence(name, limit):
     (words,) = example(name, limit)
     with pytest.raises(UnsupportedModel) as caught:
-        legalize(lower(EXAMPLES[name][words]))
+        legalize(lower_source(EXAMPLES[name][words]))
     reasons = [reason for _, _, reason in caught.value.refusals]
     assert any(limit.matches(reason) for reason in reasons), reasons
 

@@ -14,6 +14,7 @@ from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.compiler.ops.limits import GENERAL
 from kiwicha.compiler.ops.operator import Operator
 from kiwicha.compiler.ops.registry import NO_RULE, operators
+from kiwicha.compiler.ops.tflite import GENERAL as TFLITE
 from kiwicha.compiler.ops.unsupported import REASONS
 
 __all__ = ["PAGE", "main", "page"]
@@ -50,6 +51,8 @@ def _generated() -> str:
         *_sentences(GENERAL),
         "", "All that are written between DequantizeLinear and QuantizeLinear:", "",
         *_sentences(NO_RULE),
+        "", "All of TFLite:", "",
+        *_sentences(TFLITE),
     ]
     for operator in operators():
         if operator.limits:

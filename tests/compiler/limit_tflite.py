@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For each limit of a TFLite operator a file that breaks it, as `limit_examples` has them."""
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from ..support.tflite_files import WINDOW, Network
+
+__all__ = ["TFLITE"]
+
+IMAGE = (1, 4, 4, 2)
+
+
+def changed(network, index, **fields):
+    """The network with fields of a tensor, or of its quantization, changed."""
+    tensor = network.writer.graph.tensors[index]
+    for name, value in fields.items():
+        owner = tensor if hasattr(tensor, name) else tensor.quantization
+        assert hasattr(owner, name), name
+        setattr(owner, name, value)
+    return network.file()
+
+
+def typed(kind):
+    """A convolution whose result has another type, and one behind it."""
+    network = Network(IMAGE).conv(3, (1, 1), (4, 4))
+    network.writer.graph.tensors[network.last].type = getattr(schema.TensorType, kind)
+    return network.conv(3, (1, 1), (4, 4)).file()
+
+
+def unquantized():
+    network = Network(IMAGE).conv(3, (1, 1), (4, 4))
+    middle = network.last
+    network.conv(3, (1, 1), (4, 4))
+    network.writer.graph.tensors[middle].quantization = None
+    return network.file()
+
+
+def axis(network, kind):
+    """Scales of weights along another axis."""
+    place = next(
+        index for index, tensor in enumerate(network.writer.graph.tensors)
+        if tensor.name.startswith(b"w")
+    )
+    return changed(network, place, quantizedDimension=kind)
+
+
+def softmax(scale=1 / 256, beta=1.0):
+    network = Network((3, 8)).dense(5)
+    y = network.writer.tensor("y", (3, 5), "int8", np.float32(scale), -128)
+    network.writer.operator("SOFTMAX", [network.last], [y], "Softmax", 2, beta=beta)
+    network.last = y
+    return network.file()
+
+
+def pool(name):
+    network = Network(IMAGE)
+    window = WINDOW | {"filterHeight": 2, "filterWidth": 2}
+    return network.add(name, [network.last], (1, 3, 3, 2), "Pool2D", 2, **window).file()
+
+
+def reshape():
+    network = Network((2, 6))
+    shape = network.writer.tensor("s", (1,), "int32", values=np.array([12], np.int32))
+    return network.add("RESHAPE", [network.last, shape], (12,)).file()
+
+
+def dense_of_other_rows():
+    network = Network((3, 8))
+    return network.add(
+        "FULLY_CONNECTED", [network.last, *network.weights((4, 5), 0)], (3, 4), "FullyConnected", 4
+    ).file()
+
+
+def float_constant():
+    network = Network((2, 6)).dense(5)
+    real = network.writer.tensor("real", (2, 5), "float32", values=np.ones((2, 5), np.float32))
+    return network.add("QUANTIZE", [real], (2, 5), "Quantize", 1).file()
+
+
+def float_inside():
+    """A DEQUANTIZE whose result is quantized again."""
+    network = Network((2, 6)).dense(5)
+    real = network.writer.tensor("real", (2, 5), "float32")
+    network.writer.operator("DEQUANTIZE", [network.last], [real], "Dequantize", 2)
+    network.add("QUANTIZE", [real], (2, 5), "Quantize", 1)
+    return network.file()
+
+
+TFLITE = {
+    "all of TFLite": {
+        "'{name}' is int16": typed("INT16"),
+        "'{name}' is {kind}: the model": typed("FLOAT32"),
+        "'{name}' is {kind}; must": typed("INT64"),
+        "'{name}' has no scale": unquantized(),
+        "'{name}' has zero point": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 0,
+                                           zeroPoint=[200]),
+        "its result is": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 3, shape=[1, 4, 5, 3]),
+        "fused activation": Network(IMAGE).conv(
+            3, (1, 1), (4, 4), fusedActivationFunction="TANH").file(),
+        "'{name}' has {rank} dimensions": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 0,
+                                                  shape=[4, 4, 2]),
+    },
+    "Conv": {
+        "weight scales along": axis(Network(IMAGE).conv(3, (1, 1), (4, 4)), 3),
+    },
+    "Gemm": {
+        "input is {x}, no": dense_of_other_rows(),
+        "weight scales along": axis(Network((2, 4)).dense(4, per_channel=True), 1),
+    },
+    "MaxPool": {"its operand has scale": pool("MAX_POOL_2D")},
+    "AveragePool": {"its operand has scale": pool("AVERAGE_POOL_2D")},
+    "Softmax": {"beta": softmax(beta=0.3), "its result has scale": softmax(scale=1 / 128)},
+    "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
+        "scale and zero point are": reshape(),
+    },
+    "QUANTIZE, DEQUANTIZE": {
+        "'{name}' is float, and no": float_constant(), "'{name}' is read": float_inside(),
+    },
+}
