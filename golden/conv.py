@@ -5,11 +5,13 @@ The sums are those of ONNX Runtime's QLinearConv: zero points taken off both ope
 contributes nothing, int32 accumulation with wrap-around.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["conv2d", "patches", "wrap_int32"]
+__all__ = ["conv2d", "far_pads", "patches", "wrap_int32"]
 
 
 def conv2d(
@@ -80,3 +82,14 @@ def patches(
 def wrap_int32(value: NDArray[np.int64]) -> NDArray[np.int32]:
     """Return the low 32 bits as a signed number."""
     return value.astype(np.int64).astype(np.uint32).view(np.int32)
+
+
+def far_pads(node: Any) -> tuple[int, int, int, int]:
+    """Return pads that reach as far as the last window of ``node.image`` does; negative where the
+    image does not end there."""
+    ends = []
+    for axis in (0, 1):
+        last = (node.image[2 + axis] - 1) * node.strides[axis] - node.pads[axis]
+        extent = (node.weights.shape[2 + axis] - 1) * node.dilations[axis] + 1
+        ends.append(last + extent - node.x.image[2 + axis])
+    return (*node.pads, *ends)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from kiwicha.golden.add import sums as added
 from kiwicha.golden.add import to_integers
 from kiwicha.golden.away import rounded_away
-from kiwicha.golden.conv import conv2d
+from kiwicha.golden.conv import conv2d, far_pads
 from kiwicha.golden.conv_transpose import conv_transpose2d
 from kiwicha.golden.dynamic import dynamic_quantize, linear_values, quantize_values
 from kiwicha.golden.fixed_pair import FUNCTIONS as FIXED_PAIRS
@@ -111,7 +111,7 @@ def _finish(
 def _accumulated(node: Any, x: NDArray[Any], x_zero: int) -> NDArray[np.int32]:
     """Return the sums of products, N x C x H x W or rows x columns."""
     if node.kind in ("conv", "dynamic_conv"):
-        pads = node.pads if node.kind == "conv" else _far(node)
+        pads = node.pads if node.kind == "conv" else far_pads(node)
         return conv2d(
             x.reshape(node.x.image), node.weights, x_zero=x_zero,
             weight_zero=node.weight_zero, groups=node.groups, strides=node.strides,
@@ -119,17 +119,6 @@ def _accumulated(node: Any, x: NDArray[Any], x_zero: int) -> NDArray[np.int32]:
         )
     rows = x.reshape(-1, len(node.weights))
     return matmul(rows, node.weights, x_zero=x_zero, weight_zero=node.weight_zero)
-
-
-def _far(node: Any) -> tuple[int, int, int, int]:
-    """Return pads that reach as far as the last window of ``node.image`` does; negative where the
-    image does not end there."""
-    ends = []
-    for axis in (0, 1):
-        last = (node.image[2 + axis] - 1) * node.strides[axis] - node.pads[axis]
-        extent = (node.weights.shape[2 + axis] - 1) * node.dilations[axis] + 1
-        ends.append(last + extent - node.x.image[2 + axis])
-    return (*node.pads, *ends)
 
 
 def sums(

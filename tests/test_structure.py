@@ -201,9 +201,7 @@ PARTS = {
     "requantize_fixed": "requantize",
     "requantize_float": "requantize",
     "requantize_multiply": "requantize",
-    "columns": "vector",
     "dynamic": "vector",
-    "entry_walk": "drain",
     "flat_index": "block",
     "integer_path": "vector",
     "narrow": "vector",
@@ -252,8 +250,8 @@ MODELS = {
 
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
-    "add", "average", "away", "concat", "conv", "conv_transpose", "fixed_pair", "litert", "lrn",
-    "machine", "matmul", "mul", "network", "pool", "product", "recurrent",
+    "add", "average", "away", "concat", "conv", "conv_transpose", "litert", "lrn", "machine",
+    "matmul", "mul", "network", "pool", "product", "recurrent",
 }
 
 

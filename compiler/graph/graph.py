@@ -107,8 +107,9 @@ class HostQuantize:
         with np.errstate(over="ignore"):
             real = self.view.apply(array).astype(np.float32) / self.tensor.scale
         if self.away:
-            whole = np.trunc(np.abs(real))
-            whole = np.copysign(whole + (np.abs(real) - whole >= 0.5), real)
+            whole = np.trunc(real)
+            with np.errstate(invalid="ignore"):  # of infinities
+                whole += np.copysign(np.abs(real - whole) >= 0.5, real)
             real = np.where(np.abs(whole) < 2.0**31, whole, np.float32(-np.inf))
         real = np.where(np.isnan(real), np.float32(-np.inf), real)
         codes = np.rint(np.clip(real, info.min - zero, info.max - zero)) + zero

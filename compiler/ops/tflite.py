@@ -32,7 +32,8 @@ from kiwicha.compiler.ops.limits import ACTIVATION, ONE_SCALE
 
 __all__ = [
     "GENERAL", "SAME_SCALE", "activation", "assumed", "check_tensors", "codes_of", "image",
-    "in_file_order", "input_tensor", "label", "operand", "options", "padding", "target",
+    "in_file_order", "in_its_form", "input_tensor", "label", "operand", "options", "padding",
+    "target",
 ]
 
 _BOUNDS = {
@@ -148,6 +149,14 @@ def image(context: Context, node: onnx.NodeProto, index: int = 0) -> Tensor:
     context.emit(ViewNode(made, "Transpose", x, y, _TO_IMAGE))
     context.images[name] = made
     return y
+
+
+def in_its_form(context: Context, node: onnx.NodeProto, index: int = 0) -> tuple[Tensor, bool]:
+    """Return an input in the form that it has already, and whether that is an image: for what
+    looks at each code by itself."""
+    name = _activation_name(context, node, index)
+    as_image = name not in context.tensors
+    return (image if as_image else operand)(context, node, index), as_image
 
 
 def in_file_order(context: Context, name: str) -> Tensor:

@@ -87,6 +87,18 @@ def float_inside():
     return network.file()
 
 
+def added(one, other="int8"):
+    """A sum of two constants, or of other types."""
+    network = Network((2, 6))
+    codes = [
+        network.writer.tensor(f"c{place}", (2, 6), kind, np.float32(0.1), 0, values=np.ones(
+            (2, 6), kind))
+        for place, kind in enumerate((one, other))
+    ]
+    first = codes[0] if one == other else network.last
+    return network.add("ADD", [first, codes[1]], (2, 6), "Add", 2).file()
+
+
 TFLITE = {
     "all of TFLite": {
         "'{name}' is int16": typed("INT16"),
@@ -113,6 +125,9 @@ TFLITE = {
     "Softmax": {"beta": softmax(beta=0.3), "its result has scale": softmax(scale=1 / 128)},
     "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
         "scale and zero point are": reshape(),
+    },
+    "ADD, SUB, MUL": {
+        "both operands are constants": added("int8"), "operands are {a}": added("int8", "uint8"),
     },
     "QUANTIZE, DEQUANTIZE": {
         "'{name}' is float, and no": float_constant(), "'{name}' is read": float_inside(),

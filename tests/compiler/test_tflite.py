@@ -131,6 +131,72 @@ def test_softmax(kind):
     agrees(network)
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("name,options", [("ADD", "Add"), ("SUB", "Sub"), ("MUL", "Mul")])
+def test_pairs(kind, name, options):
+    """A residual sum, and one that broadcasts, of tensors and with a constant of either side."""
+    network = Network((1, 4, 5, 6), kind, seed=len(options)).conv(6, (1, 1), (4, 5))
+    version = 2 if kind == "int8" else 1
+    network.add(name, [network.last, network.first], (1, 4, 5, 6), options, version,
+                fusedActivationFunction="RELU")
+    whole = network.last
+    network.pool("AVERAGE_POOL_2D", (4, 5), (1, 1))
+    network.add(name, [network.last, whole], (1, 4, 5, 6), options, version)
+    for first in (False, True):
+        values = network.rng.integers(0, 256, (6,)).astype(np.uint8).view(kind)
+        constant = network.writer.tensor(f"c{first}", (6,), kind, np.float32(0.07), 9,
+                                         values=values)
+        operands = [network.last, constant]
+        network.add(name, operands[::-1] if first else operands, (1, 4, 5, 6), options, version)
+    agrees(network)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+@pytest.mark.parametrize("name", ["LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU", "RELU", "RELU6"])
+def test_functions(kind, name):
+    network = Network((1, 4, 5, 6), kind).conv(6, (1, 1), (4, 5))
+    if name in ("LOGISTIC", "TANH"):
+        scale, zero = (1 / 256, -128) if name == "LOGISTIC" else (1 / 128, 0)
+        y = network.writer.tensor("f", network.shape, kind, np.float32(scale),
+                                  zero if kind == "int8" else zero + 128)
+        network.writer.operator(name, [network.last], [y], version=2 if kind == "int8" else 1)
+        network.last = y
+    elif name == "LEAKY_RELU":
+        network.add(name, [network.last], network.shape, "LeakyRelu", 2, alpha=0.3)
+    else:
+        version = 1 if kind == "uint8" or name == "HARD_SWISH" else 2
+        network.add(name, [network.last], network.shape, version=version)
+    agrees(network.conv(4, (2, 2), (3, 4)))
+
+
+def test_quantize_changes_scale_and_type():
+    network = Network((1, 3, 4, 5)).conv(6, (1, 1), (3, 4))
+    network.add("QUANTIZE", [network.last], network.shape, "Quantize", 2)
+    agrees(network.conv(3, (1, 1), (3, 4)))
+    network = Network((2, 40)).dense(16)
+    network.kind = "uint8"
+    agrees(network.add("QUANTIZE", [network.last], network.shape, "Quantize", 2).dense(5))
+
+
+def test_float_edges():
+    """Halves of codes at the input; what has no int32 is the lowest code."""
+    network = Network((4, 8))
+    real = network.writer.tensor("real", (4, 8), "float32")
+    network.writer.operator("QUANTIZE", [real], [network.first], "Quantize", 1)
+    network.dense(5)
+    y = network.writer.tensor("y", (4, 5), "float32")
+    network.writer.operator("DEQUANTIZE", [network.last], [y], "Dequantize", 2)
+    network.first, network.last = real, y
+    file = network.file()
+    scale = np.float32(file.tensors["x"].scale[0])
+    x = ((np.arange(32) - 16 + 0.5) * scale).astype(np.float32).reshape(4, 8)
+    x[3] = [np.inf, -np.inf, 1e30, -1e30, 2e9, -2e9, 0, -0.0]
+    found = run_on_golden_machine(file, CONFIG, {"real": x})
+    assert not found.wrong
+    np.testing.assert_array_equal(found.outputs["y"], found.reference.outputs["y"])
+    assert found.outputs["y"].dtype == np.float32
+
+
 def test_an_image_is_an_output_in_the_files_order():
     network = Network((1, 5, 4, 3)).conv(6, (2, 2), (4, 3))
     found = run_on_golden_machine(network.file(), CONFIG)
