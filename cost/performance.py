@@ -95,6 +95,11 @@ class Player:
         self._mode: VectorMode | None = None
         self._drained = 0.0  # when the last VECTOR is done
 
+    @property
+    def handed(self) -> float:
+        """When the next instruction could begin if nothing else were in its way."""
+        return self.fetch.handed + _ISSUE
+
     def play(
         self, instruction: Timed, sources: Collection[int], cycles: int | None = None
     ) -> None:
@@ -107,7 +112,7 @@ class Player:
             for read in self.fetch.reads:
                 end[read.index] = read.after
             self.free[Engine.LOAD] = self.fetch.reads[-1].after - READ_ROUND_TRIP
-        waited = max([self.fetch.handed + _ISSUE, *(end[s] + _TOKEN for s in sources)])
+        waited = max([self.handed, *(end[s] + _TOKEN for s in sources)])
         ready = max(waited + (engine in _JUDGED), self.free[engine])
         taken, done = ready, ready + needed
         if engine == Engine.VECTOR:

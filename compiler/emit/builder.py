@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.emit.absorb import Absorbed
-from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
+from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Instruction, Transfer
+from kiwicha.compiler.emit.order import Order
 from kiwicha.compiler.emit.scales import ScaleRun
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
 from kiwicha.compiler.schedule.compress import StoredWeights
@@ -21,7 +22,6 @@ from kiwicha.cost.timing import (
     SPECIAL_LATENCY,
     block_cycles,
     format_cycles,
-    queued_instructions,
     special_cycles,
     vector_cycles,
 )
@@ -77,7 +77,6 @@ class ProgramBuilder:
     """
 
     config: AcceleratorConfig
-    instructions: list[Instruction] = field(default_factory=list)
     layer: int = 0
     tally: Tally | None = None
     function: np.ndarray | None = None
@@ -92,9 +91,7 @@ class ProgramBuilder:
 
     def __post_init__(self) -> None:
         beat = self.config.beat_bytes
-        self.dependencies = Dependencies([
-            queued_instructions(self.config, Opcode[engine.name]) + 1 for engine in Engine
-        ])
+        self._order = Order(self.config)
         self.activations = Ring(self.config.activation_bytes, beat)
         self.weights = Ring(self.config.weight_bytes, max(beat, self.config.weight_pitch))
         group = self.config.parameter_lanes * PARAMETER_BYTES
@@ -115,14 +112,11 @@ class ProgramBuilder:
         self._half ^= 1
         return self._half * (self.config.accumulator_depth // 2)
 
-    def _add(
-        self,
-        instruction: Instruction,
-        reads: Sequence[Range],
-        writes: Sequence[Range],
-    ) -> None:
-        self.dependencies.add(instruction.engine, reads, writes)
-        self.instructions.append(instruction)
+    @property
+    def instructions(self) -> list[Instruction]:
+        """All that were appended, in the order that the program has."""
+        self._order.finish()
+        return self._order.instructions
 
     def load(
         self,
@@ -153,7 +147,7 @@ class ProgramBuilder:
         cycles = max(cycles, decoding)
         plain = Transfer(transfer.address, transfer.local, dense)
         fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}
-        self._add(
+        self._order.add(
             Instruction(
                 Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, READ_ROUND_TRIP,
                 bytes_read=beats * beat, dense_cycles=self._read_cycles(plain) if dense else 0,
@@ -175,7 +169,7 @@ class ProgramBuilder:
         """Append a COMPUTE that takes ``cycles`` in the array."""
         accumulating = [writes] if fields["accumulate"] else []
         latency = compute_latency(self.config)
-        self._add(
+        self._order.add(
             Instruction(Opcode.COMPUTE, fields, Engine.COMPUTE, self.layer, cycles, latency),
             [*reads, *accumulating],
             [writes],
@@ -212,7 +206,7 @@ class ProgramBuilder:
         if mode == VectorMode.BLOCK:
             pixels = fields["pixels"] * fields["lines"]
             cycles = pixels * block_cycles(self.config, fields["channels"])
-        self._add(
+        self._order.add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,
             writes,
@@ -254,7 +248,7 @@ class ProgramBuilder:
             latency += FIXED_PAIR_LATENCY - ADD_LATENCY
         elif operation == SpecialOperation.MUL:
             latency += MUL_LATENCY
-        self._add(
+        self._order.add(
             Instruction(Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, latency),
             reads,
             [writes],
@@ -269,7 +263,7 @@ class ProgramBuilder:
         """Append a STORE; ``touched`` as in `load`."""
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
-        self._add(
+        self._order.add(
             Instruction(
                 Opcode.STORE,
                 {"source": source, **vars(transfer)},
@@ -290,7 +284,7 @@ class ProgramBuilder:
     def store_counters(self, address: int) -> None:
         """Append a STORE of the counter record, ordered after all earlier stores."""
         transfer = Transfer(address, 0, COUNTER_WORDS * WORD_BITS // 8)
-        self._add(
+        self._order.add(
             Instruction(
                 Opcode.STORE,
                 {"source": StoreSource.COUNTERS, **vars(transfer)},
@@ -306,11 +300,11 @@ class ProgramBuilder:
 
     def words(self) -> np.ndarray:
         """Return the finished program, ``uint64`` words ending in END."""
-        deps = self.dependencies
+        instructions, tokens = self.instructions, self._order.dependencies
         parts = [
             encode(instruction.opcode, **instruction.fields, wait=wait, signal=signal)
             for instruction, wait, signal in zip(
-                self.instructions, deps.wait, deps.signal, strict=True
+                instructions, tokens.wait, tokens.signal, strict=True
             )
         ]
         return np.concatenate([*parts, encode(Opcode.END)])
@@ -320,5 +314,8 @@ class ProgramBuilder:
 
         With ``dense`` no weights are compressed.
         """
-        cycles = (each.dense_cycles for each in self.instructions) if dense else None
-        return predict(self.config, self.instructions, self.dependencies.sources, cycles)
+        instructions = self.instructions
+        if not dense:
+            return self._order.player.timeline()
+        cycles = (each.dense_cycles for each in instructions)
+        return predict(self.config, instructions, self._order.dependencies.sources, cycles)

@@ -112,6 +112,21 @@ class Dependencies:
         self._seen[engine].append(list(known))
         return sequence
 
+    def awaited(
+        self, engine: Engine, reads: Iterable[Range], writes: Iterable[Range]
+    ) -> dict[Engine, int]:
+        """Return the last instruction of each other engine that one which reads and writes these
+        ranges would have to wait for if it were next."""
+        found: dict[Engine, int] = {}
+        for touched, is_write in [(r, False) for r in reads] + [(w, True) for w in writes]:
+            for access in self._live[touched.space]:
+                if (
+                    access.start < touched.stop and touched.start < access.stop
+                    and (is_write or access.writes) and access.engine != engine
+                ):
+                    found[access.engine] = max(found.get(access.engine, 0), access.index)
+        return {other: self._place[other][index] for other, index in found.items()}
+
     def _touch(
         self, touched: Range, is_write: bool, engine: Engine, index: int, needed: list[int]
     ) -> None:
