@@ -93,8 +93,7 @@ class _Emitter:
             self._reduce(s, group[first : first + self.t.group], entry + first * s.pixels)
         for mode in self.modes:
             for first in range(0, len(group), self.work.drained)[:: self.order]:
-                tiles = group[first : first + self.work.drained]
-                self.results.drain(s, tiles, entry + first * s.pixels, block, mode)
+                self.results.drain(s, group, first, entry + first * s.pixels, block, mode)
 
     def _reduce(self, s: SpatialTile, group: _Group, entry: int) -> None:
         """Reduce a spatial tile over all its input into accumulators from ``entry`` on."""

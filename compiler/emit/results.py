@@ -3,6 +3,8 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
@@ -10,7 +12,7 @@ from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.footprint import pixel_pitch, scale_room
-from kiwicha.compiler.schedule.packing import pack_parameters
+from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget, VectorMode
@@ -70,25 +72,22 @@ class Results:
     def drain(
         self,
         s: SpatialTile,
-        tiles: tuple[ColumnTile, ...],
+        group: tuple[ColumnTile, ...],
+        first: int,
         entry: int,
         block: Block | None,
         mode: VectorMode,
     ) -> None:
-        """Bring the accumulators of column tiles, ``entry`` on, into their place in ``block``.
+        """Bring the accumulators of column tiles into their place in ``block``: of those of
+        ``group`` that are drained together, from ``first`` on, whose accumulators begin at
+        ``entry``.
 
         MEASURE brings nothing anywhere, and ``block`` may be None.
         """
         work, config, dynamic = self.work, self.builder.config, self.work.dynamic
-        tile = replace(tiles[0], outputs=sum(tile.outputs for tile in tiles))
-        if work.found is not None:
-            local, size = self.residents.found_parameters(work.found)
-        else:
-            local, size = self.residents.constant(
-                LoadTarget.PARAMETER,
-                ("parameters", tile.output),
-                lambda: pack_parameters(work, tile, config),
-            )
+        tiles = group[first : first + work.drained]
+        tile = _joined(tiles)
+        local, size = self._parameters(group, first)
         fields = {
             "mode": mode,
             "zero_point": work.y_zero,
@@ -143,6 +142,27 @@ class Results:
         self.builder.store(transfer)
         self.builder.scale_runs[self.builder.layer].append(run)
 
+    def _parameters(self, group: tuple[ColumnTile, ...], first: int) -> tuple[int, int]:
+        """Return (local address, length) of the parameters of what is drained together; those of
+        the whole group are loaded at once if they fit half of their memory."""
+        work, config = self.work, self.builder.config
+        if work.found is not None:
+            return self.residents.found_parameters(work.found)
+        parts = [
+            _joined(group[start : start + work.drained])
+            for start in range(0, len(group), work.drained)
+        ]
+        sizes = [parameter_bytes(part, config) for part in parts]
+        place = first // work.drained
+        if 2 * sum(sizes) > config.parameter_channels * PARAMETER_BYTES:
+            parts, sizes, place = parts[place : place + 1], sizes[place : place + 1], 0
+        local, _ = self.residents.constant(
+            LoadTarget.PARAMETER,
+            ("parameters", parts[0].output, len(parts)),
+            lambda: np.concatenate([pack_parameters(work, part, config) for part in parts]),
+        )
+        return local + sum(sizes[:place]), sizes[place]
+
     def store(self, s: SpatialTile, block: Block) -> None:
         """Write a finished block to memory, in as few runs as its shape allows."""
         y, lines = self.work.written, s.lines
@@ -164,3 +184,7 @@ class Results:
                     start + line * y.row_bytes, block.local + line * block.line_pitch,
                     block.channels, s.columns, y.pixel_bytes, block.pixel_pitch,
                 )
+
+
+def _joined(tiles: tuple[ColumnTile, ...]) -> ColumnTile:
+    return replace(tiles[0], outputs=sum(tile.outputs for tile in tiles))

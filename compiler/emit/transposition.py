@@ -48,7 +48,7 @@ def transpose(
             _pick(work, s, group, blocks, entry, residents)
             for place, tile in enumerate(group):
                 at = entry + place * blocks * lanes
-                results.drain(s, (tile,), at, block, VectorMode.REQUANTIZE)
+                results.drain(s, (tile,), 0, at, block, VectorMode.REQUANTIZE)
             results.store(s, block)
 
 

@@ -19,6 +19,7 @@ __all__ = ["array_cycles", "estimate", "run_cycles"]
 # Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 _TOKENS = 6  # cycles from COMPUTE to VECTOR and back, besides what they take
+_EARLY = 150  # cycles of loading weights while the layer before is drained and stored
 _ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
 
 
@@ -95,8 +96,11 @@ def estimate(
         count = (t.group if t.outputs_outer else len(t.tiles)) * len(work.modes)
         part = compute / turns + compute_latency(config)
         held = tiles * _held(config, count, vector / tiles, patch_cycles + part)
-    steady = max(compute, load, vector, store, dispatch, drained, held)
-    first = patch_cycles + min(weight_cycles / groups, config.weight_bytes / 2 / beat)
+    # The program comes over the same bus.
+    bus = load + dispatch * WORD_BITS / (8 * beat)
+    steady = max(compute, bus, vector, store, dispatch, drained, held)
+    early = min(weight_cycles / groups, config.weight_bytes / 2 / beat)
+    first = patch_cycles + max(0, early - _EARLY)
     if stored.start:
         # A piece's room is free again once it was loaded and computed with.
         first = patch_cycles + weight_cycles / pieces

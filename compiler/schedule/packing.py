@@ -9,7 +9,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES
 from kiwicha.machine.records import PARAMETER_RECORD
 
-__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row"]
+__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row", "parameter_bytes"]
 
 
 def pack_tile(
@@ -64,6 +64,11 @@ def pack_zero_row(
     if row.max() > 255:
         raise ValueError("weight zero points lie more than 255 apart")
     return np.tile(row.astype(np.uint8), (config.rows, 1)), -offset
+
+
+def parameter_bytes(tile: ColumnTile, config: AcceleratorConfig) -> int:
+    """Return the size of what `pack_parameters` makes."""
+    return -(-tile.outputs // config.requantize_lanes) * config.parameter_lanes * PARAMETER_BYTES
 
 
 def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConfig) -> np.ndarray:
