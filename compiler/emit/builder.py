@@ -26,7 +26,7 @@ from kiwicha.cost.timing import (
     vector_cycles,
 )
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.encoding import encode
+from kiwicha.machine.encoding import encode, window
 from kiwicha.machine.isa import (
     COUNTER_WORDS,
     PARAMETER_BYTES,
@@ -201,6 +201,9 @@ class ProgramBuilder:
         mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
         groups = -(-fields["channels"] // self.config.requantize_lanes)
         steps = fields["pixels"] * fields["lines"] * groups
+        if mode == VectorMode.REQUANTIZE and fields.get("scales"):
+            shape = window(fields)
+            steps *= shape["rows"] * shape["columns"]
         settle = bool(fields.get("settle", 0))
         cycles, latency = vector_cycles(self.config, mode, steps, settle)
         if mode == VectorMode.BLOCK:

@@ -17,6 +17,7 @@ from kiwicha.compiler.emit.layer import Layer, work
 from kiwicha.compiler.emit.layer_steps import layer_steps
 from kiwicha.compiler.emit.memory import ALIGN, Memory
 from kiwicha.compiler.emit.placement import place_results
+from kiwicha.compiler.emit.pools import with_pools
 from kiwicha.compiler.emit.scales import scale_places
 from kiwicha.compiler.emit.statistics import (
     RECORD_BYTES,
@@ -25,7 +26,7 @@ from kiwicha.compiler.emit.statistics import (
     records_needed,
     split_chains,
 )
-from kiwicha.compiler.emit.steps import Step, interleave
+from kiwicha.compiler.emit.steps import besides, interleave
 from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
@@ -124,20 +125,6 @@ def _ready(node: Node) -> int:
     return prod(node.y.shape[-2:])
 
 
-def _besides(step: Step, builder: ProgramBuilder, **what: object) -> Step:
-    """Return ``step`` with members of the builder set while it is emitted: ``tally``, by which its
-    results are counted, or ``function``, which becomes of them."""
-
-    def emit() -> None:
-        for name, value in what.items():
-            setattr(builder, name, value)
-        step.emit()
-        for name in what:
-            setattr(builder, name, None)
-
-    return replace(step, emit=emit)
-
-
 def compile_graph(
     graph: Graph,
     config: AcceleratorConfig,
@@ -161,8 +148,7 @@ def compile_graph(
     counted = counted_layers(graph, config, statistics)
     names = {each.node.name for each in counted}
     functions = functions_of(graph, config, names)
-    done_besides = {table.name for table in functions.tables.values()}
-    alone = [node for node in graph.nodes if node.name not in done_besides]
+    alone = [node for node in graph.nodes if node.name not in functions.besides]
     require_units(alone, config, graph.wholes)
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = Memory((1 << config.axi_address_width) - ALIGN)
@@ -173,6 +159,7 @@ def compile_graph(
     parts = split_chains(chains(graph.nodes, graph.wholes), counted)
     together = {node.name for part in parts for node in part if len(part) > 1}
     absorbed = absorb(graph, config, together, names)
+    functions = with_pools(graph, config, functions, absorbed, names)
     parts = functions.joined(absorbed.left(parts))
     addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")
@@ -195,19 +182,20 @@ def compile_graph(
             if progress is not None:
                 progress(node.name, done, sum(map(len, parts)))
             done += 1
-            if node.name in done_besides:
+            if node.name in functions.besides:
                 continue
+            pool = functions.pools.get(node.name)
             try:
-                made = layer_steps(node, addresses, builder, memory.put, ready)
+                made = layer_steps(node, addresses, builder, memory.put, ready, pool)
             except KiwichaError as error:
                 refused.append(error)
                 if whole is not None:
                     break  # the other steps are in the way for the same reason
                 continue
             if tally := tallies.get(node.name):
-                made = [_besides(step, builder, tally=tally) for step in made]
-            if table := functions.tables.get(node.name):
-                made = [_besides(step, builder, function=table.table) for step in made]
+                made = [besides(step, builder, tally=tally) for step in made]
+            if table := functions.table(node):
+                made = [besides(step, builder, function=table.table) for step in made]
             steps.append(made)
             ready = _ready(node) if len(nodes) > 1 and whole is None else 0
         if refused:

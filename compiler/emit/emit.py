@@ -90,10 +90,10 @@ class _Emitter:
         """Reduce a spatial tile over all its input into accumulators, and drain them."""
         entry = self.builder.next_accumulators()
         for first in range(0, len(group), self.t.group):
-            self._reduce(s, group[first : first + self.t.group], entry + first * s.pixels)
+            self._reduce(s, group[first : first + self.t.group], entry + first * s.entries)
         for mode in self.modes:
             for first in range(0, len(group), self.work.drained)[:: self.order]:
-                self.results.drain(s, group, first, entry + first * s.pixels, block, mode)
+                self.results.drain(s, group, first, entry + first * s.entries, block, mode)
 
     def _reduce(self, s: SpatialTile, group: _Group, entry: int) -> None:
         """Reduce a spatial tile over all its input into accumulators from ``entry`` on."""
@@ -199,8 +199,9 @@ class _Emitter:
         (sh, sw), (dh, dw) = work.strides, work.dilations
         pixel, row = patch.pixel_pitch, patch.row_pitch
         first = group[0].channel if work.groups > 1 or work.channelwise else 0
-        y = s.row * sh - work.pads[0] + kh.start * dh
-        x = (s.column * sw - work.pads[1] + kw.start * dw) * pixel + first
+        (top, bottom), (left, right) = s.computed
+        y = top * sh - work.pads[0] + kh.start * dh
+        x = (left * sw - work.pads[1] + kw.start * dw) * pixel + first
         x += kr.start * config.rows
         step = group[0].channels if work.channelwise else 0
         fields = {
@@ -222,8 +223,8 @@ class _Emitter:
             "weight_stride": weights["stride"],
             "accumulator": entry,
             "levels": jumps([
-                Loop(s.columns, 0, sw * pixel, sw * pixel),
-                Loop(s.rows, sh, 0, sh * row),
+                Loop(right - left, 0, sw * pixel, sw * pixel),
+                Loop(bottom - top, sh, 0, sh * row),
                 Loop(s.images, 0, 0, patch.image_pitch),
                 Loop(kr.stop - kr.start, 0, config.rows, config.rows),
                 Loop(kw.stop - kw.start, 0, dw * pixel, dw * pixel),
@@ -242,7 +243,7 @@ class _Emitter:
             reads.append(Range(Space.SLOT, slot, slot + 1))
         self.builder.compute(
             fields,
-            passes * max(s.pixels, minimum_pass(config, rows)),
+            passes * max(s.entries, minimum_pass(config, rows)),
             reads,
             self._half(entry),
         )

@@ -47,6 +47,7 @@ from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
     dynamic_contraction,
     matmul_contractions,
+    pooled_contraction,
     scale_contraction,
 )
 from kiwicha.compiler.schedule.moves import move_works
@@ -71,6 +72,7 @@ def layer_steps(
     builder: ProgramBuilder,
     store: StoreConstant,
     ready: int = 0,
+    pool: PoolNode | None = None,
 ) -> list[Step]:
     """Return the steps of a node that is no view; they append to ``builder``.
 
@@ -79,6 +81,7 @@ def layer_steps(
     addresses : of all tensors.
     store : puts constants into memory.
     ready : bytes of the first operand that become ready together; 0 if all do at once.
+    pool : what is written instead of the results of a convolution, the maxima of them.
 
     Raises
     ------
@@ -88,6 +91,9 @@ def layer_steps(
     if isinstance(node, ViewNode):
         raise ValueError(f"{node.name} is a view: there is nothing to do")
     require_units([node], builder.config)
+    if pool is not None and isinstance(node, ConvNode):
+        work = pooled_contraction(node, pool, addresses, builder.config)
+        return [_contraction_step(work, choose_tiling(work, builder.config), builder, store)]
     return _STEPS[node.kind](node, addresses, builder, store, ready)
 
 
@@ -159,7 +165,10 @@ def _transposition_step(
 def _kind(work: Contraction) -> Hashable:
     """Return what works of one node must have in common to be tiled alike."""
     x, y = replace(work.x, address=0), replace(work.y, address=0)
-    return x, y, work.kernel, work.pads, work.skipped, work.strides, work.operand, work.modes
+    return (
+        x, y, work.kernel, work.pads, work.skipped, work.strides, work.operand, work.modes,
+        work.windows,
+    )
 
 
 def _dynamic_steps(

@@ -49,8 +49,7 @@ def place_results(
         if isinstance(node, ViewNode):
             addresses.setdefault(node.y.name, addresses[node.x.name] + node.start)
         else:
-            written = functions.tables.get(node.name, node)
-            addresses[node.y.name] = place(written.y.name)
+            addresses[node.y.name] = place(functions.written(node).y.name)
     return addresses
 
 

@@ -15,6 +15,7 @@ from kiwicha.compiler.schedule.footprint import pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
+from kiwicha.compiler.schedule.windows import Windows, window_runs
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget, VectorMode
 
 __all__ = ["Block", "Results"]
@@ -100,9 +101,9 @@ class Results:
             "lines": s.lines,
         }
         if len(tiles) > 1:
-            fields |= {"tiles": len(tiles) - 1, "tile_entries": s.pixels}
+            fields |= {"tiles": len(tiles) - 1, "tile_entries": s.entries}
         reads = [
-            Range(Space.ACCUMULATOR, entry, entry + len(tiles) * s.pixels),
+            Range(Space.ACCUMULATOR, entry, entry + len(tiles) * s.entries),
             Range(Space.PARAMETER, local, local + size),
         ]
         if self.builder.function is not None:
@@ -131,6 +132,9 @@ class Results:
             end = block.local + (s.lines - 1) * block.line_pitch
             end += max(block.line_pitch, s.columns * block.pixel_pitch)
             writes.append(Range(Space.OUTPUT, start, end))
+        if work.windows is not None and block is not None:
+            self._drain_windows(s, work.windows, block, fields, reads, writes)
+            return
         if self._scales is None:
             self.builder.vector(fields, reads, writes, tile.output)
             return
@@ -162,6 +166,22 @@ class Results:
             lambda: np.concatenate([pack_parameters(work, part, config) for part in parts]),
         )
         return local + sum(sizes[:place]), sizes[place]
+
+    def _drain_windows(
+        self, s: SpatialTile, windows: Windows, block: Block, fields: dict[str, int],
+        reads: list[Range], writes: list[Range],
+    ) -> None:
+        """Append a VECTOR for each run of windows that are alike."""
+        for run in window_runs(windows, s.images, (s.row, s.rows), (s.column, s.columns)):
+            place = run.line * block.line_pitch + run.pixel * block.pixel_pitch
+            self.builder.vector(
+                fields | {
+                    "accumulator": fields["accumulator"] + run.entry,
+                    "local": fields["local"] + place, "lines": run.lines, "pixels": run.pixels,
+                    "scales": run.scales, "tile_entries": run.tile_entries,
+                },
+                reads, writes,
+            )
 
     def store(self, s: SpatialTile, block: Block) -> None:
         """Write a finished block to memory, in as few runs as its shape allows."""

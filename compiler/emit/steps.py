@@ -2,9 +2,9 @@
 """Parts of a layer that can be emitted one by one, and in which order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["Span", "Step", "interleave"]
+__all__ = ["Span", "Step", "besides", "interleave"]
 
 Span = tuple[int, int]
 
@@ -52,3 +52,17 @@ def interleave(layers: Sequence[Sequence[Step]], lag: int = _LAG) -> list[Step]:
                 order.append(step)
                 taken[place] += 1
     return order
+
+
+def besides(step: Step, builder: object, **what: object) -> Step:
+    """Return ``step`` with members of the builder set while it is emitted: ``tally``, by which its
+    results are counted, or ``function``, which becomes of them."""
+
+    def emit() -> None:
+        for name, value in what.items():
+            setattr(builder, name, value)
+        step.emit()
+        for name in what:
+            setattr(builder, name, None)
+
+    return replace(step, emit=emit)

@@ -31,6 +31,7 @@ def counts(work: Contraction, config: AcceleratorConfig) -> Iterator[int]:
         or work.groups > 1
         or work.found is not None
         or work.blocks is not None
+        or work.windows is not None  # neighbours are entries of one column
         or work.kernel[1] == 1
         or work.y.step not in (0, outputs)
     ):

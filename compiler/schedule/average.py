@@ -15,12 +15,12 @@ from kiwicha.compiler.graph.graph import PoolNode
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
 from kiwicha.compiler.schedule.estimate import estimate
 from kiwicha.compiler.schedule.mapping import contraction, pool_contractions
-from kiwicha.compiler.schedule.search import choose_tiling
+from kiwicha.compiler.schedule.search import choose_plan
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Reduction, WeightFormat
 
-__all__ = ["window_contractions"]
+__all__ = ["window_contractions", "work_cycles"]
 
 _LONGEST = 65535  # bytes of a line, and lines, that LOAD counts
 
@@ -41,7 +41,7 @@ def window_contractions(
     products = [
         _product(node, image, addresses, config) for image in range(node.x.image[0])
     ]
-    return min(plain, products, key=lambda works: _cycles(works, config))
+    return min(plain, products, key=lambda works: work_cycles(works, config))
 
 
 def _product(
@@ -59,10 +59,10 @@ def _product(
     return replace(work, matrix=matrix, ones=True, x_signed=False, x_zero=0)
 
 
-def _cycles(works: Sequence[Contraction], config: AcceleratorConfig) -> float:
+def work_cycles(works: Sequence[Contraction], config: AcceleratorConfig) -> float:
     """Return the estimated cycles of works of one kind, more than any where one does not fit."""
     try:
-        tiling = choose_tiling(works[0], config, len(works))
+        plan = choose_plan(works[0], config, len(works))
     except KiwichaError:
         return float("inf")
-    return estimate(works[0], config, tiling, len(works))[0]
+    return estimate(plan.form(works[0]), config, plan.tiling, len(works))[0]

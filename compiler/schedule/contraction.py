@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
 __all__ = ["Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place"]
@@ -154,6 +155,7 @@ class Contraction:
     per output channel, in the encoding of `golden.requantize`; with ``dynamic``, ``bias`` and
     ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
     0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
+    With ``windows``, ``y`` has the maxima of the results.
     """
 
     name: str
@@ -183,6 +185,21 @@ class Contraction:
     skipped: int = 0
     found: Found | None = None
     ones: bool = False
+    windows: Windows | None = None
+
+    def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
+        """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,
+        and the one behind the last."""
+        if self.windows is None:
+            return first, first + count
+        return self.windows.span(axis, first, count)
+
+    def computed(self, tile: tuple[int, int, int]) -> tuple[int, int, int]:
+        """Return images, rows and columns of results behind those of ``y``, at the most."""
+        images, rows, columns = tile
+        if self.windows is None:
+            return tile
+        return images, self.windows.most(0, rows), self.windows.most(1, columns)
 
     @property
     def operand(self) -> Operand:
@@ -229,4 +246,5 @@ class Contraction:
         if self.channelwise:
             return 0
         taps = self.kernel[0] * self.kernel[1] * self.x.channels // self.groups
-        return self.y.images * self.y.height * self.y.width * self.y.channels * taps
+        size = (self.y.height, self.y.width) if self.windows is None else self.windows.size
+        return self.y.images * size[0] * size[1] * self.y.channels * taps

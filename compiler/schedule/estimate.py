@@ -42,7 +42,7 @@ def estimate(
     chunks = -(-work.x.channels // t.channels)
     r = reduction(work, config, t.flat, t.reduced_channels(work))
     passes = r.passes * chunks
-    per_pass = max(t.pixels, minimum_pass(config, r.rows))
+    per_pass = max(t.entries(work), minimum_pass(config, r.rows))
     compute = spatial * len(t.tiles) * passes * per_pass
     per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
     compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
@@ -72,7 +72,8 @@ def estimate(
     load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat
 
     lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
-    vector = spatial * t.pixels * lanes * work.octets
+    area, drains = (1, 1) if work.windows is None else (work.windows.area, _drains(work))
+    vector = spatial * t.pixels * lanes * work.octets * area
     written = y.images * y.height * y.width * y.channels * work.octets
     store = written / beat
     if not t.assemble and groups > 1:
@@ -82,7 +83,7 @@ def estimate(
         store = max(store, y.images * y.height * y.width * max(run + 0.5, _SMALL_RUN))
 
     dispatch = spatial * groups * -(-passes // per_instruction) * _words(Opcode.COMPUTE)
-    dispatch += spatial * len(t.tiles) * len(work.modes) * _words(Opcode.VECTOR)
+    dispatch += spatial * len(t.tiles) * len(work.modes) * drains * _words(Opcode.VECTOR)
     dispatch += patches * _words(Opcode.LOAD) + pieces * loads * _words(Opcode.LOAD)
     blocks = spatial * (1 if t.assemble else groups)
     dispatch += blocks * _stores(work, t, groups) * _words(Opcode.STORE)
@@ -93,7 +94,7 @@ def estimate(
     tiles = spatial * (groups if t.outputs_outer else 1)
     held = 0.0
     if tiles > 1:
-        count = (t.group if t.outputs_outer else len(t.tiles)) * len(work.modes)
+        count = (t.group if t.outputs_outer else len(t.tiles)) * len(work.modes) * drains
         part = compute / turns + compute_latency(config)
         held = tiles * _held(config, count, vector / tiles, patch_cycles + part)
     # The program comes over the same bus.
@@ -116,6 +117,12 @@ def array_cycles(work: Contraction, config: AcceleratorConfig) -> int:
     r = reduction(work, config, work.dilations[1] == 1, work.x.channels)
     tiles = -(-y.channels // config.columns)
     return r.passes * tiles * max(y.images * y.height * y.width, minimum_pass(config, r.rows))
+
+
+def _drains(work: Contraction) -> int:
+    """VECTORs of a tile and a column tile, roughly: one for each kind of window in a row."""
+    assert work.windows is not None
+    return min(2, len(work.windows.runs(1, 0, work.y.width)))
 
 
 def _words(opcode: Opcode) -> int:

@@ -69,13 +69,13 @@ def patch_bytes(
     work: Contraction, config: AcceleratorConfig, tile: tuple[int, int, int], channels: int
 ) -> int:
     """Scratchpad bytes of the input of a spatial tile (images, rows, columns), at the most."""
-    images, rows, columns = tile
+    images, rows, columns = work.computed(tile)
     x, spare = work.x, 3 * config.beat_bytes
     height = _extent(work, 0, rows, x.height)
     width = _extent(work, 1, columns, x.width)
     if channels < x.pixel_bytes:
         size = height * width * (channels + spare)
-    elif columns < work.y.width or not x.is_dense:
+    elif tile[2] < work.y.width or not x.is_dense:
         size = height * (width * channels + spare)
     else:
         size = images * x.image_bytes if images > 1 else height * x.row_bytes

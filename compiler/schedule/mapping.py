@@ -20,6 +20,7 @@ from kiwicha.compiler.graph.graph import (
     Tensor,
 )
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
+from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.away import encode_division, encode_product
 from kiwicha.machine.config import AcceleratorConfig
@@ -27,8 +28,9 @@ from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = [
-    "TALLEST", "contraction", "conv_contractions", "dynamic_contraction", "image_place",
-    "matmul_contractions", "pool_contractions", "scale_contraction",
+    "TALLEST", "contraction", "conv_contractions", "conv_work", "dynamic_contraction",
+    "image_place", "matmul_contractions", "pool_contractions", "pooled_contraction",
+    "scale_contraction",
 ]
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
@@ -44,11 +46,28 @@ def conv_contractions(
     KiwichaError
         When a scale has no encoding in the machine's mode, or the tensor is too tall.
     """
-    return [contraction(
-        node, *_images(node, addresses), config, node.scale, node.scale64, kernel=node.kernel,
-        strides=node.strides, pads=node.pads[:2], dilations=node.dilations, groups=node.groups,
+    return [conv_work(node, *_images(node, addresses), config)]
+
+
+def conv_work(node: ConvNode, x: Place, y: Place, config: AcceleratorConfig) -> Contraction:
+    """Return a convolution between two places; raises as `conv_contractions`."""
+    return contraction(
+        node, x, y, config, node.scale, node.scale64, kernel=node.kernel, strides=node.strides,
+        pads=node.pads[:2], dilations=node.dilations, groups=node.groups,
         weights=node.weights.transpose(0, 2, 3, 1), weight_zero=node.weight_zero, bias=node.bias,
-    )]
+    )
+
+
+def pooled_contraction(
+    node: ConvNode, pool: PoolNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> Contraction:
+    """Return a convolution and the maximum of its results as one work; raises as
+    `conv_contractions`."""
+    x, y = image_place(node, node.x, addresses), image_place(pool, pool.y, addresses)
+    low, high = (min(max(bound, pool.low), pool.high) for bound in (node.low, node.high))
+    height, width = node.y.image[2:]
+    windows = Windows(pool.kernel, pool.strides, pool.pads[:2], (height, width))
+    return replace(conv_work(node, x, y, config), low=low, high=high, windows=windows)
 
 
 def matmul_contractions(

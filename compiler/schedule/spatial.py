@@ -17,6 +17,7 @@ class SpatialTile:
     -------
     y0, y1, x0, x1 : input rows ``y0 <= y < y1`` and columns ``x0 <= x < x1``, clipped to the
         image; equal when all of it is padding.
+    area : rows and columns of the results that are computed, where others than these are written.
     """
 
     image: int
@@ -29,11 +30,25 @@ class SpatialTile:
     y1: int
     x0: int
     x1: int
+    area: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @property
     def pixels(self) -> int:
-        """Output pixels, which are accumulator entries."""
+        """Output pixels."""
         return self.images * self.rows * self.columns
+
+    @property
+    def computed(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """First row, and the one behind the last, of what is computed; the same of columns."""
+        return self.area or (
+            (self.row, self.row + self.rows), (self.column, self.column + self.columns)
+        )
+
+    @property
+    def entries(self) -> int:
+        """Accumulator entries."""
+        (top, bottom), (left, right) = self.computed
+        return self.images * (bottom - top) * (right - left)
 
     @property
     def lines(self) -> int:
@@ -44,9 +59,10 @@ class SpatialTile:
 def spatial_tiles(work: Contraction, t: Tiling) -> list[SpatialTile]:
     """Return the tiles of a tiling, in memory order."""
 
-    def clip(first: int, count: int, axis: int, limit: int) -> tuple[int, int]:
-        start = first * work.strides[axis] - work.pads[axis]
-        stop = start + (count - 1) * work.strides[axis]
+    def clip(span: tuple[int, int], axis: int, limit: int) -> tuple[int, int]:
+        start, stop = (
+            place * work.strides[axis] - work.pads[axis] for place in (span[0], span[1] - 1)
+        )
         stop += (work.kernel[axis] - 1) * work.dilations[axis] + 1
         start, stop = max(0, start), min(limit, stop)
         return (start, stop) if start < stop else (0, 0)
@@ -57,13 +73,16 @@ def spatial_tiles(work: Contraction, t: Tiling) -> list[SpatialTile]:
         images = min(t.images, work.y.images - image)
         for row in range(0, work.y.height, t.rows):
             rows = min(t.rows, work.y.height - row)
-            y0, y1 = (0, work.x.height) if images > 1 else clip(row, rows, 0, work.x.height)
+            high = work.span(0, row, rows)
+            y0, y1 = (0, work.x.height) if images > 1 else clip(high, 0, work.x.height)
             for column in range(0, work.y.width, t.columns):
                 columns = min(t.columns, work.y.width - column)
-                x0, x1 = clip(column, columns, 1, work.x.width)
+                wide = work.span(1, column, columns)
+                x0, x1 = clip(wide, 1, work.x.width)
                 if whole_rows:  # they are one run of bytes
                     x0, x1 = 0, work.x.width
-                tiles.append(
-                    SpatialTile(image, images, row, rows, column, columns, y0, y1, x0, x1)
-                )
+                tiles.append(SpatialTile(
+                    image, images, row, rows, column, columns, y0, y1, x0, x1,
+                    None if work.windows is None else (high, wide),
+                ))
     return tiles

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.footprint import block_bytes, patch_bytes, reduction
@@ -54,6 +55,10 @@ class Tiling:
     def pixels(self) -> int:
         """Output pixels of a full spatial tile."""
         return self.images * self.rows * self.columns
+
+    def entries(self, work: Contraction) -> int:
+        """Accumulator entries of a full spatial tile."""
+        return prod(work.computed((self.images, self.rows, self.columns)))
 
     def together(self, work: Contraction) -> int:
         """Column tiles that are in the accumulators together."""
@@ -110,11 +115,12 @@ def _spatial(work: Contraction, config: AcceleratorConfig) -> Iterator[tuple[int
         parts = [(1, 1, columns) for columns in _splits(y.width)]
         if channels < work.x.pixel_bytes:
             whole = []  # neighbouring images are not one run of bytes then
-        for candidates in (whole + lines, parts):
+        blocks = _blocks(work, half)
+        for candidates in (whole + lines + blocks, parts):
             fitting = [
                 tile
                 for tile in dict.fromkeys(candidates)
-                if tile[0] * tile[1] * tile[2] <= half
+                if prod(work.computed(tile)) <= half
                 and patch_bytes(work, config, tile, channels) <= room
             ]
             yield from ((*tile, channels) for tile in fitting)
@@ -123,6 +129,18 @@ def _spatial(work: Contraction, config: AcceleratorConfig) -> Iterator[tuple[int
         if channels <= config.rows or not _dense(work):
             return
         channels = align_up(-(-channels // 2), config.rows)
+
+
+def _blocks(work: Contraction, half: int) -> list[tuple[int, int, int]]:
+    """Return tiles of some rows of some columns where windows overlap: what they share with their
+    neighbours is computed twice, which is less the squarer they are."""
+    if work.windows is None or not work.windows.overlap:
+        return []
+    found = []
+    for columns in _splits(work.y.width)[1:]:
+        rows = [n for n in _splits(work.y.height) if prod(work.computed((1, n, columns))) <= half]
+        found += [(1, n, columns) for n in rows[:2]]
+    return found
 
 
 def _kernel_chunk(
@@ -147,7 +165,7 @@ def _channelwise(
     channels: int,
 ) -> Iterator[Tiling]:
     """Yield what can be done with the output channels of a spatial tile."""
-    pixels = tile[0] * tile[1] * tile[2]
+    entries = prod(work.computed(tile))
     whole = channels == work.x.channels
     flat = whole and _dense(work) and work.dilations[1] == 1 and work.kernel[1] > 1
     flat = flat and not work.x.step
@@ -168,7 +186,7 @@ def _channelwise(
         both = max(group, work.drained)
         if work.y.is_ragged and tile[2] < work.y.width:
             return  # only rows that are stored one after the other
-        if both * pixels > config.accumulator_depth // 2:
+        if both * entries > config.accumulator_depth // 2:
             continue
         if group > 1 and group % work.drained and group < len(tiles):
             continue
