@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LpPool and GlobalLpPool of p 1 and 2, which ONNX Runtime computes in float.
+"""LpPool and GlobalLpPool, which ONNX Runtime computes in float.
 
-Of p 1 a sum of absolute values, which a table makes. Of p 2 the windows are copied, one row each,
-and the row times itself is what `compiler.ops.reduce_square` makes roots of.
+Of p 1 a sum of absolute values, which a table makes. Of others powers have two digits of base 255,
+a table each; a convolution adds them up over the windows, 255 times the first, at the scales that
+`compiler.ops.reduce_square` makes roots of.
 """
 
 from dataclasses import replace
@@ -11,25 +12,36 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.compiler.frontend.limit import Limit, check_scale
+from kiwicha.compiler.frontend.limit import check_scale
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import PoolNode, Shape, Tensor
+from kiwicha.compiler.graph.graph import (
+    Box,
+    ConvNode,
+    MoveNode,
+    Piece,
+    PoolNode,
+    Promise,
+    Shape,
+    TableNode,
+    Tensor,
+)
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.clip import clip_codes
-from kiwicha.compiler.ops.concat import Operand
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.reduce_square import emit_roots
 from kiwicha.compiler.ops.reduce_sum import emit_absolute
 from kiwicha.compiler.ops.rows import emit_views
-from kiwicha.compiler.ops.select import emit_selected
+from kiwicha.compiler.ops.view import View
 from kiwicha.compiler.ops.window import LIMITS, Window, window
 from kiwicha.machine.isa import Reduction
 
 __all__ = ["OPERATORS"]
 
-_NORM = Limit("pools with a norm of p {p}; must be 1 or 2", lambda p: p in (1, 2))
+_BASE = 255
+_MOST = 128
+"""Values of a window whose powers, rounded, add up to less than a step of the sum."""
 
 
 def float_lp_pool(context: Context, node: onnx.NodeProto) -> None:
@@ -37,7 +49,6 @@ def float_lp_pool(context: Context, node: onnx.NodeProto) -> None:
     value = context.floats[node.input[0]]
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
-    _NORM.check(p=attributes(node).get("p", 2))
     frame = _frame(node, value.shape)
     done = FloatOp("average", node, (*value.shape[:2], *frame.output), finish=_finish)
     context.floats[node.output[0]] = FloatValue(value.origin, (done,))
@@ -61,17 +72,7 @@ def _finish(
     if attributes(node).get("p", 2) == 1:
         _emit_sums(context, node, x, y, frame, bounds)
     else:
-        nothing = replace(x, name=context.names.fresh(x.name, "nothing"), shape=(1,))
-        zero = np.full(1, x.zero_point, x.dtype)
-        places = _places(frame, x.shape)
-        name = context.names.fresh(y.name, "windows")
-        rows = emit_selected(
-            context, node, [Operand(context.settled(x)), Operand(nothing, zero)],
-            replace(x, name=name, shape=places.shape), places,
-        )
-        made = replace(y, name=context.names.fresh(y.name, "rows"), shape=places.shape[:-1])
-        emit_roots(context, node, rows, made, bounds)
-        emit_views(context, node, context.tensors[made.name], [("reshape", y.shape)], y.name)
+        _emit_roots(context, node, x, y, frame, bounds)
     context.note(
         node, f"lowered by kiwicha: {node.op_type}, which ONNX Runtime leaves in float; its sums "
         "are exact here",
@@ -80,26 +81,69 @@ def _finish(
     emit_views(context, node, context.tensors[y.name], views, target.name)
 
 
-def _places(frame: Window, shape: Shape) -> NDArray[np.int64]:
-    """Return the place of each value of each window in the image, and one behind it for padding:
-    batch x channels x height x width x window."""
-    images, channels, *space = shape
-    lines, inside = [], []
-    for axis, size in enumerate((1, *space)[-2:]):
-        count = (1, *frame.output)[-2:][axis]
-        starts = np.arange(count) * frame.strides[axis] - frame.pads[axis]
-        at = starts[:, None] + np.arange(frame.kernel[axis]) * frame.dilations[axis]
-        lines.append(at)
-        inside.append((at >= 0) & (at < size))
-    width = space[-1]
-    place = lines[0][:, None, :, None] * width + lines[1][None, :, None, :]
-    known = inside[0][:, None, :, None] & inside[1][None, :, None, :]
-    planes = np.arange(images * channels).reshape(images, channels, 1, 1, 1)
-    pixels = int(np.prod(space))
-    taps = (*place.shape[:2], -1)
-    every = planes * pixels + place.reshape(taps)
-    result: NDArray[np.int64] = np.where(known.reshape(taps), every, images * channels * pixels)
-    return result
+def _emit_roots(
+    context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, frame: Window,
+    bounds: tuple[int, int],
+) -> None:
+    """Emit the roots of the sums of powers."""
+    power, unit = attributes(node).get("p", 2), float(x.scale)
+    layout = channels_last(len(x.shape))
+    x = context.settle(x, layout)
+    far = np.abs(np.arange(256, dtype=np.uint8).view(x.dtype).astype(np.float64) - x.zero_point)
+    shape, (height, width), channels = y.shape, frame.kernel, x.shape[1]
+    promise: Promise = "near" if height * width <= _MOST else "golden"
+    squares = _digits(context, node, x, far**2, promise) if power == 2 else None
+    weights = np.array([_BASE - 128, 1 - 128], np.int8).reshape(1, 2, 1, 1)
+
+    def sums(made: Tensor, title: str) -> None:
+        one, digits = unit**2, squares
+        if digits is None:
+            one = float(made.scale) * 255 / (_BASE**2 - 1)
+            powers = np.rint(np.minimum((far * unit) ** power / one, _BASE**2 - 1))
+            digits = _digits(context, node, x, powers, promise)
+        scale64 = np.full(channels, one / float(made.scale))
+        check_scale(scale64.astype(np.float32), "unit of the powers / scale of their sums")
+        image = replace(made, name=context.names.fresh(made.name, "image"), shape=shape,
+                        layout=layout)
+        context.emit(ConvNode(
+            title, node.op_type, digits, image, np.tile(weights, (channels, 1, height, width)),
+            np.full(channels, -128, np.int16), np.zeros(channels, np.int32),
+            scale64.astype(np.float32), scale64, channels, frame.strides, frame.pads,
+            frame.dilations, 0, 255, promise,
+        ))
+        emit_views(context, node, image, [("transpose", last)], made.name)
+
+    rank = len(shape)
+    last = (0, *range(2, rank), 1)  # as it lies in memory
+    made = replace(y, name=context.names.fresh(y.name, "pixels"),
+                   shape=tuple(shape[axis] for axis in last))
+    emit_roots(context, node, made, bounds, sums, power, promise)
+    back: View = ("transpose", (0, rank - 1, *range(1, rank - 1)))
+    emit_views(context, node, context.tensors[made.name], [back], y.name)
+
+
+def _digits(
+    context: Context, node: onnx.NodeProto, x: Tensor, powers: NDArray[np.float64],
+    promise: Promise,
+) -> Tensor:
+    """Emit both digits of a power of each value, side by side in two channels."""
+    pieces = []
+    shape = (x.shape[0], 2 * x.shape[1], *x.shape[2:])
+    both = Tensor(
+        context.names.fresh(x.name, "digits"), shape, np.dtype(np.uint8), np.float32(1), 0,
+        x.layout,
+    )
+    for place, values in enumerate((powers // _BASE, powers % _BASE)):
+        digit = replace(both, name=context.names.fresh(x.name, "digit"), shape=x.shape)
+        title = context.names.fresh(node_name(node), "digit")
+        context.emit(TableNode(title, "Power", x, digit, values.astype(np.uint8), promise))
+        target = Box.whole(shape).along(1, range(place, shape[1], 2))
+        pieces.append(Piece(
+            digit, Box.whole(x.shape), target, np.float32(1), np.float64(1), 0, 255
+        ))
+    title = context.names.fresh(node_name(node), "digits")
+    context.emit(MoveNode(title, "Concat", tuple(pieces), both))
+    return both
 
 
 def _emit_sums(
@@ -120,10 +164,11 @@ def _emit_sums(
 OPERATORS = (
     Operator(
         "LpPool, GlobalLpPool",
-        (Form("float", ("LpPool", "GlobalLpPool"), "near", float_lp_pool, first_is_float),),
-        "product.product",
-        (QUANTIZED, FIRST, LAST, _NORM, *LIMITS),
-        "p 1 and 2, 1-D and 2-D, strides, pads, auto_pad, ceil mode, dilations",
+        (Form("float", ("LpPool", "GlobalLpPool"), "golden", float_lp_pool, first_is_float),),
+        "conv.conv2d",
+        (QUANTIZED, FIRST, LAST, *LIMITS),
+        "any p, 1-D and 2-D, strides, pads, auto_pad, ceil mode, dilations; windows of more than "
+        "128 values golden-exact",
         ("tests/compiler/test_lp_pool.py",),
     ),
 )

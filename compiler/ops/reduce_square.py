@@ -6,7 +6,7 @@ A root of a sum of 8 bits would be too coarse where it is small. So the sum is t
 scales, a table makes roots of each where it is fine enough, and the greatest is the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -35,8 +35,8 @@ from kiwicha.compiler.ops.weights import combined_scale
 
 __all__ = ["OPERATORS", "emit_roots", "float_square", "is_square"]
 
-_STEPS = (2, 4, 16)
-"""From the greatest root of each scale to that of the next: an error of half a code at the most."""
+Sums = Callable[[Tensor, str], None]
+"""Emits sums of powers as codes of a tensor, under a name for the report."""
 
 
 def is_square(context: Context, value: FloatValue) -> bool:
@@ -84,7 +84,10 @@ def _finish(
     shape = rows.shape[:-1]
     y = replace(target, name=context.names.fresh(target.name, "rows"), shape=shape)
     if node.op_type == "ReduceL2":
-        emit_roots(context, node, rows, y, bounds)
+        def sums(made: Tensor, title: str) -> None:
+            _squares(context, node, rows, made, title, (0, 255), "near")
+
+        emit_roots(context, node, y, bounds, sums)
     else:
         divisor = rows.shape[-1] if node.op_type == "ReduceMean" else 1
         promise = _promise(x, target, rows.shape[-1], divisor)
@@ -128,36 +131,45 @@ def _squares(
 
 
 def emit_roots(
-    context: Context, node: onnx.NodeProto, rows: Tensor, y: Tensor, bounds: tuple[int, int]
+    context: Context, node: onnx.NodeProto, y: Tensor, bounds: tuple[int, int], sums: Sums,
+    power: int = 2, promise: Promise = "near",
 ) -> None:
-    """Emit the roots of the sums of squares of rows at several scales, and the greatest of each."""
+    """Emit the roots of sums of powers at several scales, and the greatest of each."""
     info, zero, unit = np.iinfo(y.dtype), y.zero_point, float(y.scale)
-    tops = [max(int(info.max) - zero, 1) + 0.5]
-    for step in _STEPS:
-        tops.append(tops[-1] / step)
+    tops = _tops(max(int(info.max) - zero, 1) + 0.5, power)
     found = []
     for place, top in enumerate(tops):
-        scale = np.float32((top * unit) ** 2 / 255)
+        scale = np.float32((top * unit) ** power / 255)
         name = context.names.fresh(y.name, "sums")
-        sums = replace(y, name=name, dtype=np.dtype(np.uint8), scale=scale, zero_point=0)
+        made = replace(y, name=name, dtype=np.dtype(np.uint8), scale=scale, zero_point=0)
         title = node_name(node) if not place else context.names.fresh(node_name(node), "finer")
-        _squares(context, node, rows, sums, title, (0, 255), "near")
+        sums(made, title)
         codes = np.arange(256)
-        roots = np.rint(np.sqrt(codes * float(scale)) / unit)
-        if place < len(_STEPS):  # the next scale tells these better
-            roots[codes < 255 / _STEPS[place] ** 2] = 0
+        roots = np.rint((codes * float(scale)) ** (1 / power) / unit)
+        if place < len(tops) - 1:  # the next scale tells these better
+            roots[codes < 255 * (tops[place + 1] / top) ** power] = 0
         table = np.clip(roots + zero, info.min, info.max).astype(y.dtype).view(np.uint8)
         root = replace(y, name=context.names.fresh(y.name, "roots"))
         title = context.names.fresh(node_name(node), "roots")
-        made = context.tensors[sums.name]
-        context.emit(TableNode(title, "Sqrt", made, root, table, "near"))
-        found.append(root)
-    _greatest(context, node, found, y, bounds)
+        context.emit(TableNode(title, "Sqrt", context.tensors[name], root, table, promise))
+        found.append(context.tensors[root.name])
+    _greatest(context, node, found, y, bounds, promise)
+
+
+def _tops(top: float, power: int) -> list[float]:
+    """Return the greatest root of each scale, in codes: those of the next one are where half a step
+    of the sum comes to about half a code."""
+    if power == 2:
+        return [top, top / 2, top / 8, top / 128]
+    made = [top]
+    while made[-1] > 3:
+        made.append(made[-1] / min((255 * power / made[-1]) ** (1 / (power - 1)), 16))
+    return made
 
 
 def _greatest(
     context: Context, node: onnx.NodeProto, roots: Sequence[Tensor], y: Tensor,
-    bounds: tuple[int, int],
+    bounds: tuple[int, int], promise: Promise,
 ) -> None:
     """Emit the greatest code of some tensors of one shape at each place."""
     size, info = prod(y.shape), np.iinfo(y.dtype)
@@ -181,7 +193,7 @@ def _greatest(
     )
     context.emit(PoolNode(
         title, "Max", context.settle(image, layout), made, kernel, kernel, (0, 0, 0, 0), (1, 1),
-        np.float32(1), np.float64(1), *bounds, promise="near",
+        np.float32(1), np.float64(1), *bounds, promise=promise,
     ))
     emit_views(context, node, made, [("transpose", (0, 2, 3, 1)), ("reshape", y.shape)], y.name)
 

@@ -17,18 +17,17 @@ from onnx import helper
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
-from kiwicha.compiler.graph.graph import MoveNode, Picked, Tensor
+from kiwicha.compiler.graph.graph import Box, MoveNode, Picked, Piece, Tensor
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.concat import Operand, as_piece, constant_piece
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.edge import emit_value
 from kiwicha.compiler.ops.limits import LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, some_is_float
-from kiwicha.compiler.ops.part import emit_part
 from kiwicha.compiler.ops.pick import places_in
 from kiwicha.compiler.ops.rows import emit_views
 
-__all__ = ["OPERATORS", "emit_selected", "float_select", "select_where"]
+__all__ = ["OPERATORS", "float_select", "select_where"]
 
 _OPERANDS = {
     "ScatterElements": (0, 2), "Scatter": (0, 2), "ScatterND": (0, 2), "TensorScatter": (0, 1),
@@ -88,7 +87,7 @@ def _finish(
     shapes = {name: each.x.shape for name, each in zip(names, operands, strict=True)}
     places = places_in(context, node, shapes)
     name = context.names.fresh(target.name, "codes") if rest else target.name
-    y = emit_selected(context, node, operands, replace(target, name=name, shape=places.shape), places)
+    y = _emit(context, node, operands, replace(target, name=name, shape=places.shape), places)
     if rest:
         emit_chain(context, end, y, rest, target)
 
@@ -118,10 +117,10 @@ def select_where(context: Context, node: onnx.NodeProto) -> None:
     choice = helper.make_node("Where", [node.input[0], *shapes], ["chosen"])
     places = places_in(context, choice, shapes)
     y = Tensor(node.output[0], places.shape, dtype, scale, zero)
-    emit_selected(context, node, operands, y, places)
+    _emit(context, node, operands, y, places)
 
 
-def emit_selected(
+def _emit(
     context: Context, node: onnx.NodeProto, operands: Sequence[Operand], y: Tensor,
     places: NDArray[np.int64],
 ) -> Tensor:
@@ -145,7 +144,13 @@ def emit_selected(
         first += shape[0]
     title = context.names.fresh(node_name(node), "both")
     context.emit(MoveNode(title, node.op_type, tuple(pieces), row))
-    return emit_part(context, node, row, y, box=Picked((places,)))
+    info = np.iinfo(y.dtype)
+    picked = Piece(
+        row, Picked((places,)), Box.whole(places.shape), np.float32(1), np.float64(1),
+        int(info.min), int(info.max),
+    )
+    context.emit(MoveNode(node_name(node), node.op_type, (picked,), y))
+    return y
 
 
 OPERATORS = (

@@ -242,8 +242,6 @@ EXAMPLES = {
         "the result of": chain(
             node("GlobalLpPool", ["xf"], ["p"], name="it"), node("Sqrt", ["p"], ["f"]),
             inputs=IMAGE),
-        "pools with a norm": chain(
-            node("GlobalLpPool", ["xf"], ["f"], name="it", p=3), inputs=IMAGE),
         "is {rank}-D": chain(
             node("GlobalLpPool", ["xf"], ["f"], name="it"), inputs={"x": [1, 2, 3, 3, 3]}),
         "kernel spans": chain(

@@ -25,14 +25,14 @@ def pooled(name, p, dtype, after=()):
     shape, attributes = FORMS[name]
     made = node("GlobalLpPool" if attributes is None else "LpPool", ["xf"], ["p"], name="it", p=p,
                 **(attributes or {}))
-    constants = scales(x=(0.05, dtype(70)), y=(0.12 if p == 2 else 0.5, dtype(10)))
+    constants = scales(x=(0.05, dtype(70)), y=({1: 0.5, 2: 0.12}.get(p, 0.08), dtype(10)))
     nodes = [q("x", "xq", "x"), dq("xq", "xf", "x"), made, *after,
              q("f" if after else "p", "pq", "y"), dq("pq", "y", "y")]
     return model(nodes, constants, {"x": shape}, opset=18)
 
 
 @pytest.mark.parametrize("dtype", [U8, S8])
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", FORMS)
 def test_norms(name, p, dtype):
     runs(agree(pooled(name, p, dtype), exact=False), "default")
