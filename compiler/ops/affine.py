@@ -21,6 +21,7 @@ from kiwicha.compiler.ops.chain import code_bounds
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 
 __all__ = ["OPERATORS"]
 
@@ -44,15 +45,20 @@ _LARGEST_WEIGHT, _LARGEST_BIAS, _FINEST = 127, 2.0**22, 2.0**-22
 
 def batch_normalization(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, scale, bias, mean, variance; nothing is emitted before its QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     _INFERENCE.check(training=attributes(node).get("training_mode", 0) or any(node.output[1:]))
     _DIMENSIONS.check(rank=len(value.shape))
-    _coefficients(context, node, value.shape[1])
-    context.floats[node.output[0]] = FloatValue(
-        value.origin, (FloatOp("affine", node, value.shape, finish=emit_affine),)
-    )
+    gain, offset = _coefficients(context, node, value.shape[1])
+    assert isinstance(value.origin, Tensor)
+    info = np.iinfo(value.origin.dtype)
+    ends = [float(value.origin.scale) * (end - value.origin.zero_point)
+            for end in (info.min, info.max)]
+    real = np.outer(ends, gain) + offset
+    reach = float(real.min()), float(real.max())
+    done = FloatOp("affine", node, value.shape, finish=emit_affine, reach=reach)
+    context.floats[node.output[0]] = FloatValue(value.origin, (done,))
 
 
 def emit_affine(

@@ -87,6 +87,7 @@ class FloatOp:
     box : of a part, which elements.
     bias : of a linear one: the constant that an Add behind it brings.
     shape : of the result.
+    reach : between which values the result is, or is taken to be; None where nobody asks.
     finish : emits the whole chain, where this operation decides how: it gets the QuantizeLinear,
         the tensor that the chain starts from, the chain, and what it ends in.
     """
@@ -102,6 +103,7 @@ class FloatOp:
     box: Box | Picked | None = None
     bias: str = ""
     finish: "Finish | None" = None
+    reach: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,10 @@ class Context:
     """Values of refused nodes of which no more than type and shape is known, if that."""
     wholes: dict[str, Whole] = field(default_factory=dict)
     """By result, which operator of the model a node is a step of."""
+    own: dict[str, FloatValue] = field(default_factory=dict)
+    """Float values that were given a scale, so that an operator can read them as codes."""
+    before: dict[str, str] = field(default_factory=dict)
+    """For each tensor of such codes, the tensor of the model that the value is a function of."""
     hosted: dict[str, tuple[frozenset[str], str]] = field(default_factory=dict)
     """Values that the host computes: the tensors that each depends on, and the operator."""
     described: Mapping[str, TfliteTensor] = field(default_factory=dict)

@@ -73,7 +73,7 @@ def on_host(context: Context, node: onnx.NodeProto) -> None:
         elif name in context.floats:
             origin = context.floats[name].origin
             QUANTIZED.check(quantized=isinstance(origin, Tensor))
-            read.add(origin.name)
+            read.add(context.before.get(origin.name, origin.name))
         elif name not in context.constants:
             raise Unknown
     for name in filter(None, node.output):
@@ -85,7 +85,8 @@ def leave_last(context: Context, output: Value) -> bool:
     value = context.floats[output.name]
     done = [op.node.op_type for op in value.operations if op.kind in _LEFT]
     if done and isinstance(value.origin, Tensor):
-        context.hosted[output.name] = (frozenset({value.origin.name}), done[0])
+        name = context.before.get(value.origin.name, value.origin.name)
+        context.hosted[output.name] = (frozenset({name}), done[0])
     return output.name in context.hosted
 
 

@@ -30,6 +30,7 @@ from kiwicha.compiler.ops.clip import clip_codes
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.reduce_square import emit_roots
 from kiwicha.compiler.ops.reduce_sum import emit_absolute
 from kiwicha.compiler.ops.rows import emit_views
@@ -46,7 +47,7 @@ _MOST = 128
 
 def float_lp_pool(context: Context, node: onnx.NodeProto) -> None:
     """Nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     frame = _frame(node, value.shape)

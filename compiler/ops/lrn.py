@@ -17,6 +17,7 @@ from kiwicha.compiler.ops.clip import clip_codes, leading_clips
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.pair_tables import factor_tables
 
@@ -27,7 +28,7 @@ _BIAS = Limit("bias is {bias}; must be positive", lambda bias: bias > 0)
 
 def local_response_normalization(context: Context, node: onnx.NodeProto) -> None:
     """Input x; nothing is emitted before its QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     _BIAS.check(bias=_parameters(node)[2])

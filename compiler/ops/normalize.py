@@ -20,6 +20,7 @@ from kiwicha.compiler.graph.graph import NormalizeNode, Shape, Tensor
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.rows import as_rows, emit_views, from_rows, rows_target
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters
 
@@ -32,6 +33,8 @@ _LENGTH = Limit(
 )
 
 
+_SELDOM = 8.0
+"""Deviations from the mean beyond which hardly any value is."""
 _LAYER = "LayerNormalization"
 _SQUARES = ("RMSNormalization", "SimplifiedLayerNormalization")
 _NORM = "LpNormalization"
@@ -39,7 +42,7 @@ _NORM = "LpNormalization"
 
 def normalization(context: Context, node: onnx.NodeProto) -> None:
     """Inputs x, scale, optional bias, in float; nothing is emitted before its QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     before = [op.node.op_type for op in value.operations if op.kind != "view"]
     FIRST.check(done=before[-1] if before else "")
@@ -47,8 +50,11 @@ def normalization(context: Context, node: onnx.NodeProto) -> None:
         _EUCLID.check(p=attributes(node).get("p", 2))
     _RESULTS.check(used=any(context.uses[name] for name in node.output[1:]))
     axes = _axes(node, value.shape)
-    _parameters(context, node, prod(value.shape[axis] for axis in axes))
-    done = FloatOp("normalize", node, value.shape, finish=emit_normalize)
+    length = prod(value.shape[axis] for axis in axes)
+    gamma, beta = _parameters(context, node, length)
+    furthest = min(float(np.sqrt(length)), _SELDOM) * np.abs(gamma)
+    reach = float((beta - furthest).min()), float((beta + furthest).max())
+    done = FloatOp("normalize", node, value.shape, finish=emit_normalize, reach=reach)
     context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
 
 

@@ -15,6 +15,7 @@ from kiwicha.compiler.ops.chain import chain_table, emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.part import axis_order
 from kiwicha.machine.isa import Reduction
 
@@ -28,7 +29,7 @@ _Pads = tuple[tuple[int, int], ...]
 
 def float_pad(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value; nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     pads = _pads(context, node, value.shape)
     if not any(map(any, pads)):
         done = FloatOp("view", node, value.shape, view=("reshape", value.shape))

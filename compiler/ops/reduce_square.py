@@ -29,6 +29,7 @@ from kiwicha.compiler.ops.clip import clip_codes
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.reduction import Axes, reduced_axes
 from kiwicha.compiler.ops.rows import as_rows, emit_views
 from kiwicha.compiler.ops.weights import combined_scale
@@ -59,8 +60,10 @@ def float_square(context: Context, node: onnx.NodeProto) -> None:
     """Nothing is emitted before the QuantizeLinear."""
     value = context.floats[node.input[0]]
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
+    square = node.op_type in ("ReduceSum", "ReduceMean")
+    value = value if square else in_codes(context, node, node.input[0])
     others = [op.node.op_type for op in value.operations if op.kind != "view"]
-    if node.op_type in ("ReduceSum", "ReduceMean"):
+    if square:
         others = []  # but for the square
     FIRST.check(done=others[-1] if others else "")
     done = FloatOp("sum", node, reduced_axes(context, node, value.shape).shape, finish=_finish)

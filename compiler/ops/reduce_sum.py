@@ -22,6 +22,7 @@ from kiwicha.compiler.ops.chain import code_bounds
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.reduce_square import float_square, is_square
 from kiwicha.compiler.ops.reduction import (
     Axes,
@@ -48,6 +49,7 @@ def float_sum(context: Context, node: onnx.NodeProto) -> None:
     if node.op_type != "ReduceL1" and is_square(context, value):
         float_square(context, node)
         return
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     others = [op.node.op_type for op in value.operations if op.kind != "view"]
     FIRST.check(done=others[-1] if others else "")

@@ -34,6 +34,7 @@ from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.part import emit_part, float_parts, parts
 from kiwicha.compiler.ops.pick import elements
 from kiwicha.compiler.ops.resize_map import COORDINATE, float_map, map_codes, resize_factors
@@ -127,7 +128,7 @@ def linear(context: Context, node: onnx.NodeProto) -> None:
 
 def float_linear(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value; nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     axes = _axes(context, node, value.shape)

@@ -22,6 +22,7 @@ from kiwicha.compiler.ops.linear_map import (
     mapped_shape,
     runtime_map,
 )
+from kiwicha.compiler.ops.own_scale import in_codes
 
 __all__ = ["COORDINATE", "LIMITS", "float_map", "map_codes", "resize_factors"]
 
@@ -53,7 +54,7 @@ def _told(node: onnx.NodeProto, rank: int) -> list[int]:
 
 def float_map(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value, the first operation on it; nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     maps, shape = _maps(context, node, value.shape), value.shape
 
     def finish(

@@ -11,6 +11,7 @@ from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, QUANTIZED
 from kiwicha.compiler.ops.linear_map import SIZE, finish_map, mapped_shape, runtime_map
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 
 __all__ = ["OPERATORS"]
 
@@ -20,7 +21,7 @@ _LEADING = Limit("transforms axis 0; transpose its input", lambda axes: 0 not in
 
 def transform(context: Context, node: onnx.NodeProto) -> None:
     """Nothing is emitted before the QuantizeLinear."""
-    value = context.floats[node.input[0]]
+    value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
     axes = _axes(context, node, value.shape)

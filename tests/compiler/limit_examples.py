@@ -13,11 +13,11 @@ from .limit_models import (
     LINE,
     MICROSOFT,
     REDUCTION,
-    RELU,
     ROOT,
     S8,
     SECOND,
     START,
+    STUCK,
     TWICE,
     TWO_TENSORS,
     U8,
@@ -90,7 +90,7 @@ EXAMPLES = {
     },
     "BatchNormalization": {
         "its input is float from": normalization(node("Neg", ["x"], ["n"]), first="x"),
-        "its input is the float result": normalization(ROOT, first="r"),
+        "its input is the float result": normalization(STUCK, first="r"),
         "is that of training": normalization(
             outputs=("f", "m2", "v2o"), training_mode=1),
         "normalizes {rank}": normalization(inputs={"x": [3, 2]}),
@@ -196,7 +196,7 @@ EXAMPLES = {
     },
     "LayerNormalization": {
         "its input is float from": rows(node("Neg", ["x"], ["n"]), first="x"),
-        "its input is the float result": rows(RELU, first="r"),
+        "its input is the float result": rows(STUCK, first="r"),
         "its mean": rows(outputs=("f", "m"), after=[*END, q("m", "mq", "x")]),
         "the result of": rows(outputs=("n",), after=[node("Relu", ["n"], ["f"]), *END]),
     },
@@ -228,7 +228,7 @@ EXAMPLES = {
     },
     "LRN": {
         "its input is float from": lrn(node("Neg", ["x"], ["n"]), first="n"),
-        "its input is the float": lrn(RELU, first="r"),
+        "its input is the float": lrn(STUCK, first="r"),
         "the result of": lrn(after=[node("Sqrt", ["f"], ["s"]), q("s", "yq", "a"),
                                     dq("yq", "y", "a")]),
         "bias is": lrn(bias=-1.0),
@@ -238,7 +238,7 @@ EXAMPLES = {
             [*START, node("Neg", ["x"], ["n"]), node("GlobalLpPool", ["n"], ["f"], name="it"),
              *END], inputs=IMAGE),
         "its input is the float": chain(
-            ROOT, node("GlobalLpPool", ["r"], ["f"], name="it"), inputs=IMAGE),
+            STUCK, node("GlobalLpPool", ["r"], ["f"], name="it"), inputs=IMAGE),
         "the result of": chain(
             node("GlobalLpPool", ["xf"], ["p"], name="it"), node("Sqrt", ["p"], ["f"]),
             inputs=IMAGE),
@@ -260,7 +260,7 @@ EXAMPLES = {
     },
     "Pad": {
         "its input is the float": chain(
-            ROOT, node("Pad", ["r", "one"], ["f"], name="it"),
+            STUCK, node("Pad", ["r", "one"], ["f"], name="it"),
             constants={"one": np.array([0, 1, 0, 0])}),
     },
     "QuantizeLinear, DequantizeLinear": {
@@ -292,7 +292,7 @@ EXAMPLES = {
             [node("LpNormalization", ["x"], ["p"], name="it"), q("p", "yq", "a"),
              dq("yq", "y", "a")]),
         "its input is the float result": chain(
-            RELU, node("LpNormalization", ["r"], ["f"], name="it")),
+            STUCK, node("LpNormalization", ["r"], ["f"], name="it")),
         "divides by a norm": chain(node("LpNormalization", ["xf"], ["f"], name="it", p=1)),
         "the result of": chain(
             node("LpNormalization", ["xf"], ["n"], name="it"), node("Relu", ["n"], ["f"])),
@@ -316,7 +316,7 @@ EXAMPLES = {
                                                      mode="linear"), *END],
             {"twice": F32([1, 1, 2, 2])}, IMAGE),
         "its input is the float": chain(
-            ROOT, node("Resize", ["r", "", "twice"], ["f"], name="it", mode="linear"),
+            STUCK, node("Resize", ["r", "", "twice"], ["f"], name="it", mode="linear"),
             constants={"twice": F32([1, 1, 2, 2])}, inputs=IMAGE),
         "the result of": chain(
             node("Resize", ["xf", "", "twice"], ["p"], name="it", mode="linear"),
@@ -331,7 +331,7 @@ EXAMPLES = {
             [*START, node("Neg", ["x"], ["n"]), node("DFT", ["n"], ["f"], name="it"), *END],
             inputs={"x": [3, 6, 1]}),
         "its input is the float": chain(
-            ROOT, node("DFT", ["r"], ["f"], name="it"), inputs={"x": [3, 6, 1]}),
+            STUCK, node("DFT", ["r"], ["f"], name="it"), inputs={"x": [3, 6, 1]}),
         "is a product": chain(
             node("DFT", ["xf"], ["f"], name="it"), inputs={"x": [1, 2000, 1]}),
         "transforms axis 0": chain(

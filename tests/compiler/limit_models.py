@@ -20,6 +20,7 @@ __all__ = [
     "S8",
     "SECOND",
     "START",
+    "STUCK",
     "TWICE",
     "TWO_TENSORS",
     "U8",
@@ -158,6 +159,8 @@ def dynamic_conv(*after, constants=(), inputs=IMAGE, outputs=("y",)):
 
 RELU = node("Relu", ["xf"], ["r"], name="before")
 ROOT = node("Sqrt", ["xf"], ["r"], name="before")
+STUCK = node("Add", ["xf", "v6"], ["r"], name="before")
+"""A float result that no operator reads as codes."""
 TWO_TENSORS = {"x": [3, 6], "z": [3, 6]}
 
 def lrn(*before, first="xf", after=(), **attributes):
@@ -177,7 +180,7 @@ ALONE = {
     operator: {
         "its input is float from": mean(
             operator, node("Neg", ["x"], ["n"]), first="n", **attributes),
-        "its input is the float": mean(operator, ROOT, first="r", **attributes),
+        "its input is the float": mean(operator, STUCK, first="r", **attributes),
         "the result of": mean(operator, after=[node("Sqrt", ["p"], ["f"])], **attributes),
     }
     for operator, attributes in {
@@ -188,7 +191,7 @@ REDUCTION = {
     operator: {
         "its input is float from": of(
             [node(operator, ["x"], ["p"], name="it"), q("p", "yq", "a"), dq("yq", "y", "a")]),
-        "its input is the float": mean(operator, ROOT, first="r"),
+        "its input is the float": mean(operator, STUCK, first="r"),
         "the result of": mean(operator, after=[
             node("MaxPool", ["p"], ["m"], kernel_shape=[1, 1]), node("Relu", ["m"], ["f"])]),
     }
