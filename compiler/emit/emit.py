@@ -10,7 +10,7 @@ from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.compiler.schedule.loops import Loop, jumps
-from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_row
+from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_rows
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
 from kiwicha.machine.isa import LoadTarget, VectorMode
@@ -167,7 +167,7 @@ class _Emitter:
         elif self.work.channelwise or (zeros == zeros[0]).all():
             return
         else:
-            tile, zero = pack_zero_row(zeros, int(zeros[0]), self.config)
+            tile, zero = pack_zero_rows(self.work, group[0], self.config)
             local, size = self.residents.constant(
                 LoadTarget.WEIGHT, ("zeros", group[0].output), lambda: tile.reshape(-1)
             )

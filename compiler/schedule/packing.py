@@ -9,7 +9,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES
 from kiwicha.machine.records import PARAMETER_RECORD
 
-__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_row", "parameter_bytes"]
+__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_rows", "parameter_bytes"]
 
 
 def pack_tile(
@@ -49,21 +49,28 @@ def pack_identity(config: AcceleratorConfig) -> np.ndarray:
     return np.eye(lanes, config.weight_pitch, dtype=np.uint8)
 
 
-def pack_zero_row(
-    zeros: np.ndarray, base: int, config: AcceleratorConfig
+def pack_zero_rows(
+    work: Contraction, tile: ColumnTile, config: AcceleratorConfig
 ) -> tuple[np.ndarray, int]:
-    """Return a tile of ``base - zeros`` in every row, as unsigned bytes, and their zero point.
+    """Return a tile of ``base - zero`` for each lane that a column reduces over, else of 0, as
+    unsigned bytes, and their zero point.
 
-    Columns whose weight zero point differs from ``base`` need the sum of the activations
-    ``base - zero`` times over; this tile adds it.
+    Columns whose weight zero point differs from ``base``, that of the tile's first one, need the
+    sum of their activations ``base - zero`` times over; this tile adds it.
     """
-    difference = base - zeros.astype(np.int64)
+    zeros = work.weight_zero[tile.output : tile.output + tile.outputs].astype(np.int64)
+    difference = int(zeros[0]) - zeros
     offset = int(difference.min())
-    row = np.zeros(config.weight_pitch, np.int64)
-    row[: len(zeros)] = difference - offset
-    if row.max() > 255:
+    if difference.max() - offset > 255:
         raise ValueError("weight zero points lie more than 255 apart")
-    return np.tile(row.astype(np.uint8), (config.rows, 1)), -offset
+    rows = np.full((config.rows, config.weight_pitch), -offset, np.int64)
+    rows[:, : tile.outputs] += difference
+    out_per, in_per = work.y.channels // work.groups, work.x.channels // work.groups
+    if tile.channels > in_per:  # some groups side by side
+        lane = (tile.channel + np.arange(config.rows)) // in_per
+        group = (tile.output + np.arange(tile.outputs)) // out_per
+        rows[:, : tile.outputs][lane[:, None] != group] = -offset
+    return rows.astype(np.uint8), -offset
 
 
 def parameter_bytes(tile: ColumnTile, config: AcceleratorConfig) -> int:

@@ -168,6 +168,16 @@ def test_weight_zero_per_column(config: str) -> None:
     run(*random_work(rng, *shape, mixed=True), CONFIGS[config])
 
 
+'@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(6, 6, 6), (4, 8, 4), (6, 9, 3)])
+def test_weight_zero_per_column_of_groups(
+    inputs: int, outputs: int, groups: int, config: str
+) -> None:
+    rng = np.random.default_rng(6)
+    shape = (1, 6, 5, inputs, outputs, (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), groups)
+    run(*random_work(rng, *shape, mixed=True), CONFIGS[config])
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_random_geometry(seed: int) -> None:
     rng = np.random.default_rng(seed)
