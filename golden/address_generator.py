@@ -27,6 +27,7 @@ class Steps:
     weight_row : first weight row of that tile; beyond 24 bits where the instruction says so.
     entry : accumulator entry; may lie beyond the accumulators.
     first : the entry is overwritten instead of added to.
+    result : the step has a result; without one, its entry is that of the next step that has.
     pixels : steps of one pass (one number, not an array).
     """
 
@@ -37,6 +38,7 @@ class Steps:
     weight_row: np.ndarray
     entry: np.ndarray
     first: np.ndarray
+    result: np.ndarray
     pixels: int
 
     def __len__(self) -> int:
@@ -54,12 +56,15 @@ def compute_steps(fields: Mapping[str, Any]) -> Steps:
     Raises
     ------
     ValueError
-        When a loop's count is zero.
+        When a loop's count is zero, or not more than its tail.
     """
     levels: Sequence[Mapping[str, int]] = fields["levels"]
     counts = [int(level["count"]) for level in levels]
     if len(counts) != LEVELS or min(counts) < 1:
         raise ValueError(f"counts are {counts}; legal: {LEVELS} counts of at least 1")
+    tails = int(fields["tail"]), int(fields["line_tail"])
+    if tails[0] >= counts[0] or tails[1] >= counts[1]:
+        raise ValueError(f"tails are {tails}; legal: less than the counts, {counts[:2]}")
     periods = np.cumprod([1, *counts])
     step = np.arange(periods[-1])
 
@@ -76,6 +81,11 @@ def compute_steps(fields: Mapping[str, Any]) -> Steps:
     pixels = int(periods[LEVEL_REDUCTION])
     tile = step // pixels
     channel = step // periods[LEVEL_CHANNEL]
+    result = (step % counts[0] < counts[0] - tails[0]) & (
+        step // counts[0] % counts[1] < counts[1] - tails[1]
+    )
+    count = int(result[:pixels].sum())
+    entries: np.ndarray = np.cumsum(result[:pixels]) - result[:pixels]
     reduction = tile - channel * (periods[LEVEL_CHANNEL] // pixels)
     return Steps(
         y=walk("y", 16),
@@ -83,8 +93,9 @@ def compute_steps(fields: Mapping[str, Any]) -> Steps:
         address=walk("address", 24),
         tile=tile,
         weight_row=int(fields["weight"]) + tile * int(fields["weight_stride"]),
-        entry=int(fields["accumulator"]) + channel * pixels + step % pixels,
+        entry=int(fields["accumulator"]) + channel * count + entries[step % pixels],
         first=(reduction == 0) & (not fields["accumulate"]),
+        result=result,
         pixels=pixels,
     )
 
@@ -106,6 +117,8 @@ def activation_lanes(
     inside = (y >= 0) & (y < fields["y_limit"]) & (x >= 0) & (x < fields["x_limit"])
     data = activation[(steps.address[:, None] + lane) % len(activation)]
     value = _extend(data, fields["activation_signed"], fields["activation_zero"])
+    if fields["filter"]:
+        return np.where(inside, value, fields["pad"])
     return np.where(lane < fields["rows"], np.where(inside, value, fields["pad"]), 0)
 
 

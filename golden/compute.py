@@ -8,7 +8,7 @@ import numpy as np
 
 from kiwicha.golden.accumulator import accumulate
 from kiwicha.golden.address_generator import activation_lanes, compute_steps, weight_tile
-from kiwicha.golden.systolic import matmul
+from kiwicha.golden.systolic import column_filter, matmul
 
 __all__ = ["compute"]
 
@@ -28,25 +28,35 @@ def compute(
     activation : the scratchpad, ``uint8[activation_bytes]``.
     weight : the scratchpad, ``uint8[weight rows, weight pitch]``.
     accumulator : ``int32[accumulator_depth, columns]``.
-    rows : rows of the array; the result does not depend on them.
+    rows : rows of the array; the result does not depend on them, but that columns beyond them
+        filter zeros.
 
     Raises
     ------
     IndexError
-        For a weight tile or an accumulator entry outside its memory.
+        For a weight tile or an accumulator entry outside its memory, or a filter that reaches
+        beyond its pass.
     """
     steps = compute_steps(fields)
-    vectors = activation_lanes(fields, steps, activation, rows)[:, : fields["rows"]]
-    if steps.entry.max() >= len(accumulator):
-        raise IndexError(f"accumulator entry {steps.entry.max()} of {len(accumulator)}")
+    vectors, taps = activation_lanes(fields, steps, activation, rows), fields["rows"]
+    last = int(steps.entry[steps.result].max())
+    if last >= len(accumulator):
+        raise IndexError(f"accumulator entry {last} of {len(accumulator)}")
+    results = np.flatnonzero(steps.result[: steps.pixels])
+    if fields["filter"] and results[-1] + taps > steps.pixels:
+        raise IndexError(f"{taps} taps from vector {results[-1]} of {steps.pixels} on")
     columns = accumulator.shape[1]
     for begin in range(0, len(steps), steps.pixels):
         part = slice(begin, begin + steps.pixels)
         tile = weight_tile(fields, int(steps.weight_row[begin]), weight, columns)
-        entry = steps.entry[part]
+        entry = steps.entry[part][results]
+        if fields["filter"]:
+            sums = column_filter(vectors[part], tile)
+        else:
+            sums = matmul(vectors[part, :taps], tile)
         accumulator[entry] = accumulate(
             accumulator[entry],
-            matmul(vectors[part], tile),
+            sums[results],
             first=bool(steps.first[begin]),
             maximum=bool(fields["maximum"]),
         )

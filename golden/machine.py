@@ -232,10 +232,12 @@ class Machine:
         if fields["dynamic"]:
             zero = int(self.state.slots["zero_point"][fields["slot"]])
             fields = fields | {"activation_zero": zero}
+        if not self.config.depthwise and any(fields[n] for n in ("filter", "tail", "line_tail")):
+            raise MachineError("the machine has no columns that filter")
         weights = self.weight.reshape(-1, self.config.weight_pitch)
         try:
             compute(fields, self.activation, weights, self.accumulator, self.config.rows)
-        except IndexError as error:
+        except (IndexError, ValueError) as error:
             raise MachineError(str(error)) from None
 
     def _vector(self, fields: dict[str, Any]) -> None:

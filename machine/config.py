@@ -84,6 +84,9 @@ class AcceleratorConfig:
     """Whether LOAD puts activations, plain or transposed, into the weight scratchpad."""
     dynamic: bool = False
     """Whether VECTOR quantizes dynamically, exact to ONNX Runtime's DynamicQuantizeLinear."""
+    depthwise: bool = False
+    """Whether columns of the array can filter channels of their own: several taps of a depthwise
+    convolution at once."""
     sparse: Sparse = Sparse()
     """Compressed weights."""
     special: Special = Special()
@@ -115,7 +118,7 @@ class AcceleratorConfig:
             raise ValueError(
                 f"name is {name!r}; legal: letters, digits, '-' and '_', at most {NAME_LENGTH}"
             )
-        for field in ("transposer", "dynamic"):
+        for field in ("transposer", "dynamic", "depthwise"):
             if type(getattr(self, field)) is not bool:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; legal: true or false")
         require_range(self, "rows", 1, 128)

@@ -227,7 +227,12 @@ COMPUTE: Final = data.StructLayout({
     "weight_stride": unsigned(16),  # weight rows from one tile to the next; 0 keeps the tile
     "accumulator": unsigned(16),  # entry of the first output pixel of the first channel tile;
     # no VECTOR may drain any of the same half of the accumulators meanwhile
-    "reserved1": unsigned(32 + 16),
+    # Each column multiplies its own lane: the product of row r is that of the vector r later. Rows
+    # from `rows` on multiply nothing.
+    "filter": unsigned(1),
+    "tail": unsigned(7),  # last iterations of level 0 and of level 1 that have no result: their
+    "line_tail": unsigned(7),  # vectors are for those before them; less than the counts
+    "reserved1": unsigned(33),
     "levels": data.ArrayLayout(_LEVEL, LEVELS),
 })
 

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiled contraction as instructions."""
 
+from math import prod
+from typing import Any
+
 import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.places import filter_levels, place_of
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.depthwise import Pass, pack_pass, walk_of
 from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.compiler.schedule.loops import Loop, jumps
 from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_rows
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
-from kiwicha.machine.isa import LoadTarget, VectorMode
+from kiwicha.machine.isa import LEVEL_REDUCTION, LoadTarget, VectorMode
 
 __all__ = ["emit"]
 
@@ -98,6 +103,9 @@ class _Emitter:
     def _reduce(self, s: SpatialTile, group: _Group, entry: int) -> None:
         """Reduce a spatial tile over all its input into accumulators from ``entry`` on."""
         work, (nh, nw, nr) = self.work, self.t.kernel
+        if self.t.filter:
+            self._filter(s, group, entry)
+            return
         accumulate = False
         for channel in range(0, work.x.channels, self.t.channels):
             patch = self.residents.patch(s, channel)
@@ -117,6 +125,31 @@ class _Emitter:
                         self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
                         accumulate = True
             self._correct_zero(s, group, patch, length, entry)
+
+    def _filter(self, s: SpatialTile, group: _Group, entry: int) -> None:
+        """Let columns filter a spatial tile into accumulators from ``entry`` on."""
+        work, config, patch = self.work, self.config, self.residents.patch(s, 0)
+        size = (s.images, s.rows, s.columns)
+        walk = walk_of(work, config, size)
+        assert walk is not None
+        for number, each in enumerate(walk.passes):
+
+            def pack(each: Pass = each, inner: int = walk.inner) -> np.ndarray:
+                return np.concatenate([
+                    pack_pass(work, each, inner, tile.output, tile.outputs, config.weight_pitch)
+                    for tile in group
+                ])
+
+            key = ("filter", group[0].output, size, number)
+            zero = int(work.weight_zero[group[0].output])
+            weights = {**self.residents.weights(key, pack, zero), "stride": each.rows}
+            place, levels = filter_levels(work, s, walk, each, patch, group)
+            steps = prod(level["count"] for level in levels[:LEVEL_REDUCTION])
+            fields = {"filter": 1, "tail": each.tails[0], "line_tail": each.tails[1]}
+            self._issue(
+                s, patch, {**fields, **place, "levels": levels}, entry, number > 0, each.rows,
+                weights, len(group) * max(steps, minimum_pass(config, each.rows)),
+            )
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""
@@ -199,29 +232,10 @@ class _Emitter:
         (sh, sw), (dh, dw) = work.strides, work.dilations
         pixel, row = patch.pixel_pitch, patch.row_pitch
         first = group[0].channel if work.groups > 1 or work.channelwise else 0
-        (top, bottom), (left, right) = s.computed
-        y = top * sh - work.pads[0] + kh.start * dh
-        x = (left * sw - work.pads[1] + kw.start * dw) * pixel + first
-        x += kr.start * config.rows
         step = group[0].channels if work.channelwise else 0
-        fields = {
-            "accumulate": int(accumulate),
-            "maximum": int(work.reduction),
-            "activation_signed": int(work.x_signed),
-            "weight_signed": weights["signed"],
-            "activation_zero": work.x_zero,
-            "weight_zero": weights["zero"],
-            "pad": work.pad,
-            "rows": rows,
-            "y": y,
-            "x": x,
-            "address": patch.local + (y - s.y0) * row + x - s.x0 * pixel,
-            "y_limit": s.y1,
-            # Right of the patch nothing is valid: it ends at the image or at the last tap.
-            "x_limit": max(0, s.x1 * pixel - (pixel - patch.channels)),
-            "weight": weights["local"] // config.weight_pitch,
-            "weight_stride": weights["stride"],
-            "accumulator": entry,
+        (top, bottom), (left, right) = s.computed
+        places = {
+            **place_of(work, s, patch, (kh.start, kw.start), first + kr.start * config.rows),
             "levels": jumps([
                 Loop(right - left, 0, sw * pixel, sw * pixel),
                 Loop(bottom - top, sh, 0, sh * row),
@@ -235,18 +249,46 @@ class _Emitter:
         passes = len(group)
         for part in chunk:
             passes *= part.stop - part.start
+        cycles = passes * max(s.entries, minimum_pass(config, rows))
+        self._issue(s, patch, places, entry, accumulate, rows, weights, cycles)
+
+    def _issue(
+        self,
+        s: SpatialTile,
+        patch: Patch,
+        places: dict[str, Any],
+        entry: int,
+        accumulate: bool,
+        rows: int,
+        weights: dict[str, int],
+        cycles: int,
+    ) -> None:
+        """Append a COMPUTE that walks as ``places`` says."""
+        work, pixel = self.work, patch.pixel_pitch
+        fields = {
+            **places,
+            "accumulate": int(accumulate),
+            "maximum": int(work.reduction),
+            "activation_signed": int(work.x_signed),
+            "weight_signed": weights["signed"],
+            "activation_zero": work.x_zero,
+            "weight_zero": weights["zero"],
+            "pad": work.pad,
+            "rows": rows,
+            "y_limit": s.y1,
+            # Right of the patch nothing is valid: it ends at the image or at the last tap.
+            "x_limit": max(0, s.x1 * pixel - (pixel - patch.channels)),
+            "weight": weights["local"] // self.config.weight_pitch,
+            "weight_stride": weights["stride"],
+            "accumulator": entry,
+        }
         local, size = weights["local"], weights["size"]
         reads = [patch.covered, Range(Space.WEIGHT, local, local + size)]
         if work.dynamic is not None and work.dynamic.zero:
             slot = work.dynamic.slot
             fields |= {"dynamic": 1, "slot": slot}
             reads.append(Range(Space.SLOT, slot, slot + 1))
-        self.builder.compute(
-            fields,
-            passes * max(s.entries, minimum_pass(config, rows)),
-            reads,
-            self._half(entry),
-        )
+        self.builder.compute(fields, cycles, reads, self._half(entry))
 
     def _half(self, entry: int) -> Range:
         """Half of the accumulators that an instruction works in: a drain of any of it must wait.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The way out: accumulators through the requantizers into an output block, and its stores."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
 from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.depthwise import drains, walk_of
 from kiwicha.compiler.schedule.footprint import pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
@@ -97,8 +99,6 @@ class Results:
             "accumulator": entry,
             "channels": tile.outputs,
             "parameter": local // (config.parameter_lanes * PARAMETER_BYTES),
-            "pixels": s.columns,
-            "lines": s.lines,
         }
         if len(tiles) > 1:
             fields |= {"tiles": len(tiles) - 1, "tile_entries": s.entries}
@@ -123,11 +123,7 @@ class Results:
             fields["settle"] = int(dynamic.settle and self._measured == self.drains)
         else:
             assert block is not None
-            fields |= {
-                "local": block.local + tile.output * work.octets - block.channel,
-                "pixel_pitch": block.pixel_pitch,
-                "line_pitch": block.line_pitch,
-            }
+            fields["local"] = block.local + tile.output * work.octets - block.channel
             start = block.local // self.beat * self.beat
             end = block.local + (s.lines - 1) * block.line_pitch
             end += max(block.line_pitch, s.columns * block.pixel_pitch)
@@ -135,9 +131,18 @@ class Results:
         if work.windows is not None and block is not None:
             self._drain_windows(s, work.windows, block, fields, reads, writes)
             return
+        parts = list(self._parts(s, block))
         if self._scales is None:
-            self.builder.vector(fields, reads, writes, tile.output)
+            for number, (offset, places) in enumerate(parts):
+                part = {**fields, **places, "accumulator": entry + offset}
+                if "local" in fields:
+                    part["local"] += fields["local"]
+                if mode == VectorMode.MEASURE:
+                    part["begin"] &= int(number == 0)
+                    part["settle"] &= int(number + 1 == len(parts))
+                self.builder.vector(part, reads, writes, tile.output)
             return
+        fields |= {**parts[0][1], "local": fields["local"]}
         run, length, where = self._scales.take(s, tile.output, tile.outputs)
         transfer = Transfer(run.address, where, length)
         fields |= {"scales": where, **self._scales.fields(run, tile.output)}
@@ -177,11 +182,22 @@ class Results:
             self.builder.vector(
                 fields | {
                     "accumulator": fields["accumulator"] + run.entry,
-                    "local": fields["local"] + place, "lines": run.lines, "pixels": run.pixels,
+                    "local": fields["local"] + place, "pixel_pitch": block.pixel_pitch,
+                    "line_pitch": block.line_pitch, "lines": run.lines, "pixels": run.pixels,
                     "scales": run.scales, "tile_entries": run.tile_entries,
                 },
                 reads, writes,
             )
+
+    def _parts(
+        self, s: SpatialTile, block: Block | None
+    ) -> Iterator[tuple[int, dict[str, int]]]:
+        """Yield the VECTORs of a column tile as `depthwise.drains` does; one where no columns
+        filter."""
+        pixel, line = (0, 0) if block is None else (block.pixel_pitch, block.line_pitch)
+        size = s.images, s.rows, s.columns
+        walk = walk_of(self.work, self.builder.config, size) if self.tiling.filter else None
+        yield from drains(walk, size, pixel, line)
 
     def store(self, s: SpatialTile, block: Block) -> None:
         """Write a finished block to memory, in as few runs as its shape allows."""

@@ -3,6 +3,7 @@
 
 from kiwicha.compiler.schedule.compress import Storage
 from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.depthwise import walk_of
 from kiwicha.compiler.schedule.footprint import (
     minimum_pass,
     patch_bytes,
@@ -42,9 +43,15 @@ def estimate(
     chunks = -(-work.x.channels // t.channels)
     r = reduction(work, config, t.flat, t.reduced_channels(work))
     passes = r.passes * chunks
-    per_pass = max(t.entries(work), minimum_pass(config, r.rows))
-    compute = spatial * len(t.tiles) * passes * per_pass
+    area, drains = (1, 1) if work.windows is None else (work.windows.area, _drains(work))
+    per_tile = passes * max(t.entries(work), minimum_pass(config, r.rows))
+    rows = 0 if work.channelwise else len(t.tiles) * passes * r.rows
     per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
+    walk = walk_of(work, config, tile) if t.filter else None
+    if walk is not None:
+        passes, per_instruction, drains = len(walk.passes), 1, walk.blocks
+        per_tile, rows = walk.cycles, len(t.tiles) * walk.rows
+    compute = spatial * len(t.tiles) * per_tile
     compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
 
     patch = patch_bytes(work, config, tile, t.channels)
@@ -58,7 +65,6 @@ def estimate(
     if chunks > 1 or (t.outputs_outer and patches * patch > config.activation_bytes):
         patches *= groups
     stored = stored or Storage()
-    rows = 0 if work.channelwise else len(t.tiles) * passes * r.rows
     weights: float = rows * config.weight_pitch
     resident = t.outputs_outer or weights <= config.weight_bytes
     weights *= stored.bytes
@@ -72,7 +78,6 @@ def estimate(
     load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat
 
     lanes = sum(-(-tile.outputs // config.requantize_lanes) for tile in t.tiles)
-    area, drains = (1, 1) if work.windows is None else (work.windows.area, _drains(work))
     vector = spatial * t.pixels * lanes * work.octets * area
     written = y.images * y.height * y.width * y.channels * work.octets
     store = written / beat
@@ -83,7 +88,7 @@ def estimate(
         store = max(store, y.images * y.height * y.width * max(run + 0.5, _SMALL_RUN))
 
     dispatch = spatial * groups * -(-passes // per_instruction) * _words(Opcode.COMPUTE)
-    dispatch += spatial * len(t.tiles) * len(work.modes) * drains * _words(Opcode.VECTOR)
+    dispatch += spatial * len(t.tiles) * drains * len(work.modes) * _words(Opcode.VECTOR)
     dispatch += patches * _words(Opcode.LOAD) + pieces * loads * _words(Opcode.LOAD)
     blocks = spatial * (1 if t.assemble else groups)
     dispatch += blocks * _stores(work, t, groups) * _words(Opcode.STORE)

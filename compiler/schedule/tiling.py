@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.depthwise import can_filter, walk_of
 from kiwicha.compiler.schedule.footprint import block_bytes, patch_bytes, reduction
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.machine.config import AcceleratorConfig
@@ -37,7 +38,8 @@ class Tiling:
     over ``kernel`` (rows, columns, runs). ``flat`` joins kernel columns and channels, which lie
     next to each other in memory, into one run. ``outputs_outer`` walks all pixels before the next
     group; otherwise all groups before the next pixels. ``assemble`` collects all channels of a
-    spatial tile in the output buffer before they are stored.
+    spatial tile in the output buffer before they are stored. ``filter`` lets columns filter, as
+    `depthwise.walk_of` each spatial tile says, whatever ``kernel`` is.
     """
 
     images: int
@@ -50,6 +52,7 @@ class Tiling:
     outputs_outer: bool
     assemble: bool
     tiles: tuple[ColumnTile, ...]
+    filter: bool = False
 
     @property
     def pixels(self) -> int:
@@ -180,9 +183,14 @@ def _channelwise(
     regular = (work.groups == 1 or work.channelwise) and not mixed
     together = regular and whole and (r.high, r.wide, r.runs) in kernels[:1]
     room = config.output_bytes // 2
-    choices = [(kernel, 1) for kernel in dict.fromkeys(kernels)]
-    choices += [(kernels[0], group) for group in sorted(_splits(len(tiles)))[1:] if together]
-    for kernel, group in choices:
+    groups = sorted(_splits(len(tiles)))
+    choices = [(kernel, 1, total, False) for kernel in dict.fromkeys(kernels)]
+    choices += [(kernels[0], group, total, False) for group in groups[1:] if together]
+    walk = walk_of(work, config, tile) if whole and can_filter(work, config) else None
+    if walk is not None and walk.rows * config.weight_pitch <= config.weight_bytes // 2:
+        size = walk.rows * config.weight_pitch
+        choices += [((*work.kernel, 1), group, size, True) for group in groups]
+    for kernel, group, size, filters in choices:
         both = max(group, work.drained)
         if work.y.is_ragged and tile[2] < work.y.width:
             return  # only rows that are stored one after the other
@@ -190,7 +198,7 @@ def _channelwise(
             continue
         if group > 1 and group % work.drained and group < len(tiles):
             continue
-        if group > 1 and group * total > config.weight_bytes // 2:
+        if group > 1 and group * size > config.weight_bytes // 2:
             continue
         some = min(work.y.channels, both * tiles[0].outputs)
         every = work.y.channels
@@ -198,4 +206,6 @@ def _channelwise(
             if work.y.is_ragged and not assemble and some < every:
                 continue
             if block_bytes(work, config, tile, every if assemble else some) <= room:
-                yield Tiling(*tile, group, channels, kernel, flat, outer, assemble, tiles)
+                yield Tiling(
+                    *tile, group, channels, kernel, flat, outer, assemble, tiles, filters
+                )

@@ -24,7 +24,7 @@ _COPIED = 512
 """Entries of both halves that one block RAM holds: it is 512 x 36 in ECP5 and Xilinx."""
 
 
-def control_layout(depth: int) -> data.StructLayout:
+def control_layout(depth: int, depthwise: bool = False) -> data.StructLayout:
     """Return the layout of a control word for accumulators of ``depth`` entries.
 
     Members
@@ -34,6 +34,7 @@ def control_layout(depth: int) -> data.StructLayout:
     maximum : keep the larger value instead of the sum; both have to fit in 10 bits.
     last : report ``signal`` when this word is written in every column.
     signal : a mask of engines.
+    result : whether the entry is updated at all; only with ``depthwise``.
     """
     return data.StructLayout({
         "entry": exact_log2(depth),
@@ -41,6 +42,7 @@ def control_layout(depth: int) -> data.StructLayout:
         "maximum": 1,
         "last": 1,
         "signal": ENGINES,
+        **({"result": 1} if depthwise else {}),
     })
 
 
@@ -176,8 +178,8 @@ class Accumulators(wiring.Component):
 
     Parameters
     ----------
-    config : columns, accumulator_depth (entries a column, both halves together), cells and
-        pipeline are used.
+    config : columns, accumulator_depth (entries a column, both halves together), cells, depthwise
+        and pipeline are used.
     width : bits of an entry; less than 32 is for proofs.
     copied : whether a bank's memories both hold everything; where it is not said, they do up to
         512 entries, the same number of block RAMs.
@@ -210,8 +212,9 @@ class Accumulators(wiring.Component):
         require_stated("the accumulators' hazard", self.hazard, accumulator_hazard(config))
         require_stated("their read", self.read_latency, accumulator_latency(config))
         sums = data.ArrayLayout(signed(width), self.columns)
+        self._layout = control_layout(self.depth, config.depthwise)
         super().__init__({
-            "control": In(stream.Signature(control_layout(self.depth), always_ready=True)),
+            "control": In(stream.Signature(self._layout, always_ready=True)),
             "psum": In(sums),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
             "read_entry": In(exact_log2(self.depth)),
@@ -223,24 +226,27 @@ class Accumulators(wiring.Component):
         # words[k] is the control word of k cycles ago.
         words, valids = [self.control.payload], [self.control.valid]
         for stage in range(1, self.columns + self.hazard):
-            word = Signal(control_layout(self.depth), name=f"word_{stage}", reset_less=True)
+            word = Signal(self._layout, name=f"word_{stage}", reset_less=True)
             valid = Signal(name=f"valid_{stage}")
             m.d.sync += [word.eq(words[-1]), valid.eq(valids[-1])]
             words.append(word)
             valids.append(valid)
 
+        updates: list[Value] = list(valids)
+        if self.config.depthwise:
+            updates = [valid & word.result for valid, word in zip(valids, words, strict=True)]
         for column, bank in enumerate(self._banks):
             m.submodules[f"bank_{column}"] = shared(bank)
             combine, write = column + bank.combine_after, column + bank.write_after
             m.d.comb += [
                 bank.psum.eq(self.psum[column]),
                 bank.read.entry.eq(words[column].entry),
-                bank.read.valid.eq(valids[column]),
+                bank.read.valid.eq(updates[column]),
                 bank.combine.half.eq(words[combine].entry[-1]),
                 bank.combine.first.eq(words[combine].first),
                 bank.combine.maximum.eq(words[combine].maximum),
                 bank.write.entry.eq(words[write].entry),
-                bank.write.valid.eq(valids[write]),
+                bank.write.valid.eq(updates[write]),
                 bank.drain_entry.eq(self.read_entry),
                 self.read_data[column].eq(bank.drain_data),
             ]

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
@@ -37,6 +37,7 @@ class ActivationFeed(Component):
     ----------
     rows : lanes, 1 to 128.
     bytes_after : cycles, at least 4.
+    depthwise : whether columns of the array may be fed lanes of their own.
     latency : cycles from ``position`` to ``lanes``: one more.
 
     Members
@@ -50,18 +51,27 @@ class ActivationFeed(Component):
     bytes : In(ArrayLayout(8, rows))
         The scratchpad's bytes, ``bytes_after`` cycles after ``position``.
     lanes : Out(ArrayLayout(signed(9), rows))
+    filter : In(1)
+        Part of ``operand``: lanes are columns' own, so that all of them are live; only with
+        ``depthwise``, as ``filtered`` and ``down``.
+    filtered : Out(1)
+        ``filter`` of the vector in ``lanes``.
+    down : Out(rows)
+        The array rows that multiply its columns' own lanes: the first ``rows``, if it is.
     """
 
     operand_after = 1
     gap = 4
 
-    def __init__(self, rows: int, bytes_after: int) -> None:
+    def __init__(self, rows: int, bytes_after: int, *, depthwise: bool = False) -> None:
         if not 1 <= rows <= 128:
             raise ValueError(f"rows is {rows}; legal: 1 to 128")
         if bytes_after < 4:
             raise ValueError(f"bytes_after is {bytes_after}; legal: at least 4")
         self.rows = rows
         self.bytes_after = bytes_after
+        self.depthwise = depthwise
+        own = {"filter": In(1), "filtered": Out(1), "down": Out(rows)}
         self.latency = bytes_after + 1
         super().__init__({
             "position": In(FEED_POSITION),
@@ -69,6 +79,7 @@ class ActivationFeed(Component):
             "operand": In(FEED_OPERAND),
             "bytes": In(data.ArrayLayout(8, rows)),
             "lanes": Out(data.ArrayLayout(signed(9), rows)),
+            **(own if depthwise else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -106,18 +117,26 @@ class ActivationFeed(Component):
         # the one before is ``gap`` cycles ahead: its lanes were made of its bytes by then.
         zero, pad, extend = Signal(9), Signal(9), Signal()
         live = Signal(rows)
+        own = self.filter if self.depthwise else None
+        if own is not None:
+            filtered, down = Signal(), Signal(rows)
+            # As late as the lanes that are made meanwhile.
+            m.d.sync += [self.filtered.eq(filtered), self.down.eq(down)]
         with m.If(s1_begin):
             operand = self.operand
+            asked = [_at_least(operand.rows[: rows.bit_length()], lane + 1) for lane in range(rows)]
             m.d.sync += [
                 extend.eq(operand.activation_signed),
                 zero.eq(operand.activation_zero),
                 # The zero point is taken off both bytes and padding.
                 pad.eq(operand.pad + operand.activation_zero),
                 *(
-                    live[lane].eq(_at_least(operand.rows[: rows.bit_length()], lane + 1))
-                    for lane in range(rows)
+                    live[lane].eq(inside if own is None else own | inside)
+                    for lane, inside in enumerate(asked)
                 ),
             ]
+            if own is not None:
+                m.d.sync += [filtered.eq(own), down.eq(Cat(asked) & own.replicate(rows))]
 
         # Cycle 3: a bit per lane for either bound.
         s3_row = Signal()

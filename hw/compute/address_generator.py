@@ -50,6 +50,7 @@ class AddressGenerator(Component):
     gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
     interval : least cycles from the first step of a pass to that of the next, gap + 2 to 127.
     dynamic : whether the fields ``dynamic`` and ``slot`` are legal.
+    depthwise : whether the fields ``filter``, ``tail`` and ``line_tail`` are.
     address_bits : bits that are kept of an address, which wraps.
     entry_bits, row_bits : bits that are kept of an accumulator entry and of a weight row. The
         highest one is set in all numbers that need it or more bits; the steps after such a number
@@ -65,6 +66,9 @@ class AddressGenerator(Component):
     tile : Out(stream.Signature(row_bits, always_ready=True))
         First weight row of a pass, one cycle before the pass's first step appears at ``o``.
     o : Out(stream.Signature(STEP, always_ready=True)).
+    result : Out(1)
+        With ``o``: the step has a result; only with ``depthwise``. Without one, ``entry`` is that
+        of the next step that has.
     started : Out(1)
         High for one cycle when an instruction begins.
     illegal : Out(1)
@@ -78,6 +82,7 @@ class AddressGenerator(Component):
         interval: int = 7,
         gap: int = 5,
         dynamic: bool = False,
+        depthwise: bool = False,
         *,
         address_bits: int = 24,
         entry_bits: int = 16,
@@ -94,6 +99,7 @@ class AddressGenerator(Component):
         self.interval = interval
         self.gap = gap
         self.dynamic = dynamic
+        self.depthwise = depthwise
         self.address_bits = address_bits
         self.entry_bits = entry_bits
         self.row_bits = row_bits
@@ -106,13 +112,18 @@ class AddressGenerator(Component):
             "o": Out(stream.Signature(STEP, always_ready=True)),
             "started": Out(1),
             "illegal": Out(1),
+            **({"result": Out(1)} if depthwise else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         fields = self.i.payload
-        m.submodules.nest = nest = LoopNest(isa.LEVELS, 16)
+        m.submodules.nest = nest = LoopNest(isa.LEVELS, 16, tails=2 if self.depthwise else 0)
         m.d.comb += [nest.counts[k].eq(fields.levels[k].count) for k in range(isa.LEVELS)]
+        counted: Value = Const(1, 1)
+        if self.depthwise:
+            m.d.comb += [nest.tail[0].eq(fields.tail), nest.tail[1].eq(fields.line_tail)]
+            counted = ~nest.beyond.any()
         carry = nest.carry
 
         # Cycle 0: one step of the loops. The bit in `move` says how this step was reached.
@@ -152,7 +163,7 @@ class AddressGenerator(Component):
         with m.If(self.started):
             m.d.sync += [running.eq(1), move.eq(1 << _START), at_pass.eq(1)]
 
-        entry, first, tile = self._targets(m, idle, advance, at_pass, carry)
+        entry, first, tile = self._targets(m, idle, advance, at_pass, carry, counted)
         refused = self._check(m, running)
 
         # Cycle 1, or still 0: what this step adds to the position.
@@ -184,6 +195,11 @@ class AddressGenerator(Component):
                 m.d.sync += position.eq(position + jump)
             with m.If(self.started):
                 m.d.sync += position.eq(0)
+        if self.depthwise:
+            s1_result = Signal()
+            domain += s1_result.eq(counted)
+            with m.If(s1_valid):
+                m.d.sync += self.result.eq(s1_result)
         with m.If(s1_valid):
             for name in ("entry", "first", "begin", "switch", "last", "maximum", "signal"):
                 m.d.sync += s2[name].eq(s1[name])
@@ -207,9 +223,11 @@ class AddressGenerator(Component):
         return may_begin, may_end
 
     def _targets(
-        self, m: Module, idle: Signal, advance: Signal, at_pass: Signal, carry: Signal
+        self, m: Module, idle: Signal, advance: Signal, at_pass: Signal, carry: Signal,
+        counted: Value,
     ) -> tuple[Signal, Signal, Signal]:
-        """Return accumulator entry, overwrite flag and weight row of the step in cycle 0."""
+        """Return accumulator entry, overwrite flag and weight row of the step in cycle 0, which
+        takes an entry if it is ``counted``."""
         fields = self.i.payload
         entry, base = Signal(self.entry_bits), Signal(self.entry_bits)
         first = Signal()
@@ -226,9 +244,9 @@ class AddressGenerator(Component):
                 tile.eq(_narrow(fields.weight, self.row_bits)),
             ]
         with m.Elif(advance):
-            m.d.sync += entry.eq(Mux(pass_ends & ~channel_ends, base, entry + 1))
+            m.d.sync += entry.eq(Mux(pass_ends & ~channel_ends, base, entry + counted))
             with m.If(channel_ends):
-                m.d.sync += [base.eq(entry + 1), first.eq(~fields.accumulate)]
+                m.d.sync += [base.eq(entry + counted), first.eq(~fields.accumulate)]
             with m.Elif(pass_ends):
                 m.d.sync += first.eq(0)
             with m.If(at_pass):
@@ -241,7 +259,16 @@ class AddressGenerator(Component):
         faults = [level.count == 0 for level in (fields.levels[k] for k in range(isa.LEVELS))]
         faults += [fields.rows == 0, fields.rows > self.rows]
         slot = [] if self.dynamic else [fields.dynamic, fields.slot]
-        faults += [Cat(fields.reserved0, *slot).any(), fields.reserved1.any()]
+        faults.append(Cat(fields.reserved0, *slot).any())
+        if self.depthwise:
+            faults += [
+                fields.reserved1.any(),
+                fields.tail >= fields.levels[0].count,
+                fields.line_tail >= fields.levels[1].count,
+            ]
+        else:
+            begin, end = (isa.COMPUTE[name].offset for name in ("filter", "levels"))
+            faults.append(fields.as_value()[begin:end].any())
         fault = Signal(len(faults))
         m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]
         refused = self.illegal | (running & fault.any())

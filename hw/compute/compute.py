@@ -72,10 +72,14 @@ class ComputeEngine(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self._array = SystolicArray(cfg.rows, cfg.columns, multiplier=cfg.cells)
+        self._array = SystolicArray(
+            cfg.rows, cfg.columns, multiplier=cfg.cells, depthwise=cfg.depthwise
+        )
         self._accumulators = Accumulators(cfg)
         self._activation = ActivationScratchpad(cfg)
-        self._feed = ActivationFeed(cfg.rows, self._activation.read_latency)
+        self._feed = ActivationFeed(
+            cfg.rows, self._activation.read_latency, depthwise=cfg.depthwise
+        )
         self._weight = WeightScratchpad(cfg)
         self._loader = WeightLoader(
             depth := cfg.weight_bytes // cfg.weight_pitch,
@@ -97,6 +101,7 @@ class ComputeEngine(Component):
             self.interval,
             self.gap,
             cfg.dynamic,
+            cfg.depthwise,
             address_bits=exact_log2(cfg.activation_bytes),
             entry_bits=exact_log2(cfg.accumulator_depth) + 1,
             row_bits=self._loader.tile_bits,
@@ -171,12 +176,23 @@ class ComputeEngine(Component):
             self.stepping.eq(entering[-1]),
         ]
 
+        if self.cfg.depthwise:
+            m.d.comb += [
+                feed.filter.eq(fields.filter),
+                array.i.payload.filter.eq(feed.filtered),
+                array.i.payload.down.eq(feed.down),
+            ]
+
         # Where its sums go travels beside a vector.
-        layout = control_layout(self.cfg.accumulator_depth)
+        layout = control_layout(self.cfg.accumulator_depth, self.cfg.depthwise)
+        kept = {"result": generator.result} if self.cfg.depthwise else {}
         m.submodules.beside = beside = DelayLine(layout, feed.latency + array.latency)
         m.d.comb += [
             beside.i.valid.eq(live),
-            *(beside.i.payload[name].eq(step[name]) for name in layout.members),
+            *(
+                beside.i.payload[name].eq(kept[name] if name in kept else step[name])
+                for name in layout.members
+            ),
             accumulators.psum.eq(array.psum),
             accumulators.read_entry.eq(self.read_entry),
             self.read_data.eq(accumulators.read_data),
@@ -197,10 +213,11 @@ class ComputeEngine(Component):
         live = Signal()
         fault = Signal()
         step = generator.o
+        beyond = step.payload.entry >= self.cfg.accumulator_depth
+        if self.cfg.depthwise:
+            beyond &= generator.result
         m.d.comb += [
-            outside.eq(
-                step.valid & (loader.fault | (step.payload.entry >= self.cfg.accumulator_depth))
-            ),
+            outside.eq(step.valid & (loader.fault | beyond)),
             live.eq(step.valid & ~outside & ~halted),
             generator.stop.eq(halted),
             fault.eq((outside | generator.illegal) & ~halted),

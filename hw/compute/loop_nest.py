@@ -18,6 +18,7 @@ class LoopNest(Component):
     ----------
     levels : number of loops, at least 1.
     width : bits of a count.
+    tails : number of inner levels whose last iterations can be told from the others.
 
     Members
     -------
@@ -30,20 +31,29 @@ class LoopNest(Component):
     carry : Out(levels + 1)
         Combinational; bit l: the loops below l are all in their last iteration, so that a step
         advances loop l unless bit l + 1 is set too. Bit 0 is 1; the top bit marks the last step.
+    tail : In(ArrayLayout(width, tails))
+        So many last iterations of a loop, less than its count; constant as ``counts``.
+    beyond : Out(tails)
+        Bit l: loop l is in one of those; from a register.
     """
 
-    def __init__(self, levels: int, width: int) -> None:
+    def __init__(self, levels: int, width: int, tails: int = 0) -> None:
         if levels < 1:
             raise ValueError(f"levels is {levels}; legal: at least 1")
         if width < 2:
             raise ValueError(f"width is {width}; legal: at least 2")
+        if not 0 <= tails <= levels:
+            raise ValueError(f"tails is {tails}; legal: 0 to {levels}")
         self.levels = levels
         self.width = width
+        self.tails = tails
+        ends = {"tail": In(data.ArrayLayout(width, tails)), "beyond": Out(tails)}
         super().__init__({
             "counts": In(data.ArrayLayout(width, levels)),
             "start": In(1),
             "advance": In(1),
             "carry": Out(levels + 1),
+            **(ends if tails else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -62,4 +72,8 @@ class LoopNest(Component):
                 # One adder: less 2 from the count, or less 1.
                 minus = Cat(~reload, Const(-1, self.width))
                 m.d.sync += left.eq(Mux(reload, self.counts[level], left) + minus)
+                if level < self.tails:
+                    # What follows the next iteration.
+                    follow = left[: self.width]
+                    m.d.sync += self.beyond[level].eq(~reload & (follow < self.tail[level]))
         return m

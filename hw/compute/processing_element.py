@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One multiply-accumulate cell of the weight-stationary array."""
 
-from amaranth.hdl import Module, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -37,6 +37,7 @@ class ProcessingElement(wiring.Component):
     ----------
     multiplier : what the multiplier is made of.
     width : bits of a partial sum, which wraps.
+    depthwise : whether its column may have an operand of its own.
 
     Members
     -------
@@ -45,15 +46,20 @@ class ProcessingElement(wiring.Component):
         be multiplied by the next weight.
     weight, load : the next weight, taken in every cycle in which ``load`` is high.
     psum_in, psum_out : passes down.
+    own : the column's operand, for all its elements; only with ``depthwise``, as ``down``.
+    down, down_out : take ``own`` for ``activation``; passes right with it.
     """
 
     def __init__(
         self,
         multiplier: CellFamily = CellFamily.GENERIC,
         width: int = PSUM.width,
+        *,
+        depthwise: bool = False,
     ) -> None:
         self.multiplier = multiplier
         self.width = width
+        self.depthwise = depthwise
         super().__init__({
             "activation": In(OPERAND),
             "switch": In(1),
@@ -63,6 +69,7 @@ class ProcessingElement(wiring.Component):
             "activation_out": Out(OPERAND),
             "switch_out": Out(1),
             "psum_out": Out(signed(width)),
+            **({"own": In(OPERAND), "down": In(1), "down_out": Out(1)} if depthwise else {}),
         })
 
     @property
@@ -79,8 +86,16 @@ class ProcessingElement(wiring.Component):
         with m.If(self.load):
             m.d.sync += next_weight.eq(self.weight)
         m.d.sync += [switch.eq(self.switch), psum.eq(self.psum_in + multiplier.product)]
+        if self.depthwise:
+            down = Signal(reset_less=True)
+            m.d.sync += down.eq(self.down)
+            m.d.comb += [
+                multiplier.activation.eq(Mux(self.down, self.own, self.activation)),
+                self.down_out.eq(down),
+            ]
+        else:
+            m.d.comb += multiplier.activation.eq(self.activation)
         m.d.comb += [
-            multiplier.activation.eq(self.activation),
             multiplier.weight.eq(next_weight),
             multiplier.swap.eq(self.switch),
             self.activation_out.eq(multiplier.activation_out),

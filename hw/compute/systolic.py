@@ -5,7 +5,7 @@ The arithmetic is ``golden/systolic.py``; the arrangement is that of Kung and Le
 Arrays (for VLSI), 1978, with the weights staying and the partial sums moving down.
 """
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -29,12 +29,15 @@ class SystolicRow(wiring.Component):
     columns : processing elements.
     multiplier : what their multipliers are made of.
     width : bits of their partial sums.
+    depthwise : whether columns may have operands of their own.
 
     Members
     -------
     activation, switch : enter element 0 and reach element c in c cycles.
     weight, load : one weight for every element, taken when its bit of ``load`` is high.
     psum_in, psum_out : one for every element; see ``ProcessingElement`` for the timing.
+    own, down : an operand for every element, taken where ``down`` is high, which enters element 0
+        as ``activation`` does; only with ``depthwise``.
     """
 
     def __init__(
@@ -42,10 +45,13 @@ class SystolicRow(wiring.Component):
         columns: int,
         multiplier: CellFamily = CellFamily.GENERIC,
         width: int = PSUM.width,
+        *,
+        depthwise: bool = False,
     ) -> None:
         self.columns = columns
         self.multiplier = multiplier
         self.width = width
+        self.depthwise = depthwise
         super().__init__({
             "activation": In(OPERAND),
             "switch": In(1),
@@ -53,13 +59,15 @@ class SystolicRow(wiring.Component):
             "load": In(self.columns),
             "psum_in": In(signed(width)).array(columns),
             "psum_out": Out(signed(width)).array(columns),
+            **({"own": In(OPERAND).array(columns), "down": In(1)} if depthwise else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         activation, switch = self.activation, self.switch
+        down = self.down if self.depthwise else None
         for column in range(self.columns):
-            element = ProcessingElement(self.multiplier, self.width)
+            element = ProcessingElement(self.multiplier, self.width, depthwise=self.depthwise)
             m.submodules[f"element_{column}"] = shared(element)
             m.d.comb += [
                 element.activation.eq(activation),
@@ -70,6 +78,9 @@ class SystolicRow(wiring.Component):
                 self.psum_out[column].eq(element.psum_out),
             ]
             activation, switch = element.activation_out, element.switch_out
+            if down is not None:
+                m.d.comb += [element.own.eq(self.own[column]), element.down.eq(down)]
+                down = element.down_out
         return m
 
 
@@ -145,18 +156,25 @@ class SystolicArray(wiring.Component):
     limit by their length. A row that a tile does not load keeps its weights from the tile before;
     after reset it holds 0.
 
+    With ``depthwise`` a vector may be filtered: column c multiplies lane c alone, which all its
+    rows see at once, while sums move on from row to row. So the sum of a vector has row r's product
+    of the vector r cycles later, which has to be there (design B1 of Kung, Why Systolic
+    Architectures?, 1982, with a filter in every column). Columns beyond the last lane multiply 0.
+
     Inputs feed multipliers without a register in between: drive them from registers.
 
     Parameters
     ----------
     rows, columns : 1 to 128.
     multiplier : what the multipliers are made of.
+    depthwise : whether vectors may be filtered.
     latency : cycles, rows + multiplier latency.
     switch_after, reload_after : cycles, see above.
 
     Members
     -------
-    i : In(always-ready stream): a vector; ``switch`` marks the first one for the loaded tile.
+    i : In(always-ready stream): a vector; ``switch`` marks the first one for the loaded tile. With
+        ``depthwise`` also ``filter``, and ``down``, a bit for each row: those that multiply then.
     weight : In(always-ready stream): a row of weights; ``first`` marks row 0 of a tile, every
         further word is the next row.
     psum : Out: int32 sums that wrap, skewed by column.
@@ -173,6 +191,7 @@ class SystolicArray(wiring.Component):
         columns: int,
         *,
         multiplier: CellFamily = CellFamily.GENERIC,
+        depthwise: bool = False,
     ) -> None:
         for name, value in (("rows", rows), ("columns", columns)):
             if not 1 <= value <= 128:
@@ -180,12 +199,16 @@ class SystolicArray(wiring.Component):
         self.rows = rows
         self.columns = columns
         self.multiplier = multiplier
+        self.depthwise = depthwise
         product = multiplier_class(multiplier).latency
         require_stated("a multiplier's latency", product, multiplier_latency(multiplier))
         self.latency = rows + product
         self.switch_after = 2
         self.reload_after = max(0, min(columns, WEIGHT_GROUP) - 2)
-        vector = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, rows), "switch": 1})
+        vector = data.StructLayout({
+            "lanes": data.ArrayLayout(OPERAND, rows), "switch": 1,
+            **({"filter": 1, "down": rows} if depthwise else {}),
+        })
         weights = data.StructLayout({"lanes": data.ArrayLayout(OPERAND, columns), "first": 1})
         super().__init__({
             "i": In(stream.Signature(vector, always_ready=True)),
@@ -198,7 +221,9 @@ class SystolicArray(wiring.Component):
         m.submodules.skew = skew = Skew(OPERAND, self.rows)
         # A sum of a few products is narrow: so are the registers and adders that it passes.
         rows = [
-            SystolicRow(self.columns, self.multiplier, psum_width(r + 1))
+            SystolicRow(
+                self.columns, self.multiplier, psum_width(r + 1), depthwise=self.depthwise
+            )
             for r in range(self.rows)
         ]
         m.d.comb += skew.i.eq(self.i.payload.lanes)
@@ -206,11 +231,15 @@ class SystolicArray(wiring.Component):
         m.submodules.weights = weights = WeightPath(self.rows, self.columns)
         wiring.connect(m, wiring.flipped(self.weight), weights.i)
 
+        lanes: list[Value] = [skew.o[r] for r in range(self.rows)]
+        if self.depthwise:
+            lanes = self._filter(m, rows, lanes)
+
         switch = self.i.valid & self.i.payload.switch
         for r, row in enumerate(rows):
             m.submodules[f"row_{r}"] = shared(row)
             m.d.comb += [
-                row.activation.eq(skew.o[r]),
+                row.activation.eq(lanes[r]),
                 row.switch.eq(switch),
                 row.load.eq(Cat(weights.load[c][r] for c in range(self.columns))),
             ]
@@ -224,3 +253,16 @@ class SystolicArray(wiring.Component):
                 switch = later
         m.d.comb += [self.psum[c].eq(rows[-1].psum_out[c]) for c in range(self.columns)]
         return m
+
+    def _filter(self, m: Module, rows: list[SystolicRow], lanes: list[Value]) -> list[Value]:
+        """Give every column its lane; return what enters the rows."""
+        i = self.i.payload
+        m.submodules.modes = modes = Skew(data.StructLayout({"filter": 1, "down": 1}), self.rows)
+        for r, row in enumerate(rows):
+            m.d.comb += [
+                modes.i[r].filter.eq(i.filter),
+                modes.i[r].down.eq(i.down[r]),
+                row.down.eq(modes.o[r].down),
+                *(own.eq(lane) for own, lane in zip(row.own, lanes, strict=False)),
+            ]
+        return [Mux(modes.o[r].filter, 0, lane) for r, lane in enumerate(lanes)]

@@ -62,7 +62,7 @@ def _kibibytes(size: int) -> str:
 
 def _besides(config: AcceleratorConfig) -> list[str]:
     """Return by name what a machine has beyond the array."""
-    plain = [name for name in ("transposer", "dynamic") if getattr(config, name)]
+    plain = [name for name in ("transposer", "dynamic", "depthwise") if getattr(config, name)]
     return plain + [capability.table for capability in config.capabilities]
 
 

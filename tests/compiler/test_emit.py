@@ -168,7 +168,7 @@ def test_weight_zero_per_column(config: str) -> None:
     run(*random_work(rng, *shape, mixed=True), CONFIGS[config])
 
 
-'@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", CONFIGS)
 @pytest.mark.parametrize(("inputs", "outputs", "groups"), [(6, 6, 6), (4, 8, 4), (6, 9, 3)])
 def test_weight_zero_per_column_of_groups(
     inputs: int, outputs: int, groups: int, config: str

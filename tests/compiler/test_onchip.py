@@ -51,7 +51,7 @@ def test_jumps_walk_the_strides(seed: int) -> None:
     ]
     steps = compute_steps(
         {"levels": jumps(loops), "y": 3, "x": -7, "address": 11, "weight": 0, "weight_stride": 0,
-         "accumulator": 0, "accumulate": 0}
+         "accumulator": 0, "accumulate": 0, "tail": 0, "line_tail": 0}
     )
     outer = loops[::-1]
     want = [

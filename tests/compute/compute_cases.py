@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kiwicha.golden.address_generator import compute_steps
 from kiwicha.hw.parts.writes import WriteKind, weight_banks
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COMPUTE, ENGINES, LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS, ErrorCode
@@ -16,6 +17,8 @@ __all__ = [
     "MACHINES", "broken", "entry_cycles", "first_fill", "level", "machine", "random_memories",
     "random_program", "weight_writes",
 ]
+
+TAILS = ("tail", "line_tail")
 
 STEPS = 120
 """Most steps of a random instruction."""
@@ -38,6 +41,11 @@ MACHINES: dict[str, tuple[int, int, int, int, dict[str, Any]]] = {
     "4x4s": (4, 4, 64, 32, {"pipeline": ()}),
     "4x4m": (4, 4, 64, 32, {"pipeline": ("memory",)}),
     "4x4a": (4, 4, 64, 32, {"pipeline": ("address", "accumulator")}),
+    "4x4f": (4, 4, 64, 32, {"depthwise": True}),
+    "5x3f": (5, 3, 64, 16, {"depthwise": True, "pipeline": ()}),
+    "2x6f": (2, 6, 64, 64, {"depthwise": True, "dynamic": True}),
+    "3x4f": (3, 4, 64, 32, {"depthwise": True, "pipeline": ("memory",)}),
+    "8x16f": (8, 16, 64, 64, {"depthwise": True}),
 }
 
 
@@ -114,6 +122,8 @@ def broken(cfg: AcceleratorConfig) -> Iterator[tuple[str, dict[str, Any], ErrorC
         ("reserved0", 1 << COMPUTE["reserved0"].width - 1, illegal),
         ("reserved1", 1 << COMPUTE["reserved1"].width - 1, illegal),
         *(() if cfg.dynamic else (("dynamic", 1, illegal), ("slot", 2, illegal))),
+        *(((name, 4 if cfg.depthwise and name == "tail" else 1, illegal) for name in TAILS)),
+        *(() if cfg.depthwise else (("filter", 1, illegal),)),
         ("accumulator", cfg.accumulator_depth, outside),
         ("accumulator", 65535, outside),
         ("weight", weight_rows - cfg.rows + 1, outside),
@@ -135,10 +145,16 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
         # Single pixels and long rows, both with few and with many passes.
         longest = chooser.choice((1, 2, 4, 20))
         counts = [chooser.choice((1, 1, 2, chooser.randint(1, longest))) for _ in range(LEVELS)]
-        pixels = prod(counts[:LEVEL_REDUCTION])
+        tails = [0, 0]
+        if cfg.depthwise and chooser.randrange(3):
+            tails = [chooser.randrange(min(count, cfg.rows + 2)) for count in counts[:2]]
+        pixels = prod(count - tail for count, tail in zip(counts, [*tails, 0], strict=False))
         entries = pixels * counts[LEVEL_CHANNEL]
         if prod(counts) <= STEPS and entries <= cfg.accumulator_depth:
             break
+    if any(tails) and chooser.randrange(4):
+        reach = 1 + tails[0] + tails[1] * counts[0]
+        fields |= {"filter": 1, "rows": min(reach, cfg.rows, chooser.randint(1, 2 * cfg.rows))}
     passes = prod(counts[LEVEL_REDUCTION:])
     room = weight_rows - fields["rows"]
     stride = 0 if passes == 1 else min(chooser.randint(0, fields["rows"]), room // (passes - 1))
@@ -148,6 +164,7 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
         "signal": chooser.randrange(1 << ENGINES),
         "wait": chooser.randrange(1 << ENGINES),
         "accumulate": chooser.randrange(2),
+        **dict(zip(TAILS, tails, strict=True)),
         "activation_signed": chooser.randrange(2),
         "weight_signed": chooser.randrange(2),
         "activation_zero": chooser.randrange(-256, 256),
@@ -177,6 +194,7 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
         # Sums have to stay within 10 bits: one weight of 1 in each column.
         fields |= {"maximum": 1, "accumulate": 0, "weight": weight_rows - cfg.rows}
         fields |= {"weight_stride": 0, "weight_zero": 0}
+        fields["filter"] = 0
     return fields
 
 
@@ -191,10 +209,10 @@ def random_program(cfg: AcceleratorConfig, seed: int, length: int) -> list[dict[
             program.append({**fields, "accumulate": 1, "address": fields["address"] + 1})
         elif chooser.randrange(4) == 0:
             # The entry written last is the first to be updated next, at the closest distance.
-            pixels = prod(item["count"] for item in fields["levels"][:LEVEL_REDUCTION])
-            end = fields["accumulator"] + pixels * fields["levels"][LEVEL_CHANNEL]["count"]
+            end = 1 + int(compute_steps(fields).entry[compute_steps(fields).result].max())
             levels = [level(1, 1, 1, 1) for _ in range(LEVELS)]
             again = {"accumulate": 1, "accumulator": end - 1, "levels": levels}
+            again |= dict.fromkeys(("filter", *TAILS), 0)
             if not fields["maximum"]:
                 program.append({**fields, **again})
     return program

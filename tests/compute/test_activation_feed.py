@@ -46,43 +46,50 @@ def random_position(chooser, rows):
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def feeds(dut):
     rows = bench_params()["rows"]
-    unit = ActivationFeed(rows, bench_params()["bytes_after"])
+    depthwise = bench_params()["depthwise"]
+    unit = ActivationFeed(rows, bench_params()["bytes_after"], depthwise=depthwise)
     chooser = random.Random(rows)
     single = {"count": 1, "y": 0, "x": 0, "address": 0}
-    rest = {"accumulate": 0, "weight": 0, "weight_stride": 0, "accumulator": 0, "address": 0}
+    names = "tail line_tail accumulate weight weight_stride accumulator address"
+    rest = dict.fromkeys(names.split(), 0)
     await start_clock_and_reset(dut)
     before, after, expected = [], [], []
     begins = [0]
     while begins[-1] < 800:
         begins.append(begins[-1] + chooser.choice((4, 5, 20)))
-    operand = {}
+    operand, filtered = {}, 0
     for cycle in range(800):
         begin = cycle in begins
         if begin:
             operand = random_operand(chooser, rows)
+            filtered = chooser.randrange(2) if depthwise else 0
         position = random_position(chooser, rows)
         scratchpad = np.frombuffer(chooser.randbytes(128), np.uint8)
-        fields = {**operand, **position, **rest, "levels": [single] * LEVELS}
+        fields = {**operand, **position, **rest, "filter": filtered, "levels": [single] * LEVELS}
         lanes = activation_lanes(fields, compute_steps(fields), scratchpad, rows)[0]
-        expected.append(lanes.tolist())
-        before.append(operand)
+        down = (1 << operand["rows"]) - 1 if filtered else 0
+        expected.append((lanes.tolist(), filtered, down))
+        before.append((operand, filtered))
         after.append(scratchpad)
 
         dut.position.value = pack(FEED_POSITION, position)
         dut.begin.value = int(begin)
         # Elsewhere than where they count, operand and bytes are noise.
         late = cycle - unit.operand_after
+        live = late == 0 or (late > 0 and before[late][0] is not before[late - 1][0])
         dut.operand.value = (
-            pack(FEED_OPERAND, before[late])
-            if late == 0 or (late > 0 and before[late] is not before[late - 1])
-            else chooser.getrandbits(FEED_OPERAND.size)
+            pack(FEED_OPERAND, before[late][0]) if live else chooser.getrandbits(FEED_OPERAND.size)
         )
+        if depthwise:
+            dut.filter.value = before[late][1] if live else chooser.randrange(2)
         late = max(0, cycle - unit.bytes_after)
         dut.bytes.value = int.from_bytes(after[late][:rows].tobytes(), "little")
         await FallingEdge(dut.clk)
         if cycle >= unit.latency - 1:
             layout = data.ArrayLayout(signed(9), rows)
-            found = unpack(layout, dut.lanes.value.to_unsigned())
+            found = unpack(layout, dut.lanes.value.to_unsigned()), 0, 0
+            if depthwise:
+                found = found[0], int(dut.filtered.value), dut.down.value.to_unsigned()
             index = cycle - unit.latency + 1
             gaps = (index + near for near in range(1, unit.gap))
             assert any(gap in begins for gap in gaps) or found == expected[index]
@@ -95,7 +102,14 @@ async def feeds(dut):
 def test_feeds(rows, bytes_after):
     unit = ActivationFeed(rows, bytes_after)
     assert unit.latency == bytes_after + 1
-    run_cocotb(unit, __name__, params={"rows": rows, "bytes_after": bytes_after})
+    params = {"rows": rows, "bytes_after": bytes_after, "depthwise": False}
+    run_cocotb(unit, __name__, params=params)
+
+
+@pytest.mark.parametrize(("rows", "bytes_after"), [(2, 4), (3, 5), (8, 4), (16, 5)])
+def test_feeds_columns(rows, bytes_after):
+    params = {"rows": rows, "bytes_after": bytes_after, "depthwise": True}
+    run_cocotb(ActivationFeed(rows, bytes_after, depthwise=True), __name__, params=params)
 
 
 def test_illegal_parameters():

@@ -21,14 +21,17 @@ WILD = 1 << 23
 REGISTERED = pytest.mark.parametrize("registered", [True, False])
 
 
-def random_instruction(chooser):
+def random_instruction(chooser, depthwise=False):
     counts = [chooser.choice((1, 1, 2, 3, 4, 12)) for _ in range(isa.LEVELS)]
     while prod(counts) > 300:
         counts[chooser.randrange(isa.LEVELS)] = 1
     names = ("accumulate", "maximum")
     fields = {name: chooser.randrange(2) for name in names}
     unused = ("dynamic", "slot", "reserved0", "reserved1", "activation_zero", "pad")
-    fields |= dict.fromkeys(unused, 0)
+    fields |= dict.fromkeys(unused, 0) | {"filter": 0, "tail": 0, "line_tail": 0}
+    if depthwise:
+        tails = [chooser.choice((0, count - 1, count // 2)) for count in counts[:2]]
+        fields |= {"filter": chooser.randrange(2), "tail": tails[0], "line_tail": tails[1]}
     return fields | {
         "signal": chooser.randrange(16),
         "rows": chooser.choice((1, ROWS, chooser.randint(1, ROWS))),
@@ -69,6 +72,7 @@ def expected_steps(fields):
                 "signal": fields["signal"],
             },
             int(steps.weight_row[index]),
+            int(steps.result[index]),
         )
 
 
@@ -77,10 +81,11 @@ async def walks(dut):
     params = bench_params()
     interval, gap, policy = params["interval"], params["gap"], params["policy"]
     chooser = random.Random(f"{interval} {gap}")
-    program = [random_instruction(chooser) for _ in range(30)]
+    depthwise = params["depthwise"]
+    program = [random_instruction(chooser, depthwise) for _ in range(30)]
     await start_clock_and_reset(dut)
     StreamSource(dut, "i", isa.COMPUTE, policy=policy, seed=3).put(program)
-    steps = [(index, *pair) for index, one in enumerate(program) for pair in expected_steps(one)]
+    steps = [(index, *step) for index, one in enumerate(program) for step in expected_steps(one)]
     stall = random.Random(4)
     found, started, tile, free = 0, 0, None, 0
     previous = -gap
@@ -91,7 +96,8 @@ async def walks(dut):
         assert not int(dut.illegal.value)
         valid = int(dut.o__valid.value)
         if valid:
-            index, expected, weight_row = steps[found]
+            index, expected, weight_row, result = steps[found]
+            assert not depthwise or int(dut.result.value) == result
             assert unpack(STEP, dut.o__payload.value.to_unsigned()) == expected
             assert (tile is not None) == bool(expected["switch"])
             # Not too early; and not too late, where neither the source nor `stop` pauses.
@@ -129,13 +135,21 @@ async def walks(dut):
 def test_walks(interval, gap, policy, registered):
     unit = AddressGenerator(ROWS, interval, gap, registered=registered)
     params = {"interval": interval, "gap": gap, "policy": policy, "stall": False}
-    run_cocotb(unit, __name__, testcase="walks", params=params)
+    run_cocotb(unit, __name__, testcase="walks", params={**params, "depthwise": False})
+
+
+@pytest.mark.parametrize("policy", ["always", "random", "bursty"])
+@REGISTERED
+def test_walks_with_tails(registered, policy):
+    unit = AddressGenerator(ROWS, 7, 5, depthwise=True, registered=registered)
+    params = {"interval": 7, "gap": 5, "policy": policy, "stall": policy != "always"}
+    run_cocotb(unit, __name__, testcase="walks", params={**params, "depthwise": True})
 
 
 @REGISTERED
 def test_stops(registered):
     unit = AddressGenerator(ROWS, 9, 5, registered=registered)
-    params = {"interval": 9, "gap": 5, "policy": "always", "stall": True}
+    params = {"interval": 9, "gap": 5, "policy": "always", "stall": True, "depthwise": False}
     run_cocotb(unit, __name__, testcase="walks", params=params)
 
 
@@ -147,7 +161,12 @@ async def refuses(dut):
     bad = [{"rows": 0}, {"rows": ROWS + 1}, {"rows": 127}]
     bad += [{"reserved0": 1 << bit} for bit in (0, isa.COMPUTE["reserved0"].width - 1)]
     bad += [{"dynamic": 1}, {"slot": 1}, {"slot": 2}]
-    bad += [{"reserved1": 1 << bit} for bit in (0, 47)]
+    bad += [{"reserved1": 1 << bit} for bit in (0, isa.COMPUTE["reserved1"].width - 1)]
+    counts = [item["count"] for item in good["levels"]]
+    if bench_params()["depthwise"]:
+        bad += [{"tail": counts[0]}, {"tail": 127}, {"line_tail": counts[1]}]
+    else:
+        bad += [{name: 1} for name in ("filter", "tail", "line_tail")] + [{"line_tail": 64}]
     for index in range(isa.LEVELS):
         levels = [dict(item) for item in good["levels"]]
         levels[index]["count"] = 0
@@ -168,9 +187,11 @@ async def refuses(dut):
         dut.rst.value = 0
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
 @REGISTERED
-def test_refuses(registered):
-    run_cocotb(AddressGenerator(ROWS, registered=registered), __name__, testcase="refuses")
+def test_refuses(registered, depthwise):
+    unit = AddressGenerator(ROWS, registered=registered, depthwise=depthwise)
+    run_cocotb(unit, __name__, testcase="refuses", params={"depthwise": depthwise})
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

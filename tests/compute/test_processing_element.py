@@ -19,7 +19,9 @@ SUMS = (0, -1, 2**31 - 1, -(2**31), 2**31 - 65536, 65535 - 2**31)
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def accumulates(dut):
-    latency, width = (bench_params()[name] for name in ("latency", "width"))
+    latency, width, depthwise = (
+        bench_params()[name] for name in ("latency", "width", "depthwise")
+    )
     chooser = random.Random(5)
     await start_clock_and_reset(dut)
     following, current = 0, 0
@@ -31,6 +33,11 @@ async def accumulates(dut):
         psum = chooser.choice([*SUMS, chooser.randrange(-(2**20), 2**20)])
         for name, value in (("activation", activation), ("weight", weight)):
             getattr(dut, name).value = value & 0x1FF
+        down = int(depthwise and chooser.random() < 0.5)
+        if depthwise:
+            own = operand(chooser)
+            dut.own.value, dut.down.value = own & 0x1FF, down
+            activation = own if down else activation
         dut.switch.value, dut.load.value = int(switch), int(load)
         dut.psum_in.value = psum & ((1 << width) - 1)
         # The activation that switches meets the weight that was next before this edge.
@@ -40,6 +47,7 @@ async def accumulates(dut):
         await FallingEdge(dut.clk)
         assert dut.activation_out.value.to_signed() == activation
         assert bool(dut.switch_out.value) == switch
+        assert not depthwise or int(dut.down_out.value) == down
         if cycle >= latency + 1:
             total = psum + products[-latency]
             wrapped = (total + 2 ** (width - 1)) % 2**width - 2 ** (width - 1)
@@ -47,14 +55,14 @@ async def accumulates(dut):
 
 
 @pytest.mark.parametrize("uninitialized", [False, True])
-@pytest.mark.parametrize("width", [18, 32])
-def test_element(width, uninitialized):
-    unit = ProcessingElement(width=width)
+@pytest.mark.parametrize(("width", "depthwise"), [(18, False), (32, False), (32, True)])
+def test_element(width, uninitialized, depthwise):
+    unit = ProcessingElement(width=width, depthwise=depthwise)
     run_cocotb(
         unit,
         __name__,
         testcase="accumulates",
-        params={"latency": unit.latency, "width": width},
+        params={"latency": unit.latency, "width": width, "depthwise": depthwise},
         uninitialized=uninitialized,
     )
 

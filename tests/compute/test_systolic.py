@@ -9,7 +9,7 @@ import cocotb
 import pytest
 from cocotb.triggers import FallingEdge
 
-from kiwicha.golden.systolic import OPERAND_MIN, matmul
+from kiwicha.golden.systolic import OPERAND_MIN, column_filter, matmul
 from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.machine.modes import CellFamily
 
@@ -32,10 +32,12 @@ def schedule(
     weight_gaps: float = 0.0,
     early_switch: int = 0,
     early_reload: int = 0,
+    depthwise: bool = False,
 ) -> dict[str, Any]:
     """Return {weight, vector: {cycle: word}, expected: {cycle: [(column, sum)]}}.
 
-    Every tile comes at the first legal cycle, less ``early_switch`` or ``early_reload``.
+    Every tile comes at the first legal cycle, less ``early_switch`` or ``early_reload``. With
+    ``depthwise`` some tiles filter, without gaps.
     """
     chooser = random.Random(f"{seed} {rows} {columns}")
     words: dict[int, tuple[list[int], int]] = {}
@@ -60,14 +62,22 @@ def schedule(
         cycle = max(vector_free, switch_from - early_switch)
         reload_from = cycle + timing["reload_after"] - early_reload
         padded = weights + [[0] * columns] * (rows - live)
-        for index in range(chooser.choice([1, 2, columns, rows + 3])):
-            while index and chooser.random() < gaps:
+        taps = chooser.randint(1, live) if depthwise and chooser.random() < 0.7 else 0
+        mode = (int(taps > 0), (1 << taps) - 1) if depthwise else ()
+        begin, entered = cycle, []
+        for index in range(chooser.choice([1, 2, columns, rows + 3]) + max(0, taps - 1)):
+            while index and not taps and chooser.random() < gaps:
                 cycle += 1
             lanes = [OPERAND_MIN if tile == 1 else operand(chooser) for _ in range(rows)]
-            vectors[cycle] = (lanes, int(index == 0))
-            for column, value in enumerate(matmul([lanes], padded)[0].tolist()):
+            vectors[cycle] = (lanes, int(index == 0), *mode)
+            entered.append(lanes)
+            for column, value in enumerate(matmul([lanes], padded)[0].tolist() if not taps else ()):
                 expected.setdefault(cycle + timing["latency"] + column, []).append((column, value))
             cycle += 1
+        for index, sums in enumerate(column_filter(entered, weights[:taps]) if taps else ()):
+            for column, value in enumerate(sums.tolist()):
+                place = begin + index + timing["latency"] + column
+                expected.setdefault(place, []).append((column, value))
         vector_free = cycle
     return {"weight": words, "vector": vectors, "expected": expected}
 
@@ -86,7 +96,9 @@ def present(dut, port, shape, word, names, chooser):
 async def multiplies(dut):
     params = bench_params()
     rows, columns = params["rows"], params["columns"]
-    unit = SystolicArray(rows, columns)
+    depthwise = params["schedule"].get("depthwise", False)
+    unit = SystolicArray(rows, columns, depthwise=depthwise)
+    names = ("lanes", "switch", *(("filter", "down") if depthwise else ()))
     shapes = [port.payload.shape() for port in (unit.i, unit.weight)]
     plan = schedule(rows, columns, params["timing"], **params["schedule"])
     chooser = random.Random(rows + columns)
@@ -99,10 +111,12 @@ async def multiplies(dut):
             seen = bits.to_signed()
             assert seen == value, f"cycle {cycle} column {column}: {seen}, not {value}"
             checked += 1
-        present(dut, "i", shapes[0], plan["vector"].get(cycle), ("lanes", "switch"), chooser)
+        present(dut, "i", shapes[0], plan["vector"].get(cycle), names, chooser)
         present(dut, "weight", shapes[1], plan["weight"].get(cycle), ("lanes", "first"), chooser)
         await FallingEdge(dut.clk)
-    assert checked == columns * len(plan["vector"])
+    if not depthwise:
+        assert checked == columns * len(plan["vector"])
+    assert checked
 
 
 def run(
@@ -114,7 +128,8 @@ def run(
     simulator: str | None = None,
     **options: Any,
 ) -> None:
-    unit = SystolicArray(rows, columns, multiplier=multiplier)
+    depthwise = options.get("depthwise", False)
+    unit = SystolicArray(rows, columns, multiplier=multiplier, depthwise=depthwise)
     timing = {name: getattr(unit, name) for name in ("latency", "switch_after", "reload_after")}
     run_cocotb(
         unit,
@@ -142,6 +157,15 @@ def test_gaps(rows, columns, seed):
 @pytest.mark.parametrize(("rows", "columns"), [(3, 5), (5, 1), (2, 15)])
 def test_nothing_undefined_reaches_a_result(rows, columns, icarus):
     run(rows, columns, seed=4, gaps=0.2, weight_gaps=0.2, uninitialized=True, simulator=icarus)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 5), (5, 3), (8, 8), (2, 9)])
+def test_columns_filter(rows, columns):
+    run(rows, columns, seed=7, tiles=12, gaps=0.2, depthwise=True)
+
+
+def test_columns_filter_with_slower_multiplier():
+    run(4, 3, multiplier=CellFamily.ECP5, seed=8, tiles=12, depthwise=True)
 
 
 def test_slower_multiplier():

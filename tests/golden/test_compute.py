@@ -13,7 +13,7 @@ ROWS, COLUMNS, PITCH = 4, 3, 4
 def instruction(loops, **fields):
     names = (
         "accumulate maximum activation_signed weight_signed activation_zero weight_zero pad y x "
-        "address weight weight_stride accumulator"
+        "address weight weight_stride accumulator filter tail line_tail"
     ).split()
     whole = {"rows": ROWS, "y_limit": 65535, "x_limit": 65535, "levels": jumps(loops)}
     return dict.fromkeys(names, 0) | whole | fields
@@ -92,6 +92,42 @@ def test_maximum():
     expected = values.reshape(3, 2, 3, 2, COLUMNS).max((1, 3)).reshape(9, COLUMNS)
     assert np.array_equal(accumulator[:9], expected)
     assert (accumulator[9:] == 99).all()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_filter(stride):
+    """Two kernel rows of two taps each, of three channels, over blocks of two image rows."""
+    rng = np.random.default_rng(4)
+    height, width = 5 * stride, 6 * stride
+    image = rng.integers(0, 256, (height, width, COLUMNS), np.uint8)
+    kernel = rng.integers(-128, 128, (2, 2, COLUMNS), np.int8)
+    activation = np.zeros(1024, np.uint8)
+    activation[: image.size] = image.reshape(-1)
+    # Taps lie as the walk meets them: down the three rows of a block, then one to the right.
+    weight = np.zeros((8, PITCH), np.uint8)
+    for row, (x, y) in zip((0, 1, 3, 4), [(0, 0), (0, 1), (1, 0), (1, 1)], strict=True):
+        weight[row, :COLUMNS] = kernel[y, x].view(np.uint8)
+    line, pixel = width * COLUMNS * stride, COLUMNS * stride
+    loops = [
+        Loop(3, stride, 0, line), Loop(6, 0, pixel, pixel), Loop(2, 2 * stride, 0, 2 * line),
+        Loop(), Loop(), Loop(), Loop(),
+    ]
+    fields = instruction(
+        loops, filter=1, tail=1, line_tail=1, rows=5, weight_signed=1, activation_zero=9,
+        y_limit=height, x_limit=width * COLUMNS,
+    )
+    accumulator = np.full((24, COLUMNS), 99, np.int32)
+    compute(fields, activation, weight, accumulator, 6)
+    values = image.astype(np.int64)[::stride, ::stride] - 9
+    expected = sum(
+        values[y : y + 4, x : x + 5] * kernel[y, x].astype(np.int64)
+        for y in range(2) for x in range(2)
+    )
+    blocks = expected.reshape(2, 2, 5, COLUMNS).transpose(0, 2, 1, 3)
+    assert np.array_equal(accumulator[:20], blocks.reshape(20, COLUMNS))
+    assert (accumulator[20:] == 99).all()
+    with pytest.raises(IndexError, match=r"^6 taps from vector 31 of 36 on$"):
+        compute({**fields, "rows": 6}, activation, weight, accumulator, 6)
 
 
 def test_two_channel_tiles():

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from kiwicha.golden.systolic import OPERAND_MAX, OPERAND_MIN, matmul
+from kiwicha.golden.systolic import OPERAND_MAX, OPERAND_MIN, column_filter, matmul
 
 
 def test_small_products():
@@ -23,6 +23,26 @@ def test_small_products():
         product = matmul(a, b)
         assert product.dtype == np.int32
         assert product.tolist() == expected
+
+
+def test_small_filters():
+    chooser = random.Random(4)
+    for vectors, lanes, taps, columns in ((1, 1, 1, 1), (5, 3, 2, 3), (9, 2, 4, 5), (6, 4, 6, 3)):
+        a, w = (
+            [chooser.choices(range(OPERAND_MIN, OPERAND_MAX + 1), k=width) for _ in range(height)]
+            for height, width in ((vectors, lanes), (taps, columns))
+        )
+        expected = [
+            [
+                sum(w[k][column] * a[t + k][column] for k in range(taps)) if column < lanes else 0
+                for column in range(columns)
+            ]
+            for t in range(vectors - taps + 1)
+        ]
+        assert column_filter(a, w).tolist() == expected
+    assert column_filter([[1]], [[1], [1]]).shape == (0, 1)
+    with pytest.raises(ValueError, match=r"^weights outside -256 to 255$"):
+        column_filter([[1]], [[256]])
 
 
 def test_wraps():

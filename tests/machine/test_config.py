@@ -43,6 +43,7 @@ BAD = {
         "requantize_mode is 'fast'; legal: onnx, tflite, tflite-single, shift",
     ),
     "transposer": (1, "transposer is 1; legal: true or false"),
+    "depthwise": ("yes", "depthwise is 'yes'; legal: true or false"),
     "sparse.formats": (
         ("csr", "zip"),
         "sparse.formats names 'zip'; legal: bitmask, csc4, csc5, csc8, csc-absolute, "
