@@ -9,6 +9,7 @@ so that ``pixels`` of them are one pixel with so many times the channels.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def abreast(work: Contraction, pixels: int) -> Contraction:
     for pixel in range(pixels):
         first = pixel * stride
         weights[pixel, :, :, first : first + span : dilation] = work.weights
-    repeated = {
+    repeated: dict[str, Any] = {
         name: np.tile(getattr(work, name), pixels)
         for name in ("weight_zero", "bias", "multiplier", "shift")
     }

@@ -48,7 +48,7 @@ def choose_plan(
     bounds = {form: array_cycles(form(work), config) for form in forms}
     least = bounds[forms[0]]
     better = sorted((form for form in forms if bounds[form] < least), key=bounds.__getitem__)
-    found = []
+    found: list[tuple[tuple[float, float], int, Plan]] = []
     for form in (forms[0], *better[:_PLANS]):
         made = form(work)
         if any(True for _ in legal_tilings(made, config)) or form is forms[0]:

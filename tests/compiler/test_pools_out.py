@@ -195,7 +195,7 @@ def test_a_pooling_costs_nothing(shape):
 def test_overlaps_that_cost_more_than_the_pass_are_not_taken():
     """Few accumulators, many taps: what windows share is computed twice."""
     def build(kernel):
-        return lambda net, x: net.conv(net.pool("MaxPool", net.conv(x, 8, kernel), 3, 2), 4, 1)
+        return lambda net, x: net.conv(net.pool("MaxPool", net.conv(x, 16, kernel), 3, 2), 4, 1)
 
     many, few = (model(build(kernel), (channels, 48, 48)) for kernel, channels in [(7, 16), (5, 3)])
     shallow = WITHOUT.replace(name="shallow", accumulator_depth=128)
