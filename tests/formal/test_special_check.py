@@ -2,7 +2,7 @@
 """SPECIAL's check lets through what is legal and fits, and nothing else."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In
 
@@ -13,17 +13,23 @@ from kiwicha.machine.isa import SPECIAL, ErrorCode, SpecialOperation
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 
 CFG = AcceleratorConfig(special={"lanes": 2, "bytes": 256, "entries": 512})
+FIXED = CFG.replace(requantize_mode="tflite")
 SMALL = 16
 
 
 class CheckSpec(wiring.Component):
-    """One instruction, any but for its rows and length below ``SMALL``, and the plain formulas."""
+    """One instruction, any but for its rows and length below ``SMALL``, and the plain formulas.
+
+    ``fixed`` says that sums and products are in fixed point: 31 bits above their places are the
+    multiplier's, which the job of a machine of that kind has.
+    """
 
     i: In(stream.Signature(SPECIAL))
     ready: In(1)
 
-    def __init__(self, told: AcceleratorConfig = CFG) -> None:
+    def __init__(self, told: AcceleratorConfig = CFG, fixed: bool | None = None) -> None:
         self.dut = SpecialCheck(told)
+        self.fixed = told.fixed_pairs if fixed is None else fixed
         super().__init__()
 
     def elaborate(self, platform: object) -> Module:
@@ -49,6 +55,10 @@ class CheckSpec(wiring.Component):
             asked.operation == SpecialOperation.MUL
         )
         is_normalize = asked.operation == SpecialOperation.NORMALIZE
+        is_fixed = is_pair if self.fixed else Const(0, 1)
+        place = {
+            name: Mux(is_fixed, asked[name] & 0xFFFFF, asked[name]) for name in ("x", "y", "z")
+        }
         illegal, outside = Signal(), Signal()
         lane_rows = Mux(asked.total < rows, asked.total[:4], rows)
         read = {
@@ -72,12 +82,14 @@ class CheckSpec(wiring.Component):
                     *((bound < -256) | (bound > 255) for bound in bounds),
                     is_normalize & ((asked.shift < 0) | (asked.shift > 31)),
                     (asked.operation == SpecialOperation.MUL) & (asked.shift > 119),
+                    is_fixed & ((asked.shift < -31) | (asked.shift > 30)),
+                    is_fixed & (asked.y >= 1 << 27),
                 ).any()
             ),
             outside.eq(
-                (asked.x + read["x"] > CFG.special.bytes)
-                | (asked.y + used > CFG.special.bytes)
-                | (is_pair & (asked.z + read["z"] > CFG.special.bytes))
+                (place["x"] + read["x"] > CFG.special.bytes)
+                | (place["y"] + used > CFG.special.bytes)
+                | (is_pair & (place["z"] + read["z"] > CFG.special.bytes))
                 | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special.entries)
             ),
         ]
@@ -94,10 +106,18 @@ class CheckSpec(wiring.Component):
                 Assert(~job.edge[1] | (job.edge_rows == asked.total - rows)),
                 *(
                     Assert(job[name] == asked[name])
-                    for name in ("operation", "uncentred", "table", "length", "x", "y", "z", "low",
-                                 "shift", "x_zero")
+                    for name in ("operation", "uncentred", "table", "length", "low", "shift",
+                                 "x_zero")
                 ),
+                *(Assert(job[name] == place[name]) for name in "xy"),
+                Assert(Mux(is_fixed, job.z[:20], job.z) == place["z"]),
             ]
+            if self.fixed and "multiplier" in dict(job.shape()):
+                parts = (asked.x >> 20) + ((asked.z >> 20) << 12) + ((asked.y >> 20) << 24)
+                m.d.comb += [
+                    Assert(~is_fixed | (job.multiplier == parts)),
+                    Cover(is_fixed & (job.multiplier == (1 << 31) - 1) & (job.shift == -31)),
+                ]
         with m.If(dut.error.valid & first.started):
             m.d.sync += answered.eq(1)
             code = Mux(illegal, ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE)
@@ -107,19 +127,27 @@ class CheckSpec(wiring.Component):
             ]
         m.d.comb += [
             Cover(dut.o.valid & (job.rows == 5) & (job.edge_rows == 3) & is_pair),
-            Cover(dut.o.valid & (asked.x + used == CFG.special.bytes) & job.full[1]),
+            Cover(dut.o.valid & (place["x"] + used == CFG.special.bytes) & job.full[1]),
             Cover(dut.error.valid & outside & ~illegal & is_normalize),
             Cover(dut.o.valid & job.uncentred & (job.x_zero == -128)),
         ]
         return m
 
 
-def test_proved():
-    assert_proved(CheckSpec(), depth=14)
+@pytest.mark.parametrize("told", [CFG, FIXED], ids=["float", "fixed"])
+def test_proved(told):
+    assert_proved(CheckSpec(told), depth=14)
 
 
-def test_covered():
-    assert_covered(CheckSpec(), depth=14)
+@pytest.mark.parametrize("told", [CFG, FIXED], ids=["float", "fixed"])
+def test_covered(told):
+    assert_covered(CheckSpec(told), depth=14)
+
+
+@pytest.mark.parametrize("told", [CFG, FIXED], ids=["float", "fixed"])
+def test_other_arithmetic_is_refuted(told):
+    """The multiplier above a place is no part of it there, and nothing legal elsewhere."""
+    assert_refuted(CheckSpec(told, fixed=not told.fixed_pairs), depth=14)
 
 
 @pytest.mark.parametrize("wrong", [{"special": {"bytes": 512}}, {"special": {"entries": 1024}}])
