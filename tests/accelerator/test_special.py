@@ -15,6 +15,8 @@ from kiwicha.machine.pair_tables import add_tables
 from kiwicha.machine.presets import preset
 from kiwicha.models.variants import build
 
+from ..compiler.test_fixed_pairs import CASES as FIXED
+from ..compiler.test_fixed_pairs import FUNCTIONS, graph_of
 from ..compiler.test_float_pairs import pair_model
 from ..compiler.test_pairs import EXACT_PRODUCTS, EXACT_SUMS, Case, all_pairs, compile_pair
 from ..golden.test_add import ort_binary
@@ -121,6 +123,30 @@ def test_sums_and_products_are_exact_for_all_scales() -> None:
         assert done.error == ErrorCode.NONE
         real = ort_binary(operator, x, z, case[1], case[2])
         np.testing.assert_array_equal(made.read(done.memory, y), real, f"{operator} {case}")
+
+
+def test_sums_and_products_in_fixed_point() -> None:
+    """LiteRT's arithmetic, on a machine of its mode; the golden network is held to LiteRT itself by
+    the compiler's tests."""
+    config = CONFIG.replace(name="fixed", requantize_mode="tflite")
+    rng, made = np.random.default_rng(8), []
+    for name in FUNCTIONS:
+        for dtype, case in zip((np.int8, np.uint8) * 3, FIXED, strict=False):
+            graph = graph_of(name, dtype, case, lines=8)
+            codes = np.arange(256, dtype=np.uint8).view(dtype)
+            pair = {"a": np.tile(codes, (8, 1)), "b": np.repeat(rng.choice(codes, 8), 256)}
+            pair["b"] = pair["b"].reshape(8, 256)
+            made.append((f"{name} {case}", compile_graph(graph, config),
+                         evaluate(graph, pair, "tflite")))
+    jobs = [
+        Job(image=compiled.load(tensors), program=compiled.program,
+            read_window=compiled.read_window, write_window=compiled.write_window)
+        for _, compiled, tensors in made
+    ]
+    for (what, compiled, tensors), done in zip(made, board(config).run(jobs), strict=True):
+        assert done.error == ErrorCode.NONE
+        y = compiled.graph.nodes[-1].y
+        np.testing.assert_array_equal(compiled.read(done.memory, y), tensors[y.name], what)
 
 
 BROADCAST = [

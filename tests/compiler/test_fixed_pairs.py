@@ -38,14 +38,15 @@ def zeros_of(case, dtype):
     return [dtype(zero + (128 if dtype == np.uint8 else 0)) for zero in case[1]]
 
 
-def graph_of(name, dtype, case, constant=None, first=False):
-    """A graph of one node: QLinearAdd's, with LiteRT's arithmetic in place of ONNX Runtime's.
+def graph_of(name, dtype, case, constant=None, first=False, lines=256):
+    """A graph of one node: QLinearAdd's, with LiteRT's arithmetic in place of ONNX Runtime's; of
+    256 elements a line.
 
     ``constant`` is the second operand, or, if ``first`` says so, the first.
     """
     keys = zip("aby", case[0], zeros_of(case, dtype), strict=True)
     constants = scales(**{key: (scale, zero) for key, scale, zero in keys})
-    inputs = {"a": (256, 256), "b": (256, 256)}
+    inputs = {"a": (lines, 256), "b": (lines, 256)}
     if constant is not None:
         constants["a" if first else "b"] = constant
         inputs.pop("a" if first else "b")
