@@ -16,7 +16,8 @@ import numpy.typing as npt
 from kiwicha.machine.scales import quantize_multiplier
 
 __all__ = [
-    "FUNCTIONS", "Codes", "hard_swish", "leaky_relu", "logistic", "relu", "requantize", "tanh",
+    "FUNCTIONS", "Codes", "hard_swish", "leaky_relu", "logistic", "relu", "requantize",
+    "rescale", "tanh",
 ]
 
 Table = npt.NDArray[np.uint8]
@@ -128,11 +129,22 @@ def requantize(x: Codes, y: Codes) -> Table:
     return y.table(_times(x.centred, float(x.single) / float(y.single)))
 
 
+def rescale(x: Codes, y: Codes) -> Table:
+    """CONCATENATION of uint8 operands of other scales (int8 has none): f(f(x r) + f(-Zx r)),
+    r = f(Sx f(1 / Sy)), rounded."""
+    if (x.single, x.zero) == (y.single, y.zero):
+        return np.arange(256, dtype=np.uint8)
+    ratio = x.single * (np.float32(1) / y.single)
+    codes = (x.centred + x.zero).astype(np.float32)
+    return y.table(_away(codes * ratio + -np.float32(x.zero) * ratio).astype(np.int64))
+
+
 FUNCTIONS: Final[dict[str, Callable[..., Table]]] = {
     "LOGISTIC": logistic, "TANH": tanh, "HARD_SWISH": hard_swish, "LEAKY_RELU": leaky_relu,
     "RELU": relu, "RELU6": lambda x, y: relu(x, y, high=6.0),
     "RELU_N1_TO_1": lambda x, y: relu(x, y, -1.0, 1.0),
     "RELU_0_TO_1": lambda x, y: relu(x, y, 0.0, 1.0), "QUANTIZE": requantize,
+    "CONCATENATION": rescale,
 }
 """By TFLite's names; each takes what it reads and what it writes, LEAKY_RELU ``alpha`` besides."""
 

@@ -9,14 +9,14 @@ import numpy.typing as npt
 
 from kiwicha.machine.scales import FIELDS, quantize_multiplier
 
-__all__ = ["convolution_scale", "mean_scale"]
+__all__ = ["convolution_scale", "mean_scale", "product_scale"]
 
 
 def convolution_scale(
     x_scale: Any, w_scale: Any, y_scale: Any, dtype: npt.DTypeLike
 ) -> npt.NDArray[np.float64]:
-    """Return ``scale64`` of CONV_2D and DEPTHWISE_CONV_2D: Sx Sw / Sy in binary64; of uint8, whose
-    kernels are older, f(Sx Sw) / Sy, f a rounding to binary32.
+    """Return ``scale64`` of CONV_2D, DEPTHWISE_CONV_2D and TRANSPOSE_CONV: Sx Sw / Sy in binary64;
+    of uint8, whose kernels are older, as `product_scale`.
 
     Parameters
     ----------
@@ -24,8 +24,14 @@ def convolution_scale(
     """
     x, w, y = (np.asarray(scale, np.float32) for scale in (x_scale, w_scale, y_scale))
     if np.dtype(dtype) == np.uint8:
-        return np.asarray((x * w).astype(np.float64) / y.astype(np.float64))
+        return product_scale(x, w, y)
     return np.asarray(x.astype(np.float64) * w / y.astype(np.float64))
+
+
+def product_scale(x_scale: Any, z_scale: Any, y_scale: Any) -> npt.NDArray[np.float64]:
+    """Return ``scale64`` of BATCH_MATMUL: f(Sx Sz) / Sy, f a rounding to binary32."""
+    x, z, y = (np.asarray(scale, np.float32) for scale in (x_scale, z_scale, y_scale))
+    return np.asarray((x * z).astype(np.float64) / y.astype(np.float64))
 
 
 def mean_scale(x_scale: float, y_scale: float, count: int) -> npt.NDArray[np.void]:

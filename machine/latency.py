@@ -34,7 +34,7 @@ ADD_LATENCY: Final = 8
 """Of a sum in binary32."""
 MUL_LATENCY: Final = 6
 """Of MUL's product, up to its addition."""
-FIXED_PAIR_LATENCY: Final = 9
+FIXED_PAIR_LATENCY: Final = 10
 """Of sums and products in fixed point."""
 POINTERS: Final = 4
 """Columns whose pointers a decoder takes in a cycle."""

@@ -40,7 +40,7 @@ class FixedPair(Component):
 
     def __init__(self) -> None:
         self._core = FixedRequantize(
-            RequantizeMode.TFLITE, _MULTIPLIER_WIDTH, CellFamily.GENERIC, False
+            RequantizeMode.TFLITE, _MULTIPLIER_WIDTH, CellFamily.GENERIC, registered=True
         )
         self.latency = self._core.latency + 1
         super().__init__()

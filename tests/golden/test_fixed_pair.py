@@ -47,13 +47,15 @@ def test_equals_litert(name, dtype):
         zeros = [int(zero) for zero in rng.integers(info.min, info.max + 1, 3)]
         if turn % 4 == 0:
             zeros = [0, 0, 0] if turn % 8 else [info.min, info.max, info.max]
+        relu = int(turn % 7 == 3)
         expected = run_operator(
             name, [Operand(a, a_scale, zeros[0]), Operand(b, b_scale, zeros[1])],
             Operand(np.empty(a.shape, dtype), y_scale, zeros[2]), 2,
-            {"fusedActivationFunction": 0}, name.capitalize(),
+            {"fusedActivationFunction": relu}, name.capitalize(),
         )
+        low = zeros[2] if relu else info.min
         y = FUNCTIONS[name](
-            (a, a_scale, zeros[0]), (b, b_scale, zeros[1]), (y_scale, zeros[2], info.min, info.max)
+            (a, a_scale, zeros[0]), (b, b_scale, zeros[1]), (y_scale, zeros[2], low, info.max)
         )
         np.testing.assert_array_equal(y, expected, f"{a_scale} {b_scale} {y_scale} {zeros}")
         kinds |= {len(np.unique(expected)) > 2}

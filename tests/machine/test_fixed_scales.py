@@ -6,7 +6,7 @@ import pytest
 
 from kiwicha.golden.litert import mean
 from kiwicha.golden.requantize import requantize_tflite
-from kiwicha.machine.fixed_scales import convolution_scale, mean_scale
+from kiwicha.machine.fixed_scales import convolution_scale, mean_scale, product_scale
 from kiwicha.machine.scales import encode_scale
 
 CHANNELS = 128
@@ -87,3 +87,71 @@ def test_refusals():
         mean_scale(1.0, 2.0**-23, 4)
     with pytest.raises(ValueError, match=r"legal: mode tflite, not onnx$"):
         encode_scale("onnx", 0, mean_scale(1.0, 1.0, 4))
+
+
+@pytest.mark.parametrize("dtype,per_channel", [
+    (np.int8, False), (np.int8, True), (np.uint8, False),
+])
+def test_transposed_convolutions(dtype, per_channel):
+    """Windows that do not meet, so that each result is one product; biases aim at halves."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    from ..support.litert import Operand, run_operator
+
+    rng, info = np.random.default_rng([per_channel, np.iinfo(dtype).max]), np.iinfo(dtype)
+    for power in range(-24, -1):
+        x = rng.integers(0, 256, (2, 2, 2, 3)).astype(np.uint8).view(dtype)
+        w = rng.integers(1, 256, (CHANNELS, 2, 2, 3)).astype(np.uint8).view(dtype)
+        x_zero, y_zero = (int(zero) for zero in rng.integers(info.min, info.max + 1, 2))
+        w_zero = 0 if dtype == np.int8 else int(rng.integers(256))
+        x[0] = x_zero
+        x_scale, y_scale = np.float32(rng.uniform(1, 2, 2))
+        w_scale = np.float32(rng.uniform(1, 2, CHANNELS if per_channel else 1) * 2.0**power)
+        scale = np.broadcast_to(convolution_scale(x_scale, w_scale, y_scale, dtype), CHANNELS)
+        bias = np.rint((rng.integers(-129, 130, CHANNELS) + 0.5) / scale)
+        bias = np.clip(bias + rng.integers(-1, 2, CHANNELS), -(2**31) + 2**22, 2**31 - 2**22)
+        bias = bias.astype(np.int32)
+        expected = run_operator(
+            "TRANSPOSE_CONV",
+            [
+                Operand(np.array([2, 4, 4, CHANNELS], np.int32), constant=True),
+                Operand(w, w_scale, w_zero, constant=True), Operand(x, x_scale, x_zero),
+                Operand(bias, x_scale * w_scale, constant=True),
+            ],
+            Operand(np.empty((2, 4, 4, CHANNELS), dtype), y_scale, y_zero), 3,
+            {"padding": 1, "strideH": 2, "strideW": 2}, "TransposeConv",
+        )
+        parts = np.einsum(
+            "nhwi,opqi->nhpwqo", x.astype(np.int64) - x_zero, w.astype(np.int64) - w_zero
+        )
+        total = parts.reshape(2, 4, 4, CHANNELS) + bias
+        fields = encode_scale("tflite", 0, scale)
+        y = requantize_tflite(total, *fields, y_zero, info.min, info.max)
+        np.testing.assert_array_equal(y, expected, f"2^{power}")
+
+
+def test_batches_of_products():
+    """Large sums tell that their product of scales is rounded."""
+    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    from ..support.litert import Operand, run_operator
+
+    rng, told, depth = np.random.default_rng(4), 0, 2048
+    for _ in range(8):
+        x = rng.integers(60, 128, (512, depth), dtype=np.int8)
+        z = rng.integers(60, 128, (depth, 512), dtype=np.int8)
+        total = np.rint((x + 128.0) @ (z + 128.0)).astype(np.int64)
+        x_scale, z_scale = np.float32(rng.uniform(1, 2, 2))
+        y_scale = np.float32(float(x_scale) * float(z_scale) * total.max() / 250)
+        expected = run_operator(
+            "BATCH_MATMUL", [Operand(x[None], x_scale, -128), Operand(z[None], z_scale, -128)],
+            Operand(np.empty((1, 512, 512), np.int8), y_scale, -128), 4, {}, "BatchMatMul",
+        )[0]
+        for scale, exact in (
+            (product_scale(x_scale, z_scale, y_scale), True),
+            (np.float64(x_scale) * np.float64(z_scale) / np.float64(y_scale), False),
+        ):
+            fields = encode_scale("tflite", 0, scale)
+            wrong = requantize_tflite(total, *fields, -128, -128, 127) != expected
+            if exact:
+                assert not wrong.any()
+            told += np.count_nonzero(wrong)
+    assert told, "no case tells the scales apart"
