@@ -129,6 +129,15 @@ def requantize(x: Codes, y: Codes) -> Table:
     return y.table(_times(x.centred, float(x.single) / float(y.single)))
 
 
+FUNCTIONS: Final[dict[str, Callable[..., Table]]] = {
+    "LOGISTIC": logistic, "TANH": tanh, "HARD_SWISH": hard_swish, "LEAKY_RELU": leaky_relu,
+    "RELU": relu, "RELU6": lambda x, y: relu(x, y, high=6.0),
+    "RELU_N1_TO_1": lambda x, y: relu(x, y, -1.0, 1.0),
+    "RELU_0_TO_1": lambda x, y: relu(x, y, 0.0, 1.0), "QUANTIZE": requantize,
+}
+"""By TFLite's names; each takes what it reads and what it writes, LEAKY_RELU ``alpha`` besides."""
+
+
 def rescale(x: Codes, y: Codes) -> Table:
     """CONCATENATION of uint8 operands of other scales (int8 has none): f(f(x r) + f(-Zx r)),
     r = f(Sx f(1 / Sy)), rounded."""
@@ -137,16 +146,6 @@ def rescale(x: Codes, y: Codes) -> Table:
     ratio = x.single * (np.float32(1) / y.single)
     codes = (x.centred + x.zero).astype(np.float32)
     return y.table(_away(codes * ratio + -np.float32(x.zero) * ratio).astype(np.int64))
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Table]]] = {
-    "LOGISTIC": logistic, "TANH": tanh, "HARD_SWISH": hard_swish, "LEAKY_RELU": leaky_relu,
-    "RELU": relu, "RELU6": lambda x, y: relu(x, y, high=6.0),
-    "RELU_N1_TO_1": lambda x, y: relu(x, y, -1.0, 1.0),
-    "RELU_0_TO_1": lambda x, y: relu(x, y, 0.0, 1.0), "QUANTIZE": requantize,
-    "CONCATENATION": rescale,
-}
-"""By TFLite's names; each takes what it reads and what it writes, LEAKY_RELU ``alpha`` besides."""
 
 
 def _of_reals(x: Codes, y: Codes, function: Callable[[float], np.float32]) -> Table:
