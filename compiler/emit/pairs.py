@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.fixed_pairs import fixed_arithmetic
 from kiwicha.compiler.emit.lanes import Block, Lanes
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import Cut, cut_rows, longest_block
@@ -19,13 +20,11 @@ from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.graph.graph import AddNode, FixedPairNode, PairNode, TablesNode
 from kiwicha.compiler.schedule.broadcast import Meeting, Part, meetings
 from kiwicha.errors import KiwichaError
-from kiwicha.machine.fixed_pairs import product_tables, sum_tables, with_multiplier
+from kiwicha.machine.fixed_pairs import with_multiplier
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.pair_tables import add_tables, mul_ratio, mul_tables
 
 __all__ = ["pair_steps"]
-
-_Arithmetic = tuple[dict[str, Any], tuple[np.ndarray, np.ndarray], int | None]
 
 _WORTH = 128  # bytes of a row in every lane that are worth an instruction
 
@@ -91,7 +90,11 @@ class _Pairs:
             self.z = addresses[node.z.name]
         else:
             self.z = store(node.z.to_memory(node.constant).view(np.uint8))
-        self.fields, self.tables, self.multiplier = _arithmetic(node)
+        self.multiplier: int | None = None
+        if isinstance(node, FixedPairNode):
+            self.fields, self.tables, self.multiplier = fixed_arithmetic(node)
+        else:
+            self.fields, self.tables = _arithmetic(node)
 
     def steps(self) -> Iterator[Step]:
         """Yield the node's instructions in an order that is correct."""
@@ -223,31 +226,13 @@ def _repeats(name: str, row: bool, byte: bool) -> dict[str, int]:
     return {f"{name}_row": int(row), f"{name}_byte": int(byte)}
 
 
-def _fixed(node: FixedPairNode) -> _Arithmetic:
-    first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
-    a, b = ((float(each.scale), each.zero_point, each.dtype) for each in (first, second))
-    scale = float(node.y.scale)
-    if node.function == "multiply":
-        operation, made = SpecialOperation.MUL, product_tables(a, b, scale)
-    else:
-        sign = -1 if node.function == "subtract" else 1
-        operation, made = SpecialOperation.ADD, sum_tables(a, b, scale, sign)
-    return {
-        "operation": operation, "low": node.low, "high": node.high,
-        "zero_point": node.y.zero_point, "x_signed": 0, "z_signed": 0, "shift": made[3],
-    }, (made[0], made[1]), made[2]
-
-
-def _arithmetic(node: PairNode) -> _Arithmetic:
-    """Return the fields that do not change from step to step, the tables, and the multiplier of
-    fixed point."""
-    if isinstance(node, FixedPairNode):
-        return _fixed(node)
+def _arithmetic(node: PairNode) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """Return the fields that do not change from step to step, and the tables."""
     if isinstance(node, TablesNode) and node.tables is not None:
         *tables, shift = node.tables
         fields = {"operation": node.operation, "x_signed": 0, "z_signed": 0, "shift": shift}
         fields |= {"low": node.low, "high": node.high, "zero_point": node.y.zero_point}
-        return fields, (tables[0], tables[1]), None
+        return fields, (tables[0], tables[1])
     first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
     early, last = (0, node.y.zero_point) if node.zero_last else (node.y.zero_point, 0)
     if isinstance(node, AddNode):
@@ -269,4 +254,4 @@ def _arithmetic(node: PairNode) -> _Arithmetic:
         "operation": operation, "low": node.low, "high": node.high, "zero_point": last,
         "x_signed": int(first.dtype == np.int8), "z_signed": int(second.dtype == np.int8),
         "shift": shift,
-    }, (a, b), None
+    }, (a, b)
