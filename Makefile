@@ -26,8 +26,9 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full published synth pnr \
-  train lint formal slow mutate budget random example setup setup-fpga setup-extras clean help
+.PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full \
+  published synth pnr train lint formal slow mutate budget random example setup setup-fpga \
+  setup-extras clean help mlperf-tiny
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -86,6 +87,10 @@ zoo: $(STAMP)
 ## zoo-full: the same of networks as published (long; ARGS=--predict: minutes)
 zoo-full: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.zoo --full $(ARGS)
+
+## mlperf-tiny: the MLPerf Tiny TFLite files, simulated at 8x8 and 16x16, beside Vela (ARGS=--predict)
+mlperf-tiny: $(STAMP)
+	@$(BIN)/python -m kiwicha.bench.mlperf_tiny $(ARGS)
 
 ## published: networks out of packages, quantized, on the golden machine (ARGS="FOLDER WHEEL")
 published: $(STAMP)

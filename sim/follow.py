@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from kiwicha.compiler.graph.graph import Graph, Note
+from kiwicha.compiler.graph.graph import Graph, Note, SoftmaxNode
 from kiwicha.errors import UnfitMachine
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.fields import changes, with_fields
@@ -66,7 +66,8 @@ def with_arithmetic(
     fields: dict[str, Any] = {}
     if config.requantize_mode not in (RequantizeMode.TFLITE, RequantizeMode.TFLITE_SINGLE):
         fields["requantize_mode"] = graph.requantize
-    if config.special.softmax is not SoftmaxMode.TFLITE:
+    softmax = any(isinstance(node, SoftmaxNode) for node in graph.nodes)
+    if softmax and config.special.softmax is not SoftmaxMode.TFLITE:
         fields["special.softmax"] = SoftmaxMode.TFLITE
     if not fields:
         return graph, config

@@ -15,6 +15,7 @@ from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Unknown, node_name
 from kiwicha.compiler.frontend.session import Settings
 from kiwicha.compiler.frontend.tflite.model import TfliteTensor
+from kiwicha.compiler.frontend.tflite.probe import Rounding
 from kiwicha.compiler.graph.graph import (
     Box,
     HostDequantize,
@@ -169,6 +170,8 @@ class Context:
     """Values that the host computes: the tensors that each depends on, and the operator."""
     described: Mapping[str, TfliteTensor] = field(default_factory=dict)
     """Of a TFLite model, its tensors as the file has them."""
+    dense: Rounding = "away"
+    """How LiteRT rounds FULLY_CONNECTED."""
     images: dict[str, str] = field(default_factory=dict)
     """By a TFLite tensor's name, the tensor that has it as N C H W (`compiler.ops.tflite`)."""
 

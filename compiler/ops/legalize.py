@@ -51,7 +51,7 @@ def legalize(lowered: LoweredModel) -> Graph:
     names = Names(model, lowered.source.graph)
     context = Context(lowered.model, lowered.settings, names, constants, uses, readers)
     if isinstance(lowered, TfliteModel):
-        context.described = lowered.tensors
+        context.described, context.dense = lowered.tensors, lowered.dense
     for value in lowered.inputs:
         if value.dtype == np.float32:
             context.floats[value.name] = FloatValue(value)
@@ -158,5 +158,7 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
         },
         passed=tuple(context.settled(context.tensors[name]) for name in passed),
         images={image: name for name, image in context.images.items()},
-        requantize=RequantizeMode.TFLITE if context.described else RequantizeMode.ONNX,
+        requantize=(
+            lowered.requantize if isinstance(lowered, TfliteModel) else RequantizeMode.ONNX
+        ),
     )

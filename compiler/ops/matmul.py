@@ -140,10 +140,12 @@ def fully_connected(context: Context, node: onnx.NodeProto) -> None:
         *signed_weights(codes.T, per_channel(zero, columns, "weight zero point")),
         per_channel(scale, columns, "weight scale"), bias_vector(context, node, 2, columns),
     )
+    away = context.dense == "away"
     emit_matmul(
-        context, node, x, made, y, label=label(node), bounds=activation(node, y), away=True
+        context, node, x, made, y, label=label(node), bounds=activation(node, y), away=away
     )
-    _check_rounding(context, node)
+    if away:
+        _check_rounding(context, node)
 
 
 def _check_rounding(context: Context, node: onnx.NodeProto) -> None:

@@ -107,11 +107,15 @@ def check_tensors(
         for zero in described.zero:
             _ZERO.check(name=name, kind=kind, zero=int(zero), low=info.min, high=info.max)
         check_scale(described.scale, f"scale of '{name}'")
+        if not described.constant:
+            ONE_SCALE.check(what=f"'{name}'", scales=described.scale.size, zeros=1)
 
 
 def input_tensor(context: Context, name: str) -> Tensor:
-    """Return a graph input of codes."""
-    return _described(context.described[name])
+    """Return a graph input of codes, or a constant; who reads it checks its scale."""
+    described = context.described[name]
+    codes = Tensor(name, described.shape, np.dtype(described.kind), np.float32(1), 0)
+    return assumed(described, codes)
 
 
 def assumed(described: TfliteTensor, unknown: Tensor) -> Tensor:

@@ -19,8 +19,9 @@ Extension = Callable[["argparse._SubParsersAction[_Parser]"], None]
 _EPILOG = "Every command explains itself: kiwicha sim --help"
 
 _SIM = """\
-Runs a quantized ONNX model on the generated hardware, simulated clock by clock, and compares every
-byte: each layer with a NumPy model, the outputs with ONNX Runtime. Prints a line a layer.
+Runs a quantized ONNX or TFLite model on the generated hardware, simulated clock by clock, and
+compares every byte: each layer with a NumPy model, the outputs with ONNX Runtime, those of a TFLite
+model with LiteRT's reference kernels. Prints a line a layer.
 The first run of a configuration generates and builds the machine (a minute or two) and keeps it:
 in build/ of a checkout, in the user's cache folder (~/.cache/kiwicha) if Kiwicha is installed."""
 
@@ -165,7 +166,8 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     )
     sim.add_argument(
         "model", metavar="MODEL",
-        help=f"quantized ONNX file, or a model that comes along: {', '.join(SHIPPED)}",
+        help="quantized ONNX or TFLite (.tflite) file, or a model that comes along: "
+        f"{', '.join(SHIPPED)}",
     )
     sim.add_argument(
         "--input", metavar="FILE.npz", type=Path,
@@ -219,7 +221,8 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         description=_COMPILE, epilog=_COMPILE_EPILOG, formatter_class=raw,
     )
     compiled.add_argument(
-        "model", metavar="MODEL", help=f"quantized ONNX file, or one of {', '.join(SHIPPED)}"
+        "model", metavar="MODEL",
+        help=f"quantized ONNX or TFLite (.tflite) file, or one of {', '.join(SHIPPED)}",
     )
     _configuration_options(compiled, _FOLLOWS)
     compiled.add_argument(

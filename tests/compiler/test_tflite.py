@@ -5,9 +5,16 @@ import numpy as np
 import pytest
 
 from kiwicha.compiler.frontend.tflite.lower import lower_tflite
+from kiwicha.compiler.frontend.tflite.probe import FOUND, SUMS, rounding
 from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.litert import dense
+from kiwicha.golden.requantize import requantize
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.scales import encode_scale
+from kiwicha.sim import litert
 from kiwicha.sim.golden_run import run_on_golden_machine
+from kiwicha.sim.litert import kernel_notes
+from kiwicha.sim.prepare import prepare, run_golden_machine
 
 pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
 
@@ -218,3 +225,46 @@ def test_the_file_is_not_believed_blindly(monkeypatch):
     monkeypatch.setattr("kiwicha.compiler.ops.matmul.activation", lambda node, y: (-128, 127))
     found = run_on_golden_machine(network.file(), CONFIG)
     assert any("LiteRT" in text for text in found.wrong)
+
+
+def test_rounding_is_asked_of_the_interpreter(monkeypatch):
+    """A build with one rounding gets a machine with one; FULLY_CONNECTED is asked by itself."""
+    assert rounding("CONV_2D") == rounding("DEPTHWISE_CONV_2D") == "twice"
+    assert rounding("FULLY_CONNECTED") == "away"
+    file = Network((2, 3, 3, 4)).conv(6, (1, 1), (3, 3)).dense(7).file()
+    graph = legalize(lower_tflite(file))
+    assert (graph.requantize, graph.nodes[-1].away) == ("tflite", True)
+    for found in ("once", "twice"):
+        monkeypatch.setattr(
+            "kiwicha.compiler.frontend.tflite.lower.rounding", lambda operator, found=found: found
+        )
+        graph = legalize(lower_tflite(file))
+        expected = "tflite-single" if found == "once" else "tflite"
+        assert (graph.requantize, graph.nodes[-1].away) == (expected, False)
+
+
+@pytest.mark.parametrize("mode", ["tflite", "tflite-single"])
+def test_the_probe_tells_the_roundings_apart(mode):
+    """What it takes for one and for two roundings is what the golden models compute."""
+    found = requantize(
+        np.array(SUMS), *encode_scale(mode, 2.0**-9, np.float64(2.0**-9)), 0, -128, 127, mode
+    )
+    assert FOUND[tuple(found)] == ("twice" if mode == "tflite" else "once")
+    assert FOUND[tuple(dense(np.array(SUMS), 2.0**-9, 0, -128, 127))] == "away"
+
+
+def test_the_optimized_kernels_are_compared(monkeypatch):
+    """Where LiteRT's own kernels differ, a note names layers and counts."""
+    file = Network((1, 6, 6, 4), seed=3).conv(32, (3, 3), (4, 4)).file()
+    made = prepare(file, CONFIG)
+    tensors = run_golden_machine(made).tensors
+    notes = kernel_notes(made.lowered, made.graph, made.graph.nodes, tensors, made.inputs)
+    real = litert.operator_reference
+
+    def other(model, name, values, optimized=False):
+        return real(model, name, values) + np.int8(optimized)
+
+    monkeypatch.setattr(litert, "operator_reference", other)
+    (note,) = kernel_notes(made.lowered, made.graph, made.graph.nodes, tensors, made.inputs)
+    assert "'y1' 512 of 512" in note.text
+    assert len(notes) <= 1

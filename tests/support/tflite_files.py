@@ -135,10 +135,9 @@ class Network:
         )
 
     def reshape(self, shape: Sequence[int]) -> "Network":
-        """RESHAPE."""
-        wanted = self.writer.tensor(
-            f"s{self.made}", (len(shape),), "int32", values=np.asarray(shape, np.int32)
-        )
+        """RESHAPE; of an open batch for any."""
+        values = np.asarray([-1, *shape[1:]] if self.batched else shape, np.int32)
+        wanted = self.writer.tensor(f"s{self.made}", (len(shape),), "int32", values=values)
         return self.add("RESHAPE", [self.last, wanted], shape, like=self.last)
 
     def content(self) -> bytes:

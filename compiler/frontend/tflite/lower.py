@@ -9,6 +9,7 @@ import onnx
 
 from kiwicha.compiler.frontend.batch import graph_inputs
 from kiwicha.compiler.frontend.tflite.model import TfliteFile, TfliteModel, TfliteTensor
+from kiwicha.compiler.frontend.tflite.probe import rounding
 from kiwicha.compiler.graph.graph import Value
 from kiwicha.errors import InputError, ModelError
 
@@ -50,7 +51,7 @@ def lower_tflite(file: TfliteFile, batch: int | None = None) -> TfliteModel:
     outputs = tuple(_value(tensors[value.name], "output") for value in proto.graph.output)
     return TfliteModel(
         proto, proto, proto, (), inputs, outputs, content=file.content, batch=length,
-        tensors=tensors,
+        tensors=tensors, conv=rounding("CONV_2D"), dense=rounding("FULLY_CONNECTED"),
     )
 
 

@@ -17,7 +17,9 @@ import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.lower import LoweredModel
+from kiwicha.compiler.frontend.tflite.probe import Rounding
 from kiwicha.compiler.graph.tensor import Shape
+from kiwicha.machine.modes import RequantizeMode
 
 __all__ = ["DOMAIN", "TfliteFile", "TfliteModel", "TfliteTensor"]
 
@@ -81,11 +83,19 @@ class TfliteModel(LoweredModel):
     content : of the file.
     batch : what an open leading dimension of inputs became; None where none is open.
     tensors : with the batch in their shapes.
+    conv, dense : how the interpreter that is installed rounds convolutions and FULLY_CONNECTED.
     """
 
     content: bytes = b""
     batch: int | None = None
     tensors: Mapping[str, TfliteTensor] = field(default_factory=dict)
+    conv: Rounding = "twice"
+    dense: Rounding = "away"
+
+    @property
+    def requantize(self) -> RequantizeMode:
+        """The machine's mode that rounds as the interpreter does."""
+        return RequantizeMode.TFLITE_SINGLE if self.conv == "once" else RequantizeMode.TFLITE
 
     def operator_of(self, name: str) -> Any:
         """Return the operator that makes a tensor, None where none does."""

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MLPerf Tiny networks, TFLite files as published, on the simulated machine at two sizes.
+
+Every run is compared with LiteRT's reference kernels, every bit of every layer, on random inputs
+and on extreme ones. Beside the cycles stands what Vela 5.2.0 estimates for an Ethos-U55-64, which
+has the multipliers of the smaller machine. The files are not part of Kiwicha: `FOLDER` of the
+checkout, or ``KIWICHA_MLPERF_TINY``, says where they are.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import kiwicha
+from kiwicha.bench.page import write_tables
+from kiwicha.bench.table import Table, say, terminal
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.source import lower_source
+from kiwicha.compiler.graph.graph import Value
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.presets import PRESETS
+from kiwicha.places import checkout
+
+__all__ = [
+    "FOLDER", "MACHINES", "NETWORKS", "VARIABLE", "TinyNetwork", "extreme_inputs", "files_folder",
+    "main",
+]
+
+FOLDER, VARIABLE = "../shared/data/mlperf-tiny", "KIWICHA_MLPERF_TINY"
+OUT = Path("build/mlperf-tiny")
+
+
+@dataclass(frozen=True)
+class TinyNetwork:
+    """A network of MLPerf Tiny.
+
+    Members
+    -------
+    file : its name in mlcommons/tiny.
+    vela : cycles that Vela 5.2.0 estimates on an Ethos-U55-64.
+    """
+
+    name: str
+    file: str
+    vela: int
+
+    @property
+    def path(self) -> Path | None:
+        """Of the file; None where it is not there."""
+        folder = files_folder()
+        path = None if folder is None else folder / self.file
+        return path if path is not None and path.is_file() else None
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        TinyNetwork("resnet8", "pretrainedResnet_quant.tflite", 358_129),
+        TinyNetwork("mobilenet", "vww_96_int8.tflite", 359_674),
+        TinyNetwork("ds-cnn", "kws_ref_model.tflite", 140_093),
+        TinyNetwork("autoencoder", "ad01_int8.tflite", 201_184),
+        TinyNetwork("wake-word", "str_ww_ref_model.tflite", 61_945),
+    )
+}
+
+
+def _machine(preset: str) -> AcceleratorConfig:
+    """Return a preset with TFLite's arithmetic and lanes for what is no product."""
+    base = PRESETS[preset]
+    return base.replace(
+        name=f"{preset}-tflite", requantize_mode="tflite",
+        special={"lanes": max(base.special.lanes, 4), "softmax": "tflite"},
+    )
+
+
+MACHINES = {"8x8": _machine("ecp5-8x8"), "16x16": _machine("default")}
+
+
+def files_folder() -> Path | None:
+    """Return the folder of the files, None where there is none."""
+    given = os.environ.get(VARIABLE)
+    above = checkout()
+    folder = Path(given) if given else None if above is None else above / FOLDER
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def extreme_inputs(values: Sequence[Value]) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield inputs that no random ones are like: all lowest, all highest, and by turns."""
+    for kind in range(3):
+        made: dict[str, NDArray[Any]] = {}
+        for value in values:
+            info = np.iinfo(value.dtype)
+            turn = np.arange(int(np.prod(value.shape))).reshape(value.shape) % 2
+            codes = (info.min, info.max, np.where(turn, info.min, info.max))[kind]
+            made[value.name] = np.broadcast_to(codes, value.shape).astype(value.dtype)
+        yield made
+
+
+def _inputs(path: Path) -> Iterator[dict[str, NDArray[Any]]]:
+    values = lower_source(kiwicha.load_model(path).proto).inputs
+    yield random_inputs(values, 1)
+    yield from extreme_inputs(values)
+
+
+def _measured(network: TinyNetwork, path: Path, predict: bool) -> dict[str, Any]:
+    """Return one network's figures as plain values."""
+    found: dict[str, Any] = {"network": network.name, "vela": network.vela, "machines": {}}
+    for size, machine in MACHINES.items():
+        made = kiwicha.compile_model(path, machine)
+        one: dict[str, Any] = {"predicted": made.cycles, "verdict": []}
+        found |= {"macs": made.macs}
+        for inputs in () if predict else _inputs(path):
+            run = kiwicha.simulate(path, inputs, machine)
+            assert run.report is not None
+            one["cycles"] = run.cycles
+            one["verdict"] += run.verdict
+            one["whole"] = run.report.reference["whole"]
+            one["notes"] = [note["text"] for note in run.report.notes if note["node"] == "LiteRT"]
+        found["machines"][size] = one
+    return found
+
+
+def _row(found: dict[str, Any]) -> tuple[str, ...]:
+    sizes = found["machines"].values()
+    ran = [one for one in sizes if "cycles" in one]
+    cycles = [one.get(key) for one in sizes for key in ("predicted", "cycles")]
+    wrong = any(one["verdict"] or not one["whole"] for one in ran)
+    return (
+        found["network"], f"{found['macs']:,}",
+        *("-" if figure is None else f"{figure:,}" for figure in cycles),
+        f"{found['vela']:,}", ("no" if wrong else "yes") if ran else "-",
+    )
+
+
+def _table(networks: Sequence[TinyNetwork], predict: bool) -> Table:
+    cycles = [f"{size} {what}" for size in MACHINES for what in ("predicted", "RTL")]
+    columns = ("network", "MACs", *cycles, "Vela, U55-64", "bits equal LiteRT")
+    values = []
+    for network in networks:
+        path = network.path
+        if path is None:
+            say(f"{network.name}: skipped, {network.file} is not there")
+            continue
+        values.append(_measured(network, path, predict))
+        say(" | ".join(_row(values[-1])))
+    said = [
+        f"{each['network']}, {size}: {text}"
+        for each in values for size, one in each["machines"].items()
+        for text in (*one["verdict"], *one.get("notes", ()))
+    ]
+    how = (
+        "Cycles at batch 1, everything loaded from and stored to memory, 20 cycles of latency. "
+        "Machines: " + "; ".join(
+            f"{size}: {machine.name}, {machine.special.lanes} special lanes, "
+            f"{machine.axi_data_width}-bit port" for size, machine in MACHINES.items()
+        ) + ".",
+        "Bits: every layer and output, random inputs, all lowest, all highest, by turns.",
+    )
+    title = "MLPerf Tiny, TFLite files as published"
+    return Table(
+        "mlperf-tiny", title, columns, tuple(map(_row, values)), (*how, *said), tuple(values)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the networks that the arguments name, print and write the table; 1 if a bit is wrong."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kiwicha.bench.mlperf_tiny", description=__doc__
+    )
+    parser.add_argument("names", nargs="*", metavar="NETWORK", help="default: all")
+    parser.add_argument("--predict", action="store_true", help="compile and predict only")
+    arguments = parser.parse_args(argv)
+    for name in arguments.names:
+        if name not in NETWORKS:
+            parser.error(f"there is no '{name}'; networks: {', '.join(NETWORKS)}")
+    if files_folder() is None:
+        say(f"skipped: the files are not in {FOLDER}; {VARIABLE}=DIR says where they are")
+        return 0
+    chosen = [NETWORKS[name] for name in arguments.names or NETWORKS]
+    table = _table(chosen, arguments.predict)
+    table.show(terminal())
+    write_tables([table], OUT)
+    return int(any(one["verdict"] for each in table.values for one in each["machines"].values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
