@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What LiteRT computes: of a TFLite file as it is, and of each operator by itself.
 
-Its reference kernels (``BUILTIN_REF``) are the judge. Its optimized kernels, which are what it runs
-by default, differ from them in some results; where is found out here, and is no fault of ours.
+Its reference kernels (``BUILTIN_REF``) are the judge. What it runs by default (``BUILTIN``: XNNPACK
+where that has a kernel) differs from them in some results; where is found out here, and is no fault
+of ours.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,11 +106,12 @@ def _run(
     litert = interpreter()
     kinds = litert.OpResolverType
     try:
-        runner = litert.Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=kinds.BUILTIN if optimized else kinds.BUILTIN_REF,
-            num_threads=1,
-        )
+        with _without_greeting() if optimized else nullcontext():
+            runner = litert.Interpreter(
+                model_content=content,
+                experimental_op_resolver_type=kinds.BUILTIN if optimized else kinds.BUILTIN_REF,
+                num_threads=1,
+            )
         given = [value.name for value in model.inputs]
         slots = runner.get_input_details()
         if content is not model.content:
@@ -124,6 +129,19 @@ def _run(
         }
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"LiteRT refuses the model: {first_line(error)}") from None
+
+
+@contextmanager
+def _without_greeting() -> Iterator[None]:
+    """Drop what LiteRT writes past Python to the terminal when it first takes its fast kernels."""
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.tflite import (
     activation,
     codes_of,
+    given_options,
     image,
     label,
     options,
@@ -47,6 +48,7 @@ _GROUPS = Limit(
     ),
 )
 
+_KERNEL = Limit("weight has {rank} dimensions; must have 4", lambda rank: rank == 4)
 _AXIS = Limit(
     "weight scales along axis {axis}; must be along {wanted}",
     lambda scales, axis, wanted: scales == 1 or axis == wanted,
@@ -70,9 +72,9 @@ def qlinear_conv(context: Context, node: onnx.NodeProto) -> None:
 
 def tflite_conv(context: Context, node: onnx.NodeProto) -> None:
     """CONV_2D and DEPTHWISE_CONV_2D: inputs x, weights (O H W I, or 1 H W O), optional bias."""
-    given, x = attributes(node), image(context, node)
+    given, x = given_options(node), image(context, node)
     codes, scale, zero, axis = codes_of(context, node, 1, "weight")
-    RANK.check(rank=codes.ndim - 2)
+    _KERNEL.check(rank=codes.ndim)
     depthwise = node.op_type == "DEPTHWISE_CONV_2D"
     _AXIS.check(scales=scale.size, axis=axis, wanted=3 * depthwise)
     codes = codes.transpose(3, 0, 1, 2) if depthwise else codes.transpose(0, 3, 1, 2)
@@ -84,7 +86,8 @@ def tflite_conv(context: Context, node: onnx.NodeProto) -> None:
     strides = given["strideH"], given["strideW"]
     dilations = given["dilationHFactor"], given["dilationWFactor"]
     window_node = options(
-        node, strides=strides, dilations=dilations, group=max(1, x.shape[1] // codes.shape[1]),
+        node, strides=strides, dilations=dilations,
+        group=x.shape[1] if depthwise else max(1, x.shape[1] // codes.shape[1]),
         pads=padding(given["padding"], x.shape[2:], codes.shape[2:], strides, dilations),
     )
     n, c, h, w = conv_shape(window_node, x.shape, codes.shape)
@@ -155,7 +158,7 @@ OPERATORS = (
             Form("TFLite", ("CONV_2D", "DEPTHWISE_CONV_2D"), "runtime", tflite_conv),
         ),
         "conv.conv2d",
-        (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS, _AXIS),
+        (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS, _KERNEL, _AXIS),
         "int8, uint8, any zero point, per tensor and per channel, strides, pads, dilations, groups",
         ("tests/compiler/test_legalize.py", "tests/accelerator/test_layers.py"),
     ),

@@ -16,6 +16,7 @@ from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.tflite import (
     SAME_SCALE,
     activation,
+    given_options,
     image,
     label,
     options,
@@ -83,7 +84,7 @@ def tflite_max_pool(context: Context, node: onnx.NodeProto) -> None:
 
 def pool_options(node: onnx.NodeProto, shape: Shape) -> onnx.NodeProto:
     """Return a pooling of TFLite with ONNX's attributes."""
-    given = attributes(node)
+    given = given_options(node)
     kernel = given["filterHeight"], given["filterWidth"]
     strides = given["strideH"], given["strideW"]
     pads = padding(given["padding"], shape[2:], kernel, strides, (1, 1))

@@ -31,9 +31,9 @@ from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.limits import ACTIVATION, ONE_SCALE
 
 __all__ = [
-    "GENERAL", "SAME_SCALE", "activation", "assumed", "check_tensors", "codes_of", "image",
-    "in_file_order", "in_its_form", "input_tensor", "label", "operand", "options", "padding",
-    "target",
+    "GENERAL", "SAME_SCALE", "activation", "assumed", "check_tensors", "codes_of", "given_options",
+    "image", "in_file_order", "in_its_form", "input_tensor", "label", "operand", "options",
+    "padding", "target",
 ]
 
 _BOUNDS = {
@@ -57,6 +57,10 @@ _ZERO = Limit(
     "'{name}' has zero point {zero}; {kind} takes {low} to {high}",
     lambda name, kind, zero, low, high: low <= zero <= high,
 )
+_OPTION = Limit("the file gives no {name}", lambda name, given: name in given)
+_POSITIVE = Limit(
+    "kernel, strides and dilations must be at least 1, are {values}", lambda values: min(values) > 0
+)
 _SHAPE = Limit(
     "its result is {made} by its operands, '{name}' {told} by the file",
     lambda name, made, told: made == told,
@@ -72,7 +76,9 @@ SAME_SCALE = Limit(
     lambda x, y: abs(x.scale - y.scale) <= 1e-6 and x.zero_point == y.zero_point
     and x.dtype == y.dtype,
 )
-GENERAL = (_INT16, _FLOAT, _KIND, _SCALE, _ZERO, _SHAPE, _IMAGE, _ACTIVATION)
+GENERAL = (
+    _INT16, _FLOAT, _KIND, _SCALE, _ZERO, _OPTION, _POSITIVE, _SHAPE, _IMAGE, _ACTIVATION,
+)
 """Limits that all of TFLite's operators have."""
 
 _INDICES = ("int32", "int64", "bool")
@@ -235,6 +241,16 @@ def activation(node: onnx.NodeProto, y: Tensor) -> tuple[int, int]:
     return bounds[0], bounds[1]
 
 
+class _Given(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        _OPTION.check(name=name, given=self)
+
+
+def given_options(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the operator's options by name; asking for one that the file leaves out refuses it."""
+    return _Given(attributes(node))
+
+
 def label(node: onnx.NodeProto) -> str:
     """Return the operator and what is fused into it, for the report."""
     word = attributes(node).get("fusedActivationFunction", "NONE")
@@ -250,7 +266,9 @@ def options(node: onnx.NodeProto, **given: Any) -> onnx.NodeProto:
 
 
 def padding(word: str, size: Shape, kernel: Shape, strides: Shape, dilations: Shape) -> list[int]:
-    """Return the pads top, left, bottom, right of TFLite's padding SAME or VALID."""
+    """Return the pads top, left, bottom, right of TFLite's padding SAME or VALID: with SAME, of
+    kernels as dilations spread them, the odd one behind the image."""
+    _POSITIVE.check(values=[*kernel, *strides, *dilations])
     if word == "VALID":
         return [0, 0, 0, 0]
     before, after = [], []

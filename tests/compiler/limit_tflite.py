@@ -36,6 +36,19 @@ def unquantized():
     return network.file()
 
 
+def without_options():
+    network = Network(IMAGE)
+    weights = network.weights((3, 1, 1, 2), 0)
+    return network.add("CONV_2D", [network.last, *weights], (1, 4, 4, 3), "", 3).file()
+
+
+def flat_kernel():
+    network = Network(IMAGE)
+    weights = network.weights((3, 1, 2), 0)
+    return network.add("CONV_2D", [network.last, *weights], (1, 4, 4, 3), "Conv2D", 3,
+                       **WINDOW).file()
+
+
 def axis(network, kind):
     """Scales of weights along another axis."""
     place = next(
@@ -107,6 +120,8 @@ TFLITE = {
         "'{name}' has no scale": unquantized(),
         "'{name}' has zero point": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 0,
                                            zeroPoint=[200]),
+        "the file gives no": without_options(),
+        "kernel, strides and dilations": Network(IMAGE).conv(3, (1, 1), (4, 4), strideH=0).file(),
         "its result is": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 3, shape=[1, 4, 5, 3]),
         "fused activation": Network(IMAGE).conv(
             3, (1, 1), (4, 4), fusedActivationFunction="TANH").file(),
@@ -114,6 +129,7 @@ TFLITE = {
                                                   shape=[4, 4, 2]),
     },
     "Conv": {
+        "weight has {rank}": flat_kernel(),
         "weight scales along": axis(Network(IMAGE).conv(3, (1, 1), (4, 4)), 3),
     },
     "Gemm": {

@@ -43,6 +43,16 @@ def load_tflite(path: str | Path) -> TfliteFile:
 def read_tflite(content: bytes, name: str) -> TfliteFile:
     """Read the bytes of a file; errors, as of `load_tflite`, begin with ``name``."""
     _verify(content, name)
+    try:
+        return _read(content, name)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        # An index of the file's points nowhere, which LiteRT's verifier does not look at.
+        raise ModelError(f"{name}: not a valid TFLite model: {first_line(error)}") from None
+
+
+def _read(content: bytes, name: str) -> TfliteFile:
     classes = schema()
     model = classes.ModelT.InitFromObj(classes.Model.GetRootAsModel(content, 0))
     if len(model.subgraphs or ()) != 1:
