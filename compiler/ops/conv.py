@@ -3,6 +3,7 @@
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
@@ -30,6 +31,7 @@ from kiwicha.compiler.ops.weights import (
 )
 from kiwicha.compiler.ops.window import LIMITS as WINDOW_LIMITS
 from kiwicha.compiler.ops.window import RANK, window
+from kiwicha.machine.fixed_scales import convolution_scale
 
 __all__ = ["CHANNELS_LAST", "OPERATORS", "conv_shape", "emit_conv"]
 
@@ -92,8 +94,10 @@ def tflite_conv(context: Context, node: onnx.NodeProto) -> None:
     )
     n, c, h, w = conv_shape(window_node, x.shape, codes.shape)
     y = target(context, node, (n, h, w, c), image=True)
+    scale64 = convolution_scale(x.scale, product.scale, y.scale, x.dtype)
     emit_conv(
-        context, window_node, x, product, y, label=label(node), bounds=activation(node, y)
+        context, window_node, x, product, y, label=label(node), bounds=activation(node, y),
+        scale64=scale64,
     )
 
 
@@ -122,6 +126,7 @@ def emit_conv(
     label: str = "",
     promise: Promise = "runtime",
     bounds: tuple[int, int] | None = None,
+    scale64: NDArray[np.float64] | None = None,
 ) -> None:
     """Emit a convolution.
 
@@ -130,12 +135,13 @@ def emit_conv(
     target : name, type, scale and zero point of the result.
     label : operator for the report, that of ``node`` if not given.
     bounds : of the codes of the result, inclusive; those of its type if not given.
+    scale64 : where it is not Sx * Sw / Sy in binary64.
     """
     given, weights = attributes(node), product.codes
     shape = conv_shape(node, x.shape, weights.shape)
     x = context.settle(x, channels_last(len(x.shape)))
     frame = window(given, x.shape[2:], weights.shape[2:])
-    scale, scale64 = combined_scale(x.scale, product.scale, target.scale)
+    scale, real = combined_scale(x.scale, product.scale, target.scale)
     info = np.iinfo(target.dtype)
     low, high = bounds or (int(info.min), int(info.max))
     layout = channels_last(len(shape))
@@ -143,7 +149,7 @@ def emit_conv(
         name=node_name(node), op=label or node.op_type, x=x,
         y=Tensor(target.name, shape, target.dtype, target.scale, target.zero_point, layout),
         weights=weights.reshape(*weights.shape[:2], *frame.kernel), weight_zero=product.zero,
-        bias=product.bias, scale=scale, scale64=scale64,
+        bias=product.bias, scale=scale, scale64=real if scale64 is None else scale64,
         groups=given.get("group", 1), strides=frame.strides, pads=frame.pads,
         dilations=frame.dilations, low=low, high=high, promise=promise,
     ))
@@ -155,7 +161,7 @@ OPERATORS = (
         (
             Form("QOperator", ("QLinearConv",), "runtime", qlinear_conv),
             Form("QDQ", ("Conv",), "runtime"),
-            Form("TFLite", ("CONV_2D", "DEPTHWISE_CONV_2D"), "runtime", tflite_conv),
+            Form("TFLite", ("CONV_2D", "DEPTHWISE_CONV_2D"), "runtime", tflite_conv, operands=2),
         ),
         "conv.conv2d",
         (CHANNELS_LAST, *WINDOW_LIMITS, *WEIGHT_LIMITS, _KERNEL, _AXIS),

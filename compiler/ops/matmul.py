@@ -241,7 +241,7 @@ OPERATORS = (
         (
             Form("QOperator", ("QGemm",), "runtime", qgemm),
             Form("QDQ", ("Gemm",), "runtime"),
-            Form("TFLite", ("FULLY_CONNECTED",), "runtime", fully_connected),
+            Form("TFLite", ("FULLY_CONNECTED",), "runtime", fully_connected, operands=2),
         ),
         "matmul.matmul",
         (_OUTPUT, *WEIGHT_LIMITS, _ROWS, _AXIS),

@@ -61,7 +61,8 @@ class Form:
     promise : what the result promises (`compiler.graph.nodes`), at least; a report has it by layer.
     rule : None where another form's rule, or that of dynamic quantization, sees the node.
     when : on which nodes the rule answers, if no earlier form of the operator does.
-    edge : of TFLite: what may be float32, "" or "input" or "output".
+    edge, operands : of TFLite: what may be float32, "" or "input" or "output"; and how many tensors
+        it reads at least.
     """
 
     kind: Literal["QOperator", "QDQ", "float", "dynamic", "constant", "TFLite"]
@@ -70,6 +71,7 @@ class Form:
     rule: Rule | None = None
     when: Condition = always
     edge: Literal["", "input", "output"] = ""
+    operands: int = 1
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _tflite_rule(context: Context, node: onnx.NodeProto) -> Rule:
     """Return the rule for an operator of TFLite, whose tensors are such as the machine has."""
     for _, form in _forms().get(node.op_type, ()):
         if form.kind == "TFLite" and form.rule is not None:
-            check_tensors(context, node, form.edge)
+            check_tensors(context, node, form.edge, form.operands)
             return form.rule
     raise Refusal(NO_SUCH)
 

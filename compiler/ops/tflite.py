@@ -61,6 +61,9 @@ _OPTION = Limit("the file gives no {name}", lambda name, given: name in given)
 _POSITIVE = Limit(
     "kernel, strides and dilations must be at least 1, are {values}", lambda values: min(values) > 0
 )
+_OPERANDS = Limit(
+    "reads {read} tensors; must read {operands}", lambda read, operands: read == operands
+)
 _SHAPE = Limit(
     "its result is {made} by its operands, '{name}' {told} by the file",
     lambda name, made, told: made == told,
@@ -77,7 +80,8 @@ SAME_SCALE = Limit(
     and x.dtype == y.dtype,
 )
 GENERAL = (
-    _INT16, _FLOAT, _KIND, _SCALE, _ZERO, _OPTION, _POSITIVE, _SHAPE, _IMAGE, _ACTIVATION,
+    _OPERANDS, _INT16, _FLOAT, _KIND, _SCALE, _ZERO, _OPTION, _POSITIVE, _SHAPE, _IMAGE,
+    _ACTIVATION,
 )
 """Limits that all of TFLite's operators have."""
 
@@ -90,14 +94,17 @@ _TO_IMAGE, _TO_FILE = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 def check_tensors(
-    context: Context, node: onnx.NodeProto, edge: Literal["", "input", "output"]
+    context: Context, node: onnx.NodeProto, edge: Literal["", "input", "output"], operands: int
 ) -> None:
     """Refuse an operator whose operands or results the machine has no tensors of.
 
     Parameters
     ----------
     edge : what may be float32: the inputs, the outputs, or nothing ("").
+    operands : how many tensors it reads at least.
     """
+    read = sum(map(bool, node.input[:operands]))
+    _OPERANDS.check(read=read, operands=operands)
     for name in filter(None, (*node.input, *node.output)):
         described = context.described[name]
         kind = described.kind

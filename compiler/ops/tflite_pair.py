@@ -21,6 +21,12 @@ __all__ = ["OPERATORS"]
 _FUNCTIONS = {"ADD": "add", "SUB": "subtract", "MUL": "multiply"}
 _SIGNS = {"ADD": 1, "SUB": -1}
 _VARIES = Limit("both operands are constants", lambda both: not both)
+_SHAPES = Limit(
+    "operands of {a} and {b} do not broadcast",
+    lambda a, b: all(
+        1 in pair or pair[0] == pair[1] for pair in zip(a[::-1], b[::-1], strict=False)
+    ),
+)
 _TYPES = Limit(
     "operands are {a} and {b}, the result {y}; must be of one type",
     lambda a, b, y: a == b == y,
@@ -35,6 +41,7 @@ def tflite_pair(context: Context, node: onnx.NodeProto) -> None:
         input_tensor(context, name) if name in context.constants else operand(context, node, place)
         for place, name in enumerate(node.input[:2])
     )
+    _SHAPES.check(a=a.shape, b=b.shape)
     y = target(context, node, np.broadcast_shapes(a.shape, b.shape))
     _TYPES.check(a=a.dtype, b=b.dtype, y=y.dtype)
     _check_scales(node.op_type, a, b, y)
@@ -74,9 +81,9 @@ def _check_scales(operator: str, a: Tensor, b: Tensor, y: Tensor) -> None:
 OPERATORS = (
     Operator(
         "ADD, SUB, MUL",
-        (Form("TFLite", tuple(_FUNCTIONS), "runtime", tflite_pair),),
+        (Form("TFLite", tuple(_FUNCTIONS), "runtime", tflite_pair, operands=2),),
         "fixed_pair.add",
-        (_VARIES, _TYPES),
+        (_VARIES, _TYPES, _SHAPES),
         "int8 and uint8, broadcast, constants, fused activations, every triple of scales that "
         "LiteRT takes",
         ("tests/golden/test_fixed_pair.py", "tests/compiler/test_fixed_pairs.py",

@@ -112,6 +112,12 @@ def added(one, other="int8"):
     return network.add("ADD", [first, codes[1]], (2, 6), "Add", 2).file()
 
 
+def unlike():
+    """Operands that do not broadcast."""
+    network = Network((1, 2, 3, 4)).conv(4, (2, 1), (1, 3)).reshape((1, 1, 4, 3))
+    return network.add("ADD", [network.first, network.last], (1, 2, 3, 4), "Add", 2).file()
+
+
 TFLITE = {
     "all of TFLite": {
         "'{name}' is int16": typed("INT16"),
@@ -121,6 +127,8 @@ TFLITE = {
         "'{name}' has zero point": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 0,
                                            zeroPoint=[200]),
         "the file gives no": without_options(),
+        "reads {read} tensors": Network(IMAGE).add(
+            "ADD", [0], (1, 4, 4, 2), "Add", 2).file(),
         "kernel, strides and dilations": Network(IMAGE).conv(3, (1, 1), (4, 4), strideH=0).file(),
         "its result is": changed(Network(IMAGE).conv(3, (1, 1), (4, 4)), 3, shape=[1, 4, 5, 3]),
         "fused activation": Network(IMAGE).conv(
@@ -143,6 +151,7 @@ TFLITE = {
         "scale and zero point are": reshape(),
     },
     "ADD, SUB, MUL": {
+        "operands of {a}": unlike(),
         "both operands are constants": added("int8"), "operands are {a}": added("int8", "uint8"),
     },
     "QUANTIZE, DEQUANTIZE": {

@@ -86,6 +86,16 @@ def test_weights(bias, per_channel):
     )
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8"])
+def test_old_convolutions_round_the_product_of_scales(kind):
+    file = Network((1, 4, 4, 3), kind).conv(5, (1, 1), (4, 4), per_channel=False).file()
+    (node,) = [n for n in legalize(lower_tflite(file)).nodes if n.kind == "conv"]
+    sx, sw, sy = (file.tensors[name].scale[0] for name in ("x", "w0", "y1"))
+    assert float(sx * sw) != float(sx) * float(sw)
+    product = float(sx * sw) if kind == "uint8" else float(sx) * float(sw)
+    assert set(node.scale64) == {product / float(sy)}
+
+
 def test_grouped_convolution():
     agrees(Network((1, 6, 6, 8)).conv(12, (3, 3), (4, 4), groups=4))
 

@@ -68,6 +68,9 @@ def _read(content: bytes, name: str) -> TfliteFile:
         if values is not None:
             constants.append(numpy_helper.from_array(values, own))
     operators = [_operator(model, operator, names) for operator in graph.operators]
+    for place, operator in enumerate(operators):
+        if not operator.output or not all(operator.output):
+            raise ModelError(f"{name}: operator {place} ({operator.op_type}) makes no tensor")
     proto = helper.make_model(
         helper.make_graph(
             operators, "tflite",
