@@ -18,7 +18,9 @@ from kiwicha.compiler.emit.compile import CompiledModel
 from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
+    HostDynamicQuantize,
     HostOperators,
+    HostQuantize,
     HostSums,
     Tensor,
     Value,
@@ -64,7 +66,7 @@ def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
         "read_window": list(compiled.read_window),
         "write_window": list(compiled.write_window),
         "predicted_cycles": compiled.timeline.total,
-        "inputs": [_input(compiled, value) for value in compiled.graph.inputs],
+        "inputs": [_input(compiled, value, host) for value in compiled.graph.inputs],
         "outputs": [_output(compiled, value, host) for value in compiled.graph.outputs],
         "layers": [
             {
@@ -126,20 +128,28 @@ def _codes(compiled: CompiledModel, tensor: Tensor) -> dict[str, Any]:
     return {**_tensor(compiled, tensor), "scale": scale, "zero_point": zero}
 
 
-def _input(compiled: CompiledModel, value: Value) -> dict[str, Any]:
+def _input(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, Any]:
     """Return a graph input, and every tensor that the host makes of it."""
     graph, made = compiled.graph, list[dict[str, Any]]()
+
+    def how(kind: str, edge: HostQuantize | HostDynamicQuantize) -> dict[str, Any]:
+        if edge.before is None:
+            return {"kind": kind}
+        model = host.add(np.frombuffer(edge.before.model, np.uint8), "<u1")
+        told = f"compute and {kind}"
+        return {"kind": told, "operators": list(edge.before.operators), "onnx": model}
+
     for edge in graph.quantize:
         if edge.source == value.name:
             made.append({
-                "kind": "quantize", "view": _steps(edge.view),
+                **how("quantize", edge), "view": _steps(edge.view),
                 **({"halves": "away from zero"} if edge.away else {}),
                 "tensor": _codes(compiled, edge.tensor),
             })
     for dynamic in graph.dynamic:
         if dynamic.source == value.name:
             made.append({
-                "kind": "quantize dynamically", "view": _steps(dynamic.view),
+                **how("quantize dynamically", dynamic), "view": _steps(dynamic.view),
                 "tensor": _tensor(compiled, dynamic.tensor), "record": _record(compiled, dynamic),
             })
     for tensor in graph.input_tensors:

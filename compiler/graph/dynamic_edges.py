@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kiwicha.compiler.graph.host_operators import HostFunction
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.errors import InputError
@@ -36,6 +37,7 @@ class HostDynamicQuantize:
     source : graph input.
     view : reshapes of the input before it is quantized.
     tensor, record, slot : what the machine reads, and where scale and zero point are.
+    before : what is computed of the input before that, if anything.
     """
 
     name: str
@@ -44,6 +46,7 @@ class HostDynamicQuantize:
     tensor: Tensor
     record: Tensor
     slot: int = 0
+    before: HostFunction | None = None
 
     def __call__(self, array: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
         """Return the tensor's values, and a record with this slot alone.
@@ -53,7 +56,8 @@ class HostDynamicQuantize:
         InputError
             For values that are not finite, or whose range is not.
         """
-        real = self.view.apply(array).astype(np.float32)
+        given = array if self.before is None else self.before.run(array)
+        real = self.view.apply(given).astype(np.float32)
         low, high = np.minimum(real.min(), np.float32(0)), np.maximum(real.max(), np.float32(0))
         with np.errstate(over="ignore", invalid="ignore"):
             extent = np.float32(high - low)

@@ -19,7 +19,7 @@ from kiwicha.compiler.graph.dynamic_edges import (
     HostDynamicQuantize,
     HostSums,
 )
-from kiwicha.compiler.graph.host_operators import HostOperators
+from kiwicha.compiler.graph.host_operators import HostFunction, HostOperators
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.move_node import Box, MoveNode, Picked, Piece
 from kiwicha.compiler.graph.node import Promise
@@ -92,6 +92,7 @@ class HostQuantize:
     view : reshapes and transposes of the input before it is quantized.
     tensor : what the machine reads.
     away : as TFLite has it.
+    before : what is computed of the input before that, if anything.
     """
 
     name: str
@@ -99,13 +100,15 @@ class HostQuantize:
     view: Layout
     tensor: Tensor
     away: bool = False
+    before: HostFunction | None = None
 
     def __call__(self, array: NDArray[np.float32]) -> NDArray[Any]:
         """Return the tensor's values in ONNX order."""
         info = np.iinfo(self.tensor.dtype)
         zero = np.float32(self.tensor.zero_point)
         with np.errstate(over="ignore"):
-            real = self.view.apply(array).astype(np.float32) / self.tensor.scale
+            given = array if self.before is None else self.before.run(array)
+            real = self.view.apply(given).astype(np.float32) / self.tensor.scale
         if self.away:
             whole = np.trunc(real)
             with np.errstate(invalid="ignore"):  # of infinities

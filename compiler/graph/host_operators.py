@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graph outputs that the host computes with operators of ONNX, such as indices of the greatest."""
+"""Graph outputs that the host computes with operators of ONNX, such as indices of the greatest, and
+what it makes of graph inputs before it quantizes them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,16 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 
-__all__ = ["HostOperators"]
+__all__ = ["HostFunction", "HostOperators"]
+
+
+@dataclass(frozen=True, eq=False)
+class HostFunction:
+    """Operators before the first layers, of one graph input; members as of `HostOperators`."""
+
+    operators: tuple[str, ...]
+    model: bytes
+    run: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)

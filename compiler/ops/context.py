@@ -81,7 +81,7 @@ class FloatOp:
     kind : "clip" (Relu too; monotone, elementwise), "pool", "view", "map" (elementwise, by table),
         "where" (a mask), "normalize" (of rows), "affine" (of channels), "average" (of windows),
         "linear" (a product with constant weights), "part" (of a tensor), "pad", "extreme" (of some
-        axes), "sum" (along them) or "pair" (of two operands).
+        axes), "sum" (along them), "pair" (of two operands) or "host" (of a graph input).
     node : the ONNX node.
     bounds : of a clip.
     view : of a view: ("reshape", shape) or ("transpose", axes).
@@ -95,7 +95,7 @@ class FloatOp:
 
     kind: Literal[
         "clip", "pool", "view", "map", "where", "normalize", "affine", "average", "linear", "part",
-        "pad", "extreme", "sum", "pair",
+        "pad", "extreme", "sum", "pair", "host",
     ]
     node: onnx.NodeProto
     shape: Shape

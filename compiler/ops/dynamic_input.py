@@ -12,6 +12,7 @@ from kiwicha.compiler.graph.graph import Tensor, Value
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic import INPUT
+from kiwicha.compiler.ops.host_first import split
 
 __all__ = ["dynamic_input", "slot_record"]
 
@@ -31,18 +32,18 @@ def dynamic_input(
     Raises
     ------
     Refusal
-        Where more than views is done to it in float.
+        Where more than views is done to it that the host does not compute.
     """
-    computed = any(op.kind != "view" for op in value.operations)
-    INPUT.check(done=value.operations[-1].node.op_type if computed else "")
+    before, _, rest = split(context, node, value)
+    INPUT.check(done=next((op.node.op_type for op in rest if op.kind != "view"), ""))
     tensor = Tensor(name, value.shape, _UINT8, np.float32(1), 0)
     if context.dynamic:  # all share one record
         record = context.dynamic[0].record
     else:
         record = slot_record(context.names.fresh("dynamic inputs", "slots"))
-    steps = Layout(tuple(op.view for op in value.operations))
+    steps = Layout(tuple(op.view for op in rest))
     source = cast(Value, value.origin).name
-    edge = HostDynamicQuantize(node_name(node), source, steps, tensor, record)
+    edge = HostDynamicQuantize(node_name(node), source, steps, tensor, record, before=before)
     context.dynamic.append(edge)
     context.tensors[name] = tensor
     return edge

@@ -23,6 +23,7 @@ from kiwicha.compiler.ops.chain import (
 from kiwicha.compiler.ops.constant import dequantize_constant
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.function import code_function
+from kiwicha.compiler.ops.host_first import split
 from kiwicha.compiler.ops.limits import LAST
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.reduce_max import emit_extreme
@@ -86,9 +87,10 @@ def emit_value(
 def _from_host(
     context: Context, node: onnx.NodeProto, value: FloatValue, target: Tensor
 ) -> None:
-    """Quantize a graph input on the host; what precedes it in float moves behind it."""
-    source, rest, steps = cast(Value, value.origin), list(value.operations), []
-    shape = source.shape
+    """Quantize a graph input on the host, or what the host makes of it; the limits, pools and parts
+    that precede it in float move behind it."""
+    before, shape, behind = split(context, node, value)
+    source, rest, steps = cast(Value, value.origin), list(behind), []
     while rest and rest[0].kind == "view":
         first = rest.pop(0)
         steps.append(first.view)
@@ -96,7 +98,7 @@ def _from_host(
     name = context.names.fresh(target.name, "input") if rest else target.name
     tensor = replace(target, name=name, shape=shape)
     context.quantize.append(
-        HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor)
+        HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor, before)
     )
     context.tensors[name] = tensor
     context.free.add(name)

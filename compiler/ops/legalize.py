@@ -22,6 +22,7 @@ from kiwicha.compiler.ops.host import (
     host_rule,
     leave_last,
 )
+from kiwicha.compiler.ops.host_first import host_first
 from kiwicha.compiler.ops.provenance import user_names
 from kiwicha.compiler.ops.refused import Refused
 from kiwicha.compiler.ops.registry import rule_of
@@ -67,7 +68,8 @@ def legalize(lowered: LoweredModel) -> Graph:
             if not (lowered.dynamic and layers.take(node)):
                 if refused.leaves_open(node):
                     raise Unknown
-                (host_rule(context, node) or rule_of(context, node))(context, node)
+                rule = host_rule(context, node) or host_first(context, node)
+                (rule or rule_of(context, node))(context, node)
             refused.pass_on(node)
         except Unknown:
             suffering.append(node)

@@ -141,7 +141,7 @@ OPERATORS = (
         "RMSNormalization, LpNormalization",
         (Form("float", (*_SQUARES, _NORM), "golden", normalization, first_is_float),),
         "normalize.normalize",
-        (QUANTIZED, FIRST, _EUCLID, LAST),
+        (FIRST, _EUCLID, LAST),
         f"any last axes, of LpNormalization any one, rows up to `special.entries`; {_DISTANCE}",
         _TESTS,
     ),

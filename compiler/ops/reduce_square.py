@@ -218,7 +218,7 @@ OPERATORS = (
                  first_is_float),
         ),
         "product.product",
-        (QUANTIZED, FIRST, LAST),
+        (FIRST, LAST),
         "any axes, kept or not, none, all; so are ReduceSum and ReduceMean of Pow 2 and of a "
         "tensor times itself. Within one code; of ReduceSumSquare golden-exact where "
         "so many values are added that ONNX Runtime's sums may be further from the exact ones",

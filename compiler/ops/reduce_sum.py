@@ -184,7 +184,7 @@ OPERATORS = (
                  first_is_float),
         ),
         "pool.sum_pool2d",
-        (QUANTIZED, FIRST, LAST, _COUNT),
+        (FIRST, LAST, _COUNT),
         "any axes, kept or not, none, all. Within one code, unless so many values are added that "
         "ONNX Runtime's float sums may be further from the exact ones; golden-exact then. By the "
         "host, runtime-exact, where it is the graph output",

@@ -12,7 +12,7 @@ from onnx import helper
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import HostQuantize, Shape, Tensor, ViewNode
+from kiwicha.compiler.graph.graph import Shape, Tensor, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue, Quantized
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_constant, first_is_float
@@ -144,7 +144,7 @@ def emit_view(
         # The host writes the input once more, in the shape that its readers want.
         steps = Layout((*source.view.steps, step))
         y = replace(y, layout=ROW_MAJOR)
-        context.quantize.append(HostQuantize(node_name(node), source.source, steps, y))
+        context.quantize.append(replace(source, name=node_name(node), view=steps, tensor=y))
         context.tensors[y.name] = y
         context.free.add(y.name)
         return y

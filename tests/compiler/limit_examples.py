@@ -5,6 +5,7 @@ import numpy as np
 from onnx import TensorProto
 
 from .limit_dynamic import DYNAMIC
+from .limit_maps import MAPS
 from .limit_models import (
     ALONE,
     END,
@@ -36,13 +37,13 @@ from .limit_models import (
     product,
     recurrent,
     rows,
-    scattered,
 )
 from .onnx_models import dq, node, q
 
 __all__ = ["EXAMPLES"]
 
 EXAMPLES = {
+    **MAPS,
     "ArgMax, ArgMin, TopK": {
         "reads the result": of(
             [*START, node("ArgMax", ["xf"], ["i"], axis=1),
@@ -169,7 +170,7 @@ EXAMPLES = {
         "a constant makes": chain(
             node("Div", ["xf", "deep"], ["f"]), constants={"deep": np.ones((1, 1, 1), F32)}),
         "its input is float from": of(
-            [*START, node("Neg", ["x"], ["f"], name="it"), *END]),
+            [*START, node("Sub", ["x", "xf"], ["f"], name="it"), *END]),
         "its input is the float": normalization(
             outputs=("n",), after=[node("Neg", ["n"], ["f"]), *END]),
         "its operands are": chain(
@@ -233,20 +234,6 @@ EXAMPLES = {
                                     dq("yq", "y", "a")]),
         "bias is": lrn(bias=-1.0),
     },
-    "LpPool, GlobalLpPool": {
-        "its input is float from": of(
-            [*START, node("Neg", ["x"], ["n"]), node("GlobalLpPool", ["n"], ["f"], name="it"),
-             *END], inputs=IMAGE),
-        "its input is the float": chain(
-            STUCK, node("GlobalLpPool", ["r"], ["f"], name="it"), inputs=IMAGE),
-        "the result of": chain(
-            node("GlobalLpPool", ["xf"], ["p"], name="it"), node("Sqrt", ["p"], ["f"]),
-            inputs=IMAGE),
-        "is {rank}-D": chain(
-            node("GlobalLpPool", ["xf"], ["f"], name="it"), inputs={"x": [1, 2, 3, 3, 3]}),
-        "kernel spans": chain(
-            node("LpPool", ["xf"], ["f"], name="it", kernel_shape=[9, 1]), inputs=IMAGE),
-    },
     "MaxPool": {
         "is {rank}-D": integer("MaxPool", ["xq"], (), {"x": [1, 2, 4, 4, 4]}, "",
                                kernel_shape=[2] * 3),
@@ -288,9 +275,6 @@ EXAMPLES = {
     },
     "ReduceSumSquare, ReduceL2": REDUCTION["ReduceL2"],
     "RMSNormalization, LpNormalization": {
-        "its input is float from": of(
-            [node("LpNormalization", ["x"], ["p"], name="it"), q("p", "yq", "a"),
-             dq("yq", "y", "a")]),
         "its input is the float result": chain(
             STUCK, node("LpNormalization", ["r"], ["f"], name="it")),
         "divides by a norm": chain(node("LpNormalization", ["xf"], ["f"], name="it", p=1)),
@@ -301,47 +285,6 @@ EXAMPLES = {
     "ReduceSum, ReduceMean, ReduceL1": {
         **REDUCTION["ReduceSum"],
         "sums up": chain(node("ReduceSum", ["xf"], ["f"], name="it"), inputs={"x": [9, 1 << 20]}),
-    },
-    "Resize": {
-        "mode {mode}": integer("Resize", ["xq", "", "twice"], {"twice": F32([1, 1, 2, 2])}, IMAGE,
-                               "", mode="cubic"),
-        "is a product": chain(
-            node("Resize", ["xf", "", "wide"], ["f"], name="it", mode="linear"),
-            constants={"wide": F32([1, 1, 1, 2.5])}, inputs={"x": [1, 1, 2, 2000]}),
-        "resizes axis 0": chain(
-            node("Resize", ["xf", "", "wide"], ["f"], name="it", mode="linear"),
-            constants={"wide": F32([1.5, 2])}),
-        "its input is float from": of(
-            [*START, node("Neg", ["x"], ["n"]), node("Resize", ["n", "", "twice"], ["f"], name="it",
-                                                     mode="linear"), *END],
-            {"twice": F32([1, 1, 2, 2])}, IMAGE),
-        "its input is the float": chain(
-            STUCK, node("Resize", ["r", "", "twice"], ["f"], name="it", mode="linear"),
-            constants={"twice": F32([1, 1, 2, 2])}, inputs=IMAGE),
-        "the result of": chain(
-            node("Resize", ["xf", "", "twice"], ["p"], name="it", mode="linear"),
-            node("Sqrt", ["p"], ["f"]), constants={"twice": F32([1, 1, 2, 2])}, inputs=IMAGE),
-        "coordinates": integer(
-            "Resize", ["xq", "part", "twice"],
-            {"twice": F32([1, 1, 2, 2]), "part": F32([0, 0, 0, 0, 1, 1, 1, 1])}, IMAGE, "",
-            coordinate_transformation_mode="tf_crop_and_resize"),
-    },
-    "DFT, STFT, Col2Im": {
-        "its input is float from": of(
-            [*START, node("Neg", ["x"], ["n"]), node("DFT", ["n"], ["f"], name="it"), *END],
-            inputs={"x": [3, 6, 1]}),
-        "its input is the float": chain(
-            STUCK, node("DFT", ["r"], ["f"], name="it"), inputs={"x": [3, 6, 1]}),
-        "is a product": chain(
-            node("DFT", ["xf"], ["f"], name="it"), inputs={"x": [1, 2000, 1]}),
-        "transforms axis 0": chain(
-            node("DFT", ["xf"], ["f"], name="it", axis=0), inputs={"x": [3, 6, 1]}),
-    },
-    "ScatterElements, Scatter, ScatterND, TensorScatter": {
-        "combines what": scattered(reduction="add"),
-        "its input is float": of(
-            [*START, node("ScatterElements", ["x", "rows", "xf"], ["f"], name="it"), *END],
-            {"rows": np.zeros((3, 6), np.int64)}),
     },
     "Where": {
         "its input is the float": chain(

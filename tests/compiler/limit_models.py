@@ -189,14 +189,14 @@ ALONE = {
 }
 REDUCTION = {
     operator: {
-        "its input is float from": of(
-            [node(operator, ["x"], ["p"], name="it"), q("p", "yq", "a"), dq("yq", "y", "a")]),
         "its input is the float": mean(operator, STUCK, first="r"),
         "the result of": mean(operator, after=[
             node("MaxPool", ["p"], ["m"], kernel_shape=[1, 1]), node("Relu", ["m"], ["f"])]),
     }
     for operator in ("ReduceMax", "ReduceSum", "ReduceL2")
 }
+REDUCTION["ReduceMax"]["its input is float from"] = of(
+    [node("ReduceMax", ["x"], ["p"], name="it"), q("p", "yq", "a"), dq("yq", "y", "a")])
 
 
 def scattered(**attributes):
