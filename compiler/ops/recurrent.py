@@ -20,6 +20,7 @@ from kiwicha.compiler.ops.dynamic import INPUT
 from kiwicha.compiler.ops.dynamic_input import dynamic_input
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.recurrent_cells import State, step
+from kiwicha.compiler.ops.recurrent_first import FirstState, hosted, on_host
 from kiwicha.compiler.ops.recurrent_form import LIMITS, Direction, read
 from kiwicha.compiler.ops.recurrent_inputs import Codes, Source, multiplied
 from kiwicha.compiler.ops.recurrent_scales import (
@@ -115,22 +116,6 @@ def _codes(context: Context, node: onnx.NodeProto, place: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _First:
-    """An initial state: a constant, directions x batch x hidden, or codes of that shape."""
-
-    value: NDArray[np.float32] | Tensor
-
-    @property
-    def reach(self) -> float:
-        """The greatest magnitude that it may have."""
-        if isinstance(self.value, Tensor):
-            info = np.iinfo(self.value.dtype)
-            codes = np.array([info.min, info.max]) - self.value.zero_point
-            return float(np.abs(codes).max() * self.value.scale)
-        return float(np.abs(self.value).max(initial=0))
-
-
-@dataclass(frozen=True, eq=False)
 class _Layer:
     """One node: how it begins and ends."""
 
@@ -138,21 +123,28 @@ class _Layer:
     node: onnx.NodeProto
     steps: Steps
 
-    def first(self, place: int) -> _First:
+    def first(self, place: int) -> FirstState:
         """Return the initial state that an input holds."""
         name = self.node.input[place] if place < len(self.node.input) else ""
         _, batch, hidden = self.steps.shape
         if not name:
             ways = 2 if attributes(self.node).get("direction") == "bidirectional" else 1
-            return _First(np.zeros((ways, batch, hidden), np.float32))
+            return FirstState(np.zeros((ways, batch, hidden), np.float32))
+        value = self.context.floats.get(name)
+        if value is not None and name not in self.context.unknown and hosted(value):
+            return FirstState(name)
         if name in self.context.constants:
-            return _First(self.context.constants[name].astype(np.float32))
-        return _First(_codes(self.context, self.node, place))
+            return FirstState(self.context.constants[name].astype(np.float32))
+        return FirstState(_codes(self.context, self.node, place))
 
-    def start(self, kind: str, cell: Cell, h: _First, state: _First, way: int) -> State:
+    def start(self, kind: str, cell: Cell, h: FirstState, state: FirstState, way: int) -> State:
         """Return what a direction begins with."""
         self.steps.place = f"start {way}/"
         slices = None if kind == "RNN" else self._slices(state, cell.unit, way)
+        if isinstance(h.value, str):
+            scale, shape = cell.h_scale, self.steps.shape
+            made = on_host(self.context, self.node, h.value, way, scale, shape, slices=False)
+            return State(made, slices)
         if not isinstance(h.value, Tensor):
             codes = np.clip(np.rint(h.value[way] / cell.h_scale), -HALF, HALF).astype(np.int8)
             _ALIKE.check(states=codes)
@@ -161,8 +153,11 @@ class _Layer:
         return State(self._rescaled(source, cell.h_scale, 0, -HALF), slices)
 
     def _slices(
-        self, state: _First, unit: np.float32, way: int
+        self, state: FirstState, unit: np.float32, way: int
     ) -> Tensor | NDArray[np.int8]:
+        if isinstance(state.value, str):
+            shape = (len(OFFSETS), *self.steps.shape[1:])
+            return on_host(self.context, self.node, state.value, way, unit, shape, slices=True)
         if not isinstance(state.value, Tensor):
             return state_slices(np.rint(state.value[way] / unit))
         source = self._part(state.value, way)
@@ -223,8 +218,8 @@ OPERATORS = (
         "recurrent.lstm",
         (INPUT, _STATE, _ALIKE, *LIMITS),
         "any activations and directions, clip, input_forget, linear_before_reset, initial states "
-        "as constants and inputs, batches, the outputs that somebody reads; how far from the float "
-        "is in docs/arithmetic.md",
+        "as constants and inputs, float ones too (cut off where the layer's own states end), "
+        "batches, the outputs that somebody reads; how far from the float is in docs/arithmetic.md",
         ("tests/golden/test_recurrent.py", "tests/compiler/test_recurrent.py",
          "tests/accelerator/test_recurrent.py"),
         otherwise=in_float,

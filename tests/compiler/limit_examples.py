@@ -208,7 +208,9 @@ EXAMPLES = {
     "LSTM, GRU, RNN": {
         "{done} of a graph input": recurrent(
             "LSTM", first="n", before=[node("Relu", ["x"], ["n"])]),
-        "its initial state": recurrent("GRU", "", "h0", inputs={"h0": [1, 2, 4]}),
+        "its initial state": recurrent(
+            "GRU", "", "h1", before=[node("MaxPool", ["h0"], ["h1"], kernel_shape=[1])],
+            inputs={"h0": [1, 2, 4]}),
         "its constant initial": recurrent("LSTM", "", "h0", constants={
             "h0": F32(np.arange(8).reshape(1, 2, 4))}),
         "has peepholes": recurrent("LSTM", "", "", "", "p", constants={"p": np.ones((1, 12), F32)}),

@@ -29,6 +29,7 @@ def layer(
     outputs: Sequence[str] = ("Y",),
     first: str = "",
     codes: bool = True,
+    floats: bool = False,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """Return a model with float input x and outputs of Y, Y_h, Y_c.
@@ -38,6 +39,7 @@ def layer(
     gain : weights reach it over the square root of ``hidden``.
     forget : added to the bias of an LSTM's forget gates.
     first : initial states: "h" and "c" for inputs, "H" and "C" for constants.
+    floats : initial states that are inputs are not quantized; they come in one tensor, h before c.
     codes : x is quantized; else the layer reads it in float, and its first output is quantized.
     attributes : of the layer.
     """
@@ -60,7 +62,14 @@ def layer(
     names = ["xf" if codes else "x", "W", "R", "B", ""]
     for key in ("h", "c")[: 2 if kind == "LSTM" else 1]:
         names.append("")
-        if key in first:
+        if key in first and floats:
+            place = int(key == "c")
+            constants[f"{key}_place"] = np.array([place])
+            nodes.append(node("Gather", ["states", f"{key}_place"], [f"{key}_one"]))
+            constants["lead"] = np.array([0])
+            nodes.append(node("Squeeze", [f"{key}_one", "lead"], [f"{key}f"]))
+            inputs["states"], names[-1] = [2, ways, batch, hidden], f"{key}f"
+        elif key in first:
             nodes += [q(f"{key}0", f"{key}q", key), dq(f"{key}q", f"{key}f", key)]
             inputs[f"{key}0"], names[-1] = [ways, batch, hidden], f"{key}f"
         elif key.upper() in first:
@@ -78,11 +87,12 @@ def layer(
 
 
 def sequences(made: onnx.ModelProto, seed: int = 1) -> dict[str, NDArray[np.float32]]:
-    """Return inputs of a model: normal, cut off at 3."""
+    """Return inputs of a model: normal, cut off at 3, states at 1."""
     rng = np.random.RandomState(seed)
     return {
         value.name: np.clip(
-            rng.standard_normal([d.dim_value for d in value.type.tensor_type.shape.dim]), -3, 3
+            rng.standard_normal([d.dim_value for d in value.type.tensor_type.shape.dim]),
+            *((-1, 1) if value.name == "states" else (-3, 3)),
         ).astype(np.float32)
         for value in made.graph.input
     }

@@ -43,6 +43,14 @@ CASES = {
     "lstm-float": layer("LSTM", codes=False, outputs=ALL),
     "lstm-float-both": layer(
         "LSTM", codes=False, batch=2, direction="bidirectional", first="hC", clip=0.9),
+    "lstm-float-states": layer("LSTM", first="hc", floats=True, outputs=ALL),
+    "lstm-all-float": layer(
+        "LSTM", codes=False, batch=2, direction="bidirectional", first="hc", floats=True,
+        outputs=ALL),
+    "gru-float-state": layer("GRU", batch=2, first="h", floats=True, outputs=ALL[:2]),
+    "gru-late-float-state": layer(
+        "GRU", codes=False, linear_before_reset=1, first="h", floats=True),
+    "rnn-float-state": layer("RNN", first="h", floats=True, outputs=ALL[1:2]),
     "gru-float": layer("GRU", codes=False, first="h"),
     "gru-float-late": layer("GRU", codes=False, batch=2, linear_before_reset=1, first="H"),
     "gru-float-late-one": layer("GRU", codes=False, linear_before_reset=1, outputs=ALL[:2]),
@@ -170,3 +178,18 @@ def test_weights_of_a_dynamic_layer():
 def test_a_long_sequence_compiles():
     made = layer("RNN", steps=100, features=8, hidden=8)
     assert kiwicha.compile_model(made).cycles > 0
+
+
+def test_a_float_state_further_out_is_cut_off():
+    """At what the layer keeps; the host computes what is before it."""
+    made = layer("LSTM", first="hc", floats=True, outputs=ALL)
+    fed = sequences(made)
+    graph = legalize(lower(made))
+    edges = [edge for edge in graph.quantize if edge.source == "states"]
+    edges.sort(key=lambda edge: edge.tensor.size)
+    assert [edge.tensor.shape for edge in edges] == [(1, 1, 7), (3, 1, 7)]
+    assert "Gather" in edges[0].before.operators
+    far = edges[1](fed["states"] * 0 + 100)
+    assert (far == 127).all()
+    near = edges[1](fed["states"] * 0 + edges[1].tensor.scale * 130)
+    assert near.astype(int).sum(axis=0).max() == near.astype(int).sum(axis=0).min() == 130
