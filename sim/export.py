@@ -196,8 +196,13 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
         tensor = _tensor(compiled, edge.tensor)
         return {**_value(value), "kind": "integers", "tensor": tensor, "view": _steps(edge.view)}
     assert isinstance(edge, HostDynamicDequantize), "blocks are for simulations alone"
+    then: dict[str, Any] = {"kind": "sums"}
+    if edge.then is not None:
+        model = host.add(np.frombuffer(edge.then.model, np.uint8), "<u1")
+        then = {"kind": "sums, then operators", "operators": list(edge.then.operators),
+                "onnx": model}
     return {
-        **_value(value), "kind": "sums", "tensor": _tensor(compiled, edge.tensor),
+        **_value(value), **then, "tensor": _tensor(compiled, edge.tensor),
         "record": _record(compiled, edge), "relu": edge.relu, "view": _steps(edge.view),
         "w_scale": host.add(np.reshape(edge.w_scale, -1), "<f4"),
         **({} if edge.other is None else {"other": _place(compiled, edge.other, edge.second)}),

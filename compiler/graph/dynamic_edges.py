@@ -93,6 +93,7 @@ class HostDynamicDequantize:
         of two such tensors.
     shape : of the graph output ``target``.
     view : steps from rows x columns to it.
+    then : what is computed of the float values, if anything.
     """
 
     name: str
@@ -107,6 +108,7 @@ class HostDynamicDequantize:
     view: Layout = ROW_MAJOR
     other: Tensor | None = None
     second: int = 0
+    then: HostFunction | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -130,7 +132,8 @@ class HostDynamicDequantize:
         with np.errstate(over="ignore", invalid="ignore"):
             real = total * (scale * w_scale) + self.bias
         real = np.maximum(real, np.float32(0)) if self.relu else real
-        return self.view.apply(real).reshape(self.shape)
+        real = self.view.apply(real).reshape(self.shape)
+        return real if self.then is None else self.then.run(real)
 
 
 @dataclass(frozen=True, eq=False)

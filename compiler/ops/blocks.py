@@ -110,6 +110,9 @@ def _edges(
             assert not isinstance(edge, HostBlockDequantize)
             if isinstance(edge, HostOperators):
                 raise _Obstacle(f"is read by the host, which makes '{edge.target}' of its codes")
+            if isinstance(edge, HostDynamicDequantize) and edge.then is not None:
+                what = ", ".join(edge.then.operators)
+                raise _Obstacle(f"is read by the host, which computes {what} of its values")
             if isinstance(edge, HostSums):
                 raise _Obstacle(f"makes integer sums, graph output '{edge.target}'")
             if isinstance(edge, HostDequantize):

@@ -36,6 +36,7 @@ from kiwicha.compiler.ops.dynamic import (
     VALUE,
 )
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
+from kiwicha.compiler.ops.dynamic_last import is_last
 from kiwicha.compiler.ops.dynamic_linear import Linear
 from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import VIEWS, view_of
@@ -45,6 +46,8 @@ from kiwicha.compiler.ops.window import window
 __all__ = ["DynamicLayers"]
 
 _UINT8 = np.dtype(np.uint8)
+_TAKEN = ("Add", "Mul", "Relu")
+"""Operators that become a part of a layer before they are the host's."""
 
 
 @dataclass
@@ -97,6 +100,8 @@ class DynamicLayers:
             "QuantizeLinear": self._fixed,
         }
         rest |= dict.fromkeys(VIEWS, self._view)
+        if self._is_last(node):
+            return True
         self._require(node, node.op_type in rest)
         rest[node.op_type](node)
         return True
@@ -131,6 +136,16 @@ class DynamicLayers:
         if last and self.linear[name].w_scale is not None:
             way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
         REST.check(following=node.op_type, way=way, known=known)
+
+    def _is_last(self, node: onnx.NodeProto) -> bool:
+        """Leave a node in front of a graph output to the host, if it is one for it."""
+        name = next(name for name in node.input if name in self.linear)
+        linear = self.linear[name]
+        early = linear.w_scale is None or linear.pool is not None or node.op_type in _TAKEN
+        if (early and not linear.last) or not is_last(self.context, node, len(linear.shape)):
+            return False
+        self.linear[node.output[0]] = replace(linear, last=linear.last or name)
+        return True
 
     def _quantize(self, node: onnx.NodeProto) -> None:
         context, source = self.context, node.input[0]

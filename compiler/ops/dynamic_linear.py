@@ -31,6 +31,7 @@ from kiwicha.compiler.graph.graph import (
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
+from kiwicha.compiler.ops.dynamic_last import last_function
 from kiwicha.compiler.ops.matmul import row_order
 from kiwicha.compiler.ops.product import placed
 from kiwicha.compiler.ops.view import View, emit_view
@@ -60,6 +61,7 @@ class Linear:
     bias : one per column, or None.
     pool : a MaxPool and its window.
     views : what moves, in the end.
+    last : the float value that the host computes a graph output of, empty where that is it.
     """
 
     node: onnx.NodeProto
@@ -78,6 +80,7 @@ class Linear:
     relu: bool = False
     pool: tuple[onnx.NodeProto, Window] | None = None
     views: tuple[tuple[onnx.NodeProto, View], ...] = ()
+    last: str = ""
     op: str = "MatMulInteger"
 
     @property
@@ -164,9 +167,13 @@ class Linear:
             context.dequantize.append(HostSums(title, y, name, self.shape, view))
         else:
             other = None if self.second is None else self.second[1]
+            then = last_function(context, self.last, self.shape, name) if self.last else None
+            if then is not None:
+                what = ", ".join(kind for kind in then.operators if kind != "Constant")
+                context.note(self.node, f"{what}: computed by the host")
             context.dequantize.append(HostDynamicDequantize(
                 title, y, record_in, 0, name, self.w_scale, self._bias, self.relu, self.shape, view,
-                other,
+                other, then=then,
             ))
 
     def _seen(self) -> Shape:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.limit import Limit
+from kiwicha.compiler.frontend.limit import Limit, check_scale
 from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
 from kiwicha.compiler.graph.graph import Promise, TablesNode, Tensor
 from kiwicha.compiler.ops.chain import emit_chain
@@ -46,13 +46,16 @@ _APART = Limit(
 LIMITS = (_SCALED, _APART)
 PAIRS = ("Add", "Sub", "Mul", "Div", "Max", "Min", "PRelu", "Sum", "Mean")
 """Operators that have a rule for two operands."""
+_SUMS = ("Sum", "Mean")
+_NEAR = 0.95
+"""Codes that a sum may be off before it is rounded so that it is at most one apart."""
 _BEFORE = ("map", "clip", "view")
 
 
 def is_pair(context: Context, node: onnx.NodeProto) -> bool:
     """Whether a node has operands of which no table of single codes is a function."""
     names = [name for name in node.input if name]
-    if len(names) < 2 or (len(names) > 2 and node.op_type not in EXTREMES):
+    if len(names) < 2 or (len(names) > 2 and node.op_type not in (*EXTREMES, *_SUMS)):
         return False
     values = [context.floats[name] for name in names if name in context.floats]
     constants = [context.constants[name] for name in names if name in context.constants]
@@ -102,6 +105,9 @@ def _emit(
     """Emit one or two nodes that make ``y`` of the operands, and return it as it lies."""
     operands = [operand_of(context, node, name, y) for name in node.input]
     title = node_name(node)
+    if node.op_type in _SUMS and len(operands) > 2:
+        _emit_sums(context, node, label, operands, clip_codes(clips, y), y)
+        return context.tensors[y.name]
     while len(operands) > 2:  # of codes of y, whose extremes are those of the values
         shape = np.broadcast_shapes(*(operand.tensor.shape for operand in operands[:2]))
         part = replace(y, name=context.names.fresh(y.name, "part"), shape=shape)
@@ -109,6 +115,44 @@ def _emit(
         part = _emit_two(context, node, label, name, operands[:2], clip_codes((), y), part)
         operands[:2] = [plain_operand(part, all(operand.exact for operand in operands[:2]))]
     return _emit_two(context, node, label, title, operands, clip_codes(clips, y), y)
+
+
+def _emit_sums(
+    context: Context, node: onnx.NodeProto, label: str, operands: list[Operand],
+    bounds: tuple[int, int], y: Tensor,
+) -> None:
+    """Emit the sum of more than two operands, or their mean: one after the other, in 8 bits that
+    have all that the sum of the first may be."""
+    title, first, off = node_name(node), len(context.nodes), 0.0
+    # A number for several values of a constant is off by more than the roundings of float32.
+    whole = all(each.exact and each.values.size <= 256 for each in operands)
+    if node.op_type == "Mean":
+        count = np.float32(len(operands))
+        operands = [replace(each, values=each.values / count) for each in operands]
+    plain = onnx.helper.make_node("Sum", node.input, node.output, name=title)
+    while len(operands) > 2:
+        ends = [(float(each.values.min()), float(each.values.max())) for each in operands[:2]]
+        low, high = (min(0.0, ends[0][0] + ends[1][0]), max(0.0, ends[0][1] + ends[1][1]))
+        scale = np.float32((high - low) / 255)
+        check_scale(np.atleast_1d(scale), "scale of the sum of the first two")
+        shape = np.broadcast_shapes(*(operand.tensor.shape for operand in operands[:2]))
+        part = Tensor(
+            context.names.fresh(y.name, "part"), shape, np.dtype(np.uint8), scale,
+            min(int(np.rint(-low / float(scale))), 255),
+        )
+        name = context.names.fresh(title, "part")
+        part = _emit_two(context, plain, label, name, operands[:2], (0, 255), part)
+        operands[:2] = [plain_operand(part, all(operand.exact for operand in operands[:2]))]
+        off += 0.5 * float(scale) / float(y.scale)
+    _emit_two(context, plain, label, title, operands, bounds, y)
+    promise: Promise = "near" if whole and off < _NEAR else "golden"
+    for place, each in enumerate(context.nodes[first:], first):
+        if isinstance(each, TablesNode):
+            context.nodes[place] = replace(each, promise=promise)
+    context.note(
+        node, f"lowered by kiwicha: {node.op_type} of several, which ONNX Runtime computes in "
+        f"float; before it is rounded at most {off:.2g} codes apart",
+    )
 
 
 def _emit_two(

@@ -21,6 +21,7 @@ from kiwicha.compiler.ops.chain import emit_chain, note_chain
 from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
+from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.reduction import (
     Axes,
     Run,
@@ -56,6 +57,8 @@ def float_global_maximum(context: Context, node: onnx.NodeProto) -> None:
 def float_extreme(context: Context, node: onnx.NodeProto) -> None:
     """ReduceMax or ReduceMin of a float value; nothing is emitted before the QuantizeLinear."""
     value = context.floats[node.input[0]]
+    if any(op.kind not in ("clip", "view") for op in value.operations):
+        value = in_codes(context, node, node.input[0])
     QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
     others = [op.node.op_type for op in value.operations if op.kind not in ("clip", "view")]
     FIRST.check(done=others[-1] if others else "")

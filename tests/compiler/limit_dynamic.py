@@ -12,7 +12,7 @@ __all__ = ["DYNAMIC"]
 DYNAMIC = {
     "is a scale": dynamic(outputs=("m", "s")),
     "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
-    "{following} of a": dynamic(node("Tanh", ["m"], ["y"], name="it")),
+    "{following} of a": dynamic(node("LpNormalization", ["m"], ["y"], name="it")),
     "quantizes integer": dynamic(
         node("DynamicQuantizeLinear", ["c"], ["y", "s2", "z2"]), outputs=("m", "s2")),
     "{done} of a graph": dynamic(

@@ -44,7 +44,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES = {
     **MAPS,
-    "ArgMax, ArgMin, TopK": {
+    "ArgMax, ArgMin, Hardmax, TopK": {
         "reads the result": of(
             [*START, node("ArgMax", ["xf"], ["i"], axis=1),
              node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),

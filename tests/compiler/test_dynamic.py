@@ -18,6 +18,7 @@ from kiwicha.golden.network import evaluate, outputs
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import Opcode, VectorMode
+from kiwicha.sim.export import program_files
 from kiwicha.sim.host import products_saturate
 from kiwicha.sim.inference import run_model
 
@@ -269,13 +270,31 @@ def test_refusals(tmp_path):
     model = quantized(tmp_path, sigmoid, constants | {"w": np.ones((6, 2), np.float32)}, [3, 5])
     with pytest.raises(UnsupportedModel, match=r"Sigmoid of a dyn.*in this order; use quantize_st"):
         legalize(lower(model))
-    softmax = [*nodes[:2], make("Softmax", ["a0"], ["y"])]
-    model = quantized(tmp_path, softmax, constants, [3, 5])
-    with pytest.raises(UnsupportedModel, match="let the model end at 'a0' and compute Softmax of"):
+    norm = [*nodes[:2], make("LpNormalization", ["a0"], ["y"])]
+    model = quantized(tmp_path, norm, constants, [3, 5])
+    with pytest.raises(UnsupportedModel, match="let the model end at 'a0' and compute LpNormaliz"):
         legalize(lower(model))
     model.graph.node.pop()
     model.graph.output[0].name = "a0"
     check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
+
+
+@pytest.mark.parametrize("last", [["Sigmoid"], ["Softmax"], ["Tanh", "Exp", "LogSoftmax"]])
+def test_what_the_host_computes_in_the_end(tmp_path, last):
+    """Of the float values of the last layer, before a graph output."""
+    rng = np.random.default_rng(8)
+    nodes, constants = mlp(rng, (5, 6))
+    names = ["a0", *(f"l{place}" for place in range(len(last) - 1)), "y"]
+    nodes = nodes[:2] + [
+        helper.make_node(kind, [a], [b])
+        for kind, a, b in zip(last, names, names[1:], strict=False)
+    ]
+    model = quantized(tmp_path, nodes, constants, [3, 5])
+    check(model, CONFIGS["small"], rng.normal(size=(3, 5)).astype(np.float32))
+    graph = legalize(lower(model))
+    assert any("computed by the host" in note.text for note in graph.notes)
+    compiled = compile_graph(graph, CONFIGS["small"])
+    assert b"sums, then operators" in program_files("it", compiled)["program.json"]
 
 
 @slow("1.0")

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.errors import UnsupportedModel
 
 from .agree import agree
@@ -203,3 +205,27 @@ def test_refusals(case):
     with pytest.raises(UnsupportedModel, match=told) as caught:
         agree(whole)
     assert "QuantizeLinear" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("op", ["Sum", "Mean"])
+def test_sums_of_more_than_two(op, coarse, dtype):
+    """In 8 bits in between: within one code where their scale is not coarser than the result's,
+    else golden-exact and noted."""
+    kind, code = TYPES[dtype]
+    y = {("Sum", False): 0.15, ("Mean", False): 0.06}.get((op, coarse), 0.01)
+    constants = scales(x=(0.03, kind(40)), z=(0.05, kind(51)), y=(y, kind(30)))
+    constants["three"] = RNG.normal(size=(4, 1)).astype(np.float32)
+    inputs = {"xq": [2, 4, 5], "zq": [4, 5], "wq": [2, 1, 5]}
+    nodes = [dq("xq", "xf", "x"), dq("zq", "zf", "z"), dq("wq", "wf", "x"),
+             node(op, ["xf", "zf", "wf", "three"], ["f"], name="it"), q("f", "yq", "y"),
+             dq("yq", "y", "y")]
+    made = model(nodes, constants, inputs, types=dict.fromkeys(inputs, code))
+    if not coarse:
+        graph = agree(made, exact=False)
+        assert {n.promise for n in graph.nodes} == {"near"}
+        return
+    graph = legalize(lower(made))
+    assert {n.promise for n in graph.nodes} == {"golden"}
+    assert any("codes apart" in note.text for note in graph.notes)

@@ -59,6 +59,9 @@ FLOATS = {
     "a limit between codes": (
         [node("Clip", ["xf", "low", "high"], ["f"])], AVERAGE, [2, 3, 6, 6], 0.02,
         {"low": F32(-0.5), "high": F32(1.234)}),
+    "a greatest": (
+        [node("Sigmoid", ["xf"], ["f"])],
+        [node("ReduceMax", ["f"], ["p"], name="it", axes=[1])], [2, 5, 6], 0.005, {}),
     "normalization": (
         [node("LayerNormalization", ["xf", "gamma", "beta"], ["f"])],
         [node("ReduceMean", ["f"], ["p"], name="it", axes=[1])], [2, 5, 6], 0.02, ONES),
