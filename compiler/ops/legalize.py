@@ -12,7 +12,16 @@ from kiwicha.compiler.frontend.lower import LoweredModel
 from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import Refusal, Unknown
 from kiwicha.compiler.frontend.tflite.model import TfliteModel
-from kiwicha.compiler.graph.graph import Graph, OperatorNode, PairNode, TableNode, Tensor, Value
+from kiwicha.compiler.graph.graph import (
+    Graph,
+    OperatorNode,
+    PairNode,
+    PoolNode,
+    TableNode,
+    Tensor,
+    Value,
+    ViewNode,
+)
 from kiwicha.compiler.ops.context import Context, FloatValue
 from kiwicha.compiler.ops.dynamic_layers import DynamicLayers
 from kiwicha.compiler.ops.edge import finish_output
@@ -130,7 +139,12 @@ def _finish(context: Context, lowered: LoweredModel) -> Graph:
     nodes: list[OperatorNode] = []
     inexact = {note.node for note in lowered.notes}
     titles = user_names(lowered.source.graph, lowered.model.graph)
+    inner = set(context.wholes)  # of scales that the runtime does not know, and views of them
     for node in reversed(kept):
+        if node.x.name in inner and isinstance(node, ViewNode):
+            inner.add(node.y.name)
+        elif node.x.name in inner and isinstance(node, PoolNode | TableNode):
+            node = replace(node, promise="golden")
         if node.name in inexact and isinstance(node, PairNode | TableNode):
             node = replace(node, promise="near")
         name = titles.get(node.name, node.name)

@@ -193,3 +193,12 @@ def test_a_float_state_further_out_is_cut_off():
     assert (far == 127).all()
     near = edges[1](fed["states"] * 0 + edges[1].tensor.scale * 130)
     assert near.astype(int).sum(axis=0).max() == near.astype(int).sum(axis=0).min() == 130
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_what_quantizes_the_result_promises_no_more_than_the_layer(kind):
+    """The runtime has no codes to compare it with."""
+    graph = legalize(lower(layer(kind, codes=False)))
+    made = next(node for node in graph.nodes if node.y.name == "yq")
+    assert made.y.name not in graph.wholes
+    assert made.promise == "golden"
