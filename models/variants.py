@@ -191,6 +191,11 @@ NETWORKS: dict[str, Network] = {
         _conv(1, 8, 1, 1), Layer("Sigmoid"), Layer("Mul", constants=("conv1_out",)),
         Layer("Sub", constants=("mul1_out",)), _conv(5, 8, 1, 1),
         Layer("ReduceMean", attributes={"axes": [2, 3], "keepdims": 0}), _gemm(5, 4, transB=1))),
+    "resize_corners": Network((1, 3, 6, 5), (  # a product with the matrix of all pixels
+        _conv(4, 3, 3, 3),
+        Layer("Resize", constants=("", np.array([1, 1, 2, 1.5], np.float32)), attributes={
+            "mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+        _conv(5, 4, 2, 2))),
 }
 
 #: those of them that need the special function engine

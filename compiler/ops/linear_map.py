@@ -20,6 +20,7 @@ from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import Refusal, node_name
 from kiwicha.compiler.frontend.session import open_session, runtime_message
 from kiwicha.compiler.graph.graph import Box, Promise, Shape, Tensor
+from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.ops.chain import emit_chain
 from kiwicha.compiler.ops.context import Context, FloatOp
 from kiwicha.compiler.ops.limits import LAST
@@ -174,7 +175,8 @@ def _emit_map(
         parts.astype(np.int8), np.zeros(columns, np.int16), unit.astype(np.float32), bias
     )
     kept = rows.shape[:-1]
-    y = replace(target, name=context.names.fresh(target.name, "rows"), shape=(*kept, columns))
+    name = context.names.fresh(target.name, "rows")
+    y = replace(target, name=name, shape=(*kept, columns), layout=ROW_MAJOR)
     named = onnx.NodeProto.FromString(node.SerializeToString())
     named.name = title
     off = float(off + before * ratio * made.gain)
