@@ -14,8 +14,11 @@ from dataclasses import replace
 import numpy as np
 
 from kiwicha.compiler.emit.absorb import Absorbed
+from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.functions import Functions
-from kiwicha.compiler.graph.graph import ConvNode, Graph, PoolNode, TableNode, Tensor
+from kiwicha.compiler.emit.layer_steps import layer_steps
+from kiwicha.compiler.emit.memory import Memory
+from kiwicha.compiler.graph.graph import ConvNode, Graph, Node, PoolNode, TableNode, Tensor
 from kiwicha.compiler.schedule.average import work_cycles
 from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
@@ -29,6 +32,7 @@ from kiwicha.machine.isa import WINDOW, Reduction
 __all__ = ["with_pools"]
 
 _LIMIT = 1 << 31
+_UNSURE = 0.7, 1.1  # estimated cycles in one layer by those in two where estimates do not decide
 _STEP = 1 << WINDOW["pixel_entries"].width
 
 
@@ -105,14 +109,26 @@ def _ascends(table: TableNode, pool: PoolNode) -> bool:
 
 
 def _is_worth(node: ConvNode, pool: PoolNode, config: AcceleratorConfig) -> bool:
-    """Whether one layer takes fewer estimated cycles than two."""
-    tensors: tuple[Tensor, ...] = (node.x, node.y, pool.x, pool.y)
-    addresses = {tensor.name: 0 for tensor in tensors}
+    """Whether one layer takes fewer predicted cycles than two, with nothing before and behind."""
+    memory = Memory(1 << config.axi_address_width)
+    tensors: tuple[Tensor, ...] = (node.x, node.y, pool.y)
+    addresses = {tensor.name: memory.take(tensor.size, tensor.name) for tensor in tensors}
     try:
         together = work_cycles([pooled_contraction(node, pool, addresses, config)], config)
-        works = conv_contractions(node, addresses, config)
-        apart = work_cycles(works, config)
+        apart = work_cycles(conv_contractions(node, addresses, config), config)
         apart += work_cycles(pool_contractions(pool, addresses, config), config)
+        if not _UNSURE[0] * apart < together < _UNSURE[1] * apart:
+            return together < apart
+        totals = []
+        ways: list[list[tuple[Node, PoolNode | None]]] = [
+            [(node, pool)], [(node, None), (pool, None)],
+        ]
+        for parts in ways:
+            builder = ProgramBuilder(config)
+            for first, second in parts:
+                for step in layer_steps(first, addresses, builder, memory.put, 0, second):
+                    step.emit()
+            totals.append(builder.timeline().total)
     except KiwichaError:
         return False
-    return together <= apart
+    return totals[0] <= totals[1]
