@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from kiwicha.machine.capabilities import WEIGHT_FORMATS, Sparse, Special
+from kiwicha.machine.capabilities import WEIGHT_FORMATS, Pooling, Sparse, Special
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 
@@ -32,6 +32,7 @@ def random_config(seed: int) -> AcceleratorConfig:
     extras = np.random.default_rng([seed, 1])
     registers = np.random.default_rng([seed, 5])
     long = np.random.default_rng([seed, 4])
+    windows = np.random.default_rng([seed, 6])
     if long.random() < 0.1:
         sides = [int(long.integers(65, 129)), min(rows, columns, 4)]
         rows, columns = sides if long.random() < 0.5 else sides[::-1]
@@ -60,5 +61,6 @@ def random_config(seed: int) -> AcceleratorConfig:
             entries=1 << int(extras.integers(8, 10)),
             softmax=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
         ),
+        pooling=Pooling(window=int(windows.choice([0, 2, 3, 5, 15]))),
         pipeline=tuple(place for place in PIPELINE if registers.random() < 0.5),
     )
