@@ -20,7 +20,7 @@ __all__ = ["array_cycles", "estimate", "run_cycles"]
 # Estimates: both contain a memory's latency.
 _SMALL_RUN = 3  # cycles of a STORE run that is shorter than a beat
 _TOKENS = 6  # cycles from COMPUTE to VECTOR and back, besides what they take
-_EARLY = 150  # cycles of loading weights while the layer before is drained and stored
+_EARLY = 200  # cycles of loading weights while the layer before is drained and stored
 _ROUND = 120  # cycles from the end of a LOAD or COMPUTE to the next one that waits for it, together
 
 
@@ -105,8 +105,10 @@ def estimate(
     # The program comes over the same bus.
     bus = load + dispatch * WORD_BITS / (8 * beat)
     steady = max(compute, bus, vector, store, dispatch, drained, held)
-    early = min(weight_cycles / groups, config.weight_bytes / 2 / beat)
-    first = patch_cycles + max(0, early - _EARLY)
+    # LOAD is ahead by an eighth of the weights where it is always busy.
+    early = config.weight_bytes / 8 / beat if steady == bus else _EARLY
+    begun = min(weight_cycles / groups, config.weight_bytes / 2 / beat)
+    first = patch_cycles + max(0, begun - early)
     if stored.start:
         # A piece's room is free again once it was loaded and computed with.
         first = patch_cycles + weight_cycles / pieces
