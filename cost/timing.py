@@ -16,12 +16,14 @@ from kiwicha.machine.isa import (
 from kiwicha.machine.latency import POINTERS, SOFTMAX_GROUP, SOFTMAX_SPACING, vector_latency
 
 __all__ = [
-    "READ_ROUND_TRIP", "SPECIAL_LATENCY", "block_cycles", "decode_cycles", "format_cycles",
-    "queued_instructions", "special_cycles", "vector_cycles",
+    "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_LATENCY", "block_cycles", "decode_cycles",
+    "format_cycles", "queued_instructions", "special_cycles", "vector_cycles",
 ]
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master. An estimate."""
+INTERLEAVE_CYCLES = 8
+"""Cycles from the last beat of an interleaved LOAD to the first one of the next. An estimate."""
 SPECIAL_LATENCY = 24
 """Cycles from an instruction's last element to its `done`, and what checking the next one adds.
 An estimate: operations, but for MUL, differ in the former by 14, numbers of rows and lanes in the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the formats of `machine.isa.WeightFormat` make of LOAD's bytes in the weight scratchpad."""
+"""What the formats of `machine.isa.WeightFormat` make of LOAD's bytes in the scratchpads."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,17 +18,22 @@ from kiwicha.machine.formats import (
 )
 from kiwicha.machine.isa import LoadTarget, WeightFormat
 
-__all__ = ["MATRICES", "compressed_rows", "illegal_format", "machine_formats", "matrix_places"]
+__all__ = [
+    "MATRICES", "compressed_rows", "illegal_format", "interleaved_places", "machine_formats",
+    "matrix_places",
+]
 
 Bytes = NDArray[np.uint8]
 
 MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
-"""Matrices as they are; all others but DENSE are compressed."""
+"""Matrices as they are; all others but DENSE and INTERLEAVED are compressed."""
 
 
 def machine_formats(config: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the formats that LOAD takes besides DENSE."""
-    return (*(MATRICES if config.transposer else ()), *compressed_formats(config))
+    interleaved = (WeightFormat.INTERLEAVED,) if config.interleave else ()
+    matrices = MATRICES if config.transposer else ()
+    return (*matrices, *interleaved, *compressed_formats(config))
 
 
 def illegal_format(config: AcceleratorConfig, fields: Mapping[str, Any]) -> str | None:
@@ -36,6 +41,11 @@ def illegal_format(config: AcceleratorConfig, fields: Mapping[str, Any]) -> str 
     name, pitch = WeightFormat(fields["format"]), config.weight_pitch
     if name not in machine_formats(config):
         return f"format {name.name} is not one of the machine's"
+    if name == WeightFormat.INTERLEAVED:
+        if fields["target"] != LoadTarget.ACTIVATION:
+            return f"format {name.name} is for activations, not for {fields['target']!r}"
+        rows = config.interleave.rows
+        return None if fields["extent"] in rows else f"extent is {fields['extent']}; legal: {rows}"
     if fields["target"] != LoadTarget.WEIGHT:
         return f"format {name.name} is for weights, not for {LoadTarget(fields['target']).name}"
     if fields["local"] % pitch or fields["local_pitch"] % pitch:
@@ -48,6 +58,12 @@ def illegal_format(config: AcceleratorConfig, fields: Mapping[str, Any]) -> str 
     if fields["address"] % beat or fields["length"] % beat:
         return f"stream at {fields['address']:#x} of {fields['length']} bytes: not whole beats"
     return None
+
+
+def interleaved_places(fields: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return the place of each byte of all runs, int64 of shape (runs, bytes)."""
+    run = np.arange(fields["segments"], dtype=np.int64)[:, None] * fields["local_pitch"]
+    return fields["local"] + run + np.arange(fields["length"], dtype=np.int64) * fields["extent"]
 
 
 def matrix_places(

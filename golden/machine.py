@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from kiwicha.golden.compute import compute
-from kiwicha.golden.load import MATRICES, compressed_rows, illegal_format, matrix_places
+from kiwicha.golden.load import (
+    MATRICES,
+    compressed_rows,
+    illegal_format,
+    interleaved_places,
+    matrix_places,
+)
 from kiwicha.golden.special import special
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
@@ -177,7 +183,8 @@ class Machine:
     def _load_format(self, fields: dict[str, Any]) -> None:
         if reason := illegal_format(self.config, fields):
             raise MachineError(reason)
-        compressed, length = fields["format"] not in MATRICES, fields["length"]
+        interleaved, length = fields["format"] == WeightFormat.INTERLEAVED, fields["length"]
+        compressed = not interleaved and fields["format"] not in MATRICES
         runs = []
         for segment in range(fields["segments"]):
             address = fields["address"] + (0 if compressed else segment * fields["pitch"])
@@ -185,7 +192,12 @@ class Machine:
             runs.append(self._read(address, length)[start : start + length])
         octets = np.concatenate(runs)
         rows = self.weight.reshape(-1, self.config.weight_pitch)
-        if compressed:
+        if interleaved:
+            places = interleaved_places(fields).reshape(-1)
+            if places.min() < 0 or places.max() >= self.activation.size:
+                raise MachineError(f"place {places.max()} of {self.activation.size}")
+            self.activation[places] = octets
+        elif compressed:
             try:
                 data = compressed_rows(self.config, fields, octets)
             except ValueError as error:

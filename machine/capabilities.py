@@ -19,8 +19,8 @@ from kiwicha.machine.require import (
 )
 
 __all__ = [
-    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Machine", "Pooling",
-    "Sparse", "Special", "Statistics",
+    "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
+    "Pooling", "Sparse", "Special", "Statistics",
 ]
 
 WEIGHT_FORMATS = (
@@ -222,6 +222,25 @@ class Pooling(Capability):
     def __post_init__(self) -> None:
         if type(self.window) is not int or self.window not in (0, *range(2, 16)):
             raise ValueError(f"pooling.window is {self.window!r}; legal: 0, 2 to 15")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interleave(Capability):
+    """Image rows byte by byte beside each other, as LOAD reads them: several kernel rows fill the
+    array's rows where there are few channels."""
+
+    table: ClassVar[str] = "interleave"
+    rows: tuple[int, ...] = ()
+    """How many rows: odd numbers, 3 to 15; each of them costs a multiplexer a bank."""
+
+    def __post_init__(self) -> None:
+        rows: Any = self.rows
+        if not (isinstance(rows, list | tuple) and all(type(each) is int for each in rows)):
+            raise ValueError(f"interleave.rows is {rows!r}; legal: a list of integers")
+        for each in rows:
+            if not 3 <= each <= 15 or each % 2 == 0:
+                raise ValueError(f"interleave.rows has {each}; legal: odd numbers, 3 to 15")
+        object.__setattr__(self, "rows", tuple(sorted(set(rows))))
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

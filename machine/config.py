@@ -11,6 +11,7 @@ from kiwicha.machine.capabilities import (
     Blocks,
     Capability,
     Functions,
+    Interleave,
     Pooling,
     Sparse,
     Special,
@@ -95,6 +96,8 @@ class AcceleratorConfig:
     """Functions of single results on VECTOR's way out."""
     pooling: Pooling = Pooling()
     """Maximum pooling of what is in the accumulators."""
+    interleave: Interleave = Interleave()
+    """Image rows side by side in the activation scratchpad."""
     blocks: Blocks = Blocks()
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
@@ -109,7 +112,9 @@ class AcceleratorConfig:
     """64-bit instruction words queued per engine: a power of two, 16 to 1024."""
 
     def __post_init__(self) -> None:
-        for kind in (Sparse, Special, Functions, Pooling, Blocks, Statistics):
+        for kind in (
+            Sparse, Special, Functions, Pooling, Interleave, Blocks, Statistics
+        ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")
         RequantizeMode.read(self, "requantize_mode")

@@ -76,7 +76,8 @@ class LoadTarget(enum.IntEnum, shape=4):
 
 
 class WeightFormat(enum.IntEnum, shape=4):
-    """How LOAD's bytes are stored in memory; all but DENSE are for the weight scratchpad only.
+    """How LOAD's bytes are stored in memory; all but DENSE and INTERLEAVED are for the weight
+    scratchpad only.
 
     The bytes of all runs, one after the other at any alignment, make a stream; ``local`` is where
     its first weight row goes. A machine takes those formats that its configuration names.
@@ -84,6 +85,9 @@ class WeightFormat(enum.IntEnum, shape=4):
     ROWS and COLUMNS are matrices of ``extent`` bytes a line, cut into tiles of C columns whose
     first weight rows lie ``local_pitch`` bytes apart: byte c of line r goes to row r of tile c / C,
     column c mod C (ROWS), or, transposed, byte k of line n to row k of tile n / C, column n mod C.
+
+    INTERLEAVED is for the activation scratchpad: byte i of run k goes to place ``local`` +
+    k * ``local_pitch`` + i * ``extent``, at any alignment, and nothing else is written.
 
     The others are compressed: one run, whole beats, whose ``pitch`` holds the stream's columns in
     its low and their rows in its high 16 bits; its dense rows fill consecutive weight rows.
@@ -100,6 +104,7 @@ class WeightFormat(enum.IntEnum, shape=4):
     CSC4_CODEBOOK = 8  #: 4-bit relative index, 4-bit codes of 16 values
     CSR = 9  #: `golden.csr`
     RUN_LENGTH = 10  #: `golden.run_length`
+    INTERLEAVED = 11  #: image rows, ``extent`` of them byte by byte beside each other
 
 
 class StoreSource(enum.IntEnum, shape=4):
@@ -183,7 +188,7 @@ def _transfer(kind: str) -> data.StructLayout:
         "address": unsigned(64),  # byte address in memory
         "length": unsigned(32),  # bytes of a run, at least 1
         "segments": unsigned(16),  # runs, at least 1
-        "extent": unsigned(16),  # bytes of a line of a matrix; 0 for all other formats
+        "extent": unsigned(16),  # bytes of a line of a matrix; rows of INTERLEAVED; else 0
         "pitch": signed(32),  # bytes in memory from one run to the next
         "local_pitch": signed(32),  # bytes on chip; congruent to `pitch` modulo a beat
     })

@@ -18,6 +18,7 @@ from kiwicha.compiler.schedule.compress import StoredWeights
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
+    INTERLEAVE_CYCLES,
     READ_ROUND_TRIP,
     SPECIAL_LATENCY,
     block_cycles,
@@ -134,16 +135,18 @@ class ProgramBuilder:
         Parameters
         ----------
         form : how the bytes are stored.
-        extent : bytes of a line, of matrices.
+        extent : bytes of a line, of matrices; rows beside each other.
         decoding, dense : of streams, cycles of the decoder and bytes of what it gives.
         touched : what is written on chip, where it is not the bytes that ``transfer`` says.
         """
         beat = self.config.beat_bytes
         beats = transfer.blocks(beat)
         cycles = self._read_cycles(transfer)
-        if extent:
+        if form in (WeightFormat.ROWS, WeightFormat.COLUMNS):
             size = transfer.segments * transfer.length
             cycles = max(cycles, format_cycles(self.config, form, extent, size))
+        if form == WeightFormat.INTERLEAVED:
+            cycles += INTERLEAVE_CYCLES
         cycles = max(cycles, decoding)
         plain = Transfer(transfer.address, transfer.local, dense)
         fields = {"target": target, "format": form, "extent": extent, **vars(transfer)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kiwicha.compiler.emit.beside import load_beside
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
@@ -171,6 +172,8 @@ class Residents:
     def patch(self, s: SpatialTile, channel: int) -> Patch:
         """Return the input of a tile, from input channel ``channel`` on."""
         x = self.work.x
+        if self.work.beside is not None:
+            return self._beside(s)
         count = min(self.tiling.channels, x.channels - channel)
         height, width = s.y1 - s.y0, s.x1 - s.x0
         start = (
@@ -192,6 +195,28 @@ class Residents:
                 self._load_patch(s, start, base + start % self.beat, count, pixel, row)
         covered = Range(Space.ACTIVATION, base, base + align_up(size, self.beat))
         return Patch(base + start % self.beat, row, pixel, image, count, covered)
+
+    def _beside(self, s: SpatialTile) -> Patch:
+        """Return the input of a tile whose rows lie beside each other, all channels."""
+        pixel = self.work.x.channels
+        row = (s.x1 - s.x0) * pixel
+        image = (s.y1 - s.y0) * row
+        size = max(s.images * image, 1)
+        key = (self.work.beside, s.image, s.images, s.y0, s.y1, s.x0, s.x1)
+        base = self.builder.activations.find(key)
+        if base is None:
+            base = self.builder.activations.place(key, size)
+            if image:
+                load_beside(self.work, s, self.builder, self._line, base)
+        covered = Range(Space.ACTIVATION, base, base + align_up(size, self.beat))
+        return Patch(base, row, pixel, image, pixel, covered)
+
+    def _line(self, line: np.ndarray) -> int:
+        """Return the address of a constant line, which is in memory once."""
+        key = ("line", line.tobytes())
+        if key not in self._images:
+            self._images[key] = self.store(line), line.size
+        return self._images[key][0]
 
     def _local_pitch(self, start: int, length: int, pitch: int) -> int:
         """Bytes from run to run on chip: congruent to ``pitch``, and no run touches the next.

@@ -98,7 +98,7 @@ def _from_host(
     name = context.names.fresh(target.name, "input") if rest else target.name
     tensor = replace(target, name=name, shape=shape)
     context.quantize.append(
-        HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor, before)
+        HostQuantize(node_name(node), source.name, Layout(tuple(steps)), tensor, before=before)
     )
     context.tensors[name] = tensor
     context.free.add(name)

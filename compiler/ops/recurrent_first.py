@@ -99,7 +99,7 @@ def on_host(
     )
     context.quantize.append(HostQuantize(
         context.names.fresh(node_name(node), "first"), source.name, Layout(()), tensor,
-        HostFunction(operators, model.SerializeToString(), run),
+        before=HostFunction(operators, model.SerializeToString(), run),
     ))
     context.tensors[tensor.name] = tensor
     return tensor

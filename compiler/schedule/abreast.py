@@ -9,7 +9,6 @@ so that ``pixels`` of them are one pixel with so many times the channels.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -62,10 +61,6 @@ def abreast(work: Contraction, pixels: int) -> Contraction:
     for pixel in range(pixels):
         first = pixel * stride
         weights[pixel, :, :, first : first + span : dilation] = work.weights
-    repeated: dict[str, Any] = {
-        name: np.tile(getattr(work, name), pixels)
-        for name in ("weight_zero", "bias", "multiplier", "shift")
-    }
     exact = y.width % pixels == 0 and y.is_dense
     return replace(
         work,
@@ -77,5 +72,8 @@ def abreast(work: Contraction, pixels: int) -> Contraction:
         strides=(work.strides[0], pixels * stride),
         dilations=(work.dilations[0], 1),
         weights=weights.reshape(-1, *shape[2:]),
-        **repeated,
+        weight_zero=np.tile(work.weight_zero, pixels),
+        bias=np.tile(work.bias, pixels),
+        multiplier=np.tile(work.multiplier, pixels),
+        shift=np.tile(work.shift, pixels),
     )

@@ -15,7 +15,7 @@ import numpy as np
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
-__all__ = ["Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place"]
+__all__ = ["Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place"]
 
 
 class Operand(Enum):
@@ -145,6 +145,21 @@ class Blocks:
     drained: int
 
 
+@dataclass(frozen=True)
+class Beside:
+    """An image whose rows lie byte by byte beside each other on chip: row i of it is ``rows`` rows
+    of ``source``, from row ``first`` + i ``step`` on, ``apart`` from each other.
+
+    What lies above or below ``source`` reads as its zero point.
+    """
+
+    source: Place
+    rows: int
+    first: int
+    step: int
+    apart: int
+
+
 @dataclass(frozen=True, eq=False)
 class Contraction:
     """One layer for the array.
@@ -156,6 +171,7 @@ class Contraction:
     ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
     0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
     With ``windows``, ``y`` has the maxima of the results.
+    With ``beside``, ``x`` is as it lies on chip.
     """
 
     name: str
@@ -186,6 +202,7 @@ class Contraction:
     found: Found | None = None
     ones: bool = False
     windows: Windows | None = None
+    beside: Beside | None = None
 
     def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
         """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,

@@ -10,7 +10,12 @@ from kiwicha.compiler.schedule.footprint import (
     reduction,
 )
 from kiwicha.compiler.schedule.tiling import Tiling
-from kiwicha.cost.timing import READ_ROUND_TRIP, format_cycles, queued_instructions
+from kiwicha.cost.timing import (
+    INTERLEAVE_CYCLES,
+    READ_ROUND_TRIP,
+    format_cycles,
+    queued_instructions,
+)
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import INSTRUCTIONS, PARAMETER_BYTES, WORD_BITS, Opcode, WeightFormat
 from kiwicha.machine.latency import compute_latency, instruction_gap, vector_latency
@@ -56,7 +61,9 @@ def estimate(
 
     patch = patch_bytes(work, config, tile, t.channels)
     patches, patch_cycles = spatial * chunks, patch / beat
-    if work.x.step:
+    if work.beside is not None:
+        patch_cycles = _beside_cycles(work, config, t)
+    elif work.x.step:
         patch_cycles = patch / (t.channels + 3 * beat) * run_cycles(config, t.channels)
     elif not work.x.is_dense:
         patch_cycles = t.rows * run_cycles(config, min(t.channels, work.x.channels))
@@ -89,7 +96,8 @@ def estimate(
 
     dispatch = spatial * groups * -(-passes // per_instruction) * _words(Opcode.COMPUTE)
     dispatch += spatial * len(t.tiles) * drains * len(work.modes) * _words(Opcode.VECTOR)
-    dispatch += patches * _words(Opcode.LOAD) + pieces * loads * _words(Opcode.LOAD)
+    lines = 1 if work.beside is None else t.images * work.beside.rows
+    dispatch += patches * lines * _words(Opcode.LOAD) + pieces * loads * _words(Opcode.LOAD)
     blocks = spatial * (1 if t.assemble else groups)
     dispatch += blocks * _stores(work, t, groups) * _words(Opcode.STORE)
     # A half of the accumulators is drained before it is computed in again.
@@ -118,12 +126,25 @@ def estimate(
     return steady * times + first + last, read + written
 
 
-def array_cycles(work: Contraction, config: AcceleratorConfig) -> int:
-    """Return the cycles of the array alone for work of one group, its channels whole."""
-    y = work.y
-    r = reduction(work, config, work.dilations[1] == 1, work.x.channels)
-    tiles = -(-y.channels // config.columns)
-    return r.passes * tiles * max(y.images * y.height * y.width, minimum_pass(config, r.rows))
+def array_cycles(work: Contraction, config: AcceleratorConfig, rows: int, pixels: int) -> int:
+    """Return the cycles of the array alone for work of one group, its channels whole.
+
+    Parameters
+    ----------
+    rows : image rows beside each other (`schedule.beside`).
+    pixels : output pixels abreast (`schedule.abreast`).
+    """
+    y, (high, wide), dilation = work.y, work.kernel, work.dilations[1]
+    if pixels > 1:
+        wide, dilation = (wide - 1) * dilation + 1 + (pixels - 1) * work.strides[1], 1
+    taps, length = (1, wide) if dilation == 1 else (wide, 1)
+    length *= work.x.channels * rows
+    runs = -(-length // config.rows)
+    passes = -(-high // rows) * taps * runs
+    tiles = -(-y.channels * pixels // config.columns)
+    steps = y.images * y.height * -(-y.width // pixels)
+    least = minimum_pass(config, length if runs == 1 else config.rows)
+    return passes * tiles * max(steps, least)
 
 
 def _drains(work: Contraction) -> int:
@@ -157,6 +178,18 @@ def _stores(work: Contraction, t: Tiling, groups: int) -> int:
     y = work.y
     together = not y.step and (t.assemble or groups == 1)
     return 1 if together or y.width == 1 else t.images * t.rows
+
+
+def _beside_cycles(work: Contraction, config: AcceleratorConfig, t: Tiling) -> float:
+    """Cycles of loading a patch whose rows lie beside each other."""
+    how, x = work.beside, work.x
+    assert how is not None
+    span = (work.kernel[0] - 1) * work.dilations[0] + (t.rows - 1) * work.strides[0] + 1
+    rows, line = x.height if t.images > 1 else min(x.height, span), how.source.row_bytes
+    one = rows * line / config.beat_bytes
+    if how.step > 1 or t.columns < work.y.width:
+        one = rows * run_cycles(config, line)
+    return t.images * how.rows * (one + INTERLEAVE_CYCLES)
 
 
 def run_cycles(config: AcceleratorConfig, length: int) -> float:

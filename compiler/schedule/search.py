@@ -4,7 +4,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kiwicha.compiler.schedule.abreast import abreast, counts
+from kiwicha.compiler.schedule.abreast import abreast
+from kiwicha.compiler.schedule.abreast import counts as abreast_counts
+from kiwicha.compiler.schedule.beside import beside
+from kiwicha.compiler.schedule.beside import counts as beside_counts
 from kiwicha.compiler.schedule.compress import storage
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.enough import too_small
@@ -14,6 +17,7 @@ from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["Plan", "choose_plan", "choose_tiling"]
 
+_Form = Callable[[Contraction], Contraction]
 _PLANS = 3
 """Forms besides the plain one whose tilings are looked at."""
 
@@ -28,7 +32,7 @@ class Plan:
     tiling : of that work.
     """
 
-    form: Callable[[Contraction], Contraction]
+    form: _Form
     tiling: Tiling
 
 
@@ -42,23 +46,35 @@ def choose_plan(
     times : how many works of this kind follow each other.
     plain : the work as it is, whose columns are its output channels.
     """
-    forms = [_form(pixels) for pixels in counts(work, config)]
-    if plain or len(forms) == 1:
-        return Plan(_form(1), choose_tiling(work, config, times))
-    bounds = {form: array_cycles(form(work), config) for form in forms}
-    least = bounds[forms[0]]
-    better = sorted((form for form in forms if bounds[form] < least), key=bounds.__getitem__)
-    found: list[tuple[tuple[float, float], int, Plan]] = []
-    for form in (forms[0], *better[:_PLANS]):
-        made = form(work)
-        if any(True for _ in legal_tilings(made, config)) or form is forms[0]:
-            best, cost = _best_tiling(made, config, times)
-            found.append((cost, len(found), Plan(form, best)))
-    return min(found)[-1]
+    found = [_plan(work, config, times, _form(1, 1))]
+    bounds = {} if plain else _bounds(work, config)
+    least = bounds.pop((1, 1), 0)
+    for key in sorted(bounds, key=bounds.__getitem__)[:_PLANS]:
+        form = _form(*key)
+        if bounds[key] < least and any(True for _ in legal_tilings(form(work), config)):
+            found.append(_plan(work, config, times, form))
+    return min(found, key=lambda each: each[0])[1]
 
 
-def _form(pixels: int) -> Callable[[Contraction], Contraction]:
-    return lambda work: abreast(work, pixels)
+def _plan(
+    work: Contraction, config: AcceleratorConfig, times: int, form: _Form
+) -> tuple[tuple[float, float], Plan]:
+    """Return the best plan of one form, and what it costs."""
+    tiling, cost = _best_tiling(form(work), config, times)
+    return cost, Plan(form, tiling)
+
+
+def _bounds(work: Contraction, config: AcceleratorConfig) -> dict[tuple[int, int], int]:
+    """Return what the array alone takes by (rows beside each other, pixels abreast)."""
+    return {
+        (rows, pixels): array_cycles(work, config, rows, pixels)
+        for rows in beside_counts(work, config)
+        for pixels in abreast_counts(work, config)
+    }
+
+
+def _form(rows: int, pixels: int) -> _Form:
+    return lambda work: abreast(beside(work, rows), pixels)
 
 
 def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) -> Tiling:

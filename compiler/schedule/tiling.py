@@ -129,7 +129,7 @@ def _spatial(work: Contraction, config: AcceleratorConfig) -> Iterator[tuple[int
             yield from ((*tile, channels) for tile in fitting)
             if fitting:
                 break  # narrower than a row of pixels only where a row is too much
-        if channels <= config.rows or not _dense(work):
+        if channels <= config.rows or not _dense(work) or work.beside is not None:
             return
         channels = align_up(-(-channels // 2), config.rows)
 

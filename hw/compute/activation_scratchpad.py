@@ -6,10 +6,17 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.ram import ram_class
+from kiwicha.hw.parts.writes import bank_write
 from kiwicha.hw.verilog.emit import shared
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["ActivationScratchpad"]
+__all__ = ["ActivationScratchpad", "byte_write_port"]
+
+
+def byte_write_port(cfg: AcceleratorConfig) -> dict[str, object]:
+    """Return the port that takes interleaved rows, as a member of who has it, if there is one."""
+    signature = stream.Signature(bank_write(cfg), always_ready=True)
+    return {"byte_write": In(signature)} if cfg.interleave else {}
 
 
 class ActivationScratchpad(Component):
@@ -28,6 +35,9 @@ class ActivationScratchpad(Component):
     -------
     write : In(stream.Signature({address, data}, always_ready=True))
         A beat to a byte address, whose bits below the beat are ignored.
+    byte_write : In(stream.Signature(bank_write(cfg), always_ready=True))
+        A byte to any word of each bank; never in a cycle with one on ``write``. Only with
+        ``interleave``.
     address : In(range(activation_bytes))
         Byte address of lane 0, any alignment.
     lanes : Out(ArrayLayout(8, rows))
@@ -44,6 +54,7 @@ class ActivationScratchpad(Component):
         })
         super().__init__({
             "write": In(stream.Signature(write, always_ready=True)),
+            **byte_write_port(cfg),
             "address": In(range(cfg.activation_bytes)),
             "lanes": Out(data.ArrayLayout(8, cfg.rows)),
         })
@@ -78,6 +89,14 @@ class ActivationScratchpad(Component):
                 bank.write.eq(self.write.valid & (group == index // beat)),
                 bank.read_address.eq(Mux(second[index], following, word)),
             ]
+            if self.cfg.interleave:
+                byte = self.byte_write.payload[index]
+                with m.If(self.byte_write.valid):
+                    m.d.comb += [
+                        bank.write_address.eq(byte.word),
+                        bank.write_data.eq(byte.octet),
+                        bank.write.eq(byte.live),
+                    ]
             read.append(bank.read_data)
 
         # Two more cycles: rotate, by half of the offset's bits in each.

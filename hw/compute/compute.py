@@ -8,7 +8,7 @@ from amaranth.utils import exact_log2
 
 from kiwicha.hw.compute.accumulator import Accumulators, control_layout
 from kiwicha.hw.compute.activation_feed import ActivationFeed
-from kiwicha.hw.compute.activation_scratchpad import ActivationScratchpad
+from kiwicha.hw.compute.activation_scratchpad import ActivationScratchpad, byte_write_port
 from kiwicha.hw.compute.address_generator import AddressGenerator
 from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.hw.compute.weight_loader import WeightLoader
@@ -114,6 +114,7 @@ class ComputeEngine(Component):
         ports = {
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": In(stream.Signature(weight_write(cfg), always_ready=True)),
+            **byte_write_port(cfg),
             "read_entry": In(exact_log2(cfg.accumulator_depth)),
             "read_data": Out(self._accumulators.signature.members["read_data"].shape),
             **({"slots": In(data.ArrayLayout(SLOT_LAYOUT, SLOTS))} if cfg.dynamic else {}),
@@ -131,6 +132,8 @@ class ComputeEngine(Component):
         m.submodules.accumulators = accumulators = self._accumulators
         wiring.connect(m, wiring.flipped(self.i), generator.i)
         wiring.connect(m, wiring.flipped(self.weight_write), weight.write)
+        if self.cfg.interleave:
+            wiring.connect(m, wiring.flipped(self.byte_write), activation.byte_write)
         fields = self.i.payload
         step = generator.o.payload
 

@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of formatted data from the read master to the weight scratchpad."""
+"""The way of formatted data from the read master to the scratchpads."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
+from kiwicha.hw.load.interleave_writer import InterleaveWriter
 from kiwicha.hw.load.matrix_writer import MatrixWriter
 from kiwicha.hw.load.sparse_writer import SparseWriter
 from kiwicha.hw.parts.axi import read_beat
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.format_rules import MATRICES, format_job, machine_formats
 from kiwicha.hw.parts.pieces import piece_layout
-from kiwicha.hw.parts.writes import weight_write
+from kiwicha.hw.parts.writes import bank_write, weight_write
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, Engine, ErrorCode
+from kiwicha.machine.isa import ENGINES, Engine, ErrorCode, WeightFormat
 
-__all__ = ["FormatPath"]
+__all__ = ["FormatPath", "byte_write_source"]
+
+
+def byte_write_source(cfg: AcceleratorConfig) -> dict[str, object]:
+    """Return the port that gives interleaved rows, as a member of who has it, if there is one."""
+    signature = stream.Signature(bank_write(cfg), always_ready=True)
+    return {"byte_write": Out(signature)} if cfg.interleave else {}
 
 
 class FormatPath(Component):
@@ -39,6 +46,8 @@ class FormatPath(Component):
     data : In(stream.Signature(read_beat(cfg)))
         The beats of these requests; looked at only while a piece is there.
     write : Out(stream.Signature(weight_write(cfg), always_ready=True))
+    byte_write : Out(stream.Signature(bank_write(cfg), always_ready=True))
+        Interleaved rows; only with ``interleave``.
     done : Out(stream.Signature(ENGINES, always_ready=True))
         The signal mask of each instruction, after its last write.
     idle : Out(1)
@@ -55,6 +64,7 @@ class FormatPath(Component):
             "piece": In(stream.Signature(piece_layout(cfg))),
             "data": In(stream.Signature(read_beat(cfg))),
             "write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
+            **byte_write_source(cfg),
             "done": Out(stream.Signature(ENGINES, always_ready=True)),
             "idle": Out(1),
             "error": Out(FaultSignature),
@@ -63,16 +73,22 @@ class FormatPath(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         formats = machine_formats(self.cfg)
-        units: list[tuple[bool, MatrixWriter | SparseWriter]] = []
+        form = self.job.payload.format
+        is_matrix = Cat(form == name for name in MATRICES).any()
+        units: list[tuple[str, Value, MatrixWriter | InterleaveWriter | SparseWriter]] = []
         if self.cfg.transposer:
-            units.append((True, MatrixWriter(self.cfg)))
-        if any(name not in MATRICES for name in formats):
-            units.append((False, SparseWriter(self.cfg)))
+            units.append(("matrix", is_matrix == 1, MatrixWriter(self.cfg)))
+        compressed = is_matrix == 0
+        if self.cfg.interleave:
+            interleaved = form == WeightFormat.INTERLEAVED
+            compressed &= ~interleaved
+            units.append(("interleave", interleaved, InterleaveWriter(self.cfg)))
+        if any(name not in (*MATRICES, WeightFormat.INTERLEAVED) for name in formats):
+            units.append(("sparse", compressed, SparseWriter(self.cfg)))
 
         piece, beat = self.piece.payload, self.data.payload
         active, fed, begin, moved, ended = Signal(), Signal(), Signal(), Signal(), Signal()
         signal = Signal(ENGINES)
-        is_matrix = Cat(self.job.payload.format == name for name in MATRICES).any()
         m.d.comb += [
             begin.eq(self.job.valid & self.piece.valid & ~active),
             self.idle.eq(~active),
@@ -85,11 +101,11 @@ class FormatPath(Component):
             m.d.sync += [first.eq(beat.last), fed.eq(beat.last & piece.last)]
             m.d.sync += signal.eq(piece.signal)
 
-        for matrix, unit in units:
-            m.submodules["matrix" if matrix else "sparse"] = unit
-            mine = Signal(name="matrix_mine" if matrix else "sparse_mine")
+        for name, is_mine, unit in units:
+            m.submodules[name] = unit
+            mine = Signal(name=f"{name}_mine")
             m.d.comb += [
-                mine.eq(is_matrix == matrix),
+                mine.eq(is_mine),
                 unit.job.valid.eq(begin & mine),
                 unit.job.payload.eq(self.job.payload),
                 unit.i.valid.eq(self.data.valid & self.piece.valid & active & ~fed & mine),
@@ -100,7 +116,7 @@ class FormatPath(Component):
                 m.d.comb += self.data.ready.eq(unit.i.ready & self.piece.valid & active & ~fed)
                 with m.If(begin & unit.job.ready):
                     m.d.sync += active.eq(1)
-            if isinstance(unit, MatrixWriter):
+            if not isinstance(unit, SparseWriter):
                 # Bytes around a run are dropped where the run begins and ends.
                 m.d.comb += [
                     unit.i.payload.head.eq(Mux(first & piece.fresh, piece.head, 0)),
@@ -108,6 +124,10 @@ class FormatPath(Component):
                 ]
             with m.If(unit.done):
                 m.d.comb += ended.eq(1)
+            if isinstance(unit, InterleaveWriter):
+                m.d.comb += unit.i.payload.fresh.eq(first & piece.fresh)
+                wiring.connect(m, unit.write, wiring.flipped(self.byte_write))
+                continue
             with m.If(unit.write.valid):
                 m.d.comb += [self.write.valid.eq(1), self.write.payload.eq(unit.write.payload)]
 
@@ -115,7 +135,7 @@ class FormatPath(Component):
         with m.If(ended):
             m.d.sync += [active.eq(0), fed.eq(0)]
 
-        for _, unit in units:
+        for _, _, unit in units:
             with m.If(unit.outside):
                 m.d.comb += [
                     self.error.valid.eq(1),

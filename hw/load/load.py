@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
-from kiwicha.hw.load.format_path import FormatPath
+from kiwicha.hw.load.format_path import FormatPath, byte_write_source
 from kiwicha.hw.parts.axi import REQUEST, read_beat
 from kiwicha.hw.parts.bursts import block_beats
 from kiwicha.hw.parts.engine import EngineSignature
@@ -139,6 +139,8 @@ class LoadEngine(Component):
         Beats for all memories but the weight scratchpad.
     weight_write : Out(stream.Signature(weight_write(cfg), always_ready=True))
         All writes to the weight scratchpad; never in a cycle with one on ``write``.
+    byte_write : Out(stream.Signature(bank_write(cfg), always_ready=True))
+        Interleaved rows; never in a cycle with one on ``write``. Only with ``interleave``.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -146,6 +148,7 @@ class LoadEngine(Component):
         ports = {
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
+            **byte_write_source(cfg),
         }
         memory = {
             "request": Out(stream.Signature(REQUEST)),
@@ -240,6 +243,8 @@ class LoadEngine(Component):
     ) -> None:
         """Add the path of formatted data beside that of dense data; one works at a time."""
         m.submodules.path = path = FormatPath(self.cfg)
+        if self.cfg.interleave:
+            wiring.connect(m, path.byte_write, wiring.flipped(self.byte_write))
         m.submodules.jobs = jobs = Queue(format_job(self.cfg), _JOBS)
         wiring.connect(m, jobs.o, path.job)
         failed, reported = Signal(), Signal()

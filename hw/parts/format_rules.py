@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Formats of weights that a machine loads, and what a LOAD of theirs must look like."""
+"""Formats that a machine loads, and what a LOAD of theirs must look like."""
 
 from collections.abc import Collection
 
@@ -13,13 +13,14 @@ from kiwicha.machine.isa import LoadTarget, WeightFormat
 __all__ = ["MATRICES", "format_job", "illegal_format", "machine_formats", "read_job"]
 
 MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
-"""Formats of matrices as they are; all others but DENSE are compressed."""
+"""Formats of matrices as they are; all others but DENSE and INTERLEAVED are compressed."""
 
 
 def machine_formats(cfg: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the formats that LOAD takes besides DENSE."""
     named = tuple(WeightFormat[name.upper().replace("-", "_")] for name in cfg.sparse.formats)
-    return (*(MATRICES if cfg.transposer else ()), *named)
+    interleaved = (WeightFormat.INTERLEAVED,) if cfg.interleave else ()
+    return (*(MATRICES if cfg.transposer else ()), *interleaved, *named)
 
 
 def illegal_format(
@@ -35,7 +36,8 @@ def illegal_format(
     beat, row = exact_log2(cfg.beat_bytes), exact_log2(cfg.weight_pitch)
     illegal = Signal(init=1)
     matrices = [name for name in formats if name in MATRICES]
-    compressed = [name for name in formats if name not in MATRICES]
+    others = (*MATRICES, WeightFormat.INTERLEAVED)
+    compressed = [name for name in formats if name not in others]
     with m.Switch(asked.format):
         with m.Case(WeightFormat.DENSE):
             m.d.comb += illegal.eq(
@@ -55,6 +57,10 @@ def illegal_format(
                         asked.local_pitch[:row],
                     ).any()
                 )
+        if WeightFormat.INTERLEAVED in formats:
+            with m.Case(WeightFormat.INTERLEAVED):
+                known = Cat(asked.extent == rows for rows in cfg.interleave.rows).any()
+                m.d.comb += illegal.eq((asked.target != LoadTarget.ACTIVATION) | ~known)
         if compressed:
             with m.Case(*compressed):
                 m.d.comb += illegal.eq(
@@ -72,12 +78,15 @@ def illegal_format(
 
 
 def format_job(cfg: AcceleratorConfig) -> data.StructLayout:
-    """Return what the unit that writes an instruction's weights must know, besides its bytes.
+    """Return what the unit that writes an instruction's data must know, besides its bytes.
 
     ``row`` is the first weight row, ``row_pitch`` the weight rows from one tile to the next;
-    ``extent`` is that of a matrix, ``columns`` and ``rows`` are those of a compressed stream.
+    ``extent`` is the instruction's, ``columns`` and ``rows`` are those of a compressed stream. Only
+    with ``interleave``: ``low`` and ``low_pitch`` are what of places in bytes is below such rows.
     """
-    bits = 32 - exact_log2(cfg.weight_pitch)
+    row = exact_log2(cfg.weight_pitch)
+    bits = 32 - row
+    low = {"low": unsigned(row), "low_pitch": unsigned(row)} if cfg.interleave else {}
     return data.StructLayout({
         "format": unsigned(4),
         "row": unsigned(bits),
@@ -85,13 +94,16 @@ def format_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "extent": unsigned(16),
         "columns": unsigned(16),
         "rows": unsigned(16),
+        **low,
     })
 
 
 def read_job(cfg: AcceleratorConfig, job: data.View, asked: data.View) -> list[object]:
     """Return the statements that set ``job`` to what the LOAD ``asked`` says."""
     row = exact_log2(cfg.weight_pitch)
+    low = [job.low.eq(asked.local), job.low_pitch.eq(asked.local_pitch)] if cfg.interleave else []
     return [
+        *low,
         job.format.eq(asked.format),
         job.row.eq(asked.local[row:]),
         job.row_pitch.eq(asked.local_pitch >> row),

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What LOAD writes: beats into any memory of an engine, and rows or columns of weights."""
+"""What LOAD writes: beats into any memory of an engine, rows or columns of weights, and bytes of
+activations that are apart."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the 
 else:
     from amaranth.lib import enum
 
-__all__ = ["WriteKind", "scratchpad_write", "weight_banks", "weight_write"]
+__all__ = ["WriteKind", "bank_write", "scratchpad_write", "weight_banks", "weight_write"]
 
 
 class WriteKind(enum.IntEnum, shape=2):
@@ -27,6 +28,13 @@ class WriteKind(enum.IntEnum, shape=2):
 def scratchpad_write(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a write of one beat; ``address`` is in bytes, a multiple of a beat."""
     return data.StructLayout({"target": LoadTarget, "address": 32, "data": cfg.axi_data_width})
+
+
+def bank_write(cfg: AcceleratorConfig) -> data.ArrayLayout:
+    """Return a write of a byte to each bank of the activation scratchpad that is ``live``."""
+    depth = cfg.activation_bytes // cfg.activation_banks
+    byte = data.StructLayout({"octet": 8, "live": 1, "word": range(depth)})
+    return data.ArrayLayout(byte, cfg.activation_banks)
 
 
 def weight_banks(cfg: AcceleratorConfig) -> int:

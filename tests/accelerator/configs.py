@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from kiwicha.machine.capabilities import WEIGHT_FORMATS, Pooling, Sparse, Special
+from kiwicha.machine.capabilities import WEIGHT_FORMATS, Interleave, Pooling, Sparse, Special
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 
@@ -33,6 +33,7 @@ def random_config(seed: int) -> AcceleratorConfig:
     registers = np.random.default_rng([seed, 5])
     long = np.random.default_rng([seed, 4])
     windows = np.random.default_rng([seed, 6])
+    beside = np.random.default_rng([seed, 7])
     if long.random() < 0.1:
         sides = [int(long.integers(65, 129)), min(rows, columns, 4)]
         rows, columns = sides if long.random() < 0.5 else sides[::-1]
@@ -62,5 +63,8 @@ def random_config(seed: int) -> AcceleratorConfig:
             softmax=SoftmaxMode(extras.choice([mode.value for mode in SoftmaxMode])),
         ),
         pooling=Pooling(window=int(windows.choice([0, 2, 3, 5, 15]))),
+        interleave=Interleave(
+            rows=tuple(each for each in range(3, 17, 2) if beside.random() < 0.1)
+        ),
         pipeline=tuple(place for place in PIPELINE if registers.random() < 0.5),
     )

@@ -9,7 +9,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.onchip import align_up
-from kiwicha.compiler.schedule.search import choose_plan
+from kiwicha.compiler.schedule.search import Plan, choose_plan
 from kiwicha.golden.machine import Machine
 from kiwicha.machine.config import AcceleratorConfig
 
@@ -33,7 +33,8 @@ class CompiledLayer:
 
 
 def compile_layer(
-    name: str, work: Contraction, x: np.ndarray, config: AcceleratorConfig
+    name: str, work: Contraction, x: np.ndarray, config: AcceleratorConfig,
+    plan: Plan | None = None,
 ) -> CompiledLayer:
     """Compile one layer, output at ``work.y.address``, guard bytes around it."""
     y = work.y
@@ -47,7 +48,7 @@ def compile_layer(
         return address
 
     builder = ProgramBuilder(config)
-    plan = choose_plan(work, config)
+    plan = plan or choose_plan(work, config)
     emit(plan.form(work), plan.tiling, builder, store)
     words = builder.words()
     memory = np.full(top, GUARD, np.uint8)

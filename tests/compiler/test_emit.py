@@ -89,9 +89,13 @@ def random_work(
 
 
 def run(
-    work: Contraction, x: np.ndarray, config: AcceleratorConfig, plan: Plan | None = None
+    work: Contraction, x: np.ndarray, config: AcceleratorConfig, plan: Plan | None = None,
+    within: np.ndarray | None = None,
 ) -> ProgramBuilder:
-    """Compile one layer, run it on the golden machine and compare its output byte for byte."""
+    """Compile one layer, run it on the golden machine and compare its output byte for byte.
+
+    ``x`` lies in memory, or what it is ``within``.
+    """
     plan = plan or choose_plan(work, config)
     y = work.y
     size = y.images * y.image_bytes
@@ -107,7 +111,8 @@ def run(
     emit(plan.form(work), plan.tiling, builder, store)
     guard = 0xA5
     memory = np.full(top, guard, np.uint8)
-    memory[: x.size] = x.reshape(-1).view(np.uint8)
+    held = x if within is None else within
+    memory[: held.size] = held.reshape(-1).view(np.uint8)
     memory = np.concatenate([memory, *constants])
     before = memory.copy()
     machine = Machine(config, memory, (0, memory.size), (y.address, y.address + size))

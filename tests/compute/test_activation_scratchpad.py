@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads of any alignment, one a cycle, while other beats are written."""
+"""Reads of any alignment, one a cycle, while other beats, or a byte a bank, are written."""
 
 import random
 
@@ -9,6 +9,7 @@ from amaranth.lib import data
 from cocotb.triggers import FallingEdge
 
 from kiwicha.hw.compute.activation_scratchpad import ActivationScratchpad
+from kiwicha.hw.parts.writes import bank_write
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 
 from ..support.bench import bench_params, run_cocotb
@@ -25,6 +26,23 @@ async def reads_and_writes(dut):
     layout = data.StructLayout({"address": range(BYTES), "data": 8 * beat})
     await start_clock_and_reset(dut)
     memory = bytearray(BYTES)
+    cfg = machine(rows, beat, interleave=params["interleave"])
+    banks, apart = cfg.activation_banks, bank_write(cfg)
+
+    def write_bytes(free):
+        """Write up to a byte a bank, none of those that are read."""
+        fields = []
+        for bank in range(banks):
+            word, octet = chooser.randrange(BYTES // banks), chooser.randrange(256)
+            place = word * banks + bank
+            live = place in free and chooser.random() < 0.7
+            fields.append({"word": word, "octet": octet, "live": live})
+            if live:
+                memory[place] = octet
+                free.discard(place)
+        dut.byte_write__payload.value = pack(apart, fields)
+        dut.byte_write__valid.value = 1
+        return {byte["word"] * banks + bank for bank, byte in enumerate(fields) if byte["live"]}
 
     def write(address):
         word = chooser.randbytes(beat)
@@ -48,9 +66,15 @@ async def reads_and_writes(dut):
         expected.append([memory[(address + lane) % BYTES] for lane in range(rows)])
         dut.write__valid.value = 0
         dut.write__payload.value = chooser.getrandbits(layout.size)
+        if params["interleave"]:
+            dut.byte_write__valid.value = 0
+            dut.byte_write__payload.value = chooser.getrandbits(apart.size)
         written = chooser.randrange(BYTES)
         touched = {written - written % beat + k for k in range(beat)}
-        if chooser.random() < 0.5 and not touched & lanes:
+        if params["interleave"] and chooser.random() < 0.5:
+            if write_bytes(set(range(BYTES)) - lanes) & before:
+                expected[-2] = None
+        elif chooser.random() < 0.5 and not touched & lanes:
             write(written)
             # The address of the cycle before reaches the banks just now: nothing is promised.
             if touched & before:
@@ -61,14 +85,18 @@ async def reads_and_writes(dut):
             assert unpack(data.ArrayLayout(8, rows), dut.lanes.value.to_unsigned()) == wanted
 
 
-def run(rows, beat, pipeline, latency):
-    cfg = AcceleratorConfig(
+def machine(rows, beat, pipeline=PIPELINE, interleave=()):
+    return AcceleratorConfig(
         rows=rows, columns=1, axi_data_width=8 * beat, activation_bytes=BYTES, requantize_lanes=1,
-        pipeline=pipeline,
+        pipeline=pipeline, interleave={"rows": interleave},
     )
-    unit = ActivationScratchpad(cfg)
+
+
+def run(rows, beat, pipeline, latency, interleave=()):
+    unit = ActivationScratchpad(machine(rows, beat, pipeline, interleave))
     assert unit.read_latency == latency
-    run_cocotb(unit, __name__, params={"rows": rows, "beat": beat, "latency": latency})
+    params = {"rows": rows, "beat": beat, "latency": latency, "interleave": interleave}
+    run_cocotb(unit, __name__, params=params)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +104,11 @@ def run(rows, beat, pipeline, latency):
 )
 def test_reads_and_writes(rows, beat):
     run(rows, beat, PIPELINE, 5)
+
+
+@pytest.mark.parametrize(("rows", "beat"), [(3, 8), (16, 16), (33, 16)])
+def test_bytes_apart(rows, beat):
+    run(rows, beat, PIPELINE, 5, (3, 5))
 
 
 @pytest.mark.parametrize(("rows", "beat"), [(1, 8), (3, 32), (33, 16)])

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from kiwicha.golden import bitmask, csc, csr, run_length
-from kiwicha.golden.load import compressed_rows, illegal_format, machine_formats, matrix_places
+from kiwicha.golden.load import (
+    compressed_rows,
+    illegal_format,
+    interleaved_places,
+    machine_formats,
+    matrix_places,
+)
 from kiwicha.machine.capabilities import WEIGHT_FORMATS
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import LoadTarget, WeightFormat
@@ -80,7 +86,20 @@ def test_places_of_rows_and_columns():
 def test_names_of_formats():
     plain = CONFIGS[0].replace(transposer=False, sparse={"formats": ["csr", "csc-absolute"]})
     assert machine_formats(plain) == (WeightFormat.CSC_ABSOLUTE, WeightFormat.CSR)
-    assert set(machine_formats(CONFIGS[0])) == set(WeightFormat) - {WeightFormat.DENSE}
+    others = {WeightFormat.DENSE, WeightFormat.INTERLEAVED}
+    assert set(machine_formats(CONFIGS[0])) == set(WeightFormat) - others
+    beside = plain.replace(sparse={"formats": []}, interleave={"rows": [5]})
+    assert machine_formats(beside) == (WeightFormat.INTERLEAVED,)
+
+
+def test_interleaved_rows():
+    config = CONFIGS[0].replace(interleave={"rows": [3, 5]})
+    fields = {"format": WeightFormat.INTERLEAVED, "target": LoadTarget.ACTIVATION, "extent": 5,
+              "local": 7, "local_pitch": -4, "segments": 2, "length": 3}
+    assert illegal_format(config, fields) is None
+    assert "for activations" in illegal_format(config, {**fields, "target": LoadTarget.WEIGHT})
+    assert illegal_format(config, {**fields, "extent": 7}) == "extent is 7; legal: (3, 5)"
+    assert interleaved_places(fields).tolist() == [[7, 12, 17], [3, 8, 13]]
 
 
 def test_legal_fields():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What formatted LOADs do to the weight scratchpad, said byte by byte, and random ones."""
+"""What formatted LOADs do to the scratchpads, said byte by byte, and random ones."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,6 +95,30 @@ def matrix(cfg, chooser, *, inside=True):
             return Load(fields)
 
 
+def interleaved(cfg, chooser):
+    """Return rows that are laid beside others: runs of all lengths at any alignment."""
+    size, rows = cfg.activation_bytes, chooser.choice(cfg.interleave.rows)
+    while True:
+        fields = instruction(
+            cfg, opcode=1, target=LoadTarget.ACTIVATION, format=WeightFormat.INTERLEAVED,
+            extent=rows, local=chooser.randrange(size), local_pitch=chooser.randint(-size, size),
+            address=chooser.randrange(3000, SIZE - 4000), segments=chooser.choice((1, 2, 5)),
+            length=chooser.choice((1, chooser.randint(1, 5 * cfg.beat_bytes))),
+            pitch=chooser.randint(-300, 300), signal=chooser.randrange(32),
+        )
+        places = places_apart(fields)
+        if min(places) >= 0 and max(places) < size:
+            return Load(fields)
+
+
+def places_apart(fields):
+    """Return the place of each byte of interleaved rows."""
+    return [
+        fields["local"] + run * fields["local_pitch"] + byte * fields["extent"]
+        for run in range(fields["segments"]) for byte in range(fields["length"])
+    ]
+
+
 def compressed(cfg, chooser, name, *, density=None, length=None, columns=None):
     """Return a LOAD of a random matrix in that format; its stream is at its address."""
     pitch, rows = cfg.weight_pitch, cfg.weight_bytes // cfg.weight_pitch
@@ -137,6 +161,9 @@ def random_loads(cfg, chooser, count):
     loads: list[Load] = []
     for number in range(count):
         kind = chooser.randrange(4)
+        if cfg.interleave and chooser.random() < 0.3:
+            loads.append(interleaved(cfg, chooser))
+            continue
         if kind == 0 or not (names or cfg.transposer):
             loads.append(dense(cfg, chooser))
         elif cfg.transposer and (kind == 1 or not names):
@@ -153,9 +180,13 @@ def random_loads(cfg, chooser, count):
     return loads
 
 
-def apply(cfg, memory, load, image):
-    """Do to ``image`` what a legal load does."""
+def apply(cfg, memory, load, image, activations=None):
+    """Do to ``image`` of the weights, or to ``activations``, what a legal load does."""
     fields, pitch, beat = load.fields, cfg.weight_pitch, cfg.beat_bytes
+    if fields["format"] == WeightFormat.INTERLEAVED:
+        for place, octet in zip(places_apart(fields), octets_of(memory, fields), strict=True):
+            activations[place] = octet
+        return
     if fields["format"] == WeightFormat.DENSE:
         first = fields["address"] // beat * beat
         last = -(-(fields["address"] + fields["length"]) // beat) * beat

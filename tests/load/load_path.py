@@ -8,12 +8,13 @@ from amaranth.lib.wiring import Component, In, Out
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiRamRead, AxiReadBus
 
+from kiwicha.hw.load.format_path import byte_write_source
 from kiwicha.hw.load.load import LoadEngine
 from kiwicha.hw.parts.axi import REQUEST, AXI4ReadSignature, read_beat
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.read_arbiter import ReadArbiter
 from kiwicha.hw.parts.read_master import ReadMaster
-from kiwicha.hw.parts.writes import WriteKind, scratchpad_write, weight_write
+from kiwicha.hw.parts.writes import WriteKind, bank_write, scratchpad_write, weight_write
 from kiwicha.machine.isa import ENGINES, LOAD, LoadTarget
 
 from ..parts.bus import PREFIX, Referee, pauses
@@ -42,6 +43,7 @@ class LoadPath(Component):
             "refused": Out(1),
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
+            **byte_write_source(cfg),
             "fetch_request": In(stream.Signature(REQUEST)),
             "fetch": Out(stream.Signature(read_beat(cfg))),
             "axi": Out(AXI4ReadSignature(cfg.axi_address_width, cfg.axi_data_width)),
@@ -52,7 +54,7 @@ class LoadPath(Component):
         m.submodules.engine = engine = LoadEngine(self.cfg)
         m.submodules.arbiter = arbiter = ReadArbiter(self.cfg)
         m.submodules.master = master = ReadMaster(self.cfg)
-        for name in ("i", "done", "error", "write", "weight_write"):
+        for name in ("i", "done", "error", "write", "weight_write", *byte_write_source(self.cfg)):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
         wiring.connect(m, wiring.flipped(self.fetch_request), arbiter.request[0])
         wiring.connect(m, arbiter.data[0], wiring.flipped(self.fetch))
@@ -83,6 +85,7 @@ class Bench:
     writes : (target, byte address, word) of every beat.
     places : ((row, column), ...) of every other write.
     image : what the weight scratchpad holds.
+    activations : what interleaved rows left in the activation scratchpad.
     cycles : the cycle of each write.
     done : each signal mask, with the number of ``writes`` and of ``places`` before it.
     faults : (code, address) of each fault.
@@ -99,6 +102,7 @@ class Bench:
     def clear(self):
         self.writes, self.places, self.cycles, self.done, self.faults = [], [], [], [], []
         self.image = bytearray([GUARD]) * self.cfg.weight_bytes
+        self.activations = bytearray([GUARD]) * self.cfg.activation_bytes
 
     async def reset(self):
         self.dut.stop.value = 0
@@ -115,8 +119,11 @@ class Bench:
             if dut.done__valid.value:
                 self.done.append((int(dut.done__payload.value), len(self.writes), len(self.places)))
             beat, bytes_ = dut.write__valid.value, dut.weight_write__valid.value
-            assert not (beat and bytes_)
-            if beat or bytes_:
+            apart = self.cfg.interleave and dut.byte_write__valid.value
+            assert bool(beat) + bool(bytes_) + bool(apart) <= 1
+            if apart:
+                self._write_apart(unpack(bank_write(self.cfg), int(dut.byte_write__payload.value)))
+            if beat or bytes_ or apart:
                 self.cycles.append(self.referee.cycle)
             if beat:
                 write = unpack(shape, int(dut.write__payload.value))
@@ -127,6 +134,12 @@ class Bench:
             if dut.error__valid.value:
                 fault = int(dut.error__payload.value)
                 self.faults.append((fault & 0xFF, fault >> 8))
+
+    def _write_apart(self, write):
+        banks = self.cfg.activation_banks
+        for bank, byte in enumerate(write):
+            if byte["live"]:
+                self.activations[byte["word"] * banks + bank] = byte["octet"]
 
     def _write_weights(self, write):
         pitch, beat = self.cfg.weight_pitch, self.cfg.beat_bytes

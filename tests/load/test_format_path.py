@@ -7,8 +7,9 @@ import cocotb
 import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 
-from kiwicha.hw.parts.format_rules import MATRICES, machine_formats
+from kiwicha.hw.parts.format_rules import machine_formats
 from kiwicha.machine.capabilities import WEIGHT_FORMATS
+from kiwicha.machine.formats import compressed_formats
 from kiwicha.machine.isa import Engine, ErrorCode, LoadTarget, WeightFormat
 from kiwicha.machine.presets import preset
 
@@ -33,6 +34,7 @@ TINY = preset("tiny").replace(weight_bytes=1024, activation_bytes=1024)
 MACHINES = {
     "all": TINY.replace(
         rows=8, columns=8, transposer=True, sparse={"formats": WEIGHT_FORMATS, "entries": 2},
+        interleave={"rows": (3, 5)},
     ),
     "narrow": TINY.replace(
         columns=3, transposer=True, sparse={"formats": ("csc4", "run-length")}, axi_outstanding=1,
@@ -41,6 +43,7 @@ MACHINES = {
         columns=13, transposer=True, sparse={"formats": ("bitmask", "csr")}, axi_burst_beats=4,
     ),
     "matrices": TINY.replace(columns=5, transposer=True, axi_data_width=128),
+    "beside": TINY.replace(rows=20, axi_data_width=128, interleave={"rows": (3, 7, 15)}),
     "compressed": TINY.replace(columns=8, sparse={"formats": ("csc8", "csc4-codebook")}),
 }
 
@@ -59,12 +62,14 @@ async def loads_weights(dut):
     serve(dut, bytes(memory), pause, seed)
     bench.source.put([load.fields for load in loads])
     image = bytearray([GUARD]) * cfg.weight_bytes
+    activations = bytearray([GUARD]) * cfg.activation_bytes
     for number, load in enumerate(loads):
         while len(bench.done) <= number:
             assert not bench.faults
             await RisingEdge(dut.clk)
         # Its bytes were there when it was done: whoever waits for the token finds them.
-        apply(cfg, memory, load, image)
+        apply(cfg, memory, load, image, activations)
+        assert bench.activations == activations
         assert bench.done[number][0] == load.fields["signal"]
     await bench.finish(len(loads))
     assert bench.image == image
@@ -152,7 +157,7 @@ async def refuses_garbage(dut):
     bench = await start(dut, cfg)
     memory = bytearray(SIZE)
     ReadSubordinate(dut, memory, beat_bytes=cfg.beat_bytes, latency=3)
-    names = [name for name in machine_formats(cfg) if name not in MATRICES]
+    names = compressed_formats(cfg)
     seen = set()
     for number in range(48):
         load = compressed(cfg, chooser, names[number % len(names)])
@@ -195,10 +200,12 @@ async def refuses_what_is_illegal(dut):
     bench = await start(dut, cfg)
     ReadSubordinate(dut, bytes(SIZE), beat_bytes=8)
     with_transposer = bench_params()["transposer"]
-    bench.cfg = cfg = cfg.replace(transposer=with_transposer)
+    interleave = {"rows": (3,) if with_transposer else ()}
+    bench.cfg = cfg = cfg.replace(transposer=with_transposer, interleave=interleave)
     weights = {"target": LoadTarget.WEIGHT}
     csc8 = weights | {"format": WeightFormat.CSC8, "pitch": 0x10001}
     rows = weights | {"format": WeightFormat.ROWS, "extent": 8}
+    apart = {"format": WeightFormat.INTERLEAVED, "extent": 3}
     cases = [
         {**csc8, "format": number} for number in range(1, 16) if number not in machine_formats(cfg)
     ]
@@ -209,6 +216,8 @@ async def refuses_what_is_illegal(dut):
         {**rows, "target": 0}, {**rows, "extent": 0}, {**rows, "local": 4},
         {**rows, "local_pitch": 4, "segments": 2}, {**rows, "segments": 0},
         {**rows, "format": WeightFormat.COLUMNS, "local": 1}, {**weights, "extent": 1},
+        {**apart, "extent": 0}, {**apart, "extent": 5}, {**apart, "extent": 0x103},
+        {**apart, "target": LoadTarget.WEIGHT}, {**apart, "length": 0},
         {**weights, "address": 3}, {**csc8, "target": 2}, {**rows, "target": 15},
     ]
     for case in cases:
@@ -224,7 +233,7 @@ async def refuses_what_is_illegal(dut):
 @pytest.mark.parametrize(
     ("machine", "pause"),
     [("all", 0), ("all", 0.6), ("narrow", 0.6), ("wide rows", 0.3), ("matrices", 0.3),
-     ("compressed", 0)],
+     ("compressed", 0), ("beside", 0), ("beside", 0.4)],
 )
 def test_loads_weights(machine, pause):
     params = {"machine": machine, "seed": 5, "pause": pause}
@@ -250,6 +259,7 @@ def test_refuses_garbage(machine):
 
 @pytest.mark.parametrize("transposer", [False, True])
 def test_refuses_what_is_illegal(transposer):
-    unit = LoadPath(MACHINES["compressed"].replace(transposer=transposer))
+    interleave = {"rows": (3,) if transposer else ()}
+    unit = LoadPath(MACHINES["compressed"].replace(transposer=transposer, interleave=interleave))
     params = {"transposer": transposer}
     run_cocotb(unit, __name__, params=params, testcase="refuses_what_is_illegal")
