@@ -89,7 +89,7 @@ TARGETS = {
 DESIGNS: dict[str, Callable[[AcceleratorConfig], wiring.Component]] = {
     "machine": Accelerator,
     "array": lambda config: SystolicArray(
-        config.rows, config.columns, multiplier=config.cells
+        config.rows, config.columns, multiplier=config.cells, depthwise=config.depthwise
     ),
 }
 """What can be synthesized of a configuration."""

@@ -12,7 +12,7 @@ from kiwicha.compiler.emit.places import filter_levels, place_of
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
-from kiwicha.compiler.schedule.depthwise import Pass, pack_pass, walk_of
+from kiwicha.compiler.schedule.depthwise import Walk, pack_pass, walk_of
 from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.compiler.schedule.loops import Loop, jumps
 from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_rows
@@ -44,6 +44,8 @@ class _Emitter:
         self.modes = work.modes
         # What reaches into the next row is of a later tile than what has to overwrite it.
         self.order = -1 if work.y.is_ragged else 1
+        # The spatial tile and column tiles that follow others.
+        self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
@@ -64,14 +66,13 @@ class _Emitter:
     def _walk(self, tiles: list[SpatialTile], groups: list[_Group]) -> None:
         """Compute all tiles of all groups."""
         t = self.t
+        order = [(tile, group) for tile in tiles for group in groups]
         if t.outputs_outer:
-            for group in groups:
-                for tile in tiles:
-                    self._finish(tile, group)
-        elif not t.assemble:
-            for tile in tiles:
-                for group in groups:
-                    self._finish(tile, group)
+            order = [(tile, group) for group in groups for tile in tiles]
+        self.following = dict(zip(order, order[1:], strict=False))
+        if t.outputs_outer or not t.assemble:
+            for tile, group in order:
+                self._finish(tile, group)
         else:
             for tile in tiles:
                 block = self._place(tile, t.tiles)
@@ -128,28 +129,42 @@ class _Emitter:
 
     def _filter(self, s: SpatialTile, group: _Group, entry: int) -> None:
         """Let columns filter a spatial tile into accumulators from ``entry`` on."""
-        work, config, patch = self.work, self.config, self.residents.patch(s, 0)
-        size = (s.images, s.rows, s.columns)
-        walk = walk_of(work, config, size)
-        assert walk is not None
+        work, config = self.work, self.config
+        walk, weights, patch = self._filtered(s, group)
+        if (following := self.following.get((s, group))) is not None:
+            # A queue holds few COMPUTEs: behind them these would be loaded late.
+            self._filtered(*following)
+        local = weights["local"]
         for number, each in enumerate(walk.passes):
-
-            def pack(each: Pass = each, inner: int = walk.inner) -> np.ndarray:
-                return np.concatenate([
-                    pack_pass(work, each, inner, tile.output, tile.outputs, config.weight_pitch)
-                    for tile in group
-                ])
-
-            key = ("filter", group[0].output, size, number)
-            zero = int(work.weight_zero[group[0].output])
-            weights = {**self.residents.weights(key, pack, zero), "stride": each.rows}
+            size = len(group) * each.rows * config.weight_pitch
             place, levels = filter_levels(work, s, walk, each, patch, group)
             steps = prod(level["count"] for level in levels[:LEVEL_REDUCTION])
             fields = {"filter": 1, "tail": each.tails[0], "line_tail": each.tails[1]}
             self._issue(
                 s, patch, {**fields, **place, "levels": levels}, entry, number > 0, each.rows,
-                weights, len(group) * max(steps, minimum_pass(config, each.rows)),
+                {**weights, "local": local, "stride": each.rows, "size": size},
+                len(group) * max(steps, minimum_pass(config, each.rows)),
             )
+            local += size
+
+    def _filtered(self, s: SpatialTile, group: _Group) -> tuple[Walk, dict[str, int], Patch]:
+        """Bring on chip what filters need: first what does not wait for another layer."""
+        work, config = self.work, self.config
+        size = (s.images, s.rows, s.columns)
+        walk = walk_of(work, config, size)
+        assert walk is not None
+
+        def pack() -> np.ndarray:
+            return np.concatenate([
+                pack_pass(work, each, walk.inner, tile.output, tile.outputs, config.weight_pitch)
+                for each in walk.passes for tile in group
+            ])
+
+        key = ("filter", group[0].output, size)
+        weights = self.residents.weights(key, pack, int(work.weight_zero[0]))
+        for first in range(0, len(group), work.drained):
+            self.results.parameters(group, first)
+        return walk, weights, self.residents.patch(s, 0)
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""

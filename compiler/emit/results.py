@@ -90,7 +90,7 @@ class Results:
         work, config, dynamic = self.work, self.builder.config, self.work.dynamic
         tiles = group[first : first + work.drained]
         tile = _joined(tiles)
-        local, size = self._parameters(group, first)
+        local, size = self.parameters(group, first)
         fields = {
             "mode": mode,
             "zero_point": work.y_zero,
@@ -151,7 +151,7 @@ class Results:
         self.builder.store(transfer)
         self.builder.scale_runs[self.builder.layer].append(run)
 
-    def _parameters(self, group: tuple[ColumnTile, ...], first: int) -> tuple[int, int]:
+    def parameters(self, group: tuple[ColumnTile, ...], first: int) -> tuple[int, int]:
         """Return (local address, length) of the parameters of what is drained together; those of
         the whole group are loaded at once if they fit half of their memory."""
         work, config = self.work, self.builder.config

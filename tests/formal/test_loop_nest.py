@@ -2,7 +2,7 @@
 """The loop nest is in the state of plain counters after any starts, steps and pauses."""
 
 import pytest
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In
 
@@ -10,7 +10,7 @@ from kiwicha.hw.compute.loop_nest import LoopNest
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted, join_ports
 
-LEVELS, WIDTH = 3, 2
+LEVELS, WIDTH, TAILS = 3, 2, 2
 
 
 class LateNest(LoopNest):
@@ -22,31 +22,43 @@ class LateNest(LoopNest):
         return m
 
 
+class LongTail(LoopNest):
+    """Broken on purpose: once a loop is beyond, it stays there."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        with m.If(self.beyond[1] & ~self.start):
+            m.d.sync += self.beyond[1].eq(1)
+        return m
+
+
 class NestSpec(wiring.Component):
-    """One counter up per loop, and what ``carry`` has to say about them.
+    """One counter up per loop, and what ``carry`` and ``beyond`` have to say about them.
 
-    The counts are free but constant from a start to the last step.
+    Counts and tails are free but constant from a start to the last step.
     """
-
-    counts: In(data.ArrayLayout(WIDTH, LEVELS))
-    start: In(1)
-    advance: In(1)
 
     def __init__(self, dut: LoopNest) -> None:
         self.dut = dut
-        super().__init__()
+        super().__init__({
+            "counts": In(data.ArrayLayout(WIDTH, LEVELS)),
+            "start": In(1),
+            "advance": In(1),
+            **({"tail": In(data.ArrayLayout(WIDTH, dut.tails))} if dut.tails else {}),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.dut = dut = self.dut
         m.submodules.first = first = FirstCycle()
         join_ports(m, self, dut)
-        before = Signal(WIDTH * LEVELS, reset_less=True)
+        free = Cat(self.counts, self.tail) if dut.tails else self.counts.as_value()
+        before = Signal.like(free, reset_less=True)
         begun = Signal()
-        m.d.sync += [before.eq(self.counts), begun.eq(begun | self.start)]
+        m.d.sync += [before.eq(free), begun.eq(begun | self.start)]
         m.d.comb += Assume(~(self.start & self.advance))
         with m.If(first.started & ~self.start & begun):
-            m.d.comb += Assume(self.counts.as_value() == before)
+            m.d.comb += Assume(free == before)
         with m.If(~begun):
             m.d.comb += Assume(~self.advance)
 
@@ -69,6 +81,12 @@ class NestSpec(wiring.Component):
                     Assert(dut.carry[level] == lasts),
                     Assert(index < self.counts[level]),
                 ]
+            if level < dut.tails:
+                m.d.comb += Assume(self.tail[level] < self.counts[level])
+                with m.If(first.started & begun & ~self.start):
+                    beyond = index + self.tail[level] >= self.counts[level]
+                    m.d.comb += Assert(dut.beyond[level] == beyond)
+                m.d.comb += Cover(dut.beyond[level] & (index == 1) & (self.counts[level] == 3))
             lasts = lasts & (index + 1 == self.counts[level])
         with m.If(first.started & begun & ~self.start):
             m.d.comb += Assert(dut.carry[LEVELS] == lasts)
@@ -82,14 +100,16 @@ class NestSpec(wiring.Component):
         return m
 
 
-def test_proved():
-    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH)), depth=10)
+@pytest.mark.parametrize("tails", [0, TAILS])
+def test_proved(tails):
+    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH, tails)), depth=10)
 
 
-def test_reached():
-    assert_covered(NestSpec(LoopNest(LEVELS, WIDTH)), depth=20)
+@pytest.mark.parametrize("tails", [0, TAILS])
+def test_reached(tails):
+    assert_covered(NestSpec(LoopNest(LEVELS, WIDTH, tails)), depth=20)
 
 
-@pytest.mark.parametrize("fault", [LateNest])
-def test_broken_is_refuted(fault):
-    assert_refuted(NestSpec(fault(LEVELS, WIDTH)), depth=16)
+@pytest.mark.parametrize(("fault", "tails"), [(LateNest, 0), (LongTail, TAILS)])
+def test_broken_is_refuted(fault, tails):
+    assert_refuted(NestSpec(fault(LEVELS, WIDTH, tails)), depth=16)
