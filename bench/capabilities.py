@@ -32,6 +32,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "special: 1 lane": {"special": {"lanes": 1}},
     "special: 4 lanes": {"special": {"lanes": 4}},
     "functions": {"functions": {"tables": 2}},
+    "residual": {"residual": {"tables": 2}},
     "pooling": {"pooling": {"window": 3}},
     "interleave: 3, 5": {"interleave": {"rows": (3, 5)}},
     "dynamic": {"dynamic": True},

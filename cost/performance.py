@@ -92,7 +92,7 @@ class Player:
         self.free = [0.0] * ENGINES  #: when each engine may begin its next instruction
         self._begun: list[list[float]] = [[] for _ in range(ENGINES)]
         self._layer_end: list[float] = []
-        self._mode: VectorMode | None = None
+        self._kind: tuple[int, ...] | None = None
         self._drained = 0.0  # when the last VECTOR is done
 
     @property
@@ -116,7 +116,7 @@ class Player:
         ready = max(waited + (engine in _JUDGED), self.free[engine])
         taken, done = ready, ready + needed
         if engine == Engine.VECTOR:
-            ready = self._turn(ready, instruction.fields.get("mode", VectorMode.REQUANTIZE))
+            ready = self._turn(ready, instruction.fields)
             taken, done = ready, ready + needed
         elif engine == Engine.LOAD:
             # It is taken when it can ask for its first burst, and begins when the bus is free.
@@ -147,11 +147,14 @@ class Player:
         self.fetch.read(read)
         return read.after - READ_ROUND_TRIP
 
-    def _turn(self, ready: float, mode: VectorMode) -> float:
+    def _turn(self, ready: float, fields: Mapping[str, Any]) -> float:
         """Return when a VECTOR can begin that could otherwise begin in cycle ``ready``."""
-        # Another mode waits until all is done; these two wait for themselves, too.
-        before, self._mode = self._mode, mode
-        if before not in (None, mode) or mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
+        # Another mode, or pair of tables, waits until all is done; these two modes for themselves,
+        # too.
+        kind = tuple(fields.get(name, 0) for name in ("mode", "residual", "sums"))
+        before, self._kind = self._kind, kind
+        alone = kind[0] in (VectorMode.MEASURE, VectorMode.QUANTIZE)
+        if before not in (None, kind) or alone:
             return max(ready, self._drained + 1)
         return ready
 

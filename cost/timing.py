@@ -36,11 +36,12 @@ _DECODER = 8  # cycles between the last row of a stream and the first one of the
 
 
 def vector_cycles(
-    config: AcceleratorConfig, mode: VectorMode, steps: int, settle: bool
+    config: AcceleratorConfig, mode: VectorMode, steps: int, settle: bool, residual: bool
 ) -> tuple[int, int]:
     """Return the cycles of VECTOR's steps, and those from the last one to its `done`."""
     wide = 4 if mode == VectorMode.RAW else 1
-    return steps * wide, vector_latency(config, mode, settle=settle) - (wide - 1)
+    latency = vector_latency(config, mode, settle=settle, residual=residual)
+    return steps * wide, latency - (wide - 1)
 
 
 def block_cycles(config: AcceleratorConfig, channels: int) -> int:

@@ -26,6 +26,7 @@ from kiwicha.machine.isa import (
     COUNTER_WORDS,
     ENGINES,
     PARAMETER_BYTES,
+    SUM_BEATS,
     WORD_BITS,
     Engine,
     LoadTarget,
@@ -87,6 +88,12 @@ class Machine:
         if config.functions:
             tables = self.state.functions[: config.functions.tables]
             self._targets[LoadTarget.FUNCTION] = tables.reshape(-1)
+        if config.residual:
+            state = self.state
+            state.addends = np.zeros(config.output_bytes, np.uint8)
+            state.sums = np.zeros((2, SUM_BEATS, config.beat_bytes), np.uint8)
+            self._targets[LoadTarget.ADDEND] = state.addends
+            self._targets[LoadTarget.SUMS] = state.sums.reshape(-1)
         if config.dynamic:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots

@@ -12,6 +12,7 @@ from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
 from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.requantize import requantize
+from kiwicha.golden.residual import residual_sum
 from kiwicha.golden.statistics import StatisticsRecord
 from kiwicha.golden.window_maximum import window_entries, window_maximum
 from kiwicha.machine.config import AcceleratorConfig
@@ -35,6 +36,8 @@ class VectorState:
     low, high : of the measured values since ``begin``, with 0.
     statistics : of the results that were counted.
     functions : tables, uint8[tables, 256], which LOAD writes; no machine has more than 8.
+    addends : second operands of sums, uint8[output_bytes], which LOAD writes.
+    sums : pairs of tables, uint8[2, SUM_BEATS, bytes of a beat], which LOAD writes.
     seed, step : of the random words that round blocks; nothing here changes them.
     """
 
@@ -45,6 +48,8 @@ class VectorState:
     functions: npt.NDArray[np.uint8] = field(
         default_factory=lambda: np.zeros((8, FUNCTION_ENTRIES), np.uint8)
     )
+    addends: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    sums: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((2, 0, 0), np.uint8))
     seed: int = 0
     step: int = 0
 
@@ -64,6 +69,8 @@ def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
         "function": fields["function"] and not (cfg.functions and mode == VectorMode.REQUANTIZE),
         "table": fields["table"] and not fields["function"]
         or fields["function"] and fields["table"] >= cfg.functions.tables,
+        "residual": fields["residual"] and not (cfg.residual and mode == VectorMode.REQUANTIZE),
+        "sums": fields["sums"] and not fields["residual"],
         "scales": fields["scales"] and mode != VectorMode.BLOCK
         and not (windows and _legal_window(cfg, fields)),
         "slot": fields["slot"] and not dynamic,
@@ -129,6 +136,8 @@ def vector(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
         ).astype(np.uint8)
+        if fields["residual"]:
+            octets = residual_sum(state.sums[fields["sums"]], octets, state.addends[target])
         if fields["function"]:
             octets = look_up(state.functions[fields["table"]], octets)
     elif mode == VectorMode.QUANTIZE:

@@ -20,7 +20,7 @@ from kiwicha.machine.require import (
 
 __all__ = [
     "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
-    "Pooling", "Sparse", "Special", "Statistics",
+    "Pooling", "Residual", "Sparse", "Special", "Statistics",
 ]
 
 WEIGHT_FORMATS = (
@@ -241,6 +241,20 @@ class Interleave(Capability):
             if not 3 <= each <= 15 or each % 2 == 0:
                 raise ValueError(f"interleave.rows has {each}; legal: odd numbers, 3 to 15")
         object.__setattr__(self, "rows", tuple(sorted(set(rows))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual(Capability):
+    """Sums with a tensor in memory on VECTOR's way out: what adds up two branches costs no pass of
+    its own."""
+
+    table: ClassVar[str] = "residual"
+    tables: int = 0
+    """Pairs of tables, in each requantizer lane: 0 (none) or 2, of which one is loaded while the
+    other is in use. Beside them there is a second memory of ``output_bytes``."""
+
+    def __post_init__(self) -> None:
+        require_choice(self, "tables", (0, 2))
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

@@ -13,6 +13,7 @@ from kiwicha.machine.capabilities import (
     Functions,
     Interleave,
     Pooling,
+    Residual,
     Sparse,
     Special,
     Statistics,
@@ -98,6 +99,8 @@ class AcceleratorConfig:
     """Maximum pooling of what is in the accumulators."""
     interleave: Interleave = Interleave()
     """Image rows side by side in the activation scratchpad."""
+    residual: Residual = Residual()
+    """Sums of two tensors on VECTOR's way out."""
     blocks: Blocks = Blocks()
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
@@ -113,7 +116,7 @@ class AcceleratorConfig:
 
     def __post_init__(self) -> None:
         for kind in (
-            Sparse, Special, Functions, Pooling, Interleave, Blocks, Statistics
+            Sparse, Special, Functions, Pooling, Interleave, Residual, Blocks, Statistics
         ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")

@@ -21,7 +21,7 @@ __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
     "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
-    "STATISTICS_RECORD", "STORE", "VECTOR", "WINDOW", "WORD_BITS",
+    "STATISTICS_RECORD", "STORE", "SUM_BEATS", "VECTOR", "WINDOW", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]
@@ -35,6 +35,8 @@ SLOT_BYTES: Final = 16
 """What LOAD and STORE move of a slot: scale (float32), zero point (8 bits), then zeros."""
 FUNCTION_ENTRIES: Final = 256
 """Bytes of a table of VECTOR: the result for each of the 256 bytes."""
+SUM_BEATS: Final = 512
+"""Beats from one pair of VECTOR's tables for sums to the next."""
 COUNTER_WORDS: Final = 8
 """64-bit words of the record that STORE writes from the counters, `hw/control/counters.py`."""
 
@@ -73,6 +75,9 @@ class LoadTarget(enum.IntEnum, shape=4):
     TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special.entries on B
     DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point
     FUNCTION = 6  #: VECTOR's tables of FUNCTION_ENTRIES bytes, one after the other
+    ADDEND = 7  #: VECTOR's second operands, each at the output buffer's byte address of the result
+    SUMS = 8  #: VECTOR's pairs of tables for sums, SUM_BEATS beats each: entry k, A and B (int32),
+    #: at the beginning of beat k, then bounds low and high (int16) at that of beat 256
 
 
 class WeightFormat(enum.IntEnum, shape=4):
@@ -243,7 +248,9 @@ COMPUTE: Final = data.StructLayout({
 
 VECTOR: Final = data.StructLayout({
     **_header(),
-    "reserved0": unsigned(2),
+    "residual": unsigned(1),  # REQUANTIZE: each result's low byte becomes, before the function, its
+    # sum with the second operand at its place, by the pair of tables `sums`
+    "sums": unsigned(1),
     "zero_point": signed(16),  # of the output
     "low": signed(16),  # clamp after the zero point is added
     "high": signed(16),

@@ -16,9 +16,8 @@ __all__ = [
     "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP", "accumulator_hazard",
     "accumulator_latency", "compute_latency", "dynamic_latency", "function_latency",
     "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
-    "product_latency", "program_chunk", "requantize_latency", "statistics_latency",
-    "vector_fetch",
-    "vector_latency",
+    "product_latency", "program_chunk", "requantize_latency", "residual_latency",
+    "statistics_latency", "vector_fetch", "vector_latency",
 ]
 
 WEIGHT_GROUP: Final = 7
@@ -145,13 +144,19 @@ def function_latency(cfg: AcceleratorConfig) -> int:
     return 2 if cfg.functions else 0
 
 
+def residual_latency(cfg: AcceleratorConfig) -> int:
+    """Of a sum on VECTOR's way out: its tables, then four cycles; of other results none."""
+    return 5 + _has(cfg, "memory")
+
+
 def vector_fetch(cfg: AcceleratorConfig) -> int:
     """From VECTOR's step to its operands: accumulators, then a lane's column out of several."""
     return accumulator_latency(cfg) + (1 if cfg.requantize_lanes == cfg.columns else 2)
 
 
 def vector_latency(
-    cfg: AcceleratorConfig, mode: VectorMode = VectorMode.REQUANTIZE, *, settle: bool = False
+    cfg: AcceleratorConfig, mode: VectorMode = VectorMode.REQUANTIZE, *, settle: bool = False,
+    residual: bool = False,
 ) -> int:
     """From the transfer of an instruction of one step, of all lanes, to its `done`.
 
@@ -164,5 +169,5 @@ def vector_latency(
     }
     lanes = after[mode] if mode in after else requantize_latency(cfg)
     if mode != VectorMode.MEASURE:
-        lanes += function_latency(cfg)
+        lanes += function_latency(cfg) + residual * residual_latency(cfg)
     return _WALK + vector_fetch(cfg) + lanes + _OUTPUT + statistics_latency(cfg)

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from kiwicha.machine.capabilities import FORMER, Functions, Pooling, Sparse, Special
+from kiwicha.machine.capabilities import FORMER, Functions, Pooling, Residual, Sparse, Special
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
 
@@ -14,10 +14,10 @@ __all__ = ["PRESETS", "preset", "read_config"]
 
 _FULL = {
     "transposer": True, "dynamic": True, "functions": Functions(tables=2),
-    "pooling": Pooling(window=8),
+    "pooling": Pooling(window=8), "residual": Residual(tables=2),
 }
 """Beside lanes of SPECIAL: products of activations, dynamic quantization, functions by table,
-maximum pooling behind convolutions."""
+maximum pooling and sums of two tensors behind convolutions."""
 
 # What Lattice's ECP5-85F takes: 156 multipliers, 208 block RAMs. A requantizer takes four.
 _ECP5 = AcceleratorConfig(
@@ -83,6 +83,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             special=Special(lanes=4),
             functions=Functions(tables=2),
             pooling=Pooling(window=8),
+            residual=Residual(tables=2),
         ),
         AcceleratorConfig(
             name="large",
@@ -98,6 +99,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             special=Special(lanes=8),
             functions=Functions(tables=2),
             pooling=Pooling(window=8),
+            residual=Residual(tables=2),
         ),
         _ECP5,
         _ECP5.replace(name="ecp5-12x12", rows=12, columns=12, activation_bytes=65536),

@@ -205,6 +205,7 @@ PARTS = {
     "flat_index": "block",
     "integer_path": "vector",
     "narrow": "vector",
+    "sum_round": "residual",
     "settle": "vector",
     "block_buffer": "block_quantize",
     "reciprocal": "block_quantize",

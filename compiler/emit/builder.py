@@ -2,7 +2,7 @@
 """Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from kiwicha.compiler.emit.order import Order
 from kiwicha.compiler.emit.scales import ScaleRun
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
 from kiwicha.compiler.schedule.compress import StoredWeights
+from kiwicha.compiler.schedule.contraction import Addend
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
@@ -59,6 +60,8 @@ _SPACES: dict[int, Space] = {
     LoadTarget.TABLE: Space.TABLE,
     LoadTarget.DYNAMIC: Space.SLOT,
     LoadTarget.FUNCTION: Space.FUNCTION,
+    LoadTarget.ADDEND: Space.ADDEND,
+    LoadTarget.SUMS: Space.SUMS,
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
@@ -73,6 +76,7 @@ class ProgramBuilder:
     -------
     absorbed : what lies inside something else.
     counted : layers whose results are counted.
+    addends : by the name of a node, what its results are added to on their way out.
     tally : what counts the results of VECTORs that are appended, None where nobody does.
     function : table of 256 bytes that their results are looked up in, None for no function.
     """
@@ -83,6 +87,7 @@ class ProgramBuilder:
     function: np.ndarray | None = None
     absorbed: Absorbed = field(default_factory=Absorbed)
     counted: Collection[str] = ()
+    addends: Mapping[str, Addend] = field(default_factory=dict)
     stored: defaultdict[int, list[StoredWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer
@@ -106,6 +111,7 @@ class ProgramBuilder:
         self.special_results = Ring(self.config.special.bytes, beat)
         self.tables = Ring(self.config.special.entries // 256)
         self.functions = Ring(self.config.functions.tables)
+        self.sums = Ring(self.config.residual.tables)
         self._half = 0
 
     def next_accumulators(self) -> int:
@@ -208,7 +214,8 @@ class ProgramBuilder:
             shape = window(fields)
             steps *= shape["rows"] * shape["columns"]
         settle = bool(fields.get("settle", 0))
-        cycles, latency = vector_cycles(self.config, mode, steps, settle)
+        residual = bool(fields.get("residual", 0))
+        cycles, latency = vector_cycles(self.config, mode, steps, settle, residual)
         if mode == VectorMode.BLOCK:
             pixels = fields["pixels"] * fields["lines"]
             cycles = pixels * block_cycles(self.config, fields["channels"])

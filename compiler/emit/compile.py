@@ -27,6 +27,7 @@ from kiwicha.compiler.emit.statistics import (
     split_chains,
 )
 from kiwicha.compiler.emit.steps import besides, interleave
+from kiwicha.compiler.emit.sums import addends_of
 from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
 from kiwicha.compiler.schedule.compress import LayerWeights
 from kiwicha.compiler.schedule.units import require_units
@@ -50,8 +51,8 @@ class CompiledModel:
     image : uint8; memory from address 0, tensors still zero.
     program : (byte address, bytes) of the instructions in ``image``.
     read_window, write_window : (base, limit) to grant, limit exclusive.
-    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``. Those that a layer's
-        function takes on the way out (`compiler.emit.functions`) are nowhere.
+    addresses : where each tensor lies; its bytes are ``Tensor.to_memory``. What becomes something
+        else on the way out (`compiler.emit.functions`) is nowhere.
     statistics : layers whose results are counted, and where their records are, by name.
     places : address of each byte of the scales of blocks, by their tensor's name.
     within : tensors that lie inside others.
@@ -146,8 +147,12 @@ def compile_graph(
         layer's statistics cannot be had.
     """
     counted = counted_layers(graph, config, statistics)
+    parts = split_chains(chains(graph.nodes, graph.wholes), counted)
+    together = {node.name for part in parts for node in part if len(part) > 1}
     names = {each.node.name for each in counted}
-    functions = functions_of(graph, config, names)
+    absorbed = absorb(graph, config, together, names)
+    functions = functions_of(graph, config, absorbed, together, names)
+    functions = with_pools(graph, config, functions, absorbed, names)
     alone = [node for node in graph.nodes if node.name not in functions.besides]
     require_units(alone, config, graph.wholes)
     # The last beat of the address space cannot be granted: limits are exclusive.
@@ -156,10 +161,6 @@ def compile_graph(
     for tensor in graph.input_tensors:
         addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
-    parts = split_chains(chains(graph.nodes, graph.wholes), counted)
-    together = {node.name for part in parts for node in part if len(part) > 1}
-    absorbed = absorb(graph, config, together, names)
-    functions = with_pools(graph, config, functions, absorbed, names)
     parts = functions.joined(absorbed.left(parts))
     addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")
@@ -170,7 +171,8 @@ def compile_graph(
         tallies[node.name] = Tally(config, node.name, channel, place)
     write_limit = memory.top
 
-    builder = ProgramBuilder(config, absorbed=absorbed, counted=names)
+    addends = addends_of(functions.sums, addresses, graph, config.beat_bytes, memory.put)
+    builder = ProgramBuilder(config, absorbed=absorbed, counted=names, addends=addends)
     if graph.dynamic and config.dynamic:
         builder.load_slots(addresses[graph.dynamic[0].record.name])
     done, refused = 0, list[KiwichaError]()

@@ -22,9 +22,9 @@ _MANY = 64
 
 
 class Space(Enum):
-    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, FUNCTION
-    counts the tables of VECTOR, SLOT the slots of dynamic quantization, STATISTICS has one place:
-    the record."""
+    """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, ADDEND is as
+    OUTPUT, FUNCTION and SUMS count the tables of VECTOR, SLOT the slots of dynamic quantization,
+    STATISTICS has one place: the record."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -36,6 +36,8 @@ class Space(Enum):
     TABLE = "table"
     RESULT = "result"
     FUNCTION = "function"
+    ADDEND = "addend"
+    SUMS = "sums"
     SLOT = "slot"
     STATISTICS = "statistics"
 

@@ -46,6 +46,7 @@ class _Emitter:
         self.order = -1 if work.y.is_ragged else 1
         # The spatial tile and column tiles that follow others.
         self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
+        self.ahead = work.addend is not None
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
@@ -90,13 +91,22 @@ class _Emitter:
 
     def _place(self, s: SpatialTile, group: _Group) -> Block | None:
         """Take room for results, but for those that are only measured."""
-        return None if self.modes == (VectorMode.MEASURE,) else self.results.place(s, group)
+        if self.modes == (VectorMode.MEASURE,):
+            return None
+        block = self.results.place(s, group)
+        if self.ahead:
+            # While the first patch is still being written by the layer before.
+            self.ahead = False
+            self.results.load_addends(s, block)
+        return block
 
     def _accumulate(self, s: SpatialTile, group: _Group, block: Block | None) -> None:
         """Reduce a spatial tile over all its input into accumulators, and drain them."""
         entry = self.builder.next_accumulators()
         for first in range(0, len(group), self.t.group):
             self._reduce(s, group[first : first + self.t.group], entry + first * s.entries)
+        if block is not None:
+            self.results.load_addends(s, block)
         for mode in self.modes:
             for first in range(0, len(group), self.work.drained)[:: self.order]:
                 self.results.drain(s, group, first, entry + first * s.entries, block, mode)

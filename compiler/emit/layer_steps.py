@@ -113,6 +113,8 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
         if works and works[0].ones:
             place = store(np.ones(works[0].x.channels, np.uint8))
             works = [replace(work, x=replace(work.x, address=place)) for work in works]
+        if (addend := builder.addends.get(node.name)) is not None:
+            works = [replace(work, addend=addend) for work in works]
         plans = _plans(works, builder, plain=node.name in builder.counted)
         return [_planned_step(work, plans[_kind(work)], builder, store) for work in works]
 

@@ -7,22 +7,19 @@ row, a byte, or what all lanes need. A long row is shared out by itself.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
-from kiwicha.compiler.emit.fixed_pairs import fixed_arithmetic
 from kiwicha.compiler.emit.lanes import Block, Lanes
+from kiwicha.compiler.emit.pair_arithmetic import pair_arithmetic
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.rows import Cut, cut_rows, longest_block
 from kiwicha.compiler.emit.steps import Span, Step
-from kiwicha.compiler.graph.graph import AddNode, FixedPairNode, PairNode, TablesNode
+from kiwicha.compiler.graph.graph import PairNode
 from kiwicha.compiler.schedule.broadcast import Meeting, Part, meetings
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.fixed_pairs import with_multiplier
-from kiwicha.machine.isa import SpecialOperation
-from kiwicha.machine.pair_tables import add_tables, mul_ratio, mul_tables
 
 __all__ = ["pair_steps"]
 
@@ -90,11 +87,7 @@ class _Pairs:
             self.z = addresses[node.z.name]
         else:
             self.z = store(node.z.to_memory(node.constant).view(np.uint8))
-        self.multiplier: int | None = None
-        if isinstance(node, FixedPairNode):
-            self.fields, self.tables, self.multiplier = fixed_arithmetic(node)
-        else:
-            self.fields, self.tables = _arithmetic(node)
+        self.fields, self.tables, self.multiplier = pair_arithmetic(node)
 
     def steps(self) -> Iterator[Step]:
         """Yield the node's instructions in an order that is correct."""
@@ -224,34 +217,3 @@ class _Pairs:
 
 def _repeats(name: str, row: bool, byte: bool) -> dict[str, int]:
     return {f"{name}_row": int(row), f"{name}_byte": int(byte)}
-
-
-def _arithmetic(node: PairNode) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
-    """Return the fields that do not change from step to step, and the tables."""
-    if isinstance(node, TablesNode) and node.tables is not None:
-        *tables, shift = node.tables
-        fields = {"operation": node.operation, "x_signed": 0, "z_signed": 0, "shift": shift}
-        fields |= {"low": node.low, "high": node.high, "zero_point": node.y.zero_point}
-        return fields, (tables[0], tables[1])
-    first, second = (node.z, node.x) if node.z_first else (node.x, node.z)
-    early, last = (0, node.y.zero_point) if node.zero_last else (node.y.zero_point, 0)
-    if isinstance(node, AddNode):
-        operation = SpecialOperation.ADD
-        *tables, shift = add_tables(
-            float(first.scale), first.zero_point, first.dtype,
-            float(second.scale), second.zero_point, second.dtype, float(node.y.scale), early,
-        )
-    else:
-        operation = SpecialOperation.MUL
-        ratio = mul_ratio(
-            float(first.scale), float(second.scale), float(node.y.scale)
-        )
-        *tables, shift = mul_tables(
-            first.zero_point, first.dtype, second.zero_point, second.dtype, ratio, early
-        )
-    a, b = tables
-    return {
-        "operation": operation, "low": node.low, "high": node.high, "zero_point": last,
-        "x_signed": int(first.dtype == np.int8), "z_signed": int(second.dtype == np.int8),
-        "shift": shift,
-    }, (a, b)

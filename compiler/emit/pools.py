@@ -67,6 +67,8 @@ def with_pools(
                 continue
         if not isinstance(node, ConvNode) or node.name in counted:
             continue
+        if node.name in functions.sums or pool.name in functions.sums:
+            continue
         between = [node.y, *(() if table is None else (table.y,))]
         if any(readers[tensor.name] != 1 or tensor.name in apart for tensor in between):
             continue

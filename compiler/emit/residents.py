@@ -15,7 +15,7 @@ from kiwicha.compiler.schedule.contraction import Contraction, Found
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
-from kiwicha.machine.isa import FUNCTION_ENTRIES, LoadTarget, WeightFormat
+from kiwicha.machine.isa import FUNCTION_ENTRIES, SUM_BEATS, LoadTarget, WeightFormat
 
 __all__ = ["Patch", "Residents", "StoreConstant"]
 
@@ -133,6 +133,20 @@ class Residents:
                 LoadTarget.FUNCTION,
                 Transfer(address, found * FUNCTION_ENTRIES, FUNCTION_ENTRIES),
                 touched=Range(Space.FUNCTION, found, found + 1),
+            )
+        return found
+
+    def sums(self, table: np.ndarray) -> int:
+        """Return which of VECTOR's pairs of tables for sums is this one."""
+        builder = self.builder
+        address = self.store(table)
+        found = builder.sums.find(address)
+        if found is None:
+            found = builder.sums.place(address, 1)
+            builder.load(
+                LoadTarget.SUMS,
+                Transfer(address, found * SUM_BEATS * self.beat, table.size),
+                touched=Range(Space.SUMS, found, found + 1),
             )
         return found
 

@@ -13,7 +13,7 @@ from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.depthwise import drains, walk_of
-from kiwicha.compiler.schedule.footprint import pixel_pitch, scale_room
+from kiwicha.compiler.schedule.footprint import line_pitch, pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
@@ -45,6 +45,7 @@ class Results:
         self.beat = builder.config.beat_bytes
         self.drains = len(spatial_tiles(work, tiling)) * len(tiling.tiles)
         self._measured = 0
+        self._added: Block | None = None
         self._scales = None if work.blocks is None else Scales(work, builder.config)
 
     def _address(self, s: SpatialTile, channel: int) -> int:
@@ -56,15 +57,11 @@ class Results:
 
     def place(self, s: SpatialTile, group: tuple[ColumnTile, ...]) -> Block:
         """Take room for the results of some column tiles, aligned as they are in memory."""
-        y, octets = self.work.written, self.work.octets
+        octets = self.work.octets
         first, outputs = group[0].output * octets, sum(tile.outputs for tile in group)
         pixel, channels = pixel_pitch(self.work, self.builder.config, outputs), outputs * octets
-        line = s.columns * pixel
-        spilled = 0
-        if y.is_ragged:
-            spilled, line = line - y.row_bytes, y.row_bytes
-        elif s.columns < y.width or channels < y.channels or not y.is_dense:
-            line += (y.row_bytes - line) % self.beat
+        line = line_pitch(self.work, self.builder.config, s.columns, outputs)
+        spilled = s.columns * pixel - line if self.work.written.is_ragged else 0
         size = s.lines * line + spilled + self.beat
         room = scale_room(self.work, self.builder.config, s.pixels, outputs)
         base = self.builder.outputs.place((self.builder.layer, s, first), size + room)
@@ -111,6 +108,10 @@ class Results:
             fields |= {"function": 1, "table": table}
             reads.append(Range(Space.FUNCTION, table, table + 1))
         writes: list[Range] = []
+        if work.addend is not None and block is not None:
+            sums = self.residents.sums(work.addend.table)
+            fields |= {"residual": 1, "sums": sums}
+            reads += [Range(Space.SUMS, sums, sums + 1), self._covered(s, block, Space.ADDEND)]
         if dynamic is not None and dynamic.target is not None:
             fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
             slot = Range(Space.SLOT, dynamic.target, dynamic.target + 1)
@@ -124,10 +125,7 @@ class Results:
         else:
             assert block is not None
             fields["local"] = block.local + tile.output * work.octets - block.channel
-            start = block.local // self.beat * self.beat
-            end = block.local + (s.lines - 1) * block.line_pitch
-            end += max(block.line_pitch, s.columns * block.pixel_pitch)
-            writes.append(Range(Space.OUTPUT, start, end))
+            writes.append(self._covered(s, block, Space.OUTPUT))
         if work.windows is not None and block is not None:
             self._drain_windows(s, work.windows, block, fields, reads, writes)
             return
@@ -198,25 +196,42 @@ class Results:
         size = s.images, s.rows, s.columns
         walk = walk_of(self.work, self.builder.config, size) if self.tiling.filter else None
         yield from drains(walk, size, pixel, line)
+    def _covered(self, s: SpatialTile, block: Block, space: Space) -> Range:
+        start = block.local // self.beat * self.beat
+        end = block.local + (s.lines - 1) * block.line_pitch
+        return Range(space, start, end + max(block.line_pitch, s.columns * block.pixel_pitch))
+
+    def load_addends(self, s: SpatialTile, block: Block) -> None:
+        """Bring what a block's results are added to on chip, once."""
+        if self.work.addend is None or block is self._added:
+            return
+        self._added = block
+        self.residents.sums(self.work.addend.table)
+        for run in self._runs(s, block, self.work.addend.offset):
+            self.builder.load(LoadTarget.ADDEND, run)
 
     def store(self, s: SpatialTile, block: Block) -> None:
-        """Write a finished block to memory, in as few runs as its shape allows."""
+        """Write a finished block to memory."""
+        for run in self._runs(s, block):
+            self.builder.store(run)
+
+    def _runs(self, s: SpatialTile, block: Block, offset: int = 0) -> Iterator[Transfer]:
+        """Yield a block's runs in as few transfers as its shape allows, ``offset`` further on in
+        memory."""
         y, lines = self.work.written, s.lines
-        start = self._address(s, block.channel)
-
-        def store(*transfer: int) -> None:
-            self.builder.store(Transfer(*transfer))
-
+        start = self._address(s, block.channel) + offset
         if block.channels == y.channels and s.columns == y.width and (y.is_dense or y.is_ragged):
-            store(start, block.local, lines * y.row_bytes)
+            yield Transfer(start, block.local, lines * y.row_bytes)
         elif block.channels == y.pixel_bytes:
             length = s.columns * block.channels
-            store(start, block.local, length, lines, y.row_bytes, block.line_pitch)
+            yield Transfer(start, block.local, length, lines, y.row_bytes, block.line_pitch)
         elif y.width == 1:
-            store(start, block.local, block.channels, lines, y.row_bytes, block.line_pitch)
+            yield Transfer(
+                start, block.local, block.channels, lines, y.row_bytes, block.line_pitch
+            )
         else:
             for line in range(lines):
-                store(
+                yield Transfer(
                     start + line * y.row_bytes, block.local + line * block.line_pitch,
                     block.channels, s.columns, y.pixel_bytes, block.pixel_pitch,
                 )

@@ -36,7 +36,10 @@ def counts(work: Contraction, config: AcceleratorConfig) -> Iterator[int]:
         or work.y.step not in (0, outputs)
     ):
         return
-    ragged = work.y.is_dense and work.modes == (VectorMode.REQUANTIZE,)
+    # What is added to results that are overwritten would have to be loaded, too.
+    ragged = (
+        work.y.is_dense and work.modes == (VectorMode.REQUANTIZE,) and work.addend is None
+    )
     for pixels in range(2, min(width, _TILES * config.columns // outputs) + 1):
         if ragged or width % pixels == 0:
             yield pixels

@@ -15,7 +15,9 @@ import numpy as np
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
-__all__ = ["Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place"]
+__all__ = [
+    "Addend", "Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place",
+]
 
 
 class Operand(Enum):
@@ -161,6 +163,20 @@ class Beside:
 
 
 @dataclass(frozen=True, eq=False)
+class Addend:
+    """A tensor in memory to which results are added on their way out.
+
+    Members
+    -------
+    offset : from a result's place in memory to that of the byte it is added to.
+    table : uint8, the pair of tables for the sums, as LOAD writes it.
+    """
+
+    offset: int
+    table: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Contraction:
     """One layer for the array.
 
@@ -201,6 +217,7 @@ class Contraction:
     skipped: int = 0
     found: Found | None = None
     ones: bool = False
+    addend: Addend | None = None
     windows: Windows | None = None
     beside: Beside | None = None
 

@@ -94,6 +94,11 @@ def estimate(
         run = y.channels * work.octets / beat
         store = max(store, y.images * y.height * y.width * max(run + 0.5, _SMALL_RUN))
 
+    if work.addend is not None:
+        runs = 0 if t.assemble or groups == 1 else y.images * y.height * y.width * groups
+        load += max(written / beat, runs * run_cycles(config, written // max(1, runs)))
+        read += written
+
     dispatch = spatial * groups * -(-passes // per_instruction) * _words(Opcode.COMPUTE)
     dispatch += spatial * len(t.tiles) * drains * len(work.modes) * _words(Opcode.VECTOR)
     lines = 1 if work.beside is None else t.images * work.beside.rows

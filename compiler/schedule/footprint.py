@@ -8,7 +8,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.latency import pass_interval
 
 __all__ = [
-    "Reduction", "block_bytes", "minimum_pass", "patch_bytes", "pixel_pitch",
+    "Reduction", "block_bytes", "line_pitch", "minimum_pass", "patch_bytes", "pixel_pitch",
     "reduction", "scale_room",
 ]
 
@@ -87,8 +87,36 @@ def pixel_pitch(work: Contraction, config: AcceleratorConfig, channels: int) -> 
 
     Congruent to the pitch in memory, so that STORE finds every pixel aligned alike.
     """
-    octets = channels * work.octets
-    return octets + (work.written.pixel_bytes - octets) % config.beat_bytes
+    octets, pitch = channels * work.octets, work.written.pixel_bytes
+    if octets < pitch:
+        octets += _apart(work, config, octets, pitch)
+    return octets + (pitch - octets) % config.beat_bytes
+
+
+def line_pitch(
+    work: Contraction, config: AcceleratorConfig, columns: int, channels: int
+) -> int:
+    """The same from line to line of ``columns`` pixels."""
+    y, octets = work.written, channels * work.octets
+    line = columns * pixel_pitch(work, config, channels)
+    if y.is_ragged:
+        return y.row_bytes
+    if columns < y.width or octets < y.channels or not y.is_dense:
+        if octets == y.pixel_bytes:
+            line += _apart(work, config, line, y.pixel_bytes)
+        line += (y.row_bytes - line) % config.beat_bytes
+    return line
+
+
+def _apart(work: Contraction, config: AcceleratorConfig, length: int, pitch: int) -> int:
+    """Bytes to spare between runs where what results are added to is loaded: LOAD writes whole
+    beats, of which no two runs may share one."""
+    if work.addend is None:
+        return 0
+    tile = min(config.rows, config.columns)
+    places = (length, pitch, tile, work.y.row_bytes, work.y.address)
+    aligned = work.groups == 1 and not any(place % config.beat_bytes for place in places)
+    return 0 if aligned else 2 * config.beat_bytes
 
 
 def block_bytes(
@@ -96,8 +124,9 @@ def block_bytes(
 ) -> int:
     """Output buffer bytes of a spatial tile's results, at the most."""
     images, rows, columns = tile
-    pitch = pixel_pitch(work, config, channels)
-    size = images * rows * (columns * pitch + config.beat_bytes) + config.beat_bytes
+    beat, pitch = config.beat_bytes, pixel_pitch(work, config, channels)
+    spare = beat if work.addend is None else 3 * beat
+    size = images * rows * (columns * pitch + spare) + beat
     return size + scale_room(work, config, images * rows * columns, channels)
 
 

@@ -13,6 +13,7 @@ from kiwicha.machine.isa import (
     PARAMETER_BYTES,
     SLOT_BYTES,
     SLOTS,
+    SUM_BEATS,
     LoadTarget,
 )
 
@@ -30,6 +31,9 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
         targets[LoadTarget.TABLE] = 2 * 4 * cfg.special.entries
     if cfg.functions:
         targets[LoadTarget.FUNCTION] = FUNCTION_ENTRIES * cfg.functions.tables
+    if cfg.residual:
+        targets[LoadTarget.ADDEND] = cfg.output_bytes
+        targets[LoadTarget.SUMS] = SUM_BEATS * cfg.beat_bytes * cfg.residual.tables
     if cfg.dynamic:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets

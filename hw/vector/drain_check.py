@@ -16,7 +16,10 @@ __all__ = ["illegal_fields", "places_outside"]
 def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return bits, all 0 if no field is illegal: a few, as one would take too many levels."""
     return Cat(
-        Cat(asked.reserved0, _foreign_fields(cfg, asked), *_wrong_window(cfg, asked)).any(),
+        Cat(
+            *(() if cfg.residual else (asked.residual, asked.sums)),
+            _foreign_fields(cfg, asked), *_wrong_window(cfg, asked),
+        ).any(),
         Cat(asked.channels == 0, asked.pixels == 0, asked.lines == 0).any(),
         _channels_beyond(cfg, asked) | _wrong_bounds(cfg, asked).any(),
     )
@@ -130,4 +133,9 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         unless(cfg.functions, mode == VectorMode.REQUANTIZE, asked.function),
         unless(cfg.functions, asked.function & (asked.table < cfg.functions.tables), asked.table),
         *(() if blocks else (asked.tiles, unless(cfg.pooling, windows, asked.tile_entries))),
+        *(
+            (Mux(mode == VectorMode.REQUANTIZE, 0, asked.residual), ~asked.residual & asked.sums)
+            if cfg.residual
+            else ()
+        ),
     )

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which modes of VECTOR a machine has, and what they mean for its walker."""
 
-from amaranth.hdl import Const, Module, Signal, Value
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import wiring
 
 from kiwicha.hw.parts.reciprocal import division_cycles
@@ -13,7 +15,7 @@ from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import BlockScale
 
 __all__ = [
-    "DIGIT", "admit_one_mode", "block_pauses", "ends_pixels", "vector_modes",
+    "DIGIT", "Admitted", "admit_one_mode", "block_pauses", "ends_pixels", "vector_modes",
 ]
 
 DIGIT = 4
@@ -32,31 +34,55 @@ def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     return tuple(modes)
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """What all instructions under way have in common.
+
+    Members
+    -------
+    mode : VectorMode.
+    residual, sums : those fields of theirs; constants without ``residual.tables``.
+    """
+
+    mode: Value
+    residual: Value
+    sums: Value
+
+
 def admit_one_mode(
     m: Module, cfg: AcceleratorConfig, asked: wiring.PureInterface, walker: wiring.PureInterface,
     count: Value,
-) -> Value:
-    """Let instructions of one mode at a time on to the walker; return their mode.
+) -> Admitted:
+    """Let instructions on to the walker that have all in common that ``Admitted`` says.
 
-    Where the mode changes, and before and after MEASURE and QUANTIZE, none of ``count`` may be
+    Where that changes, and before and after MEASURE and QUANTIZE, none of ``count`` may be
     under way.
     """
-    if len(vector_modes(cfg)) == 1:
+    one, sums = len(vector_modes(cfg)) == 1, Const(0, 2)
+    if one and not cfg.residual:
         wiring.connect(m, walker, wiring.flipped(asked))
-        return Const(VectorMode.REQUANTIZE)
+        return Admitted(Const(VectorMode.REQUANTIZE), *sums)
     mode, free = Signal(asked.payload.mode.shape(), name="mode"), Signal(name="free")
     alone: Value = Const(0)
     if cfg.dynamic:
         alone = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    same = mode == asked.payload.mode
+    if cfg.residual:
+        sums, asked_sums = Signal(2, name="sums"), Cat(asked.payload.residual, asked.payload.sums)
+        same = (sums == asked_sums) if one else same & (sums == asked_sums)
+        with m.If(asked.valid & asked.ready):
+            m.d.sync += sums.eq(asked_sums)
     m.d.comb += [
-        free.eq((count == 0) | ((mode == asked.payload.mode) & ~alone)),
+        free.eq((count == 0) | (same & ~alone)),
         walker.payload.eq(asked.payload),
         walker.valid.eq(asked.valid & free),
         asked.ready.eq(walker.ready & free),
     ]
+    if one:
+        return Admitted(Const(VectorMode.REQUANTIZE), *sums)
     with m.If(asked.valid & asked.ready):
         m.d.sync += mode.eq(asked.payload.mode)
-    return mode
+    return Admitted(mode, *sums)
 
 
 def ends_pixels(cfg: AcceleratorConfig) -> bool:

@@ -14,7 +14,6 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.columns import ColumnPick
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
 from kiwicha.hw.vector.dynamic import DynamicPath
-from kiwicha.hw.vector.function_table import FunctionTable
 from kiwicha.hw.vector.integer_path import IntegerPath
 from kiwicha.hw.vector.modes import admit_one_mode, vector_modes
 from kiwicha.hw.vector.narrow import answered_write
@@ -22,9 +21,10 @@ from kiwicha.hw.vector.output_buffer import OutputBuffer
 from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.hw.vector.requantize import RequantizeLane
 from kiwicha.hw.vector.statistics_path import StatisticsPath, count_results, counts_member
+from kiwicha.hw.vector.way_out import WayOut
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
-from kiwicha.machine.latency import accumulator_latency, vector_latency
+from kiwicha.machine.latency import accumulator_latency, residual_latency, vector_latency
 from kiwicha.machine.records import PARAMETER_LAYOUT
 
 __all__ = ["VectorEngine"]
@@ -107,18 +107,19 @@ class VectorEngine(Component):
         self._walker = DrainWalker(cfg, self.interval)
         self._statistics = StatisticsPath(cfg) if cfg.statistics.elements else None
         apart = self._fetch + self._lanes[0].latency  # from a step to its results
-        self._functions = FunctionTable(cfg, apart) if cfg.functions else None
+        self._way_out = WayOut(cfg, apart)
         written = self._output.write_latency
         self.statistics_latency = self._statistics.latency - written if self._statistics else 0
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
-        self.latency += self._functions.latency if self._functions else 0
+        self.latency += self._way_out.latency
         require_stated("VECTOR's latency", self.latency, vector_latency(cfg))
         self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
         self._beside = _beside_layout(cfg)
         several = len(self._modes) > 1
         self._integers = IntegerPath(cfg, self._beside, self._fetch) if several else None
         #: Instructions in flight at most.
-        self._most = self.latency // self.interval + 2
+        longest = self.latency + (residual_latency(cfg) if cfg.residual else 0)
+        self._most = longest // self.interval + 2
         if self._integers is not None:
             self._most += 2 * self._integers.depth
         ports = {
@@ -145,7 +146,8 @@ class VectorEngine(Component):
         m.submodules.parameters = parameters = self._parameters
         m.submodules.output = output = self._output
         count = Signal(range(self._most + 1))
-        mode = admit_one_mode(m, cfg, self.i, walker.i, count)
+        admitted = admit_one_mode(m, cfg, self.i, walker.i, count)
+        mode = admitted.mode
         wiring.connect(m, wiring.flipped(self.error), walker.error)
         wiring.connect(m, parameters.write, wiring.flipped(self.write))
         step = walker.o.payload
@@ -206,7 +208,8 @@ class VectorEngine(Component):
             self._integer_modes(m, self._integers, mode, valid[-1], beside, finished, made)
         if self._dynamic is not None:
             self._dynamic_modes(m, self._dynamic, mode, valid[-1], beside, finished, measured, made)
-        self._look_up(m, finished, made, written, result, mode == VectorMode.REQUANTIZE)
+        on_the_way = self._way_out.connect(m, self.write, step, admitted, (finished, made))
+        m.d.comb += [written.eq(on_the_way[0]), result.eq(on_the_way[1])]
         if self._statistics is not None and self._integers is not None:
             count_results(m, self._statistics, self._integers.sums, mode, written, result)
 
@@ -274,28 +277,6 @@ class VectorEngine(Component):
                 path.final.eq(walker.o.payload.final),
                 path.random.eq(self.random),
             ]
-
-    def _look_up(
-        self, m: Module, finished: Value, made: data.View, written: Signal, result: data.View,
-        enable: Value,
-    ) -> None:
-        """The tables on the way out, where there are any."""
-        unit, step = self._functions, self._walker.o.payload
-        if unit is None:
-            m.d.comb += [written.eq(finished), result.eq(made)]
-            return
-        m.submodules.functions = unit
-        m.d.comb += [
-            unit.function.eq(step.function),
-            unit.table.eq(step.table),
-            unit.enable.eq(enable),
-            unit.write.valid.eq(self.write.valid),
-            unit.write.payload.eq(self.write.payload),
-            unit.i.valid.eq(finished),
-            unit.i.payload.eq(made),
-            written.eq(unit.o.valid),
-            result.eq(unit.o.payload),
-        ]
 
     def _dynamic_modes(
         self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,

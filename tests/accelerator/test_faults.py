@@ -93,7 +93,7 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
         *illegal(
             Engine.VECTOR, vector(channels=0), vector(channels=5), vector(pixels=0),
             vector(lines=0), vector(zero_point=256), vector(low=-257), vector(high=300),
-            vector(low=1, high=0), vector(reserved0=1), vector(function=1),
+            vector(low=1, high=0), vector(residual=1), vector(sums=1), vector(function=1),
             vector(signal=_SPECIAL), vector(mode=1), vector(mode=8), vector(slot=2),
             vector(target=2), vector(begin=1), vector(settle=1), vector(relu=1),
             vector(statistics=1), vector(scales=1 << 31), vector(tiles=128),

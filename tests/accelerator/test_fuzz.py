@@ -35,6 +35,7 @@ PROGRAMS = 150  # of each kind
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
 _SMALL = {
     "format": 1, "extent": 1, "reserved0": 1, "reserved1": 1, "only": 1, "channel": 1, "source": 1,
+    "residual": 1, "sums": 1,
     "LOAD.target": 3, "LOAD.address": 0xC00, "rows": 5, "dynamic": 1, "slot": 1, "mode": 1,
     "VECTOR.target": 1, "begin": 1, "settle": 1, "relu": 1, "statistics": 1, "scales": 1,
     "tiles": 1, "tile_entries": 1, "channels": 5, "pixels": 9, "lines": 4, "length": 96,

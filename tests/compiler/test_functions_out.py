@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 import kiwicha
+from kiwicha.compiler.emit.absorb import Absorbed
 from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode
@@ -118,4 +119,4 @@ def test_golden_and_report_name_both():
 
 
 def test_a_graph_without_tables_has_none():
-    assert functions_of(None, WITHOUT).tables == {}
+    assert functions_of(None, WITHOUT, Absorbed()).tables == {}

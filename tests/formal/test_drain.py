@@ -51,7 +51,7 @@ class WalkSpec(wiring.Component):
         line_entry = Signal(20)
         illegal = (
             (now.pixels == 0) | (now.lines == 0) | (now.channels == 0) | (now.channels > 5)
-            | (now.reserved0 != 0) | now.function | (now.table != 0) | (now.low > now.high)
+            | now.residual | now.sums | now.function | (now.table != 0) | (now.low > now.high)
             | (now.mode != 0) | (now.slot != 0) | (now.target != 0) | now.begin | now.settle
             | now.relu | now.statistics | now.only | (now.channel != 0) | (now.tiles != 0)
             | Mux(

@@ -67,6 +67,7 @@ BAD = {
         "blocks.criterion is 'best'; legal: l1, l2, bias, cosine, qem",
     ),
     "pooling.window": (16, "pooling.window is 16; legal: 0, 2 to 15"),
+    "residual.tables": (1, "residual.tables is 1; legal: 0, 2"),
     "functions.tables": (3, "functions.tables is 3; legal: 0, 2, 4, 8"),
     "interleave.rows": ((3, 4), "interleave.rows has 4; legal: odd numbers, 3 to 15"),
     "statistics.elements": (

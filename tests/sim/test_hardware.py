@@ -78,7 +78,8 @@ def test_configuration_and_cells_are_ingredients():
             "channels": 8, "scale": "free", "rounding": "lfsr", "ways": ((4, 0),),
             "criterion": "l1",
         },
-        "functions": {"tables": 2}, "statistics": {"elements": 256}, "pipeline": (),
+        "functions": {"tables": 2}, "pooling": {"window": 2}, "residual": {"tables": 2},
+        "statistics": {"elements": 256}, "pipeline": (),
         "queue_words": 16,
     }
     default, one_by_one = TINY.to_dict(), []

@@ -41,7 +41,7 @@ OUTSIDE = [
     {"line_pitch": 1 << 9}, {"line_pitch": -(1 << 9)}, {"line_pitch": 0x7FFFFFFF},
     {"local": 240, "pixel_pitch": 0, "line_pitch": 12},
 ]
-ILLEGAL += [{"reserved0": 1 << k} for k in range(2)]
+ILLEGAL += [{"residual": 1}, {"sums": 1}]
 ILLEGAL += [{"function": 1}, *({"table": 1 << k} for k in range(3))]
 ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
 ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]

@@ -20,7 +20,7 @@ from kiwicha.machine.latency import accumulator_latency, vector_latency
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import StreamSource, pack, start_clock_and_reset
 from .dynamic_cases import quantize_the_smallest, quantize_to_every_number
-from .vector_model import expected_output, instructions, parameters, steps
+from .vector_model import expected_output, instructions, parameters, steps, sum_state
 
 LIMIT = 30000
 """Cycles after which something hangs."""
@@ -103,6 +103,11 @@ class Bench:
             tables = self.state.functions[: self.cfg.functions.tables]
             tables[:] = self.rng.integers(0, 256, tables.shape)
             await self.write(LoadTarget.FUNCTION, tables.tobytes())
+
+        if self.cfg.residual:
+            sum_state(self.cfg, self.rng, self.state)
+            await self.write(LoadTarget.ADDEND, self.state.addends.tobytes())
+            await self.write(LoadTarget.SUMS, self.state.sums.tobytes())
 
     async def load_slots(self):
         """Write the slots of dynamic quantization."""
@@ -213,6 +218,11 @@ async def every_mode_answers_when_stated(dut):
             assert not bench.errors
             took = bench.done[-1][0] - bench.taken[-1]
             assert took == vector_latency(bench.cfg, mode, settle=settle), (mode.name, settle)
+    if bench.cfg.residual:
+        bench.source.put([{**step, "residual": 1}])
+        await bench.finish(len(bench.taken) + 1)
+        took = bench.done[-1][0] - bench.taken[-1]
+        assert took == vector_latency(bench.cfg, residual=True)
 
 
 @cocotb.test()
@@ -231,15 +241,17 @@ async def stops_at_a_fault(dut):
     assert len(bench.done) == 1
     assert bench.source.sent == 2
     done = {**bad, "pixels": 3}
-    expected_output(cfg, [good[0], done], bench.raw, bench.accumulators, expected)
+    expected_output(
+        cfg, [good[0], done], bench.raw, bench.accumulators, expected, bench.state
+    )
     assert (await bench.output() == expected).all()
 
 
 def run(cfg, **params):
     unit = VectorEngine(cfg)
-    params |= {"config": cfg.to_dict(), "seed": [7, cfg.columns]}
-    params |= {"cost": unit.latency, "interval": unit.interval}
-    run_cocotb(unit, __name__, params={"count": 60, **params})
+    known = {"config": cfg.to_dict(), "seed": [7, cfg.columns], "count": 60}
+    known |= {"cost": unit.latency, "interval": unit.interval}
+    run_cocotb(unit, __name__, params=known | params)
 
 
 @pytest.mark.parametrize(
@@ -285,8 +297,9 @@ def test_every_mode_of_a_short_pipeline():
 
 @pytest.mark.parametrize("more", [
     {"pipeline": ()}, {"statistics": {"elements": 256}, "requantize_multiplier_width": 9},
-    {"functions": {"tables": 2}},
-], ids=["short", "long", "functions"])
+    {"functions": {"tables": 2}}, {"residual": {"tables": 2}},
+    {"residual": {"tables": 2}, "functions": {"tables": 2}, "pipeline": ()},
+], ids=["short", "long", "functions", "residual", "both"])
 def test_latencies(more):
     cfg = machine(6, 3, 64, dynamic=True, **more)
     run_cocotb(
@@ -304,6 +317,28 @@ def test_functions(columns, lanes, width, tables, more):
     modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
     params = {"config": cfg.to_dict(), "seed": 13, "count": 60, "modes": modes}
     run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
+
+
+@pytest.mark.parametrize("columns,lanes,width,mode,offer,more", [
+    (4, 1, 64, "onnx", "always", {}), (6, 3, 128, "shift", "random", {"pipeline": ()}),
+    (8, 8, 64, "onnx", "bursty", {"functions": {"tables": 2}}),
+    (8, 2, 64, "onnx", "random", {
+        "dynamic": True, "blocks": {"channels": 8}, "statistics": {"elements": 1024},
+        "functions": {"tables": 4},
+    }),
+])
+def test_sums(columns, lanes, width, mode, offer, more):
+    cfg = machine(columns, lanes, width, mode, residual={"tables": 2}, **more)
+    modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
+    params = {"config": cfg.to_dict(), "seed": 17, "count": 60, "modes": modes, "offer": offer}
+    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
+
+
+def test_sums_cost_nothing_where_there_are_none():
+    """Throughput and latency of other results are those of a machine without them."""
+    cfg = machine(8, 3, 64)
+    unit = VectorEngine(cfg)
+    run(cfg.replace(residual={"tables": 2}), cost=unit.latency, interval=unit.interval)
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])

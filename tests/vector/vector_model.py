@@ -11,9 +11,10 @@ import numpy.typing as npt
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import index_fields, window, window_field
-from kiwicha.machine.isa import VECTOR, VectorMode
+from kiwicha.machine.isa import SUM_BEATS, VECTOR, VectorMode
 from kiwicha.machine.modes import BlockScale, RequantizeMode
 from kiwicha.machine.records import PARAMETER_RECORD
+from kiwicha.machine.sum_tables import FRACTION
 
 from .requantize_cases import fixed_point_cases, float_cases, random_int32
 
@@ -118,6 +119,18 @@ def expected_output(
     return state
 
 
+def sum_state(cfg: AcceleratorConfig, rng: np.random.Generator, state: VectorState) -> None:
+    """Give ``state`` second operands and tables whose sums are results, some beyond the bounds."""
+    state.addends = rng.integers(0, 256, cfg.output_bytes, np.uint8)
+    state.sums = rng.integers(0, 256, (2, SUM_BEATS, cfg.beat_bytes), np.uint8)
+    for table, (low, high) in zip(state.sums, ((-128, 127), (3, 200)), strict=True):
+        middle = rng.integers(-(1 << 30), 1 << 30)
+        entries = rng.integers(-150 << FRACTION, 150 << FRACTION, (256, 2))
+        entries += [middle, -middle]
+        table[:256, :8] = entries.astype("<i4").view(np.uint8)
+        table[256, :4] = np.array([low, high], "<i2").view(np.uint8)
+
+
 def instructions(
     cfg: AcceleratorConfig,
     rng: np.random.Generator,
@@ -169,6 +182,8 @@ def instructions(
             fields |= {name: int(rng.random() < 0.6) for name in ("begin", "settle")}
         if cfg.functions and mode == VectorMode.REQUANTIZE and rng.random() < 0.7:
             fields |= {"function": 1, "table": int(rng.integers(cfg.functions.tables))}
+        if cfg.residual and mode == VectorMode.REQUANTIZE and rng.random() < 0.7:
+            fields |= {"residual": 1, "sums": int(rng.integers(2))}
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         if cfg.pooling and mode == VectorMode.REQUANTIZE and not tiles and rng.random() < 0.7:
             rows, columns = (int(n) for n in rng.integers(1, cfg.pooling.window + 1, 2))

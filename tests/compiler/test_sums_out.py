@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums that a layer computes on its way out: which, the same bits, and fewer cycles."""
+
+import numpy as np
+import onnx
+import pytest
+
+import kiwicha
+from kiwicha.machine.encoding import walk_program
+from kiwicha.machine.isa import LoadTarget, Opcode
+from kiwicha.machine.presets import preset
+from kiwicha.models.quantize import DEFAULT, Form, quantize
+from kiwicha.models.zoo.net import Net
+
+WITH = preset("small").replace(
+    name="sums", special={"lanes": 2, "bytes": 4096}, functions={"tables": 2},
+    residual={"tables": 2},
+)
+WITHOUT = WITH.replace(name="plain", residual={"tables": 0})
+
+
+def model(build, shape=(3, 9, 9), form: Form = DEFAULT) -> onnx.ModelProto:
+    net = Net("net", 5)
+    made = build(net, net.input("x", *shape))
+    float_model = net.model(*([made] if isinstance(made, str) else made))
+    rng = np.random.default_rng(6)
+    return quantize(float_model, form, rng.standard_normal((2, 1, *shape)).astype(np.float32))
+
+
+def block(net, x):
+    """Both orders of the operands, an odd number of channels, bounds by Relu and without."""
+    x = net.conv(x, 7)
+    x = net.act("Relu", net.op("Add", net.conv(net.conv(x, 7), 7, act=None), x))
+    x = net.op("Add", x, net.conv(net.conv(x, 7), 7, act=None))
+    return net.conv(x, 4, act=None)
+
+
+def projection(net, x):
+    """Two convolutions are added up; the next layers have the sum at a stride, and pooled."""
+    x = net.conv(x, 8)
+    main = net.conv(net.conv(x, 12, stride=2), 12, act=None)
+    x = net.act("Relu", net.op("Add", main, net.conv(x, 12, 1, 2, act=None)))
+    return net.linear(net.op("Flatten", net.op("GlobalAveragePool", x)), 5)
+
+
+def bottleneck(net, x):
+    """More channels than columns, functions before and after a sum."""
+    x = net.conv(x, 20, act=None)
+    x = net.op("Add", net.conv(net.conv(x, 5, 1), 20, 1, act="LeakyRelu"), x)
+    x = net.act("HardSwish", net.op("Add", net.conv(net.conv(x, 5, 1), 20, 1, act=None), x))
+    return net.conv(x, 6, 1, act=None)
+
+
+def products(net, x):
+    """Rows of a matrix, through a reshape, and a constant."""
+    x = net.linear(net.op("Flatten", net.conv(x, 4, stride=3, act=None)), 24)
+    y = net.op("Add", net.linear(net.act("Relu", net.linear(x, 16)), 24), x)
+    return net.linear(net.op("Add", net.linear(y, 24), net.weight(24, inputs=1)), 7)
+
+
+def read_twice(net, x):
+    """The convolution's own result is needed as well."""
+    x = net.conv(x, 6)
+    y = net.conv(x, 6, act=None)
+    return net.op("Add", net.op("Add", y, x), net.op("Sigmoid", y))
+
+
+def an_output(net, x):
+    x = net.conv(x, 6)
+    y = net.conv(x, 6, act=None)
+    return [y, net.op("Add", y, x)]
+
+
+def twice_itself(net, x):
+    y = net.conv(x, 6, act=None)
+    return net.conv(net.op("Add", y, y), 3)
+
+
+def too_late(net, x):
+    """The other operand needs SPECIAL, after the convolution."""
+    y = net.conv(x, 6, act=None)
+    return net.op("Add", y, net.op("Softmax", net.conv(x, 6), axis=1))
+
+
+def broadcast(net, x):
+    """A value a channel is added to all positions."""
+    x = net.conv(x, 6)
+    return net.op("Add", net.conv(x, 6, act=None), net.op("GlobalAveragePool", x))
+
+
+def compiled(build, machine, **more):
+    made = kiwicha.compile_model(model(build), machine, **more)
+    return made, sum(
+        fields["target"] == LoadTarget.SUMS
+        for _, opcode, fields in walk_program(made.words) if opcode == Opcode.LOAD
+    )
+
+
+@pytest.mark.parametrize("build,count", [
+    (block, 2), (projection, 1), (bottleneck, 2), (products, 2), (read_twice, 0), (an_output, 0),
+    (twice_itself, 0), (broadcast, 0),
+])
+def test_which_are_absorbed(build, count):
+    with_sums, loads = compiled(build, WITH)
+    without, none = compiled(build, WITHOUT)
+    assert none == 0
+    assert loads == count
+    joined = [layer for layer in with_sums.layers if "Add" in layer.op and " + " in layer.name]
+    assert len(joined) == count
+    assert (with_sums.cycles < without.cycles) == (count > 0)
+
+
+FORMS = [DEFAULT, Form(activations="s8"), Form(format="qoperator")]
+
+
+@pytest.mark.parametrize("build,form", [
+    *((build, form) for build in (block, bottleneck, products) for form in FORMS),
+    (projection, DEFAULT), (read_twice, DEFAULT), (an_output, FORMS[1]), (broadcast, FORMS[2]),
+])
+def test_bits_are_the_same(build, form):
+    given = model(build, form=form)
+    outcomes = [kiwicha.run_golden(given, None, machine, samples=3) for machine in (WITH, WITHOUT)]
+    for outcome in outcomes:
+        assert outcome.exact, outcome.verdict
+    for name, value in outcomes[0].outputs.items():
+        np.testing.assert_array_equal(value, outcomes[1].outputs[name])
+
+
+@pytest.mark.parametrize("more", [
+    {"output_bytes": 512}, {"accumulator_depth": 16}, {"activation_bytes": 1024},
+    {"columns": 5, "rows": 3, "requantize_lanes": 3}, {"axi_data_width": 256, "columns": 16},
+], ids=lambda more: next(iter(more)))
+@pytest.mark.parametrize("build", [block, bottleneck])
+def test_any_tiling(build, more):
+    """Parts of rows, of channels, of both: what is loaded lies where it is read."""
+    machine = WITH.replace(name="small-sums", **more)
+    outcome = kiwicha.run_golden(model(build, (3, 13, 11)), None, machine, samples=2)
+    assert outcome.exact, outcome.verdict
+
+
+def test_a_machine_without_special_does():
+    alone = WITH.replace(name="alone", special={"lanes": 0})
+    assert kiwicha.run_golden(model(block), None, alone).exact
+    with pytest.raises(kiwicha.UnfitMachine, match=r"special\.lanes"):
+        kiwicha.compile_model(model(an_output), alone)
+
+
+def test_a_layer_that_is_counted_writes_its_own_results():
+    counting = WITH.replace(name="counting", statistics={"elements": 4096})
+    made = kiwicha.compile_model(model(block), counting, statistics=["conv2"])
+    names = [layer.name for layer in made.layers]
+    assert "conv2" in names
+    assert sum(" + " in name for name in names) == 1
+
+
+def test_report_names_both():
+    layers = kiwicha.compile_model(model(block, form=FORMS[2]), WITH).layers
+    assert [layer.op for layer in layers].count("QLinearConv + QLinearAdd") == 2
