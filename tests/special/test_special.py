@@ -9,6 +9,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.special import SpecialEngine
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.fixed_pairs import with_multiplier
 from kiwicha.machine.isa import SPECIAL, Engine, ErrorCode, LoadTarget, SpecialOperation
 
 from ..support.bench import bench_params, run_cocotb
@@ -236,6 +237,8 @@ PACE = [
     (NORMALIZE, 64, 5027, 5016),
     (NORMALIZE, 197, 3090, 3081),
 ]
+#: Sums and products in fixed point, each of the same latency.
+FIXED_PACE = [(ADD, 197, 2000, 1991), (MUL, 197, 2000, 1991)]
 LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64},
          {"operation": MUL, "shift": 119}, {"operation": MUL, "z": 246, "z_row": 1},
          {"operation": ADD, "z": 252, "z_byte": 1, "x": 246, "x_row": 1},
@@ -270,10 +273,12 @@ async def keeps_pace(dut):
     """Cycles from an instruction's transfer to its answer."""
     bench = await begin(dut)
     size = bench.cfg.special.bytes
-    for operation, length, alone, later in PACE:
+    for operation, length, alone, later in FIXED_PACE if bench.cfg.fixed_pairs else PACE:
         await bench.refill(operation)
         rows = size // length
         fields = PLAIN | {"operation": operation, "rows": rows, "total": rows, "length": length}
+        if bench.cfg.fixed_pairs:
+            fields = with_multiplier(fields | {"shift": -20}, 1 << 30)
         await bench.run([fields] * 3)
         (first, _), (before, _), (last, _) = bench.done
         for what, cycles, most in (
@@ -314,8 +319,9 @@ def test_errors(name):
     simulate(machine(**MACHINES[name]), "errors", {})
 
 
-def test_pace():
-    simulate(machine(**MACHINES["one lane"]), "keeps_pace", {})
+@pytest.mark.parametrize("mode", ["onnx", "tflite"])
+def test_pace(mode):
+    simulate(machine(**MACHINES["one lane"], requantize_mode=mode), "keeps_pace", {})
 
 
 def test_without_lanes():
