@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.tflite.model import TfliteModel
 from kiwicha.compiler.frontend.tflite.runtime import interpreter, schema
 from kiwicha.compiler.frontend.tflite.writer import packed
-from kiwicha.compiler.graph.graph import Graph, Node, Note
+from kiwicha.compiler.graph.graph import Graph, Node, Note, ViewNode
 from kiwicha.errors import ModelError, first_line
 
 __all__ = ["file_values", "kernel_notes", "operator_reference", "run_file", "runtime_version"]
@@ -86,11 +86,12 @@ def kernel_notes(
     for node in nodes:
         name = graph.images.get(node.y.name, node.y.name)
         operator = model.operator_of(name)
-        if operator is None:
+        if operator is None or isinstance(node, ViewNode):
             continue
         plain, fast = (operator_reference(model, name, values, each) for each in (False, True))
         if wrong := int(np.count_nonzero(plain != fast)):
-            differ.append(f"'{node.name}' {wrong:,} of {plain.size:,}")
+            # Of the names that a converter has joined, the last is the operator's own.
+            differ.append(f"'{name.split(';')[-1]}' {wrong:,} of {plain.size:,}")
     if not count and not differ:
         return []
     layers = f"; layer by layer: {', '.join(differ)}" if differ else ""
