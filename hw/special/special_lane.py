@@ -62,10 +62,14 @@ class SpecialLane(Component):
         self.cfg = cfg
         self.lane = lane
         self._fetch = SpecialFetch(cfg, lane)
-        self._multiply, self._pair = MultiplyRound(), FixedPair()
+        self._pairs: FixedPair | MultiplyRound
         require_stated("a sum's latency", AddRound.latency, ADD_LATENCY)
-        require_stated("a product's latency", self._multiply.latency, MUL_LATENCY)
-        require_stated("a pair's latency", self._pair.latency, FIXED_PAIR_LATENCY)
+        if cfg.fixed_pairs:
+            self._pairs = FixedPair()
+            require_stated("a pair's latency", self._pairs.latency, FIXED_PAIR_LATENCY)
+        else:
+            self._pairs = MultiplyRound()
+            require_stated("a product's latency", self._pairs.latency, MUL_LATENCY)
         self._softmax = softmax_core(cfg.special.softmax)()
         self.fetch = self._fetch.latency
         self.maximum_latency = self._fetch.maximum_latency
@@ -94,10 +98,10 @@ class SpecialLane(Component):
         m.submodules.softmax = softmax = self._softmax
         m.submodules.normalize = normalize = NormalizeCore()
         if self.cfg.fixed_pairs:
-            m.submodules.pair = self._pair
+            m.submodules.pair = self._pairs
         else:
             m.submodules.add = add = AddRound()
-            m.submodules.multiply = multiply = self._multiply
+            m.submodules.multiply = multiply = self._pairs
         m.submodules.results = results = ResultMemory(self.cfg)
         wiring.connect(m, fetch.write, wiring.flipped(self.write))
         wiring.connect(m, fetch.look, wiring.flipped(self.look))
@@ -204,7 +208,7 @@ class SpecialLane(Component):
 
     def _fixed(self, m: Module, fetch: SpecialFetch) -> tuple[Value, Value]:
         """The same in fixed point."""
-        job, element, pair = self.job, fetch.operands.payload, self._pair
+        job, element, pair = self.job, fetch.operands.payload, self._pairs
         m.d.comb += [
             pair.multiplier.eq(job.multiplier),
             pair.shift.eq(job.shift),
