@@ -72,9 +72,9 @@ def recurrent(context: Context, node: onnx.NodeProto) -> None:
     ways = list(zip(form.directions, cells, sources, strict=True))
     states = [layer.start(form.kind, cell, h, state, way) for way, cell in enumerate(cells)]
     made: list[list[Tensor]] = [[] for _ in ways]
-    for turn in range(length):
+    for turn in range(form.steps):
         for way, (direction, cell, source) in enumerate(ways):
-            place = length - 1 - turn if direction.backward else turn
+            place = form.steps - 1 - turn if direction.backward else turn
             steps.place = f"{_side(direction)}{place}/"
             states[way] = step(form.kind, steps, cell, source, place, states[way])
             made[way].append(_tensor(states[way]))
@@ -82,7 +82,7 @@ def recurrent(context: Context, node: onnx.NodeProto) -> None:
     for way, (direction, _, _) in enumerate(ways):
         if direction.backward:
             made[way].reverse()
-    layer.outputs(made, states, cells)
+    layer.outputs(made, states, cells, length)
     context.note(node, f"lowered by kiwicha: {form.kind} in integers, golden-exact")
 
 
@@ -178,9 +178,10 @@ class _Layer:
         return y
 
     def outputs(
-        self, made: list[list[Tensor]], states: list[State], cells: list[Cell]
+        self, made: list[list[Tensor]], states: list[State], cells: list[Cell], length: int
     ) -> None:
-        """Give the node's outputs, as far as somebody reads them, their codes."""
+        """Give the node's outputs, as far as somebody reads them, their codes; Y has ``length``
+        steps, of which those behind the sequences are zeros."""
         steps, (_, batch, hidden) = self.steps, self.steps.shape
         names = [*self.node.output, "", "", ""][:3]
         used = [bool(name) and self.context.uses[name] > 0 for name in names]
@@ -188,6 +189,7 @@ class _Layer:
         if used[0]:
             parts = [made[way][place] for place in range(len(made[0])) for way in range(ways)]
             y = steps.join(parts, (len(made[0]), ways, batch, hidden), "Y")
+            y = steps.padded(y, length) if length > len(made[0]) else y
             self._is(names[0], y)
         if used[1]:
             last = [_tensor(state) for state in states]

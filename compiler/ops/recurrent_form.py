@@ -19,8 +19,10 @@ _PEEPHOLES = Limit(
     "has peepholes (input P); train it without", lambda peepholes: not np.any(peepholes)
 )
 _LENGTHS = Limit(
-    "its sequence_lens are {lengths}; must be constants, the whole length ({steps})",
-    lambda lengths, steps: lengths in ("left out", [steps] * len(lengths)),
+    "its sequence_lens are {lengths}; must be constants, one length for all, 1 to {steps}",
+    lambda lengths, steps: lengths == "left out" or (
+        isinstance(lengths, list) and len(set(lengths)) == 1 and 1 <= lengths[0] <= steps
+    ),
 )
 _ACTIVATION = Limit(
     "its activation {name} is a function that the machine has no table of",
@@ -82,6 +84,7 @@ class Recurrent:
     clip : bound of what goes into activations, infinite where there is none.
     coupled : the forget gate of an LSTM is one less the input gate.
     reset_after : a GRU multiplies h by its weights before it resets it.
+    steps : of all sequences; what is behind them is not read.
     """
 
     kind: str
@@ -90,6 +93,7 @@ class Recurrent:
     clip: float
     coupled: bool
     reset_after: bool
+    steps: int
 
 
 def read(context: Context, node: onnx.NodeProto, steps: int) -> Recurrent:
@@ -147,6 +151,7 @@ def read(context: Context, node: onnx.NodeProto, steps: int) -> Recurrent:
         float(given.get("clip", 0)) or np.inf,
         bool(given.get("input_forget", 0)),
         bool(given.get("linear_before_reset", 0)),
+        steps if lengths == "left out" else lengths[0],
     )
 
 

@@ -180,6 +180,19 @@ class Steps:
         ]
         return self.emit(MoveNode(y.name, self.op, tuple(pieces), y))
 
+    def padded(self, x: Tensor, length: int) -> Tensor:
+        """Return ``x`` with zeros behind it along its first axis."""
+        shape, rest = (length, *x.shape[1:]), (length - x.shape[0], *x.shape[1:])
+        y = self.tensor("padded", shape, x.scale, x.zero_point, x.dtype)
+        zeros = self.tensor("zeros", rest, x.scale, x.zero_point, x.dtype)
+        behind = Box.at((x.shape[0], *(0 for _ in rest[1:])), rest)
+        limits = _ONE, np.float64(1), -128, 127
+        pieces = (
+            Piece(x, Box.whole(x.shape), Box.at((0,) * len(shape), x.shape), *limits),
+            Piece(zeros, Box.whole(rest), behind, *limits, np.full(rest, x.zero_point, x.dtype)),
+        )
+        return self.emit(MoveNode(y.name, self.op, pieces, y))
+
     def part(self, x: Tensor, first: int, count: int = 1) -> Tensor:
         """Return ``count`` batches from number ``first`` on of a row-major tensor of several."""
         if count == prod(x.shape) // prod(self.shape):

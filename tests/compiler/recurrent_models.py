@@ -30,6 +30,7 @@ def layer(
     first: str = "",
     codes: bool = True,
     floats: bool = False,
+    length: int = 0,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """Return a model with float input x and outputs of Y, Y_h, Y_c.
@@ -41,6 +42,7 @@ def layer(
     first : initial states: "h" and "c" for inputs, "H" and "C" for constants.
     floats : initial states that are inputs are not quantized; they come in one tensor, h before c.
     codes : x is quantized; else the layer reads it in float, and its first output is quantized.
+    length : of all sequences, if not ``steps``.
     attributes : of the layer.
     """
     rng = np.random.RandomState(seed)
@@ -59,7 +61,9 @@ def layer(
     }
     nodes = [q("x", "xq", "x"), dq("xq", "xf", "x")] if codes else []
     inputs = {"x": [steps, batch, features]}
-    names = ["xf" if codes else "x", "W", "R", "B", ""]
+    names = ["xf" if codes else "x", "W", "R", "B", "L" if length else ""]
+    if length:
+        constants["L"] = np.full(batch, length, np.int32)
     for key in ("h", "c")[: 2 if kind == "LSTM" else 1]:
         names.append("")
         if key in first and floats:

@@ -51,6 +51,9 @@ CASES = {
     "gru-late-float-state": layer(
         "GRU", codes=False, linear_before_reset=1, first="h", floats=True),
     "rnn-float-state": layer("RNN", first="h", floats=True, outputs=ALL[1:2]),
+    "lstm-short": layer("LSTM", batch=2, length=4, outputs=ALL),
+    "gru-short-both": layer("GRU", length=3, direction="bidirectional", outputs=ALL[:2]),
+    "rnn-short-float": layer("RNN", codes=False, length=1),
     "gru-float": layer("GRU", codes=False, first="h"),
     "gru-float-late": layer("GRU", codes=False, batch=2, linear_before_reset=1, first="H"),
     "gru-float-late-one": layer("GRU", codes=False, linear_before_reset=1, outputs=ALL[:2]),
