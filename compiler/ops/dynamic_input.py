@@ -16,6 +16,8 @@ from kiwicha.compiler.ops.host_first import split
 
 __all__ = ["dynamic_input", "slot_record"]
 
+_BEFORE = ("host", "pad", "part", "clip")
+"""Kinds of operations that the host does, as no scale is known in which the machine could."""
 _UINT8 = np.dtype(np.uint8)
 
 
@@ -34,7 +36,7 @@ def dynamic_input(
     Refusal
         Where more than views is done to it that the host does not compute.
     """
-    before, _, rest = split(context, node, value)
+    before, _, rest = split(context, node, value, _BEFORE)
     INPUT.check(done=next((op.node.op_type for op in rest if op.kind != "view"), ""))
     tensor = Tensor(name, value.shape, _UINT8, np.float32(1), 0)
     if context.dynamic:  # all share one record

@@ -132,7 +132,7 @@ class DynamicLayers:
             return
         name = next(name for name in node.input if name in self.linear)
         last = node.output[0] in {value.name for value in self.context.model.graph.output}
-        way = "use quantize_static"
+        way = "use quantize_static or --host-fallback"
         if last and self.linear[name].w_scale is not None:
             way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
         REST.check(following=node.op_type, way=way, known=known)

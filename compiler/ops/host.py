@@ -30,7 +30,7 @@ from kiwicha.errors import ModelError
 
 __all__ = ["OPERATORS", "finish_constant", "finish_hosted", "host_rule", "leave_last"]
 
-_INDICES = ("ArgMax", "ArgMin", "Hardmax", "TopK")
+_INDICES = ("ArgMax", "ArgMin", "TopK")
 _COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual")
 _LOGIC = ("And", "IsInf", "IsNaN", "Not", "Or", "Xor")
 _BEHIND = (

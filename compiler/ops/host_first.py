@@ -5,6 +5,7 @@ Functions of single elements, such as the scaling of an image, normalizations an
 Runtime runs them there, so that the codes are its own; nothing else is left to the host unasked.
 """
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,11 @@ def _shape(context: Context, node: onnx.NodeProto, shape: Shape) -> Shape:
 
 
 def split(
-    context: Context, node: onnx.NodeProto, value: FloatValue
+    context: Context, node: onnx.NodeProto, value: FloatValue, kinds: Container[str] = ("host",)
 ) -> tuple[HostFunction | None, Shape, tuple[FloatOp, ...]]:
     """Return what the host computes of a graph input, the shape of that, and the operations behind
-    it."""
-    places = [place for place, op in enumerate(value.operations) if op.kind == "host"]
+    it: all up to the last of some kinds."""
+    places = [place for place, op in enumerate(value.operations) if op.kind in kinds]
     if not places:
         return None, value.origin.shape, value.operations
     last = value.operations[places[-1]]

@@ -16,7 +16,8 @@ DYNAMIC = {
     "quantizes integer": dynamic(
         node("DynamicQuantizeLinear", ["c"], ["y", "s2", "z2"]), outputs=("m", "s2")),
     "{done} of a graph": dynamic(
-        before=[node("Relu", ["x"], ["r"])], source="r", outputs=("m",)),
+        before=[node("MaxPool", ["x"], ["r"], kernel_shape=[1])], source="r", outputs=("m",),
+        inputs={"x": [1, 3, 6]}),
     "weight scale '{name}' is not": dynamic(
         middle={"scale": node("Mul", ["s", "u"], ["p"])}, outputs=("m",),
         inputs={"x": [3, 6], "u": [1]}),

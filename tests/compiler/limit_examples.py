@@ -44,7 +44,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES = {
     **MAPS,
-    "ArgMax, ArgMin, Hardmax, TopK": {
+    "ArgMax, ArgMin, TopK": {
         "reads the result": of(
             [*START, node("ArgMax", ["xf"], ["i"], axis=1),
              node("Cast", ["i"], ["c"], to=TensorProto.FLOAT),
@@ -207,7 +207,7 @@ EXAMPLES = {
     },
     "LSTM, GRU, RNN": {
         "{done} of a graph input": recurrent(
-            "LSTM", first="n", before=[node("Relu", ["x"], ["n"])]),
+            "LSTM", first="n", before=[node("MaxPool", ["x"], ["n"], kernel_shape=[1])]),
         "its initial state": recurrent(
             "GRU", "", "h1", before=[node("MaxPool", ["h0"], ["h1"], kernel_shape=[1])],
             inputs={"h0": [1, 2, 4]}),

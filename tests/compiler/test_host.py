@@ -43,8 +43,6 @@ HOSTED = {
     "argmax": ([*LINEAR, node("ArgMax", ["f"], ["y"], axis=1, keepdims=0)], {"y": I64}),
     "argmin of a layer, last of equals": (
         [*LINEAR, node("ArgMin", ["f"], ["y"], axis=0, select_last_index=1)], {"y": I64}),
-    "hardmax": ([*LINEAR, node("Hardmax", ["f"], ["h"], axis=1), q("h", "hq", "x"),
-                 dq("hq", "y", "x")], {}),
     "argmax of an input": ([*IN, node("ArgMax", ["xf"], ["y"], axis=1)], {"y": I64}),
     "of a function": (
         [*LINEAR, node("Abs", ["f"], ["a"]), node("ArgMax", ["a"], ["y"], axis=1)], {"y": I64}),

@@ -85,3 +85,19 @@ def test_nothing_else_is_the_hosts():
     for before, inputs in ((two, IMAGE | {"z": [2, 3, 6, 6]}), (layer, IMAGE)):
         with pytest.raises(UnsupportedModel, match="float from the graph input on"):
             legalize(lower(built(before, inputs)))
+
+
+@pytest.mark.parametrize("before", [
+    [node("Pad", ["x", "pads"], ["f"])], [node("Slice", ["x", "one", "five", "axis"], ["f"])],
+    [node("Relu", ["x"], ["f"])],
+])
+def test_moves_before_a_range_is_taken(before):
+    """Of an input that is quantized by its own range."""
+    nodes = [*before, node("DynamicQuantizeLinear", ["f"], ["fq", "f_s", "f_z"]),
+             node("ConvInteger", ["fq", "V", "f_z"], ["i"]), node("Cast", ["i"], ["c"], to=1),
+             node("Mul", ["f_s", "w_s"], ["s"]), node("Mul", ["c", "s"], ["y"])]
+    constants = CONSTANTS | {
+        "V": np.random.RandomState(2).randint(0, 200, (4, 3, 2, 2)).astype(U8),
+        "pads": np.array([0, 0, 1, 0, 0, 0, 0, 2]), "one": np.array([1]), "five": np.array([5]),
+        "axis": np.array([2])}
+    agree(model(nodes, constants, IMAGE))

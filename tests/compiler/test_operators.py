@@ -254,7 +254,7 @@ def test_every_refused_node_is_listed():
     lines = str(caught.value).splitlines()
     assert lines[0] == "3 nodes cannot be mapped"
     assert sorted(lines[1:]) == [
-        "  'neg' (Neg): its input is float from the graph input on; quantize it",
+        "  'g' (graph output): is float all the way from the graph input; quantize it",
         "  'soft' (Softmax): stays in float, since its output 's' is also read in float; put "
         "QuantizeLinear and DequantizeLinear there",
         "  'top' (Det): the machine has no such operation",
