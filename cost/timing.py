@@ -16,7 +16,8 @@ from kiwicha.machine.isa import (
 from kiwicha.machine.latency import POINTERS, SOFTMAX_GROUP, SOFTMAX_SPACING, vector_latency
 
 __all__ = [
-    "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_LATENCY", "block_cycles", "decode_cycles",
+    "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_GAP", "SPECIAL_LATENCY", "block_cycles",
+    "decode_cycles",
     "format_cycles", "queued_instructions", "special_cycles", "vector_cycles",
 ]
 
@@ -29,9 +30,13 @@ SPECIAL_LATENCY = 24
 An estimate: operations, but for MUL, differ in the former by 14, numbers of rows and lanes in the
 latter."""
 
+SPECIAL_GAP = {SpecialOperation.TABLE: 11, SpecialOperation.ADD: 19, SpecialOperation.MUL: 25}
+"""Cycles from an instruction's last element to the first one of the next, which begins when the
+last result is written; none for what measures rows meanwhile."""
+
 # Estimates, of what differs by mode and place.
 _MEASURE = 40  # from a group's last element to its first result
-_ROOT = 80  # square root and division of a row to normalize
+_ROOT = 95  # sums, square root and division of a row to normalize; by its values 12 more or less
 _DECODER = 8  # cycles between the last row of a stream and the first one of the next
 
 
@@ -99,11 +104,11 @@ def special_cycles(
 
     SOFTMAX measures a group of rows while the one before it is computed: a beat a cycle for the
     maximum, then an element of each row in turn, as often as a sum takes one. NORMALIZE measures
-    and computes row by row.
+    a row while the one before it is computed.
     """
     elements = rows * length
     if operation == SpecialOperation.NORMALIZE:
-        return 2 * elements + rows * _ROOT
+        return elements + rows * _ROOT + length
     if operation != SpecialOperation.SOFTMAX:
         return elements
     spacing = SOFTMAX_SPACING[config.special.softmax]

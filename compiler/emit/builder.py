@@ -21,6 +21,7 @@ from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
     INTERLEAVE_CYCLES,
     READ_ROUND_TRIP,
+    SPECIAL_GAP,
     SPECIAL_LATENCY,
     block_cycles,
     format_cycles,
@@ -255,8 +256,9 @@ class ProgramBuilder:
     ) -> None:
         """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
         operation = SpecialOperation(fields["operation"])
-        cycles = special_cycles(self.config, operation, rows, fields["length"])
-        latency = SPECIAL_LATENCY
+        gap = SPECIAL_GAP.get(operation, 0)
+        cycles = special_cycles(self.config, operation, rows, fields["length"]) + gap
+        latency = SPECIAL_LATENCY - gap
         if self.config.fixed_pairs and operation in (SpecialOperation.ADD, SpecialOperation.MUL):
             latency += FIXED_PAIR_LATENCY - ADD_LATENCY
         elif operation == SpecialOperation.MUL:

@@ -4,6 +4,7 @@
 import pytest
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.cost import fetch, timing
 from kiwicha.cost.fetch import ProgramFetch, Read
 from kiwicha.cost.timing import format_cycles, special_cycles
@@ -12,6 +13,7 @@ from kiwicha.hw.special.softmax_float import FloatSoftmax
 from kiwicha.hw.vector.modes import block_pauses
 from kiwicha.machine import blocks
 from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
+from kiwicha.machine.latency import MUL_LATENCY
 from kiwicha.machine.modes import BlockCriterion, BlockScale, SoftmaxMode
 from kiwicha.machine.presets import preset
 
@@ -114,3 +116,21 @@ def test_a_program_waits_behind_the_bursts_that_were_asked_for():
     asked, bursts = fetch._FIRST + 16, config.axi_outstanding * config.axi_burst_beats
     unit.hand_out(16, 0)
     assert unit.handed == pytest.approx(asked + bursts + 1, abs=1)
+
+
+@pytest.mark.parametrize("operation", list(SpecialOperation))
+def test_an_instruction_begins_when_the_last_result_is_written(operation):
+    builder = ProgramBuilder(CONFIG)
+    for _ in range(2):
+        builder.special({"operation": operation, "length": 16}, 9, [], Range(Space.RESULT, 0, 9))
+    line, elements = builder.timeline(), special_cycles(CONFIG, operation, 9, 16)
+    assert line.start[1] - line.start[0] == elements + timing.SPECIAL_GAP.get(operation, 0)
+    late = MUL_LATENCY if operation == SpecialOperation.MUL else 0
+    assert line.end[0] - line.start[0] == elements + timing.SPECIAL_LATENCY + late
+
+
+def test_a_row_is_measured_while_the_one_before_is_computed():
+    one, nine = (
+        special_cycles(CONFIG, SpecialOperation.NORMALIZE, rows, 32) for rows in (1, 9)
+    )
+    assert nine - one == 8 * (one - 32)
