@@ -113,7 +113,7 @@ def _ascends(table: TableNode, pool: PoolNode) -> bool:
 def _is_worth(node: ConvNode, pool: PoolNode, config: AcceleratorConfig) -> bool:
     """Whether one layer takes fewer predicted cycles than two, with nothing before and behind."""
     memory = Memory(1 << config.axi_address_width)
-    tensors: tuple[Tensor, ...] = (node.x, node.y, pool.y)
+    tensors: tuple[Tensor, ...] = (node.x, node.y, pool.x, pool.y)
     addresses = {tensor.name: memory.take(tensor.size, tensor.name) for tensor in tensors}
     try:
         together = work_cycles([pooled_contraction(node, pool, addresses, config)], config)
