@@ -59,17 +59,22 @@ def _tables(
     wide = console.options.update(width=1 << 16)
     if console.measure(whole, options=wide).maximum <= console.width:
         return [whole]
-    # A cut table hides digits, a wrapped one cannot be read.
+    # A cut table hides digits, a wrapped one cannot be read; names may have several lines.
     cuts = [range(1, 5), range(5, first), range(first, len(headings))]
     parts = [[0, *columns] for columns in cuts if columns]
     return [
         _table(
             None if index else title,
             [headings[i] for i in columns],
-            [[row[i] for i in columns] for row in rows],
+            [[_folded(row[i]) if i < 2 else row[i] for i in columns] for row in rows],
         )
         for index, columns in enumerate(parts)
     ]
+
+
+def _folded(cell: str | Text) -> Text:
+    """Return what layers that are one are called, a line each."""
+    return Text(str(cell).replace(" + ", " +\n"))
 
 
 _HEADINGS = [
