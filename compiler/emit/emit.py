@@ -43,7 +43,7 @@ class _Emitter:
         self.results = Results(work, tiling, builder, self.residents)
         self.modes = work.modes
         # What reaches into the next row is of a later tile than what has to overwrite it.
-        self.order = -1 if work.y.is_ragged else 1
+        self.order = -1 if work.y.ragged else 1
         # The spatial tile and column tiles that follow others.
         self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
         self.ahead = work.addend is not None

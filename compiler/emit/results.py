@@ -61,7 +61,7 @@ class Results:
         first, outputs = group[0].output * octets, sum(tile.outputs for tile in group)
         pixel, channels = pixel_pitch(self.work, self.builder.config, outputs), outputs * octets
         line = line_pitch(self.work, self.builder.config, s.columns, outputs)
-        spilled = s.columns * pixel - line if self.work.written.is_ragged else 0
+        spilled = s.columns * pixel - line if self.work.written.ragged else 0
         size = s.lines * line + spilled + self.beat
         room = scale_room(self.work, self.builder.config, s.pixels, outputs)
         base = self.builder.outputs.place((self.builder.layer, s, first), size + room)
@@ -220,7 +220,7 @@ class Results:
         memory."""
         y, lines = self.work.written, s.lines
         start = self._address(s, block.channel) + offset
-        if block.channels == y.channels and s.columns == y.width and (y.is_dense or y.is_ragged):
+        if block.channels == y.channels and s.columns == y.width and (y.is_dense or y.ragged):
             yield Transfer(start, block.local, lines * y.row_bytes)
         elif block.channels == y.pixel_bytes:
             length = s.columns * block.channels

@@ -48,7 +48,7 @@ def counts(work: Contraction, config: AcceleratorConfig) -> Iterator[int]:
 def abreast(work: Contraction, pixels: int) -> Contraction:
     """Return the same work with ``pixels`` neighbours as one pixel.
 
-    Where they do not divide a row, its last pixel reaches into the next row (`Place.is_ragged`):
+    Where they do not divide a row, its last pixel reaches into the next row (`Place.ragged`):
     those results are wrong, and overwritten.
     """
     if pixels == 1:
@@ -69,7 +69,7 @@ def abreast(work: Contraction, pixels: int) -> Contraction:
         work,
         y=replace(
             y, width=-(-y.width // pixels), channels=pixels * y.channels, step=0,
-            pitch=0 if exact else y.row_bytes,
+            pitch=0 if exact else y.row_bytes, ragged=y.width % pixels > 0,
         ),
         kernel=(high, shape[3]),
         strides=(work.strides[0], pixels * stride),

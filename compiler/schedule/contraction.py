@@ -34,9 +34,9 @@ class Place:
 
     Members
     -------
-    pitch : bytes from one image row to the next where there are others between, or fewer than the
-        row's pixels have; else 0.
+    pitch : bytes from one image row to the next where it is not those of its pixels; else 0.
     step : bytes from one pixel to the next where there are others between; else 0.
+    ragged : whether a row's last pixel reaches into the next row, which is written after it.
     """
 
     address: int
@@ -46,6 +46,7 @@ class Place:
     channels: int
     pitch: int = 0
     step: int = 0
+    ragged: bool = False
 
     @property
     def pixel_bytes(self) -> int:
@@ -61,11 +62,6 @@ class Place:
     def is_dense(self) -> bool:
         """Whether rows follow each other without a gap."""
         return self.row_bytes == self.width * self.channels
-
-    @property
-    def is_ragged(self) -> bool:
-        """Whether a row's last pixel reaches into the next row, which is written after it."""
-        return self.row_bytes < self.width * self.channels
 
     @property
     def image_bytes(self) -> int:

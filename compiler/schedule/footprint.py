@@ -99,7 +99,7 @@ def line_pitch(
     """The same from line to line of ``columns`` pixels."""
     y, octets = work.written, channels * work.octets
     line = columns * pixel_pitch(work, config, channels)
-    if y.is_ragged:
+    if y.ragged:
         return y.row_bytes
     if columns < y.width or octets < y.channels or not y.is_dense:
         if octets == y.pixel_bytes:

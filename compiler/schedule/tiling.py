@@ -192,7 +192,7 @@ def _channelwise(
         choices += [((*work.kernel, 1), group, size, True) for group in groups]
     for kernel, group, size, filters in choices:
         both = max(group, work.drained)
-        if work.y.is_ragged and tile[2] < work.y.width:
+        if work.y.ragged and tile[2] < work.y.width:
             return  # only rows that are stored one after the other
         if both * entries > config.accumulator_depth // 2:
             continue
@@ -203,7 +203,7 @@ def _channelwise(
         some = min(work.y.channels, both * tiles[0].outputs)
         every = work.y.channels
         for outer, assemble in ((False, True), (False, False), (True, False)):
-            if work.y.is_ragged and not assemble and some < every:
+            if work.y.ragged and not assemble and some < every:
                 continue
             if block_bytes(work, config, tile, every if assemble else some) <= room:
                 yield Tiling(

@@ -69,8 +69,8 @@ def test_a_row_that_they_do_not_divide_is_ragged() -> None:
     work, x = random_work(np.random.default_rng(1), *FIRST)
     made = abreast(work, 5)
     assert (made.y.width, made.y.channels, made.y.row_bytes) == (3, 30, 72)
-    assert made.y.is_ragged
-    assert not abreast(work, 4).y.is_ragged
+    assert made.y.ragged
+    assert not abreast(work, 4).y.ragged
     run(work, x, CONFIGS["default"], plan(work, CONFIGS["default"], 5))
 
 
