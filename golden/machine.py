@@ -253,6 +253,9 @@ class Machine:
             fields = fields | {"activation_zero": zero}
         if not self.config.depthwise and any(fields[n] for n in ("filter", "tail", "line_tail")):
             raise MachineError("the machine has no columns that filter")
+        longest = 1 << max(1, (self.config.rows - 1).bit_length())
+        if max(fields["tail"], fields["line_tail"]) >= longest:
+            raise MachineError(f"tails are legal up to {longest - 1}")
         weights = self.weight.reshape(-1, self.config.weight_pitch)
         try:
             compute(fields, self.activation, weights, self.accumulator, self.config.rows)

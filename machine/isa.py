@@ -241,7 +241,8 @@ COMPUTE: Final = data.StructLayout({
     # from `rows` on multiply nothing.
     "filter": unsigned(1),
     "tail": unsigned(7),  # last iterations of level 0 and of level 1 that have no result: their
-    "line_tail": unsigned(7),  # vectors are for those before them; less than the counts
+    "line_tail": unsigned(7),  # vectors are for those before them; less than the counts, and than
+    # the power of two that is not less than R (2 for one row)
     "reserved1": unsigned(33),
     "levels": data.ArrayLayout(_LEVEL, LEVELS),
 })

@@ -144,15 +144,15 @@ class _Emitter:
         if (following := self.following.get((s, group))) is not None:
             # A queue holds few COMPUTEs: behind them these would be loaded late.
             self._filtered(*following)
-        local = weights["local"]
+        local, tiles = weights["local"], 1 if work.channelwise else len(group)
         for number, each in enumerate(walk.passes):
-            size = len(group) * each.rows * config.weight_pitch
+            size = tiles * each.rows * config.weight_pitch
             place, levels = filter_levels(work, s, walk, each, patch, group)
             steps = prod(level["count"] for level in levels[:LEVEL_REDUCTION])
             fields = {"filter": 1, "tail": each.tails[0], "line_tail": each.tails[1]}
             self._issue(
                 s, patch, {**fields, **place, "levels": levels}, entry, number > 0, each.rows,
-                {**weights, "local": local, "stride": each.rows, "size": size},
+                {**weights, "local": local, "stride": each.rows * (tiles > 1), "size": size},
                 len(group) * max(steps, minimum_pass(config, each.rows)),
             )
             local += size
@@ -167,11 +167,17 @@ class _Emitter:
         def pack() -> np.ndarray:
             return np.concatenate([
                 pack_pass(work, each, walk.inner, tile.output, tile.outputs, config.weight_pitch)
-                for each in walk.passes for tile in group
+                for each in walk.passes for tile in (group[:1] if work.channelwise else group)
             ])
 
-        key = ("filter", group[0].output, size)
-        weights = self.residents.weights(key, pack, int(work.weight_zero[0]))
+        if work.channelwise:
+            local, length = self.residents.constant(
+                LoadTarget.WEIGHT, ("filter", size), lambda: pack().reshape(-1)
+            )
+            weights = {"local": local, "size": length, "signed": 0, "zero": 0}
+        else:
+            key = ("filter", group[0].output, size)
+            weights = self.residents.weights(key, pack, int(work.weight_zero[0]))
         for first in range(0, len(group), work.drained):
             self.results.parameters(group, first)
         return walk, weights, self.residents.patch(s, 0)

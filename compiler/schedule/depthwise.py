@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depthwise convolutions on columns that filter channels of their own.
+"""Depthwise convolutions, and sums over windows, on columns that filter channels of their own.
 
 A column of R rows adds up the products of R neighbouring vectors, each weight's with its own, as a
 vector enters in each cycle. So a pass takes those taps of the kernel that lie on the walk, a few
@@ -19,11 +19,9 @@ import numpy as np
 from kiwicha.compiler.schedule.contraction import Contraction, Operand
 from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import COMPUTE, Reduction, VectorMode
+from kiwicha.machine.isa import Reduction, VectorMode
 
 __all__ = ["Pass", "Taps", "Walk", "can_filter", "drains", "pack_pass", "walk_of"]
-
-_LONGEST = (1 << COMPUTE["tail"].width) - 1
 
 
 @dataclass(frozen=True)
@@ -82,15 +80,16 @@ class Walk:
 
 
 def can_filter(work: Contraction, config: AcceleratorConfig) -> bool:
-    """Whether columns can filter: one channel for each output, quantized together."""
+    """Whether columns can filter: one channel for each output, and one weight zero point."""
+    if not config.depthwise or work.reduction is not Reduction.SUM:
+        return False
+    if work.found is not None or work.windows is not None or VectorMode.BLOCK in work.modes:
+        return False
+    if work.operand is Operand.IDENTITY:
+        return work.kernel != (1, 1)  # a copy has nothing to add up
     return (
-        config.depthwise
-        and work.operand is Operand.CONSTANT
+        work.operand is Operand.CONSTANT
         and work.groups == work.x.channels == work.y.channels > 1
-        and work.reduction is Reduction.SUM
-        and work.found is None
-        and work.windows is None
-        and VectorMode.BLOCK not in work.modes
         and bool((work.weight_zero == work.weight_zero[0]).all())
     )
 
@@ -133,7 +132,7 @@ def _walk(
                 tails = taps[inner].tail, taps[outer].tail
                 counts = block + tails[0], across + tails[1]
                 span = tails[1] * counts[0] + tails[0] + 1
-                if span > rows or max(tails) > _LONGEST:
+                if span > rows:
                     break
                 passes.append(Pass((taps[0], taps[1]), counts, tails, span))
                 cycles += max(blocks * counts[0] * counts[1], shortest, span)
@@ -162,10 +161,12 @@ def pack_pass(
     work: Contraction, each: Pass, inner: int, output: int, outputs: int, pitch: int
 ) -> np.ndarray:
     """Return the weight rows of ``outputs`` channels from ``output`` on, uint8 of shape
-    (rows, pitch)."""
-    assert work.weights is not None
-    weights = work.weights[output : output + outputs, :, :, 0].view(np.uint8)
-    packed = np.full((each.rows, pitch), int(work.weight_zero[output]) & 0xFF, np.uint8)
+    (rows, pitch); of ones where a window is added up."""
+    weights, zero = np.ones((outputs, *work.kernel), np.uint8), 0
+    if work.weights is not None:
+        weights = work.weights[output : output + outputs, :, :, 0].view(np.uint8)
+        zero = int(work.weight_zero[output]) & 0xFF
+    packed = np.full((each.rows, pitch), zero, np.uint8)
     for places in product(*(range(taps.count) for taps in each.taps)):
         steps = [place * taps.spacing for place, taps in zip(places, each.taps, strict=True)]
         numbers = [

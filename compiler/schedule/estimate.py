@@ -55,7 +55,8 @@ def estimate(
     walk = walk_of(work, config, tile) if t.filter else None
     if walk is not None:
         passes, per_instruction, drains = len(walk.passes), 1, walk.blocks
-        per_tile, rows = walk.cycles, len(t.tiles) * walk.rows
+        per_tile = walk.cycles
+        rows = walk.rows * (1 if work.channelwise else len(t.tiles))
     compute = spatial * len(t.tiles) * per_tile
     compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
 

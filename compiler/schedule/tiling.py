@@ -189,6 +189,8 @@ def _channelwise(
     walk = walk_of(work, config, tile) if whole and can_filter(work, config) else None
     if walk is not None and walk.rows * config.weight_pitch <= config.weight_bytes // 2:
         size = walk.rows * config.weight_pitch
+        # Windows that are added up have one tile of ones for all.
+        size = 0 if work.channelwise else size
         choices += [((*work.kernel, 1), group, size, True) for group in groups]
     for kernel, group, size, filters in choices:
         both = max(group, work.drained)

@@ -31,6 +31,7 @@ STEP: Final = data.StructLayout({
 """One vector on its way into the array."""
 
 _START: Final = isa.LEVELS
+_TAILS: Final = ("tail", "line_tail")
 
 
 class AddressGenerator(Component):
@@ -50,7 +51,8 @@ class AddressGenerator(Component):
     gap : least cycles from the last step of an instruction to the first of the next, 4 to 7.
     interval : least cycles from the first step of a pass to that of the next, gap + 2 to 127.
     dynamic : whether the fields ``dynamic`` and ``slot`` are legal.
-    depthwise : whether the fields ``filter``, ``tail`` and ``line_tail`` are.
+    depthwise : whether the fields ``filter``, ``tail`` and ``line_tail`` are; tails have as many
+        bits as rows take.
     address_bits : bits that are kept of an address, which wraps.
     entry_bits, row_bits : bits that are kept of an accumulator entry and of a weight row. The
         highest one is set in all numbers that need it or more bits; the steps after such a number
@@ -105,6 +107,8 @@ class AddressGenerator(Component):
         self.row_bits = row_bits
         self.registered = registered
         self.latency = 2 + registered
+        # The first row's product is as many vectors ahead of the last one's at most.
+        self._tail_bits = max(1, (rows - 1).bit_length())
         super().__init__({
             "i": In(stream.Signature(isa.COMPUTE)),
             "stop": In(1),
@@ -118,11 +122,15 @@ class AddressGenerator(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         fields = self.i.payload
-        m.submodules.nest = nest = LoopNest(isa.LEVELS, 16, tails=2 if self.depthwise else 0)
+        m.submodules.nest = nest = (
+            LoopNest(isa.LEVELS, 16, len(_TAILS), self._tail_bits)
+            if self.depthwise
+            else LoopNest(isa.LEVELS, 16)
+        )
         m.d.comb += [nest.counts[k].eq(fields.levels[k].count) for k in range(isa.LEVELS)]
         counted: Value = Const(1, 1)
         if self.depthwise:
-            m.d.comb += [nest.tail[0].eq(fields.tail), nest.tail[1].eq(fields.line_tail)]
+            m.d.comb += [nest.tail[k].eq(fields[name]) for k, name in enumerate(_TAILS)]
             counted = ~nest.beyond.any()
         carry = nest.carry
 
@@ -261,11 +269,12 @@ class AddressGenerator(Component):
         slot = [] if self.dynamic else [fields.dynamic, fields.slot]
         faults.append(Cat(fields.reserved0, *slot).any())
         if self.depthwise:
-            faults += [
-                fields.reserved1.any(),
-                fields.tail >= fields.levels[0].count,
-                fields.line_tail >= fields.levels[1].count,
-            ]
+            bits = self._tail_bits
+            faults.append(fields.reserved1.any())
+            for level, name in enumerate(_TAILS):
+                tail, count = fields[name], fields.levels[level].count
+                least = ~count[bits:].any() & (tail[:bits] >= count[:bits])
+                faults += [tail[bits:].any(), least]
         else:
             begin, end = (isa.COMPUTE[name].offset for name in ("filter", "levels"))
             faults.append(fields.as_value()[begin:end].any())

@@ -19,6 +19,7 @@ class LoopNest(Component):
     levels : number of loops, at least 1.
     width : bits of a count.
     tails : number of inner levels whose last iterations can be told from the others.
+    tail_width : bits of how many those are.
 
     Members
     -------
@@ -31,13 +32,13 @@ class LoopNest(Component):
     carry : Out(levels + 1)
         Combinational; bit l: the loops below l are all in their last iteration, so that a step
         advances loop l unless bit l + 1 is set too. Bit 0 is 1; the top bit marks the last step.
-    tail : In(ArrayLayout(width, tails))
+    tail : In(ArrayLayout(tail_width, tails))
         So many last iterations of a loop, less than its count; constant as ``counts``.
     beyond : Out(tails)
         Bit l: loop l is in one of those; from a register.
     """
 
-    def __init__(self, levels: int, width: int, tails: int = 0) -> None:
+    def __init__(self, levels: int, width: int, tails: int = 0, tail_width: int = 1) -> None:
         if levels < 1:
             raise ValueError(f"levels is {levels}; legal: at least 1")
         if width < 2:
@@ -47,7 +48,8 @@ class LoopNest(Component):
         self.levels = levels
         self.width = width
         self.tails = tails
-        ends = {"tail": In(data.ArrayLayout(width, tails)), "beyond": Out(tails)}
+        self.tail_width = tail_width
+        ends = {"tail": In(data.ArrayLayout(tail_width, tails)), "beyond": Out(tails)}
         super().__init__({
             "counts": In(data.ArrayLayout(width, levels)),
             "start": In(1),
@@ -74,6 +76,7 @@ class LoopNest(Component):
                 m.d.sync += left.eq(Mux(reload, self.counts[level], left) + minus)
                 if level < self.tails:
                     # What follows the next iteration.
-                    follow = left[: self.width]
-                    m.d.sync += self.beyond[level].eq(~reload & (follow < self.tail[level]))
+                    low, high = left[: self.tail_width], left[self.tail_width : self.width]
+                    ends = ~reload & ~high.any() & (low < self.tail[level])
+                    m.d.sync += self.beyond[level].eq(ends)
         return m

@@ -5,7 +5,7 @@ The arithmetic is ``golden/systolic.py``; the arrangement is that of Kung and Le
 Arrays (for VLSI), 1978, with the weights staying and the partial sums moving down.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -218,7 +218,8 @@ class SystolicArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.skew = skew = Skew(OPERAND, self.rows)
+        if not self.depthwise:
+            m.submodules.skew = skew = Skew(OPERAND, self.rows)
         # A sum of a few products is narrow: so are the registers and adders that it passes.
         rows = [
             SystolicRow(
@@ -226,14 +227,14 @@ class SystolicArray(wiring.Component):
             )
             for r in range(self.rows)
         ]
-        m.d.comb += skew.i.eq(self.i.payload.lanes)
+        if self.depthwise:
+            lanes = self._filter(m, rows)
+        else:
+            m.d.comb += skew.i.eq(self.i.payload.lanes)
+            lanes = [skew.o[r] for r in range(self.rows)]
 
         m.submodules.weights = weights = WeightPath(self.rows, self.columns)
         wiring.connect(m, wiring.flipped(self.weight), weights.i)
-
-        lanes: list[Value] = [skew.o[r] for r in range(self.rows)]
-        if self.depthwise:
-            lanes = self._filter(m, rows, lanes)
 
         switch = self.i.valid & self.i.payload.switch
         for r, row in enumerate(rows):
@@ -254,15 +255,37 @@ class SystolicArray(wiring.Component):
         m.d.comb += [self.psum[c].eq(rows[-1].psum_out[c]) for c in range(self.columns)]
         return m
 
-    def _filter(self, m: Module, rows: list[SystolicRow], lanes: list[Value]) -> list[Value]:
-        """Give every column its lane; return what enters the rows."""
+    def _filter(self, m: Module, rows: list[SystolicRow]) -> list[Value]:
+        """Give every column its lane; return what enters the rows.
+
+        A lane's last register is there twice: for its row it is cleared, which takes no logic.
+        """
         i = self.i.payload
-        m.submodules.modes = modes = Skew(data.StructLayout({"filter": 1, "down": 1}), self.rows)
-        for r, row in enumerate(rows):
+        word = data.StructLayout({"lane": OPERAND, "filter": 1, "down": 1})
+        words = [Signal(word, name=f"word_{r}") for r in range(self.rows)]
+        for r, entering in enumerate(words):
             m.d.comb += [
-                modes.i[r].filter.eq(i.filter),
-                modes.i[r].down.eq(i.down[r]),
-                row.down.eq(modes.o[r].down),
-                *(own.eq(lane) for own, lane in zip(row.own, lanes, strict=False)),
+                entering.lane.eq(i.lanes[r]),
+                entering.filter.eq(i.filter),
+                entering.down.eq(i.down[r]),
             ]
-        return [Mux(modes.o[r].filter, 0, lane) for r, lane in enumerate(lanes)]
+        m.submodules.skew = skew = Skew(word, max(1, self.rows - 1))
+        own, left = [], []
+        for r, row in enumerate(rows):
+            lane, cleared = (
+                Signal(OPERAND, name=f"{name}_{r}", reset_less=True) for name in ("own", "left")
+            )
+            down = Signal(name=f"down_{r}", reset_less=True)
+            late, domain = words[0], m.d.comb
+            if r:
+                late, domain = skew.o[r - 1], m.d.sync
+                m.d.comb += skew.i[r - 1].eq(words[r])
+            domain += [lane.eq(late.lane), cleared.eq(late.lane), down.eq(late.down)]
+            with m.If(late.filter):
+                domain += cleared.eq(0)
+            m.d.comb += row.down.eq(down)
+            own.append(lane)
+            left.append(cleared)
+        for row in rows:
+            m.d.comb += [port.eq(lane) for port, lane in zip(row.own, own, strict=False)]
+        return left

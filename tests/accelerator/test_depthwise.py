@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.presets import preset
 
 from ..compiler.test_depthwise import random_layer
@@ -27,12 +28,17 @@ MEMORIES = [(20, 0), (2, 100)]
 
 
 def layers(config: AcceleratorConfig):
-    """Return layers of any kernel, stride, pads and dilation; a multiplier, mixed zero points."""
+    """Return layers of any kernel, stride, pads and dilation; sums over windows; a channel
+    multiplier and mixed zero points, which take the diagonal."""
     made = []
-    for seed in range(24):
+    for seed in range(16):
         work, x = random_layer(seed)
         made.append(compile_layer(f"seed {seed}", work, x, config))
     rng = np.random.default_rng(1)
+    for kernel, strides in (((3, 3), (2, 1)), ((8, 9), (1, 1))):
+        shape = (2, 8, 9, 13, 13, kernel, strides, (0, 0, 0, 0), (1, 1))
+        work, x = random_work(rng, *shape, pool=Reduction.SUM)
+        made.append(compile_layer(f"sums of {kernel}", work, x, config))
     shape = ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
     for outputs, groups, mixed in ((12, 6, False), (6, 6, True), (7, 1, False)):
         work, x = random_work(rng, 1, 6, 5, 6, outputs, *shape, groups, mixed=mixed)

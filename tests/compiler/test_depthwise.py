@@ -66,6 +66,29 @@ def test_any_cut_gives_the_same_bits(seed: int) -> None:
     run(work, x, config)
 
 
+@pytest.mark.parametrize("seed", range(16))
+def test_windows_are_added_up(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    kernels = [((2, 2), (2, 2)), ((3, 3), (2, 1)), ((8, 9), (1, 1)), ((5, 2), (1, 3))]
+    kernel, strides = kernels[seed % 4]
+    pads = (0, 0, 0, 0) if seed % 2 else (1, 1, 0, 1)
+    shape = (2, 8, 9, 13, 13, kernel, strides, pads, (1, 1))
+    work, x = random_work(rng, *shape, pool=Reduction.SUM)
+    config = CONFIGS[list(CONFIGS)[seed // 4 % len(CONFIGS)]]
+    filtering = [t for t in legal_tilings(work, config) if t.filter]
+    for index in rng.choice(len(filtering), min(3, len(filtering)), replace=False):
+        run(work, x, config, filtering[index])
+    run(work, x, config)
+
+
+def test_a_whole_image_is_added_up_in_a_few_passes() -> None:
+    """Keyword spotting's last pooling: a tap a pass is a pass of seven cycles at least."""
+    shape = (1, 25, 5, 64, 64, (25, 5), (1, 1), (0, 0, 0, 0), (1, 1))
+    work, x = random_work(np.random.default_rng(1), *shape, pool=Reduction.SUM)
+    without = run(work, x, ECP5.replace(depthwise=False)).timeline().total
+    assert run(work, x, ECP5).timeline().total < 0.4 * without
+
+
 def taps_of(walk, work):
     """Return how often each tap of the kernel is in a pass."""
     count = np.zeros(work.kernel, int)
@@ -138,7 +161,9 @@ def test_what_cannot_filter() -> None:
     assert not can_filter(random_work(rng, *shape, groups=8)[0], ECP5)
     assert not can_filter(random_work(rng, *shape)[0], ECP5)
     pool = random_work(rng, *shape[:4], 8, *shape[5:], pool=Reduction.SUM)[0]
-    assert not can_filter(pool, ECP5)
+    assert can_filter(pool, ECP5)
+    assert not can_filter(replace(pool, kernel=(1, 1)), ECP5)
+    assert not can_filter(replace(pool, reduction=Reduction.MAX), ECP5)
 
 
 def test_multipliers_and_mixed_zero_points_fall_back() -> None:

@@ -145,9 +145,9 @@ def _random_one(cfg: AcceleratorConfig, chooser: random.Random) -> dict[str, Any
         # Single pixels and long rows, both with few and with many passes.
         longest = chooser.choice((1, 2, 4, 20))
         counts = [chooser.choice((1, 1, 2, chooser.randint(1, longest))) for _ in range(LEVELS)]
-        tails = [0, 0]
+        longest, tails = 1 << max(1, (cfg.rows - 1).bit_length()), [0, 0]
         if cfg.depthwise and chooser.randrange(3):
-            tails = [chooser.randrange(min(count, cfg.rows + 2)) for count in counts[:2]]
+            tails = [chooser.randrange(min(count, longest)) for count in counts[:2]]
         pixels = prod(count - tail for count, tail in zip(counts, [*tails, 0], strict=False))
         entries = pixels * counts[LEVEL_CHANNEL]
         if prod(counts) <= STEPS and entries <= cfg.accumulator_depth:

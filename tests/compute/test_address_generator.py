@@ -31,6 +31,7 @@ def random_instruction(chooser, depthwise=False):
     fields |= dict.fromkeys(unused, 0) | {"filter": 0, "tail": 0, "line_tail": 0}
     if depthwise:
         tails = [chooser.choice((0, count - 1, count // 2)) for count in counts[:2]]
+        assert max(tails) < ROWS
         fields |= {"filter": chooser.randrange(2), "tail": tails[0], "line_tail": tails[1]}
     return fields | {
         "signal": chooser.randrange(16),
@@ -165,6 +166,8 @@ async def refuses(dut):
     counts = [item["count"] for item in good["levels"]]
     if bench_params()["depthwise"]:
         bad += [{"tail": counts[0]}, {"tail": 127}, {"line_tail": counts[1]}]
+        long = [{**item, "count": 100} for item in good["levels"]]
+        bad += [{"levels": long, name: ROWS} for name in ("tail", "line_tail")]
     else:
         bad += [{name: 1} for name in ("filter", "tail", "line_tail")] + [{"line_tail": 64}]
     for index in range(isa.LEVELS):

@@ -14,7 +14,7 @@ from kiwicha.hw.compute.loop_nest import LoopNest
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import pack, start_clock_and_reset
 
-WIDTH = 5
+WIDTH, TAIL_WIDTH = 5, 3
 
 
 def carries(counts):
@@ -41,8 +41,9 @@ async def counts_all_steps(dut):
     for counts in choices:
         dut.counts.value = pack(data.ArrayLayout(WIDTH, levels), counts)
         tail = [chooser.choice((0, count - 1, count // 2)) for count in counts[:tails]]
+        tail = [min(number, (1 << TAIL_WIDTH) - 1) for number in tail]
         if tails:
-            dut.tail.value = pack(data.ArrayLayout(WIDTH, tails), tail)
+            dut.tail.value = pack(data.ArrayLayout(TAIL_WIDTH, tails), tail)
         dut.start.value = 1
         await FallingEdge(dut.clk)
         dut.start.value = 0
@@ -70,7 +71,7 @@ async def counts_all_steps(dut):
 @pytest.mark.parametrize(("levels", "tails"), [(1, 0), (2, 0), (4, 0), (7, 0), (1, 1), (4, 2)])
 def test_counts_all_steps(levels, tails):
     params = {"levels": levels, "tails": tails}
-    run_cocotb(LoopNest(levels, WIDTH, tails), __name__, params=params)
+    run_cocotb(LoopNest(levels, WIDTH, tails, TAIL_WIDTH), __name__, params=params)
 
 
 def test_illegal_parameters():

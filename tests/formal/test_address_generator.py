@@ -92,7 +92,8 @@ class GeneratorSpec(wiring.Component):
         begin, end = (isa.COMPUTE[name].offset for name in ("filter", "levels"))
         unknown = fields.as_value()[begin:end].any()
         if dut.depthwise:
-            wrong = [fields.tail >= counts[0], fields.line_tail >= counts[1]]
+            tails_of = zip((fields.tail, fields.line_tail), counts, strict=False)
+            wrong = [(tail >= count) | (tail >= ROWS) for tail, count in tails_of]
             unknown = fields.reserved1.any() | wrong[0] | wrong[1]
         with m.If(dut.started):
             zeros = [count == 0 for count in counts]

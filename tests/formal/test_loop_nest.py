@@ -44,7 +44,7 @@ class NestSpec(wiring.Component):
             "counts": In(data.ArrayLayout(WIDTH, LEVELS)),
             "start": In(1),
             "advance": In(1),
-            **({"tail": In(data.ArrayLayout(WIDTH, dut.tails))} if dut.tails else {}),
+            **({"tail": In(data.ArrayLayout(dut.tail_width, dut.tails))} if dut.tails else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -102,14 +102,14 @@ class NestSpec(wiring.Component):
 
 @pytest.mark.parametrize("tails", [0, TAILS])
 def test_proved(tails):
-    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH, tails)), depth=10)
+    assert_proved(NestSpec(LoopNest(LEVELS, WIDTH, tails, WIDTH)), depth=10)
 
 
 @pytest.mark.parametrize("tails", [0, TAILS])
 def test_reached(tails):
-    assert_covered(NestSpec(LoopNest(LEVELS, WIDTH, tails)), depth=20)
+    assert_covered(NestSpec(LoopNest(LEVELS, WIDTH, tails, WIDTH)), depth=20)
 
 
 @pytest.mark.parametrize(("fault", "tails"), [(LateNest, 0), (LongTail, TAILS)])
 def test_broken_is_refuted(fault, tails):
-    assert_refuted(NestSpec(fault(LEVELS, WIDTH, tails)), depth=16)
+    assert_refuted(NestSpec(fault(LEVELS, WIDTH, tails, WIDTH)), depth=16)
