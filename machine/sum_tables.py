@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from kiwicha.machine.pair_tables import multiply_add
 
-__all__ = ["FRACTION", "fixed_tables", "pair_sums", "round_sums"]
+__all__ = ["FRACTION", "fixed_tables", "multiplied_sums", "pair_sums", "round_sums"]
 
 FRACTION: Final = 20
 """Fractional bits of an entry, which is an int32: values from -2048 to 2048."""
 
 _MOST_NUDGED = 256  # pairs that are looked at one by one
+_FARTHEST = 24  # units that an entry is moved
 _TRIALS = 16
 
 Integers = NDArray[np.int64]
@@ -55,21 +56,40 @@ def pair_sums(first: Reals, second: Reals, zero_point: int, low: int, high: int)
     return np.clip(integers + zero_point, low, high)
 
 
-def fixed_tables(
-    first: Reals, second: Reals, zero_point: int, low: int, high: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-    """Return tables A and B by the raw byte, with which VECTOR makes `pair_sums` of every pair.
+def multiplied_sums(
+    first: Integers, second: Integers, multiplier: int, shift: int, zero_point: int, low: int,
+    high: int,
+) -> Integers:
+    """Return the same with TFLite's fixed point: what SPECIAL's ADD makes with a multiplier.
 
-    None where none were found: of values beyond 2048, or that are so far apart that the lesser
-    ones would need more fractional bits.
+    The product with the multiplier is rounded half up, what a negative shift takes off it half
+    away from zero; sums times 2^shift fit int32.
+    """
+    wide = (first[:, None] + second) << max(shift, 0)
+    rounded = (wide * multiplier + (1 << 30)) >> 31
+    half = (1 << -shift) >> 1 if shift < 0 else 0
+    rounded = (rounded + half - ((rounded < 0) & (shift < 0))) >> max(-shift, 0)
+    return np.clip(rounded + zero_point, low, high)
+
+
+def fixed_tables(
+    first: Reals, second: Reals, zero_point: int, low: int, high: int,
+    wanted: Integers | None = None,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+    """Return tables A and B by the raw byte, with which VECTOR makes ``wanted`` of every pair.
+
+    None where none were found: of values beyond 2048, and of many exact halves that are not rounded
+    to even numbers.
 
     Parameters
     ----------
     first, second : values of 256 bytes each.
+    wanted : clamped codes [first, second]; `pair_sums` if left out.
     """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return None
-    wanted = pair_sums(first, second, zero_point, low, high)
+    if wanted is None:
+        wanted = pair_sums(first, second, zero_point, low, high)
     rng = np.random.default_rng(1)
     middle = np.rint((first.max() + first.min()) / 2)
     for trial in range(_TRIALS):
@@ -103,8 +123,8 @@ def _agree(a: Integers, b: Integers, wanted: Integers, low: int, high: int) -> b
             if not wrong(row, column).any():
                 break
             before = table[place]
-            for step in (1, -1, 2, -2, 3, -3, 4, -4):
-                table[place] = before + step
+            for step in range(1, 2 * _FARTHEST + 1):
+                table[place] = before + (step + 1) // 2 * (1 if step % 2 else -1)
                 if not wrong(*line).any():
                     break
                 table[place] = before

@@ -190,9 +190,9 @@ def test_all_resolves(path):
 #: models in the unit's own test.
 NO_ARITHMETIC = {
     "control", "load", "store",
-    "activation_scratchpad", "bursts", "delay", "delay_line", "drain", "fault", "loop_nest",
-    "output_buffer", "pace", "parameter_memory", "queue", "ram", "read_arbiter", "read_master",
-    "realign", "runs", "skew", "slice", "weight_scratchpad", "write_master",
+    "activation_scratchpad", "addend_memory", "bursts", "delay", "delay_line", "drain", "fault",
+    "loop_nest", "output_buffer", "pace", "parameter_memory", "queue", "ram", "read_arbiter",
+    "read_master", "realign", "runs", "skew", "slice", "weight_scratchpad", "write_master",
 }
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.

@@ -22,7 +22,7 @@ from kiwicha.compiler.graph.graph import (
 from kiwicha.compiler.schedule.contraction import Addend
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
-from kiwicha.machine.sum_tables import fixed_tables
+from kiwicha.machine.sum_tables import fixed_tables, multiplied_sums
 
 __all__ = ["Sum", "Sums", "addends_of"]
 
@@ -115,9 +115,10 @@ class Sums:
 def _entries(node: PairNode, before: TableNode | None, of_x: bool) -> NDArray[np.int32] | None:
     """Return the tables for the result and for the addend, None where there are no such."""
     fields, (a, b), multiplier = pair_arithmetic(node)
-    if fields["operation"] != SpecialOperation.ADD or multiplier is not None:
+    if fields["operation"] != SpecialOperation.ADD:
         return None
-    found = _found(a.tobytes(), b.tobytes(), *(fields[name] for name in _FIELDS))
+    shared = (fields[name] for name in _FIELDS)
+    found = _found(a.tobytes(), b.tobytes(), multiplier, *shared)
     if found is None:
         return None
     # SPECIAL's x, of table A, is the operator's first operand.
@@ -131,9 +132,15 @@ _FIELDS = ("x_signed", "shift", "zero_point", "low", "high")
 
 @lru_cache(maxsize=256)
 def _found(
-    a: bytes, b: bytes, signed: int, shift: int, zero_point: int, low: int, high: int
+    a: bytes, b: bytes, multiplier: int | None, signed: int, shift: int, zero_point: int, low: int,
+    high: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
     """Return VECTOR's tables that do what SPECIAL's do."""
+    if multiplier is not None:
+        x, z = (np.frombuffer(table, "<i4").astype(np.int64) for table in (a, b))
+        wanted = multiplied_sums(x, z, multiplier, shift, zero_point, low, high)
+        unit = np.float64(multiplier * 2.0 ** (shift - 31))
+        return fixed_tables(x * unit, z * unit, zero_point, low, high, wanted)
     codes = np.arange(256, dtype=np.uint8).view(np.int8 if signed else np.uint8)
     first = np.where(codes < 0, -1.0, 1.0) * np.frombuffer(a, "<u4") * 2.0**shift
     second = np.frombuffer(b, "<f4").astype(np.float64)

@@ -4,9 +4,11 @@
 import numpy as np
 import pytest
 
+from kiwicha.golden import fixed_pair
 from kiwicha.golden.add import sums
+from kiwicha.machine import fixed_pairs
 from kiwicha.machine.pair_tables import add_tables
-from kiwicha.machine.sum_tables import fixed_tables, pair_sums, round_sums
+from kiwicha.machine.sum_tables import fixed_tables, multiplied_sums, pair_sums, round_sums
 
 
 def values(a, b, shift, dtype):
@@ -45,6 +47,29 @@ def test_all_pairs_of_scales_of_networks(name):
         a, b = (table.astype(np.int64) for table in found)
         made = np.clip(round_sums(a[:, None] + b), low, high)
         assert np.array_equal(made, np.clip(expected, low, high))
+
+
+@pytest.mark.parametrize("name", ["usual", "wide", "equal"])
+def test_all_pairs_in_fixed_point(name):
+    """TFLite's sums, whose halves are rounded in other ways."""
+    for dtype, (a_scale, b_scale), y_scale, a_zero, b_zero, y_zero in cases(name, 8):
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        *terms, multiplier, shift = fixed_pairs.sum_tables(
+            (a_scale, a_zero, dtype), (b_scale, b_zero, dtype), y_scale
+        )
+        terms = [term.view(np.int32).astype(np.int64) for term in terms]
+        wanted = multiplied_sums(*terms, multiplier, shift, y_zero, low, high)
+        codes = np.arange(256, dtype=np.uint8).view(dtype)
+        expected = fixed_pair.add(
+            (codes[:, None], a_scale, a_zero), (codes[None], b_scale, b_zero),
+            (y_scale, y_zero, low, high),
+        )
+        assert np.array_equal(wanted, expected)
+        reals = [term * (multiplier * 2.0 ** (shift - 31)) for term in terms]
+        found = fixed_tables(*reals, y_zero, low, high, wanted)
+        assert found is not None
+        a, b = (table.astype(np.int64) for table in found)
+        assert np.array_equal(np.clip(round_sums(a[:, None] + b), low, high), expected)
 
 
 def test_bounds_and_a_late_zero_point():

@@ -241,9 +241,7 @@ async def stops_at_a_fault(dut):
     assert len(bench.done) == 1
     assert bench.source.sent == 2
     done = {**bad, "pixels": 3}
-    expected_output(
-        cfg, [good[0], done], bench.raw, bench.accumulators, expected, bench.state
-    )
+    expected_output(cfg, [good[0], done], bench.raw, bench.accumulators, expected, bench.state)
     assert (await bench.output() == expected).all()
 
 
@@ -306,39 +304,6 @@ def test_latencies(more):
         VectorEngine(cfg), __name__, testcase="every_mode_answers_when_stated",
         params={"config": cfg.to_dict(), "seed": 3},
     )
-
-
-@pytest.mark.parametrize("columns,lanes,width,tables,more", [
-    (4, 1, 64, 2, {}), (8, 3, 256, 8, {}), (6, 3, 128, 4, {"pipeline": ()}),
-    (8, 2, 64, 2, {"dynamic": True, "blocks": {"channels": 8}, "statistics": {"elements": 1024}}),
-])
-def test_functions(columns, lanes, width, tables, more):
-    cfg = machine(columns, lanes, width, functions={"tables": tables}, **more)
-    modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
-    params = {"config": cfg.to_dict(), "seed": 13, "count": 60, "modes": modes}
-    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
-
-
-@pytest.mark.parametrize("columns,lanes,width,mode,offer,more", [
-    (4, 1, 64, "onnx", "always", {}), (6, 3, 128, "shift", "random", {"pipeline": ()}),
-    (8, 8, 64, "onnx", "bursty", {"functions": {"tables": 2}}),
-    (8, 2, 64, "onnx", "random", {
-        "dynamic": True, "blocks": {"channels": 8}, "statistics": {"elements": 1024},
-        "functions": {"tables": 4},
-    }),
-])
-def test_sums(columns, lanes, width, mode, offer, more):
-    cfg = machine(columns, lanes, width, mode, residual={"tables": 2}, **more)
-    modes = [*vector_modes(cfg), VectorMode.REQUANTIZE, VectorMode.REQUANTIZE]
-    params = {"config": cfg.to_dict(), "seed": 17, "count": 60, "modes": modes, "offer": offer}
-    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
-
-
-def test_sums_cost_nothing_where_there_are_none():
-    """Throughput and latency of other results are those of a machine without them."""
-    cfg = machine(8, 3, 64)
-    unit = VectorEngine(cfg)
-    run(cfg.replace(residual={"tables": 2}), cost=unit.latency, interval=unit.interval)
 
 
 @pytest.mark.parametrize("columns,lanes", [(33, 2), (64, 1)])
