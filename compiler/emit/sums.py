@@ -2,8 +2,9 @@
 """Sums with a tensor in memory that the layer before computes on its way out: which can be, how."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,25 @@ from kiwicha.compiler.graph.graph import (
     Tensor,
     ViewNode,
 )
-from kiwicha.compiler.schedule.contraction import Addend
+from kiwicha.compiler.schedule.contraction import Addend, Contraction
+from kiwicha.compiler.schedule.mapping import (
+    conv_contractions,
+    matmul_contractions,
+    pool_contractions,
+)
+from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
+from kiwicha.compiler.schedule.tiling import legal_tilings
+from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.sum_tables import fixed_tables, multiplied_sums
 
 __all__ = ["Sum", "Sums", "addends_of"]
 
-_KINDS = ("conv", "matmul", "matmul_stack", "pool", "product")
+_MAKERS: dict[str, Callable[[Any, Mapping[str, int], AcceleratorConfig], list[Contraction]]] = {
+    "conv": conv_contractions, "matmul": matmul_contractions, "matmul_stack": stack_contractions,
+    "pool": pool_contractions, "product": product_contractions,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +101,7 @@ class Sums:
         results : names of the result of ``node``, or of the function ``before``, and of its views:
             ``reader`` alone reads them, and one of them once.
         """
-        if not (self.config.residual and isinstance(reader, PairNode) and node.kind in _KINDS):
+        if not (self.config.residual and isinstance(reader, PairNode) and node.kind in _MAKERS):
             return None
         of_x = reader.x.name in results
         own, addend = (reader.x, reader.z) if of_x else (reader.z, reader.x)
@@ -108,8 +120,19 @@ class Sums:
             constant = reader.y.to_memory(full).view(np.uint8)
         elif self.made.get(addend.name, -1) >= self.made[node.y.name]:
             return None  # it will be there too late
-        entries = _entries(reader, before, of_x)
+        entries = _entries(reader, before, of_x) if self._fits(node) else None
         return None if entries is None else Sum(reader, before, addend, constant, entries)
+
+    def _fits(self, node: Node) -> bool:
+        """Whether the results can be cut so that what they are added to has room as well."""
+        addend = Addend(0, np.zeros(0, np.uint8))
+        addresses = {tensor.name: 0 for tensor in (*node.inputs, node.y)}
+        try:
+            works = _MAKERS[node.kind](node, addresses, self.config)
+        except KiwichaError:
+            return False
+        made = (replace(work, addend=addend) for work in works)
+        return all(any(True for _ in legal_tilings(work, self.config)) for work in made)
 
 
 def _entries(node: PairNode, before: TableNode | None, of_x: bool) -> NDArray[np.int32] | None:

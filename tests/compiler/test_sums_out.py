@@ -6,11 +6,19 @@ import onnx
 import pytest
 
 import kiwicha
+from kiwicha.compiler.emit.compile import compile_graph
+from kiwicha.compiler.frontend.inputs import random_inputs
+from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.ops.legalize import legalize
+from kiwicha.golden.machine import Machine
+from kiwicha.golden.network import evaluate
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode
 from kiwicha.machine.presets import preset
 from kiwicha.models.quantize import DEFAULT, Form, quantize
 from kiwicha.models.zoo.net import Net
+
+from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 
 WITH = preset("small").replace(
     name="sums", special={"lanes": 2, "bytes": 4096}, functions={"tables": 2},
@@ -49,6 +57,12 @@ def bottleneck(net, x):
     x = net.op("Add", net.conv(net.conv(x, 5, 1), 20, 1, act="LeakyRelu"), x)
     x = net.act("HardSwish", net.op("Add", net.conv(net.conv(x, 5, 1), 20, 1, act=None), x))
     return net.conv(x, 6, 1, act=None)
+
+
+def wide(net, x):
+    """Pixels of more channels than are collected at once, no multiple of a beat."""
+    x = net.conv(x, 150, 1)
+    return net.op("Add", net.conv(x, 150, 1, act=None), x)
 
 
 def products(net, x):
@@ -136,6 +150,41 @@ def test_any_tiling(build, more):
     machine = WITH.replace(name="small-sums", **more)
     outcome = kiwicha.run_golden(model(build, (3, 13, 11)), None, machine, samples=2)
     assert outcome.exact, outcome.verdict
+
+
+@pytest.mark.parametrize("columns", [8, 5])
+def test_pixels_in_parts(columns):
+    machine = WITH.replace(
+        name="parts", columns=columns, output_bytes=1024, parameter_channels=512,
+    )
+    made = kiwicha.compile_model(model(wide), machine)
+    runs = [
+        fields for _, opcode, fields in walk_program(made.words)
+        if opcode == Opcode.LOAD and fields["target"] == LoadTarget.ADDEND
+    ]
+    assert max(fields["segments"] for fields in runs) > 1
+    outcome = kiwicha.run_golden(model(wide), None, machine, samples=1)
+    assert outcome.exact, outcome.verdict
+
+
+@pytest.mark.parametrize("build", [block, projection, bottleneck, wide])
+@pytest.mark.parametrize("more", [{}, {"output_bytes": 512, "accumulator_depth": 64}], ids=str)
+def test_tokens_order_all_that_matters(build, more):
+    """Operands and tables are neither read before they are there nor overwritten too soon."""
+    graph = legalize(lower(model(build), 2))
+    made = compile_graph(graph, WITH.replace(name="orders", **more))
+    image = made.load(evaluate(graph, random_inputs(graph.inputs, 2)))
+    machine = Machine(made.config, image, made.read_window, made.write_window)
+    orders = [run_in_order_of(order, machine, made.words) for order in (EAGER_LOAD, LAZY_STORE)]
+    machine.run(made.words)
+    assert all((memory == machine.memory).all() for memory in orders)
+
+
+def test_where_operands_leave_no_room():
+    """Runs are farther apart than those of results alone; where these fit, the sum is by itself."""
+    tight = WITH.replace(name="tight", output_bytes=512, parameter_channels=512)
+    made = kiwicha.compile_model(model(wide), tight)
+    assert not any(" + " in layer.name for layer in made.layers)
 
 
 def test_a_machine_without_special_does():
