@@ -63,8 +63,8 @@ def energy(config: AcceleratorConfig, instructions: Iterable[Counted], macs: int
     """Return the estimate for a program of ``macs`` multiply-accumulates.
 
     On chip it counts a byte that LOAD or STORE moves, a live row's activation and a column's sum
-    (read and written) in each of COMPUTE's cycles, sum, parameters and result of each of VECTOR's,
-    and two operands and a result of each of SPECIAL's elements.
+    (read and written) in each of COMPUTE's cycles, sum, parameters and result of each of VECTOR's
+    (and what it is added to), and two operands and a result of each of SPECIAL's elements.
     """
     buffers = memory = 0
     for each in instructions:
@@ -75,7 +75,8 @@ def energy(config: AcceleratorConfig, instructions: Iterable[Counted], macs: int
             buffers += each.cycles * (each.fields["rows"] + 2 * config.columns)
         elif each.engine == Engine.VECTOR:
             fields = each.fields
-            buffers += 3 * fields["pixels"] * fields["lines"] * fields["channels"]
+            octets = 3 + fields.get("residual", 0)
+            buffers += octets * fields["pixels"] * fields["lines"] * fields["channels"]
         elif each.engine == Engine.SPECIAL:
             buffers += 3 * each.cycles * config.special.lanes
     return Energy(macs * (1 + REGISTER + 2 * STEP), buffers * BUFFER, memory * MEMORY)
