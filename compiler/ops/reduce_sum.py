@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import Limit, check_scale
-from kiwicha.compiler.frontend.onnx_node import node_name
+from kiwicha.compiler.frontend.onnx_node import Refusal, attributes, node_name
 from kiwicha.compiler.graph.graph import ConvNode, MatMulNode, PoolNode, Promise, TableNode, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.chain import code_bounds
@@ -33,6 +33,8 @@ from kiwicha.compiler.ops.reduction import (
     reduced_axes,
 )
 from kiwicha.compiler.ops.rows import emit_views
+from kiwicha.compiler.ops.tflite import operand, target
+from kiwicha.machine.fixed_scales import mean_scale
 from kiwicha.machine.isa import Reduction
 
 __all__ = ["OPERATORS", "emit_absolute"]
@@ -98,24 +100,49 @@ def emit_absolute(context: Context, node: onnx.NodeProto, x: Tensor) -> Tensor:
     return y
 
 
+def tflite_mean(context: Context, node: onnx.NodeProto) -> None:
+    """MEAN: input x, constant axes."""
+    x, rank = operand(context, node), len(context.described[node.input[0]].shape)
+    given = context.constant(node, 1, "axes").reshape(-1)
+    reduced = tuple(sorted({int(axis) % rank for axis in given}))
+    shape = [1 if axis in reduced else length for axis, length in enumerate(x.shape)]
+    if not attributes(node).get("keepDims", 0):
+        shape = [length for axis, length in enumerate(shape) if axis not in reduced]
+    y, info = target(context, node, tuple(shape)), np.iinfo(x.dtype)
+    count = prod(x.shape[axis] for axis in reduced)
+    _COUNT.check(count=count)
+    try:
+        scale64 = mean_scale(float(x.scale), float(y.scale), count)
+    except ValueError as error:
+        raise Refusal(str(error)) from None
+    bounds = int(info.min), int(info.max)
+    _emit(context, node, x, Axes(reduced, y.shape), y, bounds, scale64)
+
+
 def _emit(
     context: Context, node: onnx.NodeProto, x: Tensor, axes: Axes, target: Tensor,
-    bounds: tuple[int, int],
+    bounds: tuple[int, int], fields: NDArray[Any] | None = None,
 ) -> Tensor:
-    """Emit the sums along ``axes``, as codes of ``target``, whose shape follows."""
+    """Emit the sums along ``axes``, as codes of ``target``, whose shape follows.
+
+    Parameters
+    ----------
+    fields : ``scale64`` of a runtime that has more to say of it than a number.
+    """
     x, runs = in_memory(context, x, axes, _TALL)
     windows = Windows.of(runs)
     assert windows is not None
     count = prod(x.shape[axis] for axis in axes.reduced)
     divisor = count if node.op_type == "ReduceMean" else 1
-    scale64 = np.float64(x.scale) / (np.float64(target.scale) * divisor)
+    scale64: Any = np.float64(x.scale) / (np.float64(target.scale) * divisor)
     with np.errstate(over="ignore", under="ignore"):
         scale = np.float32(scale64)
     check_scale(np.atleast_1d(scale), "input scale / (output scale * count)")
     common: dict[str, Any] = {
         "name": node_name(node), "op": node.op_type, "low": bounds[0], "high": bounds[1],
-        "promise": _promise(x, target, count, divisor),
+        "promise": "runtime" if fields is not None else _promise(x, target, count, divisor),
     }
+    scale64 = scale64 if fields is None else fields
     y = replace(target, name=context.names.fresh(target.name, "windows"))
     if runs and runs[-1].reduced:
         image = _innermost(windows)
@@ -182,6 +209,7 @@ OPERATORS = (
         (
             Form("float", ("ReduceSum", "ReduceMean", "ReduceL1"), "golden", float_sum,
                  first_is_float),
+            Form("TFLite", ("MEAN",), "runtime", tflite_mean),
         ),
         "pool.sum_pool2d",
         (FIRST, LAST, _COUNT),
