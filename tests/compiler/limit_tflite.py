@@ -112,6 +112,16 @@ def added(one, other="int8"):
     return network.add("ADD", [first, codes[1]], (2, 6), "Add", 2).file()
 
 
+def transposed(depth=2, images=1):
+    """A transposed convolution of 3 channels, its kernel of so many."""
+    network = Network(IMAGE)
+    shape = network.writer.tensor("s", (4,), "int32", values=np.array([images, 8, 8, 3], np.int32))
+    weight, bias = network.weights((3, 2, 2, depth), 0)
+    window = {"strideH": 2, "strideW": 2, "padding": "SAME"}
+    return network.add("TRANSPOSE_CONV", [shape, weight, network.last, bias], (images, 8, 8, 3),
+                       "TransposeConv", 3, **window)
+
+
 def unlike():
     """Operands that do not broadcast."""
     network = Network((1, 2, 3, 4)).conv(4, (2, 1), (1, 3)).reshape((1, 1, 4, 3))
@@ -149,6 +159,11 @@ TFLITE = {
     "Softmax": {"beta": softmax(beta=0.3), "its result has scale": softmax(scale=1 / 128)},
     "Flatten, Reshape, Squeeze, Unsqueeze, Transpose, Identity, Dropout": {
         "scale and zero point are": reshape(),
+    },
+    "TRANSPOSE_CONV": {
+        "input is {x}, the": transposed(depth=4).file(),
+        "weight scales along": axis(transposed(), 3),
+        "its result is {shape}": transposed(images=2).file(),
     },
     "ADD, SUB, MUL": {
         "operands of {a}": unlike(),
