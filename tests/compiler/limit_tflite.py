@@ -122,6 +122,16 @@ def transposed(depth=2, images=1):
                        "TransposeConv", 3, **window)
 
 
+def batches(shape, kind="int8", scales=1, first=False):
+    """A product of codes with an activation or a constant of a shape."""
+    network = Network((2, 3, 4), kind)
+    codes = network.writer.tensor(
+        "z", shape, kind, np.float32([0.1] * scales), 0, len(shape) - 1, np.ones(shape, kind)
+    )
+    pair = [codes, network.last] if first else [network.last, codes]
+    return network.add("BATCH_MATMUL", pair, (2, 3, 5), "BatchMatMul", 4).file()
+
+
 def unlike():
     """Operands that do not broadcast."""
     network = Network((1, 2, 3, 4)).conv(4, (2, 1), (1, 3)).reshape((1, 1, 4, 3))
@@ -164,6 +174,12 @@ TFLITE = {
         "input is {x}, the": transposed(depth=4).file(),
         "weight scales along": axis(transposed(), 3),
         "its result is {shape}": transposed(images=2).file(),
+    },
+    "BATCH_MATMUL": {
+        "its first operand is": batches((2, 3, 4), first=True),
+        "operands are {x} and {z}, no": batches((2, 3, 5)),
+        "operands are {x} and {z}; LiteRT": batches((2, 4, 5), kind="uint8"),
+        "its second operand has": batches((2, 4, 5), scales=5),
     },
     "ADD, SUB, MUL": {
         "operands of {a}": unlike(),
