@@ -132,6 +132,31 @@ def batches(shape, kind="int8", scales=1, first=False):
     return network.add("BATCH_MATMUL", pair, (2, 3, 5), "BatchMatMul", 4).file()
 
 
+def beside(constants=1, like=True, **options):
+    """A concatenation with a constant, or of two."""
+    network = Network((2, 6))
+    given = network.writer.graph.tensors[network.last].quantization
+    scale = given.scale[0] if like else 0.2
+    codes = [
+        network.writer.tensor(f"c{place}", (2, 6), "int8", np.float32(scale), given.zeroPoint[0],
+                              values=np.ones((2, 6), np.int8))
+        for place in range(constants)
+    ]
+    inputs = [*codes, network.last][:2]
+    return network.add("CONCATENATION", inputs, (4, 6), "Concatenation", 2, network.last, axis=0,
+                       **options).file()
+
+
+def strided(like=True, **options):
+    network = Network((2, 6))
+    given = [
+        network.writer.tensor(name, (2,), "int32", values=np.array(values, np.int32))
+        for name, values in (("begin", (0, 0)), ("end", (2, 3)), ("strides", (1, 1)))
+    ]
+    return network.add("STRIDED_SLICE", [network.last, *given], (2, 3), "StridedSlice", 2,
+                       network.last if like else None, **options).file()
+
+
 def unlike():
     """Operands that do not broadcast."""
     network = Network((1, 2, 3, 4)).conv(4, (2, 1), (1, 3)).reshape((1, 1, 4, 3))
@@ -180,6 +205,14 @@ TFLITE = {
         "operands are {x} and {z}, no": batches((2, 3, 5)),
         "operands are {x} and {z}; LiteRT": batches((2, 4, 5), kind="uint8"),
         "its second operand has": batches((2, 4, 5), scales=5),
+    },
+    "CONCATENATION": {
+        "fused activation {word}; a": beside(fusedActivationFunction="RELU"),
+        "all operands are constants": beside(2),
+        "its operand has scale": beside(like=False),
+    },
+    "SPLIT, SPLIT_V, SLICE, STRIDED_SLICE, RESIZE_NEAREST_NEIGHBOR": {
+        "has an ellipsis": strided(newAxisMask=1), "its operand has scale": strided(like=False),
     },
     "ADD, SUB, MUL": {
         "operands of {a}": unlike(),

@@ -36,8 +36,15 @@ def extremes(values):
 
 
 def agrees(network, config=CONFIG, copies=False):
-    """Every layer and the output are LiteRT's, for random inputs and for extreme ones, and nothing
-    is copied unless ``copies`` says so; returns the graph."""
+    """As `compared`, and nothing is copied unless ``copies`` says so."""
+    graph = compared(network, config)
+    assert copies == any(node.kind == "move" for node in graph.nodes), "copies"
+    return graph
+
+
+def compared(network, config=CONFIG):
+    """Every layer and the output are LiteRT's, for random inputs and for extreme ones; returns the
+    graph."""
     file = network.file()
     graph = legalize(lower_tflite(file))
     rng = np.random.default_rng(7)
@@ -48,7 +55,6 @@ def agrees(network, config=CONFIG, copies=False):
         assert found.wrong == ()
         (name,) = found.outputs
         np.testing.assert_array_equal(found.outputs[name], found.reference.outputs[name])
-    assert copies == any(node.kind == "move" for node in graph.nodes), "copies"
     return graph
 
 
