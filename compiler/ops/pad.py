@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 
+from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import Box, MoveNode, Piece, PoolNode, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
@@ -17,11 +18,15 @@ from kiwicha.compiler.ops.limits import FIRST, LAST
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
 from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.part import axis_order
+from kiwicha.compiler.ops.tflite import SAME_SCALE, image, operand, options, target
 from kiwicha.machine.isa import Reduction
 
 __all__ = ["OPERATORS"]
 
 _ONE = np.float32(1)
+_PAIRS = Limit(
+    "paddings are {pads} for {rank} dimensions", lambda pads, rank: pads == (rank, 2)
+)
 
 _BEHIND = ("clip", "view", "part", "pool")
 _Pads = tuple[tuple[int, int], ...]
@@ -79,6 +84,26 @@ def pad(context: Context, node: onnx.NodeProto) -> None:
     """Input x; scale and zero point pass through, and the constant is a code."""
     x = context.tensor(node.input[0])
     _emit(context, node, x, replace(x, name=node.output[0]), int(_constant(context, node)))
+
+
+def tflite_pad(context: Context, node: onnx.NodeProto) -> None:
+    """PAD: x and what is added before and behind each axis, constant; PADV2: a constant besides,
+    of which PAD has the zero point."""
+    pads = context.constant(node, 1, "paddings").astype(int)
+    described = context.described[node.input[0]].shape
+    _PAIRS.check(pads=pads.shape, rank=len(described))
+    around = len(described) == 4
+    x = (image if around else operand)(context, node)
+    shape = tuple(n + int(both.sum()) for n, both in zip(described, pads, strict=True))
+    y = target(context, node, shape, image=around)
+    SAME_SCALE.check(x=x, y=y)
+    code = y.zero_point
+    if node.op_type == "PADV2":
+        code = int(context.constant(node, 2, "constant").reshape(-1)[0])
+    axes = (0, 3, 1, 2) if around else range(len(described))
+    ordered = [tuple(int(n) for n in pads[axis]) for axis in axes]
+    flat = [before for before, _ in ordered] + [behind for _, behind in ordered]
+    _emit(context, options(node, pads=flat), replace(x, scale=y.scale), y, code)
 
 
 def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: int) -> None:
@@ -171,9 +196,11 @@ OPERATORS = (
         (
             Form("QDQ", ("Pad",), "runtime", float_pad, first_is_float),
             Form("QOperator", ("Pad",), "runtime", pad),
+            Form("TFLite", ("PAD",), "runtime", tflite_pad, operands=2),
+            Form("TFLite", ("PADV2",), "runtime", tflite_pad, operands=3),
         ),
         "",
-        (FIRST,),
+        (FIRST, SAME_SCALE),
         "constant, edge, reflect and wrap along any axes, negative pads",
         ("tests/compiler/test_pad.py",),
     ),

@@ -157,6 +157,12 @@ def strided(like=True, **options):
                        network.last if like else None, **options).file()
 
 
+def padded():
+    network = Network((2, 6))
+    pads = network.writer.tensor("p", (2, 2), "int32", values=np.ones((2, 2), np.int32))
+    return network.add("PAD", [network.last, pads], (4, 8), "Pad", 2).file()
+
+
 def unlike():
     """Operands that do not broadcast."""
     network = Network((1, 2, 3, 4)).conv(4, (2, 1), (1, 3)).reshape((1, 1, 4, 3))
@@ -214,6 +220,7 @@ TFLITE = {
     "SPLIT, SPLIT_V, SLICE, STRIDED_SLICE, RESIZE_NEAREST_NEIGHBOR": {
         "has an ellipsis": strided(newAxisMask=1), "its operand has scale": strided(like=False),
     },
+    "Pad": {"its operand has scale": padded()},
     "ADD, SUB, MUL": {
         "operands of {a}": unlike(),
         "both operands are constants": added("int8"), "operands are {a}": added("int8", "uint8"),

@@ -116,6 +116,34 @@ def test_resize_nearest(size, options):
     ))
 
 
+@pytest.mark.parametrize(("kind", "pads"), [
+    ("int8", ((0, 0), (1, 2), (3, 0), (0, 0))), ("uint8", ((0, 0), (0, 1), (1, 0), (0, 0))),
+    ("int8", ((0, 1), (1, 0), (0, 0), (2, 1))),
+])
+def test_pad(kind, pads):
+    """Around images, and of batches and channels."""
+    network = Network(IMAGE, kind).conv(4, (1, 1), (5, 6))
+    shape = [n + sum(both) for n, both in zip(IMAGE, pads, strict=True)]
+    inputs = [network.last, constant(network, "pads", pads)]
+    compared(network.add("PAD", inputs, shape, "Pad", 2, network.last))
+
+
+def test_pad_before_a_convolution():
+    network = Network(IMAGE)
+    inputs = [network.last, constant(network, "pads", ((0, 0), (1, 1), (2, 1), (0, 0)))]
+    network.add("PAD", inputs, (2, 7, 9, 4), "Pad", 2, network.last)
+    compared(network.conv(5, (3, 3), (5, 7)))
+
+
+def test_pad_of_rows_with_a_code():
+    network = Network((3, 7))
+    given = network.writer.graph.tensors[network.last].quantization
+    code = network.writer.tensor("code", (1,), "int8", np.float32(given.scale[0]),
+                                 given.zeroPoint[0], values=np.array([-77], np.int8))
+    inputs = [network.last, constant(network, "pads", ((0, 2), (1, 0))), code]
+    compared(network.add("PADV2", inputs, (5, 8), "PadV2", 2, network.last))
+
+
 def test_machines():
     """Which need no SPECIAL."""
     network = Network((2, 6))
