@@ -115,6 +115,27 @@ def test_dense(kind, seed):
     )
 
 
+def test_dense_of_giant_sums_is_within_one_code():
+    """Where sums are so large that 31 bits of multiplier cannot round as a binary64 number does."""
+    network = Network((2, 4096), seed=5)
+    weights = network.weights((40, 4096), 0)
+    network.add(
+        "FULLY_CONNECTED", [network.last, *weights], (2, 40), "FullyConnected", 4
+    )
+    tensors = network.writer.graph.tensors
+    scales = [tensors[place].quantization.scale[0] for place in (network.first, weights[0])]
+    tensors[network.last].quantization.scale = [float(np.float32(np.prod(scales) * 2.0**20))]
+    file = network.file()
+    graph = legalize(lower_tflite(file))
+    (node,) = graph.nodes
+    assert (node.away, node.promise) == (False, "near")
+    assert "at most one code apart" in graph.notes[0].text
+    found = run_on_golden_machine(file, CONFIG)
+    assert not found.wrong
+    distance = found.outputs["y1"].astype(int) - found.reference.outputs["y1"]
+    assert np.abs(distance).max() <= 1
+
+
 def test_dense_of_images_and_of_more_axes():
     agrees(Network((2, 3, 4, 5)).conv(6, (1, 1), (3, 4)).dense(7, depth=72))
     agrees(Network((2, 3, 4, 5)).dense(7, keepNumDims=True))

@@ -158,6 +158,18 @@ def test_it_compiles_to_files(files, tmp_path):
     assert manifest["outputs"][0]["shape"] == [1, 5]
 
 
+def test_float_inputs_say_how_they_are_rounded(tmp_path):
+    made = Network((2, 6))
+    real = made.writer.tensor("real", (2, 6), "float32")
+    made.writer.operator("QUANTIZE", [real], [made.first], "Quantize", 1)
+    made.dense(4)
+    made.first = real
+    (tmp_path / "float.tflite").write_bytes(made.content())
+    paths = kiwicha.write_program(tmp_path / "float.tflite", tmp_path / "out", "tiny")
+    (edge,) = json.loads(paths[0].read_text())["inputs"][0]["tensors"]
+    assert (edge["kind"], edge["halves"]) == ("quantize", "away from zero")
+
+
 def test_it_runs_simulated(files, capfd):
     report, outputs = files / "report.json", files / "outputs.npz"
     command = ["sim", str(files / "good.tflite"), "--preset", "tiny", "--samples", "2"]
