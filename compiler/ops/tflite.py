@@ -8,7 +8,12 @@ says how it is carried), and four functions give it all that it emits nodes with
 - `operand` : an input, in the file's order of axes;
 - `image` : an input of rank 4 as N C H W, its bytes where they are;
 - `target` : the result, in the file's order, or with ``image=True`` as N C H W;
-- `options` : the operator as a rule of ONNX would get it, with attributes of its choice.
+- `options` : the operator as a rule of ONNX would get it, with attributes of its choice, for the
+  functions that emit nodes of either language (`compiler.ops.conv.emit_conv`).
+
+`given_options` has the operator's own options, `activation` the bounds that a fused one sets,
+`codes_of` constants. Each limit is a `Limit`, with a file that breaks it in
+tests/compiler/limit_tflite.py; types, scales and zero points are checked before the rule is called.
 
 Tensors lie in memory as in the file, always, so that neither form costs a copy: one is a view of
 the other, emitted when somebody asks for it.

@@ -189,7 +189,7 @@ def _print(report: Report, console: Console) -> None:
         if layer.rounded:
             line(
                 f"{_shown(layer.name)}: {layer.rounded:,} of {layer.compared:,} elements are one "
-                "code from ONNX Runtime's float"
+                f"code from {runtime}'s" + " float" * (not tflite)
             )
         if layer.off:
             line(
