@@ -8,8 +8,9 @@ Every node has ``name``, ``op`` (ONNX operator and what was fused into it, for t
 - ``inputs`` : the tensors that it reads and that another node or the host writes;
 - ``results`` : the tensors that it writes, ``y`` the first of them;
 - ``promise`` : "runtime" where its bytes are those of ONNX Runtime's own operator for these
-  inputs, or of LiteRT's reference kernel for a TFLite model, "near" where the runtime computes in float and no code is further than one from what it
-  gets, "golden" where they are those of our golden model only;
+  inputs, or of LiteRT's reference kernel for a TFLite model, "near" where the runtime computes in
+  float and no code is further than one from what it gets, "golden" where they are those of our
+  golden model only;
 - ``macs`` : useful multiply-accumulates.
 """
 
