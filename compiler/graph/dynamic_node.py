@@ -3,12 +3,12 @@
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.node import BaseNode
+from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
 
 __all__ = ["DynamicConvNode", "DynamicLinearNode", "DynamicScaleNode"]
@@ -31,6 +31,7 @@ class DynamicLinearNode:
     weights : int8, K x N; weight_zero, w_scale, bias : one per column.
     relu : whether negative v become 0.
     order : of the rows of x in memory, as in `MatMulNode`; row-major where None.
+    promise : "golden" where the runtime quantizes nothing.
     fixed : whether y has scale and zero point of its own, by which v is quantized.
     reload : whether slot ``slot`` held something else meanwhile.
     """
@@ -50,9 +51,9 @@ class DynamicLinearNode:
     target: int | None = None
     order: NDArray[np.int64] | None = None
     fixed: bool = False
+    promise: Promise = "runtime"
     reload: bool = False
     kind: ClassVar[str] = "dynamic"
-    promise: ClassVar[Literal["runtime", "golden"]] = "runtime"
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

@@ -35,6 +35,7 @@ from kiwicha.compiler.ops.dynamic import (
     TENSOR,
     VALUE,
 )
+from kiwicha.compiler.ops.dynamic_average import average, average_window
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_last import is_last
 from kiwicha.compiler.ops.dynamic_linear import Linear
@@ -97,7 +98,8 @@ class DynamicLayers:
             return False
         rest = {
             "Mul": self._multiply, "Add": self._add, "Relu": self._relu, "MaxPool": self._pool,
-            "QuantizeLinear": self._fixed,
+            "QuantizeLinear": self._fixed, "AveragePool": self._average,
+            "GlobalAveragePool": self._average,
         }
         rest |= dict.fromkeys(VIEWS, self._view)
         if self._is_last(node):
@@ -331,6 +333,13 @@ class DynamicLayers:
         self.linear[node.output[0]] = replace(
             linear, pool=(node, frame), shape=(*linear.shape[:2], *frame.output)
         )
+
+    def _average(self, node: onnx.NodeProto) -> None:
+        linear = self.linear[node.input[0]]
+        frame = average_window(node, linear)
+        self._require(node, frame is not None)
+        assert frame is not None
+        self.linear[node.output[0]] = average(self.context, self.records, node, linear, frame)
 
     def _view(self, node: onnx.NodeProto) -> None:
         linear = self.linear[node.input[0]]

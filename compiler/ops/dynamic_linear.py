@@ -24,6 +24,7 @@ from kiwicha.compiler.graph.graph import (
     HostDynamicDequantize,
     HostSums,
     PoolNode,
+    Promise,
     Quad,
     Shape,
     Tensor,
@@ -61,6 +62,7 @@ class Linear:
     bias : one per column, or None.
     pool : a MaxPool and its window.
     views : what moves, in the end.
+    golden : whether it is quantized where the runtime computes in float.
     last : the float value that the host computes a graph output of, empty where that is it.
     """
 
@@ -81,6 +83,7 @@ class Linear:
     pool: tuple[onnx.NodeProto, Window] | None = None
     views: tuple[tuple[onnx.NodeProto, View], ...] = ()
     last: str = ""
+    golden: bool = False
     op: str = "MatMulInteger"
 
     @property
@@ -233,6 +236,7 @@ class Linear:
         free = x.name in context.free
         w_scale = np.ones(self.columns, np.float32) if self.w_scale is None else self.w_scale
         bias = self._bias
+        promise: Promise = "golden" if self.golden else "runtime"
         node: DynamicLinearNode
         if self.frame is None:
             x = self._zeroed(context.settle(x, ROW_MAJOR) if free else context.settled(x))
@@ -242,7 +246,7 @@ class Linear:
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
                 y_record=record, weights=self.weights, weight_zero=self.weight_zero,
                 w_scale=w_scale, bias=bias, relu=self.relu,
-                order=row_order(x, len(self.weights)), fixed=fixed,
+                order=row_order(x, len(self.weights)), fixed=fixed, promise=promise,
             )
         else:
             x = self._zeroed(context.settle(x, channels_last(len(x.shape))))
@@ -255,7 +259,7 @@ class Linear:
                 w_scale=w_scale, bias=bias, relu=self.relu,
                 image=cast(Quad, (self.made[0], self.columns, *size)), groups=self.groups,
                 strides=frame.strides, pads=frame.pads[:2], dilations=frame.dilations,
-                fixed=fixed,
+                fixed=fixed, promise=promise,
             )
         context.emit(node)
 

@@ -14,6 +14,7 @@ from kiwicha.errors import KiwichaError, UnsupportedModel
 from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import preset
+from kiwicha.sim.golden_run import run_on_golden_machine
 from kiwicha.sim.judge import judge
 
 from .test_dynamic import CONFIGS, check, quantized
@@ -165,3 +166,40 @@ def test_no_blocks_of_a_convolution(tmp_path):
         with_blocks(graph, [graph.nodes[0].name], config)
     with pytest.raises(KiwichaError, match="dynamically; dynamic is false; true would do"):
         compile_graph(graph, preset("tiny"))
+
+
+@pytest.mark.parametrize("averages", [
+    [node("GlobalAveragePool", ["r2"], ["a"], name="average")],
+    [node("AveragePool", ["r2"], ["a"], name="average", kernel_shape=[2, 2], strides=[1, 2])],
+])
+def test_averages_of_a_result(tmp_path, averages):
+    """Of codes of a range of their own: golden-exact, close to the float."""
+    rng, constants = np.random.default_rng(9), {}
+    nodes = [
+        conv("c1", "x", (4, 3, 3, 3), rng, constants, pads=[1] * 4),
+        node("Relu", ["c1"], ["r1"], name="r1"),
+        node("MaxPool", ["r1"], ["p1"], name="p1", kernel_shape=[2, 2], strides=[2, 2]),
+        conv("c2", "p1", (6, 4, 2, 2), rng, constants), node("Relu", ["c2"], ["r2"], name="r2"),
+        *averages,
+    ]
+    depth = 6 if "Global" in averages[0].op_type else 6 * 3 * 2
+    nodes += fully_connected("a", depth, rng, constants)
+    model = quantized(tmp_path, nodes, constants, [2, 3, 10, 10])
+    x = rng.normal(size=(2, 3, 10, 10)).astype(F32)
+    outcome = run_on_golden_machine(model, CONFIGS["small"], {"x": x})
+    assert outcome.wrong == ()
+    expected = outcome.reference.outputs["y"]
+    assert np.abs(outcome.outputs["y"] - expected).max() < 0.02 * np.abs(expected).max()
+    golden = [n.name for n in legalize(lower(model)).nodes if n.promise == "golden"]
+    assert len(golden) == 2
+    assert golden[1] == "average"
+
+
+def test_averages_with_padding_are_refused(tmp_path):
+    rng, constants = np.random.default_rng(9), {}
+    nodes = [conv("c1", "x", (4, 3, 3, 3), rng, constants), node(
+        "AveragePool", ["c1"], ["a"], name="average", kernel_shape=[2, 2], pads=[1, 0, 0, 0])]
+    nodes += fully_connected("a", 4 * 8 * 7, rng, constants)
+    model = quantized(tmp_path, nodes, constants, [1, 3, 10, 10])
+    with pytest.raises(UnsupportedModel, match="AveragePool of a dynamically quantized layer's"):
+        legalize(lower(model))
