@@ -223,14 +223,17 @@ OPERATORS = (
             Form("QOperator", ("QLinearAveragePool",), "near", average_pool),
             Form("QDQ", ("AveragePool",), "near"),
             Form("float", ("AveragePool",), "near", float_average_pool, first_is_float),
+            Form("dynamic", ("AveragePool",), "golden"),
             Form("TFLite", ("AVERAGE_POOL_2D",), "runtime", tflite_average_pool),
         ),
         "average.average_pool",
         (CHANNELS_LAST, *LIMITS, _EMPTY, QUANTIZED, FIRST, LAST, SAME_SCALE),
         "1-D and 2-D, strides, pads, auto_pad, ceil mode, count_include_pad, int8 and uint8. "
         "Runtime-exact, for most scales, where each sum has one result in ONNX Runtime whatever "
-        "its values are; else within one code, noted",
-        ("tests/golden/test_average.py", "tests/compiler/test_average_pool.py"),
+        "its values are; else within one code, noted; of a dynamically quantized convolution, "
+        "without padding, golden-exact",
+        ("tests/golden/test_average.py", "tests/compiler/test_average_pool.py",
+         "tests/compiler/test_dynamic_conv.py"),
         otherwise=in_float,
     ),
     Operator(
@@ -239,11 +242,14 @@ OPERATORS = (
             Form("QOperator", ("QLinearGlobalAveragePool",), "runtime", global_average_pool),
             Form("QDQ", ("GlobalAveragePool",), "runtime"),
             Form("float", ("GlobalAveragePool",), "near", float_average_pool, first_is_float),
+            Form("dynamic", ("GlobalAveragePool",), "golden"),
         ),
         "average.global_average_pool",
         (CHANNELS_LAST, RANK, _RANGE, QUANTIZED, FIRST, LAST),
-        "1-D and 2-D, int8 and uint8, every scale that ONNX Runtime takes",
-        ("tests/golden/test_average.py", "tests/compiler/test_average_pool.py"),
+        "1-D and 2-D, int8 and uint8, every scale that ONNX Runtime takes; of a dynamically "
+        "quantized convolution golden-exact",
+        ("tests/golden/test_average.py", "tests/compiler/test_average_pool.py",
+         "tests/compiler/test_dynamic_conv.py"),
         otherwise=in_float,
     ),
 )

@@ -18,7 +18,7 @@ TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda sc
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
     "{following} of a dynamically quantized layer's result; must be Add of a constant, Relu, "
-    "MaxPool or a reshape, once each and in this order; {way}",
+    "MaxPool, an average without padding or a reshape, once each and in this order; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -78,8 +78,8 @@ OPERATORS = (
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
         "groups, MaxPool behind Relu, views, beside static layers; over all of binary32 with its "
         "denormal numbers; a tensor without a finite range is refused by name; any number of "
-        "quantizations alive; float inputs and outputs converted by the host, or int32 sums as "
-        "outputs, of integer inputs too",
+        "quantizations alive; float inputs and outputs converted by the host, with a function or "
+        "softmax in front of an output, or int32 sums as outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
          "tests/compiler/test_dynamic_product.py", "tests/compiler/test_unfused.py"),
