@@ -22,7 +22,7 @@ __all__ = ["Order"]
 
 _AHEAD = 128  # instructions among which there may be a LOAD to go first
 _WORTH = 8  # cycles of waiting that are worth a search
-_LEAD = 64  # cycles that LOAD may be busy for when it is not known how long it will wait
+_LEAD = 128  # cycles that LOAD may be busy for when it is not known how long it will wait
 
 
 class _Entry(NamedTuple):
