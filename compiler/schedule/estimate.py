@@ -120,7 +120,8 @@ def estimate(
     bus = load + dispatch * WORD_BITS / (8 * beat)
     steady = max(compute, bus, vector, store, dispatch, drained, held)
     # LOAD is ahead by an eighth of the weights where it is always busy.
-    early = config.weight_bytes / 8 / beat if steady == bus else _EARLY
+    early = config.weight_bytes / 8 / beat
+    early = early if steady == bus else min(early, _EARLY)
     begun = min(weight_cycles / groups, config.weight_bytes / 2 / beat)
     first = patch_cycles + max(0, begun - early)
     if stored.start:
