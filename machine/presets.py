@@ -6,7 +6,15 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from kiwicha.machine.capabilities import FORMER, Functions, Pooling, Residual, Sparse, Special
+from kiwicha.machine.capabilities import (
+    FORMER,
+    Functions,
+    Interleave,
+    Pooling,
+    Residual,
+    Sparse,
+    Special,
+)
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
 
@@ -84,6 +92,7 @@ PRESETS: dict[str, AcceleratorConfig] = {
             functions=Functions(tables=2),
             pooling=Pooling(window=8),
             residual=Residual(tables=2),
+            interleave=Interleave(rows=(3, 5, 7)),
         ),
         AcceleratorConfig(
             name="large",
@@ -130,7 +139,10 @@ PRESETS |= {
     for config in (
         PRESETS["small"].replace(name="small-full", special=Special(lanes=1), **_FULL),
         PRESETS["default"].replace(name="full", **_FULL),
-        _ECP5.replace(name="ecp5-8x8-full", special=Special(lanes=1), **_FULL),
+        _ECP5.replace(
+            name="ecp5-8x8-full", special=Special(lanes=1), interleave=Interleave(rows=(3, 5)),
+            **_FULL,
+        ),
     )
 }
 
