@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Image rows byte by byte beside each other: the bytes of a run, so many apart."""
 
+from functools import reduce
+from operator import add
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
@@ -84,7 +87,7 @@ class InterleaveWriter(Component):
             self.i.ready.eq(active),
             taken.eq(self.i.valid & self.i.ready),
         ]
-        before = _selected(chosen, [self.i.payload.head * each for each in rows])
+        before = self._before(chosen)
         step = _selected(chosen, [beat * each for each in rows])
         m.d.sync += s1.valid.eq(taken)
         with m.If(taken):
@@ -113,7 +116,7 @@ class InterleaveWriter(Component):
         half, turned = Signal.like(shuffled), Signal.like(shuffled)
 
         part, end = s1.part, Signal(signed(place_bits + 3))
-        after = _selected(chosen, [part.tail * each for each in rows])
+        after = _selected(chosen, [_times(part.tail, each) for each in rows])
         going, wrong, failed, last = Signal(), Signal(), Signal(), Signal(3)
         m.d.comb += [
             end.eq(s1.base + after),
@@ -158,11 +161,19 @@ class InterleaveWriter(Component):
             m.d.sync += [
                 beside.octet.eq(turned[bank].octet),
                 beside.live.eq(turned[bank].live),
-                # Banks before that of byte 0 have gone around.
-                beside.word.eq(s4[bits:] + turned[bank].words + (s4[:bits] > bank)),
+                beside.word.eq(self._word(s4, turned[bank].words, bits, bank)),
             ]
         with m.If(self.done):
             m.d.sync += active.eq(0)
+
+    def _before(self, chosen: Signal) -> Value:
+        """Return how far the first byte of a run lies behind byte 0 of its beat."""
+        head = self.i.payload.head
+        return _selected(chosen, [_times(head, each) for each in self.cfg.interleave.rows])
+
+    def _word(self, place: Signal, words: Value, bits: int, bank: int) -> Value:
+        """Return the word of a bank's byte: banks before that of byte 0 have gone around."""
+        return place[bits:] + words + (place[:bits] > bank)
 
 
 def _selected(chosen: Signal, values: list[Value] | list[int]) -> Value:
@@ -171,6 +182,12 @@ def _selected(chosen: Signal, values: list[Value] | list[int]) -> Value:
     for bit, value in zip(list(chosen)[1:], values[1:], strict=True):
         result = Mux(bit, value, result)
     return result
+
+
+def _times(value: Value, number: int) -> Value:
+    """Return a product as a sum, which takes no multiplier."""
+    terms = [value << bit for bit in range(number.bit_length()) if number >> bit & 1]
+    return reduce(add, terms)
 
 
 def _turned(value: Value, steps: Value, step: int) -> Value:
