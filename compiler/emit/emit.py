@@ -141,7 +141,8 @@ class _Emitter:
         """Let columns filter a spatial tile into accumulators from ``entry`` on."""
         work, config = self.work, self.config
         walk, weights, patch = self._filtered(s, group)
-        if (following := self.following.get((s, group))) is not None:
+        following = self.following.get((s, group))
+        if following is not None and self._leaves(patch, weights, *following):
             # A queue holds few COMPUTEs: behind them these would be loaded late.
             self._filtered(*following)
         local, tiles = weights["local"], 1 if work.channelwise else len(group)
@@ -178,9 +179,25 @@ class _Emitter:
         else:
             key = ("filter", group[0].output, size)
             weights = self.residents.weights(key, pack, int(work.weight_zero[0]))
-        for first in range(0, len(group), work.drained):
-            self.results.parameters(group, first)
+        if 2 * len(group) * config.weight_pitch <= config.parameter_channels:
+            for first in range(0, len(group), work.drained):
+                self.results.parameters(group, first)
         return walk, weights, self.residents.patch(s, 0)
+
+    def _leaves(
+        self, patch: Patch, weights: dict[str, int], s: SpatialTile, group: _Group
+    ) -> bool:
+        """Whether what other filters need leaves these on chip."""
+        walk = walk_of(self.work, self.config, (s.images, s.rows, s.columns))
+        assert walk is not None
+        rows = walk.rows * (1 if self.work.channelwise else len(group))
+        local, covered = weights["local"], patch.covered
+        size = self.residents.patch_size(s)
+        return self.builder.activations.leaves(covered.start, covered.stop, size) and (
+            self.builder.weights.leaves(
+                local, local + weights["size"], rows * self.config.weight_pitch
+            )
+        )
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""

@@ -183,24 +183,17 @@ class Residents:
             )
         return local
 
+    def patch_size(self, s: SpatialTile) -> int:
+        """Return the bytes of a tile's input on chip."""
+        return self._shape(s, 0)[-1]
+
     def patch(self, s: SpatialTile, channel: int) -> Patch:
         """Return the input of a tile, from input channel ``channel`` on."""
-        x = self.work.x
         if self.work.beside is not None:
             return self._beside(s)
-        count = min(self.tiling.channels, x.channels - channel)
-        height, width = s.y1 - s.y0, s.x1 - s.x0
-        start = (
-            x.address + s.image * x.image_bytes + s.y0 * x.row_bytes + s.x0 * x.pixel_bytes
-            + channel
-        )
-        pixel, row, image = count, x.row_bytes, x.image_bytes
-        if count < x.pixel_bytes:
-            pixel = self._local_pitch(start, count, x.pixel_bytes)
-            row = self._local_pitch(start, (width - 1) * pixel + count, x.row_bytes)
-        elif width < x.width or not x.is_dense:
-            row = self._local_pitch(start, width * count, x.row_bytes)
-        size = max((s.images - 1) * image + height * row, 1) + 2 * self.beat
+        x, height, width = self.work.x, s.y1 - s.y0, s.x1 - s.x0
+        start, count, pixel, row, size = self._shape(s, channel)
+        image = x.image_bytes
         key = (start, s.images, height, width, count, pixel, row, image)
         base = self.builder.activations.find(key)
         if base is None:
@@ -231,6 +224,25 @@ class Residents:
         if key not in self._images:
             self._images[key] = self.store(line), line.size
         return self._images[key][0]
+
+    def _shape(self, s: SpatialTile, channel: int) -> tuple[int, int, int, int, int]:
+        """Return a patch's first byte in memory, its channels, the bytes on chip from pixel to
+        pixel and from row to row, and those of all."""
+        x = self.work.x
+        count = min(self.tiling.channels, x.channels - channel)
+        height, width = s.y1 - s.y0, s.x1 - s.x0
+        start = (
+            x.address + s.image * x.image_bytes + s.y0 * x.row_bytes + s.x0 * x.pixel_bytes
+            + channel
+        )
+        pixel, row = count, x.row_bytes
+        if count < x.pixel_bytes:
+            pixel = self._local_pitch(start, count, x.pixel_bytes)
+            row = self._local_pitch(start, (width - 1) * pixel + count, x.row_bytes)
+        elif width < x.width or not x.is_dense:
+            row = self._local_pitch(start, width * count, x.row_bytes)
+        size = max((s.images - 1) * x.image_bytes + height * row, 1) + 2 * self.beat
+        return start, count, pixel, row, size
 
     def _local_pitch(self, start: int, length: int, pitch: int) -> int:
         """Bytes from run to run on chip: congruent to ``pitch``, and no run touches the next.

@@ -64,6 +64,13 @@ class Ring:
         self._held[key] = _Entry(start, stop)
         return start
 
+    def leaves(self, start: int, stop: int, length: int) -> bool:
+        """Return whether the next block, of ``length`` units, would leave ``start`` to ``stop``
+        as it is."""
+        length = align_up(length, self.unit)
+        first = self._beside(None, length)
+        return stop <= first or first + length <= start
+
     def _beside(self, kept: _Entry | None, length: int) -> int:
         """Return where the next block begins, if possible without a unit of ``kept``."""
         first = self._next if self._next + length <= self.size else 0

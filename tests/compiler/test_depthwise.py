@@ -15,6 +15,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Opcode, Reduction
 from kiwicha.machine.presets import preset
 
+from ..accelerator.configs import random_config
 from .test_emit import CONFIGS as PLAIN
 from .test_emit import random_work, run
 
@@ -64,6 +65,16 @@ def test_any_cut_gives_the_same_bits(seed: int) -> None:
         assert computes
         assert all(each.fields["filter"] for each in computes)
     run(work, x, config)
+
+
+# In the first eight, what was loaded ahead lay on what was still needed.
+@pytest.mark.parametrize("seed", [50, 81, 101, 105, 145, 177, 218, 367, *range(30, 40)])
+def test_machines_of_any_size(seed: int) -> None:
+    config = random_config(seed).replace(depthwise=True, requantize_mode="onnx")
+    work, x = random_layer(seed + 1000)
+    filtering = [t for t in legal_tilings(work, config) if t.filter]
+    if filtering:
+        run(work, x, config, filtering[seed % len(filtering)])
 
 
 @pytest.mark.parametrize("seed", range(16))

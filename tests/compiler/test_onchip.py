@@ -42,6 +42,16 @@ def test_ring_refuses_what_never_fits() -> None:
         Ring(64, 8).place("a", 65)
 
 
+def test_ring_says_what_the_next_block_leaves() -> None:
+    ring = Ring(64, 8)
+    ring.place("a", 24)
+    assert ring.leaves(0, 24, 40)
+    assert not ring.leaves(0, 24, 41)  # from the beginning again
+    assert not ring.leaves(24, 32, 1)
+    assert ring.leaves(32, 64, 8)
+    assert ring.find("a") == 0
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_jumps_walk_the_strides(seed: int) -> None:
     rng = np.random.default_rng(seed)
