@@ -45,6 +45,20 @@ def test_raw():
             assert word == (total + (1 << 31)) % (1 << 32) - (1 << 31)
 
 
+def test_lines_that_overlap_are_written_in_order():
+    """A line begins 20 bytes before the one above ends: what is written last counts."""
+    apart = execute({"mode": VectorMode.RAW})[-1]
+    over = execute({"mode": VectorMode.RAW, "line_pitch": 152})[-1]
+    lines = [apart[180 * line :][:172] for line in (0, 1)]
+    assert lines[0][152:].any()
+    assert (over[:152] == lines[0][:152]).all()
+    written = np.zeros(172, bool)
+    for pixel in range(3):
+        written[60 * pixel :][:52] = True
+    expected = np.where(written, lines[1], np.pad(lines[0][152:], (0, 152)))
+    assert (over[152:324] == expected).all()
+
+
 def test_blocks():
     acc, bias, _, output = execute({"mode": VectorMode.BLOCK, "scales": 1000})
     total = (acc.astype(np.int64) + bias.astype(np.int32)).astype(np.int32).astype(np.int64)
