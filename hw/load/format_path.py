@@ -10,10 +10,11 @@ from kiwicha.hw.load.matrix_writer import MatrixWriter
 from kiwicha.hw.load.sparse_writer import SparseWriter
 from kiwicha.hw.parts.axi import read_beat
 from kiwicha.hw.parts.fault import FaultSignature
-from kiwicha.hw.parts.format_rules import MATRICES, format_job, machine_formats
+from kiwicha.hw.parts.format_rules import MATRICES, format_job
 from kiwicha.hw.parts.pieces import piece_layout
 from kiwicha.hw.parts.writes import bank_write, weight_write
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.formats import compressed_formats
 from kiwicha.machine.isa import ENGINES, Engine, ErrorCode, WeightFormat
 
 __all__ = ["FormatPath", "byte_write_source"]
@@ -72,7 +73,6 @@ class FormatPath(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        formats = machine_formats(self.cfg)
         form = self.job.payload.format
         is_matrix = Cat(form == name for name in MATRICES).any()
         units: list[tuple[str, Value, MatrixWriter | InterleaveWriter | SparseWriter]] = []
@@ -83,7 +83,7 @@ class FormatPath(Component):
             interleaved = form == WeightFormat.INTERLEAVED
             compressed &= ~interleaved
             units.append(("interleave", interleaved, InterleaveWriter(self.cfg)))
-        if any(name not in (*MATRICES, WeightFormat.INTERLEAVED) for name in formats):
+        if compressed_formats(self.cfg):
             units.append(("sparse", compressed, SparseWriter(self.cfg)))
 
         piece, beat = self.piece.payload, self.data.payload

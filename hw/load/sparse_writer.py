@@ -10,7 +10,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from kiwicha.hw.parts.format_rules import MATRICES, format_job, machine_formats
+from kiwicha.hw.parts.format_rules import format_job
 from kiwicha.hw.parts.writes import WriteKind, weight_write
 from kiwicha.hw.sparse.bitmask import BitmaskDecoder
 from kiwicha.hw.sparse.contract import beat_layout
@@ -18,6 +18,7 @@ from kiwicha.hw.sparse.csc import CscDecoder
 from kiwicha.hw.sparse.csr import CsrDecoder
 from kiwicha.hw.sparse.run_length import RunLengthDecoder
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.formats import compressed_formats
 from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["ABSOLUTE_BITS", "SparseWriter", "make_decoder"]
@@ -43,6 +44,7 @@ def make_decoder(cfg: AcceleratorConfig, name: WeightFormat) -> Any:
         return CsrDecoder(beat, lanes, entries=entries, index_bits=ABSOLUTE_BITS)
     if name == WeightFormat.RUN_LENGTH:
         return RunLengthDecoder(beat, lanes, entries=entries)
+    assert name == WeightFormat.BITMASK, f"{name} is not compressed"
     return BitmaskDecoder(beat, lanes)
 
 
@@ -72,7 +74,7 @@ class SparseWriter(Component):
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
         self.cfg = cfg
-        self.formats = [name for name in machine_formats(cfg) if name not in MATRICES]
+        self.formats = compressed_formats(cfg)
         if not self.formats:
             raise ValueError("sparse.formats is empty; legal: at least one format")
         super().__init__({

@@ -8,6 +8,7 @@ from amaranth.lib import data
 from amaranth.utils import exact_log2
 
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.formats import compressed_formats
 from kiwicha.machine.isa import LoadTarget, WeightFormat
 
 __all__ = ["MATRICES", "format_job", "illegal_format", "machine_formats", "read_job"]
@@ -18,9 +19,8 @@ MATRICES = (WeightFormat.ROWS, WeightFormat.COLUMNS)
 
 def machine_formats(cfg: AcceleratorConfig) -> tuple[WeightFormat, ...]:
     """Return the formats that LOAD takes besides DENSE."""
-    named = tuple(WeightFormat[name.upper().replace("-", "_")] for name in cfg.sparse.formats)
     interleaved = (WeightFormat.INTERLEAVED,) if cfg.interleave else ()
-    return (*(MATRICES if cfg.transposer else ()), *interleaved, *named)
+    return (*(MATRICES if cfg.transposer else ()), *interleaved, *compressed_formats(cfg))
 
 
 def illegal_format(

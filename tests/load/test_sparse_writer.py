@@ -71,3 +71,9 @@ def test_rows_of_a_mask_are_whole_bytes():
     narrow = CFG.replace(columns=4, sparse={"formats": ()})
     with pytest.raises(ValueError, match=r"^lanes is 4; legal: 8 to 128$"):
         make_decoder(narrow, WeightFormat.BITMASK)
+
+
+def test_rows_beside_each_other_are_not_compressed():
+    """That LOAD lays image rows beside each other brings no decoder."""
+    both = CFG.replace(sparse={"formats": ("csc4",)}, interleave={"rows": (3,)})
+    assert SparseWriter(both).formats == (WeightFormat.CSC4,)
