@@ -42,7 +42,7 @@ def cell_of(made, kind, attributes, codes=True):
         *b.reshape(2, gates, hidden), USUAL[kind],
     )
     coupled, late = (bool(attributes.get(k)) for k in ("input_forget", "linear_before_reset"))
-    form = Recurrent(kind, hidden, (way,), np.inf, coupled, late)
+    form = Recurrent(kind, hidden, (way,), np.inf, coupled, late, steps=9)
     if codes:
         (cell,) = cells_of(form, float(numpy_helper.to_array(constants["x_s"])), 135, First())
     else:

@@ -79,6 +79,7 @@ def test_configuration_and_cells_are_ingredients():
             "criterion": "l1",
         },
         "functions": {"tables": 2}, "pooling": {"window": 2}, "residual": {"tables": 2},
+        "interleave": {"rows": (3,)}, "depthwise": True,
         "statistics": {"elements": 256}, "pipeline": (),
         "queue_words": 16,
     }
