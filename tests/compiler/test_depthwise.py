@@ -88,7 +88,7 @@ def test_windows_are_added_up(seed: int) -> None:
     config = CONFIGS[list(CONFIGS)[seed // 4 % len(CONFIGS)]]
     filtering = [t for t in legal_tilings(work, config) if t.filter]
     for index in rng.choice(len(filtering), min(3, len(filtering)), replace=False):
-        run(work, x, config, filtering[index])
+        run(work, x, config, Plan(lambda work: work, filtering[index]))
     run(work, x, config)
 
 
