@@ -74,7 +74,7 @@ def test_machines_of_any_size(seed: int) -> None:
     work, x = random_layer(seed + 1000)
     filtering = [t for t in legal_tilings(work, config) if t.filter]
     if filtering:
-        run(work, x, config, filtering[seed % len(filtering)])
+        run(work, x, config, Plan(lambda work: work, filtering[seed % len(filtering)]))
 
 
 @pytest.mark.parametrize("seed", range(16))
