@@ -63,7 +63,7 @@ def test_no_more_lanes_than_columns():
 
 
 def test_what_lanes_would_allow_is_allowed():
-    """The bound that the advice names is the bound of the machine that it names."""
+    """The bound that the advice names is had by the machine that it names."""
     # A pooling on the way out depends on the lanes, too.
     machine = preset("default").replace(requantize_lanes=1, pooling={"window": 0})
     before = kiwicha.compile_model("lenet5", machine)
@@ -76,4 +76,5 @@ def test_what_lanes_would_allow_is_allowed():
             "lenet5", before.machine.replace(requantize_lanes=int(found[1]))
         )
         [same] = [each for each in after.layers if each.name == layer.name]
-        assert 100 * same.bound == pytest.approx(float(found[2]), rel=0.02)
+        # With more lanes another form of the layer may be better still.
+        assert 100 * same.bound > 0.98 * float(found[2])
