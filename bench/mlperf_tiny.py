@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 FOLDER, VARIABLE = "../shared/data/mlperf-tiny", "KIWICHA_MLPERF_TINY"
-OUT = Path("build/mlperf-tiny")
+OUT, PAGE = Path("build/mlperf-tiny"), Path("docs/tflite.md")
 _KNOWN = "5.2.0, as it said in November 2026"
 
 
@@ -198,6 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NETWORK", help="default: all")
     parser.add_argument("--predict", action="store_true", help="compile and predict only")
+    parser.add_argument("--write", action="store_true", help=f"into {PAGE}, too")
     arguments = parser.parse_args(argv)
     for name in arguments.names:
         if name not in NETWORKS:
@@ -210,7 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tables = [table, published_table()]
     for each in tables:
         each.show(terminal())
-    write_tables(tables, OUT)
+    write_tables(tables, OUT, page=PAGE if arguments.write else None)
     return int(any(one["verdict"] for each in table.values for one in each["machines"].values()))
 
 
