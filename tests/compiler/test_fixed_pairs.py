@@ -65,7 +65,7 @@ def graph_of(name, dtype, case, constant=None, first=False, lines=256):
 
 
 def litert(name, a, b, case, dtype):
-    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
     from ..support.litert import Operand, run_operator
 
     zeros = [int(zero) for zero in zeros_of(case, dtype)]

@@ -18,7 +18,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.fixed_scales import mean_scale
 from kiwicha.machine.scales import encode_scale
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.litert import Operand, run_layer, run_operator
 

@@ -19,7 +19,7 @@ from kiwicha.machine.fixed_scales import convolution_scale, product_scale
 from .onnx_models import dq, model, node, scales
 from .test_conv_transpose import between
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.litert import Operand, run_operator
 

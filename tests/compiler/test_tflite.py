@@ -16,7 +16,7 @@ from kiwicha.sim.golden_run import run_on_golden_machine
 from kiwicha.sim.litert import kernel_notes
 from kiwicha.sim.prepare import prepare, run_golden_machine
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.tflite_files import Network
 

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.tflite_files import Network
 from .test_tflite import CONFIG, agrees

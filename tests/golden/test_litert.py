@@ -6,7 +6,7 @@ import pytest
 
 from kiwicha.golden.litert import average_pool, dense, mean
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.litert import Operand, run_layer, run_operator
 

@@ -189,7 +189,7 @@ def test_refusals():
 def test_tflite_is_litert(dtype):
     """LiteRT's reference kernel, over input scales and lengths of rows; it aborts where a sum of
     exponentials reaches 512."""
-    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
     from ..support.litert import Operand, run_operator
 
     rng, low = np.random.default_rng(np.iinfo(dtype).max), int(np.iinfo(dtype).min)

@@ -7,7 +7,7 @@ import pytest
 
 from kiwicha.machine.fixed_functions import FUNCTIONS, Codes, rescale
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
 
 from ..support.litert import Operand, run_operator
 

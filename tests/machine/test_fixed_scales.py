@@ -17,7 +17,7 @@ KINDS = {"CONV_2D": "Conv2D", "DEPTHWISE_CONV_2D": "DepthwiseConv2D"}
 def test_convolutions_of_uint8(kind):
     """Their product of scales is rounded to binary32, that of int8 is not (test_litert.py of the
     compiler): biases aim at halves, where the difference shows."""
-    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
     from ..support.litert import Operand, run_operator
 
     rng, told = np.random.default_rng(len(kind)), 0
@@ -94,7 +94,7 @@ def test_refusals():
 ])
 def test_transposed_convolutions(dtype, per_channel):
     """Windows that do not meet, so that each result is one product; biases aim at halves."""
-    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
     from ..support.litert import Operand, run_operator
 
     rng, info = np.random.default_rng([per_channel, np.iinfo(dtype).max]), np.iinfo(dtype)
@@ -131,7 +131,7 @@ def test_transposed_convolutions(dtype, per_channel):
 
 def test_batches_of_products():
     """Large sums tell that their product of scales is rounded."""
-    pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
     from ..support.litert import Operand, run_operator
 
     rng, told, depth = np.random.default_rng(4), 0, 2048

@@ -16,19 +16,19 @@ from kiwicha.bench.mlperf_tiny import (
 from kiwicha.compiler.frontend.inputs import random_inputs
 from kiwicha.compiler.frontend.source import lower_source
 
-pytest.importorskip("ai_edge_litert", reason="needs ai-edge-litert, of extra dev")
+pytest.importorskip("ai_edge_litert", reason="needs LiteRT (extra dev): run `make setup`")
+
+NEEDS = f"needs the MLPerf Tiny files ({FOLDER}): run `{VARIABLE}=DIR make test ARGS=tests/models`"
 
 if files_folder() is None:
-    pytest.skip(
-        f"needs the MLPerf Tiny files, in {FOLDER} or {VARIABLE}", allow_module_level=True
-    )
+    pytest.skip(NEEDS, allow_module_level=True)
 
 
 @pytest.fixture(params=NETWORKS)
 def network(request):
     found = NETWORKS[request.param]
     if found.path is None:
-        pytest.skip(f"{found.file} is not there")
+        pytest.skip(NEEDS)
     return found
 
 
@@ -60,7 +60,7 @@ def test_one_runs_simulated():
     """The smallest, with every kind of layer but the sum."""
     network = NETWORKS["wake-word"]
     if network.path is None:
-        pytest.skip(f"{network.file} is not there")
+        pytest.skip(NEEDS)
     for given in inputs(network.path):
         run = kiwicha.simulate(network.path, given, MACHINES["8x8"])
         assert run.exact, run.verdict
