@@ -12,7 +12,7 @@ from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.schedule.compress import StoredWeights, compress
 from kiwicha.compiler.schedule.contraction import Contraction, Found
-from kiwicha.compiler.schedule.onchip import align_up
+from kiwicha.compiler.schedule.onchip import Ring, align_up
 from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
 from kiwicha.machine.isa import FUNCTION_ENTRIES, SUM_BEATS, LoadTarget, WeightFormat
@@ -124,29 +124,25 @@ class Residents:
 
     def function(self, table: np.ndarray) -> int:
         """Return which of VECTOR's tables is this one."""
-        builder = self.builder
-        address = self.store(table)
-        found = builder.functions.find(address)
-        if found is None:
-            found = builder.functions.place(address, 1)
-            builder.load(
-                LoadTarget.FUNCTION,
-                Transfer(address, found * FUNCTION_ENTRIES, FUNCTION_ENTRIES),
-                touched=Range(Space.FUNCTION, found, found + 1),
-            )
-        return found
+        ring, target = self.builder.functions, LoadTarget.FUNCTION
+        return self._table(table, ring, target, Space.FUNCTION, FUNCTION_ENTRIES)
 
     def sums(self, table: np.ndarray) -> int:
         """Return which of VECTOR's pairs of tables for sums is this one."""
-        builder = self.builder
+        ring, target = self.builder.sums, LoadTarget.SUMS
+        return self._table(table, ring, target, Space.SUMS, SUM_BEATS * self.beat)
+
+    def _table(
+        self, table: np.ndarray, ring: Ring, target: LoadTarget, space: Space, pitch: int
+    ) -> int:
+        """Return which table of a memory of VECTOR's, ``pitch`` bytes each, is this one."""
         address = self.store(table)
-        found = builder.sums.find(address)
+        found = ring.find(address)
         if found is None:
-            found = builder.sums.place(address, 1)
-            builder.load(
-                LoadTarget.SUMS,
-                Transfer(address, found * SUM_BEATS * self.beat, table.size),
-                touched=Range(Space.SUMS, found, found + 1),
+            found = ring.place(address, 1)
+            self.builder.load(
+                target, Transfer(address, found * pitch, table.size),
+                touched=Range(space, found, found + 1),
             )
         return found
 

@@ -19,12 +19,12 @@ from kiwicha.compiler.frontend.onnx_node import attributes, node_name
 from kiwicha.compiler.graph.graph import PoolNode, Promise, Quad, Shape, Tensor
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.chain import emit_chain
-from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.context import Context, FloatOp
 from kiwicha.compiler.ops.conv import CHANNELS_LAST
 from kiwicha.compiler.ops.float_average import Average, fitted, float_sums
+from kiwicha.compiler.ops.float_pool import take_pool
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
-from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.pool import pool_options
 from kiwicha.compiler.ops.tflite import SAME_SCALE, activation, image, label, target
 from kiwicha.compiler.ops.unsupported import in_float
@@ -127,12 +127,7 @@ def _emit_global(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor) -
 def float_average_pool(context: Context, node: onnx.NodeProto) -> None:
     """AveragePool or GlobalAveragePool of a float value, where ONNX Runtime makes no integer
     operator of it; nothing is emitted before the QuantizeLinear."""
-    value = in_codes(context, node, node.input[0])
-    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
-    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
-    frame = _frame(node, value.shape)
-    done = FloatOp("average", node, (*value.shape[:2], *frame.output), finish=_finish)
-    context.floats[node.output[0]] = FloatValue(value.origin, (done,))
+    take_pool(context, node, _frame, _finish)
 
 
 def _frame(node: onnx.NodeProto, shape: Shape) -> Window:

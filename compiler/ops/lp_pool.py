@@ -27,10 +27,10 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.layout import channels_last
 from kiwicha.compiler.ops.clip import clip_codes
-from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
+from kiwicha.compiler.ops.context import Context, FloatOp
+from kiwicha.compiler.ops.float_pool import take_pool
 from kiwicha.compiler.ops.limits import FIRST, LAST, QUANTIZED
 from kiwicha.compiler.ops.operator import Form, Operator, first_is_float
-from kiwicha.compiler.ops.own_scale import in_codes
 from kiwicha.compiler.ops.reduce_square import emit_roots
 from kiwicha.compiler.ops.reduce_sum import emit_absolute
 from kiwicha.compiler.ops.rows import emit_views
@@ -47,12 +47,7 @@ _MOST = 128
 
 def float_lp_pool(context: Context, node: onnx.NodeProto) -> None:
     """Nothing is emitted before the QuantizeLinear."""
-    value = in_codes(context, node, node.input[0])
-    QUANTIZED.check(quantized=isinstance(value.origin, Tensor))
-    FIRST.check(done=value.operations[-1].node.op_type if value.operations else "")
-    frame = _frame(node, value.shape)
-    done = FloatOp("average", node, (*value.shape[:2], *frame.output), finish=_finish)
-    context.floats[node.output[0]] = FloatValue(value.origin, (done,))
+    take_pool(context, node, _frame, _finish)
 
 
 def _frame(node: onnx.NodeProto, shape: Shape) -> Window:

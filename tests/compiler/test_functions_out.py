@@ -2,7 +2,6 @@
 """Functions that a layer computes on its way out: which, the same bits, and fewer cycles."""
 
 import numpy as np
-import onnx
 import pytest
 
 import kiwicha
@@ -11,21 +10,14 @@ from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode
 from kiwicha.machine.presets import preset
-from kiwicha.models.quantize import DEFAULT, Form, quantize
-from kiwicha.models.zoo.net import Net
+from kiwicha.models.quantize import DEFAULT, Form
+
+from .quantized_net import quantized_net as model
 
 WITH = preset("small").replace(
     name="functions", special={"lanes": 2, "bytes": 4096}, functions={"tables": 2},
 )
 WITHOUT = WITH.replace(name="plain", functions={"tables": 0})
-
-
-def model(build, shape=(3, 9, 9), form: Form = DEFAULT) -> onnx.ModelProto:
-    net = Net("net", 5)
-    made = build(net, net.input("x", *shape))
-    float_model = net.model(*([made] if isinstance(made, str) else made))
-    rng = np.random.default_rng(6)
-    return quantize(float_model, form, rng.standard_normal((2, 1, *shape)).astype(np.float32))
 
 
 def several(net, x):

@@ -14,9 +14,9 @@ from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.machine.encoding import walk_program, window
 from kiwicha.machine.isa import Opcode
 from kiwicha.machine.presets import preset
-from kiwicha.models.quantize import DEFAULT, Form, quantize
-from kiwicha.models.zoo.net import Net
+from kiwicha.models.quantize import DEFAULT, Form
 
+from .quantized_net import quantized_net
 from .test_emit import MICRO
 
 WITH = preset("small").replace(
@@ -30,11 +30,7 @@ S8, QOPERATOR = Form(activations="s8"), Form(format="qoperator")
 
 
 def model(build, shape=(3, 11, 10), form: Form = DEFAULT) -> onnx.ModelProto:
-    net = Net("net", 5)
-    made = build(net, net.input("x", *shape))
-    float_model = net.model(*([made] if isinstance(made, str) else made))
-    rng = np.random.default_rng(6)
-    return quantize(float_model, form, rng.standard_normal((2, 1, *shape)).astype(np.float32))
+    return quantized_net(build, shape, form)
 
 
 def pooled(kernel, stride, pad=0, **attributes):

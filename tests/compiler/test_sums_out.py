@@ -2,7 +2,6 @@
 """Sums that a layer computes on its way out: which, the same bits, and fewer cycles."""
 
 import numpy as np
-import onnx
 import pytest
 
 import kiwicha
@@ -15,24 +14,16 @@ from kiwicha.golden.network import evaluate
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import LoadTarget, Opcode
 from kiwicha.machine.presets import preset
-from kiwicha.models.quantize import DEFAULT, Form, quantize
-from kiwicha.models.zoo.net import Net
+from kiwicha.models.quantize import DEFAULT, Form
 
 from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
+from .quantized_net import quantized_net as model
 
 WITH = preset("small").replace(
     name="sums", special={"lanes": 2, "bytes": 4096}, functions={"tables": 2},
     residual={"tables": 2},
 )
 WITHOUT = WITH.replace(name="plain", residual={"tables": 0})
-
-
-def model(build, shape=(3, 9, 9), form: Form = DEFAULT) -> onnx.ModelProto:
-    net = Net("net", 5)
-    made = build(net, net.input("x", *shape))
-    float_model = net.model(*([made] if isinstance(made, str) else made))
-    rng = np.random.default_rng(6)
-    return quantize(float_model, form, rng.standard_normal((2, 1, *shape)).astype(np.float32))
 
 
 def block(net, x):
