@@ -26,14 +26,17 @@ from kiwicha.machine.isa import (
     COUNTER_WORDS,
     ENGINES,
     PARAMETER_BYTES,
+    SLOTS,
     SUM_BEATS,
     WORD_BITS,
     Engine,
     LoadTarget,
     Opcode,
+    SpecialOperation,
     StoreSource,
     WeightFormat,
 )
+from kiwicha.machine.shifts import exponent_of
 
 __all__ = ["Machine", "MachineError"]
 
@@ -94,7 +97,7 @@ class Machine:
             state.sums = np.zeros((2, SUM_BEATS, config.beat_bytes), np.uint8)
             self._targets[LoadTarget.ADDEND] = state.addends
             self._targets[LoadTarget.SUMS] = state.sums.reshape(-1)
-        if config.dynamic:
+        if config.dynamic or config.training:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots
         if config.statistics.elements:
@@ -235,15 +238,29 @@ class Machine:
     def _special(self, fields: dict[str, Any]) -> None:
         if not self.config.special.lanes:
             raise MachineError("the machine has no special.lanes")
+        loss = fields["operation"] == SpecialOperation.CROSS_ENTROPY
+        if loss and (reason := self._no_loss(fields)):
+            raise MachineError(reason)
         if fields["total"] > self.config.special.lanes * fields["rows"]:
             raise MachineError(f"{fields['total']} rows, {fields['rows']} a lane")
         try:
             special(
                 fields, self.operand, self.tables, self.result, self.config.special.softmax,
-                self.config.fixed_pairs,
+                self.config.fixed_pairs, [exponent_of(s) for s in self.state.slots["scale"]],
             )
         except IndexError as error:
             raise MachineError(str(error)) from None
+
+    def _no_loss(self, fields: dict[str, Any]) -> str | None:
+        """Return why the machine has no errors of such logits, or None."""
+        classes = self.config.training.classes
+        if not classes:
+            return "the machine has no training.classes"
+        if fields["length"] > classes:
+            return f"length is {fields['length']}; legal: 1 to {classes}"
+        if not fields["z_byte"] or fields["table"] >= SLOTS:
+            return f"z_byte is {fields['z_byte']}, table {fields['table']}; legal: 1, 0 to 3"
+        return None
 
     def _compute(self, fields: dict[str, Any]) -> None:
         if (fields["dynamic"] or fields["slot"]) and not self.config.dynamic:

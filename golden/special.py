@@ -28,11 +28,14 @@ p = (r * B[d] + 2^30) >> 31; y = ((p + 2^(e - 1)) >> e) + zero_point, with e = 2
 integer: s = sum of A[d], 15 to 31 bits; r = floor(2^32 / s), at most 18 bits, once a row;
 y = ((B[d] * r) >> 24) + zero_point, the product below 2^32.
 
+CROSS_ENTROPY: y = `golden.niti.cross_entropy_errors` of the row x, int8, with the exponent of slot
+`table`, and its label, the byte z of the row; no clamp.
+
 NORMALIZE: `golden.normalize.normalize_rows` with gains A, offsets B and epsilon in the field z;
 uncentred with the zero point x_zero, of uint8 less 128.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -40,6 +43,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.golden.add import to_integers
+from kiwicha.golden.niti import cross_entropy_errors
 from kiwicha.golden.normalize import normalize_rows
 from kiwicha.golden.requantize import requantize_tflite
 from kiwicha.golden.softmax import reciprocal
@@ -61,6 +65,7 @@ def special(
     result: Bytes,
     mode: SoftmaxMode | str,
     fixed_pairs: bool = False,
+    exponents: Sequence[int] = (),
 ) -> None:
     """Execute SPECIAL; ``result`` is changed in place.
 
@@ -71,6 +76,7 @@ def special(
     tables : uint32[2, special.entries], A and B, the same for all lanes.
     mode : arithmetic of SOFTMAX.
     fixed_pairs : arithmetic of ADD and MUL.
+    exponents : of the slots (CROSS_ENTROPY).
 
     Raises
     ------
@@ -85,6 +91,9 @@ def special(
         fields, multiplier = multiplier_of(fields)
     length, first = fields["length"], 256 * fields["table"]
     entries = length if operation is SpecialOperation.NORMALIZE else 256
+    loss = operation is SpecialOperation.CROSS_ENTROPY
+    if loss:
+        first, entries = 0, 0
     if first + entries > tables.shape[1]:
         raise IndexError(f"tables end at {first + entries} of {tables.shape[1]} entries")
     a, b = tables[:, first : first + entries]
@@ -94,7 +103,7 @@ def special(
         if (count := min(fields["rows"], fields["total"] - lane * fields["rows"])) > 0
     ]
     needed = {"x": operand, "y": result}
-    if operation in (SpecialOperation.ADD, SpecialOperation.MUL):
+    if loss or operation in (SpecialOperation.ADD, SpecialOperation.MUL):
         needed["z"] = operand
     for name, memory in needed.items():
         for lane, count in lanes:
@@ -121,6 +130,9 @@ def special(
             y = _clamp(to_integers(total), fields)
         elif operation is SpecialOperation.MUL:
             y = _clamp(to_integers(multiply(a[x], b[rows("z")], fields["shift"])), fields)
+        elif loss:
+            labels = rows("z")[:, 0]
+            y = cross_entropy_errors(x.view(np.int8), exponents[fields["table"]], labels)
         elif operation is SpecialOperation.SOFTMAX:
             y = _clamp(_softmax(_typed(x, fields["x_signed"]), a, b, SoftmaxMode(mode)), fields)
         else:

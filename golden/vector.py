@@ -11,6 +11,7 @@ from kiwicha.golden.block_quantize import block_quantize
 from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
 from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
+from kiwicha.golden.niti import magnitude, shifted
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.residual import residual_sum
 from kiwicha.golden.statistics import StatisticsRecord
@@ -20,6 +21,7 @@ from kiwicha.machine.encoding import flat_index, window
 from kiwicha.machine.isa import FUNCTION_ENTRIES, PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
 from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
+from kiwicha.machine.shifts import ACTIVATION_BITS, exponent_of, settled
 
 __all__ = ["VectorState", "quantized_pixels", "vector"]
 
@@ -34,6 +36,7 @@ class VectorState:
     -------
     slots : SLOT_RECORD records; ``slots.view(np.uint8)`` is what LOAD writes and STORE reads.
     low, high : of the measured values since ``begin``, with 0.
+    magnitude : the greatest of RANGE since ``begin``.
     statistics : of the results that were counted.
     functions : tables, uint8[tables, 256], which LOAD writes; no machine has more than 8.
     addends : second operands of sums, uint8[output_bytes], which LOAD writes.
@@ -44,6 +47,7 @@ class VectorState:
     slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT_RECORD))
     low: np.float32 = np.float32(0)
     high: np.float32 = np.float32(0)
+    magnitude: int = 0
     statistics: StatisticsRecord = field(default_factory=StatisticsRecord)
     functions: npt.NDArray[np.uint8] = field(
         default_factory=lambda: np.zeros((8, FUNCTION_ENTRIES), np.uint8)
@@ -57,11 +61,17 @@ class VectorState:
 def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
     """Return why the hardware refuses the instruction's mode or channels, or None."""
     mode, has = fields["mode"], [VectorMode.REQUANTIZE]
-    has += [VectorMode.RAW] if cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements else []
+    raw = cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements or cfg.training
+    has += [VectorMode.RAW] if raw else []
     has += [VectorMode.MEASURE, VectorMode.QUANTIZE] if cfg.dynamic else []
     has += [VectorMode.BLOCK] if cfg.blocks.channels else []
+    has += [VectorMode.RANGE, VectorMode.SHIFT] if cfg.training else []
     dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
-    measure = mode == VectorMode.MEASURE
+    ranges = mode == VectorMode.RANGE
+    measure = mode == VectorMode.MEASURE or ranges
+    shift = mode == VectorMode.SHIFT
+    settles = ranges and fields["settle"]
+    masks = shift and fields["residual"]
     counted, one = fields["statistics"], fields["only"]
     windows = mode == VectorMode.REQUANTIZE and fields["scales"]
     wrong = {
@@ -69,13 +79,16 @@ def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
         "function": fields["function"] and not (cfg.functions and mode == VectorMode.REQUANTIZE),
         "table": fields["table"] and not fields["function"]
         or fields["function"] and fields["table"] >= cfg.functions.tables,
-        "residual": fields["residual"] and not (cfg.residual and mode == VectorMode.REQUANTIZE),
-        "sums": fields["sums"] and not fields["residual"],
+        "residual": fields["residual"]
+        and not (cfg.residual and mode in (VectorMode.REQUANTIZE, VectorMode.SHIFT)),
+        "sums": fields["sums"] and (not fields["residual"] or shift and fields["relu"]),
         "scales": fields["scales"] and mode != VectorMode.BLOCK
         and not (windows and _legal_window(cfg, fields)),
-        "slot": fields["slot"] and not dynamic,
-        "target": fields["target"] and not dynamic,
-        "relu": fields["relu"] and not dynamic,
+        "slot": fields["slot"] and not (dynamic or ranges),
+        "target": fields["target"] and not (dynamic or ranges or shift),
+        "relu": fields["relu"] and not (dynamic or settles or masks),
+        "high": settles and not 1 <= fields["high"] <= ACTIVATION_BITS,
+        "zero_point": shift and fields["zero_point"] not in (0, 1),
         "settle": fields["settle"] and not measure,
         "tiles": fields["tiles"] and not cfg.blocks.channels,
         "tile_entries": fields["tile_entries"] and not (cfg.blocks.channels or windows),
@@ -131,6 +144,9 @@ def vector(
         _measure(fields, acc, record, state)
         return
     total = (acc.astype(np.int64) + record["bias"]).astype(np.int32)
+    if mode == VectorMode.RANGE:
+        _range(fields, total, state)
+        return
     if mode == VectorMode.REQUANTIZE:
         octets = requantize(
             acc, record["multiplier"], record["shift"].astype(np.int64), fields["zero_point"],
@@ -142,6 +158,8 @@ def vector(
             octets = look_up(state.functions[fields["table"]], octets)
     elif mode == VectorMode.QUANTIZE:
         octets = _quantized(fields, acc, record, state)
+    elif mode == VectorMode.SHIFT:
+        octets = _shifted(fields, total, target, state)
     elif mode == VectorMode.RAW:
         octets = total.astype("<i4").view(np.uint8)
     else:
@@ -159,6 +177,35 @@ def vector(
         values = total if mode == VectorMode.RAW else narrow
         counted = values[:, fields["channel"]] if fields["only"] else values
         state.statistics.add(counted, cfg.statistics.elements, begin=bool(fields["begin"]))
+
+
+def _range(fields: Fields, total: npt.NDArray[np.int32], state: VectorState) -> None:
+    """Keep the greatest magnitude, and make a slot of it if asked to."""
+    before = 0 if fields["begin"] else state.magnitude
+    state.magnitude = max(before, magnitude(total))
+    if not fields["settle"]:
+        return
+    exponent = exponent_of(float(state.slots["scale"][fields["slot"]])) + fields["zero_point"]
+    shift, exponent = settled(
+        state.magnitude, fields["high"], exponent, gradient=bool(fields["relu"])
+    )
+    slot = state.slots[fields["target"]]
+    slot["scale"], slot["zero_point"] = np.ldexp(np.float32(1), exponent), shift
+
+
+def _shifted(
+    fields: Fields, total: npt.NDArray[np.int32], target: npt.NDArray[np.int64], state: VectorState
+) -> npt.NDArray[np.uint8]:
+    """Return the bytes of shifted results: alone, summed up or masked."""
+    shift = int(state.slots["zero_point"][fields["target"]])
+    rounding = "pseudo" if fields["zero_point"] else "half_up"
+    octets = shifted(total, shift, rounding, fields["low"], fields["high"]).view(np.uint8)
+    if not fields["residual"]:
+        return octets
+    operand = state.addends[target]
+    if fields["relu"]:
+        return np.where(operand.view(np.int8) > 0, octets, 0).astype(np.uint8)
+    return residual_sum(state.sums[fields["sums"]], octets, operand)
 
 
 def _accumulators(

@@ -20,7 +20,7 @@ def window_entries(
     Parameters
     ----------
     first : entry of the first window's corner.
-    window : the fields of `machine.isa.WINDOW`.
+    window : the fields of `machine.window.WINDOW`.
     row_entries : from one row of a window to the next.
     """
     line, pixel, row, column = np.ix_(

@@ -20,7 +20,7 @@ from kiwicha.machine.require import (
 
 __all__ = [
     "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
-    "Pooling", "Residual", "Sparse", "Special", "Statistics",
+    "Pooling", "Residual", "Sparse", "Special", "Statistics", "Training",
 ]
 
 WEIGHT_FORMATS = (
@@ -38,6 +38,12 @@ class Machine(Protocol):
     def requantize_lanes(self) -> int: ...
     @property
     def weight_pitch(self) -> int: ...
+    @property
+    def transposer(self) -> bool: ...
+    @property
+    def residual(self) -> "Residual": ...
+    @property
+    def special(self) -> "Special": ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +261,32 @@ class Residual(Capability):
 
     def __post_init__(self) -> None:
         require_choice(self, "tables", (0, 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Capability):
+    """Training in integers, after NITI (arXiv 2009.13108): results that are shifted by their own
+    range, errors behind an activation, weights updated on VECTOR's way out, the loss in SPECIAL."""
+
+    table: ClassVar[str] = "training"
+    classes: int = 0
+    """Longest row of logits: 0 (no training) or a power of two, 16 to 1024."""
+
+    def __post_init__(self) -> None:
+        if self.classes:
+            require_power(self, "classes", 16, 1024)
+
+    def check(self, machine: Machine) -> None:
+        """Its units stand on the way out, in SPECIAL and in LOAD."""
+        needs = {
+            "residual.tables": (machine.residual.tables, "2"),
+            "special.lanes": (machine.special.lanes, "1, 2, 4, 8, 16"),
+            "transposer": (machine.transposer, "true"),
+        }
+        for field, (value, legal) in needs.items():
+            if not value:
+                shown = "false" if value is False else value
+                raise ValueError(f"{field} is {shown}; legal with training.classes: {legal}")
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

@@ -17,6 +17,7 @@ from kiwicha.machine.capabilities import (
     Sparse,
     Special,
     Statistics,
+    Training,
 )
 from kiwicha.machine.modes import CellFamily, RequantizeMode
 from kiwicha.machine.require import (
@@ -105,6 +106,8 @@ class AcceleratorConfig:
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
     """Statistics on the fly."""
+    training: Training = Training()
+    """Training in integers."""
     pipeline: tuple[str, ...] = PIPELINE
     """Registers for the clock, all of them unless said otherwise; a result a cycle either way:
     address (before COMPUTE's address adders), accumulator (before its adder), memory (behind the
@@ -116,7 +119,7 @@ class AcceleratorConfig:
 
     def __post_init__(self) -> None:
         for kind in (
-            Sparse, Special, Functions, Pooling, Interleave, Residual, Blocks, Statistics
+            Sparse, Special, Functions, Pooling, Interleave, Residual, Blocks, Statistics, Training
         ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")

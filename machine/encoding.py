@@ -9,7 +9,8 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib import data
 
-from kiwicha.machine.isa import INSTRUCTION_WORDS, INSTRUCTIONS, WINDOW, WORD_BITS, Opcode
+from kiwicha.machine.isa import INSTRUCTION_WORDS, INSTRUCTIONS, WORD_BITS, Opcode
+from kiwicha.machine.window import WINDOW
 
 __all__ = [
     "decode", "encode", "flat_index", "index_fields", "walk_program", "window",
@@ -127,7 +128,7 @@ def flat_index(fields: Mapping[str, int]) -> tuple[int, int]:
 
 
 def window_field(**window: int) -> int:
-    """Return VECTOR's field ``scales`` for windows, whose `machine.isa.WINDOW` fields are given.
+    """Return VECTOR's field ``scales`` for windows, whose `machine.window.WINDOW` fields are given.
 
     Raises
     ------

@@ -21,7 +21,7 @@ __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
     "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
-    "STATISTICS_RECORD", "STORE", "SUM_BEATS", "VECTOR", "WINDOW", "WORD_BITS",
+    "STATISTICS_RECORD", "STORE", "SUM_BEATS", "VECTOR", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]
@@ -140,6 +140,9 @@ class VectorMode(enum.IntEnum, shape=4):
     BLOCK = 4  #: local dynamic quantization: int8 with a scale for every block of channels. With
     #: rounding LFSR, as unsigned numbers: the index, in its tensor, of the instruction's first
     #: result is low + 2^16 high, pixels (those of all lines) lie zero_point elements apart
+    RANGE = 5  #: nothing is written; the greatest |acc + bias| is kept (`machine.shifts`)
+    SHIFT = 6  #: clamp((acc + bias) / 2^shift of the target), rounded half up, or with zero_point 1
+    #: pseudo-randomly; then the sum of `residual`, or with `relu` 0 unless its operand is positive
 
 
 class SpecialOperation(enum.IntEnum, shape=4):
@@ -152,6 +155,7 @@ class SpecialOperation(enum.IntEnum, shape=4):
     NORMALIZE = 3  #: integer layer normalization, gains in A and offsets in B by place in the row
     MUL = 4  #: y = clamp(rint(f(f(a b s * 2^shift) + c)) + zero_point), a and c in A[x], b and s in
     #: B[z], `machine.tables.mul_tables`
+    CROSS_ENTROPY = 5  #: errors of a row of logits x and a label z, a byte a row
 
 
 class ErrorCode(enum.IntEnum, shape=8):
@@ -249,21 +253,22 @@ COMPUTE: Final = data.StructLayout({
 
 VECTOR: Final = data.StructLayout({
     **_header(),
-    "residual": unsigned(1),  # REQUANTIZE: each result's low byte becomes, before the function, its
-    # sum with the second operand at its place, by the pair of tables `sums`
+    "residual": unsigned(1),  # REQUANTIZE, SHIFT: each result's low byte becomes, before the
+    # function, its sum with the second operand at its place, by the pair of tables `sums`
     "sums": unsigned(1),
-    "zero_point": signed(16),  # of the output
+    "zero_point": signed(16),  # of the output; RANGE: added to the exponent
     "low": signed(16),  # clamp after the zero point is added
-    "high": signed(16),
+    "high": signed(16),  # RANGE: bits of a magnitude that remain, 1 to 7
     "accumulator": unsigned(16),  # entry of the first pixel; pixels follow each other
     "channels": unsigned(16),  # live columns, 1 to C
     "parameter": unsigned(16),  # first parameter group, a group serves every lane once
     "mode": unsigned(4),  # VectorMode
-    "slot": unsigned(2),  # dynamic quantization of the input (MEASURE, QUANTIZE)
-    "target": unsigned(2),  # dynamic quantization of the output (MEASURE, QUANTIZE)
-    "begin": unsigned(1),  # MEASURE: minimum and maximum start anew; else the statistics do
-    "settle": unsigned(1),  # MEASURE: scale and zero point of `target` follow from them at the end
-    "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0
+    "slot": unsigned(2),  # of the input (MEASURE, QUANTIZE, RANGE)
+    "target": unsigned(2),  # slot of the output (MEASURE, QUANTIZE, RANGE, SHIFT)
+    "begin": unsigned(1),  # MEASURE, RANGE: ranges start anew; else the statistics do
+    "settle": unsigned(1),  # MEASURE, RANGE: `target` follows from the range at the end
+    "relu": unsigned(1),  # MEASURE, QUANTIZE: negative values become 0; SHIFT: see there; RANGE:
+    # where no magnitude is above 1, all results become 0 (gradients)
     "statistics": unsigned(1),  # the results (not of MEASURE) enter the statistics: int8, or
     # uint8 where `high` of REQUANTIZE and QUANTIZE is above 127, or the int32 of RAW
     "function": unsigned(1),  # REQUANTIZE: each result's low byte becomes the table's entry of it
@@ -274,21 +279,13 @@ VECTOR: Final = data.StructLayout({
     "pixel_pitch": signed(32),  # output buffer bytes from pixel to pixel
     "line_pitch": signed(32),  # output buffer bytes from line to line
     "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale;
-    # REQUANTIZE: the WINDOW whose maximum a result is made of, 0 for none
+    # REQUANTIZE: the `machine.window.WINDOW` whose maximum a result is made of, 0 for none
     "tiles": unsigned(8),  # column tiles of a pixel less one; they lie side by side in its results
     "tile_entries": unsigned(16),  # accumulator entries from a column tile, or from a row of a
     # window, to the next
     "only": unsigned(1),  # statistics: only those of one channel
     "channel": unsigned(7),  # which one, less than `channels`
 })
-
-WINDOW: Final = data.StructLayout({
-    "rows": unsigned(4),  # of a window, at least 1
-    "columns": unsigned(4),  # entries of a row, which follow each other, at least 1
-    "pixel_entries": unsigned(8),  # accumulator entries from a pixel's window to the next one's
-    "line_entries": unsigned(16),  # and from the first one of a line to that of the next
-})
-"""VECTOR's field ``scales`` in mode REQUANTIZE: windows of accumulator entries."""
 
 STATISTICS_RECORD: Final = data.StructLayout({
     "minimum": signed(64),
@@ -310,7 +307,7 @@ SPECIAL: Final = data.StructLayout({
     "operation": unsigned(4),  # SpecialOperation
     "x_signed": unsigned(1),
     "z_signed": unsigned(1),
-    "table": unsigned(4),  # first entry of the tables in use / 256
+    "table": unsigned(4),  # first entry of the tables in use / 256; CROSS_ENTROPY: slot of x
     # ADD, MUL: an operand with its `row` set has one row for all; with its `byte` set, rows of one
     # byte for all elements of a row
     "x_row": unsigned(1),

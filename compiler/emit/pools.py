@@ -27,7 +27,8 @@ from kiwicha.compiler.schedule.mapping import (
 )
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import WINDOW, Reduction
+from kiwicha.machine.isa import Reduction
+from kiwicha.machine.window import WINDOW
 
 __all__ = ["with_pools"]
 

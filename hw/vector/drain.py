@@ -62,8 +62,8 @@ class DrainWalker(Component):
     last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
     writes nothing, but its places are checked like those of QUANTIZE.
 
-    With ``pooling`` a result may have a window of entries (`machine.isa.WINDOW`): a step each, one
-    after the other, innermost, row by row.
+    With ``pooling`` a result may have a window of entries (`machine.window.WINDOW`): a step each,
+    one after the other, innermost, row by row.
 
     Parameters
     ----------

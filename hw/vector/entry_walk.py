@@ -7,7 +7,8 @@ from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import VECTOR, WINDOW, VectorMode
+from kiwicha.machine.isa import VECTOR, VectorMode
+from kiwicha.machine.window import WINDOW
 
 __all__ = ["EntryWalk", "asked_window"]
 

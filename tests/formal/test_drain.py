@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In
 from kiwicha.hw.vector import drain, drain_check
 from kiwicha.hw.vector.drain import DrainWalker, step_layout
 from kiwicha.hw.vector.entry_walk import EntryWalk
-from kiwicha.machine.isa import VECTOR, WINDOW, ErrorCode
+from kiwicha.machine.isa import VECTOR, ErrorCode
+from kiwicha.machine.window import WINDOW
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
 from ..vector.test_drain import POOLING, machine

@@ -74,6 +74,7 @@ BAD = {
         128,
         "statistics.elements is 128; legal: a power of two, 256 to 1073741824",
     ),
+    "training.classes": (8, "training.classes is 8; legal: a power of two, 16 to 1024"),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
     "pipeline": (
         ["fifo"],
