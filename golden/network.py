@@ -5,7 +5,7 @@ Takes any object with the members of `compiler.graph.graph.Graph`; knows nothing
 compiler.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ from kiwicha.machine.pair_tables import multiply, multiply_add
 from kiwicha.machine.records import SLOT_RECORD
 from kiwicha.machine.scales import encode_scale
 
-__all__ = ["evaluate", "outputs", "requantized", "sums"]
+__all__ = ["evaluate", "outputs", "requantized", "run_node", "sums"]
 
 
 def evaluate(
@@ -65,11 +65,16 @@ def evaluate(
         tensors[edge.tensor.name], record = edge(tensors[edge.source])
         tensors[edge.record.name] = tensors.get(edge.record.name, np.zeros_like(record)) | record
     for node in graph.nodes:
-        operands = [tensors[tensor.name] for tensor in node.inputs]
-        made = _RUN[node.kind](node, *operands, modes)
+        made = run_node(node, [tensors[tensor.name] for tensor in node.inputs], modes)
         results = made if isinstance(made, tuple) else (made,)
         tensors.update(zip((tensor.name for tensor in node.results), results, strict=True))
     return {name: array for name, array in tensors.items() if array.dtype.itemsize == 1}
+
+
+def run_node(node: Any, operands: Sequence[NDArray[Any]], modes: Any = None) -> Any:
+    """Return the result of a node, or several; ``modes`` : the machine's, or None."""
+    usual = _Modes(RequantizeMode.ONNX, SoftmaxMode.ONNX, (0, 0))
+    return _RUN[node.kind](node, *operands, usual if modes is None else modes)
 
 
 def outputs(graph: Any, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -158,9 +158,15 @@ def compile_graph(
     # The last beat of the address space cannot be granted: limits are exclusive.
     memory = Memory((1 << config.axi_address_width) - ALIGN)
     addresses: dict[str, int] = {}
+    updated = {place: name for name, place in graph.updates.items()}
     for tensor in graph.input_tensors:
-        addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
+        if tensor.name not in updated:
+            addresses[tensor.name] = memory.take(tensor.size, f"input {tensor.name!r}")
     write_base = memory.top
+    for tensor in graph.input_tensors:
+        if tensor.name in updated:
+            place = memory.take(tensor.size, f"input {tensor.name!r}")
+            addresses[tensor.name] = addresses[updated[tensor.name]] = place
     parts = functions.joined(absorbed.left(parts))
     addresses = place_results(graph, memory, addresses, absorbed, functions)
     records = memory.take(_RECORD * len(parts), "the layer records")

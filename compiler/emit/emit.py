@@ -91,7 +91,7 @@ class _Emitter:
 
     def _place(self, s: SpatialTile, group: _Group) -> Block | None:
         """Take room for results, but for those that are only measured."""
-        if self.modes == (VectorMode.MEASURE,):
+        if self.modes in ((VectorMode.MEASURE,), (VectorMode.RANGE,)):
             return None
         block = self.results.place(s, group)
         if self.ahead:

@@ -39,6 +39,7 @@ from kiwicha.compiler.graph.graph import (
     TablesNode,
     ViewNode,
 )
+from kiwicha.compiler.graph.training_nodes import ShiftedProductNode
 from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
@@ -53,6 +54,7 @@ from kiwicha.compiler.schedule.mapping import (
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
 from kiwicha.compiler.schedule.search import Plan, choose_plan, choose_tiling
+from kiwicha.compiler.schedule.shifted import shifted_product_contractions
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
@@ -226,6 +228,26 @@ def _dynamic_product_steps(
     return [*steps[:-1], replace(last, emit=emit_last)]
 
 
+def _shifted_steps(
+    node: ShiftedProductNode,
+    addresses: Mapping[str, int],
+    builder: ProgramBuilder,
+    store: StoreConstant,
+    ready: int,
+) -> list[Step]:
+    """The product; before it the exponent of what nobody has made."""
+    (step,) = _contracted(shifted_product_contractions)(node, addresses, builder, store, ready)
+    if node.known is None:
+        return [step]
+    record = store(_slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
+
+    def emit_all() -> None:
+        builder.load_slot(record, node.slot)
+        step.emit()
+
+    return [replace(step, emit=emit_all)]
+
+
 def _scale_steps(
     node: DynamicScaleNode,
     addresses: Mapping[str, int],
@@ -306,6 +328,7 @@ _STEPS: dict[str, _Steps] = {
     DynamicLinearNode.kind: _dynamic_steps,
     DynamicProductNode.kind: _dynamic_product_steps,
     DynamicScaleNode.kind: _scale_steps,
+    ShiftedProductNode.kind: _shifted_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,

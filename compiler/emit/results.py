@@ -11,7 +11,7 @@ from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
-from kiwicha.compiler.schedule.contraction import Contraction
+from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Shifted
 from kiwicha.compiler.schedule.depthwise import drains, walk_of
 from kiwicha.compiler.schedule.footprint import line_pitch, pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
@@ -82,9 +82,9 @@ class Results:
         ``group`` that are drained together, from ``first`` on, whose accumulators begin at
         ``entry``.
 
-        MEASURE brings nothing anywhere, and ``block`` may be None.
+        MEASURE and RANGE bring nothing anywhere, and ``block`` may be None.
         """
-        work, config, dynamic = self.work, self.builder.config, self.work.dynamic
+        work, config = self.work, self.builder.config
         tiles = group[first : first + work.drained]
         tile = _joined(tiles)
         local, size = self.parameters(group, first)
@@ -108,20 +108,23 @@ class Results:
             fields |= {"function": 1, "table": table}
             reads.append(Range(Space.FUNCTION, table, table + 1))
         writes: list[Range] = []
-        if work.addend is not None and block is not None:
-            sums = self.residents.sums(work.addend.table)
-            fields |= {"residual": 1, "sums": sums}
-            reads += [Range(Space.SUMS, sums, sums + 1), self._covered(s, block, Space.ADDEND)]
-        if dynamic is not None and dynamic.target is not None:
-            fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
-            slot = Range(Space.SLOT, dynamic.target, dynamic.target + 1)
-            reads.append(Range(Space.SLOT, dynamic.slot, dynamic.slot + 1))
-            (writes if mode == VectorMode.MEASURE else reads).append(slot)
-        if mode == VectorMode.MEASURE:
-            assert dynamic is not None
-            fields["begin"] = int(dynamic.begin and self._measured == 0)
+        measures = mode in (VectorMode.MEASURE, VectorMode.RANGE)
+        if work.addend is not None and block is not None and not measures:
+            reads.append(self._covered(s, block, Space.ADDEND))
+            fields["residual"] = 1
+            if work.addend.table is not None:
+                fields["sums"] = sums = self.residents.sums(work.addend.table)
+                reads.append(Range(Space.SUMS, sums, sums + 1))
+        by_range = self._by_range(mode, fields)
+        if by_range is not None:
+            slot = Range(Space.SLOT, fields["target"], fields["target"] + 1)
+            reads.append(Range(Space.SLOT, by_range.slot, by_range.slot + 1))
+            (writes if measures else reads).append(slot)
+        if measures:
+            assert by_range is not None
+            fields["begin"] = int(by_range.begin and self._measured == 0)
             self._measured += 1
-            fields["settle"] = int(dynamic.settle and self._measured == self.drains)
+            fields["settle"] = int(by_range.settle and self._measured == self.drains)
         else:
             assert block is not None
             fields["local"] = block.local + tile.output * work.octets - block.channel
@@ -135,9 +138,11 @@ class Results:
                 part = {**fields, **places, "accumulator": entry + offset}
                 if "local" in fields:
                     part["local"] += fields["local"]
-                if mode == VectorMode.MEASURE:
+                if measures:
                     part["begin"] &= int(number == 0)
                     part["settle"] &= int(number + 1 == len(parts))
+                if mode == VectorMode.RANGE:
+                    part["relu"] &= part["settle"]
                 self.builder.vector(part, reads, writes, tile.output)
             return
         fields |= {**parts[0][1], "local": fields["local"]}
@@ -148,6 +153,25 @@ class Results:
         self.builder.vector(fields, reads, writes, tile.output)
         self.builder.store(transfer)
         self.builder.scale_runs[self.builder.layer].append(run)
+
+    def _by_range(self, mode: VectorMode, fields: dict[str, int]) -> Dynamic | Shifted | None:
+        """Return what says how results follow from their range, and add what ``mode`` needs."""
+        dynamic, shifted = self.work.dynamic, self.work.shifted
+        if shifted is None:
+            if dynamic is None or dynamic.target is None:
+                return None
+            fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
+            return dynamic
+        fields["target"] = shifted.target
+        if mode == VectorMode.RANGE:
+            fields |= {
+                "slot": shifted.slot, "zero_point": shifted.exponent, "low": 0,
+                "high": shifted.bits, "relu": int(shifted.gradient),
+            }
+        else:
+            masked = self.work.addend is not None and self.work.addend.table is None
+            fields |= {"zero_point": int(shifted.gradient), "relu": int(masked)}
+        return shifted
 
     def parameters(self, group: tuple[ColumnTile, ...], first: int) -> tuple[int, int]:
         """Return (local address, length) of the parameters of what is drained together; those of
@@ -206,7 +230,8 @@ class Results:
         if self.work.addend is None or block is self._added:
             return
         self._added = block
-        self.residents.sums(self.work.addend.table)
+        if self.work.addend.table is not None:
+            self.residents.sums(self.work.addend.table)
         for run in self._runs(s, block, self.work.addend.offset):
             self.builder.load(LoadTarget.ADDEND, run)
 

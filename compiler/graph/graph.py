@@ -49,6 +49,7 @@ from kiwicha.compiler.graph.special_nodes import (
     TablesNode,
 )
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+from kiwicha.compiler.graph.training_nodes import TrainingNode
 from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
@@ -61,7 +62,7 @@ __all__ = [
     "TableNode", "TablesNode", "Tensor", "Value", "ViewNode", "Whole",
 ]
 
-Node = OperatorNode | BlocksNode
+Node = OperatorNode | BlocksNode | TrainingNode
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,13 @@ class Graph:
         integer = {name: tensor for name, tensor in self._read.items() if name in names}
         dynamic = {t.name: t for q in self.dynamic for t in (q.tensor, q.record)}
         return (*(q.tensor for q in self.quantize), *dynamic.values(), *integer.values())
+
+    @property
+    def updates(self) -> dict[str, str]:
+        """Tensors that take the place of others, which are inputs: the new weights of a training
+        step. By result, whose place it is."""
+        named = ((node.y.name, getattr(node, "updates", None)) for node in self.nodes)
+        return {name: tensor.name for name, tensor in named if tensor is not None}
 
     @property
     def output_tensors(self) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
 __all__ = [
     "Addend", "Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place",
+    "Shifted",
 ]
 
 
@@ -111,6 +112,29 @@ class Dynamic:
 
 
 @dataclass(frozen=True)
+class Shifted:
+    """Results that are shifted by their own range (`machine.shifts`), in slots of the machine.
+
+    Members
+    -------
+    slot : of the input's exponent; target : of the result's exponent and shift.
+    exponent : of the operand that has no slot.
+    bits : that magnitudes keep.
+    gradient : rounded pseudo-randomly, and gone where no magnitude is above 1.
+    begin, settle : whether the range begins and ends with this work; part : as of `Dynamic`.
+    """
+
+    slot: int
+    target: int
+    exponent: int
+    bits: int
+    gradient: bool = False
+    part: Literal["all", "measure", "quantize"] = "all"
+    begin: bool = True
+    settle: bool = True
+
+
+@dataclass(frozen=True)
 class Found:
     """Parameters and zero points that are in memory only when the machine runs.
 
@@ -160,16 +184,17 @@ class Beside:
 
 @dataclass(frozen=True, eq=False)
 class Addend:
-    """A tensor in memory to which results are added on their way out.
+    """A tensor in memory to which results are added on their way out, or which masks them.
 
     Members
     -------
     offset : from a result's place in memory to that of the byte it is added to.
-    table : uint8, the pair of tables for the sums, as LOAD writes it.
+    table : uint8, the pair of tables for the sums, as LOAD writes it. None: the result stays where
+        that byte, int8, is positive, and is 0 elsewhere.
     """
 
     offset: int
-    table: np.ndarray
+    table: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +207,8 @@ class Contraction:
     per output channel, in the encoding of `golden.requantize`; with ``dynamic``, ``bias`` and
     ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
     0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
-    With ``windows``, ``y`` has the maxima of the results.
+    With ``windows``, ``y`` has the maxima of the results. With ``shifted``, neither multiplier
+    nor shift count.
     With ``beside``, ``x`` is as it lies on chip.
     """
 
@@ -216,6 +242,7 @@ class Contraction:
     addend: Addend | None = None
     windows: Windows | None = None
     beside: Beside | None = None
+    shifted: Shifted | None = None
 
     def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
         """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,
@@ -248,12 +275,15 @@ class Contraction:
         """What becomes of the accumulators, one after the other."""
         if self.blocks is not None:
             return (VectorMode.BLOCK,)
-        if self.dynamic is None:
+        by_range = self.dynamic if self.shifted is None else self.shifted
+        if by_range is None:
             return (VectorMode.REQUANTIZE,)
-        if self.dynamic.target is None:
+        if by_range.target is None:
             return (VectorMode.RAW,)
         modes = VectorMode.MEASURE, VectorMode.QUANTIZE
-        return {"all": modes, "measure": modes[:1], "quantize": modes[1:]}[self.dynamic.part]
+        if self.shifted is not None:
+            modes = VectorMode.RANGE, VectorMode.SHIFT
+        return {"all": modes, "measure": modes[:1], "quantize": modes[1:]}[by_range.part]
 
     @property
     def drained(self) -> int:
