@@ -7,9 +7,11 @@ for two of them at once show.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
 from kiwicha.golden.network import run_node
@@ -17,14 +19,32 @@ from kiwicha.golden.niti import LIMIT, cross_entropy_errors, magnitude, shifted
 from kiwicha.golden.product import product
 from kiwicha.machine.shifts import settled
 
-__all__ = ["evaluate_step"]
+__all__ = ["StepResult", "evaluate_step", "loss_of"]
 
 Array = NDArray[Any]
 _Results = tuple[Array, int]
 
 
-def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return every tensor of a step by name, in ONNX order; new weights under their results' names.
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """Every tensor of a step by name, in ONNX order, new weights under their results' names; and
+    the exponents of those that have one of their own."""
+
+    tensors: dict[str, Array]
+    exponents: dict[str, int]
+
+
+def loss_of(logits: npt.ArrayLike, exponent: int, labels: npt.ArrayLike) -> float:
+    """Return the cross-entropy of logits with their labels, mean over rows, in binary64: for
+    people; nothing is computed of it."""
+    real = np.ldexp(np.asarray(logits, np.float64), exponent)
+    real = real - real.max(axis=1, keepdims=True)
+    chosen = np.take_along_axis(real, np.asarray(labels, np.int64)[:, None], axis=1)[:, 0]
+    return float((np.log(np.exp(real).sum(axis=1)) - chosen).mean())
+
+
+def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
+    """Return what a step computes.
 
     Parameters
     ----------
@@ -40,7 +60,7 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
         else:
             made, exponent = run_node(node, operands), before
         tensors[node.y.name], exponents[node.y.name] = made, exponent
-    return tensors
+    return StepResult(tensors, exponents)
 
 
 def _product(node: Any, operands: list[Array], exponent: int) -> _Results:

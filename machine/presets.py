@@ -14,6 +14,7 @@ from kiwicha.machine.capabilities import (
     Residual,
     Sparse,
     Special,
+    Training,
 )
 from kiwicha.machine.config import NAME_LENGTH, AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
@@ -137,6 +138,10 @@ PRESETS: dict[str, AcceleratorConfig] = {
 PRESETS |= {
     config.name: config
     for config in (
+        # Twice the requantizers: results pass them twice, for their range and to be shifted.
+        PRESETS["default"].replace(
+            name="training", requantize_lanes=16, training=Training(classes=16),
+        ),
         PRESETS["small"].replace(name="small-full", special=Special(lanes=1), **_FULL),
         PRESETS["default"].replace(name="full", **_FULL),
         _ECP5.replace(

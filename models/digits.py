@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Digits", "enlarge", "load_digits", "load_npz", "save_npz"]
+__all__ = ["Digits", "enlarge", "load_digits", "load_npz", "load_small_digits", "save_npz"]
 
 SIDE = 28  #: pixels per side after enlarging
 HELD_OUT_STRIDE = 5  #: one image in five is held out
 LEVELS = 255  #: grey levels above black
+
+_Labelled = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,21 @@ def load_digits() -> tuple[Digits, Digits]:
 
     Needs scikit-learn (the ``train`` extra); the held-out part also ships as an .npz file.
     """
+    (images, labels), (held, held_labels) = load_small_digits()
+    return Digits(enlarge(images), labels), Digits(enlarge(held), held_labels)
+
+
+def load_small_digits() -> tuple[_Labelled, _Labelled]:
+    """Return the same images as they are, N x 8 x 8 numbers from 0 to 16, with their labels."""
     from sklearn import datasets
 
     bunch = datasets.load_digits()
-    images, labels = enlarge(bunch.images), bunch.target.astype(np.int64)
+    images, labels = bunch.images, bunch.target.astype(np.int64)
     by_class = np.argsort(labels, kind="stable")
     # In the data set's own order the labels run 0..9 cyclically: a stride would pick two classes.
     held_out = np.zeros(len(labels), dtype=bool)
     held_out[by_class[::HELD_OUT_STRIDE]] = True
-    return (
-        Digits(images[~held_out], labels[~held_out]),
-        Digits(images[held_out], labels[held_out]),
-    )
+    return (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
 
 
 def save_npz(path: Path, digits: Digits) -> None:

@@ -20,6 +20,8 @@ from kiwicha.machine.register_map import RegisterMap
 from kiwicha.places import build_folder
 from kiwicha.sim.hardware import accelerator_verilog
 from kiwicha.sim.interrupt import undone_by_signal
+from kiwicha.sim.memory_file import hex_words, read_hex
+from kiwicha.sim.setup import setup_writes
 from kiwicha.sim.simulator import (
     Build,
     SimulatorError,
@@ -30,7 +32,8 @@ from kiwicha.sim.simulator import (
 )
 
 __all__ = [
-    "TESTBENCH", "MachineStopped", "SimulatedMachine", "SimulationResult", "simulated_machine",
+    "TESTBENCH", "MachineStopped", "SimulatedMachine", "SimulationResult", "run_folder",
+    "simulated_machine",
 ]
 
 TESTBENCH = tuple(Path(__file__).with_name(name) for name in ("testbench.sv", "stalls.sv"))
@@ -125,31 +128,13 @@ class SimulatedMachine:
         registers = RegisterMap(self.config)
         beat = self.config.beat_bytes
         padded = np.pad(image, (0, -len(image) % beat))
-
-        def halves(name: str, value: int) -> list[tuple[int, int]]:
-            low, high = registers[f"{name}_low"], registers[f"{name}_high"]
-            parts = [(low.offset, value & 0xFFFFFFFF)]
-            return [*parts, (high.offset, value >> 32)] if high.fields else parts
-
-        writes = [
-            *halves("program_address", program[0]),
-            (registers["program_length"].offset, program[1]),
-            *halves("read_base", read_window[0]),
-            *halves("read_limit", read_window[1]),
-            *halves("write_base", write_window[0]),
-            *halves("write_limit", write_window[1]),
-            (registers["watchdog"].offset, watchdog),
-            (registers["interrupt_enable"].offset, 3),
-        ]
-        if self.config.blocks.random:
-            names = ("random_seed", "random_step")
-            writes += [(registers[n].offset, v) for n, v in zip(names, random, strict=True)]
+        writes = setup_writes(
+            self.config, program, read_window, write_window, watchdog=watchdog, random=random
+        )
         counted = [register.name for register in registers if register.counted]
         reads = ("status", "error_code", "error_address_low", "error_address_high", *counted)
-        with _run_folder() as folder, _waveform(self.build, waves) as (aside, dump):
-            words = padded.reshape(-1, beat)[:, ::-1]
-            lines = words.tobytes().hex("\n", beat)  # one beat a line, highest byte first
-            (folder / "image.hex").write_text(lines + "\n", encoding="ascii")
+        with run_folder() as folder, _waveform(self.build, waves) as (aside, dump):
+            (folder / "image.hex").write_text(hex_words(padded, beat), encoding="ascii")
             job = {
                 "writes": writes,
                 "start": (registers["control"].offset, 1),
@@ -160,7 +145,7 @@ class SimulatedMachine:
             }
             plusargs = [
                 f"+latency={latency}", f"+stall={stall}", f"+seed={seed}", "+first=0",
-                f"+last={len(words) - 1}", "+image=image.hex", "+result=result.hex",
+                f"+last={padded.size // beat - 1}", "+image=image.hex", "+result=result.hex",
             ]
             with _Watcher(folder / "progress", progress):
                 outcome = run_design(
@@ -179,14 +164,14 @@ class SimulatedMachine:
             if code := values["error_code"]:
                 high = values["error_address_high"] << 32
                 raise MachineStopped(code, high | values["error_address_low"])
-            memory = _read_hex(folder / "result.hex", beat)[: len(image)]
+            memory = read_hex(folder / "result.hex", beat)[: len(image)]
         cycles = values["cycles_low"] | values["cycles_high"] << 32
         counters = {name: values[name] for name in counted if not name.startswith("cycles_")}
         return SimulationResult(memory, cycles, counters, result["seconds"], dump)
 
 
 @contextmanager
-def _run_folder() -> Iterator[Path]:
+def run_folder() -> Iterator[Path]:
     """Make a folder for one run's files; it stays where an error message names its log."""
     folder = (build_folder() / "runs" / f"{os.getpid()}-{time.monotonic_ns()}").resolve()
     with undone_by_signal(folder):
@@ -218,18 +203,6 @@ def _waveform(build: Build, waves: Path | None) -> Iterator[tuple[Path | None, P
             raise
         finally:
             aside.unlink(missing_ok=True)
-
-
-def _read_hex(path: Path, beat: int) -> np.ndarray:
-    """Read what $writememh wrote: a word a line, perhaps with comments and addresses."""
-    text = path.read_text(encoding="ascii")
-    lines = [line for line in text.splitlines() if line and line[0] not in "/@"]
-    # Taking an unknown bit for a zero would hide what four-state simulation is there to find.
-    bad = next((index for index, line in enumerate(lines) if set("xXzZ") & set(line)), None)
-    if bad is not None:
-        raise SimulatorError(f"memory holds unknown bits after the run, first at {bad * beat:#x}")
-    data = bytes.fromhex("".join(lines))
-    return np.frombuffer(data, np.uint8).reshape(-1, beat)[:, ::-1].reshape(-1)
 
 
 class _Watcher:

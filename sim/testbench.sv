@@ -17,6 +17,9 @@ module top #(
     output [31:0] s_axil_rdata, output [1:0] s_axil_rresp, output s_axil_rvalid,
     input s_axil_rready,
     input dump,
+    input load /*verilator public_flat_rw*/,
+    input [31:0] first_word /*verilator public_flat_rw*/,
+    input [31:0] last_word /*verilator public_flat_rw*/,
     output interrupt,
     output reg clk
 );
@@ -62,7 +65,7 @@ module top #(
   // Settings and files ---------------------------------------------------------------------------
 
   reg [DATA_WIDTH-1:0] memory[0:DEPTH-1];
-  reg [8*1024-1:0] image, result;
+  reg [8*1024-1:0] image, result, patch;
   integer latency, stall, seed, first, last;
 
   initial begin
@@ -74,7 +77,14 @@ module top #(
     if ($value$plusargs("image=%s", image)) $readmemh(image, memory, first, last);
   end
 
-  always @(posedge dump) if ($value$plusargs("result=%s", result)) $writememh(result, memory, first, last);
+  // All of the memory's file, or where last_word says so, a part of it, as often as asked for.
+  always @(posedge dump)
+    if ($value$plusargs("result=%s", result)) begin
+      if (last_word != 0) $writememh(result, memory, first_word, last_word);
+      else $writememh(result, memory, first, last);
+    end
+  always @(posedge load)
+    if ($value$plusargs("patch=%s", patch)) $readmemh(patch, memory, first_word, last_word);
 
   // Each handshake waits with probability stall/256 a cycle; see stalls.sv.
   wire stall_ar, stall_r, stall_aw, stall_w, stall_b;

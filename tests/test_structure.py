@@ -254,7 +254,7 @@ MODELS = {
 #: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
 GOLDEN_ALONE = {
     "add", "average", "away", "concat", "conv", "conv_transpose", "litert", "lrn", "machine",
-    "matmul", "mul", "network", "niti", "pool", "product", "recurrent",
+    "matmul", "mul", "network", "niti", "pool", "product", "recurrent", "training",
 }
 
 

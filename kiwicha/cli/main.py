@@ -32,6 +32,10 @@ def _run(argv: Sequence[str] | None, extensions: Sequence[Extension]) -> int:
         from kiwicha.cli.operators import run_ops
 
         return run_ops(args)
+    if args.command == "train":
+        from kiwicha.cli.train import run_train
+
+        return run_train(args)
     if args.command == "diff":
         from kiwicha.cli.diff import run_diff
 

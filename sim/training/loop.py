@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: batches to the machine, and every byte that it wrote against the golden model."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.graph.training import IMAGES, LABELS, LOGITS, Network, training_graph
+from kiwicha.golden.training import StepResult, evaluate_step, loss_of
+from kiwicha.hw.control.counters import COUNTER_RECORD
+from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
+from kiwicha.sim.simulation import SimulatedMachine
+from kiwicha.sim.steps import Steps, run_steps
+from kiwicha.sim.training.plan import Data, Plan, Weights
+
+__all__ = ["Difference", "Epoch", "Trainer"]
+
+_RECORD = COUNTER_WORDS * WORD_BITS // 8
+
+
+class Difference(Exception):
+    """The machine and the golden model differ; says in what, and at which step."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What came of an epoch.
+
+    Members
+    -------
+    number : of the first one 1.
+    loss : cross-entropy, mean over its images, before each step.
+    accuracy : of the held-out images, behind it.
+    saturated : weights at +-127 behind it.
+    cycles : of its steps, by layer, from the machine's counters.
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+    saturated: int
+    cycles: dict[str, int]
+    steps: int
+
+
+class Trainer:
+    """Trains a network on a machine, and in the golden model beside it.
+
+    Parameters
+    ----------
+    weights : at the beginning; ``self.weights`` are those that the machine has now.
+
+    Raises
+    ------
+    KiwichaError
+        Where the network does not fit the machine; before anything is built.
+    """
+
+    def __init__(
+        self, network: Network, weights: Weights, config: AcceleratorConfig, plan: Plan, data: Data
+    ) -> None:
+        self.network, self.config, self.plan, self.data = network, config, plan, data
+        self.weights = {name: value.copy() for name, value in weights.items()}
+        self.bits = sorted({plan.bits_in(epoch) for epoch in range(plan.epochs)})
+        self.variants = [
+            compile_graph(training_graph(network, plan.batch, bits), config) for bits in self.bits
+        ]
+        self.compiled = self.variants[0]
+        layouts = {(v.program, v.write_window, *v.addresses.items()) for v in self.variants}
+        assert len(layouts) == 1, "a step's places depend on its learning rate"
+        self._inputs = [IMAGES, LABELS]
+
+    def run(self, machine: SimulatedMachine, first: int = 0) -> Iterator[Epoch]:
+        """Yield each epoch from ``first`` on, when all of its steps have been compared.
+
+        Raises
+        ------
+        Difference
+            Where the machine has another byte than the golden model.
+        MachineStopped, SimulatorError
+            As `kiwicha.sim.steps.run_steps`.
+        """
+        orders = [
+            self.plan.order(epoch, len(self.data.images))
+            for epoch in range(first, self.plan.epochs)
+        ]
+        made = run_steps(machine, self._steps(orders, first))
+        for epoch, order in enumerate(orders, first):
+            yield self._epoch(epoch, order, made)
+
+    def _epoch(
+        self, epoch: int, order: NDArray[np.int64], made: Iterator[NDArray[np.uint8]]
+    ) -> Epoch:
+        compiled = self.variants[self.bits.index(self.plan.bits_in(epoch))]
+        losses, cycles = [], np.zeros(len(compiled.layers), np.int64)
+        for step, batch in enumerate(order):
+            labels = self.data.labels[batch]
+            inputs = {
+                IMAGES: self.data.images[batch], LABELS: labels.astype(np.uint8), **self.weights,
+            }
+            golden = evaluate_step(compiled.graph, inputs)
+            written = next(made)
+            where = f"epoch {epoch + 1}, step {step + 1}"
+            self._compare(compiled, golden, written, where)
+            for name, place in compiled.graph.updates.items():
+                self.weights[place] = golden.tensors[name]
+            losses.append(loss_of(golden.tensors[LOGITS], golden.exponents[LOGITS], labels))
+            cycles += _ends(compiled, written)
+        names = [layer.nodes[0].name for layer in compiled.layers]
+        return Epoch(
+            epoch + 1, float(np.mean(losses)), self.accuracy(),
+            sum(int((np.abs(each) == 127).sum()) for each in self.weights.values()),
+            dict(zip(names, cycles.tolist(), strict=True)), len(order),
+        )
+
+    def accuracy(self) -> float:
+        """Return the share of the held-out images that the network gets right."""
+        count = len(self.data.held_images)
+        graph = training_graph(self.network, count, 1)
+        labels = np.zeros(count, np.uint8)
+        inputs = {IMAGES: self.data.held_images, LABELS: labels, **self.weights}
+        logits = evaluate_step(graph, inputs).tensors[LOGITS]
+        return float((logits.argmax(axis=1) == self.data.held_labels).mean())
+
+    def _steps(self, orders: list[NDArray[np.int64]], first: int) -> Steps:
+        compiled, beat = self.compiled, self.config.beat_bytes
+        tensors = compiled.graph.tensors
+        spans = {
+            name: (compiled.addresses[name], tensors[name].size) for name in self._inputs
+        }
+        start = min(address for address, _ in spans.values()) // beat * beat
+        end = max(address + size for address, size in spans.values())
+        order = np.concatenate(orders)
+        patches = np.zeros((len(order), -(-(end - start) // beat) * beat), np.uint8)
+        for name, values in (
+            (IMAGES, self.data.images[order].reshape(len(order), -1).view(np.uint8)),
+            (LABELS, self.data.labels[order].astype(np.uint8)),
+        ):
+            address, size = spans[name]
+            patches[:, address - start : address - start + size] = values
+        bits = np.repeat(
+            [self.bits.index(self.plan.bits_in(e)) for e in range(first, self.plan.epochs)],
+            [len(each) for each in orders],
+        )
+        base, limit = compiled.write_window
+        image = compiled.load({
+            IMAGES: self.data.images[order[0]], LABELS: self.data.labels[order[0]], **self.weights,
+        })
+        address, size = compiled.program
+        program = (address, -(-size // beat) * beat)
+        programs = np.stack([
+            variant.image[address : address + program[1]] for variant in self.variants
+        ])
+        return Steps(
+            image, compiled.program, programs, compiled.read_window, compiled.write_window,
+            start, patches, bits, (base, -(-(limit - base) // beat) * beat),
+        )
+
+    def _compare(
+        self, compiled: CompiledModel, golden: StepResult, written: NDArray[np.uint8], where: str
+    ) -> None:
+        """Compare every tensor that the machine wrote, new weights first."""
+        base, limit = compiled.write_window
+        tensors, updates = compiled.graph.tensors, compiled.graph.updates
+        names = [node.y.name for node in compiled.graph.nodes if node.kind != "view"]
+        for name in sorted(names, key=lambda each: each not in updates):
+            tensor, address = tensors[name], compiled.addresses[name] - base
+            found = tensor.from_memory(written[address : address + tensor.size])
+            expected = golden.tensors[name]
+            if not np.array_equal(found, expected):
+                place = tuple(int(i) for i in np.argwhere(found != expected)[0])
+                raise Difference(
+                    f"{where}: '{name}' has {int((found != expected).sum())} other bytes than the "
+                    f"golden model, first {list(place)}: {found[place]}, not {expected[place]}"
+                )
+
+
+def _ends(compiled: CompiledModel, written: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the cycles of each layer."""
+    base = compiled.write_window[0]
+    ends = []
+    for layer in compiled.layers:
+        record = written[layer.record - base :][:_RECORD].tobytes()
+        ends.append(COUNTER_RECORD.from_bits(int.from_bytes(record, "little")).cycles)
+    return np.array(ends, np.int64) - np.array([0, *ends[:-1]], np.int64)
