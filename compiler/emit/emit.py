@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiled contraction as instructions."""
 
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -8,7 +9,12 @@ import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
-from kiwicha.compiler.emit.places import filter_levels, place_of
+from kiwicha.compiler.emit.places import (
+    accumulator_half,
+    filter_levels,
+    line_runs,
+    place_of,
+)
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
@@ -118,21 +124,20 @@ class _Emitter:
             self._filter(s, group, entry)
             return
         accumulate = False
-        for channel in range(0, work.x.channels, self.t.channels):
-            patch = self.residents.patch(s, channel)
+        channels = range(0, work.x.channels, self.t.channels)
+        for term, channel in product(range(work.works), channels):
+            patch = self.residents.patch(s, channel, term)
             length = self._run_length(group[0], patch.channels)
-            runs = -(-length // self.config.rows)
             wide = 1 if self.t.flat else work.kernel[1]
             for h in range(0, work.kernel[0], nh):
                 for w in range(0, wide, nw):
-                    for r in range(0, runs, nr):
+                    for part, rows in line_runs(work, self.config, length, nr):
                         chunk = (
                             slice(h, min(h + nh, work.kernel[0])),
                             slice(w, min(w + nw, wide)),
-                            slice(r, min(r + nr, runs)),
+                            part,
                         )
-                        rows = min(length, self.config.rows)
-                        weights = self._weights(group, channel, chunk, rows)
+                        weights = self._weights(group, channel, chunk, rows, term)
                         self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
                         accumulate = True
             self._correct_zero(s, group, patch, length, entry)
@@ -207,7 +212,7 @@ class _Emitter:
         return channels if whole else tile.channels
 
     def _weights(
-        self, group: _Group, channel: int, chunk: _Chunk, rows: int
+        self, group: _Group, channel: int, chunk: _Chunk, rows: int, term: int
     ) -> dict[str, int]:
         """Bring weights on chip; return the fields of COMPUTE that concern them, and their size."""
         work = self.work
@@ -227,10 +232,12 @@ class _Emitter:
         zero = int(work.weight_zero[group[0].output])
         if work.matrix is not None:
             runs = chunk[2].stop - chunk[2].start
-            first = channel + chunk[2].start * rows
-            end = min(channel + chunk[2].stop * rows, work.x.channels)
-            local = self.residents.matrix(group, range(first, end), runs, rows)
-            size = len(group) * runs * rows * self.config.weight_pitch
+            first = channel + chunk[2].start * self.config.rows
+            depth = work.kernel[1] if self.t.flat else work.x.channels
+            end = min(first + runs * rows, depth)
+            taps = [(h, w) for h in _each(chunk[0]) for w in _each(chunk[1])]
+            local = self.residents.matrix(group, range(first, end), runs, rows, taps, term)
+            size = len(group) * len(taps) * runs * rows * self.config.weight_pitch
             signed = int(work.matrix.signed)
             return {"local": local, "size": size, "stride": rows, "signed": signed, "zero": zero}
         bounds = tuple((part.start, part.stop) for part in chunk)
@@ -336,13 +343,8 @@ class _Emitter:
             slot = work.dynamic.slot
             fields |= {"dynamic": 1, "slot": slot}
             reads.append(Range(Space.SLOT, slot, slot + 1))
-        self.builder.compute(fields, cycles, reads, self._half(entry))
+        self.builder.compute(fields, cycles, reads, accumulator_half(self.config, entry))
 
-    def _half(self, entry: int) -> Range:
-        """Half of the accumulators that an instruction works in: a drain of any of it must wait.
 
-        The columns have one read port a half, and that of the array goes before that of VECTOR.
-        """
-        half = self.config.accumulator_depth // 2
-        start = entry // half * half
-        return Range(Space.ACCUMULATOR, start, start + half)
+def _each(part: slice) -> range:
+    return range(part.start, part.stop)

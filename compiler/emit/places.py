@@ -1,14 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where COMPUTE's walks through a patch begin, and how those go that filter."""
+"""Where COMPUTE's walks through a patch begin, what they take at once, and how those go that
+filter."""
 
+from collections.abc import Iterator
+
+from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.residents import Patch
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.depthwise import Pass, Walk
 from kiwicha.compiler.schedule.loops import Loop, jumps
 from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile
+from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["filter_levels", "place_of"]
+__all__ = ["accumulator_half", "filter_levels", "line_runs", "place_of"]
+
+
+def accumulator_half(config: AcceleratorConfig, entry: int) -> Range:
+    """Return the half of the accumulators that an instruction works in: a drain of any of it must
+    wait.
+
+    The columns have one read port a half, and that of the array goes before that of VECTOR.
+    """
+    half = config.accumulator_depth // 2
+    start = entry // half * half
+    return Range(Space.ACCUMULATOR, start, start + half)
+
+
+def line_runs(
+    work: Contraction, config: AcceleratorConfig, length: int, most: int
+) -> Iterator[tuple[slice, int]]:
+    """Yield the runs of a line of ``length`` bytes that are computed together, ``most`` at once,
+    and their rows.
+
+    What is behind a line meets weights of 0, but where these are a tensor: then its last run is
+    a shorter one.
+    """
+    lanes = config.rows
+    whole, rest = divmod(length, lanes)
+    runs = -(-length // lanes)
+    short = runs > 1 and rest > 0 and work.matrix is not None and work.x.width > 1
+    full = whole if short else runs
+    for first in range(0, full, most):
+        yield slice(first, min(first + most, full)), min(length, lanes)
+    if short:
+        yield slice(whole, runs), rest
 
 
 def place_of(

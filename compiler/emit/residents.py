@@ -146,34 +146,51 @@ class Residents:
             )
         return found
 
-    def matrix(self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int) -> int:
+    def matrix(
+        self, group: Sequence[ColumnTile], depth: range, runs: int, rows: int,
+        taps: Sequence[tuple[int, int]] = ((0, 0),), term: int = 0,
+    ) -> int:
         """Return the local address of a part of ``work.matrix`` as weight tiles.
 
-        Column tiles lie one after the other, each of ``runs`` tiles of ``rows`` rows; rows beyond
-        ``depth`` hold whatever was there.
+        Column tiles lie one after the other, each of ``runs`` tiles of ``rows`` rows for each tap;
+        rows beyond ``depth`` hold whatever was there.
+
+        Parameters
+        ----------
+        depth : lines of inputs; of a kernel row where its columns are one run.
+        taps : kernel row and column of each.
+        term : of what is summed up.
         """
-        matrix, builder = self.work.matrix, self.builder
+        work, builder = self.work, self.builder
+        matrix = work.matrix
         assert matrix is not None
         first, outputs = group[0].output, sum(tile.outputs for tile in group)
+        flat = self.tiling.flat
+        line = matrix.column if flat else matrix.pitch
         if matrix.form == WeightFormat.ROWS:
-            address = matrix.address + depth.start * matrix.pitch + first
+            address = matrix.address + depth.start * line + first
             lines, extent = len(depth), outputs
         else:
-            address = matrix.address + first * matrix.pitch + depth.start
+            address = matrix.address + first * line + depth.start
             lines, extent = outputs, len(depth)
-        pitch = runs * rows * builder.config.weight_pitch
+        address += term * work.summed.matrix if work.summed is not None else 0
+        tile = runs * rows * builder.config.weight_pitch
+        pitch = len(taps) * tile
         size = len(group) * pitch
-        key = (address, matrix.form, lines, extent, matrix.pitch, pitch)
+        key = (address, matrix.form, lines, extent, line, pitch, tuple(taps))
         local = builder.weights.find(key)
-        if local is None:
-            local = builder.weights.place(key, size)
-            adjacent = lines == 1 or matrix.pitch == extent
+        if local is not None:
+            return local
+        local = builder.weights.place(key, size)
+        adjacent = lines == 1 or line == extent
+        touched = Range(Space.WEIGHT, local, local + size)
+        for place, (high, wide) in enumerate(taps):
+            start = address + high * matrix.row + (0 if flat else wide * matrix.column)
             transfer = (
-                Transfer(address, local, lines * extent, local_pitch=pitch)
+                Transfer(start, local + place * tile, lines * extent, local_pitch=pitch)
                 if adjacent
-                else Transfer(address, local, extent, lines, matrix.pitch, pitch)
+                else Transfer(start, local + place * tile, extent, lines, line, pitch)
             )
-            touched = Range(Space.WEIGHT, local, local + size)
             builder.load(
                 LoadTarget.WEIGHT, transfer, form=matrix.form, extent=extent, touched=touched
             )
@@ -183,12 +200,13 @@ class Residents:
         """Return the bytes of a tile's input on chip."""
         return self._shape(s, 0)[-1]
 
-    def patch(self, s: SpatialTile, channel: int) -> Patch:
-        """Return the input of a tile, from input channel ``channel`` on."""
+    def patch(self, s: SpatialTile, channel: int, term: int = 0) -> Patch:
+        """Return a tile's input from input channel ``channel`` on; ``term`` as of `matrix`."""
         if self.work.beside is not None:
             return self._beside(s)
         x, height, width = self.work.x, s.y1 - s.y0, s.x1 - s.x0
         start, count, pixel, row, size = self._shape(s, channel)
+        start += term * self.work.summed.x if self.work.summed is not None else 0
         image = x.image_bytes
         key = (start, s.images, height, width, count, pixel, row, image)
         base = self.builder.activations.find(key)

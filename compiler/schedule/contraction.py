@@ -17,7 +17,7 @@ from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
 __all__ = [
     "Addend", "Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place",
-    "Shifted",
+    "Shifted", "Summed",
 ]
 
 
@@ -72,19 +72,23 @@ class Place:
 
 @dataclass(frozen=True)
 class Matrix:
-    """An activation that serves as weights: inputs x outputs bytes in memory.
+    """An activation that serves as weights: for each tap of the kernel, inputs x outputs bytes in
+    memory.
 
     Members
     -------
     form : ROWS where the outputs of an input are side by side, COLUMNS where it is the inputs of
         an output.
     pitch : bytes from one such line to the next.
+    row, column : bytes from the matrix of a tap to that of the next kernel row or column.
     """
 
     address: int
     form: WeightFormat
     pitch: int
     signed: bool
+    row: int = 0
+    column: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,20 @@ class Shifted:
     part: Literal["all", "measure", "quantize"] = "all"
     begin: bool = True
     settle: bool = True
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Results that are sums over several works alike.
+
+    Members
+    -------
+    count : of the works; x, matrix : bytes from the operand of one to that of the next.
+    """
+
+    count: int
+    x: int
+    matrix: int
 
 
 @dataclass(frozen=True)
@@ -208,7 +226,7 @@ class Contraction:
     ``multiplier`` (the weights' scale) are the bits of binary32 numbers. With the identity, channel
     0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
     With ``windows``, ``y`` has the maxima of the results. With ``shifted``, neither multiplier
-    nor shift count.
+    nor shift count. With ``summed``, ``x`` and ``matrix`` are the first of several.
     With ``beside``, ``x`` is as it lies on chip.
     """
 
@@ -243,6 +261,7 @@ class Contraction:
     windows: Windows | None = None
     beside: Beside | None = None
     shifted: Shifted | None = None
+    summed: Summed | None = None
 
     def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
         """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,
@@ -286,6 +305,16 @@ class Contraction:
         return {"all": modes, "measure": modes[:1], "quantize": modes[1:]}[by_range.part]
 
     @property
+    def works(self) -> int:
+        """Works that results are sums over."""
+        return 1 if self.summed is None else self.summed.count
+
+    @property
+    def joins_columns(self) -> bool:
+        """Whether the weights of a kernel row can be one run: constants are packed as needed."""
+        return self.matrix is None or self.x.channels == 1
+
+    @property
     def drained(self) -> int:
         """Column tiles that a VECTOR drains side by side."""
         return 1 if self.blocks is None else self.blocks.drained
@@ -307,4 +336,5 @@ class Contraction:
             return 0
         taps = self.kernel[0] * self.kernel[1] * self.x.channels // self.groups
         size = (self.y.height, self.y.width) if self.windows is None else self.windows.size
+        taps *= self.works
         return self.y.images * size[0] * size[1] * self.y.channels * taps

@@ -49,6 +49,7 @@ def estimate(
     r = reduction(work, config, t.flat, t.reduced_channels(work))
     passes = r.passes * chunks
     area, drains = (1, 1) if work.windows is None else (work.windows.area, _drains(work))
+    passes *= work.works
     per_tile = passes * max(t.entries(work), minimum_pass(config, r.rows))
     rows = 0 if work.channelwise else len(t.tiles) * passes * r.rows
     per_instruction = t.kernel[0] * t.kernel[1] * t.kernel[2]
@@ -61,7 +62,7 @@ def estimate(
     compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
 
     patch = patch_bytes(work, config, tile, t.channels)
-    patches, patch_cycles = spatial * chunks, patch / beat
+    patches, patch_cycles = spatial * chunks * work.works, patch / beat
     if work.beside is not None:
         patch_cycles = _beside_cycles(work, config, t)
     elif work.x.step:
@@ -79,8 +80,9 @@ def estimate(
     pieces = groups * -(-passes // per_instruction)
     weight_cycles = max(weights / beat, rows * stored.cycles) + pieces * stored.start
     if work.matrix is not None:
-        weights = work.x.channels * y.channels  # comes without padding
-        weight_cycles = _matrix_cycles(work, config, t, groups)
+        matrices = work.works * work.kernel[0] * work.kernel[1]
+        weights = matrices * work.x.channels * y.channels  # come without padding
+        weight_cycles = matrices * _matrix_cycles(work, config, t, groups)
     loads = 1 if resident else spatial
     read = patches * patch + weights * loads + PARAMETER_BYTES * y.channels
     load = patches * patch_cycles + weight_cycles * loads + PARAMETER_BYTES * y.channels / beat

@@ -171,7 +171,7 @@ def _channelwise(
     entries = prod(work.computed(tile))
     whole = channels == work.x.channels
     flat = whole and _dense(work) and work.dilations[1] == 1 and work.kernel[1] > 1
-    flat = flat and not work.x.step
+    flat = flat and not work.x.step and work.joins_columns
     reduced = channels if _dense(work) else tiles[0].channels
     r = reduction(work, config, flat, reduced)
     shares = _SHARES if config.sparse.formats and work.weights is not None else _SHARES[:1]
