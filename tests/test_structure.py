@@ -251,10 +251,12 @@ MODELS = {
     "weight_loader": "address_generator",
 }
 
-#: Golden models of no unit: ONNX operators, graphs of them, and the machine that runs programs.
+#: Golden models of no unit: ONNX operators, graphs of them, training, and the machine that runs
+#: programs.
 GOLDEN_ALONE = {
-    "add", "average", "away", "concat", "conv", "conv_transpose", "litert", "lrn", "machine",
-    "matmul", "mul", "network", "niti", "pool", "product", "recurrent", "training",
+    "add", "average", "away", "concat", "conv", "conv_transpose", "convolution_gradient",
+    "elementwise_gradient", "litert", "lrn", "machine", "matmul", "mul", "network", "niti",
+    "pool", "pool_gradient", "product", "recurrent", "training",
 }
 
 
