@@ -254,9 +254,9 @@ MODELS = {
 #: Golden models of no unit: ONNX operators, graphs of them, training, and the machine that runs
 #: programs.
 GOLDEN_ALONE = {
-    "add", "average", "away", "concat", "conv", "conv_transpose", "convolution_gradient",
-    "elementwise_gradient", "litert", "lrn", "machine", "matmul", "mul", "network", "niti",
-    "pool", "pool_gradient", "product", "recurrent", "training",
+    "add", "average", "away", "block_accumulate", "concat", "conv", "conv_transpose",
+    "convolution_gradient", "elementwise_gradient", "litert", "lrn", "machine", "matmul", "mul",
+    "network", "niti", "pool", "pool_gradient", "product", "recurrent", "training",
 }
 
 
