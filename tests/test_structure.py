@@ -255,8 +255,9 @@ MODELS = {
 #: programs.
 GOLDEN_ALONE = {
     "add", "average", "away", "block_accumulate", "concat", "conv", "conv_transpose",
-    "convolution_gradient", "elementwise_gradient", "litert", "lrn", "machine", "matmul", "mul",
-    "network", "niti", "pool", "pool_gradient", "product", "recurrent", "training",
+    "convolution_gradient", "elementwise_gradient", "litert", "low_bit_gradients", "lrn",
+    "machine", "matmul", "mul", "network", "niti", "pool", "pool_gradient", "product",
+    "recurrent", "training",
 }
 
 
