@@ -254,10 +254,10 @@ MODELS = {
 #: Golden models of no unit: ONNX operators, graphs of them, training, and the machine that runs
 #: programs.
 GOLDEN_ALONE = {
-    "add", "average", "away", "block_accumulate", "concat", "conv", "conv_transpose",
-    "convolution_gradient", "elementwise_gradient", "litert", "low_bit_gradients", "lrn",
-    "machine", "matmul", "mul", "network", "niti", "pool", "pool_gradient", "product",
-    "recurrent", "training",
+    "add", "average", "away", "block_accumulate", "compressed_training", "concat", "conv",
+    "conv_transpose", "convolution_gradient", "elementwise_gradient", "litert",
+    "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti", "pool",
+    "pool_gradient", "product", "recurrent", "training",
 }
 
 
