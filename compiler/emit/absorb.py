@@ -26,6 +26,7 @@ from kiwicha.compiler.schedule.estimate import run_cycles
 from kiwicha.compiler.schedule.mapping import conv_contractions, matmul_contractions
 from kiwicha.compiler.schedule.nest import places_of
 from kiwicha.compiler.schedule.product import product_contractions
+from kiwicha.compiler.schedule.search import fits
 from kiwicha.compiler.schedule.within import Within, placed, within
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.config import AcceleratorConfig
@@ -199,7 +200,9 @@ class _Absorber:
             works = _MAKERS[node.kind](node, addresses, self.config)
         except KiwichaError:
             return False
-        return all(placed(work, node, addresses, inside) is not None for work in works)
+        # Few of its bytes side by side take more room on chip.
+        lie = [placed(work, node, addresses, inside) for work in works]
+        return all(work is not None and fits(work, self.config) for work in lie)
 
 
 def _is_copy(piece: Piece, y: Tensor) -> bool:

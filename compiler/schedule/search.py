@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kiwicha.compiler.schedule.abreast import abreast
 from kiwicha.compiler.schedule.abreast import counts as abreast_counts
@@ -12,10 +13,11 @@ from kiwicha.compiler.schedule.compress import storage
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.enough import too_small
 from kiwicha.compiler.schedule.estimate import array_cycles, estimate
+from kiwicha.compiler.schedule.folded import folded, groups
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["Plan", "choose_plan", "choose_tiling"]
+__all__ = ["Plan", "choose_plan", "choose_tiling", "fits"]
 
 _Form = Callable[[Contraction], Contraction]
 _PLANS = 3
@@ -46,14 +48,23 @@ def choose_plan(
     times : how many works of this kind follow each other.
     plain : the work as it is, whose columns are its output channels.
     """
-    found = [_plan(work, config, times, _form(1, 1))]
+    forms = []
     bounds = {} if plain else _bounds(work, config)
     least = bounds.pop((1, 1), 0)
     for key in sorted(bounds, key=bounds.__getitem__)[:_PLANS]:
-        form = _form(*key)
-        if bounds[key] < least and any(True for _ in legal_tilings(form(work), config)):
-            found.append(_plan(work, config, times, form))
-    return min(found, key=lambda each: each[0])[1]
+        if bounds[key] < least:
+            forms.append(_form(*key))
+    if not plain and (count := groups(work, config)) > 1:
+        forms.append(partial(folded, count=count))
+    fitting = [form for form in forms if fits(form(work), config)]
+    if not fitting or fits(work, config):
+        fitting.insert(0, _form(1, 1))
+    return min((_plan(work, config, times, form) for form in fitting), key=lambda each: each[0])[1]
+
+
+def fits(work: Contraction, config: AcceleratorConfig) -> bool:
+    """Whether there is any tiling of a work as it is."""
+    return any(True for _ in legal_tilings(work, config))
 
 
 def _plan(

@@ -73,14 +73,15 @@ def test_a_part_of_a_larger_tensor_is_read_where_it_lies():
 
 
 def test_the_faster_way_is_taken():
-    wide = [1, 64, 25, 5]
+    wide = [1, 32, 8, 8]
     quantized = (0.1, S8(-3)), (0.05, S8(4))
     graph = legalize(lower(pooled("QOperator", wide, quantized, "GlobalAveragePool")))
-    with_it, without = preset("ecp5-8x8-full"), preset("ecp5-8x8")
+    with_it = preset("default")
+    without = with_it.replace(name="without", transposer=False)
     assert by_product(graph, with_it)
     assert not by_product(graph, without)
     cycles = [compile_graph(graph, config).timeline.total for config in (with_it, without)]
-    assert cycles[0] * 4 < cycles[1]
+    assert cycles[0] * 1.2 < cycles[1]
     # Many images fill a pass of the identity as well, and need no weights of their own.
     many = legalize(lower(pooled("QOperator", [64, 16, 4, 4], quantized, "GlobalAveragePool")))
     assert not by_product(many, with_it)
