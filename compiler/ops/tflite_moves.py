@@ -2,7 +2,6 @@
 """Operators of TFLite that move codes: CONCATENATION, SPLIT, SLICE, STRIDED_SLICE,
 RESIZE_NEAREST_NEIGHBOR."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +9,14 @@ import onnx
 
 from kiwicha.compiler.frontend.limit import Limit
 from kiwicha.compiler.frontend.onnx_node import attributes, node_name
-from kiwicha.compiler.graph.graph import Box, MoveNode, Shape, TableNode, Tensor
+from kiwicha.compiler.graph.graph import Box, MoveNode, TableNode, Tensor
 from kiwicha.compiler.ops.concat import Operand, as_piece, constant_piece
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.operator import Form, Operator
 from kiwicha.compiler.ops.part import emit_part
 from kiwicha.compiler.ops.rows import emit_views
 from kiwicha.compiler.ops.tflite import SAME_SCALE, input_tensor, label, operand, target
+from kiwicha.compiler.ops.tflite_slice import taken
 from kiwicha.machine.fixed_functions import Codes, rescale
 
 __all__ = ["OPERATORS"]
@@ -25,9 +25,6 @@ _FUSED = Limit(
     "fused activation {word}; a concatenation has none", lambda word: word in ("", "NONE")
 )
 _VARIES = Limit("all operands are constants", lambda varying: bool(varying))
-_MASKS = Limit(
-    "has an ellipsis or new axes", lambda ellipsis, new: not ellipsis and not new
-)
 _EMPTY = Limit("its result is {shape}", lambda shape: 0 not in shape)
 _AXES = Limit(
     "operands are {shapes}; must be alike but along axis {axis}",
@@ -107,48 +104,20 @@ def split(context: Context, node: onnx.NodeProto) -> None:
 def sliced(context: Context, node: onnx.NodeProto) -> None:
     """SLICE: x, constant begin and size; STRIDED_SLICE: x, constant begin, end and strides."""
     x = operand(context, node)
-    ranges, kept = list(_ranges(context, node, x.shape)), []
-    masks = int(attributes(node).get("shrinkAxisMask", 0)) if node.op_type != "SLICE" else 0
+    every = taken(context, node, x.shape)
     box = Box.whole(x.shape)
-    for axis, taken in enumerate(ranges):
-        box = box.along(axis, taken)
-        if not masks >> axis & 1:
-            kept.append(len(taken))
+    for axis, indices in enumerate(each.indices for each in every if each.indices is not None):
+        box = box.along(axis, indices)
     _EMPTY.check(shape=box.shape)
-    y = target(context, node, tuple(kept))
+    y = target(context, node, tuple(each.length for each in every if each.stays))
     SAME_SCALE.check(x=x, y=y)
     x = replace(x, scale=y.scale)
-    if not masks:
+    if y.shape == box.shape:
         emit_part(context, node, x, y, box=box)
         return
     name = context.names.fresh(y.name, "slice")
-    made = emit_part(context, node, x, replace(y, name=name), box=box)
+    made = emit_part(context, node, x, replace(y, name=name, shape=box.shape), box=box)
     emit_views(context, node, made, [("reshape", y.shape)], y.name)
-
-
-def _ranges(context: Context, node: onnx.NodeProto, shape: Shape) -> Iterator[range]:
-    """Yield what is taken along each axis."""
-    given, begin = attributes(node), context.constant(node, 1, "begin").reshape(-1)
-    end = context.constant(node, 2, "end").reshape(-1)
-    if node.op_type == "SLICE":
-        for length, start, size in zip(shape, begin, end, strict=True):
-            yield range(int(start), length if size < 0 else int(start + size))
-        return
-    _MASKS.check(ellipsis=given.get("ellipsisMask", 0), new=given.get("newAxisMask", 0))
-    steps = context.constant(node, 3, "strides").reshape(-1)
-    first, last, shrink = (
-        int(given.get(f"{name}Mask", 0)) for name in ("begin", "end", "shrinkAxis")
-    )
-    for axis, length in enumerate(shape):
-        if axis >= len(begin):
-            yield range(length)
-        elif shrink >> axis & 1:
-            place = int(begin[axis]) % length
-            yield range(place, place + 1)
-        else:
-            start = None if first >> axis & 1 else int(begin[axis])
-            stop = None if last >> axis & 1 else int(end[axis])
-            yield range(*slice(start, stop, int(steps[axis])).indices(length))
 
 
 def resize_nearest(context: Context, node: onnx.NodeProto) -> None:
@@ -194,9 +163,9 @@ OPERATORS = (
             Form("TFLite", ("RESIZE_NEAREST_NEIGHBOR",), "runtime", resize_nearest, operands=2),
         ),
         "",
-        (_MASKS, SAME_SCALE),
-        "any axes, negative steps, masks but for ellipses and new axes; any factor of resizing, "
-        "aligned corners, half-pixel centres",
+        (SAME_SCALE,),
+        "any axes, negative steps, all masks; any factor of resizing, aligned corners, half-pixel "
+        "centres",
         ("tests/compiler/test_tflite_moves.py",),
     ),
 )

@@ -218,7 +218,7 @@ TFLITE = {
         "its operand has scale": beside(like=False),
     },
     "SPLIT, SPLIT_V, SLICE, STRIDED_SLICE, RESIZE_NEAREST_NEIGHBOR": {
-        "has an ellipsis": strided(newAxisMask=1), "its operand has scale": strided(like=False),
+        "its operand has scale": strided(like=False),
     },
     "Pad": {"its operand has scale": padded()},
     "ADD, SUB, MUL": {

@@ -70,6 +70,16 @@ def test_inception():
     ((0, -3, 1, 0), (0, -1, 0, 0), (1, 1, 2, 1), {"beginMask": 9, "endMask": 13}, (2, 2, 3, 4)),
     ((0, 2, 0, -1), (0, 0, 0, 0), (1, 1, 1, 1),
      {"beginMask": 5, "endMask": 5, "shrinkAxisMask": 10}, (2, 6)),
+    # x[..., 1:3], x[:, None, ..., 2], x[0:1, ..., None], x[None, 1, None]; new goes before shrink,
+    # an ellipsis before both.
+    ((0, 1), (0, 3), (1, 1), {"ellipsisMask": 1}, (2, 5, 6, 2)),
+    ((0, 0, 0, 2), (0, 0, 0, 3), (1, 1, 1, 1),
+     {"beginMask": 1, "endMask": 1, "newAxisMask": 2, "ellipsisMask": 4, "shrinkAxisMask": 8},
+     (2, 1, 5, 6)),
+    ((0, 0, 0), (1, 0, 0), (1, 1, 1), {"ellipsisMask": 2, "newAxisMask": 4}, (1, 5, 6, 4, 1)),
+    ((0, 1, 0), (0, 2, 0), (1, 1, 1), {"newAxisMask": 5, "shrinkAxisMask": 3}, (1, 1, 5, 6, 4)),
+    ((1, 0, 0), (2, 0, 0), (1, 1, 1),
+     {"ellipsisMask": 2, "newAxisMask": 6, "shrinkAxisMask": 6}, (1, 5, 6, 4, 1)),
 ])
 def test_strided_slice(begin, end, strides, masks, shape):
     network = Network(IMAGE).pool("MAX_POOL_2D", (1, 1), (5, 6))
