@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.scales import quantize_multiplier
+from kiwicha.machine.tables import TFLITE_ROW
 
 __all__ = [
-    "exp_on_negative_values", "reciprocal", "softmax", "softmax_integer", "softmax_onnx",
-    "softmax_tflite",
+    "exp_on_negative_values", "reciprocal", "rows_that_overflow", "softmax", "softmax_integer",
+    "softmax_onnx", "softmax_tflite",
 ]
 
 IntArray = npt.NDArray[np.int64]
@@ -91,19 +92,36 @@ def softmax_tflite(below: IntArray, x_scale: float) -> IntArray:
     """Return 256 times the softmax by gemmlowp's fixed point, 0 to 256.
 
     Exponentials have 31 fraction bits, their sum 19. Where the sum reaches 512, TFLite stops with
-    a failed check; here everything is 0, what its last shift would give in wider integers.
+    a failed check (`rows_that_overflow`); here everything is 0, what its last shift would give in
+    wider integers.
     """
     if below.shape[-1] > 4095:
         raise ValueError(f"a row has {below.shape[-1]} elements; legal in mode tflite: up to 4095")
+    e, total = _exponentials(below, x_scale)
+    scale, exponent = reciprocal(total)
+    return _divide_by_power(_high_mul(scale, e), exponent)
+
+
+def rows_that_overflow(x: npt.NDArray[Any], x_scale: float) -> IntArray:
+    """Return the numbers of the rows, all but the last axis of ``x`` (int8 or uint8) counted in
+    order, whose exponentials add up to `TFLITE_ROW` or more: there TFLite stops with a failed check
+    (``0 <= exponent && exponent <= 31`` in ``RoundingDivideByPOT``)."""
+    rows = x.reshape(-1, x.shape[-1]).astype(np.int64)
+    if rows.shape[1] < TFLITE_ROW:
+        return np.zeros(0, np.int64)
+    _, total = _exponentials(rows.max(axis=-1, keepdims=True) - rows, float(np.float32(x_scale)))
+    return np.flatnonzero(total >= TFLITE_ROW << 19)
+
+
+def _exponentials(below: IntArray, x_scale: float) -> tuple[IntArray, IntArray]:
+    """Return TFLite's exponentials, 31 fraction bits, and the sum of each row, 19."""
     if not x_scale * (1 << 26) > 1:
         raise ValueError(f"x_scale is {x_scale}; legal in mode tflite: above 2^-26")
     multiplier, left = quantize_multiplier(min(x_scale * (1 << 26), float((1 << 31) - 1)))
     counted = below <= (31 << 26) >> left
     scaled = _high_mul(np.where(counted, -below, 0) << left, multiplier)
     e = np.where(counted, exp_on_negative_values(scaled), 0)
-    total = _divide_by_power(e, 12).sum(axis=-1, keepdims=True)
-    scale, exponent = reciprocal(total)
-    return _divide_by_power(_high_mul(scale, e), exponent)
+    return e, _divide_by_power(e, 12).sum(axis=-1, keepdims=True)
 
 
 def reciprocal(total: IntArray) -> tuple[IntArray, IntArray]:

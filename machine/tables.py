@@ -15,7 +15,10 @@ from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.pair_tables import require_single
 from kiwicha.machine.scales import quantize_multiplier
 
-__all__ = ["normalize_epsilon", "normalize_parameters", "softmax_tables"]
+__all__ = ["TFLITE_ROW", "normalize_epsilon", "normalize_parameters", "softmax_tables"]
+
+TFLITE_ROW = 512
+"""What the sum of a row's exponentials stays below in TFLite's softmax, which stops there."""
 
 Tables = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 

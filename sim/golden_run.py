@@ -77,10 +77,10 @@ def run_on_golden_machine(
 
 def run_prepared(made: Prepared, listener: Listener = quiet) -> GoldenOutcome:
     """Run what is compiled already; errors as of `run_on_golden_machine`."""
+    listener("golden machine", 0, 0)
+    golden = run_golden_machine(made)  # first: it refuses what would end LiteRT, and us with it
     listener(f"reference: {made.runtime}", 0, 0)
     expected = reference(made.lowered, made.inputs)
-    listener("golden machine", 0, 0)
-    golden = run_golden_machine(made)
     listener("comparing", 0, 0)
     found = made.read(golden.memory, golden.tensors)
     produced = outputs(made.graph, found)

@@ -122,10 +122,10 @@ def run_prepared(
     graph, compiled, asked = made.graph, made.compiled, made.asked
     config, waves = compiled.config, board.waves
     toolchain = find_simulator(board.simulator)
+    listener("golden model", 0, 0)
+    golden = run_golden_machine(made)  # first: it refuses what would end LiteRT, and us with it
     listener(f"reference: {made.runtime}", 0, 0)
     expected = reference(made.lowered, made.inputs)
-    listener("golden model", 0, 0)
-    golden = run_golden_machine(made)
 
     machine = simulated_machine(
         config,

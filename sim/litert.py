@@ -20,10 +20,15 @@ from numpy.typing import NDArray
 from kiwicha.compiler.frontend.tflite.model import TfliteModel
 from kiwicha.compiler.frontend.tflite.runtime import interpreter, schema
 from kiwicha.compiler.frontend.tflite.writer import packed
-from kiwicha.compiler.graph.graph import Graph, Node, Note, ViewNode
-from kiwicha.errors import ModelError, first_line
+from kiwicha.compiler.graph.graph import Graph, Node, Note, SoftmaxNode, ViewNode
+from kiwicha.errors import InputError, ModelError, first_line
+from kiwicha.golden.softmax import rows_that_overflow
+from kiwicha.machine.tables import TFLITE_ROW
 
-__all__ = ["file_values", "kernel_notes", "operator_reference", "run_file", "runtime_version"]
+__all__ = [
+    "file_values", "kernel_notes", "operator_reference", "refuse_overflow", "run_file",
+    "runtime_version",
+]
 
 Arrays = Mapping[str, NDArray[Any]]
 _TO_FILE = (0, 2, 3, 1)
@@ -63,6 +68,29 @@ def operator_reference(
     values : of its inputs, in the file's order, by name.
     """
     return np.asarray(_run(_alone(model, name), model, [name], values, optimized)[name])
+
+
+def refuse_overflow(graph: Graph, tensors: Arrays) -> None:
+    """Refuse inputs on which LiteRT's SOFTMAX ends the process, and ours with it.
+
+    Parameters
+    ----------
+    tensors : of the graph, by name, as the golden operators compute them.
+
+    Raises
+    ------
+    InputError
+        When the exponentials of a row add up to `TFLITE_ROW`; names operator, row and sum.
+    """
+    for node in graph.nodes:
+        if isinstance(node, SoftmaxNode):
+            rows = rows_that_overflow(tensors[node.x.name], float(node.x.scale))
+            if rows.size:
+                raise InputError(
+                    f"with these inputs, {node.name} ({node.op}): the exponentials of row "
+                    f"{rows[0]} add up to {TFLITE_ROW} or more, where LiteRT's reference kernel "
+                    "ends the process; no result to compare with"
+                )
 
 
 def file_values(graph: Graph, tensors: Arrays) -> dict[str, NDArray[Any]]:

@@ -22,6 +22,7 @@ from kiwicha.golden.network import evaluate
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.blocks import require_random
 from kiwicha.sim.follow import BASE, compile_following, with_arithmetic
+from kiwicha.sim.litert import refuse_overflow
 
 __all__ = [
     "NOTHING", "Asked", "Golden", "Listener", "Prepared", "prepare", "quiet", "run_golden_machine",
@@ -151,7 +152,8 @@ def run_golden_machine(made: Prepared) -> Golden:
     Raises
     ------
     InputError
-        When a tensor that is quantized dynamically has no finite range.
+        When a tensor that is quantized dynamically has no finite range, or LiteRT would end the
+        process.
     MachineError
         When the golden machine refuses the program, which is a fault of the compiler.
     """
@@ -163,6 +165,8 @@ def run_golden_machine(made: Prepared) -> Golden:
         )
     except OverflowError as error:
         raise InputError(f"with these inputs, {error}") from None
+    if isinstance(made.lowered, TfliteModel):
+        refuse_overflow(made.graph, tensors)
     image = compiled.load(tensors)
     memory = image.copy()
     (seed, step), windows = made.asked.random, (compiled.read_window, compiled.write_window)

@@ -16,6 +16,7 @@ from kiwicha.compiler.ops.rows import as_rows, from_rows, rows_target
 from kiwicha.compiler.ops.table import emit_table
 from kiwicha.compiler.ops.tflite import operand, target
 from kiwicha.compiler.ops.unsupported import in_float
+from kiwicha.machine.tables import TFLITE_ROW
 
 __all__ = ["OPERATORS"]
 
@@ -67,6 +68,13 @@ def tflite_softmax(context: Context, node: onnx.NodeProto) -> None:
     _BETA.check(beta=beta, scale=scale, exact=np.float64(x.scale) * np.float64(beta))
     _RESULT.check(y=y, low=int(np.iinfo(y.dtype).min))
     context.emit(SoftmaxNode(node_name(node), node.op_type, replace(x, scale=scale), y))
+    if x.shape[-1] >= TFLITE_ROW:
+        context.note(
+            node,
+            f"rows of {x.shape[-1]:,} codes: where a row's exponentials add up to {TFLITE_ROW} "
+            "or more, as those of equal codes do, LiteRT's reference kernel ends the process; here "
+            "the row's results are the lowest code",
+        )
 
 
 OPERATORS = (
