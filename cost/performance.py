@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The performance model: when each instruction of a program starts and ends, in cycles."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,19 +62,16 @@ def predict(
     config: AcceleratorConfig,
     instructions: Sequence[Timed],
     sources: Sequence[Collection[int]],
-    cycles: Iterable[int] | None = None,
 ) -> Timeline:
     """Play a program through the in-order engines, their queues and their tokens.
 
     Parameters
     ----------
     sources : for each instruction, those whose end it has to wait for.
-    cycles : of each instruction, where it is not its own.
     """
     player = Player(config)
-    taken = (each.cycles for each in instructions) if cycles is None else cycles
-    for instruction, needed, awaited in zip(instructions, taken, sources, strict=True):
-        player.play(instruction, awaited, needed)
+    for instruction, awaited in zip(instructions, sources, strict=True):
+        player.play(instruction, awaited)
     return player.timeline()
 
 
@@ -100,12 +97,10 @@ class Player:
         """When the next instruction could begin if nothing else were in its way."""
         return self.fetch.handed + _ISSUE
 
-    def play(
-        self, instruction: Timed, sources: Collection[int], cycles: int | None = None
-    ) -> None:
+    def play(self, instruction: Timed, sources: Collection[int]) -> None:
         """Let an instruction begin as soon as it can, after the end of ``sources``."""
         engine, start, end = instruction.engine, self.start, self.end
-        needed = instruction.cycles if cycles is None else cycles
+        needed = instruction.cycles
         begun, room = self._begun[engine], self._room[instruction.opcode]
         blocked = begun[-room] if len(begun) >= room else 0.0
         if self.fetch.hand_out(INSTRUCTION_WORDS[instruction.opcode], blocked):
@@ -121,7 +116,7 @@ class Player:
         elif engine == Engine.LOAD:
             # It is taken when it can ask for its first burst, and begins when the bus is free.
             taken = max(waited, ready - self.fetch.ahead())
-            done = self._read(instruction, ready, needed)
+            done = self._read(instruction, ready)
         start.append(ready)
         self.free[engine] = done
         end.append(done + instruction.latency)
@@ -135,12 +130,12 @@ class Player:
         self._layer_end += [0.0] * (layer + 1 - len(self._layer_end))
         self._layer_end[layer] = max(self._layer_end[layer], end[-1])
 
-    def _read(self, instruction: Timed, ready: float, needed: int) -> float:
+    def _read(self, instruction: Timed, ready: float) -> float:
         """Let a LOAD begin in cycle ``ready``; return when the next one may."""
-        beats, first = instruction.bytes_read // self.config.beat_bytes, ready + READ_ROUND_TRIP
-        # Without compression there are as many beats as cycles.
-        idle = max(0, needed - beats) if needed == instruction.cycles else 0
-        if idle and instruction.fields["format"] == WeightFormat.DENSE:
+        needed, first = instruction.cycles, ready + READ_ROUND_TRIP
+        beats = instruction.bytes_read // self.config.beat_bytes
+        idle = max(0, needed - beats)
+        if instruction.fields.get("format") == WeightFormat.DENSE:
             idle = 0  # it waits for bursts in flight, of which the program has one then
         bursts = max(1, -(-beats // self.config.axi_burst_beats))
         read = Read(len(self.end), first, first + needed, idle, bursts)

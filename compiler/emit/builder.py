@@ -161,6 +161,7 @@ class ProgramBuilder:
             Instruction(
                 Opcode.LOAD, fields, Engine.LOAD, self.layer, cycles, READ_ROUND_TRIP,
                 bytes_read=beats * beat, dense_cycles=self._read_cycles(plain) if dense else 0,
+                dense_bytes=plain.blocks(beat) * beat if dense else 0,
             ),
             [transfer.memory_range()],
             [touched or transfer.local_range(_SPACES[target], beat)],
@@ -332,5 +333,5 @@ class ProgramBuilder:
         instructions = self.instructions
         if not dense:
             return self._order.player.timeline()
-        cycles = (each.dense_cycles for each in instructions)
-        return predict(self.config, instructions, self._order.dependencies.sources, cycles)
+        plain = [each.dense() for each in instructions]
+        return predict(self.config, plain, self._order.dependencies.sources)

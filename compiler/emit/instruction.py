@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """An instruction before its tokens are known, and the runs of bytes that LOAD and STORE move."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from kiwicha.compiler.emit.dependencies import Range, Space
-from kiwicha.machine.isa import Engine, Opcode
+from kiwicha.machine.isa import Engine, Opcode, WeightFormat
 
 __all__ = ["Instruction", "Transfer"]
 
@@ -49,8 +49,9 @@ class Instruction:
     """One instruction before its tokens are known.
 
     ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
-    that and its completion; both feed the performance model only. ``dense_cycles`` is what a LOAD
-    of compressed weights would spend if they were dense, ``cycles`` for all else.
+    that and its completion; both feed the performance model only. ``dense_cycles`` and
+    ``dense_bytes`` are what a LOAD of compressed weights would spend and read if they were dense,
+    ``cycles`` and ``bytes_read`` for all else.
     """
 
     opcode: Opcode
@@ -62,6 +63,17 @@ class Instruction:
     bytes_read: int = 0
     bytes_written: int = 0
     dense_cycles: int = 0
+    dense_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.dense_cycles = self.dense_cycles or self.cycles
+        self.dense_bytes = self.dense_bytes or self.bytes_read
+
+    def dense(self) -> "Instruction":
+        """Return it as it would be if no weights were compressed."""
+        if self.dense_bytes == self.bytes_read and self.dense_cycles == self.cycles:
+            return self
+        fields = {**self.fields, "format": WeightFormat.DENSE}
+        return replace(
+            self, fields=fields, cycles=self.dense_cycles, bytes_read=self.dense_bytes
+        )

@@ -74,11 +74,8 @@ def test_the_report_says_what_was_saved(monkeypatch) -> None:
     assert layer["weight_bytes"] == plain["weight_bytes"] == plain["stored_bytes"] == 128 * 128
     assert layer["density"] == plain["density"] == pytest.approx(0.1, abs=0.01)
     assert layer["stored_bytes"] < layer["weight_bytes"]
-    # Of two predictions the programs differ in the order of LOADs, which is chosen by cycles.
-    dense_cycles = layer["cycles_saved"] + layer["cycles"]
-    assert layer["cycles_saved"] > 0
-    assert dense_cycles == pytest.approx(plain["predicted_cycles"], rel=0.02)
-    assert dense_cycles == pytest.approx(plain["cycles"], rel=0.03)
+    assert layer["cycles_saved"] == plain["predicted_cycles"] - layer["cycles"] > 0
+    assert layer["cycles_saved"] == pytest.approx(plain["cycles"] - layer["cycles"], rel=0.03)
     assert plain["weight_formats"] == ("dense",)
     assert plain["cycles_saved"] is None
 
