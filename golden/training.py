@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from kiwicha.golden.conv import conv2d, wrap_int32
+from kiwicha.golden.convolution_gradient import input_error, weight_gradient
 from kiwicha.golden.network import run_node
 from kiwicha.golden.niti import LIMIT, cross_entropy_errors, magnitude, shifted
 from kiwicha.golden.product import product
@@ -63,8 +65,32 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
     return StepResult(tensors, exponents)
 
 
-def _product(node: Any, operands: list[Array], exponent: int) -> _Results:
-    acc = product(operands[0], operands[1], 0, 0)
+def _product(_node: Any, x: Array, z: Array) -> Array:
+    return product(x, z, 0, 0)
+
+
+def _conv(node: Any, x: Array, z: Array) -> Array:
+    """Sums in memory's order: N H W C, kernels C R S O."""
+    sizes = {"strides": node.strides, "pads": node.pads}
+    if node.role == "FP":
+        return conv2d(x.transpose(_CHW), z.transpose(_OCRS), **sizes).transpose(_HWC)
+    if node.role == "EB":
+        image = node.y.shape[1:3]
+        error = input_error(x.transpose(_CHW), z.transpose(_OCRS), image, **sizes)
+        return error.transpose(_HWC)
+    return weight_gradient(x, z.transpose(_CHW), node.kernel, **sizes).transpose(1, 2, 3, 0)
+
+
+def _pool(node: Any, x: Array) -> Array:
+    images, height, width, channels = x.shape
+    rows, columns = node.kernel
+    parts = x.reshape(images, height // rows, rows, width // columns, columns, channels)
+    return parts.astype(np.int64).sum(axis=(2, 4))
+
+
+def _shifted(node: Any, operands: list[Array], exponent: int) -> _Results:
+    added = len(node.operands)
+    acc = wrap_int32(np.asarray(_SUMS[node.kind](node, *operands[:added]), np.int64))
     if node.known is not None:
         exponent = node.known
     shift, made = settled(
@@ -72,9 +98,9 @@ def _product(node: Any, operands: list[Array], exponent: int) -> _Results:
     )
     y = shifted(acc, shift, "pseudo" if node.gradient else "half_up", node.low, node.high)
     if node.mask is not None:
-        y = np.where(operands[2] > 0, y, 0)
+        y = np.where(operands[added] > 0, y, 0)
     if node.updates is not None:
-        y = np.clip(operands[2].astype(np.int64) - y, -LIMIT, LIMIT)
+        y = np.clip(operands[added].astype(np.int64) - y, -LIMIT, LIMIT)
     return y.astype(np.int8), made
 
 
@@ -83,6 +109,11 @@ def _loss(_node: Any, operands: list[Array], exponent: int) -> _Results:
     return cross_entropy_errors(logits, exponent, labels), 0
 
 
+_CHW, _HWC, _OCRS = (0, 3, 1, 2), (0, 2, 3, 1), (3, 0, 1, 2)
+
+_SUMS: dict[str, Callable[..., Array]] = {
+    "shifted_product": _product, "shifted_conv": _conv, "shifted_pool": _pool,
+}
 _STEPS: dict[str, Callable[[Any, list[Array], int], _Results]] = {
-    "shifted_product": _product, "cross_entropy": _loss,
+    **dict.fromkeys(_SUMS, _shifted), "cross_entropy": _loss,
 }

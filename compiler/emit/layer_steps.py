@@ -39,7 +39,12 @@ from kiwicha.compiler.graph.graph import (
     TablesNode,
     ViewNode,
 )
-from kiwicha.compiler.graph.training_nodes import ShiftedProductNode
+from kiwicha.compiler.graph.training_nodes import (
+    ShiftedConvNode,
+    ShiftedNode,
+    ShiftedPoolNode,
+    ShiftedProductNode,
+)
 from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
@@ -54,7 +59,7 @@ from kiwicha.compiler.schedule.mapping import (
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
 from kiwicha.compiler.schedule.search import Plan, choose_plan, choose_tiling
-from kiwicha.compiler.schedule.shifted import shifted_product_contractions
+from kiwicha.compiler.schedule.shifted import shifted_contractions
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
@@ -229,23 +234,24 @@ def _dynamic_product_steps(
 
 
 def _shifted_steps(
-    node: ShiftedProductNode,
+    node: ShiftedNode,
     addresses: Mapping[str, int],
     builder: ProgramBuilder,
     store: StoreConstant,
     ready: int,
 ) -> list[Step]:
-    """The product; before it the exponent of what nobody has made."""
-    (step,) = _contracted(shifted_product_contractions)(node, addresses, builder, store, ready)
+    """The products; before them the exponent of what nobody has made."""
+    made = _contracted(shifted_contractions)(node, addresses, builder, store, ready)
     if node.known is None:
-        return [step]
+        return made
+    first, *rest = made
     record = store(_slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
 
     def emit_all() -> None:
         builder.load_slot(record, node.slot)
-        step.emit()
+        first.emit()
 
-    return [replace(step, emit=emit_all)]
+    return [replace(first, emit=emit_all), *rest]
 
 
 def _scale_steps(
@@ -328,6 +334,8 @@ _STEPS: dict[str, _Steps] = {
     DynamicLinearNode.kind: _dynamic_steps,
     DynamicProductNode.kind: _dynamic_product_steps,
     DynamicScaleNode.kind: _scale_steps,
+    ShiftedConvNode.kind: _shifted_steps,
+    ShiftedPoolNode.kind: _shifted_steps,
     ShiftedProductNode.kind: _shifted_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,

@@ -2,66 +2,37 @@
 """A step of training as a graph: forward pass, loss, and what the backward rules of its layers add.
 
 After NITI (arXiv 2009.13108), whose arithmetic is `golden.niti`'s. FP is the forward pass, EB the
-errors of a layer's inputs, WG the gradients of its weights, as in Cambricon-Q. Weights lie in
-memory as inputs x outputs, and all three are products of the same array: x W, e W^T and x^T e, of
-which W^T is W read by columns.
+errors of a layer's inputs, WG the gradients of its weights, as in Cambricon-Q: the same products on
+the same array, x W, e W^T and x^T e, of which W^T is W read by columns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import singledispatchmethod
+from typing import Any
 
 import numpy as np
 
 from kiwicha.compiler.graph.graph import Box, Graph, MoveNode, Node, Piece, Value, ViewNode
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.graph.tensor import Shape, Tensor
-from kiwicha.compiler.graph.training_nodes import LIMIT, CrossEntropyNode, ShiftedProductNode
+from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Layer, Linear, Network
+from kiwicha.compiler.graph.training_nodes import (
+    LIMIT,
+    CrossEntropyNode,
+    Role,
+    ShiftedConvNode,
+    ShiftedPoolNode,
+    ShiftedProductNode,
+)
 from kiwicha.errors import KiwichaError
 
-__all__ = ["IMAGES", "LABELS", "LOGITS", "Linear", "Network", "training_graph"]
+__all__ = ["IMAGES", "LABELS", "LOGITS", "training_graph"]
 
 IMAGES, LABELS, LOGITS = "images", "labels", "logits"
 """Names of a step's inputs, and of the output that they are compared with."""
 
 _INPUT, _LOSS = 0, 3  # slots: of the images' exponent; of errors and gradients, which nobody reads
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A fully connected layer, without bias.
-
-    Members
-    -------
-    inputs, outputs : of weights int8 [inputs, outputs], called ``name``.
-    exponent : of the weights.
-    relu : whether negative results become 0.
-    """
-
-    name: str
-    inputs: int
-    outputs: int
-    exponent: int
-    relu: bool = False
-
-
-@dataclass(frozen=True)
-class Network:
-    """Layers one after the other; the last one's results are logits.
-
-    Members
-    -------
-    exponent : of the images, int8.
-    """
-
-    name: str
-    layers: tuple[Linear, ...]
-    exponent: int = -7
-
-    def __post_init__(self) -> None:
-        for before, after in zip(self.layers, self.layers[1:], strict=False):
-            if before.outputs != after.inputs:
-                raise KiwichaError(
-                    f"{after.name}: takes {after.inputs} inputs; {before.name} has {before.outputs}"
-                )
 
 
 def training_graph(network: Network, batch: int, bits: int) -> Graph:
@@ -75,23 +46,22 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
     Raises
     ------
     KiwichaError
-        For a batch or bits out of range; for more classes than a label can name.
+        For a batch or bits out of range.
     """
     if batch < 1:
         raise KiwichaError(f"batch is {batch}; legal: at least 1")
     if not 1 <= bits <= 7:
         raise KiwichaError(f"bits is {bits}; legal: 1 to 7")
-    if (classes := network.layers[-1].outputs) > 256:
-        raise KiwichaError(f"{network.layers[-1].name}: {classes} classes; legal: 1 to 256")
     tape = _Tape(network, batch, bits)
     tape.forward()
     tape.backward()
-    x, labels = tape.images, tape.labels
-    given = [Value(x.name, x.shape, x.dtype, True), Value(labels.name, labels.shape, labels.dtype)]
-    weights = [tape.weights(layer) for layer in network.layers]
-    given += [Value(each.name, each.shape, each.dtype) for each in weights]
-    made = [Value(LOGITS, tape.logits.shape, tape.logits.dtype)]
-    return Graph(tuple(given), tuple(made), (), tuple(tape.nodes), ())
+    weights = [_tensor(name, shape) for name, shape in network.weights.items()]
+    given = [
+        Value(each.name, each.shape, each.dtype, each is tape.images)
+        for each in (tape.images, tape.labels, *weights)
+    ]
+    made = (Value(LOGITS, (batch, *network.shapes[-1]), np.dtype(np.int8)),)
+    return Graph(tuple(given), made, (), tuple(tape.nodes), ())
 
 
 @dataclass
@@ -105,71 +75,154 @@ class _Tape:
     read: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.images = _tensor(IMAGES, (self.batch, self.network.layers[0].inputs))
+        self.images = _tensor(IMAGES, (self.batch, *self.network.images))
         self.labels = replace(_tensor(LABELS, (self.batch,)), dtype=np.dtype(np.uint8))
-        self.logits = self.images
-
-    def weights(self, layer: Linear) -> Tensor:
-        """The weights of a layer."""
-        return _tensor(layer.name, (layer.inputs, layer.outputs))
 
     def forward(self) -> None:
         """Append FP and the loss."""
         x, slot = self.images, _INPUT
-        for index, layer in enumerate(self.network.layers):
-            last = layer is self.network.layers[-1]
-            target = 1 + index % 2
-            y = _tensor(LOGITS if last else f"{layer.name}:y", (self.batch, layer.outputs))
-            self.nodes.append(ShiftedProductNode(
-                f"{layer.name}:FP", "product", x, self.weights(layer), y, layer.exponent,
-                None if index else self.network.exponent, slot, target,
-                low=0 if layer.relu else -LIMIT,
-            ))
+        for index, (layer, shape) in enumerate(
+            zip(self.network.layers, self.network.shapes, strict=True)
+        ):
+            target, last = 1 + index % 2, layer is self.network.layers[-1]
+            y = _tensor(LOGITS if last else f"{layer.name}:y", (self.batch, *shape))
+            if isinstance(layer, Linear):
+                x = self._rows(x)
             self.read[layer.name] = x
+            self._apply(layer, {
+                "name": f"{layer.name}:FP", "x": x, "y": y, "slot": slot, "target": target,
+                "known": None if index else self.network.exponent,
+                "low": 0 if layer.relu else -LIMIT,
+            })
             x, slot = y, target
-        self.logits = x
         self.nodes.append(CrossEntropyNode(
-            "loss", "cross entropy", x, self.labels, _tensor("logits:e", x.shape), slot
+            "loss", "cross entropy", x, self.labels, _tensor(f"{LOGITS}:e", x.shape), slot
         ))
 
     def backward(self) -> None:
         """Append EB and WG of each layer, the last one first: its weights are read before."""
         error = self.nodes[-1].y
-        for layer, before in zip(
-            self.network.layers[::-1], [*self.network.layers[-2::-1], None], strict=True
-        ):
+        layers = self.network.layers
+        for layer, before in zip(layers[::-1], [*layers[-2::-1], None], strict=True):
             x, after = self.read[layer.name], error
             if before is not None:
-                error = self._error(layer, before, x, after)
-            self._gradient(layer, x, after)
+                made = _tensor(f"{before.name}:e", x.shape)
+                self._back(layer, after, {
+                    "name": f"{layer.name}:EB", "y": made, "target": _LOSS,
+                    "mask": x if before.relu else None,
+                })
+                shape = (self.batch, *self._shape(before))
+                error = made if made.shape == shape else self._view(made, shape)
+            if not isinstance(layer, AveragePool):
+                weights = self._weights(layer)
+                self._gradient(layer, x, after, {
+                    "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
+                    "target": _LOSS, "bits": self.bits, "gradient": True, "updates": weights,
+                })
 
-    def _error(self, layer: Linear, before: Linear, x: Tensor, e: Tensor) -> Tensor:
-        y = _tensor(f"{before.name}:e", x.shape)
-        self.nodes.append(ShiftedProductNode(
-            f"{layer.name}:EB", "product", e, self._turned(self.weights(layer)), y, target=_LOSS,
-            mask=x if before.relu else None,
-        ))
-        return y
+    # The rules: what a layer makes of its input (FP), of the error of its result (EB), and of both
+    # (WG).
 
-    def _gradient(self, layer: Linear, x: Tensor, e: Tensor) -> None:
-        turned, weights = self._turned(x), self.weights(layer)
-        lanes = _tensor(f"{x.name}:T", turned.shape)
-        box, unit = Box.whole(lanes.shape), np.float32(1)
-        piece = Piece(turned, box, box, unit, np.float64(1), -128, LIMIT)
-        self.nodes.append(MoveNode(f"{layer.name}:T", "transpose", (piece,), lanes))
-        self.nodes.append(ShiftedProductNode(
-            f"{layer.name}:WG", "product", lanes, e, replace(weights, name=f"{layer.name}:new"),
-            target=_LOSS, bits=self.bits, gradient=True, updates=weights,
+    @singledispatchmethod
+    def _apply(self, layer: Any, fields: dict[str, Any]) -> None:
+        raise NotImplementedError(layer)
+
+    @_apply.register
+    def _(self, layer: Linear, fields: dict[str, Any]) -> None:
+        self._product(fields, z=self._weights(layer), exponent=layer.exponent)
+
+    @_apply.register
+    def _(self, layer: Convolution, fields: dict[str, Any]) -> None:
+        self._conv(layer, "FP", fields, z=self._weights(layer), exponent=layer.exponent)
+
+    @_apply.register
+    def _(self, layer: AveragePool, fields: dict[str, Any]) -> None:
+        # A mean is a sum whose unit is 1 / (rows * columns); what is no power of two is left out.
+        area = layer.kernel[0] * layer.kernel[1]
+        self._pool(layer.kernel, fields, exponent=-(area.bit_length() - 1))
+
+    @singledispatchmethod
+    def _back(self, layer: Any, error: Tensor, fields: dict[str, Any]) -> None:
+        raise NotImplementedError(layer)
+
+    @_back.register
+    def _(self, layer: Linear, error: Tensor, fields: dict[str, Any]) -> None:
+        self._product(fields, x=error, z=self._turned(self._weights(layer)))
+
+    @_back.register
+    def _(self, layer: Convolution, error: Tensor, fields: dict[str, Any]) -> None:
+        self._conv(layer, "EB", fields, x=error, z=self._weights(layer))
+
+    @_back.register
+    def _(self, layer: AveragePool, error: Tensor, fields: dict[str, Any]) -> None:
+        spread = _tensor(f"{layer.name}:spread", fields["y"].shape)
+        axes: list[Sequence[int]] = [range(length) for length in error.shape]
+        for axis, times in ((1, layer.kernel[0]), (2, layer.kernel[1])):
+            axes[axis] = [place // times for place in range(spread.shape[axis])]
+        self._move(f"{layer.name}:spread:EB", error, Box(tuple(axes)), spread)
+        self._pool((1, 1), fields, x=spread)
+
+    @singledispatchmethod
+    def _gradient(self, layer: Any, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
+        raise NotImplementedError(layer)
+
+    @_gradient.register
+    def _(self, layer: Linear, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
+        turned = self._turned(x)
+        lanes = _tensor(f"{layer.name}:T", turned.shape)
+        self._move(f"{layer.name}:T", turned, Box.whole(turned.shape), lanes)
+        self._product(fields, x=lanes, z=error)
+
+    @_gradient.register
+    def _(self, layer: Convolution, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
+        axes = (0, 3, 1, 2)
+        turned = self._view(x, tuple(x.shape[axis] for axis in axes), axes)
+        planes = _tensor(f"{layer.name}:T", turned.shape)
+        self._move(f"{layer.name}:T", turned, Box.whole(turned.shape), planes)
+        self._conv(layer, "WG", fields, x=planes, z=error)
+
+    # Nodes.
+
+    def _product(self, fields: dict[str, Any], **more: Any) -> None:
+        self.nodes.append(ShiftedProductNode(op="product", **{**fields, **more}))
+
+    def _conv(self, layer: Convolution, role: Role, fields: dict[str, Any], **more: Any) -> None:
+        self.nodes.append(ShiftedConvNode(
+            op="convolution", role=role, kernel=layer.kernel, strides=layer.strides,
+            pads=layer.pads, **{**fields, **more},
         ))
+
+    def _pool(self, kernel: tuple[int, int], fields: dict[str, Any], **more: Any) -> None:
+        self.nodes.append(ShiftedPoolNode(op="average", kernel=kernel, **{**fields, **more}))
+
+    def _move(self, name: str, x: Tensor, source: Box, y: Tensor) -> None:
+        unit = np.float32(1)
+        piece = Piece(x, source, Box.whole(y.shape), unit, np.float64(1), -128, LIMIT)
+        self.nodes.append(MoveNode(name, "copy", (piece,), y))
+
+    def _weights(self, layer: Layer) -> Tensor:
+        return _tensor(layer.name, self.network.weights[layer.name])
+
+    def _shape(self, layer: Layer) -> Shape:
+        return self.network.shapes[self.network.layers.index(layer)]
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Return images as rows of their bytes."""
+        size = x.size // self.batch
+        return x if len(x.shape) == 2 else self._view(x, (self.batch, size))
 
     def _turned(self, tensor: Tensor) -> Tensor:
         """Return a matrix as it is read by columns."""
-        name = f"{tensor.name}^T"
-        layout = tensor.layout.transposed((1, 0))
-        turned = replace(tensor, name=name, shape=tensor.shape[::-1], layout=layout)
-        if not any(node.y.name == name for node in self.nodes):
-            self.nodes.append(ViewNode(name, "transpose", tensor, turned, (1, 0)))
-        return turned
+        return self._view(tensor, tensor.shape[::-1], (1, 0))
+
+    def _view(self, x: Tensor, shape: Shape, axes: Shape | None = None) -> Tensor:
+        """Return the same bytes in another shape, or with other axes; the node is there once."""
+        layout = x.layout if axes is None else x.layout.transposed(axes)
+        name = f"{x.name}:{'x'.join(map(str, shape))}" + ("" if axes is None else ":turned")
+        y = replace(x, name=name, shape=shape, layout=layout)
+        if all(node.y.name != name for node in self.nodes):
+            self.nodes.append(ViewNode(name, "view", x, y, axes))
+        return y
 
 
 def _tensor(name: str, shape: Shape) -> Tensor:

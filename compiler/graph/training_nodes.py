@@ -1,34 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nodes of training steps: products whose results are shifted by their own range.
+"""The nodes of training steps: linear operations whose results are shifted by their own range.
 
 What all nodes have is in `compiler.graph.node`; the arithmetic is `golden.niti`'s. Tensors are int8
 numbers, -127 to 127, with one exponent; those of weights are known, others follow from the values
-and are in slots of the machine.
+and are in slots of the machine. Images are N H W C, kernels C R S O: in memory as they are named.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from kiwicha.compiler.graph.node import BaseNode, Promise
-from kiwicha.compiler.graph.tensor import Tensor
+from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
-__all__ = ["LIMIT", "CrossEntropyNode", "ShiftedProductNode", "TrainingNode"]
+__all__ = [
+    "LIMIT", "CrossEntropyNode", "Role", "ShiftedConvNode", "ShiftedNode", "ShiftedPoolNode",
+    "ShiftedProductNode", "TrainingNode",
+]
 
 LIMIT = 127
 """Greatest magnitude of a number."""
 
+Role = Literal["FP", "EB", "WG"]
+"""Of a convolution: forward pass, errors of the input, gradient of the weights (Cambricon-Q)."""
 
-@dataclass(frozen=True, eq=False)
-class ShiftedProductNode(BaseNode):
-    """Matrix product, int8: y = clip(shifted(x z)), by as many bits as leave ``bits`` of the
-    greatest magnitude of the sums; then masked, or subtracted from weights.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shifted(BaseNode):
+    """What becomes of sums: y = clip(sums shifted by as many bits as leave ``bits`` of the greatest
+    magnitude); then masked, or subtracted from weights.
 
     Members
     -------
-    x, z : M K and K N; either may lie in memory in any order that `ProductNode` takes.
-    y : M N, row-major.
-    exponent : of z; ``known`` : of x where no node has made it, else None: that of ``slot``.
+    name, op, x, y : as of any node.
+    exponent : of the operand that has no slot; ``known`` : of x where no node has made it, else
+        None: that of ``slot``.
     slot, target : of the machine; for x and for y.
     bits : of a magnitude that remain, 1 to 7.
     gradient : rounded pseudo-randomly; nothing remains where no magnitude is above 1.
@@ -40,7 +46,6 @@ class ShiftedProductNode(BaseNode):
     name: str
     op: str
     x: Tensor
-    z: Tensor
     y: Tensor
     exponent: int = 0
     known: int | None = None
@@ -53,17 +58,83 @@ class ShiftedProductNode(BaseNode):
     mask: Tensor | None = None
     updates: Tensor | None = None
     promise: Promise = "golden"
-    kind: ClassVar[str] = "shifted_product"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """What is added up."""
+        return (self.x,)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Both operands, and what masks or is updated."""
-        return self.x, self.z, *(t for t in (self.mask, self.updates) if t is not None)
+        """Operands, and what masks or is updated."""
+        return *self.operands, *(t for t in (self.mask, self.updates) if t is not None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShiftedProductNode(Shifted):
+    """Matrix product, M K by K N. ``x`` and ``z`` may lie in memory in any order that `ProductNode`
+    takes; ``y`` is row-major."""
+
+    z: Tensor
+    kind: ClassVar[str] = "shifted_product"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """Both factors."""
+        return self.x, self.z
 
     @property
     def macs(self) -> int:
         """Useful multiply-accumulates."""
         return self.y.size * self.x.shape[-1]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShiftedConvNode(Shifted):
+    """One of the three convolutions of a layer.
+
+    Members
+    -------
+    role : FP: x N H W C, z its kernels, y N H' W' O. EB: x the error of what FP makes, z the
+        kernels, y the error of the image. WG: x the image as N C H W, z the error, y C R S O.
+    kernel, strides, pads : of the forward pass: top, left, bottom, right.
+    """
+
+    z: Tensor
+    role: Role
+    kernel: Pair
+    strides: Pair
+    pads: Quad
+    kind: ClassVar[str] = "shifted_conv"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """Both factors."""
+        return self.x, self.z
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates, those with padding included."""
+        # All three have a product for each pixel of the error, tap, and pair of channels.
+        taps = self.kernel[0] * self.kernel[1]
+        if self.role == "FP":
+            return self.y.size * taps * self.x.shape[3]
+        if self.role == "EB":
+            return self.x.size * taps * self.y.shape[3]
+        return self.z.size * taps * self.x.shape[1]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShiftedPoolNode(Shifted):
+    """Sums over windows side by side, N H W C; of one pixel, it shifts or masks alone.
+
+    Members
+    -------
+    kernel : rows and columns of a window, and from one to the next.
+    """
+
+    kernel: Pair
+    kind: ClassVar[str] = "shifted_pool"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,4 +163,5 @@ class CrossEntropyNode(BaseNode):
         return self.x, self.labels
 
 
-TrainingNode = ShiftedProductNode | CrossEntropyNode
+ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode
+TrainingNode = ShiftedNode | CrossEntropyNode

@@ -312,7 +312,8 @@ class Contraction:
     @property
     def joins_columns(self) -> bool:
         """Whether the weights of a kernel row can be one run: constants are packed as needed."""
-        return self.matrix is None or self.x.channels == 1
+        matrix = self.matrix
+        return matrix is None or (matrix.form == WeightFormat.ROWS and self.x.channels == 1)
 
     @property
     def drained(self) -> int:

@@ -18,11 +18,11 @@ from kiwicha.compiler.schedule.contraction import Contraction, Place
 from kiwicha.compiler.schedule.mapping import contraction, image_place
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["conv_transpose_contractions"]
+__all__ = ["Phase", "conv_transpose_contractions", "phases"]
 
 
 @dataclass(frozen=True)
-class _Phase:
+class Phase:
     """Every s-th place of one axis, from ``first`` on.
 
     Members
@@ -51,7 +51,7 @@ def conv_transpose_contractions(
     """
     x, y = (image_place(node, tensor, addresses) for tensor in (node.x, node.y))
     rows, columns = (
-        list(_phases(size, *(each[axis] for each in (
+        list(phases(size, *(each[axis] for each in (
             node.kernel, node.strides, node.pads, node.dilations
         ))))
         for axis, size in enumerate((y.height, y.width))
@@ -70,19 +70,19 @@ def conv_transpose_contractions(
     ]
 
 
-def _phases(size: int, kernel: int, stride: int, pad: int, dilation: int) -> Iterator[_Phase]:
-    """Yield the phases of an axis of ``size`` places."""
+def phases(size: int, kernel: int, stride: int, pad: int, dilation: int) -> Iterator[Phase]:
+    """Yield the phases of an axis of ``size`` places, whose pads lie before it."""
     for first in range(min(stride, size)):
         count = -(-(size - first) // stride)
         # Place first + j * stride has tap k of pixel j + (first + pad - k * dilation) / stride.
         taps = [k for k in range(kernel) if (first + pad - k * dilation) % stride == 0][::-1]
         before = (taps[0] * dilation - first - pad) // stride if taps else 0
-        yield _Phase(first, count, tuple(taps), before)
+        yield Phase(first, count, tuple(taps), before)
 
 
-def _beside(columns: list[_Phase], joined: bool) -> Iterator[list[_Phase]]:
+def _beside(columns: list[Phase], joined: bool) -> Iterator[list[Phase]]:
     """Yield neighbours that see the same pixels, each alone unless ``joined``."""
-    group: list[_Phase] = []
+    group: list[Phase] = []
     for phase in columns:
         same = bool(group) and joined and all(
             getattr(group[0], name) == getattr(phase, name) for name in ("count", "pad")
@@ -95,7 +95,7 @@ def _beside(columns: list[_Phase], joined: bool) -> Iterator[list[_Phase]]:
 
 
 def _phase(
-    node: ConvTransposeNode, row: _Phase, columns: list[_Phase], x: Place, y: Place,
+    node: ConvTransposeNode, row: Phase, columns: list[Phase], x: Place, y: Place,
     config: AcceleratorConfig,
 ) -> Contraction:
     """Return the convolution of a phase of rows and of neighbouring ones of columns."""

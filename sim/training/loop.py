@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
-from kiwicha.compiler.graph.training import IMAGES, LABELS, LOGITS, Network, training_graph
+from kiwicha.compiler.graph.trainable import Network
+from kiwicha.compiler.graph.training import IMAGES, LABELS, LOGITS, training_graph
 from kiwicha.golden.training import StepResult, evaluate_step, loss_of
 from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig

@@ -12,7 +12,7 @@ from math import ceil, log2
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.training import Linear, Network
+from kiwicha.compiler.graph.trainable import Linear, Network
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
 
@@ -124,4 +124,4 @@ def random_network(
         layers.append(layer)
         codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
         weights[layer.name] = codes.astype(np.int8)
-    return Network(name, tuple(layers), _EXPONENT), weights
+    return Network(name, sizes[:1], tuple(layers), _EXPONENT), weights

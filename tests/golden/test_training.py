@@ -7,7 +7,8 @@ from math import floor
 import numpy as np
 import pytest
 
-from kiwicha.compiler.graph.training import Linear, Network, training_graph
+from kiwicha.compiler.graph.trainable import Linear, Network
+from kiwicha.compiler.graph.training import training_graph
 from kiwicha.golden.training import evaluate_step, loss_of
 
 from .test_niti import by_fractions, pseudo
@@ -79,7 +80,7 @@ def random_case(seed, sizes, batch, scale=127):
         weights[name] = rng.integers(-scale, scale + 1, (inputs, outputs)).astype(np.int8)
     images = rng.integers(-127, 128, (batch, sizes[0])).astype(np.int8)
     labels = rng.integers(0, sizes[-1], batch)
-    return Network("random", tuple(layers)), weights, images, labels
+    return Network("random", sizes[:1], tuple(layers)), weights, images, labels
 
 
 @pytest.mark.parametrize(

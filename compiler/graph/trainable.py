@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that can be trained: layers one after the other, without bias.
+
+Images are N H W C. Weights are int8 with one exponent that stays, as NITI (arXiv 2009.13108) has
+them: matrices of inputs x outputs, kernels of C x R x S x O.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from kiwicha.compiler.graph.tensor import Pair, Quad, Shape
+from kiwicha.errors import KiwichaError
+
+__all__ = ["AveragePool", "Convolution", "Layer", "Linear", "Network"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer; images are rows of their bytes.
+
+    Members
+    -------
+    inputs, outputs : of weights int8 [inputs, outputs], called ``name``.
+    exponent : of the weights.
+    relu : whether negative results become 0.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    exponent: int
+    relu: bool = False
+
+    @property
+    def weights(self) -> Shape:
+        """Shape of the weights."""
+        return self.inputs, self.outputs
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch; raises as `Network`."""
+        if prod(x) != self.inputs:
+            raise KiwichaError(f"{self.name}: takes {self.inputs} inputs; there are {prod(x)}")
+        return (self.outputs,)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution.
+
+    Members
+    -------
+    inputs, outputs : channels of weights int8 [inputs, rows, columns, outputs], called ``name``.
+    pads : top, left, bottom, right.
+    exponent, relu : as of `Linear`.
+    """
+
+    name: str
+    inputs: int
+    outputs: int
+    kernel: Pair
+    exponent: int
+    relu: bool = False
+    strides: Pair = (1, 1)
+    pads: Quad = (0, 0, 0, 0)
+
+    @property
+    def weights(self) -> Shape:
+        """Shape of the weights."""
+        return self.inputs, *self.kernel, self.outputs
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch; raises as `Network`."""
+        if len(x) != 3 or x[2] != self.inputs:
+            raise KiwichaError(f"{self.name}: takes images of {self.inputs} channels, not {x}")
+        size = [
+            (x[k] + self.pads[k] + self.pads[k + 2] - self.kernel[k]) // self.strides[k] + 1
+            for k in (0, 1)
+        ]
+        if min(size) < 1:
+            raise KiwichaError(f"{self.name}: {x[0]}x{x[1]} pixels have no window of {self.kernel}")
+        return *size, self.outputs
+
+
+@dataclass(frozen=True)
+class AveragePool:
+    """Means of windows side by side."""
+
+    name: str
+    kernel: Pair
+    relu: bool = False
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch; raises as `Network`."""
+        if len(x) != 3 or any(x[k] % self.kernel[k] for k in (0, 1)):
+            raise KiwichaError(f"{self.name}: {x} is no whole number of windows of {self.kernel}")
+        return x[0] // self.kernel[0], x[1] // self.kernel[1], x[2]
+
+
+Layer = Linear | Convolution | AveragePool
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers one after the other; the last one's results are logits.
+
+    Members
+    -------
+    images : shape of an image: H W C, or a row.
+    exponent : of the images, int8.
+
+    Raises
+    ------
+    KiwichaError
+        Where a layer cannot take what is before it; names it.
+    """
+
+    name: str
+    images: Shape
+    layers: tuple[Layer, ...]
+    exponent: int = -7
+
+    def __post_init__(self) -> None:
+        last = self.layers[-1] if self.layers else None
+        if not isinstance(last, Linear) or last.relu:
+            raise KiwichaError(f"{self.name}: the last layer is to be a linear one without ReLU")
+        if not 1 <= self.shapes[-1][0] <= 256:
+            raise KiwichaError(f"{last.name}: {last.outputs} classes; legal: 1 to 256")
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Shape of each layer's results, without the batch."""
+        found, x = [], self.images
+        for layer in self.layers:
+            x = layer.shape(x)
+            found.append(x)
+        return found
+
+    @property
+    def weights(self) -> dict[str, Shape]:
+        """Shapes of the weights by the names of their layers."""
+        return {
+            layer.name: layer.weights for layer in self.layers
+            if not isinstance(layer, AveragePool)
+        }
