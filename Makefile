@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := sim
 .PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full \
-  published synth pnr train lint formal slow mutate budget random example setup setup-fpga \
+  published synth pnr train retrain lint formal slow mutate budget random example setup setup-fpga \
   setup-extras clean help mlperf-tiny
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -106,8 +106,14 @@ pnr: $(FPGA)
 	@$(BIN)/python -m kiwicha.bench.place --preset $(or $(PRESET),ecp5-8x8) --unit $(UNIT) \
 	  --seeds $(SEEDS) $(ARGS)
 
-## train: train and quantize a model of models/ again (MODEL=lenet5|lstm|resnet8|vit, ARGS="--out dir")
+## train: a network learns the digits on the simulated machine (ARGS="--epochs 2 --seeds 1")
 train: $(EXTRAS)
+	@mkdir -p build
+	@$(BIN)/kiwicha train digits --seeds 3 --plot build/train.png --plot build/train.svg \
+	  --report build/train.json $(ARGS)
+
+## retrain: train and quantize a model of models/ again (MODEL=lenet5|lstm|resnet8|vit, ARGS="--out dir")
+retrain: $(EXTRAS)
 	@$(BIN)/python -m kiwicha.models.$(MODEL) $(ARGS)
 
 ## lint: style and type checks
