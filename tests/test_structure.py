@@ -49,7 +49,8 @@ MAY_IMPORT = {
 ORDER = {
     "hw": (
         {"verilog"}, {"parts"}, {"sparse", "statistics"},
-        {"control", "load", "compute", "vector", "special", "store"}, {"accelerator"},
+        {"control", "load", "compute", "vector", "special", "store", "update"},
+        {"accelerator"},
     ),
     "compiler": ({"graph"}, {"frontend"}, {"ops"}, {"schedule"}, {"emit"}),
 }
@@ -256,8 +257,8 @@ MODELS = {
 GOLDEN_ALONE = {
     "add", "average", "away", "block_accumulate", "compressed_training", "concat", "conv",
     "conv_transpose", "convolution_gradient", "elementwise_gradient", "litert",
-    "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti", "pool",
-    "pool_gradient", "product", "recurrent", "training",
+    "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti", "optimizer",
+    "pool", "pool_gradient", "product", "recurrent", "training",
 }
 
 

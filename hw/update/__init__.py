@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The UPDATE engine: optimizers of weights in memory, in place."""
