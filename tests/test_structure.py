@@ -237,6 +237,7 @@ PARTS = {
 
 #: Units that compute a part of what a golden model of another name says: unit -> that model.
 MODELS = {
+    "root": "optimizer",
     "activation_feed": "address_generator",
     "add_round": "add",
     "block": "block_quantize",
