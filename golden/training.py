@@ -19,6 +19,9 @@ from kiwicha.golden.convolution_gradient import input_error, weight_gradient
 from kiwicha.golden.network import run_node
 from kiwicha.golden.niti import LIMIT, cross_entropy_errors, magnitude, shifted
 from kiwicha.golden.product import product
+from kiwicha.golden.requantize import requantize
+from kiwicha.machine.modes import RequantizeMode
+from kiwicha.machine.scales import encode_scale
 from kiwicha.machine.shifts import settled
 
 __all__ = ["StepResult", "evaluate_step", "loss_of"]
@@ -57,7 +60,9 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
     for node in graph.nodes:
         operands = [tensors[tensor.name] for tensor in node.inputs]
         before = exponents.get(node.x.name, 0)
-        if node.kind in _STEPS:
+        if node.kind == "tuned_product":
+            made, exponent = _tuned(node, *operands), 0
+        elif node.kind in _STEPS:
             made, exponent = _STEPS[node.kind](node, operands, before)
         else:
             made, exponent = run_node(node, operands), before
@@ -65,8 +70,8 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
     return StepResult(tensors, exponents)
 
 
-def _product(_node: Any, x: Array, z: Array) -> Array:
-    return product(x, z, 0, 0)
+def _product(node: Any, x: Array, z: Array) -> Array:
+    return product(x, z, node.x.zero_point, node.z.zero_point)
 
 
 def _conv(node: Any, x: Array, z: Array) -> Array:
@@ -104,9 +109,21 @@ def _shifted(node: Any, operands: list[Array], exponent: int) -> _Results:
     return y.astype(np.int8), made
 
 
-def _loss(_node: Any, operands: list[Array], exponent: int) -> _Results:
+def _tuned(node: Any, x: Array, z: Array) -> Array:
+    """A layer of a quantized model, in ONNX Runtime's arithmetic."""
+    acc = product(x.reshape(-1, len(z)), z, node.x.zero_point, 0)
+    multiplier, shift = encode_scale(RequantizeMode.ONNX, node.scale, node.scale64)
+    codes = requantize(
+        acc, multiplier, shift, node.y.zero_point, node.low, node.high, RequantizeMode.ONNX,
+        bias=node.bias,
+    )
+    return codes.astype(node.y.dtype).reshape(node.y.shape)
+
+
+def _loss(node: Any, operands: list[Array], exponent: int) -> _Results:
     logits, labels = operands
-    return cross_entropy_errors(logits, exponent, labels), 0
+    known = exponent if node.known is None else node.known
+    return cross_entropy_errors(logits, known, labels), 0
 
 
 _CHW, _HWC, _OCRS = (0, 3, 1, 2), (0, 2, 3, 1), (3, 0, 1, 2)

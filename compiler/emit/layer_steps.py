@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.emit.pairs import pair_steps
 from kiwicha.compiler.emit.residents import StoreConstant
+from kiwicha.compiler.emit.slots import slot_record, with_exponent
 from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.emit.transposition import transpose
@@ -41,9 +41,9 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.training_nodes import (
     ShiftedConvNode,
-    ShiftedNode,
     ShiftedPoolNode,
     ShiftedProductNode,
+    TunedProductNode,
 )
 from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
@@ -59,14 +59,13 @@ from kiwicha.compiler.schedule.mapping import (
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
 from kiwicha.compiler.schedule.search import Plan, choose_plan, choose_tiling
-from kiwicha.compiler.schedule.shifted import shifted_contractions
+from kiwicha.compiler.schedule.shifted import shifted_contractions, tuned_contractions
 from kiwicha.compiler.schedule.tiling import Tiling
 from kiwicha.compiler.schedule.transposed import conv_transpose_contractions
 from kiwicha.compiler.schedule.transposition import Cut
 from kiwicha.compiler.schedule.units import require_units
 from kiwicha.compiler.schedule.within import placed
-from kiwicha.machine.isa import SLOTS, WeightFormat
-from kiwicha.machine.records import SLOT_RECORD
+from kiwicha.machine.isa import WeightFormat
 
 __all__ = ["layer_steps"]
 
@@ -195,7 +194,7 @@ def _dynamic_steps(
         if node.x_record is not None and node.reload:
             builder.load_slot(addresses[node.x_record.name], node.slot)
         if node.fixed and node.target is not None:
-            record = _slot_record(node.target, node.y.scale, node.y.zero_point)
+            record = slot_record(node.target, node.y.scale, node.y.zero_point)
             builder.load_slot(store(record), node.target)
         step.emit()
         if node.y_record is not None and node.target is not None:
@@ -233,27 +232,6 @@ def _dynamic_product_steps(
     return [*steps[:-1], replace(last, emit=emit_last)]
 
 
-def _shifted_steps(
-    node: ShiftedNode,
-    addresses: Mapping[str, int],
-    builder: ProgramBuilder,
-    store: StoreConstant,
-    ready: int,
-) -> list[Step]:
-    """The products; before them the exponent of what nobody has made."""
-    made = _contracted(shifted_contractions)(node, addresses, builder, store, ready)
-    if node.known is None:
-        return made
-    first, *rest = made
-    record = store(_slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
-
-    def emit_all() -> None:
-        builder.load_slot(record, node.slot)
-        first.emit()
-
-    return [replace(first, emit=emit_all), *rest]
-
-
 def _scale_steps(
     node: DynamicScaleNode,
     addresses: Mapping[str, int],
@@ -266,18 +244,11 @@ def _scale_steps(
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
     def emit_all() -> None:
-        builder.load_slot(store(_slot_record(node.slot, np.float32(1), 0)), node.slot)
+        builder.load_slot(store(slot_record(node.slot, np.float32(1), 0)), node.slot)
         step.emit()
         builder.store_slot(addresses[node.y_record.name], node.target)
 
     return [replace(step, emit=emit_all)]
-
-
-def _slot_record(slot: int, scale: np.float32, zero: int) -> NDArray[np.uint8]:
-    """Return a record of all slots with one in it."""
-    record = np.zeros(SLOTS, SLOT_RECORD)
-    record["scale"][slot], record["zero_point"][slot] = scale, zero
-    return record.view(np.uint8)
 
 
 def _blocks_steps(
@@ -334,9 +305,10 @@ _STEPS: dict[str, _Steps] = {
     DynamicLinearNode.kind: _dynamic_steps,
     DynamicProductNode.kind: _dynamic_product_steps,
     DynamicScaleNode.kind: _scale_steps,
-    ShiftedConvNode.kind: _shifted_steps,
-    ShiftedPoolNode.kind: _shifted_steps,
-    ShiftedProductNode.kind: _shifted_steps,
+    ShiftedConvNode.kind: with_exponent(_contracted(shifted_contractions)),
+    ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),
+    ShiftedProductNode.kind: with_exponent(_contracted(shifted_contractions)),
+    TunedProductNode.kind: _contracted(tuned_contractions),
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,

@@ -9,13 +9,16 @@ and are in slots of the machine. Images are N H W C, kernels C R S O: in memory 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = [
     "LIMIT", "CrossEntropyNode", "Role", "ShiftedConvNode", "ShiftedNode", "ShiftedPoolNode",
-    "ShiftedProductNode", "TrainingNode",
+    "ShiftedProductNode", "TrainingNode", "TunedProductNode",
 ]
 
 LIMIT = 127
@@ -146,6 +149,7 @@ class CrossEntropyNode(BaseNode):
     x : logits, int8, rows x classes, their exponent in ``slot``.
     labels : uint8, one a row.
     y : errors, int8, of the shape of ``x``.
+    known : the exponent where no node has made it, else None.
     """
 
     name: str
@@ -154,6 +158,7 @@ class CrossEntropyNode(BaseNode):
     labels: Tensor
     y: Tensor
     slot: int = 0
+    known: int | None = None
     promise: Promise = "golden"
     kind: ClassVar[str] = "cross_entropy"
 
@@ -163,5 +168,39 @@ class CrossEntropyNode(BaseNode):
         return self.x, self.labels
 
 
+@dataclass(frozen=True, eq=False)
+class TunedProductNode(BaseNode):
+    """A `MatMulNode` whose weights are a tensor, so that they can change.
+
+    Members
+    -------
+    z : int8, K N, zero point 0, its rows in the order of the bytes of a row of ``x``.
+    bias, scale, scale64 : one per column; low, high : as there.
+    """
+
+    name: str
+    op: str
+    x: Tensor
+    z: Tensor
+    y: Tensor
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    scale64: NDArray[np.float64]
+    low: int
+    high: int
+    promise: Promise = "runtime"
+    kind: ClassVar[str] = "tuned_product"
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Both factors."""
+        return self.x, self.z
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates."""
+        return self.y.size * self.z.shape[0]
+
+
 ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode
-TrainingNode = ShiftedNode | CrossEntropyNode
+TrainingNode = ShiftedNode | CrossEntropyNode | TunedProductNode

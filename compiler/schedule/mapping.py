@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     PoolNode,
     Tensor,
 )
+from kiwicha.compiler.graph.training_nodes import TunedProductNode
 from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.errors import KiwichaError
@@ -32,6 +33,8 @@ __all__ = [
     "image_place", "matmul_contractions", "pool_contractions", "pooled_contraction",
     "scale_contraction",
 ]
+
+_Scaled = ConvNode | ConvTransposeNode | MatMulNode | PoolNode | TunedProductNode
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
 
@@ -201,7 +204,7 @@ def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int
 
 
 def contraction(
-    node: ConvNode | ConvTransposeNode | MatMulNode | PoolNode,
+    node: _Scaled,
     x: Place,
     y: Place,
     config: AcceleratorConfig,
@@ -252,7 +255,7 @@ def contraction(
 
 
 def _encoded(
-    node: ConvNode | ConvTransposeNode | MatMulNode | PoolNode, config: AcceleratorConfig,
+    node: _Scaled, config: AcceleratorConfig,
     scale: Any, scale64: Any,
 ) -> tuple[Any, Any]:
     """Return multiplier and shift; raises ValueError where there are none."""

@@ -21,6 +21,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedNode,
     ShiftedPoolNode,
     ShiftedProductNode,
+    TunedProductNode,
 )
 from kiwicha.compiler.schedule.contraction import (
     Addend,
@@ -30,13 +31,14 @@ from kiwicha.compiler.schedule.contraction import (
     Shifted,
     Summed,
 )
+from kiwicha.compiler.schedule.mapping import contraction
 from kiwicha.compiler.schedule.product import operand_lines, product_works
 from kiwicha.compiler.schedule.transposed import Phase, phases
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SUM_BEATS, WeightFormat
 from kiwicha.machine.sum_tables import FRACTION
 
-__all__ = ["differences", "shifted_contractions"]
+__all__ = ["differences", "shifted_contractions", "tuned_contractions"]
 
 
 def shifted_contractions(
@@ -65,6 +67,22 @@ def shifted_contractions(
         *(replace(w, shifted=s, addend=None) for w, s in zip(works, measured, strict=True)),
         *(replace(work, shifted=replace(by_range, part="quantize")) for work in works),
     ]
+
+
+def tuned_contractions(
+    node: TunedProductNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    """Return the product of ``node``; raises as `schedule.mapping.matmul_contractions`."""
+    depth, outputs = node.z.shape
+    rows = node.y.size // outputs
+    x = Place(addresses[node.x.name], 1, rows, 1, depth)
+    y = Place(addresses[node.y.name], 1, rows, 1, outputs)
+    work = contraction(
+        node, x, y, config, node.scale, node.scale64, weights=None,
+        weight_zero=np.zeros(outputs, np.int64), bias=node.bias,
+    )
+    matrix = Matrix(addresses[node.z.name], WeightFormat.ROWS, outputs, signed=True)
+    return [replace(work, matrix=matrix)]
 
 
 def _works(node: ShiftedNode, addresses: Mapping[str, int]) -> Iterator[Contraction]:

@@ -49,8 +49,8 @@ def run_train(args: argparse.Namespace) -> int:
     trainers = []
     for seed in range(args.seed, args.seed + args.seeds):
         plan = Plan(args.batch, args.epochs, tuple(args.bits), seed)
-        network, weights = random_network("digits", sizes, seed)
-        trainers.append(Trainer(network, weights, config, plan, data))
+        task = random_network("digits", sizes, seed)
+        trainers.append(Trainer(task, config, plan, data))
     console = output_console()
     try:
         with temporary_files(), Progress() as progress:

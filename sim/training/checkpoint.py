@@ -24,9 +24,8 @@ def checkpoint_path(path: Path, seed: int) -> Path:
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
     """What has to be the same to go on; on which machine it is does not matter."""
-    layers = [asdict(layer) for layer in trainer.network.layers]
     plan = asdict(trainer.plan) | {"bits": list(trainer.plan.bits)}
-    return {"layers": layers, "plan": plan}
+    return {"layers": trainer.task.identity, "plan": plan}
 
 
 def save(path: Path, trainer: Trainer, epochs: list[Epoch]) -> None:

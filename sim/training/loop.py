@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
-from kiwicha.compiler.graph.trainable import Network
-from kiwicha.compiler.graph.training import IMAGES, LABELS, LOGITS, training_graph
+from kiwicha.compiler.graph.training import LABELS, LOGITS
 from kiwicha.golden.training import StepResult, evaluate_step, loss_of
 from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.sim.simulation import SimulatedMachine
 from kiwicha.sim.steps import Steps, run_steps
-from kiwicha.sim.training.plan import Data, Plan, Weights
+from kiwicha.sim.training.plan import Data, Plan
+from kiwicha.sim.training.task import Task, right_share
 
 __all__ = ["Difference", "Epoch", "Trainer"]
 
@@ -49,11 +49,11 @@ class Epoch:
 
 
 class Trainer:
-    """Trains a network on a machine, and in the golden model beside it.
+    """Trains on a machine, and in the golden model beside it.
 
-    Parameters
-    ----------
-    weights : at the beginning; ``self.weights`` are those that the machine has now.
+    Members
+    -------
+    weights : those that the machine has now.
 
     Raises
     ------
@@ -61,19 +61,17 @@ class Trainer:
         Where the network does not fit the machine; before anything is built.
     """
 
-    def __init__(
-        self, network: Network, weights: Weights, config: AcceleratorConfig, plan: Plan, data: Data
-    ) -> None:
-        self.network, self.config, self.plan, self.data = network, config, plan, data
-        self.weights = {name: value.copy() for name, value in weights.items()}
+    def __init__(self, task: Task, config: AcceleratorConfig, plan: Plan, data: Data) -> None:
+        self.task, self.config, self.plan, self.data = task, config, plan, data
+        self.weights = {name: value.copy() for name, value in task.weights.items()}
         self.bits = sorted({plan.bits_in(epoch) for epoch in range(plan.epochs)})
         self.variants = [
-            compile_graph(training_graph(network, plan.batch, bits), config) for bits in self.bits
+            compile_graph(task.graph(plan.batch, bits), config) for bits in self.bits
         ]
         self.compiled = self.variants[0]
         layouts = {(v.program, v.write_window, *v.addresses.items()) for v in self.variants}
         assert len(layouts) == 1, "a step's places depend on its learning rate"
-        self._inputs = [IMAGES, LABELS]
+        self._inputs = [task.images, LABELS]
 
     def run(self, machine: SimulatedMachine, first: int = 0) -> Iterator[Epoch]:
         """Yield each epoch from ``first`` on, when all of its steps have been compared.
@@ -101,7 +99,8 @@ class Trainer:
         for step, batch in enumerate(order):
             labels = self.data.labels[batch]
             inputs = {
-                IMAGES: self.data.images[batch], LABELS: labels.astype(np.uint8), **self.weights,
+                self.task.images: self.data.images[batch], LABELS: labels.astype(np.uint8),
+                **self.weights,
             }
             golden = evaluate_step(compiled.graph, inputs)
             written = next(made)
@@ -109,7 +108,7 @@ class Trainer:
             self._compare(compiled, golden, written, where)
             for name, place in compiled.graph.updates.items():
                 self.weights[place] = golden.tensors[name]
-            losses.append(loss_of(golden.tensors[LOGITS], golden.exponents[LOGITS], labels))
+            losses.append(loss_of(golden.tensors[LOGITS], self.task.exponent(golden), labels))
             cycles += _ends(compiled, written)
         names = [layer.nodes[0].name for layer in compiled.layers]
         return Epoch(
@@ -120,12 +119,8 @@ class Trainer:
 
     def accuracy(self) -> float:
         """Return the share of the held-out images that the network gets right."""
-        count = len(self.data.held_images)
-        graph = training_graph(self.network, count, 1)
-        labels = np.zeros(count, np.uint8)
-        inputs = {IMAGES: self.data.held_images, LABELS: labels, **self.weights}
-        logits = evaluate_step(graph, inputs).tensors[LOGITS]
-        return float((logits.argmax(axis=1) == self.data.held_labels).mean())
+        data = self.data
+        return right_share(self.task, self.weights, data.held_images, data.held_labels)
 
     def _steps(self, orders: list[NDArray[np.int64]], first: int) -> Steps:
         compiled, beat = self.compiled, self.config.beat_bytes
@@ -138,7 +133,7 @@ class Trainer:
         order = np.concatenate(orders)
         patches = np.zeros((len(order), -(-(end - start) // beat) * beat), np.uint8)
         for name, values in (
-            (IMAGES, self.data.images[order].reshape(len(order), -1).view(np.uint8)),
+            (self.task.images, self._codes(order)),
             (LABELS, self.data.labels[order].astype(np.uint8)),
         ):
             address, size = spans[name]
@@ -149,7 +144,8 @@ class Trainer:
         )
         base, limit = compiled.write_window
         image = compiled.load({
-            IMAGES: self.data.images[order[0]], LABELS: self.data.labels[order[0]], **self.weights,
+            self.task.images: self.data.images[order[0]],
+            LABELS: self.data.labels[order[0]].astype(np.uint8), **self.weights,
         })
         address, size = compiled.program
         program = (address, -(-size // beat) * beat)
@@ -160,6 +156,12 @@ class Trainer:
             image, compiled.program, programs, compiled.read_window, compiled.write_window,
             start, patches, bits, (base, -(-(limit - base) // beat) * beat),
         )
+
+    def _codes(self, order: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the bytes of the images of each step, as memory has them."""
+        tensor = self.compiled.graph.tensors[self.task.images]
+        place = tensor.layout.index(tensor.shape)
+        return self.data.images[order].reshape(len(order), -1)[:, place].view(np.uint8)
 
     def _compare(
         self, compiled: CompiledModel, golden: StepResult, written: NDArray[np.uint8], where: str

@@ -8,6 +8,7 @@ stream is frozen.
 
 from dataclasses import dataclass
 from math import ceil, log2
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +16,9 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.trainable import Linear, Network
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
+from kiwicha.sim.training.task import NetworkTask, Weights
 
-__all__ = ["Data", "Plan", "Weights", "images_of", "random_network"]
-
-Weights = dict[str, NDArray[np.int8]]
-"""By the names of layers."""
+__all__ = ["Data", "Plan", "images_of", "random_network"]
 
 _EXPONENT = -7  # of images
 
@@ -30,12 +29,12 @@ class Data:
 
     Members
     -------
-    images, held_images : int8 [N, inputs]; labels, held_labels : [N], 0 to ``classes`` - 1.
+    images, held_images : codes of 8 bits [N, ...]; labels, held_labels : [N], 0 to ``classes`` - 1.
     """
 
-    images: NDArray[np.int8]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
-    held_images: NDArray[np.int8]
+    held_images: NDArray[Any]
     held_labels: NDArray[np.int64]
     classes: int
 
@@ -108,7 +107,7 @@ class Plan:
 
 def random_network(
     name: str, sizes: tuple[int, ...], seed: int
-) -> tuple[Network, Weights]:
+) -> NetworkTask:
     """Return fully connected layers with ReLU in between, and random weights (Glorot, uniform).
 
     Parameters
@@ -124,4 +123,4 @@ def random_network(
         layers.append(layer)
         codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
         weights[layer.name] = codes.astype(np.int8)
-    return Network(name, sizes[:1], tuple(layers), _EXPONENT), weights
+    return NetworkTask(Network(name, sizes[:1], tuple(layers), _EXPONENT), weights)

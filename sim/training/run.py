@@ -102,7 +102,7 @@ def _report(
         for each, epochs in zip(trainers, histories, strict=True)
     )
     return TrainingReport(
-        first.network.name, {"name": config.name, **config.to_dict()}, plan.batch, plan.epochs,
+        first.task.name, {"name": config.name, **config.to_dict()}, plan.batch, plan.epochs,
         plan.bits, len(first.data.images), len(first.data.held_images), runs, phases,
         step_bytes(compiled), compiled.timeline.total, seconds,
     )
