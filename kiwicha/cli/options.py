@@ -85,14 +85,16 @@ example:
 
 _TRAIN = """\
 A network learns the handwritten digits from random weights on the generated hardware, simulated
-clock by clock: forward pass, errors, gradients and weights, all int8 (NITI). Each step is compared
-byte by byte with a NumPy model. Prints cycles, use of the array and bytes of a step."""
+clock by clock: forward pass, errors, gradients and weights, all int8 (NITI). Or layers of a
+quantized ONNX model learn more, behind the model's own forward pass. Each step is compared byte by
+byte with a NumPy model. Prints cycles, use of the array and bytes of a step."""
 
 _TRAIN_EPILOG = """\
 examples:
   kiwicha train digits                                  64-64-10, three minutes or so
   kiwicha train digits --hidden 32 32 --epochs 10 --seeds 3 --plot loss.png
   kiwicha train digits --checkpoint digits.npz          and, once stopped, the same with --resume
+  kiwicha train model.onnx --data mine.npz --layers last --epochs 5 --bits 3 --out tuned.onnx
 
 exit code: 0 every byte equal, 1 a byte differs or the simulation broke, 2 bad input"""
 
@@ -166,7 +168,22 @@ def _train_command(commands: "argparse._SubParsersAction[_Parser]") -> None:
         description=_TRAIN, epilog=_TRAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    train.add_argument("model", metavar="MODEL", choices=("digits",), help="what learns: digits")
+    train.add_argument(
+        "model", metavar="MODEL",
+        help="digits, a network that learns from random weights; or a quantized ONNX model, some "
+        "layers of which are tuned",
+    )
+    train.add_argument(
+        "--data", metavar="FILE.npz", type=Path,
+        help="images by the model's input name, and labels; every fifth is held out",
+    )
+    train.add_argument(
+        "--layers", metavar="NAME", nargs="+",
+        help="of a model: last (default), all, or names of fully connected layers",
+    )
+    train.add_argument(
+        "--out", metavar="TUNED.onnx", type=Path, help="write the model with its new weights"
+    )
     _configuration_options(train, "default: training")
     train.add_argument(
         "--hidden", metavar="N", type=_integer(1, 4096), nargs="+",

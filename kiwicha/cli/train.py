@@ -5,8 +5,11 @@ import argparse
 import json
 from collections.abc import Callable
 
+from kiwicha.api.model import load_model
 from kiwicha.cli.hardware import configuration
+from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.errors import InputError
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.report.terminal import output_console
 from kiwicha.report.training import TrainingReport, curve, phase_table, traffic_table
 from kiwicha.sim.files import check_destinations, write_files
@@ -14,10 +17,14 @@ from kiwicha.sim.progress import Progress
 from kiwicha.sim.scratch import temporary_files
 from kiwicha.sim.training.digits import HIDDEN, digits
 from kiwicha.sim.training.loop import Difference, Trainer
+from kiwicha.sim.training.model_task import ModelTask
 from kiwicha.sim.training.plan import Plan, random_network
 from kiwicha.sim.training.run import train
 
 __all__ = ["run_train"]
+
+DIGITS = "digits"
+"""What learns from random weights."""
 
 _PICTURES = (".png", ".svg")
 
@@ -38,19 +45,17 @@ def run_train(args: argparse.Namespace) -> int:
         raise InputError("--resume: goes on from a file that --checkpoint names")
     plots = {f"--plot {path}": path for path in args.plot}
     check_destinations(
-        {"--report": args.report, "--checkpoint": args.checkpoint, **plots},
-        {"--report": (".json",), "--checkpoint": (".npz",), **dict.fromkeys(plots, _PICTURES)},
-        [path for path in (args.config,) if path is not None],
+        {"--report": args.report, "--checkpoint": args.checkpoint, "--out": args.out, **plots},
+        {
+            "--report": (".json",), "--checkpoint": (".npz",), "--out": (".onnx",),
+            **dict.fromkeys(plots, _PICTURES),
+        },
+        [path for path in (args.config, args.data) if path is not None],
     )
     if args.plot:
         curve((), "png")  # says what is missing, if anything is
-    data = digits()
-    sizes = (data.images.shape[1], *(args.hidden or HIDDEN), data.classes)
-    trainers = []
-    for seed in range(args.seed, args.seed + args.seeds):
-        plan = Plan(args.batch, args.epochs, tuple(args.bits), seed)
-        task = random_network("digits", sizes, seed)
-        trainers.append(Trainer(task, config, plan, data))
+    trainers = _of_digits(args, config) if args.model == DIGITS else _of_model(args, config)
+    before = [each.accuracy() for each in trainers]
     console = output_console()
     try:
         with temporary_files(), Progress() as progress:
@@ -61,19 +66,56 @@ def run_train(args: argparse.Namespace) -> int:
     files = {path: curve(report.runs, path.suffix[1:]) for path in args.plot}
     if args.report is not None:
         files[args.report] = (json.dumps(report.to_dict(), indent=2) + "\n").encode()
+    task = trainers[0].task
+    if args.out is not None and isinstance(task, ModelTask):
+        files[args.out] = task.tuned(trainers[0].weights).SerializeToString()
     write_files(files)
     for table in (phase_table(report), traffic_table(report)):
         console.print(table)
-    _say(report, lambda text: console.print(text, soft_wrap=True, highlight=False))
+    _say(report, before, lambda text: console.print(text, soft_wrap=True, highlight=False))
     return 0
 
 
-def _say(report: TrainingReport, tell: Callable[[str], None]) -> None:
-    for run in report.runs:
+def _plans(args: argparse.Namespace) -> list[Plan]:
+    return [
+        Plan(args.batch, args.epochs, tuple(args.bits), seed)
+        for seed in range(args.seed, args.seed + args.seeds)
+    ]
+
+
+def _of_digits(args: argparse.Namespace, config: AcceleratorConfig) -> list[Trainer]:
+    """Return trainings from random weights."""
+    for option in ("data", "layers", "out"):
+        if getattr(args, option) is not None:
+            raise InputError(f"--{option}: only with an ONNX model; {DIGITS} has data of its own")
+    data = digits()
+    sizes = (data.images.shape[1], *(args.hidden or HIDDEN), data.classes)
+    return [
+        Trainer(random_network(DIGITS, sizes, plan.seed), config, plan, data)
+        for plan in _plans(args)
+    ]
+
+
+def _of_model(args: argparse.Namespace, config: AcceleratorConfig) -> list[Trainer]:
+    """Return trainings of layers of a model."""
+    if args.data is None:
+        raise InputError("--data: names a file with images and labels, which a model needs")
+    if args.hidden is not None:
+        raise InputError(f"--hidden: only with {DIGITS}; a model has layers of its own")
+    if args.out is not None and args.seeds > 1:
+        raise InputError("--out: one model, and so one of --seeds")
+    model = load_model(args.model)
+    task = ModelTask(model.name, model.only_onnx("train"), args.layers or ["last"])
+    data = task.data(load_inputs(args.data), str(args.data))
+    return [Trainer(task, config, plan, data) for plan in _plans(args)]
+
+
+def _say(report: TrainingReport, before: list[float], tell: Callable[[str], None]) -> None:
+    for run, share in zip(report.runs, before, strict=True):
         tell(
             f"seed {run.seed}: loss {run.loss[0]:.3f} to {run.loss[-1]:.3f}, "
-            f"{100 * run.accuracy[-1]:.1f} % of {report.held_out} held-out images, "
-            f"{run.steps:,} steps, {run.cycles:,} cycles, {run.saturated[-1]} weights at a bound"
+            f"{100 * share:.1f} to {100 * run.accuracy[-1]:.1f} % of {report.held_out} held-out "
+            f"images, {run.steps:,} steps, {run.cycles:,} cycles, {run.saturated[-1]} weights at a bound"
         )
     steps = sum(run.steps for run in report.runs)
     tell(
