@@ -144,11 +144,13 @@ class Player:
 
     def _turn(self, ready: float, fields: Mapping[str, Any]) -> float:
         """Return when a VECTOR can begin that could otherwise begin in cycle ``ready``."""
-        # Another mode, or pair of tables, waits until all is done; these two modes for themselves,
-        # too.
+        # Another mode, pair of tables, mask or shift waits until all is done; these modes for
+        # themselves, too.
         kind = tuple(fields.get(name, 0) for name in ("mode", "residual", "sums"))
+        if kind[0] == VectorMode.SHIFT:
+            kind += tuple(fields.get(name, 0) for name in ("relu", "target"))
         before, self._kind = self._kind, kind
-        alone = kind[0] in (VectorMode.MEASURE, VectorMode.QUANTIZE)
+        alone = kind[0] in (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.RANGE)
         if before not in (None, kind) or alone:
             return max(ready, self._drained + 1)
         return ready

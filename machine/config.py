@@ -191,6 +191,11 @@ class AcceleratorConfig:
         return max(6, self.queue_words.bit_length())
 
     @property
+    def slots(self) -> bool:
+        """Whether VECTOR keeps slots of tensors whose range is found as they are made."""
+        return self.dynamic or bool(self.training)
+
+    @property
     def fixed_pairs(self) -> bool:
         """Whether SPECIAL adds and multiplies in TFLite's fixed point, and not in binary32."""
         return self.requantize_mode is RequantizeMode.TFLITE

@@ -12,11 +12,11 @@ from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import CellFamily, RequantizeMode, SoftmaxMode
 
 __all__ = [
-    "ADD_LATENCY", "FIXED_PAIR_LATENCY", "MUL_LATENCY", "POINTERS", "SETTLE_LATENCY",
-    "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP", "accumulator_hazard",
+    "ADD_LATENCY", "FIXED_PAIR_LATENCY", "MUL_LATENCY", "POINTERS", "RANGE_SETTLE_LATENCY",
+    "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP", "accumulator_hazard",
     "accumulator_latency", "compute_latency", "dynamic_latency", "function_latency",
     "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
-    "product_latency", "program_chunk", "requantize_latency", "residual_latency",
+    "product_latency", "program_chunk", "range_latency", "requantize_latency", "residual_latency",
     "statistics_latency", "vector_fetch", "vector_latency",
 ]
 
@@ -25,6 +25,8 @@ WEIGHT_GROUP: Final = 7
 no less than that many cycles; fewer gain nothing, as the engine around the array takes 7."""
 SETTLE_LATENCY: Final = 56
 """To make scale and zero point of a range."""
+RANGE_SETTLE_LATENCY: Final = 4
+"""To make exponent and shift of a range."""
 SOFTMAX_GROUP: Final = 8
 """Rows of a lane that SOFTMAX sums up column by column, so that a sum has time to be ready."""
 SOFTMAX_SPACING: Final = {SoftmaxMode.ONNX: 6, SoftmaxMode.TFLITE: 2, SoftmaxMode.INTEGER: 2}
@@ -134,6 +136,11 @@ def measure_latency(cfg: AcceleratorConfig) -> int:
     return _value(cfg) + 2 + _tree(cfg.requantize_lanes)
 
 
+def range_latency(cfg: AcceleratorConfig) -> int:
+    """From a step of RANGE to the range with it: the sum, its magnitude, the greatest of them."""
+    return 3 + _tree(cfg.requantize_lanes)
+
+
 def statistics_latency(cfg: AcceleratorConfig) -> int:
     """What VECTOR's `done` waits for the statistics, after the output buffer."""
     return 5 + _tree(cfg.requantize_lanes) if cfg.statistics.elements else 0
@@ -160,14 +167,16 @@ def vector_latency(
 ) -> int:
     """From the transfer of an instruction of one step, of all lanes, to its `done`.
 
-    That of BLOCK depends on the block and on what is under way, and is that of REQUANTIZE here.
+    That of BLOCK depends on the block and on what is under way, and is that of REQUANTIZE here. A
+    mask (SHIFT with `relu`) is no `residual`: it takes no time.
     """
     after = {
         VectorMode.RAW: 2 + _RAW_WRITES - 1,
         VectorMode.MEASURE: measure_latency(cfg) + 1 + settle * SETTLE_LATENCY,
+        VectorMode.RANGE: range_latency(cfg) + 1 + settle * RANGE_SETTLE_LATENCY,
         VectorMode.QUANTIZE: dynamic_latency(cfg),
     }
     lanes = after[mode] if mode in after else requantize_latency(cfg)
-    if mode != VectorMode.MEASURE:
+    if mode not in (VectorMode.MEASURE, VectorMode.RANGE):
         lanes += function_latency(cfg) + residual * residual_latency(cfg)
     return _WALK + vector_fetch(cfg) + lanes + _OUTPUT + statistics_latency(cfg)

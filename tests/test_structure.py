@@ -193,7 +193,8 @@ NO_ARITHMETIC = {
     "control", "load", "store",
     "activation_scratchpad", "addend_memory", "bursts", "delay", "delay_line", "drain", "fault",
     "loop_nest", "output_buffer", "pace", "parameter_memory", "queue", "ram", "read_arbiter",
-    "read_master", "realign", "runs", "skew", "slice", "weight_scratchpad", "write_master",
+    "read_master", "realign", "runs", "skew", "slice", "slots", "weight_scratchpad",
+    "write_master",
 }
 
 #: Parts of a unit that have no test file of their own: part -> the unit whose test covers it.
@@ -248,6 +249,8 @@ MODELS = {
     "multiply_round": "mul",
     "partial_product": "requantize",
     "processing_element": "systolic",
+    "range_path": "niti",
+    "shift_lanes": "niti",
     "statistics_path": "statistics",
     "float_units": "dynamic",
     "weight_loader": "address_generator",

@@ -197,7 +197,7 @@ class ProgramBuilder:
 
         ``first`` is the layer's channel that is the instruction's first one.
         """
-        if self.tally is None or fields["mode"] == VectorMode.MEASURE:
+        if self.tally is None or fields["mode"] in (VectorMode.MEASURE, VectorMode.RANGE):
             self._vector(fields, reads, writes)
             return
         for full, part in self.tally.enter(fields, first):
@@ -216,7 +216,7 @@ class ProgramBuilder:
             shape = window(fields)
             steps *= shape["rows"] * shape["columns"]
         settle = bool(fields.get("settle", 0))
-        residual = bool(fields.get("residual", 0))
+        residual = bool(fields.get("residual", 0)) and not fields.get("relu", 0)
         cycles, latency = vector_cycles(self.config, mode, steps, settle, residual)
         if mode == VectorMode.BLOCK:
             pixels = fields["pixels"] * fields["lines"]

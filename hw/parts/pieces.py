@@ -34,7 +34,7 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     if cfg.residual:
         targets[LoadTarget.ADDEND] = cfg.output_bytes
         targets[LoadTarget.SUMS] = SUM_BEATS * cfg.beat_bytes * cfg.residual.tables
-    if cfg.dynamic:
+    if cfg.slots:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets
 

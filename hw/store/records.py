@@ -31,7 +31,7 @@ def record_bytes(cfg: AcceleratorConfig) -> dict[int, int]:
     """Return the bytes of each record that a machine has, a power of two."""
     return {
         StoreSource.COUNTERS: COUNTER_WORDS * WORD_BITS // 8,
-        **({StoreSource.DYNAMIC: SLOTS * SLOT_BYTES} if cfg.dynamic else {}),
+        **({StoreSource.DYNAMIC: SLOTS * SLOT_BYTES} if cfg.slots else {}),
         **(
             {StoreSource.STATISTICS: STATISTICS_RECORD.size // 8}
             if cfg.statistics.elements

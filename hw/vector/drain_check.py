@@ -9,6 +9,7 @@ from kiwicha.hw.vector.entry_walk import asked_window
 from kiwicha.hw.vector.modes import vector_modes
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
+from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = ["illegal_fields", "places_outside"]
 
@@ -113,29 +114,50 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     modes, mode = vector_modes(cfg), asked.mode
     dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
     measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
+    slotted = [unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu)]
+    adds, sums = mode == VectorMode.REQUANTIZE, asked.residual
+    if cfg.training:
+        ranges, shifts = mode == VectorMode.RANGE, mode == VectorMode.SHIFT
+        slotted = _wrong_shifts(cfg, asked)
+        measures, adds = measures | ranges, adds | shifts
+        sums = asked.residual & ~(shifts & asked.relu)
     counts = asked.statistics if cfg.statistics.elements else Const(0)
     blocks, windows = cfg.blocks.channels, asked_window(cfg, asked)[1]
     scales = windows | (mode == VectorMode.BLOCK) if blocks else windows
-
-    def unless(has: object, allowed: Value, *bits: Value) -> Value:
-        return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
-
     return Cat(
         # REQUANTIZE, which every machine has, is 0.
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
         unless(blocks or cfg.pooling, scales, asked.scales),
-        unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu),
-        unless(cfg.dynamic, measures, asked.settle),
-        unless(cfg.dynamic or cfg.statistics.elements, measures | counts, asked.begin),
+        *slotted,
+        unless(cfg.slots, measures, asked.settle),
+        unless(cfg.slots or cfg.statistics.elements, measures | counts, asked.begin),
         unless(cfg.statistics.elements, ~measures, asked.statistics),
         unless(cfg.statistics.elements, counts & (asked.channel < asked.channels), asked.only),
         unless(cfg.statistics.elements, asked.only, asked.channel),
         unless(cfg.functions, mode == VectorMode.REQUANTIZE, asked.function),
         unless(cfg.functions, asked.function & (asked.table < cfg.functions.tables), asked.table),
         *(() if blocks else (asked.tiles, unless(cfg.pooling, windows, asked.tile_entries))),
-        *(
-            (Mux(mode == VectorMode.REQUANTIZE, 0, asked.residual), ~asked.residual & asked.sums)
-            if cfg.residual
-            else ()
-        ),
+        *((Mux(adds, 0, asked.residual), ~sums & asked.sums) if cfg.residual else ()),
     )
+
+
+def unless(has: object, allowed: Value, *bits: Value) -> Value:
+    """Return the bits that must be 0: all of them on a machine that has not what they are for."""
+    return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
+
+
+def _wrong_shifts(cfg: AcceleratorConfig, asked: data.View) -> list[Value]:
+    """Return bits that say what is wrong with slots, and with RANGE and SHIFT."""
+    mode = asked.mode
+    dynamic: Value = Const(0)
+    if cfg.dynamic:
+        dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    ranges, shifts = mode == VectorMode.RANGE, mode == VectorMode.SHIFT
+    settles, masks = ranges & asked.settle, shifts & asked.residual
+    return [
+        Mux(dynamic | ranges, 0, asked.slot),
+        Mux(dynamic | ranges | shifts, 0, asked.target),
+        Mux(dynamic | settles | masks, 0, asked.relu),
+        settles & ((asked.high < 1) | (asked.high > ACTIVATION_BITS)),
+        shifts & asked.zero_point[1:].any(),
+    ]

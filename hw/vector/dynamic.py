@@ -4,7 +4,6 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.divide import DivideRound
@@ -13,22 +12,13 @@ from kiwicha.hw.parts.float_units import FloatAdd, FloatProduct, IntegerFloat, W
 from kiwicha.hw.parts.lanes import tree, tree_depth
 from kiwicha.hw.parts.requantize_common import delay, register
 from kiwicha.hw.parts.stated import require_stated
-from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.settle import Settle
+from kiwicha.hw.vector.slots import SETTLED
 from kiwicha.hw.vector.statistics_path import counts_member
 from kiwicha.machine import latency
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import (
-    ENGINES,
-    SLOT_BYTES,
-    SLOTS,
-    VECTOR,
-    Engine,
-    ErrorCode,
-    LoadTarget,
-    VectorMode,
-)
+from kiwicha.machine.isa import ENGINES, SLOTS, VECTOR, Engine, ErrorCode, VectorMode
 from kiwicha.machine.records import SLOT_LAYOUT
 
 __all__ = ["DynamicPath", "dynamic_step"]
@@ -75,10 +65,10 @@ class DynamicPath(Component):
     error : Out(FaultSignature)
         DYNAMIC_RANGE with the engine's number: MEASURE was to settle a range that is not finite;
         it is never done.
-    write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
-        Beats from LOAD; those for the slots are taken.
-    slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); record : Out(8 * SLOTS * SLOT_BYTES)
-        All slots, and as STORE writes them.
+    slots : In(ArrayLayout(SLOT_LAYOUT, SLOTS))
+        All slots.
+    settled : Out(stream.Signature(SETTLED, always_ready=True))
+        What MEASURE makes of one; it is there when MEASURE is done.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -102,9 +92,8 @@ class DynamicPath(Component):
             "measured": Out(1),
             "signal": Out(ENGINES),
             "error": Out(FaultSignature),
-            "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "slots": Out(data.ArrayLayout(SLOT_LAYOUT, SLOTS)),
-            "record": Out(8 * SLOTS * SLOT_BYTES),
+            "slots": In(data.ArrayLayout(SLOT_LAYOUT, SLOTS)),
+            "settled": Out(stream.Signature(SETTLED, always_ready=True)),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -117,9 +106,6 @@ class DynamicPath(Component):
         # Long before the first v.
         m.submodules.widen = widen = Widen()
         m.d.comb += widen.i.eq(target.scale[:31])
-        for slot in range(SLOTS):
-            stored = self.record[8 * SLOT_BYTES * slot :]
-            m.d.comb += stored[:40].eq(self.slots[slot].as_value())
         m.d.comb += self.signal.eq(now.signal)
 
         step = self.i.payload
@@ -190,7 +176,7 @@ class DynamicPath(Component):
     def _measure(
         self, m: Module, now: data.View, highs: list, lows: list, ended: Signal
     ) -> None:
-        """Keep the range, make a slot of it if asked to, and let LOAD write slots."""
+        """Keep the range, and make a slot of it if asked to."""
 
         def greater(a: Signal, b: Signal) -> Signal:
             return Mux(a < b, b, a)
@@ -217,18 +203,10 @@ class DynamicPath(Component):
             self.error.payload.code.eq(ErrorCode.DYNAMIC_RANGE),
             self.error.payload.address.eq(Engine.VECTOR),
         ]
-        with m.If(settle.done):
-            slot = self.slots[now.target]
-            m.d.sync += [slot.scale.eq(settle.scale), slot.zero_point.eq(settle.zero)]
-
-        beat = self.cfg.beat_bytes
-        written = self.write.payload
-        address = written.address[exact_log2(beat) : exact_log2(SLOTS * SLOT_BYTES)]
-        for slot in range(SLOTS):
-            start = slot * SLOT_BYTES
-            with m.If(
-                self.write.valid
-                & (written.target == LoadTarget.DYNAMIC)
-                & (address == start // beat)
-            ):
-                m.d.sync += self.slots[slot].as_value().eq(written.data[8 * (start % beat) :][:40])
+        settled = self.settled.payload
+        m.d.comb += [
+            self.settled.valid.eq(settle.done),
+            settled.slot.eq(now.target),
+            settled.content.scale.eq(settle.scale),
+            settled.content.zero_point.eq(settle.zero),
+        ]

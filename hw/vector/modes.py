@@ -25,12 +25,14 @@ DIGIT = 4
 def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
     """Return the modes of a machine; RAW comes with any feature that has a use for it."""
     modes = [VectorMode.REQUANTIZE]
-    if cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements:
+    if cfg.slots or cfg.blocks.channels or cfg.statistics.elements:
         modes.append(VectorMode.RAW)
     if cfg.dynamic:
         modes += [VectorMode.MEASURE, VectorMode.QUANTIZE]
     if cfg.blocks.channels:
         modes.append(VectorMode.BLOCK)
+    if cfg.training:
+        modes += [VectorMode.RANGE, VectorMode.SHIFT]
     return tuple(modes)
 
 
@@ -42,11 +44,14 @@ class Admitted:
     -------
     mode : VectorMode.
     residual, sums : those fields of theirs; constants without ``residual.tables``.
+    relu, target : those fields of theirs; constants without ``training.classes``.
     """
 
     mode: Value
     residual: Value
     sums: Value
+    relu: Value
+    target: Value
 
 
 def admit_one_mode(
@@ -55,23 +60,27 @@ def admit_one_mode(
 ) -> Admitted:
     """Let instructions on to the walker that have all in common that ``Admitted`` says.
 
-    Where that changes, and before and after MEASURE and QUANTIZE, none of ``count`` may be
+    Where that changes, and before and after MEASURE, QUANTIZE and RANGE, none of ``count`` may be
     under way.
     """
-    one, sums = len(vector_modes(cfg)) == 1, Const(0, 2)
+    one, common = len(vector_modes(cfg)) == 1, Value.cast(Const(0, 5))
     if one and not cfg.residual:
         wiring.connect(m, walker, wiring.flipped(asked))
-        return Admitted(Const(VectorMode.REQUANTIZE), *sums)
+        return _admitted(Const(VectorMode.REQUANTIZE), common)
     mode, free = Signal(asked.payload.mode.shape(), name="mode"), Signal(name="free")
     alone: Value = Const(0)
     if cfg.dynamic:
         alone = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    if cfg.training:
+        alone |= mode == VectorMode.RANGE
     same = mode == asked.payload.mode
     if cfg.residual:
-        sums, asked_sums = Signal(2, name="sums"), Cat(asked.payload.residual, asked.payload.sums)
-        same = (sums == asked_sums) if one else same & (sums == asked_sums)
+        names = ("residual", "sums", *(("relu", "target") if cfg.training else ()))
+        asked_common = Cat(asked.payload[name] for name in names)
+        common = Signal(len(asked_common), name="sums")
+        same = (common == asked_common) if one else same & (common == asked_common)
         with m.If(asked.valid & asked.ready):
-            m.d.sync += sums.eq(asked_sums)
+            m.d.sync += common.eq(asked_common)
     m.d.comb += [
         free.eq((count == 0) | (same & ~alone)),
         walker.payload.eq(asked.payload),
@@ -79,10 +88,15 @@ def admit_one_mode(
         asked.ready.eq(walker.ready & free),
     ]
     if one:
-        return Admitted(Const(VectorMode.REQUANTIZE), *sums)
+        return _admitted(Const(VectorMode.REQUANTIZE), common)
     with m.If(asked.valid & asked.ready):
         m.d.sync += mode.eq(asked.payload.mode)
-    return Admitted(mode, *sums)
+    return _admitted(mode, common)
+
+
+def _admitted(mode: Value, common: Value) -> Admitted:
+    """Return the fields that ``common`` holds, those that a machine has not as 0."""
+    return Admitted(mode, common[0], common[1], common[2:3], common[3:5])
 
 
 def ends_pixels(cfg: AcceleratorConfig) -> bool:

@@ -46,6 +46,8 @@ class Residual(Component):
         Which pair of tables; constant while anything is on its way.
     i : In(stream.Signature(answered_write(cfg), always_ready=True))
     o : Out(stream.Signature(answered_write(cfg), always_ready=True))
+    positive : Out(requantize_lanes)
+        Which operands of the write on ``i`` are positive, as int8; only with ``training.classes``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, delay: int) -> None:
@@ -62,6 +64,7 @@ class Residual(Component):
             "table": In(1),
             "i": In(written),
             "o": Out(written),
+            **({"positive": Out(cfg.requantize_lanes)} if cfg.training else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -79,6 +82,8 @@ class Residual(Component):
             self.o.valid.eq(late.o.valid),
             self.o.payload.eq(late.o.payload),
         ]
+        if cfg.training:
+            m.d.comb += self.positive.eq(Cat(z.any() & ~z[7] for z in addends.octets))
 
         written = Signal()
         place = asked.address[exact_log2(cfg.beat_bytes) :]

@@ -13,23 +13,21 @@ from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.columns import ColumnPick
 from kiwicha.hw.vector.drain import CONSTANTS, DrainWalker, step_layout
-from kiwicha.hw.vector.dynamic import DynamicPath
 from kiwicha.hw.vector.integer_path import IntegerPath
 from kiwicha.hw.vector.modes import admit_one_mode, vector_modes
 from kiwicha.hw.vector.narrow import answered_write
 from kiwicha.hw.vector.output_buffer import OutputBuffer
 from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.hw.vector.requantize import RequantizeLane
+from kiwicha.hw.vector.slot_modes import Operands, Results, SlotModes
 from kiwicha.hw.vector.statistics_path import StatisticsPath, count_results, counts_member
 from kiwicha.hw.vector.way_out import WayOut
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, SLOT_BYTES, SLOTS, STATISTICS_RECORD, VECTOR, VectorMode
+from kiwicha.machine.isa import ENGINES, STATISTICS_RECORD, VECTOR, VectorMode
 from kiwicha.machine.latency import accumulator_latency, residual_latency, vector_latency
 from kiwicha.machine.records import PARAMETER_LAYOUT
 
 __all__ = ["VectorEngine"]
-
-_RECORD_BITS = 8 * SLOTS * SLOT_BYTES
 
 
 def _beside_layout(cfg: AcceleratorConfig) -> data.StructLayout:
@@ -47,10 +45,11 @@ class VectorEngine(Component):
     in ``interval`` cycles at least. Latency: ``latency`` cycles from an instruction's transfer on
     ``i`` to its ``done``, and one more for every step after the first.
 
-    That is mode REQUANTIZE. Steps of RAW take four cycles; blocks of BLOCK have pauses behind them
-    (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes on. After a
-    fault, a block that is not complete leaves nothing behind. With ``statistics.elements`` every
-    instruction is done ``statistics_latency`` cycles later than its last byte.
+    That is mode REQUANTIZE, or SHIFT. Steps of RAW take four cycles; blocks of BLOCK have pauses
+    behind them (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes
+    on. After a fault, a block that is not complete leaves nothing behind. With
+    ``statistics.elements`` every instruction is done ``statistics_latency`` cycles later than its
+    last byte.
 
     Parameters
     ----------
@@ -81,7 +80,7 @@ class VectorEngine(Component):
     output_enable : In(1); output_address : In(32); output_data : Out(axi_data_width)
         STORE's read of the output buffer, as ``OutputBuffer`` has it.
     slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); slots_record : Out(8 * SLOTS * SLOT_BYTES)
-        The slots of dynamic quantization, and as STORE writes them; only with ``dynamic``.
+        The slots, and as STORE writes them; only with ``cfg.slots``.
     statistics : Out(STATISTICS_RECORD)
         Only with ``statistics.elements``.
     random : In(RANDOM)
@@ -113,7 +112,8 @@ class VectorEngine(Component):
         self.latency = 2 + self._fetch + self._lanes[0].latency + written + self.statistics_latency
         self.latency += self._way_out.latency
         require_stated("VECTOR's latency", self.latency, vector_latency(cfg))
-        self._dynamic = DynamicPath(cfg) if cfg.dynamic else None
+        latency = self._lanes[0].latency
+        self._slot_modes = SlotModes(cfg, self._fetch, latency) if cfg.slots else None
         self._beside = _beside_layout(cfg)
         several = len(self._modes) > 1
         self._integers = IntegerPath(cfg, self._beside, self._fetch) if several else None
@@ -129,11 +129,7 @@ class VectorEngine(Component):
             "output_enable": In(1),
             "output_address": In(32),
             "output_data": Out(cfg.axi_data_width),
-            **(
-                {"slots": Out(self._dynamic.slots.shape()), "slots_record": Out(_RECORD_BITS)}
-                if self._dynamic is not None
-                else {}
-            ),
+            **(self._slot_modes.ports if self._slot_modes is not None else {}),
             **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
             **({"random": In(RANDOM)} if cfg.blocks.random else {}),
         }
@@ -206,8 +202,11 @@ class VectorEngine(Component):
         ]
         if self._integers is not None:
             self._integer_modes(m, self._integers, mode, valid[-1], beside, finished, made)
-        if self._dynamic is not None:
-            self._dynamic_modes(m, self._dynamic, mode, valid[-1], beside, finished, measured, made)
+        if self._slot_modes is not None and self._integers is not None:
+            operands = [lane.i.payload for lane in self._lanes]
+            came = Operands(valid[-1], operands, constants, self._integers.sums, beside)
+            results = Results(finished, measured, made)
+            self._slot_modes.connect(m, self, admitted, came, results)
         on_the_way = self._way_out.connect(m, self.write, step, admitted, (finished, made))
         m.d.comb += [written.eq(on_the_way[0]), result.eq(on_the_way[1])]
         if self._statistics is not None and self._integers is not None:
@@ -277,41 +276,3 @@ class VectorEngine(Component):
                 path.final.eq(walker.o.payload.final),
                 path.random.eq(self.random),
             ]
-
-    def _dynamic_modes(
-        self, m: Module, unit: DynamicPath, mode: Value, valid: Value, beside: data.View,
-        written: Signal, measured: Signal, result: data.View,
-    ) -> None:
-        """Modes MEASURE and QUANTIZE, and the slots."""
-        names = ("address", "live", "last", *counts_member(self.cfg))
-        shapes = {name: beside.shape()[name].shape for name in names}
-        m.submodules.dynamic = unit
-        m.submodules.dynamic_beside = delay = Delay(data.StructLayout(shapes), self._fetch)
-        m.d.comb += [
-            *(delay.i[name].eq(beside[name]) for name in names),
-            *(unit.i.payload[name].eq(delay.o[name]) for name in names),
-            unit.take.eq(self.i.valid & self.i.ready),
-            unit.instruction.eq(self.i.payload),
-            unit.write.valid.eq(self.write.valid),
-            unit.write.payload.eq(self.write.payload),
-            self.slots.eq(unit.slots),
-            self.slots_record.eq(unit.record),
-        ]
-        for index, lane in enumerate(self._lanes):
-            m.d.comb += [
-                unit.i.payload.acc[index].eq(lane.i.payload.acc),
-                unit.i.payload.bias[index].eq(lane.i.payload.bias),
-                unit.i.payload.scale[index].eq(lane.i.payload.multiplier),
-            ]
-        with m.If((mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)):
-            m.d.comb += [
-                unit.i.valid.eq(valid),
-                measured.eq(unit.measured),
-                written.eq(unit.o.valid),
-                result.eq(unit.o.payload),
-            ]
-            with m.If(unit.measured):
-                m.d.comb += result.signal.eq(unit.signal)
-        # Never two faults at once: MEASURE is alone, and does not settle after one of the walker.
-        with m.If(unit.error.valid):
-            m.d.comb += [self.error.valid.eq(1), self.error.payload.eq(unit.error.payload)]

@@ -19,7 +19,7 @@ class WayOut:
     """The units that a machine has there, none perhaps, as parts of VECTOR.
 
     Only instructions with ``residual`` have results that go through the sums; those of others come
-    sooner, which is why none of either are under way together.
+    sooner, which is why none of either are under way together. Masked ones are among the others.
 
     Parameters
     ----------
@@ -71,7 +71,11 @@ class WayOut:
         self, m: Module, unit: Residual, write: wiring.PureInterface, step: data.View,
         admitted: Admitted, came: tuple[Value, data.View],
     ) -> tuple[Value, data.View]:
-        """The sums, for instructions that ask for them; they are of mode REQUANTIZE."""
+        """The sums and masks, for instructions that ask for them."""
+        adds = admitted.residual
+        if self.cfg.training:
+            adds = admitted.residual & ~admitted.relu
+            came = came[0], self._mask(m, unit, admitted.residual & admitted.relu, came[1])
         valid, result = Signal(name="added"), Signal(answered_write(self.cfg), name="sum")
         m.submodules.residual = unit
         m.d.comb += [
@@ -79,9 +83,18 @@ class WayOut:
             unit.write.payload.eq(write.payload),
             unit.address.eq(step.address),
             unit.table.eq(admitted.sums),
-            unit.i.valid.eq(came[0] & admitted.residual),
+            unit.i.valid.eq(came[0] & adds),
             unit.i.payload.eq(came[1]),
-            valid.eq(Mux(admitted.residual, unit.o.valid, came[0])),
-            result.eq(Mux(admitted.residual, unit.o.payload.as_value(), came[1].as_value())),
+            valid.eq(Mux(adds, unit.o.valid, came[0])),
+            result.eq(Mux(adds, unit.o.payload.as_value(), came[1].as_value())),
         ]
         return valid, result
+
+    def _mask(self, m: Module, unit: Residual, masks: Value, came: data.View) -> data.View:
+        """Return results of which those are 0 whose operand is not positive; no cycle later."""
+        masked = Signal(answered_write(self.cfg), name="masked")
+        m.d.comb += masked.eq(came)
+        for lane, octet in enumerate(masked.write.data):
+            with m.If(masks & ~unit.positive[lane]):
+                m.d.comb += octet.eq(0)
+        return masked

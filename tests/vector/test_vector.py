@@ -44,6 +44,8 @@ class Bench:
         self.state = VectorState()
         self.state.slots["scale"] = rng.uniform(0.5, 1.5, 4)
         self.state.slots["zero_point"] = [0, 120, 255, rng.integers(256)]
+        if cfg.training:
+            self.state.slots["zero_point"][[0, 3]] = 9, rng.integers(34)
         if cfg.blocks.random:
             self.state.seed, self.state.step = 2**32 - 5, 77
             dut.random.value = self.state.seed | self.state.step << 32
@@ -97,13 +99,12 @@ class Bench:
                 dut.write__payload.value = pack(layout, fields)
                 await FallingEdge(dut.clk)
         dut.write__valid.value = 0
-        if self.cfg.dynamic:
+        if self.cfg.slots:
             await self.load_slots()
         if self.cfg.functions:
             tables = self.state.functions[: self.cfg.functions.tables]
             tables[:] = self.rng.integers(0, 256, tables.shape)
             await self.write(LoadTarget.FUNCTION, tables.tobytes())
-
         if self.cfg.residual:
             sum_state(self.cfg, self.rng, self.state)
             await self.write(LoadTarget.ADDEND, self.state.addends.tobytes())
@@ -169,7 +170,7 @@ async def equals_golden(dut):
     assert not bench.errors, f"refused: {program[len(bench.taken) - 1]}"
     assert [mask for _, mask in bench.done] == [fields["signal"] for fields in program]
     expected_output(cfg, program, bench.raw, bench.accumulators, expected, bench.state)
-    if cfg.dynamic:
+    if cfg.slots:
         record = dut.slots_record.value.to_unsigned().to_bytes(64, "little")
         assert record == bench.state.slots.tobytes()
     wrong = np.flatnonzero(await bench.output() != expected)
@@ -211,9 +212,10 @@ async def every_mode_answers_when_stated(dut):
     bench = await begin(dut)
     step = {"channels": bench.cfg.requantize_lanes, "pixels": 1, "lines": 1, "high": 127}
     for mode in (m for m in vector_modes(bench.cfg) if m != VectorMode.BLOCK):
-        for settle in (False, True) if mode == VectorMode.MEASURE else (False,):
-            begin_anew = {"begin": mode == VectorMode.MEASURE}
-            bench.source.put([{**step, **begin_anew, "mode": mode, "settle": settle}])
+        ranges = mode in (VectorMode.MEASURE, VectorMode.RANGE)
+        for settle in (False, True) if ranges else (False,):
+            anew = {"begin": ranges, "high": 7}
+            bench.source.put([{**step, **anew, "mode": mode, "settle": settle}])
             await bench.finish(len(bench.taken) + 1)
             assert not bench.errors
             took = bench.done[-1][0] - bench.taken[-1]
@@ -289,7 +291,7 @@ def test_every_mode_of_a_short_pipeline():
         8, 2, 64, dynamic=True, blocks={"channels": 8}, statistics={"elements": 1024}, pipeline=(),
     )
     params = {"config": cfg.to_dict(), "seed": 9, "count": 30}
-    params["modes"] = [*VectorMode, VectorMode.MEASURE, VectorMode.QUANTIZE]
+    params["modes"] = [*vector_modes(cfg), VectorMode.MEASURE, VectorMode.QUANTIZE]
     run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
 
 

@@ -17,6 +17,7 @@ from kiwicha.machine.records import PARAMETER_RECORD
 from kiwicha.machine.sum_tables import FRACTION
 
 from .requantize_cases import fixed_point_cases, float_cases, random_int32
+from .shift_cases import shift_fields
 
 __all__ = ["expected_output", "instructions", "parameters", "steps"]
 
@@ -184,6 +185,8 @@ def instructions(
             fields |= {"function": 1, "table": int(rng.integers(cfg.functions.tables))}
         if cfg.residual and mode == VectorMode.REQUANTIZE and rng.random() < 0.7:
             fields |= {"residual": 1, "sums": int(rng.integers(2))}
+        if mode in (VectorMode.RANGE, VectorMode.SHIFT):
+            fields |= shift_fields(cfg, rng, mode)
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
         if cfg.pooling and mode == VectorMode.REQUANTIZE and not tiles and rng.random() < 0.7:
             rows, columns = (int(n) for n in rng.integers(1, cfg.pooling.window + 1, 2))
