@@ -13,7 +13,13 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
-from kiwicha.machine.latency import POINTERS, SOFTMAX_GROUP, SOFTMAX_SPACING, vector_latency
+from kiwicha.machine.latency import (
+    LOSS_SPACING,
+    POINTERS,
+    SOFTMAX_GROUP,
+    SOFTMAX_SPACING,
+    vector_latency,
+)
 
 __all__ = [
     "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_GAP", "SPECIAL_LATENCY", "block_cycles",
@@ -30,7 +36,10 @@ SPECIAL_LATENCY = 24
 An estimate: operations, but for MUL, differ in the former by 14, numbers of rows and lanes in the
 latter."""
 
-SPECIAL_GAP = {SpecialOperation.TABLE: 11, SpecialOperation.ADD: 19, SpecialOperation.MUL: 25}
+SPECIAL_GAP = {
+    SpecialOperation.TABLE: 11, SpecialOperation.ADD: 19, SpecialOperation.MUL: 25,
+    SpecialOperation.CROSS_ENTROPY: 17,
+}
 """Cycles from an instruction's last element to the first one of the next, which begins when the
 last result is written; none for what measures rows meanwhile."""
 
@@ -104,9 +113,11 @@ def special_cycles(
 
     SOFTMAX measures a group of rows while the one before it is computed: a beat a cycle for the
     maximum, then an element of each row in turn, as often as a sum takes one. NORMALIZE measures
-    a row while the one before it is computed.
+    a row while the one before it is computed. CROSS_ENTROPY shows a row four times, once slowly.
     """
     elements = rows * length
+    if operation == SpecialOperation.CROSS_ENTROPY:
+        return elements * (3 + LOSS_SPACING)
     if operation == SpecialOperation.NORMALIZE:
         return elements + rows * _ROOT + length
     if operation != SpecialOperation.SOFTMAX:

@@ -12,12 +12,13 @@ from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import CellFamily, RequantizeMode, SoftmaxMode
 
 __all__ = [
-    "ADD_LATENCY", "FIXED_PAIR_LATENCY", "MUL_LATENCY", "POINTERS", "RANGE_SETTLE_LATENCY",
-    "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING", "WEIGHT_GROUP", "accumulator_hazard",
-    "accumulator_latency", "compute_latency", "dynamic_latency", "function_latency",
-    "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval",
-    "product_latency", "program_chunk", "range_latency", "requantize_latency", "residual_latency",
-    "statistics_latency", "vector_fetch", "vector_latency",
+    "ADD_LATENCY", "FIXED_PAIR_LATENCY", "LOSS_LATENCY", "LOSS_SPACING", "MUL_LATENCY",
+    "POINTERS", "RANGE_SETTLE_LATENCY", "SETTLE_LATENCY", "SOFTMAX_GROUP", "SOFTMAX_SPACING",
+    "WEIGHT_GROUP", "accumulator_hazard", "accumulator_latency", "compute_latency",
+    "dynamic_latency", "function_latency", "instruction_gap", "measure_latency",
+    "multiplier_latency", "pass_interval", "product_latency", "program_chunk", "range_latency",
+    "requantize_latency", "residual_latency", "statistics_latency", "vector_fetch",
+    "vector_latency",
 ]
 
 WEIGHT_GROUP: Final = 7
@@ -37,6 +38,10 @@ MUL_LATENCY: Final = 6
 """Of MUL's product, up to its addition."""
 FIXED_PAIR_LATENCY: Final = 10
 """Of sums and products in fixed point."""
+LOSS_SPACING: Final = 6
+"""From one division of CROSS_ENTROPY to the next: two bits of the quotient a cycle."""
+LOSS_LATENCY: Final = 9
+"""Of CROSS_ENTROPY's last pass over a row."""
 POINTERS: Final = 4
 """Columns whose pointers a decoder takes in a cycle."""
 

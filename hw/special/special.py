@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SPECIAL engine: tables, sums, products, softmax and normalization of rows of bytes."""
+"""The SPECIAL engine: tables, sums, products, softmax, normalization and loss of rows of bytes."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.engine import EngineSignature
 from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.special.cross_entropy_walk import CrossEntropyWalker
 from kiwicha.hw.special.special_apply import ApplyWalker
 from kiwicha.hw.special.special_check import SpecialCheck, is_measured, special_job
 from kiwicha.hw.special.special_lane import SpecialLane
 from kiwicha.hw.special.special_measure import MeasureWalker
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import SPECIAL, SpecialOperation
+from kiwicha.machine.isa import SLOTS, SPECIAL, SpecialOperation
+from kiwicha.machine.records import SLOT_LAYOUT
 
 __all__ = ["SpecialEngine"]
 
@@ -24,7 +28,7 @@ class SpecialEngine(Component):
     An instruction is checked while the one before it is carried out, and begins when that one's
     last result is written. Throughput: an element a cycle and lane (TABLE, ADD, MUL); SOFTMAX
     and NORMALIZE see a row before they compute it, SOFTMAX a group of rows during the one before,
-    even if that belongs to the instruction before.
+    even if that belongs to the instruction before. CROSS_ENTROPY has 9 cycles for an element.
 
     Parameters
     ----------
@@ -49,6 +53,8 @@ class SpecialEngine(Component):
         Read of the beat at byte lane * special.bytes + offset, a multiple of a beat.
     result_data : Out(axi_data_width)
         That beat, two cycles later.
+    slots : In(ArrayLayout(SLOT_LAYOUT, SLOTS))
+        Of which CROSS_ENTROPY takes the scale of one when it begins; only with ``training``.
 
     Raises
     ------
@@ -65,6 +71,7 @@ class SpecialEngine(Component):
             "result_enable": In(1),
             "result_address": In(32),
             "result_data": Out(cfg.axi_data_width),
+            **({"slots": In(data.ArrayLayout(SLOT_LAYOUT, SLOTS))} if cfg.training else {}),
         }
         super().__init__(EngineSignature(SPECIAL, ports, {"stepping": Out(1)}))
 
@@ -75,9 +82,7 @@ class SpecialEngine(Component):
         m.submodules.check = check = SpecialCheck(cfg)
         m.submodules.apply = apply = ApplyWalker(cfg)
         m.submodules.measure = measure = MeasureWalker(
-            cfg,
-            spacing=lanes[0].spacing,
-            maximum_latency=lanes[0].maximum_latency,
+            cfg, spacing=lanes[0].spacing, maximum_latency=lanes[0].maximum_latency,
             fetch=lanes[0].fetch,
         )
         wiring.connect(m, check.i, wiring.flipped(self.i))
@@ -89,18 +94,22 @@ class SpecialEngine(Component):
         active, pending, unmeasured = Signal(), Signal(), Signal()
         take, move, start = Signal(), Signal(), Signal()
         place, left = Signal.like(job.y), Signal.like(job.results)
+        walks: Value = start
+        moves: Value = apply.o.valid | measure.o.valid
+        if cfg.training:
+            walks, moves = self._loss(m, lanes, job, start, moves)
         both = (job.operation == SpecialOperation.SOFTMAX) & (ahead.operation == job.operation)
         m.d.comb += [
             check.o.ready.eq(~pending & ~measure.busy),
             take.eq(check.o.valid & check.o.ready),
             move.eq(pending & ~active),
             apply.job.eq(job),
-            apply.start.eq(start),
+            apply.start.eq(walks),
             apply.measured.eq(measure.measured),
             measure.job.eq(ahead),
             measure.start.eq(unmeasured & (~active | both)),
             measure.used.eq(apply.used),
-            self.stepping.eq(apply.o.valid | measure.o.valid),
+            self.stepping.eq(moves),
         ]
         m.d.sync += [start.eq(move), self.done.valid.eq(0)]
         with m.If(take):
@@ -163,8 +172,26 @@ class SpecialEngine(Component):
             ]
         beats = Cat(lane.beat for lane in lanes)
         m.d.sync += self.result_data.eq(beats.word_select(chosen, cfg.axi_data_width))
+        self._count(m)
+        return m
 
+    def _count(self, m: Module) -> None:
+        """Keep account of the instructions that are under way."""
         count = Signal(range(5))
         m.d.sync += count.eq(count + (self.i.valid & self.i.ready) - self.done.valid)
         m.d.comb += self.busy.eq(count != 0)
-        return m
+
+    def _loss(
+        self, m: Module, lanes: Sequence[SpecialLane], job: data.View, start: Value, moves: Value
+    ) -> tuple[Value, Value]:
+        """Walk through logits in all lanes; return when the other walker begins, and whether
+        anything goes to the lanes where ``moves`` says so for all else."""
+        m.submodules.loss = walker = CrossEntropyWalker(self.cfg)
+        exponent, logits = Signal(8), job.operation == SpecialOperation.CROSS_ENTROPY
+        m.d.comb += [walker.job.eq(job), walker.start.eq(start & logits)]
+        with m.If(start):
+            m.d.sync += exponent.eq(self.slots[job.slot].scale[23:31])
+        for lane in lanes:
+            wiring.connect(m, lane.visit, walker.o)
+            m.d.comb += lane.exponent.eq(exponent)
+        return start & ~logits, moves | walker.o.valid

@@ -9,12 +9,12 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.fixed_pairs import PLACE_BITS
-from kiwicha.machine.isa import ENGINES, SPECIAL, Engine, ErrorCode, SpecialOperation
+from kiwicha.machine.isa import ENGINES, SLOTS, SPECIAL, Engine, ErrorCode, SpecialOperation
 
 __all__ = ["REPEATS", "SpecialCheck", "count_bits", "is_measured", "special_job", "takes_pairs"]
 
 REPEATS = ("x_row", "x_byte", "z_row", "z_byte")
-"""Fields by which an operand of ADD and MUL is met again."""
+"""Fields by which an operand of ADD and MUL is met again; CROSS_ENTROPY has the last one set."""
 
 
 def count_bits(cfg: AcceleratorConfig) -> int:
@@ -28,7 +28,8 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
     Rows 0 to ``rows`` - 1 of every lane lie densely from ``x`` and ``z`` on, or as much of them as
     `REPEATS` leave, their ``results`` bytes from ``y`` on; ``z`` is what the operation says it is.
     A lane in ``full`` has all of them, the one in ``edge`` the first ``edge_rows``, the others
-    none; lane 0 always has all. ``multiplier`` is that of sums and products in fixed point.
+    none; lane 0 always has all. ``multiplier`` is that of sums and products in fixed point,
+    ``slot`` that of logits.
     """
     place = range(cfg.special.bytes)
     counts = unsigned(count_bits(cfg))
@@ -58,6 +59,7 @@ def special_job(cfg: AcceleratorConfig) -> data.StructLayout:
         "x_zero": signed(8),
         "signal": ENGINES,
         **({"multiplier": 31} if cfg.fixed_pairs else {}),
+        **({"slot": range(SLOTS)} if cfg.training else {}),
     })
 
 
@@ -123,6 +125,8 @@ class SpecialCheck(Component):
         ]
         if cfg.fixed_pairs:
             m.d.comb += job.multiplier.eq(multiplier_bits(asked))
+        if cfg.training:
+            m.d.comb += job.slot.eq(asked.table)
         with m.FSM():
             with m.State("TAKE"):
                 m.d.comb += self.i.ready.eq(1)
@@ -132,7 +136,7 @@ class SpecialCheck(Component):
             with m.State("BEGIN"):
                 rows = Mux(asked.total < asked.rows, asked.total[:16], asked.rows)
                 m.d.sync += [
-                    illegal.eq(_illegal(asked, cfg.fixed_pairs)),
+                    illegal.eq(_illegal(asked, cfg)),
                     Cat(bits, most).eq(Cat(rows, rows)),
                     part.eq(asked.length[: place_bits + 1]),
                     product.eq(0),
@@ -204,11 +208,15 @@ class SpecialCheck(Component):
             for name, size in sizes.items()
         }
         normalize = asked.operation == SpecialOperation.NORMALIZE
+        reads, beyond = takes_pairs(asked.operation), asked.table >= tables
+        if cfg.training:
+            loss = asked.operation == SpecialOperation.CROSS_ENTROPY
+            reads, beyond = reads | loss, beyond & ~loss
         return Cat(
             ends["x"],
             ends["y"],
-            ends["z"] & takes_pairs(asked.operation),
-            asked.table >= tables,
+            ends["z"] & reads,
+            beyond,
             normalize & ((asked.table << 8) + asked.length > cfg.special.entries),
         ).any()
 
@@ -218,15 +226,22 @@ def multiplier_bits(asked: data.View) -> Value:
     return Cat(asked.x[PLACE_BITS:], asked.z[PLACE_BITS:], asked.y[PLACE_BITS:-5])
 
 
-def _illegal(asked: data.View, fixed_pairs: bool) -> Value:
+def _illegal(asked: data.View, cfg: AcceleratorConfig) -> Value:
     """Return whether a field is illegal whatever it leads to."""
     pair = (asked.operation == SpecialOperation.MUL) & (asked.shift >= 120)
-    if fixed_pairs:
+    if cfg.fixed_pairs:
         far = (asked.shift < -31) | (asked.shift > 30) | asked.y[-5:].any()
         pair = takes_pairs(asked.operation) & far
+    operations, repeats = SpecialOperation.MUL, Cat(asked[name] for name in REPEATS).any()
+    if cfg.training:
+        operations = max(SpecialOperation)
+        loss = asked.operation == SpecialOperation.CROSS_ENTROPY
+        others = Cat(asked[name] for name in REPEATS if name != "z_byte").any()
+        repeats = Mux(loss, others | ~asked.z_byte, repeats)
+        pair |= loss & ((asked.length > cfg.training.classes) | (asked.table >= SLOTS))
     return Cat(
-        asked.operation > max(SpecialOperation),
-        Cat(asked[name] for name in REPEATS).any() & ~takes_pairs(asked.operation),
+        asked.operation > operations,
+        repeats & ~takes_pairs(asked.operation),
         asked.reserved0,
         (asked.x_zero != 0) & ~asked.uncentred,
         asked.uncentred & (asked.operation != SpecialOperation.NORMALIZE),

@@ -6,6 +6,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.parts.writes import scratchpad_write
+from kiwicha.hw.special.cross_entropy import LOGIT
+from kiwicha.hw.special.cross_entropy_walk import visit_layout
 from kiwicha.hw.special.operand_memory import OperandMemory
 from kiwicha.hw.special.row_maximum import RowMaximum
 from kiwicha.hw.special.softmax_common import SLOTS
@@ -63,6 +65,9 @@ class SpecialFetch(Component):
         The looks at single bytes.
     operands : Out(stream.Signature(ELEMENT_OPERANDS, always_ready=True))
         The elements.
+    visit : In(stream.Signature(visit_layout(cfg), always_ready=True))
+    logit : Out(stream.Signature(LOGIT, always_ready=True))
+        Elements of CROSS_ENTROPY, two cycles later; only with ``training``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, lane: int) -> None:
@@ -71,7 +76,12 @@ class SpecialFetch(Component):
         self.latency = 5
         self._maximum = RowMaximum(cfg.beat_bytes, SLOTS)
         self.maximum_latency = self._maximum.latency
+        loss = {
+            "visit": In(stream.Signature(visit_layout(cfg), always_ready=True)),
+            "logit": Out(stream.Signature(LOGIT, always_ready=True)),
+        }
         super().__init__({
+            **(loss if cfg.training else {}),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "job": In(special_job(cfg)),
             "ahead": In(special_job(cfg)),
@@ -103,10 +113,10 @@ class SpecialFetch(Component):
 
         # Cycle 0: where to read. What is beside the data comes along.
         looked, walked = Signal(self.latency), Signal(self.latency)
-        m.d.comb += [
-            memory.place[0].eq(Mux(softmax | normalize, look.place, element.x)),
-            memory.place[1].eq(element.z),
-        ]
+        places: list[Value] = [Mux(softmax | normalize, look.place, element.x), element.z]
+        if cfg.training:
+            places = self._logits(m, memory, places)
+        m.d.comb += [memory.place[reader].eq(places[reader]) for reader in range(2)]
         m.d.sync += [
             looked.eq((looked << 1) | (self.look.valid & ~look.beat & look.live[self.lane])),
             walked.eq((walked << 1) | (self.element.valid & element.live[self.lane])),
@@ -161,6 +171,22 @@ class SpecialFetch(Component):
             operands.b.eq(tables.entry[1]),
         ]
         return m
+
+    def _logits(self, m: Module, memory: OperandMemory, places: list[Value]) -> list[Value]:
+        """Give the bytes of visits to ``logit``; return where to read, ``places`` for all else."""
+        visit, logit = self.visit.payload, self.logit.payload
+        live = Signal(2)
+        m.d.sync += live.eq(Cat(self.visit.valid & visit.live[self.lane], live))
+        m.d.comb += [
+            self.logit.valid.eq(live[-1]),
+            logit.look.eq(_later(m, visit.look, 2, "look")[2]),
+            logit.first.eq(_later(m, visit.first, 2, "visit_first")[2]),
+            logit.x.eq(memory.byte[0]),
+            logit.label.eq(memory.byte[1]),
+        ]
+        loss = self.job.operation == SpecialOperation.CROSS_ENTROPY
+        visited = (visit.x, visit.z)
+        return [Mux(loss, place, other) for place, other in zip(visited, places, strict=True)]
 
 
 def _later(m: Module, value: Value, cycles: int, name: str) -> list[Value]:

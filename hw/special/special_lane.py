@@ -8,6 +8,8 @@ from amaranth.lib.wiring import Component, In, Out
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.add_round import OPERANDS, AddRound
+from kiwicha.hw.special.cross_entropy import CrossEntropyCore
+from kiwicha.hw.special.cross_entropy_walk import visit_layout
 from kiwicha.hw.special.fixed_pair import FixedPair
 from kiwicha.hw.special.multiply_round import MultiplyRound
 from kiwicha.hw.special.normalize import NormalizeCore
@@ -33,7 +35,7 @@ class SpecialLane(Component):
 
     Parameters
     ----------
-    cfg : sizes of the memories, ``special.softmax``, ``fixed_pairs``.
+    cfg : sizes of the memories, ``special.softmax``, ``fixed_pairs``, ``training``.
     lane : number of the lane.
     fetch : cycles from a look to the arithmetic.
     maximum_latency : cycles from a row's last beat to the first byte that may be compared with it.
@@ -56,6 +58,8 @@ class SpecialLane(Component):
         A result is written in this cycle, to this place.
     read_enable : In(1); read_place : In(range(special.bytes)); beat : Out(axi_data_width)
         Read of the results, as ``ResultMemory`` has it.
+    visit : In(stream.Signature(visit_layout(cfg), always_ready=True)); exponent : In(8)
+        Elements of CROSS_ENTROPY, and what `CrossEntropyCore` is told; only with ``training``.
     """
 
     def __init__(self, cfg: AcceleratorConfig, lane: int) -> None:
@@ -76,7 +80,11 @@ class SpecialLane(Component):
         self.spacing = self._softmax.spacing
         require_stated("a softmax's spacing", self.spacing, SOFTMAX_SPACING[cfg.special.softmax])
         place = range(cfg.special.bytes)
+        loss = {
+            "visit": In(stream.Signature(visit_layout(cfg), always_ready=True)), "exponent": In(8),
+        }
         super().__init__({
+            **(loss if cfg.training else {}),
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "job": In(special_job(cfg)),
             "ahead": In(special_job(cfg)),
@@ -146,12 +154,6 @@ class SpecialLane(Component):
         chosen, chosen_valid = Signal(signed(16), reset_less=True), Signal()
         value, value_valid = Signal(signed(17), reset_less=True), Signal()
         clamped = Signal(8, reset_less=True)
-        m.d.sync += [
-            chosen_valid.eq(0),
-            value_valid.eq(chosen_valid),
-            value.eq(chosen + Mux(kind[SpecialOperation.TABLE], 0, job.zero_point)),
-            results.write.valid.eq(value_valid),
-        ]
         ways = {
             SpecialOperation.TABLE: (fetch.operands.valid, element.a[:8]),
             SpecialOperation.ADD: paired,
@@ -159,11 +161,21 @@ class SpecialLane(Component):
             SpecialOperation.SOFTMAX: (softmax.o.valid, softmax.o.payload),
             SpecialOperation.NORMALIZE: (normalize.o.valid, normalize.o.payload),
         }
+        final: Value = kind[SpecialOperation.TABLE]  # as it is
+        if self.cfg.training:
+            ways[SpecialOperation.CROSS_ENTROPY] = self._loss(m, fetch)
+            final = final | kind[SpecialOperation.CROSS_ENTROPY]
+        m.d.sync += [
+            chosen_valid.eq(0),
+            value_valid.eq(chosen_valid),
+            value.eq(chosen + Mux(final, 0, job.zero_point)),
+            results.write.valid.eq(value_valid),
+        ]
         with m.Switch(job.operation):
             for operation, (valid, result) in ways.items():
                 with m.Case(operation):
                     m.d.sync += [chosen_valid.eq(valid), chosen.eq(result)]
-        with m.If(kind[SpecialOperation.TABLE] | ((value >= job.low) & (value <= job.high))):
+        with m.If(final | ((value >= job.low) & (value <= job.high))):
             m.d.sync += clamped.eq(value)
         with m.Elif(value < job.low):
             m.d.sync += clamped.eq(job.low)
@@ -178,6 +190,14 @@ class SpecialLane(Component):
             self.beat.eq(results.beat),
         ]
         return m
+
+    def _loss(self, m: Module, fetch: SpecialFetch) -> tuple[Value, Value]:
+        """Feed logits; return when there is an error, and which."""
+        m.submodules.loss = loss = CrossEntropyCore(self.cfg.training.classes)
+        wiring.connect(m, fetch.visit, wiring.flipped(self.visit))
+        wiring.connect(m, loss.i, fetch.logit)
+        m.d.comb += loss.exponent.eq(self.exponent)
+        return loss.o.valid, loss.o.payload
 
     def _float(
         self, m: Module, fetch: SpecialFetch, add: AddRound, multiply: MultiplyRound

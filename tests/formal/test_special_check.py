@@ -14,6 +14,7 @@ from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_r
 
 CFG = AcceleratorConfig(special={"lanes": 2, "bytes": 256, "entries": 512})
 FIXED = CFG.replace(requantize_mode="tflite")
+LEARNS = CFG.replace(residual={"tables": 2}, transposer=True, training={"classes": 16})
 SMALL = 16
 
 
@@ -21,14 +22,18 @@ class CheckSpec(wiring.Component):
     """One instruction, any but for its rows and length below ``SMALL``, and the plain formulas.
 
     ``fixed`` says that sums and products are in fixed point: 31 bits above their places are the
-    multiplier's, which the job of a machine of that kind has.
+    multiplier's, which the job of a machine of that kind has. ``loss`` says that there are errors
+    of logits.
     """
 
     i: In(stream.Signature(SPECIAL))
     ready: In(1)
 
-    def __init__(self, told: AcceleratorConfig = CFG, fixed: bool | None = None) -> None:
+    def __init__(
+        self, told: AcceleratorConfig = CFG, fixed: bool | None = None, loss: bool | None = None
+    ) -> None:
         self.dut = SpecialCheck(told)
+        self.loss = bool(told.training) if loss is None else loss
         self.fixed = told.fixed_pairs if fixed is None else fixed
         super().__init__()
 
@@ -55,11 +60,14 @@ class CheckSpec(wiring.Component):
             asked.operation == SpecialOperation.MUL
         )
         is_normalize = asked.operation == SpecialOperation.NORMALIZE
+        is_loss = asked.operation == SpecialOperation.CROSS_ENTROPY if self.loss else Const(0, 1)
+        legal = [asked.z_byte == is_loss, *(~asked[name] for name in REPEATS if name != "z_byte")]
         is_fixed = is_pair if self.fixed else Const(0, 1)
         place = {
             name: Mux(is_fixed, asked[name] & 0xFFFFF, asked[name]) for name in ("x", "y", "z")
         }
         illegal, outside = Signal(), Signal()
+        entries = 256 * asked.table + Mux(is_normalize, length, 256)
         lane_rows = Mux(asked.total < rows, asked.total[:4], rows)
         read = {
             name: Mux(asked[f"{name}_row"], 1, lane_rows) * Mux(asked[f"{name}_byte"], 1, length)
@@ -69,9 +77,10 @@ class CheckSpec(wiring.Component):
             used.eq(lane_rows * length),
             illegal.eq(
                 Cat(
-                    asked.operation > 4,
+                    asked.operation > 4 + self.loss,
                     asked.reserved0 != 0,
-                    Cat(asked[name] for name in REPEATS).any() & ~is_pair,
+                    ~Cat(legal).all() & ~is_pair,
+                    is_loss & (asked.table > 3),
                     (asked.x_zero != 0) & ~asked.uncentred,
                     asked.uncentred & ~is_normalize,
                     rows == 0,
@@ -89,8 +98,8 @@ class CheckSpec(wiring.Component):
             outside.eq(
                 (place["x"] + read["x"] > CFG.special.bytes)
                 | (place["y"] + used > CFG.special.bytes)
-                | (is_pair & (place["z"] + read["z"] > CFG.special.bytes))
-                | (256 * asked.table + Mux(is_normalize, length, 256) > CFG.special.entries)
+                | ((is_pair | is_loss) & (place["z"] + read["z"] > CFG.special.bytes))
+                | (~is_loss & (entries > CFG.special.entries))
             ),
         ]
         with m.If(dut.o.valid & first.started):
@@ -106,9 +115,9 @@ class CheckSpec(wiring.Component):
                 Assert(~job.edge[1] | (job.edge_rows == asked.total - rows)),
                 *(
                     Assert(job[name] == asked[name])
-                    for name in ("operation", "uncentred", "table", "length", "low", "shift",
-                                 "x_zero")
+                    for name in ("operation", "uncentred", "length", "low", "shift", "x_zero")
                 ),
+                Assert(is_loss | (job.table == asked.table)),
                 *(Assert(job[name] == place[name]) for name in "xy"),
                 Assert(Mux(is_fixed, job.z[:20], job.z) == place["z"]),
             ]
@@ -117,6 +126,11 @@ class CheckSpec(wiring.Component):
                 m.d.comb += [
                     Assert(~is_fixed | (job.multiplier == parts)),
                     Cover(is_fixed & (job.multiplier == (1 << 31) - 1) & (job.shift == -31)),
+                ]
+            if "slot" in dict(job.shape()):
+                m.d.comb += [
+                    Assert(~is_loss | (job.slot == asked.table)),
+                    Cover(is_loss & (job.slot == 3) & (length == 10) & (rows == 3)),
                 ]
         with m.If(dut.error.valid & first.started):
             m.d.sync += answered.eq(1)
@@ -134,12 +148,12 @@ class CheckSpec(wiring.Component):
         return m
 
 
-@pytest.mark.parametrize("told", [CFG, FIXED], ids=["float", "fixed"])
+@pytest.mark.parametrize("told", [CFG, FIXED, LEARNS], ids=["float", "fixed", "learns"])
 def test_proved(told):
     assert_proved(CheckSpec(told), depth=14)
 
 
-@pytest.mark.parametrize("told", [CFG, FIXED], ids=["float", "fixed"])
+@pytest.mark.parametrize("told", [CFG, FIXED, LEARNS], ids=["float", "fixed", "learns"])
 def test_covered(told):
     assert_covered(CheckSpec(told), depth=14)
 
@@ -148,6 +162,11 @@ def test_covered(told):
 def test_other_arithmetic_is_refuted(told):
     """The multiplier above a place is no part of it there, and nothing legal elsewhere."""
     assert_refuted(CheckSpec(told, fixed=not told.fixed_pairs), depth=14)
+
+
+@pytest.mark.parametrize("told", [CFG, LEARNS], ids=["float", "learns"])
+def test_other_operations_are_refuted(told):
+    assert_refuted(CheckSpec(told, loss=not told.training), depth=14)
 
 
 @pytest.mark.parametrize("wrong", [{"special": {"bytes": 512}}, {"special": {"entries": 1024}}])

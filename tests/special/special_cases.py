@@ -6,7 +6,7 @@ import numpy as np
 from kiwicha.golden.special import special
 from kiwicha.hw.special.special_check import REPEATS
 from kiwicha.machine.fixed_pairs import with_multiplier
-from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.isa import SLOTS, SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import softmax_tables
 
@@ -58,6 +58,8 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
     longest = min(longest or size, size)
     if operation == SpecialOperation.NORMALIZE:
         longest = min(longest, cfg.special.entries - 256 * table)
+    if operation == SpecialOperation.CROSS_ENTROPY:
+        table, longest = int(rng.integers(SLOTS)), min(longest, cfg.training.classes)
     length = int(rng.integers(1, rng.integers(1, longest + 1) + 1))
     most = size // length
     rows = min(rows or int(rng.integers(1, most + 1)), most)
@@ -75,7 +77,9 @@ def instruction(cfg, rng, operation, *, longest=None, rows=None):
         places["z"] = int(rng.integers(0, 1 << rng.integers(1, 33)))
     elif operation not in _PAIRS:
         places["z"] = int(rng.integers(0, 1 << 32))  # not looked at
-    for name in "xz" if operation in _PAIRS else "":
+    if operation == SpecialOperation.CROSS_ENTROPY:
+        again["z_byte"] = 1
+    for name in "xz" if operation in (*_PAIRS, SpecialOperation.CROSS_ENTROPY) else "":
         most = (1 if again[f"{name}_row"] else min(rows, total)) * (
             1 if again[f"{name}_byte"] else length
         )
@@ -113,12 +117,13 @@ def _uncentred(rng, operation):
     }
 
 
-def execute(cfg, program, operand, tables, result):
-    """Change ``result`` int[L, special.bytes] as the program does; -1 is an unknown byte."""
+def execute(cfg, program, operand, tables, result, exponents=()):
+    """Change ``result`` int[L, special.bytes] as the program does; -1 is an unknown byte.
+    ``exponents`` are those of the slots."""
     mode = SoftmaxMode(cfg.special.softmax)
     for fields in program:
         # Two runs over different old contents show what is written.
         ones, zeros = (np.full(result.shape, fill, np.uint8) for fill in (255, 0))
         for written in (ones, zeros):
-            special(fields, operand, tables, written, mode, cfg.fixed_pairs)
+            special(fields, operand, tables, written, mode, cfg.fixed_pairs, exponents)
         result[:] = np.where(ones == zeros, ones, result)

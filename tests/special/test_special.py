@@ -4,20 +4,31 @@
 import cocotb
 import numpy as np
 import pytest
+from amaranth.lib import data
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.special.special import SpecialEngine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.fixed_pairs import with_multiplier
-from kiwicha.machine.isa import SPECIAL, Engine, ErrorCode, LoadTarget, SpecialOperation
+from kiwicha.machine.isa import SLOTS, SPECIAL, Engine, LoadTarget, SpecialOperation
+from kiwicha.machine.records import SLOT_LAYOUT
+from kiwicha.machine.shifts import exponent_of
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import StreamSource, pack, start_clock_and_reset
 from .special_cases import execute, instruction, tables_for
+from .special_faults import (
+    FAULTS,
+    FIXED_FAULTS,
+    FIXED_LEGAL,
+    LEGAL,
+    LOSS_FAULTS,
+    LOSS_LEGAL,
+    PLAIN,
+)
 
-TABLE, ADD, SOFTMAX, NORMALIZE, MUL = SpecialOperation
-FIELD, RANGE = ErrorCode.ILLEGAL_FIELD, ErrorCode.SCRATCHPAD_RANGE
+TABLE, ADD, SOFTMAX, NORMALIZE, MUL, LOSS = SpecialOperation
 MACHINES = {
     "one lane": {"special": {"lanes": 1, "bytes": 2048}, "axi_data_width": 64},
     "two lanes": {
@@ -27,6 +38,10 @@ MACHINES = {
     "fixed point": {
         "special": {"lanes": 2, "entries": 512, "softmax": "tflite"}, "axi_data_width": 64,
         "requantize_mode": "tflite",
+    },
+    "training": {
+        "special": {"lanes": 2, "entries": 512, "softmax": "integer"}, "axi_data_width": 64,
+        "training": {"classes": 32}, "residual": {"tables": 2}, "transposer": True,
     },
 }
 
@@ -44,6 +59,7 @@ class Bench:
         self.rng = np.random.default_rng(seed)
         self.operand = np.zeros((cfg.special.lanes, cfg.special.bytes), np.uint8)
         self.tables = np.zeros((2, cfg.special.entries), np.uint32)
+        self.exponents = [0] * SLOTS
         self.cycle, self.steps = 0, 0
         self.taken, self.done, self.errors = [], [], []
         self.source = StreamSource(dut, "i", SPECIAL, policy=bench_params().get("offer", "always"))
@@ -95,6 +111,18 @@ class Bench:
         self.tables = tables_for(self.cfg, self.rng, operation)
         await self.load(LoadTarget.OPERAND, self.operand)
         await self.load(LoadTarget.TABLE, self.tables.view(np.uint8))
+        if self.cfg.training:
+            self.set_slots()
+
+    def set_slots(self):
+        """Give all slots scales: mostly such as logits have, and any bits."""
+        scales = np.ldexp(self.rng.uniform(1, 2, SLOTS), self.rng.integers(-20, 13, SLOTS))
+        bits = scales.astype(np.float32).view(np.uint32)
+        if self.rng.random() < 0.3:
+            bits[:] = self.rng.integers(0, 1 << 32, SLOTS)
+        self.exponents = [exponent_of(scale) for scale in bits.view(np.float32)]
+        slots = [{"scale": int(word), "zero_point": int(self.rng.integers(256))} for word in bits]
+        self.dut.slots.value = pack(data.ArrayLayout(SLOT_LAYOUT, SLOTS), slots)
 
     async def results(self):
         """Read all results, a beat a cycle; a byte that is unknown comes as -1."""
@@ -123,7 +151,7 @@ class Bench:
             await ClockCycles(self.dut.clk, 1)
         assert not self.errors
         assert [mask for _, mask in self.done] == [fields["signal"] for fields in program]
-        execute(self.cfg, program, self.operand, self.tables, expected)
+        execute(self.cfg, program, self.operand, self.tables, expected, self.exponents)
         got = await self.results()
         wrong = np.argwhere(got != expected)
         at = tuple(wrong[:6].T)
@@ -143,88 +171,12 @@ async def begin(dut):
 async def equals_golden(dut):
     bench = await begin(dut)
     for turn in range(bench_params()["turns"]):
-        operation = SpecialOperation(turn % 5)
+        operation = SpecialOperation(turn % (6 if bench.cfg.training else 5))
         await bench.refill(operation)
         kinds = [operation if bench.rng.random() < 0.7 else TABLE for _ in range(4)]
         await bench.run([instruction(bench.cfg, bench.rng, kind, longest=256) for kind in kinds])
 
 
-#: What makes the instruction below illegal, and which error that is. The memories have 256 bytes a
-#: lane, the tables 512 entries, and there are two lanes.
-PLAIN = {
-    "signal": 1, "operation": TABLE, "rows": 4, "length": 10, "total": 7, "x": 0, "z": 0, "y": 0,
-    "low": -128, "high": 127, "x_row": 0, "x_byte": 0, "z_row": 0, "z_byte": 0, "table": 0,
-    "shift": 20, "zero_point": 0, "x_signed": 0, "uncentred": 0, "x_zero": 0,
-}
-FAULTS = [
-    ({"operation": 5}, FIELD),
-    ({"operation": 8}, FIELD),
-    ({"operation": 15}, FIELD),
-    ({"reserved0": 1}, FIELD),
-    ({"z_row": 1}, FIELD),
-    ({"operation": NORMALIZE, "x_row": 1}, FIELD),
-    ({"operation": NORMALIZE, "x_byte": 1}, FIELD),
-    ({"operation": SOFTMAX, "z_byte": 1}, FIELD),
-    ({"uncentred": 1}, FIELD),
-    ({"operation": MUL, "uncentred": 1}, FIELD),
-    ({"x_zero": -128}, FIELD),
-    ({"operation": NORMALIZE, "x_zero": 1}, FIELD),
-    ({"rows": 0}, FIELD),
-    ({"length": 0}, FIELD),
-    ({"total": 0}, FIELD),
-    ({"total": 9}, FIELD),
-    ({"total": (1 << 32) - 1}, FIELD),
-    ({"low": 128}, FIELD),
-    ({"high": 256}, FIELD),
-    ({"low": -257}, FIELD),
-    ({"zero_point": 300}, FIELD),
-    ({"operation": NORMALIZE, "shift": 32}, FIELD),
-    ({"operation": NORMALIZE, "shift": -1}, FIELD),
-    ({"operation": MUL, "shift": 120}, FIELD),
-    ({"x": 217}, RANGE),
-    ({"y": 217}, RANGE),
-    ({"operation": ADD, "z": 217}, RANGE),
-    ({"operation": ADD, "z": 1 << 31}, RANGE),
-    ({"operation": MUL, "z": 217}, RANGE),
-    ({"operation": MUL, "z": 247, "z_row": 1}, RANGE),
-    ({"operation": ADD, "z": 253, "z_byte": 1}, RANGE),
-    ({"operation": ADD, "x": 247, "x_row": 1}, RANGE),
-    ({"operation": MUL, "x": 253, "x_byte": 1}, RANGE),
-    ({"operation": MUL, "y": 217, "x_byte": 1, "z_byte": 1}, RANGE),
-    ({"operation": ADD, "z": 256, "z_row": 1, "z_byte": 1}, RANGE),
-    ({"x": 256}, RANGE),
-    ({"x": 1 << 31}, RANGE),
-    ({"length": 65}, RANGE),
-    ({"length": 0xFFFF}, RANGE),
-    ({"length": 0x8000, "rows": 0x8000, "total": 0x8000}, RANGE),
-    ({"rows": 0xFFFF, "total": 0x10001}, RANGE),
-    ({"table": 2}, RANGE),
-    ({"table": 15}, RANGE),
-    ({"operation": NORMALIZE, "table": 1, "rows": 1, "total": 1, "length": 257}, RANGE),
-]
-#: The same where sums and products are in fixed point: their multiplier is above 20 bits of places.
-FIXED_FAULTS = [
-    ({"operation": MUL, "shift": 31}, FIELD),
-    ({"operation": MUL, "shift": -32}, FIELD),
-    ({"operation": ADD, "shift": 120}, FIELD),
-    ({"operation": ADD, "shift": -128}, FIELD),
-    ({"operation": ADD, "shift": -20, "y": 1 << 27}, FIELD),
-    ({"operation": MUL, "shift": -20, "y": 1 << 31}, FIELD),
-    ({"operation": ADD, "shift": -20, "x": 217}, RANGE),
-    ({"operation": MUL, "shift": -20, "z": 1 << 19}, RANGE),
-    ({"operation": ADD, "shift": -20, "x": 1 << 19 | 1 << 20}, RANGE),
-    ({"operation": ADD, "shift": -20, "z": 256 | 1 << 31}, RANGE),
-    ({"operation": MUL, "shift": -20, "y": 256 | 1 << 26}, RANGE),
-    ({"x": 1 << 20}, RANGE),
-    ({"y": 1 << 31}, RANGE),
-    ({"operation": SOFTMAX, "x": 1 << 20}, RANGE),
-]
-FIXED_LEGAL = [
-    {"operation": ADD, "shift": -31, "x": 216 | 0xFFF << 20, "z": 0xFFF << 20, "y": 127 << 20},
-    {"operation": ADD, "shift": 30, "z": 1 << 31, "y": 64 << 20},
-    {"operation": MUL, "shift": 12, "x": 216, "z": 216, "y": 216 | 64 << 20},
-    {"operation": MUL, "shift": -3, "y": 127 << 20, "z_row": 1, "z": 246 | 5 << 20},
-]
 #: Operation, length of the rows that fill 2048 bytes, and the cycles that they may take alone and
 #: after others of their kind.
 PACE = [
@@ -239,10 +191,8 @@ PACE = [
 ]
 #: Sums and products in fixed point, each of the same latency.
 FIXED_PACE = [(ADD, 197, 2000, 1991), (MUL, 197, 2000, 1991)]
-LEGAL = [{"x": 216, "y": 216, "z": 217, "table": 1, "total": 8}, {"length": 64},
-         {"operation": MUL, "shift": 119}, {"operation": MUL, "z": 246, "z_row": 1},
-         {"operation": ADD, "z": 252, "z_byte": 1, "x": 246, "x_row": 1},
-         {"operation": ADD, "z": 255, "z_row": 1, "z_byte": 1}]
+#: Of logits, of which 224 bytes fill the machine's 256 beside their labels.
+LOSS_PACE = [(LOSS, 10, 2007, 1997), (LOSS, 1, 2046, 2033)]
 
 
 @cocotb.test()
@@ -251,8 +201,10 @@ async def errors(dut):
     bench = await begin(dut)
     await bench.refill(TABLE)
     legal = FIXED_LEGAL if bench.cfg.fixed_pairs else LEGAL
-    await bench.run([PLAIN | change for change in legal])
     faults = FIXED_FAULTS if bench.cfg.fixed_pairs else FAULTS
+    if bench.cfg.training:
+        legal, faults = LOSS_LEGAL, LOSS_FAULTS
+    await bench.run([PLAIN | change for change in legal])
     for change, code in faults:
         bench.taken.clear()
         bench.done.clear()
@@ -273,10 +225,14 @@ async def keeps_pace(dut):
     """Cycles from an instruction's transfer to its answer."""
     bench = await begin(dut)
     size = bench.cfg.special.bytes
-    for operation, length, alone, later in FIXED_PACE if bench.cfg.fixed_pairs else PACE:
+    paces = FIXED_PACE if bench.cfg.fixed_pairs else PACE
+    for operation, length, alone, later in LOSS_PACE if bench.cfg.training else paces:
         await bench.refill(operation)
         rows = size // length
         fields = PLAIN | {"operation": operation, "rows": rows, "total": rows, "length": length}
+        if operation == LOSS:
+            rows = (size - 32) // length
+            fields |= {"z_byte": 1, "rows": rows, "total": rows, "z": size - rows}
         if bench.cfg.fixed_pairs:
             fields = with_multiplier(fields | {"shift": -20}, 1 << 30)
         await bench.run([fields] * 3)
@@ -308,13 +264,13 @@ def test_equals_golden(name):
 
 
 @pytest.mark.parametrize("policy", ["random", "bursty"])
-@pytest.mark.parametrize("name", ["two lanes", "fixed point"])
+@pytest.mark.parametrize("name", ["two lanes", "fixed point", "training"])
 def test_pauses_between_instructions(name, policy):
     cfg = machine(**MACHINES[name])
-    simulate(cfg, "equals_golden", {"turns": 5, "offer": policy})
+    simulate(cfg, "equals_golden", {"turns": 6, "offer": policy})
 
 
-@pytest.mark.parametrize("name", ["two lanes", "fixed point"])
+@pytest.mark.parametrize("name", ["two lanes", "fixed point", "training"])
 def test_errors(name):
     simulate(machine(**MACHINES[name]), "errors", {})
 
@@ -322,6 +278,10 @@ def test_errors(name):
 @pytest.mark.parametrize("mode", ["onnx", "tflite"])
 def test_pace(mode):
     simulate(machine(**MACHINES["one lane"], requantize_mode=mode), "keeps_pace", {})
+
+
+def test_pace_of_the_loss():
+    simulate(machine(**MACHINES["training"]), "keeps_pace", {})
 
 
 def test_without_lanes():
