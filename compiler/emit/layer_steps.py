@@ -10,6 +10,7 @@ import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
+from kiwicha.compiler.emit.loss import loss_steps
 from kiwicha.compiler.emit.pairs import pair_steps
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.slots import slot_record, with_exponent
@@ -40,6 +41,7 @@ from kiwicha.compiler.graph.graph import (
     ViewNode,
 )
 from kiwicha.compiler.graph.training_nodes import (
+    CrossEntropyNode,
     ShiftedConvNode,
     ShiftedPoolNode,
     ShiftedProductNode,
@@ -309,6 +311,7 @@ _STEPS: dict[str, _Steps] = {
     ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedProductNode.kind: with_exponent(_contracted(shifted_contractions)),
     TunedProductNode.kind: _contracted(tuned_contractions),
+    CrossEntropyNode.kind: loss_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,

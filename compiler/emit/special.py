@@ -23,7 +23,7 @@ from kiwicha.machine.isa import SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.tables import normalize_epsilon, normalize_parameters, softmax_tables
 
-__all__ = ["row_steps"]
+__all__ = ["has_rows", "row_steps"]
 
 _Tables = tuple[np.ndarray, np.ndarray | None]
 
@@ -51,7 +51,7 @@ def row_steps(
     where, length = f"{node.name} ({node.op})", prod(node.x.shape[-1:])
     if isinstance(node, TableNode):
         length = config.beat_bytes  # as good as any: places are independent
-    elif not (_has_rows(node.x) and node.x.layout.same(node.y.layout, node.x.shape)):
+    elif not (has_rows(node.x) and node.x.layout.same(node.y.layout, node.x.shape)):
         raise KiwichaError(f"{where}: rows of '{node.x.name}' do not lie in one piece in memory")
     if length > 65535:
         raise KiwichaError(f"{where}: rows of {length} elements; the machine counts to 65535")
@@ -80,8 +80,8 @@ def row_steps(
     ]
 
 
-def _has_rows(tensor: Tensor) -> bool:
-    """Whether the last axis lies in one piece, and one such row after the other."""
+def has_rows(tensor: Tensor) -> bool:
+    """Return whether the last axis lies in one piece, and one such row after the other."""
     index = tensor.layout.index(tensor.shape).reshape(-1, prod(tensor.shape[-1:]))
     first = index[:, :1]
     return bool((index == first + np.arange(index.shape[1])).all())

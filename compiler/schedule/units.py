@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.graph import (
     TableNode,
     Whole,
 )
+from kiwicha.compiler.graph.training_nodes import CrossEntropyNode, TrainingNode
 from kiwicha.errors import Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode
@@ -40,6 +41,8 @@ def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine 
         return UnfitMachine(f"{where}: is quantized dynamically", [Need("dynamic", False, True)])
     if isinstance(node, ProductNode | DynamicProductNode) and not config.transposer:
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
+    if isinstance(node, TrainingNode) and not config.training:
+        return UnfitMachine(f"{where}: is part of a training step", _training(node, config))
     if isinstance(node, SpecialNode) and not config.special.lanes:
         need = Need("special.lanes", 0, _LANES)
         return UnfitMachine(
@@ -49,6 +52,19 @@ def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine 
         runtime = "ONNX Runtime" if config.fixed_pairs else "LiteRT"
         return UnfitMachine(f"{where}: has the arithmetic of {runtime}", needs)
     return None
+
+
+def _training(node: Node, config: AcceleratorConfig) -> list[Need]:
+    """Return what a machine that learns has and this one has not."""
+    classes = node.x.shape[-1] if isinstance(node, CrossEntropyNode) else 1
+    most = max(16, 1 << (classes - 1).bit_length())
+    needs = [
+        Need("special.lanes", config.special.lanes, config.special.lanes or _LANES),
+        Need("residual.tables", config.residual.tables, 2),
+        Need("transposer", config.transposer, True),
+        Need("training.classes", 0, most),
+    ]
+    return [need for need in needs if need.enough != need.value]
 
 
 def _arithmetic(node: Node, config: AcceleratorConfig) -> list[Need]:
