@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tag of a scratchpad's line says about the numbers in it."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the library's
+    import enum
+else:
+    from amaranth.lib import enum
+
+__all__ = ["EXPONENTS", "LONGEST_SHIFT", "TagFormat"]
+
+EXPONENTS = range(-128, 128)
+"""Exponents that a tag can hold."""
+
+LONGEST_SHIFT = 8
+"""Bits after whose dropping nothing is left of an int8, rounded half to even."""
+
+
+class TagFormat(enum.IntEnum, shape=2):
+    """What a tag's exponent is."""
+
+    POWER = 0  #: values are codes times 2^exponent
+    SLOT = 1  #: it numbers a scale that is kept elsewhere
