@@ -8,10 +8,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
-from kiwicha.hw.parts.ram import Ram, ram_class
+from kiwicha.hw.parts.ram import Ram
 from kiwicha.hw.parts.slice import RegisterSlice
 from kiwicha.machine.line_tags import LONGEST_SHIFT, TagFormat
-from kiwicha.machine.modes import CellFamily
 
 __all__ = ["TAG", "BufferTags", "line_write", "tagged_run"]
 
@@ -56,7 +55,6 @@ class BufferTags(Component):
     line : bytes of a line, a power of two, 2 to 128.
     lines : a power of two, at least 4.
     requantize : whether a write may cover a part of a line and have another exponent than it.
-    cells : what memory is made of.
     write_latency : 1 cycle, or 3 with ``requantize``.
 
     Members
@@ -77,14 +75,7 @@ class BufferTags(Component):
         For a line or lines out of range.
     """
 
-    def __init__(
-        self,
-        line: int,
-        lines: int,
-        *,
-        requantize: bool = False,
-        cells: CellFamily = CellFamily.GENERIC,
-    ) -> None:
+    def __init__(self, line: int, lines: int, *, requantize: bool = False) -> None:
         if line not in (2, 4, 8, 16, 32, 64, 128):
             raise ValueError(f"line is {line}; legal: a power of two, 2 to 128")
         if lines < 4 or lines & (lines - 1):
@@ -92,7 +83,6 @@ class BufferTags(Component):
         self.line = line
         self.lines = lines
         self.requantize = requantize
-        self.cells = cells
         self.write_latency = 3 if requantize else 1
         self._write = line_write(line, lines, requantize)
         super().__init__({
@@ -118,9 +108,9 @@ class BufferTags(Component):
 
     def _bank(self, m: Module, parity: int) -> tuple[Ram, Ram]:
         """Return the codes and the tags of every second line."""
-        ram, depth = ram_class(self.cells), self.lines // 2
-        codes = ram(8 * self.line, depth, granularity=8, registered=False)
-        tags = ram(TAG.size, depth, registered=False)
+        depth = self.lines // 2
+        codes = Ram(8 * self.line, depth, granularity=8, registered=False)
+        tags = Ram(TAG.size, depth, registered=False)
         m.submodules[f"codes_{parity}"] = codes
         m.submodules[f"tags_{parity}"] = tags
         return codes, tags

@@ -13,7 +13,6 @@ from kiwicha.golden.buffer_tags import BufferTags as Golden
 from kiwicha.golden.buffer_tags import Tag
 from kiwicha.hw.load.buffer_tags import TAG, BufferTags, line_write, tagged_run
 from kiwicha.machine.line_tags import TagFormat
-from kiwicha.machine.modes import CellFamily
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.netlist import assert_structure
@@ -37,11 +36,11 @@ class Writes:
         self.exponents = (0, 1, 2, 3) if seed % 2 else (-128, -9, -1, 0, 4, 6, 127)
 
     def tag(self):
-        """Mostly of one kind, so that most writes meet a line of their own."""
-        if self.chooser.random() < 0.15:
-            return Tag(self.chooser.choice(self.exponents), self.chooser.randint(1, 8),
-                       self.chooser.choice(list(TagFormat)))
-        return Tag(self.chooser.choice(self.exponents))
+        """Mostly of one kind, so that many writes meet a line of their own."""
+        width, form = 8, TagFormat.POWER
+        if self.chooser.random() < 0.4:
+            width, form = self.chooser.choice((8, 8, 8, 5)), self.chooser.choice(list(TagFormat))
+        return Tag(self.chooser.choice(self.exponents), width, form)
 
     def one(self, number, *, whole=False):
         """Return a write to a line and whether it is refused, which the golden model says."""
@@ -199,4 +198,4 @@ def test_bad_sizes():
         with pytest.raises(ValueError, match=rf"^lines is {lines}; legal: a power of two, "):
             BufferTags(8, lines)
     assert TAG.size == 13
-    assert BufferTags(8, 16, cells=CellFamily.ECP5).write_latency == 1
+    assert [BufferTags(8, 16, requantize=r).write_latency for r in (False, True)] == [1, 3]
