@@ -145,7 +145,7 @@ class BufferTags(Component):
         run, tags = slice_.i.payload, [bank[1].read_data for bank in banks]
         m.d.comb += [
             slice_.i.valid.eq(s1_valid),
-            run.lanes.as_value().eq(codes >> (s1_offset << 3)),
+            run.lanes.as_value().eq(_bytes_from(m, codes, s1_offset, self.line)),
             run.border.eq(self.line - s1_offset),
             run.lower.as_value().eq(Mux(s1_odd, tags[1], tags[0])),
             run.upper.as_value().eq(Mux(s1_odd, tags[0], tags[1])),
@@ -226,6 +226,17 @@ def _store(
             tags.write_address.eq(line[1:]),
             tags.write_data.eq(tag),
         ]
+
+
+def _bytes_from(m: Module, codes: Value, offset: Value, count: int) -> Value:
+    """Return ``count`` bytes from byte ``offset`` on, the farthest moves first, of as few bytes as
+    those behind them may need."""
+    for bit in reversed(range(len(offset))):
+        left = 8 * (count + (1 << bit) - 1)
+        level = Signal(left, name=f"moved_{bit}")
+        m.d.comb += level.eq(Mux(offset[bit], codes[8 << bit :][:left], codes[:left]))
+        codes = level
+    return codes
 
 
 def _shifted(code: Value, amount: Value) -> Value:
