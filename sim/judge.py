@@ -37,7 +37,7 @@ from kiwicha.compiler.graph.node import PROMISES
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.sim.host import products_saturate
-from kiwicha.sim.litert import file_values, operator_reference
+from kiwicha.sim.litert import file_values, made_tensor, operator_reference
 from kiwicha.sim.reference import chain_of, named_view, node_reference
 
 __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
@@ -136,9 +136,8 @@ def _judge_tflite(
     compared = differ = rounded = 0
     values, exact = file_values(graph, tensors), graph.requantize
     for node in nodes:
-        name = graph.images.get(node.y.name, node.y.name)
-        promise = promise_of(node, config, exact)
-        if promise == "golden" or lowered.operator_of(name) is None:
+        name, promise = made_tensor(lowered, graph, node), promise_of(node, config, exact)
+        if promise == "golden" or name is None:
             continue
         distance = _distance(values[name], operator_reference(lowered, name, values))
         compared += distance.size

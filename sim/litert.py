@@ -26,8 +26,8 @@ from kiwicha.golden.softmax import rows_that_overflow
 from kiwicha.machine.tables import TFLITE_ROW
 
 __all__ = [
-    "file_values", "kernel_notes", "operator_reference", "refuse_overflow", "run_file",
-    "runtime_version",
+    "file_values", "kernel_notes", "made_tensor", "operator_reference", "refuse_overflow",
+    "run_file", "runtime_version",
 ]
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -102,6 +102,23 @@ def file_values(graph: Graph, tensors: Arrays) -> dict[str, NDArray[Any]]:
     return found
 
 
+def made_tensor(model: TfliteModel, graph: Graph, node: Node) -> str | None:
+    """Return the file's tensor that a node computes, where an operator makes it: the node's result,
+    or a view of that; None where there is none, as of views and of parts of operators."""
+    if isinstance(node, ViewNode):
+        return None
+    seen = [node.y.name]
+    for own in seen:
+        name = graph.images.get(own, own)
+        if model.operator_of(name) is not None:
+            return name
+        seen += [
+            view.y.name for view in graph.nodes
+            if isinstance(view, ViewNode) and view.x.name == own
+        ]
+    return None
+
+
 def kernel_notes(
     model: TfliteModel, graph: Graph, nodes: tuple[Node, ...], tensors: Arrays, inputs: Arrays
 ) -> list[Note]:
@@ -112,9 +129,7 @@ def kernel_notes(
     count = sum(int(np.count_nonzero(found[name] != expected[name])) for name in expected)
     values, differ = file_values(graph, tensors), list[str]()
     for node in nodes:
-        name = graph.images.get(node.y.name, node.y.name)
-        operator = model.operator_of(name)
-        if operator is None or isinstance(node, ViewNode):
+        if (name := made_tensor(model, graph, node)) is None:
             continue
         plain, fast = (operator_reference(model, name, values, each) for each in (False, True))
         if wrong := int(np.count_nonzero(plain != fast)):
