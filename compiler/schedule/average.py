@@ -24,7 +24,7 @@ from kiwicha.machine.isa import Reduction, WeightFormat
 __all__ = ["window_contractions", "work_cycles"]
 
 _LONGEST = 65535  # bytes of a line, and lines, that LOAD counts
-_OVERLAP = 0.75  # of a product's estimate: column tiles load while others compute, which it omits
+_OVERLAP = 2 / 3  # of a product's estimate: column tiles load while others compute, which it omits
 
 
 def window_contractions(
