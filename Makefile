@@ -72,7 +72,7 @@ board: $(FPGA)
 node-tests: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.node_tests $(ARGS)
 
-## bench: print the measured tables
+## bench: print the measured tables, beside Vela's where it and the MLPerf Tiny files are
 bench: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench $(ARGS)
 

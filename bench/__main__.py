@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the measured tables, all but those of FPGAs: utilization, speed, compression, ..."""
+"""Prints the measured tables, all but those of FPGAs: utilization, speed, compression, ...
+
+Where the MLPerf Tiny files are there they are compiled as well (``--full``: simulated), and Vela,
+where it is installed, says in the same run what it estimates of the same files.
+"""
 
 import argparse
 import importlib.metadata
@@ -14,13 +18,14 @@ from pathlib import Path
 from kiwicha.bench.attention import attention
 from kiwicha.bench.dynamic import dynamic
 from kiwicha.bench.emission import emission
+from kiwicha.bench.mlperf_tiny import FOLDER, NETWORKS, VARIABLE, files_folder, tiny_table
 from kiwicha.bench.moves import moves
 from kiwicha.bench.options import machine, measured
 from kiwicha.bench.page import write_tables
 from kiwicha.bench.quantization import block_scales, picture, several_ways
 from kiwicha.bench.sparse import formats, sparse
 from kiwicha.bench.speed import speed
-from kiwicha.bench.table import Table, terminal
+from kiwicha.bench.table import Table, say, terminal
 from kiwicha.bench.utilization import utilization
 from kiwicha.sim.simulator import find_verilator
 
@@ -92,10 +97,15 @@ def main() -> int:
         "dynamic": lambda: dynamic(config, **settings),
         "block-scales": block_scales,
         "several-ways": several_ways,
+        "mlperf-tiny": lambda: tiny_table(tuple(NETWORKS.values()), predict=not arguments.full),
     }
     only = arguments.only.split(",") if arguments.only else []
     if unknown := [name for name in only if name not in measurements]:
         parser.error(f"unknown table {unknown[0]!r}; legal: {', '.join(measurements)}")
+    if files_folder() is None:
+        del measurements["mlperf-tiny"]
+        if not only or "mlperf-tiny" in only:
+            say(f"mlperf-tiny: skipped, {FOLDER} is not there; {VARIABLE}=DIR says where")
     for name, measure in measurements.items():
         if name in only or (not only and (arguments.full or name not in _SLOW)):
             tables.append(measured(parser, config, measure))
@@ -108,7 +118,8 @@ def main() -> int:
         arguments.write.parent.mkdir(parents=True, exist_ok=True)
         arguments.write.write_text(_page(tables, versions, command), encoding="utf-8")
     if arguments.picture:
-        picture(tables[-2], tables[-1], arguments.picture)
+        drawn = {table.name: table for table in tables}
+        picture(drawn["block_scales"], drawn["several_ways"], arguments.picture)
     if arguments.json:
         values = {"versions": versions, "preset": config.name, **settings}
         values["tables"] = {table.name: table.to_dict()["values"] for table in tables}

@@ -20,21 +20,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kiwicha
+from kiwicha.bench.options import with_also
 from kiwicha.bench.page import write_tables
+from kiwicha.bench.placed import frequencies
+from kiwicha.bench.synthesis import design, netlist_digest
 from kiwicha.bench.table import Table, say, terminal
-from kiwicha.bench.tiny_peers import published_table
+from kiwicha.bench.tiny_peers import TITLES, Published, published_table
 from kiwicha.bench.vela import find_vela, run_vela
 from kiwicha.compiler.frontend.inputs import random_inputs
 from kiwicha.compiler.frontend.source import lower_source
 from kiwicha.compiler.graph.graph import Value
-from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import PRESETS
 from kiwicha.places import checkout
 from kiwicha.report.report import Report
 
 __all__ = [
     "FOLDER", "MACHINES", "NETWORKS", "VARIABLE", "TinyNetwork", "extreme_inputs", "files_folder",
-    "kernels", "main",
+    "kernels", "main", "tiny_table",
 ]
 
 FOLDER, VARIABLE = "../shared/data/mlperf-tiny", "KIWICHA_MLPERF_TINY"
@@ -76,19 +78,8 @@ NETWORKS = {
 }
 
 
-def _machine(preset: str) -> AcceleratorConfig:
-    """Return a preset with TFLite's arithmetic and lanes for what is no product."""
-    base = PRESETS[preset]
-    return base.replace(
-        name=f"{preset}-tflite", requantize_mode="tflite",
-        special={"lanes": max(base.special.lanes, 4), "softmax": "tflite"},
-    )
-
-
-MACHINES = {
-    "8x8": _machine("ecp5-8x8"), "8x8 full": _machine("ecp5-8x8-full"),
-    "16x16": _machine("default"),
-}
+_PRESETS = {"8x8": "ecp5-8x8", "8x8 full": "ecp5-8x8-full", "16x16": "default"}
+MACHINES = {size: with_also(PRESETS[name], "tflite") for size, name in _PRESETS.items()}
 
 
 def files_folder() -> Path | None:
@@ -156,7 +147,13 @@ def _row(found: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _table(networks: Sequence[TinyNetwork], predict: bool) -> Table:
+def tiny_table(networks: Sequence[TinyNetwork], predict: bool) -> Table:
+    """Return the table of the networks whose files are there.
+
+    Parameters
+    ----------
+    predict : compile only; else every bit of every layer is compared with LiteRT as well.
+    """
     cycles = [f"{size} {what}" for size in MACHINES for what in ("predicted", "RTL")]
     columns = ("network", "MACs", *cycles, "Vela, U55-64", "bits equal LiteRT")
     values = []
@@ -182,6 +179,7 @@ def _table(networks: Sequence[TinyNetwork], predict: bool) -> Table:
             f"{size}: {machine.name}, {machine.special.lanes} special lanes, "
             f"{machine.axi_data_width}-bit port" for size, machine in MACHINES.items()
         ) + ".",
+        "Nothing was simulated, no bits compared." if predict else
         "Bits: every layer and output, random inputs, all lowest, all highest, by turns.",
         *(f"Vela {version}." for version in {each["vela_version"]: 0 for each in values}),
     )
@@ -189,6 +187,36 @@ def _table(networks: Sequence[TinyNetwork], predict: bool) -> Table:
     return Table(
         "mlperf-tiny", title, columns, tuple(map(_row, values)), (*how, *said), tuple(values)
     )
+
+
+def _beside(values: Sequence[dict[str, Any]]) -> Table:
+    """Return the table of published results, below ours at the clock after place and route."""
+    ours, how, known = [], list[str](), frequencies()
+    for size, machine in MACHINES.items():
+        # Of the machine itself if it was placed and routed, else of its preset, and it says so.
+        name = machine.name if machine.name in known else _PRESETS[size]
+        if (placed := known.get(name)) is None:
+            continue
+        kilocycles, ran = dict[str, tuple[float, float]](), "simulated"
+        for each in values:
+            one = each["machines"][size]
+            ran = ran if "cycles" in one else "predicted"
+            kilo = one.get("cycles", one["predicted"]) / 1000
+            kilocycles[TITLES[each["network"]]] = (kilo, kilo)
+        title = f"Kiwicha {machine.name}, ECP5-85F"
+        ours.append(Published(title, placed.fmax, kilocycles, f"cycles {ran}, clock of {name}"))
+        of = machine if name == machine.name else PRESETS[name]
+        now = netlist_digest(design(of, "machine", "ecp5"), "ecp5")
+        seeds = ", ".join(f"{mhz:g}" for mhz in placed.seeds.values())
+        how.append(
+            f"Clock of {name}: {placed.lut_eq:,} LUT-eq, after routing by nextpnr {placed.tool} "
+            f"({placed.part}), the median of {seeds} MHz, {placed.date}"
+            f"{'' if now == placed.digest else '; its Verilog has changed since'}"
+            f"{'' if of is machine else f'. Lanes and arithmetic of {machine.name} not in it'}. "
+            f"Memory: a {machine.axi_data_width}-bit port at the same clock, 20 cycles of latency, "
+            "from and to which everything goes; what is on chip is the machine's own."
+        )
+    return published_table(ours, how)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -207,8 +235,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"skipped: the files are not in {FOLDER}; {VARIABLE}=DIR says where they are")
         return 0
     chosen = [NETWORKS[name] for name in arguments.names or NETWORKS]
-    table = _table(chosen, arguments.predict)
-    tables = [table, published_table()]
+    table = tiny_table(chosen, arguments.predict)
+    tables = [table, _beside(table.values)]
     for each in tables:
         each.show(terminal())
     write_tables(tables, OUT, page=PAGE if arguments.write else None)

@@ -8,7 +8,33 @@ from kiwicha.bench.table import Table
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import preset
 
-__all__ = ["machine", "measured"]
+__all__ = ["WITH", "machine", "measured", "with_also"]
+
+_LANES = 4  # of SPECIAL, for what TFLite networks have besides products
+WITH: dict[str, Callable[[AcceleratorConfig], AcceleratorConfig]] = {
+    "depthwise": lambda base: base.replace(depthwise=True),
+    "tflite": lambda base: base.replace(
+        requantize_mode="tflite",
+        special={"lanes": max(base.special.lanes, _LANES), "softmax": "tflite"},
+    ),
+}
+"""What a preset may have besides, by name: ``tflite`` is TFLite's arithmetic, and lanes for what is
+no product."""
+
+
+def with_also(base: AcceleratorConfig, *names: str) -> AcceleratorConfig:
+    """Return a machine that has what `WITH` calls so besides, and is named after it.
+
+    Raises
+    ------
+    ValueError
+        When there is no such name.
+    """
+    for name in names:
+        if name not in WITH:
+            raise ValueError(f"there is no '{name}'; legal: {', '.join(WITH)}")
+        base = WITH[name](base).replace(name=f"{base.name}-{name}")
+    return base
 
 
 def machine(parser: argparse.ArgumentParser, name: str) -> AcceleratorConfig:

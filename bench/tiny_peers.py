@@ -5,13 +5,20 @@ Constants, because they were measured elsewhere: results of MLPerf Tiny's closed
 times the clock that was stated with it, as read in November 2026; memory as each system has it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kiwicha.bench.table import Table
 
-__all__ = ["NETWORKS", "PUBLISHED", "Published", "published_table"]
+__all__ = ["NETWORKS", "PUBLISHED", "TITLES", "Published", "published_table"]
 
-NETWORKS = ("ResNet-8", "MobileNetV1-0.25", "DS-CNN", "autoencoder", "wake word")
+TITLES = {
+    "resnet8": "ResNet-8", "mobilenet": "MobileNetV1-0.25", "ds-cnn": "DS-CNN",
+    "autoencoder": "autoencoder", "wake-word": "wake word",
+}
+"""What others call the networks of `bench.mlperf_tiny`."""
+
+NETWORKS = tuple(TITLES.values())
 
 
 @dataclass(frozen=True)
@@ -47,32 +54,42 @@ PUBLISHED = (
 )
 
 
-def published_table() -> Table:
-    """Return the table of `PUBLISHED`."""
+def published_table(ours: Sequence[Published] = (), how: Sequence[str] = ()) -> Table:
+    """Return the table of `PUBLISHED` below what ours take.
+
+    Parameters
+    ----------
+    how : how ours were measured, a sentence each.
+    """
 
     def cell(system: Published, network: str) -> str:
         if network not in system.kilocycles:
             return "-"
-        low, high = system.kilocycles[network]
-        return f"{low:,.0f} k" if low == high else f"{low:,.0f}-{high:,.0f} k"
+        ends = dict.fromkeys(system.kilocycles[network])  # one, or the lowest and the highest
+        cycles = "-".join(f"{kilo:,.0f}" for kilo in ends)
+        if system.clock is None:
+            return f"{cycles} k"
+        return f"{cycles} k = {'-'.join(f'{kilo / system.clock:.2f}' for kilo in ends)} ms"
 
+    systems = (*ours, *PUBLISHED)
     rows = tuple(
         (
             system.name, "-" if system.clock is None else f"{system.clock:g}",
             *(cell(system, network) for network in NETWORKS), system.how,
         )
-        for system in PUBLISHED
+        for system in systems
     )
     values = tuple(
         {"name": each.name, "clock": each.clock, "kilocycles": each.kilocycles}
-        for each in PUBLISHED
+        for each in systems
     )
     return Table(
-        "tiny-published", "MLPerf Tiny networks, as published (cycles)",
+        "tiny-published", "MLPerf Tiny networks beside what is published (cycles)",
         ("system", "MHz", *NETWORKS, "what it is"), rows,
         (
-            "Closed division, the same int8 models; cycles are latency times the stated clock, "
-            "with the memory that each system has.",
+            "Others: closed division, the same int8 models; cycles are latency times the stated "
+            "clock, with the memory that each system has.",
+            *how,
         ),
         values,
     )

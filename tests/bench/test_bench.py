@@ -102,8 +102,13 @@ def test_emission_shares_modules() -> None:
     assert separate["modules"] >= 30
 
 
-@pytest.mark.parametrize(("more", "sections"), [([], 8), (["--full"], 10)])
-def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, sections) -> None:
+@pytest.mark.parametrize(("more", "there", "sections"), [
+    ([], True, 9), (["--full"], True, 11), ([], False, 8),
+])
+def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, there, sections) -> None:
+    monkeypatch.setattr(front, "files_folder", lambda: tmp_path if there else None)
+    asked = []
+    monkeypatch.setattr(front, "tiny_table", lambda _, predict: asked.append(predict) or table)
     monkeypatch.setattr(front, "utilization", lambda *_, **__: table)
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
@@ -114,7 +119,10 @@ def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, sectio
     command = ["bench", *more, "--write", str(page), "--json", str(figures)]
     monkeypatch.setattr("sys.argv", command)
     assert front.main() == 0
-    assert "depthwise" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "depthwise" in captured.out
+    assert ("mlperf-tiny: skipped" in captured.err) is not there
+    assert asked == ([not more] if there else [])
     text = page.read_text()
     assert text.count("\n## ") == sections
     assert "- verilator: " in text

@@ -18,6 +18,7 @@ from kiwicha.bench.onchip import Steady
 from kiwicha.bench.page import insert, write_tables
 from kiwicha.bench.peers import PEERS, comparison
 from kiwicha.bench.place import Placed, frequency, place, worst_paths
+from kiwicha.bench.placed import frequencies
 from kiwicha.bench.synthesis import TARGETS, Netlist, area, design, synthesize
 from kiwicha.bench.table import Table
 from kiwicha.bench.units import HARNESS, UNITS, unit_of
@@ -227,6 +228,7 @@ def test_commands_write_files(tmp_path, monkeypatch, capsys):
     text = page_module.PAGE.read_text()
     for name in ("synth-two-array-ecp5", "pnr-two-array", "paths-two-array", "one"):
         assert text.count(f"<!-- begin {name} -->") == 1
+    assert frequencies()["two-array"].seeds.keys() == {"1"}
     monkeypatch.setattr(place_module, "simulated_machine", lambda *_: None)
     half = Steady(cycles=64**3 / 2, predicted=0, macs=64**3, bound=0, bound_by="array")
     monkeypatch.setattr(place_module, "steady_state", lambda *_: half)
