@@ -311,7 +311,7 @@ _STEPS: dict[str, _Steps] = {
     ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedProductNode.kind: with_exponent(_contracted(shifted_contractions)),
     TunedProductNode.kind: _contracted(tuned_contractions),
-    CrossEntropyNode.kind: loss_steps,
+    CrossEntropyNode.kind: with_exponent(loss_steps),
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,
