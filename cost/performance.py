@@ -90,7 +90,7 @@ class Player:
         self._begun: list[list[float]] = [[] for _ in range(ENGINES)]
         self._layer_end: list[float] = []
         self._kind: tuple[int, ...] | None = None
-        self._drained = 0.0  # when the last VECTOR is done
+        self._drained = self._stored = 0.0  # when the last VECTOR, the last STORE is done
 
     @property
     def handed(self) -> float:
@@ -120,6 +120,8 @@ class Player:
         start.append(ready)
         self.free[engine] = done
         end.append(done + instruction.latency)
+        if engine == Engine.STORE:  # those on chip may be early, but are done in order
+            self._stored = end[-1] = max(end[-1], self._stored)
         if engine == Engine.VECTOR:
             self._drained = end[-1]
         elif engine == Engine.COMPUTE:

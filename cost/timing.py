@@ -22,13 +22,15 @@ from kiwicha.machine.latency import (
 )
 
 __all__ = [
-    "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_GAP", "SPECIAL_LATENCY", "block_cycles",
+    "FORWARD_LATENCY", "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_GAP", "SPECIAL_LATENCY", "block_cycles",
     "decode_cycles",
     "format_cycles", "queued_instructions", "special_cycles", "vector_cycles",
 ]
 
 READ_ROUND_TRIP = 28
 """Cycles that a read burst is in flight: a memory latency of 20, and the master. An estimate."""
+FORWARD_LATENCY = 11
+"""Cycles of a STORE on chip besides those of its beats. An estimate."""
 INTERLEAVE_CYCLES = 8
 """Cycles from the last beat of an interleaved LOAD to the first one of the next. An estimate."""
 SPECIAL_LATENCY = 24

@@ -21,6 +21,7 @@ from kiwicha.golden.load import (
 from kiwicha.golden.special import special
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.destination import FORWARDED, StoreDestination, destinations
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import (
     COUNTER_WORDS,
@@ -231,9 +232,27 @@ class Machine:
             raise MachineError(f"the machine has no source {kind.name}")
         # Cycle counts are not this model's to know: a counter record reads as zeros.
         source = self._sources.get(kind, np.zeros(COUNTER_WORDS * WORD_BITS // 8, np.uint8))
+        if fields["destination"] != StoreDestination.MEMORY:
+            self._forward(fields, source)
+            return
         for address, local in self._runs(fields, source.size):
             self._window(address, address + length, self.write_window, "write")
             self.memory[address : address + length] = source[local : local + length]
+
+    def _forward(self, fields: dict[str, Any], source: np.ndarray) -> None:
+        """Copy whole beats of results to where LOAD would put them."""
+        destination = StoreDestination(fields["destination"])
+        if destination not in destinations(self.config):
+            raise MachineError(f"the machine has no destination {destination.name}")
+        if fields["source"] not in (StoreSource.OUTPUT, StoreSource.RESULT):
+            raise MachineError(f"{StoreSource(fields['source']).name} goes to memory only")
+        target, beat = self._targets[FORWARDED[destination]], self.config.beat_bytes
+        for address, local in self._runs(fields, source.size):
+            start, stop = local // beat * beat, -(-(local + fields["length"]) // beat) * beat
+            first = address // beat * beat
+            if first < 0 or first + stop - start > target.size:
+                raise MachineError(f"address {address} on chip outside {target.size} bytes")
+            target[first : first + stop - start] = source[start:stop]
 
     def _special(self, fields: dict[str, Any]) -> None:
         if not self.config.special.lanes:

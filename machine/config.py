@@ -90,6 +90,9 @@ class AcceleratorConfig:
     depthwise: bool = False
     """Whether columns of the array can filter channels of their own: several taps of a depthwise
     convolution at once."""
+    forwarding: bool = False
+    """Whether STORE writes results to the activation scratchpad and SPECIAL's operands as well,
+    past memory."""
     sparse: Sparse = Sparse()
     """Compressed weights."""
     special: Special = Special()
@@ -129,7 +132,7 @@ class AcceleratorConfig:
             raise ValueError(
                 f"name is {name!r}; legal: letters, digits, '-' and '_', at most {NAME_LENGTH}"
             )
-        for field in ("transposer", "dynamic", "depthwise"):
+        for field in ("transposer", "dynamic", "depthwise", "forwarding"):
             if type(getattr(self, field)) is not bool:
                 raise ValueError(f"{field} is {getattr(self, field)!r}; legal: true or false")
         require_range(self, "rows", 1, 128)
@@ -149,6 +152,18 @@ class AcceleratorConfig:
         require_names(self, "pipeline", PIPELINE)
         for capability in self.capabilities:
             capability.check(self)
+        if self.forwarding:
+            self._check_forwarding()
+
+    def _check_forwarding(self) -> None:
+        """STORE's addresses on chip are as wide as those of the memory port."""
+        widest = max(self.activation_bytes, self.special.lanes * self.special.bytes)
+        if widest > 1 << self.axi_address_width:
+            least = (widest - 1).bit_length()
+            raise ValueError(
+                f"axi_address_width is {self.axi_address_width}; legal with forwarding: {least} to "
+                "48"
+            )
 
     @property
     def capabilities(self) -> tuple[Capability, ...]:

@@ -186,13 +186,13 @@ def _header() -> dict[str, object]:
     }
 
 
-def _transfer(kind: str) -> data.StructLayout:
+def _transfer(kind: str, **own: int) -> data.StructLayout:
     """``segments`` runs of ``length`` bytes; run k starts at address + k pitch on either side."""
     return data.StructLayout({
         **_header(),
         kind: unsigned(4),
-        "format": unsigned(4),
-        "reserved0": unsigned(10),
+        "format": unsigned(4), **own,
+        "reserved0": unsigned(10 - sum(own.values())),
         "local": unsigned(32),  # byte address on chip; dense: congruent to `address` modulo a beat
         "address": unsigned(64),  # byte address in memory
         "length": unsigned(32),  # bytes of a run, at least 1
@@ -204,7 +204,7 @@ def _transfer(kind: str) -> data.StructLayout:
 
 
 LOAD: Final = _transfer("target")
-STORE: Final = _transfer("source")
+STORE: Final = _transfer("source", destination=2)
 
 LEVELS: Final = 7
 """Loops of COMPUTE, innermost first: x, y and image of the output pixel; three reduction loops

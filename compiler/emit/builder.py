@@ -2,7 +2,8 @@
 """Collects instructions, tracks what they touch, and ends in a program with its tokens set."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,6 +80,7 @@ class ProgramBuilder:
     counted : layers whose results are counted.
     addends : by the name of a node, what its results are added to on their way out.
     tally : what counts the results of VECTORs that are appended, None where nobody does.
+    siblings : by the name of a layer, how many follow each other that read the same on chip.
     function : table of 256 bytes that their results are looked up in, None for no function.
     """
 
@@ -89,6 +91,7 @@ class ProgramBuilder:
     absorbed: Absorbed = field(default_factory=Absorbed)
     counted: Collection[str] = ()
     addends: Mapping[str, Addend] = field(default_factory=dict)
+    siblings: Mapping[str, int] = field(default_factory=dict)
     stored: defaultdict[int, list[StoredWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer
@@ -125,6 +128,12 @@ class ProgramBuilder:
         """All that were appended, in the order that the program has."""
         self._order.finish()
         return self._order.instructions
+
+    def filling(
+        self, target: LoadTarget, key: Hashable, base: int, size: int
+    ) -> AbstractContextManager[None]:
+        """Say of the LOADs that follow that they fill ``size`` units of a ring from ``base`` on."""
+        return nullcontext()
 
     def load(
         self,

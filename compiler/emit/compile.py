@@ -11,6 +11,8 @@ import numpy as np
 from kiwicha.compiler.emit.absorb import absorb
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.chains import chains
+from kiwicha.compiler.emit.forwarding import ForwardingBuilder
+from kiwicha.compiler.emit.forwarding_plan import forward, siblings
 from kiwicha.compiler.emit.functions import functions_of
 from kiwicha.compiler.emit.instruction import Instruction
 from kiwicha.compiler.emit.layer import Layer, work
@@ -26,7 +28,7 @@ from kiwicha.compiler.emit.statistics import (
     records_needed,
     split_chains,
 )
-from kiwicha.compiler.emit.steps import besides, interleave
+from kiwicha.compiler.emit.steps import Step, besides, interleave
 from kiwicha.compiler.emit.sums import addends_of
 from kiwicha.compiler.graph.graph import BlocksNode, Graph, Node, Note, Tensor
 from kiwicha.compiler.schedule.compress import LayerWeights
@@ -52,7 +54,8 @@ class CompiledModel:
     program : (byte address, bytes) of the instructions in ``image``.
     read_window, write_window : (base, limit) to grant, limit exclusive.
     addresses : where each tensor lies; its bytes are ``Tensor.to_memory``. What becomes something
-        else on the way out (`compiler.emit.functions`) is nowhere.
+        else on the way out (`compiler.emit.functions`), or stays on chip
+        (`compiler.emit.forwarding_plan`), is nowhere.
     statistics : layers whose results are counted, and where their records are, by name.
     places : address of each byte of the scales of blocks, by their tensor's name.
     within : tensors that lie inside others.
@@ -178,10 +181,17 @@ def compile_graph(
     write_limit = memory.top
 
     addends = addends_of(functions.sums, addresses, graph, config.beat_bytes, memory.put)
-    builder = ProgramBuilder(config, absorbed=absorbed, counted=names, addends=addends)
-    if graph.dynamic and config.dynamic:
-        builder.load_slots(addresses[graph.dynamic[0].record.name])
+    # What is counted is counted once: such programs are emitted once.
+    kind = ForwardingBuilder if config.forwarding and not tallies else ProgramBuilder
+    builder = kind(
+        config, absorbed=absorbed, counted=names, addends=addends,
+        siblings=siblings(graph) if config.forwarding else {},
+    )
+    slots = addresses[graph.dynamic[0].record.name] if graph.dynamic and config.dynamic else None
+    if slots is not None:
+        builder.load_slots(slots)
     done, refused = 0, list[KiwichaError]()
+    emitted = list[list[Step]]()
     for index, nodes in enumerate(parts):
         builder.layer = index
         whole = graph.wholes.get(nodes[0].y.name) if len(nodes) > 1 else None
@@ -208,7 +218,8 @@ def compile_graph(
             ready = _ready(node) if len(nodes) > 1 and whole is None else 0
         if refused:
             continue  # a line for each node in the way, and no program
-        for step in interleave(steps) if whole is None else chain.from_iterable(steps):
+        emitted.append(interleave(steps) if whole is None else list(chain.from_iterable(steps)))
+        for step in emitted[-1]:
             step.emit()
         for node in nodes:
             if node.name in tallies:
@@ -216,6 +227,19 @@ def compile_graph(
         builder.store_counters(records + index * _RECORD)
     if refused:
         raise UnfitMachine.together(refused)
+    unwritten = frozenset[str]()
+    if isinstance(builder, ForwardingBuilder):
+
+        def emit_again() -> None:
+            if slots is not None:
+                builder.load_slots(slots)
+            for index, steps in enumerate(emitted):
+                builder.layer = index
+                for step in steps:
+                    step.emit()
+                builder.store_counters(records + index * _RECORD)
+
+        unwritten = forward(builder, emit_again, graph, addresses)
     words = builder.words()
     start = memory.take(words.size * 8, "the program")
     memory.check()
@@ -256,7 +280,10 @@ def compile_graph(
         (start, words.size * 8),
         (0, memory.top),
         (write_base, write_limit),
-        {name: place for name, place in addresses.items() if name not in functions.passing},
+        {
+            name: place for name, place in addresses.items()
+            if name not in functions.passing | unwritten
+        },
         tuple(layers),
         timeline,
         energy(config, builder.instructions, sum(layer.macs for layer in layers)),

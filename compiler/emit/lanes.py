@@ -77,8 +77,10 @@ class Lanes:
         key = (address, size, stride)
         block, new = self._place(key, walked, address, keep)
         if new:
-            for transfer in self._runs(address, block, size, stride):
-                self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
+            base, room = block.covered.start, block.covered.stop - block.covered.start
+            with self.builder.filling(LoadTarget.OPERAND, key, base, room):
+                for transfer in self._runs(address, block, size, stride):
+                    self.builder.load(LoadTarget.OPERAND, transfer, touched=block.covered)
         return block
 
     def spread(self, address: int, size: int, keep: Hashable = None) -> Block:

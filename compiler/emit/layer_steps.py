@@ -123,20 +123,27 @@ def _contracted(make: Callable[..., list[Contraction]]) -> _Steps:
             works = [replace(work, x=replace(work.x, address=place)) for work in works]
         if (addend := builder.addends.get(node.name)) is not None:
             works = [replace(work, addend=addend) for work in works]
-        plans = _plans(works, builder, plain=node.name in builder.counted)
+        plans = _plans(
+            works, builder, plain=node.name in builder.counted,
+            siblings=builder.siblings.get(node.name, 1),
+        )
         return [_planned_step(work, plans[_kind(work)], builder, store) for work in works]
 
     return steps
 
 
 def _plans(
-    works: Sequence[Contraction], builder: ProgramBuilder, *, plain: bool = False
+    works: Sequence[Contraction], builder: ProgramBuilder, *, plain: bool = False,
+    siblings: int = 1,
 ) -> dict[Hashable, Plan]:
-    """Return the plan of each kind of work; ``plain`` as in `choose_plan`."""
+    """Return the plan of each kind of work; ``plain`` as in `choose_plan`, ``siblings`` as in
+    `ProgramBuilder`."""
     times, plans = Counter(map(_kind, works)), dict[Hashable, Plan]()
     for work in works:
         if (kind := _kind(work)) not in plans:
-            plans[kind] = choose_plan(work, builder.config, times[kind], plain=plain)
+            plans[kind] = choose_plan(
+                work, builder.config, times[kind] * siblings, plain=plain, ahead=siblings > 1
+            )
     return plans
 
 

@@ -121,8 +121,8 @@ class Order:
         dependencies.add(instruction.engine, entry.reads, entry.writes)
         self.instructions.append(instruction)
         self.player.play(instruction, dependencies.sources[-1])
-        if instruction.engine == Engine.STORE:
-            (written,) = entry.writes
+        (written,) = entry.writes if instruction.engine == Engine.STORE else (None,)
+        if written is not None and written.space is Space.MEMORY:
             low, high = self._written
             self._written = min(low, written.start), max(high, written.stop)
 

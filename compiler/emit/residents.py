@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,15 @@ class Patch:
     image_pitch: int
     channels: int
     covered: Range
+
+
+class _Lines(NamedTuple):
+    """Weight tiles of whole lines: bytes of all, from column tile to column tile, and to the first
+    that is needed."""
+
+    size: int
+    pitch: int
+    offset: int
 
 
 class Residents:
@@ -169,18 +179,23 @@ class Residents:
         line = matrix.column if flat else matrix.pitch
         if matrix.form == WeightFormat.ROWS:
             address = matrix.address + depth.start * line + first
-            lines, extent = len(depth), outputs
+            lines, extent, byte = len(depth), outputs, first
         else:
             address = matrix.address + first * line + depth.start
-            lines, extent = outputs, len(depth)
+            lines, extent, byte = outputs, len(depth), depth.start
         address += term * work.summed.matrix if work.summed is not None else 0
         tile = runs * rows * builder.config.weight_pitch
         pitch = len(taps) * tile
-        size = len(group) * pitch
+        size, offset = len(group) * pitch, 0
+        if matrix.within is not None and extent < line and len(taps) == 1:
+            whole = self._whole_lines(matrix.form, line, matrix.within + byte, pitch, rows)
+            if whole is not None and (len(group) == 1 or whole.pitch == pitch):
+                address, extent = address - matrix.within - byte, line
+                size, pitch, offset = whole.size, whole.pitch, whole.offset
         key = (address, matrix.form, lines, extent, line, pitch, tuple(taps))
         local = builder.weights.find(key)
         if local is not None:
-            return local
+            return local + offset
         local = builder.weights.place(key, size)
         adjacent = lines == 1 or line == extent
         touched = Range(Space.WEIGHT, local, local + size)
@@ -194,7 +209,28 @@ class Residents:
             builder.load(
                 LoadTarget.WEIGHT, transfer, form=matrix.form, extent=extent, touched=touched
             )
-        return local
+        return local + offset
+
+    def _whole_lines(
+        self, form: WeightFormat, line: int, first: int, pitch: int, rows: int
+    ) -> _Lines | None:
+        """Return how whole lines of ``line`` bytes are loaded of which byte ``first`` is the first
+        that is needed, with others' to be needed later; None where they do not lie as they have to.
+
+        Parameters
+        ----------
+        pitch, rows : bytes and rows of a column tile of what is needed, and rows of an array tile.
+        """
+        config = self.builder.config
+        if form == WeightFormat.ROWS:
+            tile, rest = divmod(first, config.columns)
+            found = _Lines(-(-line // config.columns) * pitch, pitch, tile * pitch)
+        else:
+            rest = first % rows + line % rows
+            high = line * config.weight_pitch
+            found = _Lines(high, high, first * config.weight_pitch)
+        fits = self.builder.weights.unit <= pitch and 4 * found.size <= config.weight_bytes
+        return found if rest == 0 and fits else None
 
     def patch_size(self, s: SpatialTile) -> int:
         """Return the bytes of a tile's input on chip."""
@@ -213,7 +249,8 @@ class Residents:
         if base is None:
             base = self.builder.activations.place(key, size)
             if height * width:
-                self._load_patch(s, start, base + start % self.beat, count, pixel, row)
+                with self.builder.filling(LoadTarget.ACTIVATION, key, base, size):
+                    self._load_patch(s, start, base + start % self.beat, count, pixel, row)
         covered = Range(Space.ACTIVATION, base, base + align_up(size, self.beat))
         return Patch(base + start % self.beat, row, pixel, image, count, covered)
 

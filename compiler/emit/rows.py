@@ -52,6 +52,7 @@ def cut_rows(
     quantum: int = 0,
     unit: int | None = None,
     roomy: bool = False,
+    worth: int = _WORTH,
 ) -> Cut | None:
     """Return how to cut ``total`` rows of ``length`` bytes, None where not even one fits.
 
@@ -62,6 +63,7 @@ def cut_rows(
     unit : the rows of a lane are so many, or a multiple, where more than one has any; None: as many
         as are whole beats.
     roomy : there is always room for the next blocks.
+    worth : rows of a lane that are worth an instruction of their own.
     """
     unit = unit or config.beat_bytes // gcd(length, config.beat_bytes)
     rooms = longest_block(config, operands, aligned)[: 1 if roomy else 2]
@@ -69,18 +71,20 @@ def cut_rows(
         for room in rooms:
             most = min(room // length, _MOST) // step * step
             if most > 0:
-                return _even(total, length, most, step, lanes, quantum)
+                return _even(total, length, most, step, lanes, quantum, worth)
     return None
 
 
-def _even(total: int, length: int, most: int, step: int, lanes: int, quantum: int) -> Cut:
+def _even(
+    total: int, length: int, most: int, step: int, lanes: int, quantum: int, worth: int
+) -> Cut:
     limit = most * lanes
     if 0 < quantum <= limit:
-        some = min(-(-_WORTH * lanes // quantum), total // (_PIECES * quantum), limit // quantum)
+        some = min(-(-worth * lanes // quantum), total // (_PIECES * quantum), limit // quantum)
         together = quantum * max(1, some)
     else:
         total = min(total, quantum or total)
-        pieces = max(-(-total // limit), min(_PIECES, total // (_WORTH * lanes)))
+        pieces = max(-(-total // limit), min(_PIECES, total // (worth * lanes)))
         together = -(-total // pieces)
     rows = min(align_up(-(-together // lanes), step), most)
     return Cut(length, rows, min(together, rows * lanes) if quantum else rows * lanes)

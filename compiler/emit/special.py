@@ -25,6 +25,7 @@ from kiwicha.machine.tables import normalize_epsilon, normalize_parameters, soft
 
 __all__ = ["has_rows", "row_steps"]
 
+_SLOW = 2  # rows of a lane that are worth an instruction, where each is measured for itself
 _Tables = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -59,7 +60,9 @@ def row_steps(
     quantum = ready // length if ready % length == 0 else 0
     x, y = addresses[node.x.name], addresses[node.y.name]
     aligned = not any(place % config.beat_bytes for place in (length, x, y))
-    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum)
+    # A row to normalize takes a lane long, and what reads it need not wait for all of them.
+    slow = {"worth": _SLOW} if config.forwarding and isinstance(node, NormalizeNode) else {}
+    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum, **slow)
     if cut is None:
         raise too_small(
             f"{where}: a row of {length} does not fit the memory of a lane",

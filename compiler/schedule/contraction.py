@@ -81,6 +81,8 @@ class Matrix:
         an output.
     pitch : bytes from one such line to the next.
     row, column : bytes from the matrix of a tap to that of the next kernel row or column.
+    within : of these bytes, the place of the first one of a line, where all of them are of one
+        tensor; None if they may be anything.
     """
 
     address: int
@@ -89,6 +91,7 @@ class Matrix:
     signed: bool
     row: int = 0
     column: int = 0
+    within: int | None = None
 
 
 @dataclass(frozen=True)

@@ -35,11 +35,14 @@ def estimate(
     t: Tiling,
     times: int = 1,
     stored: Storage | None = None,
+    *,
+    ahead: bool = False,
 ) -> tuple[float, float]:
     """Return cycles, then bytes moved: the busiest engine, plus what nothing can hide.
 
     ``times`` works of this kind follow each other, with operands of their own. Constant weights
-    are ``stored`` like this; None if dense.
+    are ``stored`` like this; None if dense. What they read is there ``ahead`` of them: what is
+    forwarded on chip, and weights.
     """
     beat, y = config.beat_bytes, work.y
     tile = (t.images, t.rows, t.columns)
@@ -120,7 +123,7 @@ def estimate(
         held = tiles * _held(config, count, vector / tiles, patch_cycles + part)
     # The program comes over the same bus.
     bus = load + dispatch * WORD_BITS / (8 * beat)
-    steady = max(compute, bus, vector, store, dispatch, drained, held)
+    steady = max(compute, 0 if ahead else bus, vector, store, dispatch, drained, held)
     # LOAD is ahead by an eighth of the weights where it is always busy.
     early = config.weight_bytes / 8 / beat
     early = early if steady == bus else min(early, _EARLY)

@@ -27,12 +27,16 @@ class Ring:
         Capacity, in the memory's own unit.
     unit : int
         Every block starts at a multiple of this.
+
+    Members
+    -------
+    turned : units that it has gone around, those of blocks and those between them.
     """
 
     def __init__(self, size: int, unit: int = 1) -> None:
         self.size = size
         self.unit = unit
-        self._next = 0
+        self._next = self.turned = 0
         self._held: dict[Hashable, _Entry] = {}
 
     def find(self, key: Hashable) -> int | None:
@@ -57,6 +61,7 @@ class Ring:
             raise ValueError(f"a block of {length} does not fit a memory of {self.size}")
         start = self._beside(self._held.get(keep), length)
         stop = start + length
+        self.turned += (start - self._next) % self.size + length
         self._next = stop
         self._held = {
             k: e for k, e in self._held.items() if e.stop <= start or stop <= e.start

@@ -37,15 +37,17 @@ def product_contractions(
         cannot be loaded.
     """
     form, pitch, steps = operand_lines(node.name, node.op, node.z)
-    return [
-        replace(
-            work, matrix=Matrix(
-                addresses[node.z.name] + operand_offset(place, node.z, steps), form, pitch,
-                node.z.dtype == np.int8,
-            )
+    # Whole lines of dense tensors: those of all heads of an attention, say.
+    dense = pitch > 0 and node.z.size % pitch == 0
+    works = []
+    for place, work in _products(node, node.z.zero_point, addresses, config):
+        offset = operand_offset(place, node.z, steps)
+        matrix = Matrix(
+            addresses[node.z.name] + offset, form, pitch, node.z.dtype == np.int8,
+            offset % pitch if dense else None,
         )
-        for place, work in _products(node, node.z.zero_point, addresses, config)
-    ]
+        works.append(replace(work, matrix=matrix))
+    return works
 
 
 def stack_contractions(

@@ -39,7 +39,8 @@ class Plan:
 
 
 def choose_plan(
-    work: Contraction, config: AcceleratorConfig, times: int = 1, *, plain: bool = False
+    work: Contraction, config: AcceleratorConfig, times: int = 1, *, plain: bool = False,
+    ahead: bool = False,
 ) -> Plan:
     """Return form and tiling with the fewest estimated cycles; raises as `choose_tiling`.
 
@@ -47,6 +48,7 @@ def choose_plan(
     ----------
     times : how many works of this kind follow each other.
     plain : the work as it is, whose columns are its output channels.
+    ahead : as in `estimate`.
     """
     forms = []
     bounds = {} if plain else _bounds(work, config)
@@ -59,7 +61,8 @@ def choose_plan(
     fitting = [form for form in forms if fits(form(work), config)]
     if not fitting or fits(work, config):
         fitting.insert(0, _form(1, 1))
-    return min((_plan(work, config, times, form) for form in fitting), key=lambda each: each[0])[1]
+    plans = (_plan(work, config, times, form, ahead) for form in fitting)
+    return min(plans, key=lambda each: each[0])[1]
 
 
 def fits(work: Contraction, config: AcceleratorConfig) -> bool:
@@ -68,10 +71,10 @@ def fits(work: Contraction, config: AcceleratorConfig) -> bool:
 
 
 def _plan(
-    work: Contraction, config: AcceleratorConfig, times: int, form: _Form
+    work: Contraction, config: AcceleratorConfig, times: int, form: _Form, ahead: bool
 ) -> tuple[tuple[float, float], Plan]:
     """Return the best plan of one form, and what it costs."""
-    tiling, cost = _best_tiling(form(work), config, times)
+    tiling, cost = _best_tiling(form(work), config, times, ahead)
     return cost, Plan(form, tiling)
 
 
@@ -104,7 +107,7 @@ def choose_tiling(work: Contraction, config: AcceleratorConfig, times: int = 1) 
 
 
 def _best_tiling(
-    work: Contraction, config: AcceleratorConfig, times: int
+    work: Contraction, config: AcceleratorConfig, times: int, ahead: bool = False
 ) -> tuple[Tiling, tuple[float, float]]:
     """Return the tiling with the fewest estimated cycles, and these with the bytes moved."""
     tilings = list(legal_tilings(work, config))
@@ -115,7 +118,9 @@ def _best_tiling(
             lambda other: any(True for _ in legal_tilings(work, other)),
         )
     stored = storage(work, tilings[0], config)
-    costs = [estimate(work, config, t, times * _rounds(work, t), stored) for t in tilings]
+    costs = [
+        estimate(work, config, t, times * _rounds(work, t), stored, ahead=ahead) for t in tilings
+    ]
     cost = min(costs)
     return tilings[costs.index(cost)], cost
 

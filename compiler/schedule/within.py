@@ -88,7 +88,9 @@ class Within:
         found = self._lattice(matrix.address - base, extent, (lines, matrix.pitch), (1, 0))
         if found is None:
             return None
-        return replace(matrix, address=base + found[0], pitch=found[1] or matrix.pitch)
+        return replace(
+            matrix, address=base + found[0], pitch=found[1] or matrix.pitch, within=None
+        )
 
 
 def within(into: str, places: NDArray[np.int64]) -> Within | None:

@@ -6,6 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2, exact_log2
 
+from kiwicha.hw.load.dense_writer import DenseWriter
 from kiwicha.hw.load.format_path import FormatPath, byte_write_source
 from kiwicha.hw.parts.axi import REQUEST, read_beat
 from kiwicha.hw.parts.bursts import block_beats
@@ -14,90 +15,13 @@ from kiwicha.hw.parts.format_rules import format_job, machine_formats, read_job
 from kiwicha.hw.parts.pieces import load_targets, piece_layout
 from kiwicha.hw.parts.queue import Queue
 from kiwicha.hw.parts.runs import SegmentWalker
-from kiwicha.hw.parts.writes import WriteKind, scratchpad_write, weight_write
+from kiwicha.hw.parts.writes import forward_port, scratchpad_write, weight_write
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, LOAD, Engine, LoadTarget, WeightFormat
+from kiwicha.machine.isa import LOAD, Engine, WeightFormat
 
-__all__ = ["DenseWriter", "LoadEngine"]
+__all__ = ["LoadEngine"]
 
 _JOBS = 8
-
-
-class DenseWriter(Component):
-    """Writes the beats of a piece to the scratchpad as they are: the path of dense data.
-
-    Latency: one cycle from ``data`` to ``write``, two to ``done``. Throughput: a beat a cycle.
-
-    Parameters
-    ----------
-    cfg : widths of the bus and sizes of the scratchpads.
-
-    Members
-    -------
-    piece : In(stream.Signature(piece_layout(cfg)))
-        One for each request, there before its first beat.
-    data : In(stream.Signature(read_beat(cfg)))
-        The beats of all requests in order; always taken, once their piece is there.
-    write : Out(stream.Signature(scratchpad_write(cfg), always_ready=True))
-    weight_write : Out(stream.Signature(weight_write(cfg), always_ready=True))
-        Beats for the weight scratchpad here, all others there.
-    done : Out(stream.Signature(ENGINES, always_ready=True))
-        The signal mask of each instruction, the cycle after its last write.
-    """
-
-    def __init__(self, cfg: AcceleratorConfig) -> None:
-        self.cfg = cfg
-        super().__init__({
-            "piece": In(stream.Signature(piece_layout(cfg))),
-            "data": In(stream.Signature(read_beat(cfg))),
-            "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
-            "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
-            "done": Out(stream.Signature(ENGINES, always_ready=True)),
-        })
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        piece = self.piece.payload
-        taken = Signal()
-        first = Signal(init=1)
-        place = Signal.like(piece.local)
-        following = Signal.like(piece.local)
-        m.d.comb += [
-            taken.eq(self.data.valid & self.piece.valid),
-            self.data.ready.eq(self.piece.valid),
-            self.piece.ready.eq(taken & self.data.payload.last),
-            place.eq(Mux(first & piece.fresh, piece.local, following)),
-        ]
-        to_weights = piece.target == LoadTarget.WEIGHT
-        m.d.sync += [
-            self.write.valid.eq(taken & ~to_weights),
-            self.weight_write.valid.eq(taken & to_weights),
-        ]
-        write, weights = self.write.payload, self.weight_write.payload
-        with m.If(taken):
-            m.d.sync += [
-                first.eq(self.data.payload.last),
-                following.eq(place + 1),
-                write.target.eq(piece.target),
-                write.address.eq(Cat(Const(0, exact_log2(self.cfg.beat_bytes)), place)),
-                write.data.eq(self.data.payload.data),
-            ]
-        # The same registers, named in rows and columns.
-        m.d.comb += [
-            weights.kind.eq(WriteKind.BEAT),
-            Cat(weights.column, weights.row).eq(write.address),
-            weights.live.eq(self.cfg.beat_bytes - 1),
-            Cat(weights.data).eq(write.data),
-        ]
-        ending = Signal()
-        signal = Signal(ENGINES)
-        m.d.sync += [
-            ending.eq(self.piece.ready & piece.last),
-            signal.eq(piece.signal),
-            self.done.valid.eq(ending),
-            self.done.payload.eq(signal),
-        ]
-        return m
 
 
 class LoadEngine(Component):
@@ -138,9 +62,12 @@ class LoadEngine(Component):
     write : Out(stream.Signature(scratchpad_write(cfg), always_ready=True))
         Beats for all memories but the weight scratchpad.
     weight_write : Out(stream.Signature(weight_write(cfg), always_ready=True))
-        All writes to the weight scratchpad; never in a cycle with one on ``write``.
+        All writes to the weight scratchpad; never in a cycle with one of LOAD's on ``write``.
     byte_write : Out(stream.Signature(bank_write(cfg), always_ready=True))
         Interleaved rows; never in a cycle with one on ``write``. Only with ``interleave``.
+    forward : In(stream.Signature(scratchpad_write(cfg)))
+        Beats of STORE's, which go to ``write`` before any of LOAD's; they wait for interleaved
+        rows. Only with forwarding.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -149,6 +76,7 @@ class LoadEngine(Component):
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
             **byte_write_source(cfg),
+            **forward_port(cfg, In),
         }
         memory = {
             "request": Out(stream.Signature(REQUEST)),
@@ -168,6 +96,13 @@ class LoadEngine(Component):
         m.submodules.pieces = pieces = Queue.of_machine(cfg, piece_layout(cfg), depth)
         m.submodules.writer = writer = DenseWriter(cfg)
         wiring.connect(m, wiring.flipped(self.write), writer.write)
+        if cfg.forwarding:
+            # No stream between them: interleaved rows hold it back.
+            m.d.comb += [
+                writer.forward.valid.eq(self.forward.valid & self.forward.ready),
+                writer.forward.payload.eq(self.forward.payload),
+                self.forward.ready.eq(1),
+            ]
         if formats:
             self._connect_formats(m, walker, pieces, writer)
         else:
@@ -243,10 +178,13 @@ class LoadEngine(Component):
     ) -> None:
         """Add the path of formatted data beside that of dense data; one works at a time."""
         m.submodules.path = path = FormatPath(self.cfg)
-        if self.cfg.interleave:
-            wiring.connect(m, path.byte_write, wiring.flipped(self.byte_write))
         m.submodules.jobs = jobs = Queue(format_job(self.cfg), _JOBS)
         wiring.connect(m, jobs.o, path.job)
+        if self.cfg.interleave:
+            wiring.connect(m, path.byte_write, wiring.flipped(self.byte_write))
+            if self.cfg.forwarding:
+                apart = jobs.o.payload.format == WeightFormat.INTERLEAVED
+                m.d.comb += self.forward.ready.eq(path.idle | ~apart)
         failed, reported = Signal(), Signal()
         asked = self.i.payload
         free = jobs.i.ready & ~failed

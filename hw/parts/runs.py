@@ -18,7 +18,8 @@ __all__ = ["SegmentWalker", "segment_layout"]
 
 
 def segment_layout(
-    cfg: AcceleratorConfig, kinds: Mapping[int, int], formats: Collection[WeightFormat] = ()
+    cfg: AcceleratorConfig, kinds: Mapping[int, int], formats: Collection[WeightFormat] = (),
+    destinations: Collection[int] = (),
 ) -> data.StructLayout:
     """Return the layout of a segment.
 
@@ -27,7 +28,7 @@ def segment_layout(
     segment's beats less one) are in beats. ``head`` and ``tail`` are the first and the last byte
     wanted of the first and the last beat. ``last`` ends the instruction, which is to be answered
     with ``signal``. With ``formats``, a segment that is ``formatted`` has no ``local``, and may be
-    longer than a memory.
+    longer than a memory. With ``destinations`` a segment has one, 0 for memory.
     """
     beat = exact_log2(cfg.beat_bytes)
     bits = exact_log2(max(kinds.values())) - beat
@@ -41,6 +42,7 @@ def segment_layout(
         "last": unsigned(1),
         "signal": unsigned(ENGINES),
         **({"formatted": unsigned(1)} if formats else {}),
+        **({"destination": unsigned(2)} if destinations else {}),
     })
 
 
@@ -70,6 +72,7 @@ class _Segment:
         self.step = Signal()
         self.formatted = Signal()
         self.kind = Signal(4)
+        self.destination = Signal(2)
         self.signal = Signal(ENGINES)
         self.address = Signal(cfg.axi_address_width)
         self.beyond = Signal()  #: the address is none of the memory port
@@ -98,6 +101,7 @@ class SegmentWalker(Component):
     kinds : bytes of the memory that each legal target or source stands for, each a power of two.
     whole : those kinds of which a segment is always the whole.
     formats : legal formats besides DENSE.
+    destinations : by legal destination besides memory, the kinds that may go there.
 
     Members
     -------
@@ -119,6 +123,7 @@ class SegmentWalker(Component):
         kinds: Mapping[int, int],
         whole: frozenset[int] = frozenset(),
         formats: Collection[WeightFormat] = (),
+        destinations: Mapping[int, Collection[int]] | None = None,
     ) -> None:
         for kind, size in kinds.items():
             if size < cfg.beat_bytes or size & (size - 1):
@@ -129,9 +134,10 @@ class SegmentWalker(Component):
         self.kinds = dict(kinds)
         self.whole = frozenset(whole)
         self.formats = tuple(formats)
+        self.destinations = dict(destinations or {})
         super().__init__({
             "i": In(stream.Signature(layout)),
-            "o": Out(stream.Signature(segment_layout(cfg, kinds, formats))),
+            "o": Out(stream.Signature(segment_layout(cfg, kinds, formats, self.destinations))),
             "stop": In(1),
             "error": Out(FaultSignature),
         })
@@ -148,10 +154,21 @@ class SegmentWalker(Component):
                     if legal in self.whole:
                         m.d.comb += wrong_length.eq(asked.length != size)
         return Cat(
-            wrong_kind | wrong_length | asked.reserved0.any(),
+            wrong_kind | wrong_length | asked.reserved0.any() | self._astray(m, asked, kind),
             (asked.length == 0) | (asked.segments == 0),
             illegal_format(m, self.cfg, asked, self.formats),
         )
+
+    def _astray(self, m: Module, asked: data.View, kind: Value) -> Value:
+        """Return whether the destination, if there is such a field, is illegal."""
+        if "destination" not in self.layout.members:
+            return Const(0, 1)
+        astray = Signal()
+        m.d.comb += astray.eq(Value.cast(asked.destination) != 0)
+        for destination, kinds in self.destinations.items():
+            with m.If(asked.destination == destination):
+                m.d.comb += astray.eq(~Cat(kind == legal for legal in kinds).any())
+        return astray
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -218,6 +235,7 @@ class SegmentWalker(Component):
                 now.active.eq(~faults.any()),
                 now.formatted.eq((asked.format != WeightFormat.DENSE) if self.formats else 0),
                 now.kind.eq(asked_kind),
+                now.destination.eq(asked.destination if self.destinations else 0),
                 now.signal.eq(asked.signal),
                 now.address.eq(asked.address),
                 now.beyond.eq(asked.address[width:].any()),
@@ -243,6 +261,7 @@ class SegmentWalker(Component):
             "span": unsigned(longest + 1 - beat), "head": unsigned(beat), "tail": unsigned(beat),
             "kind": unsigned(4), "signal": unsigned(ENGINES), "last": unsigned(1),
             "formatted": unsigned(1),
+            **({"destination": unsigned(2)} if self.destinations else {}),
         })
         s2 = Signal(carried)
         s2_valid = Signal()
@@ -263,6 +282,8 @@ class SegmentWalker(Component):
                 s2.last.eq(now.final),
                 s2.formatted.eq(now.formatted),
             ]
+            if self.destinations:
+                m.d.sync += s2.destination.eq(now.destination)
         return s2_valid, s2
 
     def _check_place(

@@ -4,7 +4,8 @@ activations that are apart."""
 
 from typing import TYPE_CHECKING
 
-from amaranth.lib import data
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Flow, Member
 
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import LoadTarget
@@ -14,7 +15,9 @@ if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the 
 else:
     from amaranth.lib import enum
 
-__all__ = ["WriteKind", "bank_write", "scratchpad_write", "weight_banks", "weight_write"]
+__all__ = [
+    "WriteKind", "bank_write", "forward_port", "scratchpad_write", "weight_banks", "weight_write",
+]
 
 
 class WriteKind(enum.IntEnum, shape=2):
@@ -28,6 +31,12 @@ class WriteKind(enum.IntEnum, shape=2):
 def scratchpad_write(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return a write of one beat; ``address`` is in bytes, a multiple of a beat."""
     return data.StructLayout({"target": LoadTarget, "address": 32, "data": cfg.axi_data_width})
+
+
+def forward_port(cfg: AcceleratorConfig, flow: Flow) -> dict[str, Member]:
+    """Return the port by which STORE gives LOAD beats for memories on chip, as a member of one of
+    them, if there is one."""
+    return {"forward": flow(stream.Signature(scratchpad_write(cfg)))} if cfg.forwarding else {}
 
 
 def bank_write(cfg: AcceleratorConfig) -> data.ArrayLayout:

@@ -14,13 +14,19 @@ from kiwicha.hw.parts.axi import REQUEST, AXI4ReadSignature, read_beat
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.read_arbiter import ReadArbiter
 from kiwicha.hw.parts.read_master import ReadMaster
-from kiwicha.hw.parts.writes import WriteKind, bank_write, scratchpad_write, weight_write
+from kiwicha.hw.parts.writes import (
+    WriteKind,
+    bank_write,
+    forward_port,
+    scratchpad_write,
+    weight_write,
+)
 from kiwicha.machine.isa import ENGINES, LOAD, LoadTarget
 
 from ..parts.bus import PREFIX, Referee, pauses
 from ..support.streams import StreamSource, start_clock_and_reset, unpack
 
-__all__ = ["GUARD", "SIZE", "Bench", "LoadPath", "instruction", "serve", "start"]
+__all__ = ["GUARD", "SIZE", "Bench", "LoadPath", "instruction", "serve", "start", "writes"]
 
 SIZE = 1 << 16
 GUARD = 0x5A
@@ -44,6 +50,7 @@ class LoadPath(Component):
             "write": Out(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "weight_write": Out(stream.Signature(weight_write(cfg), always_ready=True)),
             **byte_write_source(cfg),
+            **forward_port(cfg, In),
             "fetch_request": In(stream.Signature(REQUEST)),
             "fetch": Out(stream.Signature(read_beat(cfg))),
             "axi": Out(AXI4ReadSignature(cfg.axi_address_width, cfg.axi_data_width)),
@@ -54,7 +61,8 @@ class LoadPath(Component):
         m.submodules.engine = engine = LoadEngine(self.cfg)
         m.submodules.arbiter = arbiter = ReadArbiter(self.cfg)
         m.submodules.master = master = ReadMaster(self.cfg)
-        for name in ("i", "done", "error", "write", "weight_write", *byte_write_source(self.cfg)):
+        given = (*byte_write_source(self.cfg), *forward_port(self.cfg, In))
+        for name in ("i", "done", "error", "write", "weight_write", *given):
             wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(engine, name))
         wiring.connect(m, wiring.flipped(self.fetch_request), arbiter.request[0])
         wiring.connect(m, arbiter.data[0], wiring.flipped(self.fetch))
@@ -120,7 +128,9 @@ class Bench:
                 self.done.append((int(dut.done__payload.value), len(self.writes), len(self.places)))
             beat, bytes_ = dut.write__valid.value, dut.weight_write__valid.value
             apart = self.cfg.interleave and dut.byte_write__valid.value
-            assert bool(beat) + bool(bytes_) + bool(apart) <= 1
+            # A beat of STORE's goes on while others write weights.
+            assert bool(beat and not self.cfg.forwarding) + bool(bytes_) + bool(apart) <= 1
+            assert not (beat and apart)
             if apart:
                 self._write_apart(unpack(bank_write(self.cfg), int(dut.byte_write__payload.value)))
             if beat or bytes_ or apart:
@@ -192,3 +202,17 @@ async def start(dut, cfg, *, drive=True):
     dut.window_limit.value = SIZE
     dut.fetch__ready.value = 1
     return Bench(dut, cfg, drive=drive)
+
+
+def writes(cfg, memory, load):
+    """Return the (target, address, data) writes of a LOAD, in order."""
+    beat = cfg.beat_bytes
+    result = []
+    for k in range(load["segments"]):
+        address = load["address"] + k * load["pitch"]
+        local = (load["local"] + k * load["local_pitch"]) // beat * beat
+        end = address + load["length"]
+        for index, place in enumerate(range(address // beat * beat, end, beat)):
+            word = int.from_bytes(memory[place : place + beat], "little")
+            result.append((int(load["target"]), local + index * beat, word))
+    return result

@@ -17,7 +17,7 @@ from ..support.bench import bench_params, run_cocotb
 from ..support.slow import slow
 from ..support.streams import pack
 from .formats import compressed
-from .load_path import SIZE, LoadPath, instruction, serve, start
+from .load_path import SIZE, LoadPath, instruction, serve, start, writes
 
 MACHINES = {
     "tiny": preset("tiny"),
@@ -65,20 +65,6 @@ def random_instruction(cfg, chooser):
                 segments=segments, pitch=pitch, local_pitch=local_pitch,
                 signal=chooser.randrange(32), wait=chooser.randrange(32), opcode=1,
             )
-
-
-def writes(cfg, memory, load):
-    """Return the (target, address, data) writes of a LOAD, in order."""
-    beat = cfg.beat_bytes
-    result = []
-    for k in range(load["segments"]):
-        address = load["address"] + k * load["pitch"]
-        local = (load["local"] + k * load["local_pitch"]) // beat * beat
-        end = address + load["length"]
-        for index, place in enumerate(range(address // beat * beat, end, beat)):
-            word = int.from_bytes(memory[place : place + beat], "little")
-            result.append((int(load["target"]), local + index * beat, word))
-    return result
 
 
 @cocotb.test(timeout_time=500, timeout_unit="us")

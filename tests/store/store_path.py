@@ -13,12 +13,14 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from kiwicha.hw.parts.axi import AXI4WriteSignature
 from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.write_master import WriteMaster
+from kiwicha.hw.parts.writes import forward_port, scratchpad_write
 from kiwicha.hw.store.records import KEPT, Records, record_bytes
 from kiwicha.hw.store.store import READ_LATENCY, StoreEngine, store_sources
+from kiwicha.machine.destination import FORWARDED, StoreDestination, destinations
 from kiwicha.machine.isa import COUNTER_WORDS, ENGINES, STORE, WORD_BITS, Opcode, StoreSource
 
 from ..parts.bus import Referee
-from ..support.streams import StreamSource, start_clock_and_reset
+from ..support.streams import StreamSink, StreamSource, start_clock_and_reset
 
 __all__ = [
     "RECORD", "SIZE", "Bench", "StorePath", "apply", "instruction", "random_instruction", "start",
@@ -51,6 +53,7 @@ class StorePath(Component):
             "result_data": In(cfg.axi_data_width),
             **{StoreSource(kind).name.lower(): In(8 * n) for kind, n in record_bytes(cfg).items()},
             "axi": Out(AXI4WriteSignature(cfg.axi_address_width, cfg.axi_data_width)),
+            **forward_port(cfg, Out),
         })
 
     def elaborate(self, platform):
@@ -76,6 +79,8 @@ class StorePath(Component):
             self.read_enable.eq(engine.output_enable), self.read_address.eq(engine.output_address),
             engine.output_data.eq(self.read_data),
         ]
+        if self.cfg.forwarding:
+            wiring.connect(m, engine.forward, wiring.flipped(self.forward))
         if self.cfg.special.lanes:
             m.d.comb += [
                 self.result_enable.eq(engine.result_enable),
@@ -105,6 +110,9 @@ def random_instruction(cfg, chooser):
     sizes = store_sources(cfg)
     del sizes[StoreSource.COUNTERS]
     source = StoreSource.COUNTERS if counters else chooser.choice(list(sizes))
+    on_chip = destinations(cfg) if source in (StoreSource.OUTPUT, StoreSource.RESULT) else {}
+    destination = chooser.choice([StoreDestination.MEMORY, *on_chip])
+    room = on_chip.get(destination, SIZE)
     while True:
         size = RECORD if counters else sizes[source]
         local = 0 if counters else chooser.randrange(size)
@@ -115,22 +123,33 @@ def random_instruction(cfg, chooser):
         local_pitch = pitch + beat * chooser.randint(-20, 20)
         if counters:
             pitch, local_pitch = pitch // beat * beat, 0
-        address = chooser.randrange(SIZE) // beat * beat + local % beat
+        address = chooser.randrange(room) // beat * beat + local % beat
         ends = (address, address + (segments - 1) * pitch)
         local_ends = (local, local + (segments - 1) * local_pitch)
-        inside = min(ends) // beat * beat >= 0 and max(ends) + length + beat <= SIZE
+        inside = min(ends) // beat * beat >= 0 and max(ends) + length + beat <= room
         if inside and min(local_ends) >= 0 and max(local_ends) + length <= size:
             return instruction(
                 cfg, source=source, local=local, address=address, length=length,
                 segments=segments, pitch=pitch, local_pitch=local_pitch,
                 signal=chooser.getrandbits(ENGINES), wait=chooser.getrandbits(ENGINES),
-                opcode=Opcode.STORE,
+                opcode=Opcode.STORE, destination=destination,
             )
 
 
-def apply(memory, contents, store):
-    """Do to ``memory`` what a STORE does; ``contents`` are the bytes of each source."""
+def apply(memory, contents, store, writes=None, beat=0):
+    """Do to ``memory`` what a STORE does; ``contents`` are the bytes of each source. What goes to
+    memories on chip is appended to ``writes``, a beat each."""
     source = contents[store["source"]]
+    if store["destination"] != StoreDestination.MEMORY:
+        target = FORWARDED[store["destination"]]
+        for k in range(store["segments"]):
+            to = (store["address"] + k * store["pitch"]) // beat * beat
+            local = store["local"] + k * store["local_pitch"]
+            first, stop = local // beat * beat, local + store["length"]
+            for place in range(first, stop, beat):
+                word = int.from_bytes(source[place : place + beat], "little")
+                writes.append({"target": target, "address": to + place - first, "data": word})
+        return
     for k in range(store["segments"]):
         address = store["address"] + k * store["pitch"]
         local = store["local"] + k * store["local_pitch"]
@@ -140,7 +159,7 @@ def apply(memory, contents, store):
 class Bench:
     """The unit after reset, with its memories, what it finished and complained about."""
 
-    def __init__(self, dut, cfg, output, results=b"", *, drive=True):
+    def __init__(self, dut, cfg, output, results=b"", *, drive=True, ready="always"):
         self.dut = dut
         self.cfg = cfg
         self.referee = Referee(dut, beat_bytes=cfg.beat_bytes, burst_beats=cfg.axi_burst_beats)
@@ -151,6 +170,9 @@ class Bench:
         cocotb.start_soon(self._read("read", output))
         cocotb.start_soon(self._read("result", results))
         cocotb.start_soon(self._watch())
+        self.forwarded = None
+        if cfg.forwarding:
+            self.forwarded = StreamSink(dut, "forward", scratchpad_write(cfg), policy=ready)
 
     async def _read(self, name, content):
         dut, beat = self.dut, self.cfg.beat_bytes

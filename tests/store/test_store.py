@@ -15,7 +15,7 @@ from kiwicha.machine.presets import preset
 
 from ..parts.bus import PREFIX, WriteSubordinate, pauses
 from ..support.bench import bench_params, run_cocotb
-from ..support.streams import pack
+from ..support.streams import READY_POLICIES, pack
 from .store_path import (
     RECORD,
     SIZE,
@@ -37,6 +37,10 @@ MACHINES = {
         dynamic=True, axi_data_width=256, statistics={"elements": 256}, output_bytes=256,
     ),
     "statistics": preset("tiny").replace(statistics={"elements": 1 << 20}),
+    "forwarding": preset("tiny").replace(forwarding=True),
+    "forwarding to lanes": preset("tiny").replace(
+        special={"lanes": 4, "bytes": 1024}, forwarding=True,
+    ),
 }
 
 
@@ -48,7 +52,9 @@ async def moves_segments(dut):
     contents = {source: chooser.randbytes(size) for source, size in store_sources(cfg).items()}
     memory = bytearray(chooser.randbytes(SIZE))
     results = contents.get(StoreSource.RESULT, b"")
-    bench = await start(dut, cfg, contents[StoreSource.OUTPUT], results)
+    bench = await start(
+        dut, cfg, contents[StoreSource.OUTPUT], results, ready=params.get("ready", "always")
+    )
     for kind in record_bytes(cfg):
         port = getattr(dut, StoreSource(kind).name.lower())
         port.value = int.from_bytes(contents[kind], "little")
@@ -60,8 +66,10 @@ async def moves_segments(dut):
     stores = [random_instruction(cfg, chooser) for _ in range(10 if pause > 0.5 else 30)]
     bench.source.put(stores)
     await bench.finish(len(stores))
+    writes = []
     for store in stores:
-        apply(memory, contents, store)
+        apply(memory, contents, store, writes, cfg.beat_bytes)
+    assert not cfg.forwarding or list(bench.forwarded.words) == writes
     # All of memory: no byte beside a run may have changed.
     assert ram.read(0, SIZE) == bytes(memory)
     assert bench.done == [store["signal"] for store in stores]
@@ -111,7 +119,7 @@ async def refuses_what_is_illegal(dut):
     record = {"source": 1, "length": RECORD}
     cases = [
         (fields, {"source": 5}), (fields, {"source": 15}), (fields, {"format": 1}),
-        (fields, {"reserved0": 1}), (fields, {"reserved0": 1 << 9}), (fields, {"extent": 1}),
+        (fields, {"reserved0": 1}), (fields, {"reserved0": 1 << 7}), (fields, {"extent": 1}),
         (fields, {"extent": 0x8000}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
         (fields, {**two, "pitch": 8, "local_pitch": 12}), (fields, {**two, "pitch": -1}),
@@ -138,6 +146,17 @@ async def refuses_what_is_illegal(dut):
                   (ranges, {**record, "local": 248, "length": 9})]
     else:
         cases.append((fields, {"source": StoreSource.STATISTICS}))
+    if cfg.forwarding:
+        on_chip, end = {"destination": 1, "length": 8}, cfg.activation_bytes
+        cases += [
+            (fields, {**on_chip, "destination": 3}), (fields, {**record, "destination": 1}),
+            (ranges, {**on_chip, "address": end}), (ranges, {**on_chip, "address": 1 << 62}),
+            (ranges, {**on_chip, "address": end - 8, "length": 9}),
+            (ranges, {**on_chip, "destination": 2, "address": len(results)}),
+            (ranges, {**two, "destination": 1, "address": 8, "pitch": -16}),
+        ]
+    else:
+        cases += [(fields, {"destination": place}) for place in (1, 2, 3)]
     for code, case in cases:
         dut.rst.value = 1
         await ClockCycles(dut.clk, 2)
@@ -190,6 +209,15 @@ def test_moves_segments(machine, pause):
 
 
 @pytest.mark.parametrize(
+    ("ready", "pause"), list(zip(READY_POLICIES, (0, 0.5, 0, 0.9), strict=True))
+)
+@pytest.mark.parametrize("machine", ["forwarding", "forwarding to lanes"])
+def test_moves_segments_on_chip(machine, ready, pause):
+    params = {"machine": machine, "pause": pause, "seed": 52, "ready": ready}
+    run_cocotb(StorePath(MACHINES[machine]), __name__, params=params, testcase="moves_segments")
+
+
+@pytest.mark.parametrize(
     ("machine", "count", "fields", "cycles"),
     [
         # One run: a beat a cycle.
@@ -211,7 +239,8 @@ def test_keeps_the_bus_busy(machine, count, fields, cycles):
     ("case", "machine"),
     [("answers_after_the_last_response", "tiny"), ("refuses_what_is_illegal", "tiny"),
      ("refuses_what_is_illegal", "special"), ("refuses_what_is_illegal", "dynamic"),
-     ("refuses_what_is_illegal", "statistics"), ("writes_only_granted_memory", "tiny")],
+     ("refuses_what_is_illegal", "statistics"),
+     ("refuses_what_is_illegal", "forwarding to lanes"), ("writes_only_granted_memory", "tiny")],
 )
 def test_rules(case, machine):
     params = {"machine": machine}
