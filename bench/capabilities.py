@@ -27,6 +27,7 @@ BASE = preset("small").replace(
 CHANGES: dict[str, dict[str, Any]] = {
     "transposer": {"transposer": True},
     "depthwise": {"depthwise": True},
+    "forwarding": {"forwarding": True},
     "sparse: bitmask": {"sparse": {"formats": ("bitmask",)}},
     "sparse: csc5": {"sparse": {"formats": ("csc5",)}},
     "special: 1 lane": {"special": {"lanes": 1}},

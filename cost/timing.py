@@ -47,7 +47,8 @@ last result is written; none for what measures rows meanwhile."""
 
 # Estimates, of what differs by mode and place.
 _MEASURE = 40  # from a group's last element to its first result
-_ROOT = 95  # sums, square root and division of a row to normalize; by its values 12 more or less
+_ROOT = {1: 95, 2: 64}  # sums, square root and division of a row to normalize, by `special.digits`;
+# by its values 12, or 6, more or less
 _DECODER = 8  # cycles between the last row of a stream and the first one of the next
 
 
@@ -121,7 +122,7 @@ def special_cycles(
     if operation == SpecialOperation.CROSS_ENTROPY:
         return elements * (3 + LOSS_SPACING)
     if operation == SpecialOperation.NORMALIZE:
-        return elements + rows * _ROOT + length
+        return elements + rows * _ROOT[config.special.digits] + length
     if operation != SpecialOperation.SOFTMAX:
         return elements
     spacing = SOFTMAX_SPACING[config.special.softmax]

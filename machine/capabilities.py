@@ -126,9 +126,12 @@ class Special(Capability):
     """Entries of its two tables, the longest row to normalize: a power of two, 256 to 4096."""
     softmax: SoftmaxMode = SoftmaxMode.ONNX
     """Arithmetic of the softmax."""
+    digits: int = 1
+    """Digits of the root and the quotient of a row to normalize that are found in a cycle: 1 or 2."""
 
     def __post_init__(self) -> None:
         require_choice(self, "lanes", (0, 1, 2, 4, 8, 16))
+        require_choice(self, "digits", (1, 2))
         require_power(self, "bytes", 256, 1 << 20)
         require_power(self, "entries", 256, 4096)
         SoftmaxMode.read(self, "softmax")

@@ -26,10 +26,15 @@ class NormalizeCore(Component):
 
     An element is measured and one is applied to in every cycle; rows of n elements can follow each
     other every n + 72 + s cycles: ``measured`` rises 73 + s cycles after a row's last element (74
-    to 97; s as there, small where the row is long and its spread large). There are two sets of
+    to 97; s as there, small where the row is long and its spread large; with two digits a cycle, 50 +
+    s / 2, rounded down, 50 to 62). There are two sets of
     constants: the next row may be measured as soon as ``measured`` is high, while this one is
     still being applied to. ``apply`` takes elements of a row from ``measured`` on, while the next
     row is measured, and up to ``hold`` cycles after the next row's last element.
+
+    Parameters
+    ----------
+    digits : of roots and quotients a cycle, 1 or 2.
 
     Members
     -------
@@ -46,7 +51,6 @@ class NormalizeCore(Component):
     """
 
     latency = 14
-    hold = 64
 
     length: In(unsigned(16))
     shift: In(signed(8))
@@ -57,9 +61,14 @@ class NormalizeCore(Component):
     apply: In(stream.Signature(APPLY, always_ready=True))
     o: Out(stream.Signature(signed(16), always_ready=True))
 
+    def __init__(self, digits: int = 1) -> None:
+        self.digits = digits
+        self.hold = 64 if digits == 1 else 40
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.row = row = NormalizeMeasure()
+        m.submodules.row = row = NormalizeMeasure(self.digits)
         m.submodules.scale = scale = PipelinedMultiply(21, 25, _MULTIPLIER_WIDTH)
         m.submodules.amplify = amplify = PipelinedMultiply(23, 24, _MULTIPLIER_WIDTH)
         m.submodules.gain = gain = Delay(24, 3 + scale.latency)

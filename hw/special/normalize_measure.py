@@ -24,8 +24,12 @@ class NormalizeMeasure(Component):
     S, W, s and f of ``golden.normalize``. W = n Q - S^2 comes from shifting and adding, a bit of n
     and of S a cycle; then the root and the quotient. Uncentred, S is 0.
 
-    An element a cycle. ``measured`` rises 73 + s cycles after the row's last element (74 to 97).
-    The next row must not begin before.
+    An element a cycle. ``measured`` rises 73 + s cycles after the row's last element (74 to 97),
+    with two digits a cycle 50 + s / 2, rounded down (50 to 62). The next row must not begin before.
+
+    Parameters
+    ----------
+    digits : as `InverseRoot`.
 
     Members
     -------
@@ -47,9 +51,13 @@ class NormalizeMeasure(Component):
     total: Out(signed(20))
     inverse: Out(INVERSE_ROOT)
 
+    def __init__(self, digits: int = 1) -> None:
+        self.digits = digits
+        super().__init__()
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.root = root = InverseRoot()
+        m.submodules.root = root = InverseRoot(self.digits)
 
         # Cycle 1: the square. Cycle 2: the sums.
         x = self.i.payload.x

@@ -104,7 +104,7 @@ class SpecialLane(Component):
         job = self.job
         m.submodules.fetch = fetch = self._fetch
         m.submodules.softmax = softmax = self._softmax
-        m.submodules.normalize = normalize = NormalizeCore()
+        m.submodules.normalize = normalize = NormalizeCore(self.cfg.special.digits)
         if self.cfg.fixed_pairs:
             m.submodules.pair = self._pairs
         else:

@@ -43,6 +43,7 @@ async def inverse_roots(dut):
 
 @cocotb.test()
 async def duration(dut):
+    digits = bench_params()["digits"]
     await start_clock_and_reset(dut)
     dut.o__ready.value = 1
     for value in (1, 3, 4, 1 << 20, (1 << 45) - 1, 1 << 45, (1 << 46) - 1, 0):
@@ -54,17 +55,25 @@ async def duration(dut):
             cycles += 1
         places = (48 - value.bit_length()) // 2
         assert dut.o__payload.value.to_unsigned() >> 25 == places
-        assert cycles == 49 + places
+        assert cycles == (49 + places if digits == 1 else 26 + places // 2)
         await FallingEdge(dut.clk)
 
 
+@pytest.mark.parametrize("digits", [1, 2])
 @pytest.mark.parametrize("ready", READY_POLICIES)
-def test_against_integers(ready):
+def test_against_integers(ready, digits):
     count = 400 if ready == "always" else 60
     offer = "always" if ready == "always" else "random"
     params = {"count": count, "ready": ready, "offer": offer}
-    run_cocotb(InverseRoot(), __name__, params=params, testcase="inverse_roots")
+    run_cocotb(InverseRoot(digits), __name__, params=params, testcase="inverse_roots")
 
 
-def test_duration():
-    run_cocotb(InverseRoot(), __name__, testcase="duration")
+@pytest.mark.parametrize("digits", [1, 2])
+def test_duration(digits):
+    params = {"digits": digits}
+    run_cocotb(InverseRoot(digits), __name__, params=params, testcase="duration")
+
+
+def test_refuses_other_digits():
+    with pytest.raises(ValueError, match="digits is 3; legal: 1, 2"):
+        InverseRoot(3)

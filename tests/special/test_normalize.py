@@ -111,11 +111,12 @@ class Driver:
             await self.step()
 
 
-def duration(row, epsilon, uncentred):
+def duration(row, epsilon, uncentred, digits):
     """Cycles from a row's last element to ``measured``, from the golden model's s."""
     n, total = len(row), 0 if uncentred else int(row.sum())
     spread = (n * int((row * row).sum()) - total**2) * (64 if uncentred else 256) + epsilon
-    return 73 + (48 - spread.bit_length()) // 2
+    places = (48 - spread.bit_length()) // 2
+    return 73 + places if digits == 1 else 50 + places // 2
 
 
 @cocotb.test()
@@ -144,14 +145,14 @@ async def rows(dut):
                 driver.show(following.tolist())
             if late and following is not None:
                 # Without pauses, the row's last element comes `hold` cycles after the other's last.
-                for _ in range(NormalizeCore.hold):
+                for _ in range(NormalizeCore(params["digits"]).hold):
                     await driver.step()
             driver.apply(row.tolist(), gains.tolist(), offsets.tolist())
             while driver.applying:
                 await driver.step()
             if following is not None:
                 await driver.settle()
-                due = duration(following, epsilon, params["uncentred"])
+                due = duration(following, epsilon, params["uncentred"], params["digits"])
                 assert driver.rose - driver.last == due
         for _ in range(NormalizeCore.latency + 1):
             await driver.step()
@@ -168,31 +169,41 @@ async def rows(dut):
 @pytest.mark.parametrize("uncentred", [False, True])
 @pytest.mark.parametrize("pause", [0, 0.4])
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 64, 197, 1000])
-def test_rows(length, pause, uncentred):
+def test_rows(length, pause, uncentred, digits=1):
     kinds = ["layer", "edges", "random"] if length > 100 else ["layer", *["edges", "random"] * 3]
     params = {"length": length, "pause": pause, "late": False, "parameters": kinds}
     params |= {"kinds": list(KINDS) if length < 100 else None, "count": 3, "uncentred": uncentred}
     if pause:
         params["parameters"] = kinds[-2:] if length < 100 else ["random"]
-    run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
+    params["digits"] = digits
+    run_cocotb(NormalizeCore(digits), __name__, params=params, testcase="rows")
+
+
+@pytest.mark.parametrize(
+    ("length", "pause", "uncentred"),
+    [(1, 0, False), (2, 0, True), (3, 0.4, True), (32, 0, False), (64, 0, True)],
+)
+def test_rows_of_two_digits(length, pause, uncentred):
+    test_rows(length, pause, uncentred, 2)
 
 
 @pytest.mark.parametrize("uncentred", [False, True])
 def test_longest_row(uncentred):
     """4096 elements: every width at its limit, and ``measured`` as early as ever."""
     params = {"length": 4096, "pause": 0, "late": True, "parameters": ["random"]}
-    params |= {"kinds": ["one", "extreme", "least"], "uncentred": uncentred}
+    params |= {"kinds": ["one", "extreme", "least"], "uncentred": uncentred, "digits": 1}
     run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
 
 
-@slow("5")
+@slow("5-1", "1-2")
+@pytest.mark.parametrize("digits", [1, 2])
 @pytest.mark.parametrize("length", [1, 5, 60])
-def test_as_late_as_hold_allows(length):
+def test_as_late_as_hold_allows(length, digits):
     """The constants of a row last until ``hold`` cycles after the next row's last element."""
     params = {"length": length, "pause": 0, "late": True, "parameters": ["random"] * 2}
     params |= {"kinds": ["extreme", "near", "uniform", "extreme", "one", "normal"]}
-    params["uncentred"] = length == 60
-    run_cocotb(NormalizeCore(), __name__, params=params, testcase="rows")
+    params |= {"uncentred": length == 60, "digits": digits}
+    run_cocotb(NormalizeCore(digits), __name__, params=params, testcase="rows")
 
 
 def test_results_saturate_both_ways():
