@@ -52,7 +52,8 @@ class _Emitter:
         self.order = -1 if work.y.ragged else 1
         # The spatial tile and column tiles that follow others.
         self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
-        self.ahead = work.addend is not None
+        # The first layer's patch is there.
+        self.ahead = work.addend is not None and builder.layer > 0
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 

@@ -61,7 +61,9 @@ class Lanes:
         touched = Range(Space.TABLE, unit, unit + units)
         address = self.store(packed.reshape(-1).view(np.uint8))
         whole = _WORD * self.config.special.entries
-        transfer = Transfer(address, unit * TABLE_UNIT * _WORD, size, len(parts), size, whole)
+        # Entries beyond those of a short row are never looked at.
+        used = align_up(a.size * _WORD, self.beat)
+        transfer = Transfer(address, unit * TABLE_UNIT * _WORD, used, len(parts), size, whole)
         self.builder.load(LoadTarget.TABLE, transfer, touched=touched)
         return unit, touched
 
