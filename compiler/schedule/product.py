@@ -44,7 +44,7 @@ def product_contractions(
         offset = operand_offset(place, node.z, steps)
         matrix = Matrix(
             addresses[node.z.name] + offset, form, pitch, node.z.dtype == np.int8,
-            offset % pitch if dense else None,
+            within=offset % pitch if dense else None,
         )
         works.append(replace(work, matrix=matrix))
     return works

@@ -16,7 +16,7 @@ from kiwicha.hw.store.forward import Forward, Way, read_beat_layout
 from kiwicha.hw.store.records import RECORD_LATENCY, record_bytes, record_index
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.destination import StoreDestination, destinations
-from kiwicha.machine.isa import ENGINES, STORE, Engine, ErrorCode, StoreSource
+from kiwicha.machine.isa import STORE, Engine, ErrorCode, StoreSource
 
 __all__ = ["READ_LATENCY", "StoreEngine", "store_sources"]
 
