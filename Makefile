@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := sim
 .PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full \
-  published synth pnr train retrain lint formal slow mutate budget random example setup setup-fpga \
+  published synth pnr train personalize retrain lint formal slow mutate budget random example setup setup-fpga \
   setup-extras clean help mlperf-tiny
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
@@ -111,6 +111,14 @@ train: $(EXTRAS)
 	@mkdir -p build
 	@$(BIN)/kiwicha train digits --seeds 3 --plot build/train.png --plot build/train.svg \
 	  --report build/train.json $(ARGS)
+
+## personalize: a quantized network learns digits that are a pixel further right: last layer, then all
+personalize: $(EXTRAS)
+	@$(BIN)/python -m kiwicha.models.personalize --out build/personalize
+	@for layers in last all; do echo "layers: $$layers"; \
+	  $(BIN)/kiwicha train build/personalize/digits.onnx --data build/personalize/shifted.npz \
+	    --layers $$layers --epochs 5 --bits 4 3 2 --out build/personalize/$$layers.onnx $(ARGS) \
+	    || exit $$?; done
 
 ## retrain: train and quantize a model of models/ again (MODEL=lenet5|lstm|resnet8|vit, ARGS="--out dir")
 retrain: $(EXTRAS)

@@ -263,7 +263,7 @@ MODELS = {
 GOLDEN_ALONE = {
     "add", "average", "away", "block_accumulate", "compressed_training", "concat", "conv",
     "conv_transpose", "convolution_gradient", "elementwise_gradient", "litert",
-    "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti", "optimizer",
+    "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti",
     "pool", "pool_gradient", "product", "recurrent", "training",
 }
 

@@ -52,7 +52,7 @@ def resume(path: Path, trainer: Trainer) -> list[Epoch]:
         history = [Epoch(**epoch) for epoch in about["epochs"]]
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint") from None
-    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile):
         raise InputError(f"{path}: not a checkpoint of kiwicha train") from None
     for what, value in _identity(trainer).items():
         if about.get(what) != value:
