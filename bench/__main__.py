@@ -26,6 +26,7 @@ from kiwicha.bench.quantization import block_scales, picture, several_ways
 from kiwicha.bench.sparse import formats, sparse
 from kiwicha.bench.speed import speed
 from kiwicha.bench.table import Table, say, terminal
+from kiwicha.bench.training import training
 from kiwicha.bench.utilization import utilization
 from kiwicha.sim.simulator import find_verilator
 
@@ -97,6 +98,7 @@ def main() -> int:
         "dynamic": lambda: dynamic(config, **settings),
         "block-scales": block_scales,
         "several-ways": several_ways,
+        "training": training,
         "mlperf-tiny": lambda: tiny_table(tuple(NETWORKS.values()), predict=not arguments.full),
     }
     only = arguments.only.split(",") if arguments.only else []

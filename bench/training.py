@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes of a step of training: statistics on the fly against two passes and the host, weights
+updated on the way out against at the host, int8 against more bits.
+
+What the machine moves is counted in its program; what the others move besides follows from the
+elements that are quantized and the weights that change, at the same bandwidth.
+"""
+
+from dataclasses import dataclass
+
+from kiwicha.bench.table import Table
+from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
+from kiwicha.compiler.graph.training import training_graph
+from kiwicha.compiler.graph.training_nodes import Shifted
+from kiwicha.machine.presets import preset
+from kiwicha.sim.training.plan import random_network
+from kiwicha.sim.training.traffic import step_bytes
+
+__all__ = ["training"]
+
+_SIZES, _BATCH, _BITS = (64, 64, 10), 16, 5
+_SUM, _CODE, _FLOAT = 4, 1, 4  # bytes
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way to train, and the bytes that it moves in a step."""
+
+    name: str
+    moved: int
+
+
+def _ways(compiled: CompiledModel) -> list[_Way]:
+    moved = step_bytes(compiled)
+    all_bytes, fixed = sum(moved.values()), moved["other"]
+    results = [node.y for node in compiled.graph.nodes if isinstance(node, Shifted)]
+    made = sum(tensor.size for tensor in results)
+    weights = sum(
+        tensor.size for tensor in results if tensor.name in compiled.graph.updates
+    )
+    # Sums go to memory and come back to be quantized; or to the host, which brings codes.
+    twice = all_bytes + made * 2 * _SUM
+    at_host = all_bytes + made * (2 * _SUM + _CODE)
+    # A gradient is written and read; weights, in 32 bits, read and written; their codes written.
+    updated = all_bytes + weights * (2 * _CODE + 2 * _FLOAT + _CODE - 2 * _CODE)
+    return [
+        _Way("this machine: range and shift on the fly, weights on the way out", all_bytes),
+        _Way("two passes: sums to memory and back", twice),
+        _Way("statistics and quantization at the host", at_host),
+        _Way("on the fly, but weights updated at the host", updated),
+        _Way("the same machine with 16 bits", 2 * (all_bytes - fixed) + fixed),
+        _Way("the same machine with binary32", 4 * (all_bytes - fixed) + fixed),
+    ]
+
+
+def training() -> Table:
+    """Return the bytes of a step of each way, beside those of the machine."""
+    config = preset("training")
+    network = random_network("digits", _SIZES, 0).network
+    compiled = compile_graph(training_graph(network, _BATCH, _BITS), config)
+    ways = _ways(compiled)
+    least = ways[0].moved
+    rows = tuple(
+        (
+            way.name, f"{way.moved:,}", f"{way.moved / least:.2f}",
+            f"{way.moved // config.beat_bytes:,}",
+        )
+        for way in ways
+    )
+    return Table(
+        "training", "Training: bytes of a step",
+        ("way", "bytes", "ratio", "cycles of the memory port"), rows,
+        (
+            f"{'-'.join(map(str, _SIZES))}, batch {_BATCH}, machine '{config.name}'; programs, "
+            "parameters and counters are the same in each way.",
+            "The first row is counted in the program, and `make train` measures it. The others "
+            "add what they would move besides; none of them is a program.",
+            "Cambricon-Q (ISCA 2021) says of statistics at a host 2.55 times the data.",
+        ),
+        tuple({"way": way.name, "bytes": way.moved, "ratio": way.moved / least} for way in ways),
+    )
