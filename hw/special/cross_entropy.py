@@ -65,6 +65,7 @@ class CrossEntropyCore(Component):
 
     spacing = LOSS_SPACING
     latency = LOSS_LATENCY
+    assert 2 * LOSS_SPACING == _QUOTIENT
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
@@ -162,28 +163,30 @@ class CrossEntropyCore(Component):
     ) -> tuple[Value, Value, Value]:
         """Return the quotient, when there is one, and whether it is the first of its row.
 
-        Restoring division by ``total``, which is not less than ``value``: ``spacing`` cycles.
+        Division by ``total``, which is not less than ``value`` and stays: two bits a cycle, by how
+        many times it is in the rest.
         """
-        rest, quotient = Signal(len(total) + 1), Signal(_QUOTIENT)
+        rest, quotient = Signal(len(total) + 2), Signal(_QUOTIENT)
         left = Signal(range(self.spacing + 1))
         opens, begins, done = Signal(), Signal(), Signal()
+        thrice = register(m, total + (total << 1), "thrice")
         kept: Value = rest
-        bits: list[Value] = []
-        for step in range(_QUOTIENT // self.spacing):
-            difference = Signal(len(total) + 2, name=f"difference_{step}")
-            m.d.comb += difference.eq(kept - total)
-            bits.insert(0, ~difference[-1])
-            kept = (Mux(difference[-1], kept, difference) << 1)[: len(rest)]
+        holds: list[Value] = []
+        for times, taken in enumerate((total, total << 1, thrice), 1):
+            difference = Signal(len(rest) + 1, name=f"rest_less_{times}")
+            m.d.comb += difference.eq(rest - taken)
+            holds.append(~difference[-1])
+            kept = Mux(holds[-1], difference, kept)
         m.d.sync += [
-            rest.eq(kept),
-            quotient.eq(Cat(bits, quotient)),
+            rest.eq(kept << 2),
+            quotient.eq(Cat(holds[2] | holds[0] & ~holds[1], holds[1], quotient)),
             done.eq(left == 1),
             begins.eq(opens),
         ]
         with m.If(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.If(start):
-            m.d.sync += [rest.eq(value), left.eq(self.spacing), opens.eq(first)]
+            m.d.sync += [rest.eq(value << 1), left.eq(self.spacing), opens.eq(first)]
         return quotient, done, begins
 
 
