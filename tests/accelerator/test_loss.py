@@ -27,7 +27,7 @@ from .test_faults import check_fault, outside
 
 CONFIG = preset("tiny").replace(
     name="learns", special={"lanes": 2, "bytes": 512, "entries": 256}, transposer=True,
-    residual={"tables": 2}, training={"classes": 16}, dynamic=True,
+    residual={"tables": 2}, training={"classes": 16},
 )
 SLOTS_AT, LOGITS, LABELS = 0x1000, 0x1040, 0x1400
 WINDOW = (0x1800, 0x1C00)
