@@ -30,6 +30,9 @@ from .programs import WINDOW, job, program
 
 TINY = preset("tiny")
 SPECIAL = TINY.replace(name="special", special={"lanes": 2, "bytes": 256, "entries": 256})
+TRAINING = SPECIAL.replace(
+    name="fuzzed-training", training={"classes": 16}, residual={"tables": 2}, transposer=True,
+)
 PROGRAMS = 150  # of each kind
 
 #: Fields that only one value, or few, make legal; noise everywhere would never get past them.
@@ -44,6 +47,11 @@ _SMALL = {
     "pitch": 128, "local_pitch": 128, "low": 200, "high": 200, "zero_point": 200,
     "pixel_pitch": 40, "line_pitch": 400, "operation": 5, "table": 2, "x_signed": 2,
     "SPECIAL.x": 1000, "z": 1000, "SPECIAL.y": 1000, "total": 12,
+}
+#: On machines that learn.
+_LEARNING = {
+    "mode": 8, "slot": 4, "VECTOR.target": 4, "begin": 2, "settle": 2, "relu": 2, "residual": 2,
+    "sums": 2, "zero_point": 3, "high": 9,
 }
 _EIGHTHS = ("address", "local", "pitch", "local_pitch")
 
@@ -68,6 +76,7 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
     parts = []
     engines = machine_engines(config)
     mask = sum(1 << engine for engine in engines)
+    few = _SMALL | (_LEARNING if config.training else {})
     for _ in range(chooser.randrange(1, 12)):
         opcode = Opcode[chooser.choice(engines).name]
         fields = {}
@@ -86,7 +95,7 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
             elif name == "source" and config.special.lanes:
                 fields[name] = chooser.choice([StoreSource.OUTPUT, StoreSource.RESULT])
             elif name != "opcode":
-                small = _SMALL.get(f"{opcode.name}.{name}", _SMALL.get(name, 1 << width))
+                small = few.get(f"{opcode.name}.{name}", few.get(name, 1 << width))
                 limit = min(small, 1 << width)
                 value = chooser.randrange(limit)
                 if opcode in (Opcode.LOAD, Opcode.STORE) and name in _EIGHTHS:
@@ -104,8 +113,8 @@ def near_miss(chooser: random.Random, config: AcceleratorConfig) -> np.ndarray:
     return program(*parts)
 
 
-@slow("special")
-@pytest.mark.parametrize("config", [TINY, SPECIAL], ids=["tiny", "special"])
+@slow("special", "training")
+@pytest.mark.parametrize("config", [TINY, SPECIAL, TRAINING], ids=["tiny", "special", "training"])
 def test_no_program_escapes(config):
     chooser = random.Random(1)
     work = random_work(np.random.default_rng(2), 1, 4, 4, 3, 6, *CASES["conv3x3"][5:])

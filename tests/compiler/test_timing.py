@@ -13,7 +13,7 @@ from kiwicha.hw.special.softmax_float import FloatSoftmax
 from kiwicha.hw.vector.modes import block_pauses
 from kiwicha.machine import blocks
 from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
-from kiwicha.machine.latency import MUL_LATENCY
+from kiwicha.machine.latency import MUL_LATENCY, residual_latency
 from kiwicha.machine.modes import BlockCriterion, BlockScale, SoftmaxMode
 from kiwicha.machine.presets import preset
 
@@ -76,6 +76,9 @@ def test_blocks_are_spaced_as_the_hardware_does(scale, block, lanes):
     (VectorMode.REQUANTIZE, VectorMode.RAW, True),
     (VectorMode.MEASURE, VectorMode.QUANTIZE, True),
     (VectorMode.QUANTIZE, VectorMode.QUANTIZE, True),
+    (VectorMode.RANGE, VectorMode.RANGE, True),
+    (VectorMode.RANGE, VectorMode.SHIFT, True),
+    (VectorMode.SHIFT, VectorMode.SHIFT, False),
 ])
 def test_a_mode_waits_for_the_one_before(first, second, waits):
     builder = ProgramBuilder(CONFIG.replace(dynamic=True))
@@ -85,6 +88,29 @@ def test_a_mode_waits_for_the_one_before(first, second, waits):
     steps = builder.instructions[0].cycles
     begins = line.end[0] + 1 if waits else line.start[0] + steps
     assert line.start[1] == begins
+
+
+@pytest.mark.parametrize(("first", "second", "waits"), [
+    ({}, {"target": 1}, True), ({"residual": 1}, {"residual": 1, "relu": 1}, True),
+    ({"residual": 1, "relu": 1}, {"residual": 1, "relu": 1}, False), ({"low": 0}, {}, False),
+])
+def test_a_shift_waits_for_another_one(first, second, waits):
+    builder = ProgramBuilder(CONFIG.replace(residual={"tables": 2}))
+    for more in (first, second):
+        fields = {"channels": 1, "pixels": 50, "lines": 1, "mode": VectorMode.SHIFT, **more}
+        builder.vector(fields, [], [])
+    line = builder.timeline()
+    steps = builder.instructions[0].cycles
+    assert line.start[1] == (line.end[0] + 1 if waits else line.start[0] + steps)
+
+
+def test_a_mask_takes_no_time():
+    builder = ProgramBuilder(CONFIG.replace(residual={"tables": 2}))
+    for more in ({}, {"residual": 1, "relu": 1}, {"residual": 1}):
+        fields = {"channels": 1, "pixels": 1, "lines": 1, "mode": VectorMode.SHIFT, **more}
+        builder.vector(fields, [], [])
+    plain, masked, added = (each.latency for each in builder.instructions)
+    assert plain == masked == added - residual_latency(CONFIG)
 
 
 def test_a_program_comes_in_chunks():

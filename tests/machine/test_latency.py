@@ -49,7 +49,7 @@ def test_registers_for_the_clock(pipeline):
 
 
 def test_requantizers():
-    base = PRESETS["tiny"].replace(requantize_lanes=1)
+    base = PRESETS["tiny"].replace(requantize_lanes=1, **LEARNS)
     for mode, width, cells, pipeline in product(
         RequantizeMode, (0, 9, 18), CellFamily, (PIPELINE, ())
     ):
@@ -68,13 +68,18 @@ def test_products():
 #: Functions that units compare themselves with, and what is built to see it.
 COMPARED = [
     "accumulator_hazard", "accumulator_latency", "compute_latency", "dynamic_latency",
-    "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval", "vector_latency",
+    "instruction_gap", "measure_latency", "multiplier_latency", "pass_interval", "range_latency",
+    "vector_latency",
 ]
+LEARNS = {
+    "training": {"classes": 16}, "residual": {"tables": 2}, "special": {"lanes": 1},
+    "transposer": True,
+}
 
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_number_that_is_wrong_is_noticed(name, monkeypatch):
-    cfg = PRESETS["tiny"].replace(dynamic=True)
+    cfg = PRESETS["tiny"].replace(dynamic=True, **LEARNS)
     build(cfg)
     right = getattr(latency, name)
     for room in ("compute.compute", "compute.accumulator", "compute.systolic", "vector.vector"):
@@ -100,8 +105,12 @@ def test_constants_that_are_wrong_are_noticed(monkeypatch):
 def test_modes_take_longer():
     cfg = PRESETS["tiny"].replace(dynamic=True, statistics={"elements": 256})
     of = {mode: latency.vector_latency(cfg, mode) for mode in VectorMode}
-    settled = latency.vector_latency(cfg, VectorMode.MEASURE, settle=True)
-    assert settled - of[VectorMode.MEASURE] == latency.SETTLE_LATENCY
+    for mode, takes in (
+        (VectorMode.MEASURE, latency.SETTLE_LATENCY),
+        (VectorMode.RANGE, latency.RANGE_SETTLE_LATENCY),
+    ):
+        assert latency.vector_latency(cfg, mode, settle=True) - of[mode] == takes
+    assert of[VectorMode.SHIFT] == of[VectorMode.REQUANTIZE]
     without = cfg.replace(statistics={"elements": 0})
     assert {
         of[mode] - latency.vector_latency(without, mode) for mode in VectorMode

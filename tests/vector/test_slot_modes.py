@@ -29,6 +29,17 @@ def test_every_mode(columns, lanes, width, mode, offer, more):
     )
 
 
+def test_every_mode_of_a_short_pipeline():
+    cfg = test_vector.machine(
+        8, 2, 64, dynamic=True, blocks={"channels": 8}, statistics={"elements": 1024}, pipeline=(),
+    )
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 30}
+    params["modes"] = [*vector_modes(cfg), VectorMode.MEASURE, VectorMode.QUANTIZE]
+    run_cocotb(
+        VectorEngine(cfg), test_vector.__name__, testcase="equals_golden", params=params
+    )
+
+
 @pytest.mark.parametrize("more", [
     {"pipeline": (), "mode": "shift"},
     {"dynamic": True, "functions": {"tables": 2}, "statistics": {"elements": 256}},

@@ -286,15 +286,6 @@ def test_short_pipeline(columns, lanes, mode):
     run(machine(columns, lanes, 64, mode, pipeline=()))
 
 
-def test_every_mode_of_a_short_pipeline():
-    cfg = machine(
-        8, 2, 64, dynamic=True, blocks={"channels": 8}, statistics={"elements": 1024}, pipeline=(),
-    )
-    params = {"config": cfg.to_dict(), "seed": 9, "count": 30}
-    params["modes"] = [*vector_modes(cfg), VectorMode.MEASURE, VectorMode.QUANTIZE]
-    run_cocotb(VectorEngine(cfg), __name__, testcase="equals_golden", params=params)
-
-
 @pytest.mark.parametrize("more", [
     {"pipeline": ()}, {"statistics": {"elements": 256}, "requantize_multiplier_width": 9},
     {"functions": {"tables": 2}}, {"residual": {"tables": 2}},
