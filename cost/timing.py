@@ -23,7 +23,8 @@ from kiwicha.machine.latency import (
 
 __all__ = [
     "FORWARD_LATENCY", "INTERLEAVE_CYCLES", "READ_ROUND_TRIP", "SPECIAL_GAP", "SPECIAL_LATENCY",
-    "block_cycles", "decode_cycles", "format_cycles", "queued_instructions", "special_cycles", "vector_cycles",
+    "block_cycles", "decode_cycles", "format_cycles", "queued_instructions", "special_cycles",
+    "vector_cycles",
 ]
 
 READ_ROUND_TRIP = 28

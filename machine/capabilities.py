@@ -127,7 +127,7 @@ class Special(Capability):
     softmax: SoftmaxMode = SoftmaxMode.ONNX
     """Arithmetic of the softmax."""
     digits: int = 1
-    """Digits of the root and the quotient of a row to normalize that are found in a cycle: 1 or 2."""
+    """Digits a cycle, 1 or 2, of the root and the quotient of a row to normalize."""
 
     def __post_init__(self) -> None:
         require_choice(self, "lanes", (0, 1, 2, 4, 8, 16))

@@ -53,7 +53,7 @@ class _Emitter:
         # The spatial tile and column tiles that follow others.
         self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
         # The first layer's patch is there.
-        self.ahead = work.addend is not None and builder.layer > 0
+        self.ahead = work.addend is not None and builder.outputs.turned > 0
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 

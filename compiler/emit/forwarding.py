@@ -164,4 +164,5 @@ class ForwardingBuilder(ProgramBuilder):
 
 
 def stored(transfer: Transfer) -> Stored:
+    """Return what a transfer is called: where it is in memory."""
     return transfer.address, transfer.length, transfer.segments, transfer.pitch

@@ -7,9 +7,9 @@ from math import gcd
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["Cut", "cut_rows", "longest_block"]
+__all__ = ["WORTH", "Cut", "cut_rows", "longest_block"]
 
-_WORTH = 8  # rows of a lane that are worth an instruction of their own
+WORTH = 8  # rows of a lane that are worth an instruction of their own
 _PIECES = 4  # so that loading, computing and storing overlap
 _MOST = 65535  # rows that an instruction counts
 
@@ -52,7 +52,7 @@ def cut_rows(
     quantum: int = 0,
     unit: int | None = None,
     roomy: bool = False,
-    worth: int = _WORTH,
+    worth: int = WORTH,
 ) -> Cut | None:
     """Return how to cut ``total`` rows of ``length`` bytes, None where not even one fits.
 

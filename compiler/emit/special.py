@@ -13,7 +13,7 @@ import numpy as np
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.lanes import TABLE_UNIT, Lanes
 from kiwicha.compiler.emit.residents import StoreConstant
-from kiwicha.compiler.emit.rows import Cut, cut_rows
+from kiwicha.compiler.emit.rows import WORTH, Cut, cut_rows
 from kiwicha.compiler.emit.steps import Step
 from kiwicha.compiler.graph.graph import NormalizeNode, SoftmaxNode, TableNode, Tensor
 from kiwicha.compiler.schedule.enough import too_small
@@ -61,8 +61,9 @@ def row_steps(
     x, y = addresses[node.x.name], addresses[node.y.name]
     aligned = not any(place % config.beat_bytes for place in (length, x, y))
     # A row to normalize takes a lane long, and what reads it need not wait for all of them.
-    slow = {"worth": _SLOW} if config.forwarding and isinstance(node, NormalizeNode) else {}
-    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum, **slow)
+    slow = config.forwarding and isinstance(node, NormalizeNode)
+    worth = _SLOW if slow else WORTH
+    cut = cut_rows(config, total, length, aligned=aligned, quantum=quantum, worth=worth)
     if cut is None:
         raise too_small(
             f"{where}: a row of {length} does not fit the memory of a lane",

@@ -26,11 +26,11 @@ class NormalizeCore(Component):
 
     An element is measured and one is applied to in every cycle; rows of n elements can follow each
     other every n + 72 + s cycles: ``measured`` rises 73 + s cycles after a row's last element (74
-    to 97; s as there, small where the row is long and its spread large; with two digits a cycle, 50 +
-    s / 2, rounded down, 50 to 62). There are two sets of
-    constants: the next row may be measured as soon as ``measured`` is high, while this one is
-    still being applied to. ``apply`` takes elements of a row from ``measured`` on, while the next
-    row is measured, and up to ``hold`` cycles after the next row's last element.
+    to 97; s as there, small where the row is long and its spread large; with two digits a cycle 50
+    + s / 2, rounded down). There are two sets of constants: the next row may be measured as soon
+    as ``measured`` is high, while this one is still being applied to. ``apply`` takes elements of
+    a row from ``measured`` on, while the next row is measured, and up to ``hold`` cycles after the
+    next row's last element.
 
     Parameters
     ----------

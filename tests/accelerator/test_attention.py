@@ -7,13 +7,16 @@ import pytest
 from kiwicha.machine.presets import preset
 from kiwicha.models.attention import attention_block, attention_inputs
 from kiwicha.sim.inference import run_model
+from kiwicha.sim.prepare import prepare
 from kiwicha.sim.shipped import SHIPPED
 
 __all__: list[str] = []
 
-#: Rows of tokens and of a head lie at any alignment to beats, rows and columns.
+#: Rows of tokens and of a head lie at any alignment to beats, rows and columns; where beats do,
+#: results stay on chip.
 CONFIG = preset("small").replace(
-    name="attention", columns=6, transposer=True, special={"lanes": 2, "bytes": 2048},
+    name="attention", columns=6, transposer=True, forwarding=True,
+    special={"lanes": 2, "bytes": 2048, "digits": 2},
 )
 
 
@@ -40,6 +43,9 @@ def test_vision_transformer() -> None:
     model = onnx.load(SHIPPED["vit"].path)
     report = run_model(model, CONFIG, samples=1).report
     assert report.exact
+    plain = prepare(model, CONFIG.replace(forwarding=False), samples=1).compiled
+    assert report.cycles < 0.95 * plain.timeline.total
+    assert report.cycles == pytest.approx(report.predicted_cycles, rel=0.02)
     golden = [layer.op for layer in report.layers if layer.promise == "golden-exact"]
     assert golden == ["LayerNormalization"] * 5
     assert all(layer.compared for layer in report.layers if layer.promise == "runtime-exact")

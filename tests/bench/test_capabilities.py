@@ -15,7 +15,7 @@ TINY = preset("tiny").replace(name="tiny-one-lane", rows=1, columns=1, cells="ec
 def test_every_capability_is_measured() -> None:
     assert BASE.capabilities == ()
     kinds = {kind.table for kind in Capability.__subclasses__()}
-    kinds |= {"transposer", "dynamic", "depthwise"}
+    kinds |= {"transposer", "dynamic", "depthwise", "forwarding"}
     assert {field for change in CHANGES.values() for field in change} == kinds
     for change in CHANGES.values():
         BASE.replace(**change)

@@ -26,7 +26,7 @@ from kiwicha.sim.shipped import SHIPPED
 from .any_order import EAGER_LOAD, LAZY_STORE, run_in_order_of
 from .random_nodes import CONFIGS
 
-DEFAULT = preset("default").replace(forwarding=True)
+DEFAULT = preset("default")
 SMALL = CONFIGS["tiny"].replace(forwarding=True)
 
 
@@ -66,7 +66,7 @@ def destinations(compiled: CompiledModel) -> list[StoreDestination]:
 def test_vision_transformer() -> None:
     lowered = shipped("vit", 1)
     compiled = run(lowered, DEFAULT)
-    plain = compile_graph(legalize(lowered), preset("default"))
+    plain = compile_graph(legalize(lowered), DEFAULT.replace(forwarding=False))
     assert {*destinations(plain)} == {StoreDestination.MEMORY}
     assert {*destinations(compiled)} == {*StoreDestination}
     assert compiled.timeline.total < 0.8 * plain.timeline.total

@@ -102,7 +102,9 @@ def test_a_normalization_takes_as_many_tables_as_it_needs():
         i for i in builder.instructions
         if i.engine == Engine.LOAD and i.fields["target"] == LoadTarget.TABLE
     )
-    assert (table.fields["length"], table.fields["segments"]) == (2 * 256 * 4, 2)
+    # Room for two tables of 256 entries, of which LOAD fills what a row needs.
+    lengths = (table.fields["length"], table.fields["pitch"], table.fields["segments"])
+    assert lengths == (300 * 4, 2 * 256 * 4, 2)
     small = CONFIGS["wide"].replace(special={"entries": 256})
     refused(node, small, r"^n \(Layer.*\): a row of 300 .*; special.entries is 256; 512 would do$")
 

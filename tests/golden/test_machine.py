@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from kiwicha.golden.machine import Machine, MachineError
+from kiwicha.machine.destination import StoreDestination
 from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import (
     LEVELS,
@@ -27,6 +28,7 @@ from kiwicha.machine.presets import preset
 PLAIN = preset("tiny").replace(requantize_mode="shift")
 CONFIG = PLAIN.replace(
     transposer=True, sparse={"formats": ["csc4"]}, special={"lanes": 2, "bytes": 256},
+    forwarding=True,
 )
 SIZE = 1024
 ACTIVATIONS, WEIGHTS, PARAMETERS, RESULT = 0, 64, 256, 768
@@ -171,6 +173,31 @@ def test_statistics_by_hand():
     assert found[2].tolist() == [9, 9, 9, 18, 18, 162, 0, 2, 0, 0]
 
 
+def test_results_on_chip_by_hand():
+    """Whole beats, from either source to either memory; nothing else changes."""
+    memory = np.zeros(SIZE, np.uint8)
+    model = machine(memory)
+    model.output[:32], model.result[1, 8:24] = np.arange(1, 33), np.arange(101, 117)
+    one = StoreDestination.ACTIVATION
+    model.run(
+        np.concatenate([
+            store(destination=one, local=10, address=66, length=4),
+            store(StoreSource.RESULT, destination=one, local=256 + 8, address=128, length=16),
+            # A beat to the same place of each lane.
+            store(destination=StoreDestination.OPERAND, local=16, address=40, length=8, segments=2,
+                  pitch=256, local_pitch=8),
+            encode(Opcode.END),
+        ])
+    )
+    expected = np.zeros_like(model.activation)
+    expected[64:72], expected[128:144] = np.arange(9, 17), np.arange(101, 117)
+    np.testing.assert_array_equal(model.activation, expected)
+    lanes = np.zeros_like(model.operand)
+    lanes[:, 40:48] = np.arange(17, 33).reshape(2, 8)
+    np.testing.assert_array_equal(model.operand, lanes)
+    assert not memory.any()
+
+
 REFUSED = {
     "token": (
         load(wait=mask(Engine.STORE)),
@@ -224,6 +251,16 @@ REFUSED = {
     "special": (special(y=253), "SPECIAL: lane 0: y ends at 257 of 256 bytes"),
     "total": (special(total=3), "SPECIAL: 3 rows, 1 a lane"),
     "counters": (store(StoreSource.COUNTERS, length=128), "STORE: run 0: local address 0 outside"),
+    "record on chip": (
+        store(StoreSource.COUNTERS, destination=1, address=0), "STORE: COUNTERS goes to memory only"
+    ),
+    "on chip": (
+        store(destination=1, address=CONFIG.activation_bytes - 8, length=16),
+        f"STORE: address {CONFIG.activation_bytes - 8} on chip outside",
+    ),
+    "on chip, no beat": (
+        store(destination=2, local=1, address=0), "STORE: run 0: 0x0 and 0x1 differ in alignment"
+    ),
 }
 """What a machine with everything refuses."""
 
@@ -235,6 +272,9 @@ LACKING = {
     "result": (store(StoreSource.RESULT), "STORE: the machine has no source RESULT"),
     "statistics": (store(StoreSource.STATISTICS), "STORE: the machine has no source STATISTICS"),
     "special": (special(), "SPECIAL: the machine has no special.lanes"),
+    "destination": (
+        store(destination=1, address=0), "STORE: the machine has no destination ACTIVATION"
+    ),
 }
 """What a machine with nothing optional refuses."""
 

@@ -44,6 +44,7 @@ BAD = {
     ),
     "transposer": (1, "transposer is 1; legal: true or false"),
     "depthwise": ("yes", "depthwise is 'yes'; legal: true or false"),
+    "forwarding": ("no", "forwarding is 'no'; legal: true or false"),
     "sparse.formats": (
         ("csr", "zip"),
         "sparse.formats names 'zip'; legal: bitmask, csc4, csc5, csc8, csc-absolute, "
@@ -54,6 +55,7 @@ BAD = {
     "special.bytes": (128, "special.bytes is 128; legal: a power of two, 256 to 1048576"),
     "special.entries": (300, "special.entries is 300; legal: a power of two, 256 to 4096"),
     "special.softmax": ("hard", "special.softmax is 'hard'; legal: onnx, tflite, integer"),
+    "special.digits": (3, "special.digits is 3; legal: 1, 2"),
     "dynamic": (0, "dynamic is 0; legal: true or false"),
     "blocks.channels": (4, "blocks.channels is 4; legal: a power of two, 8 to 1024"),
     "blocks.scale": ("log", "blocks.scale is 'log'; legal: pot, free, multiway"),
@@ -246,3 +248,12 @@ def test_broken_toml(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {re.escape(message)}"):
         read_config(path)
+
+
+def test_places_on_chip_have_the_addresses_of_the_memory_port() -> None:
+    least = {"activation_bytes": 1 << 20, "axi_address_width": 20, "forwarding": True}
+    AcceleratorConfig(**least)
+    message = "axi_address_width is 19; legal with forwarding: 20 to 48"
+    with pytest.raises(ValueError, match=message):
+        AcceleratorConfig(**{**least, "axi_address_width": 19})
+    AcceleratorConfig(**{**least, "axi_address_width": 19, "forwarding": False})
