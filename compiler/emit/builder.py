@@ -15,7 +15,7 @@ from kiwicha.compiler.emit.instruction import Instruction, Transfer
 from kiwicha.compiler.emit.order import Order
 from kiwicha.compiler.emit.scales import ScaleRun
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
-from kiwicha.compiler.schedule.compress import StoredWeights
+from kiwicha.compiler.schedule.compress import PlacedWeights
 from kiwicha.compiler.schedule.contraction import Addend
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
@@ -92,7 +92,7 @@ class ProgramBuilder:
     counted: Collection[str] = ()
     addends: Mapping[str, Addend] = field(default_factory=dict)
     siblings: Mapping[str, int] = field(default_factory=dict)
-    stored: defaultdict[int, list[StoredWeights]] = field(
+    stored: defaultdict[int, list[PlacedWeights]] = field(
         default_factory=lambda: defaultdict(list)
     )  # by layer
     scale_runs: defaultdict[int, list[ScaleRun]] = field(

@@ -11,7 +11,7 @@ from kiwicha.compiler.emit.beside import load_beside
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
-from kiwicha.compiler.schedule.compress import StoredWeights, compress
+from kiwicha.compiler.schedule.compress import PlacedWeights, compress
 from kiwicha.compiler.schedule.contraction import Contraction, Found
 from kiwicha.compiler.schedule.onchip import Ring, align_up
 from kiwicha.compiler.schedule.spatial import SpatialTile
@@ -54,7 +54,7 @@ class Residents:
         self.work, self.tiling, self.builder, self.store = work, tiling, builder, store
         self.beat = builder.config.beat_bytes
         self._images: dict[Hashable, tuple[int, int]] = {}  # packed bytes already in memory
-        self._weights: dict[Hashable, tuple[int, StoredWeights]] = {}
+        self._weights: dict[Hashable, PlacedWeights] = {}
 
     def constant(
         self, target: int, key: Hashable, make: Callable[[], np.ndarray]
@@ -111,18 +111,18 @@ class Residents:
         assert work.weights is not None
         if key not in self._weights:
             signed = work.weights.dtype == np.int8
-            stored = compress(make(), builder.config, signed=signed, zero=zero)
-            self._weights[key] = self.store(stored.octets), stored
-            builder.stored[builder.layer].append(stored)
-        address, stored = self._weights[key]
-        place = (address, stored.octets.size, stored.form, stored.pitch)
+            made = compress(make(), builder.config, signed=signed, zero=zero)
+            self._weights[key] = made.placed(self.store(made.octets))
+            builder.stored[builder.layer].append(self._weights[key])
+        stored = self._weights[key]
+        place = (stored.address, stored.length, stored.form, stored.pitch)
         local = builder.weights.find(place)
         if local is None:
             # No super-row of the scratchpad is shared with other weights: rings keep to those.
             local = builder.weights.place(place, stored.size)
             builder.load(
                 LoadTarget.WEIGHT,
-                Transfer(address, local, stored.octets.size, pitch=stored.pitch),
+                Transfer(stored.address, local, stored.length, pitch=stored.pitch),
                 form=stored.form,
                 decoding=stored.cycles,
                 dense=0 if stored.form == WeightFormat.DENSE else stored.size,

@@ -16,6 +16,7 @@ from kiwicha.compiler.frontend.names import Names
 from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.frontend.session import Settings, open_session
 from kiwicha.compiler.frontend.subgraph import subgraph
+from kiwicha.compiler.frontend.weights import without_weights
 from kiwicha.compiler.graph.graph import Note
 
 __all__ = ["RANDOM", "folded", "make_explicit", "value_types", "with_additions"]
@@ -92,7 +93,7 @@ def value_types(model: onnx.ModelProto, infer: bool = False) -> dict[str, int]:
     found = graph = model.graph
     if infer or any(_defaulted(node) for node in graph.node):
         try:
-            found = shape_inference.infer_shapes(model).graph
+            found = shape_inference.infer_shapes(without_weights(model)).graph
         except Exception:  # of no common base; ONNX Runtime will say what is wrong with the model
             found = graph
     types = {

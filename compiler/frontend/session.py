@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
+from kiwicha.compiler.frontend.weights import weights_apart
 from kiwicha.errors import ModelError
 
 __all__ = ["Settings", "open_session", "runtime_message"]
@@ -31,7 +32,8 @@ def open_session(
     ----------
     optimized : as ONNX Runtime runs it by default, with all its optimizations; else node by node
         as it is written.
-    write : optimize to level EXTENDED, whose operators are documented, and write the result there.
+    write : optimize to level EXTENDED, whose operators are documented, and write the result there,
+        with files of large weights, of the model as given too, beside it.
     without : names of optimizations that are left out.
     profile : measure, to a file whose name begins so.
 
@@ -50,15 +52,25 @@ def open_session(
     if write is not None:
         options.graph_optimization_level = levels.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(write)
+        for key, value in (
+            ("optimized_model_external_initializers_file_name", f"{write.stem}.weights"),
+            ("optimized_model_external_initializers_min_size_in_bytes", str(1 << 16)),
+            ("model_external_initializers_file_folder_path", str(write.parent)),
+        ):
+            options.add_session_config_entry(f"session.{key}", value)
         options.add_session_config_entry("session.disable_prepacking", "1")  # it never runs
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
     for key, value in settings:
         options.add_session_config_entry(key, value)
+    if write is None:
+        given = model.SerializeToString()
+    else:
+        given = weights_apart(model, write.with_name("given.weights"))
     try:
         return onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"],
+            given, options, providers=["CPUExecutionProvider"],
             disabled_optimizers=list(without),
             enable_fallback=0,  # falling back from CPU to CPU would only print
         )

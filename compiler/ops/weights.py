@@ -79,8 +79,9 @@ def signed_weights(
     """
     CODES.check(what="its weight", dtype=weights.dtype)
     _TYPES.check(dtype=weights.dtype, zero=zero.dtype)
-    offset = 128 if weights.dtype == np.uint8 else 0
-    return (weights.astype(np.int16) - offset).astype(np.int8), zero.astype(np.int16) - offset
+    if weights.dtype != np.uint8:
+        return weights.astype(np.int8), zero.astype(np.int16)
+    return (weights ^ np.uint8(128)).view(np.int8), zero.astype(np.int16) - 128
 
 
 def bias_vector(

@@ -25,7 +25,11 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.formats import Stream, compressed_formats, encode, least_bytes
 from kiwicha.machine.isa import WeightFormat
 
-__all__ = ["LayerWeights", "Storage", "StoredWeights", "compress", "storage"]
+__all__ = [
+    "LayerWeights", "PlacedWeights", "Storage", "StoredWeights", "compress", "storage",
+]
+
+_LINES = 256  #: that are compared at a time
 
 _SAMPLES = 4
 _WEIGHTED = ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | DynamicLinearNode
@@ -50,6 +54,30 @@ class StoredWeights:
     pitch: int
     cycles: int
     start: int
+    size: int
+    signed: bool
+    zero: int
+
+    def placed(self, address: int) -> "PlacedWeights":
+        """Return what is known of them when their bytes are in memory, at ``address``."""
+        return PlacedWeights(
+            address, self.octets.size, self.form, self.pitch, self.cycles, self.size, self.signed,
+            self.zero,
+        )
+
+
+@dataclass(frozen=True)
+class PlacedWeights:
+    """Weight rows of which somebody else keeps the bytes: ``length`` of them from ``address`` on.
+
+    Members are as of `StoredWeights`.
+    """
+
+    address: int
+    length: int
+    form: WeightFormat
+    pitch: int
+    cycles: int
     size: int
     signed: bool
     zero: int
@@ -159,23 +187,32 @@ class LayerWeights:
         return any(name != "dense" for name in self.formats)
 
     @classmethod
-    def of(cls, nodes: Iterable[Node], stored: Sequence[StoredWeights]) -> "LayerWeights":
+    def of(cls, nodes: Iterable[Node], stored: Sequence[PlacedWeights]) -> "LayerWeights":
         """Return what there is to say of a layer's nodes and of all that is stored of them; the
         same bytes, which several steps of a recurrent layer read, are stored once."""
-        stored = list({each.octets.tobytes(): each for each in stored}.values())
+        stored = list({each.address: each for each in stored}.values())
         used = total = 0
         for node in nodes:
             layer = node.linear if isinstance(node, BlocksNode) else node
             if isinstance(layer, _WEIGHTED):
                 convolution = isinstance(layer, ConvNode | ConvTransposeNode | DynamicConvNode)
                 zero = np.reshape(layer.weight_zero, (-1, 1, 1, 1) if convolution else -1)
-                used += int((layer.weights != zero).sum())
+                used += _differing(layer.weights, zero)
                 total += layer.weights.size
         if not total:  # what picks bytes for a copy is none of the model's
             return cls()
         return cls(
             used / total,
             sum(each.size for each in stored),
-            sum(each.octets.size for each in stored),
+            sum(each.length for each in stored),
             tuple(form.name.lower().replace("_", "-") for form in sorted({s.form for s in stored})),
         )
+
+
+def _differing(weights: NDArray[np.int8], zero: NDArray[np.integer]) -> int:
+    """Return how many weights are not their zero point, without an array of as many bytes."""
+    zeros = np.broadcast_to(zero, weights.shape)
+    parts = range(0, len(weights), _LINES)
+    return sum(
+        int(np.count_nonzero(weights[at : at + _LINES] != zeros[at : at + _LINES])) for at in parts
+    )
