@@ -154,7 +154,7 @@ class HostDequantize:
             return np.asarray(self.values[kinds, array.view(np.uint8)])
         centred = array.astype(np.int32) - self.tensor.zero_point
         with np.errstate(over="ignore"):
-            return centred.astype(np.float32) * self.tensor.scale
+            return np.asarray(centred.astype(np.float32) * self.tensor.scale)
 
 
 @dataclass(frozen=True)

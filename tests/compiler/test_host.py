@@ -11,6 +11,8 @@ from onnx import TensorProto
 
 from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
+from kiwicha.compiler.graph.graph import HostDequantize
+from kiwicha.compiler.graph.tensor import Tensor
 from kiwicha.compiler.ops.legalize import legalize
 from kiwicha.errors import ModelError, UnsupportedModel
 from kiwicha.machine.presets import PRESETS
@@ -150,3 +152,13 @@ def test_the_manifest_says_how(tmp_path):
     data = (tmp_path / "host.bin").read_bytes()[place:][:output["onnx"]["shape"][0]]
     made = onnx.load_from_string(data)
     assert [value.name for value in made.graph.input] == [t["name"] for t in output["tensors"]]
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3)])
+def test_a_float_output_is_an_array(shape):
+    """NumPy makes a number of an array without dimensions, which ONNX Runtime does not take."""
+    tensor = Tensor("t", shape, np.dtype(np.uint8), np.float32(0.5), 3)
+    found = HostDequantize("edge", tensor, "y")(np.full(shape, 7, np.uint8))
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.full(shape, 2.0, np.float32))
