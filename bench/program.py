@@ -34,7 +34,7 @@ class Measured:
     cycles : from START to the interrupt, by the machine's own counter.
     predicted : by the compiler's performance model.
     bound, bound_by : cycles of the busiest engine if it never waits, and which that is or are.
-    seconds : wall time of the simulation.
+    seconds, processor : of the simulation, wall time and that of the processor.
     """
 
     cycles: int
@@ -42,6 +42,7 @@ class Measured:
     bound: int
     bound_by: str
     seconds: float
+    processor: float
 
 
 @dataclass
@@ -157,4 +158,4 @@ def measure(
     if wrong := int(np.count_nonzero(result.memory != golden)):
         raise RuntimeError(f"{wrong} bytes differ from the golden machine: no figure from a fault")
     end = builder.timeline().total
-    return Measured(result.cycles, end, *_bound(builder), result.seconds)
+    return Measured(result.cycles, end, *_bound(builder), result.seconds, result.processor)

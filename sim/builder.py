@@ -32,6 +32,7 @@ __all__ = ["Build", "build_design"]
 _RECIPE = 2
 
 _WAVES = ("none", "vcd", "fst")
+_PUBLIC = ("top", "marked", "all")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,7 +213,8 @@ def build_design(
     name : prefix of the build's directory under ``cache`` (default: ``top``).
     waves : ``"none"``, ``"vcd"`` or ``"fst"``. FST becomes VCD where Verilator cannot write it.
     public : which signals cocotb sees under Verilator: ``"top"`` (the top module's own, several
-        times faster) or ``"all"``. Icarus always shows all.
+        times faster than all), ``"marked"`` (those that the sources say are public; faster still)
+        or ``"all"``. Icarus always shows all.
     timing : allow delays in the sources, as in a clock made inside the simulation.
     optimize : C++ optimisation of the model; ``"-O0"`` gives the shortest build. By default what
         the environment variable ``KIWICHA_OPTIMIZE`` says, else ``"-O2"``.
@@ -225,8 +227,8 @@ def build_design(
     """
     if waves not in _WAVES:
         raise ValueError(f"waves is {waves!r}; legal: {', '.join(_WAVES)}")
-    if public not in ("top", "all"):
-        raise ValueError(f"public is {public!r}; legal: top, all")
+    if public not in _PUBLIC:
+        raise ValueError(f"public is {public!r}; legal: {', '.join(_PUBLIC)}")
     verilator = toolchain.name == "verilator"
     optimize = optimize or os.environ.get("KIWICHA_OPTIMIZE", "-O2")
     if verilator:
@@ -234,7 +236,7 @@ def build_design(
             waves = "vcd"
         args = [*args, "--timescale", "1ns/1ps", "--timing" if timing else "--no-timing"]
         args += {"none": [], "vcd": ["--trace"], "fst": ["--trace-fst"]}[waves]
-        args += ["--public-flat-rw"] if public == "all" else ["public.vlt"]
+        args += {"all": ["--public-flat-rw"], "top": ["public.vlt"], "marked": []}[public]
     paths = [str(Path(source).resolve()) for source in sources]
     parts = [Path(path).read_bytes() for path in paths]
     cocotb = (importlib.metadata.version("cocotb"), str(cocotb_tools.config.libs_dir))

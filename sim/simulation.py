@@ -59,7 +59,7 @@ class SimulationResult:
     memory : uint8, as long as the image that went in.
     cycles : from START to the interrupt, by the machine's own counter.
     counters : the other counter registers by name, of every engine; 0 where a machine has it not.
-    seconds : wall time of the run, without building and loading.
+    seconds, processor : of wall time and of the processor's, without building and loading.
     waves : the waveform, if one was asked for.
     """
 
@@ -68,6 +68,7 @@ class SimulationResult:
     counters: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     waves: Path | None = None
+    processor: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,9 @@ class SimulatedMachine:
             memory = read_hex(folder / "result.hex", beat)[: len(image)]
         cycles = values["cycles_low"] | values["cycles_high"] << 32
         counters = {name: values[name] for name in counted if not name.startswith("cycles_")}
-        return SimulationResult(memory, cycles, counters, result["seconds"], dump)
+        return SimulationResult(
+            memory, cycles, counters, result["seconds"], dump, result["processor"]
+        )
 
 
 @contextmanager
@@ -238,7 +241,7 @@ def simulated_machine(
     *,
     simulator: str | Toolchain = "verilator",
     waves: str = "none",
-    public: str = "top",
+    public: str = "marked",
     listener: Callable[[str], None] | None = None,
 ) -> SimulatedMachine:
     """Build the simulation of a machine, or take it from the cache.

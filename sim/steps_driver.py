@@ -60,6 +60,8 @@ async def run_steps(dut: Any) -> None:
     for _ in range(4):
         await RisingEdge(dut.clk)
     dut.rst.value = 0
+    await RisingEdge(dut.clk)  # the board's register passes it on
+    await RisingEdge(dut.clk)
     for address, value in job["writes"]:
         await bus.write(address, value)
     loaded, stop = None, Path("stop")

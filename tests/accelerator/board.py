@@ -189,6 +189,7 @@ def board(
             [*TESTBENCH, source],
             name=f"machine-{config.name}",
             cache=BUILD_ROOT,
+            public="marked",
             timing=True,
             args=[f"{flag}{key}={value}" for key, value in defines.items()],
         )

@@ -2,12 +2,15 @@
 """The measured tables on the smallest machine: figures are whole, honest and come from runs."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from kiwicha.bench import __main__ as front
 from kiwicha.bench import cocotb_default
+from kiwicha.bench import simulation as depends
 from kiwicha.bench.emission import emission
 from kiwicha.bench.onchip import steady_state
 from kiwicha.bench.program import Memory, layer, measure
@@ -173,3 +176,36 @@ def test_every_copy_of_a_memory_takes_the_same_program():
         start = copy.put(program)
         assert np.array_equal(copy.image()[start : start + program.size], program)
     assert memory.image().size == size
+
+
+def _body_sizes(folder: Path, kind: str) -> int:
+    """Return the characters of the C++ functions whose names have ``kind`` in them."""
+    found = 0
+    for path in folder.glob("Vtop*.cpp"):
+        for part in re.split(r"^(?=\S.* \{$)", path.read_text(), flags=re.M):
+            found += len(part) if kind in part.partition("\n")[0] else 0
+    return found
+
+
+def test_a_cycle_is_evaluated_once(machine) -> None:
+    """What depends on the top's inputs is evaluated at both edges of the clock, changed or not."""
+    each_edge, clocked = (_body_sizes(machine.build.directory, kind) for kind in ("__ico", "__nba"))
+    assert clocked > 100_000
+    assert each_edge < clocked / 50
+
+
+def test_what_the_speed_depends_on(machine, monkeypatch) -> None:
+    asked = []
+
+    def built(_, size: int, public: str = "marked"):
+        asked.append((size, public))
+        return machine
+
+    monkeypatch.setattr(depends, "simulated_machine", built)
+    table = depends.simulation(TINY, channels=4, image=4, rounds=1, progress=lambda _: None)
+    assert asked == [(0, "marked"), (512 << 20, "marked"), (0, "top")]
+    assert len(table.rows) == len(table.values) == 7
+    assert [found["program"] for found in table.values].count("conv 3x3, 4 > 4") == 4
+    for found in table.values:
+        assert 0 < found["cycles_per_processor_second"]
+        assert 0 < found["in_use"] < 1
