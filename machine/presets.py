@@ -148,7 +148,7 @@ PRESETS |= {
         PRESETS["default"].replace(name="full", **_FULL),
         _ECP5.replace(
             name="ecp5-8x8-full", special=Special(lanes=1), interleave=Interleave(rows=(3, 5)),
-            **_FULL,
+            depthwise=True, **_FULL,
         ),
     )
 }

@@ -21,7 +21,7 @@ from .test_emit import random_work, run
 
 CONFIGS = {name: config.replace(depthwise=True) for name, config in PLAIN.items()}
 CONFIGS["micro"] = CONFIGS["micro"].replace(activation_bytes=8192)
-ECP5 = preset("ecp5-8x8-full").replace(depthwise=True)
+ECP5 = preset("ecp5-8x8-full")
 
 
 def depthwise(
