@@ -2,7 +2,7 @@
 """A quantized network of the digits, and digits that it has not learned: all shifted by a pixel.
 
 ``python -m kiwicha.models.personalize --out DIR`` writes ``digits.onnx`` (64-64-10, int8, a scale
-for all channels) and ``shifted.npz``, whose every fifth image, which ``kiwicha train`` holds out, is
+for all channels) and ``shifted.npz``, every fifth image of which, held out by ``kiwicha train``, is
 one that the network has not seen at all. Float training in NumPy, quantized by ONNX Runtime.
 """
 
