@@ -9,12 +9,7 @@ import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
-from kiwicha.compiler.emit.places import (
-    accumulator_half,
-    filter_levels,
-    line_runs,
-    place_of,
-)
+from kiwicha.compiler.emit.places import accumulator_half, filter_levels, line_runs, place_of
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction

@@ -46,7 +46,7 @@ def resume(path: Path, trainer: Trainer) -> list[Epoch]:
         For a file that is no checkpoint, or one of another network or plan; says what differs.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
             weights = {name: file[name] for name in trainer.weights}
         history = [Epoch(**epoch) for epoch in about["epochs"]]

@@ -77,7 +77,7 @@ def test_step(machine: str, name: str) -> None:
     run = Machine(config, compiled.load(inputs), compiled.read_window, compiled.write_window)
     run.run(compiled.words)
     for node in graph.nodes:
-        if node.kind != "view":
+        if node.kind != "view" and node.y.name in compiled.addresses:  # else only on chip
             found = compiled.read(run.memory, node.y)
             assert np.array_equal(found, golden[node.y.name]), node.name
     assert any((golden[f"{layer}:new"] != inputs[layer]).any() for layer in network.weights)
