@@ -20,6 +20,7 @@ from kiwicha.golden.network import run_node
 from kiwicha.golden.niti import LIMIT, cross_entropy_errors, magnitude, shifted
 from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.scales import encode_scale
 from kiwicha.machine.shifts import settled
@@ -90,7 +91,8 @@ def _pool(node: Any, x: Array) -> Array:
     images, height, width, channels = x.shape
     rows, columns = node.kernel
     parts = x.reshape(images, height // rows, rows, width // columns, columns, channels)
-    return parts.astype(np.int64).sum(axis=(2, 4))
+    reduce = np.max if node.reduction == Reduction.MAX else np.sum
+    return np.asarray(reduce(parts.astype(np.int64), axis=(2, 4)))
 
 
 def _shifted(node: Any, operands: list[Array], exponent: int) -> _Results:

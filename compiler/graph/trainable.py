@@ -11,7 +11,7 @@ from math import prod
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape
 from kiwicha.errors import KiwichaError
 
-__all__ = ["AveragePool", "Convolution", "Layer", "Linear", "Network"]
+__all__ = ["AveragePool", "Convolution", "Layer", "Linear", "MaxPool", "Network"]
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ class Convolution:
 
 
 @dataclass(frozen=True)
-class AveragePool:
-    """Means of windows side by side."""
+class _Pool:
+    """Windows side by side: ``kernel`` rows and columns."""
 
     name: str
     kernel: Pair
@@ -96,7 +96,15 @@ class AveragePool:
         return x[0] // self.kernel[0], x[1] // self.kernel[1], x[2]
 
 
-Layer = Linear | Convolution | AveragePool
+class AveragePool(_Pool):
+    """Means of windows side by side."""
+
+
+class MaxPool(_Pool):
+    """Maxima of windows side by side. Each element that is its window's maximum has its error."""
+
+
+Layer = Linear | Convolution | AveragePool | MaxPool
 
 
 @dataclass(frozen=True)
@@ -140,5 +148,5 @@ class Network:
         """Shapes of the weights by the names of their layers."""
         return {
             layer.name: layer.weights for layer in self.layers
-            if not isinstance(layer, AveragePool)
+            if isinstance(layer, Linear | Convolution)
         }

@@ -13,10 +13,26 @@ from typing import Any
 
 import numpy as np
 
-from kiwicha.compiler.graph.graph import Box, Graph, MoveNode, Node, Piece, Value, ViewNode
+from kiwicha.compiler.graph.graph import (
+    AddNode,
+    Box,
+    Graph,
+    MoveNode,
+    Node,
+    Piece,
+    Value,
+    ViewNode,
+)
 from kiwicha.compiler.graph.layout import ROW_MAJOR
 from kiwicha.compiler.graph.tensor import Shape, Tensor
-from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Layer, Linear, Network
+from kiwicha.compiler.graph.trainable import (
+    AveragePool,
+    Convolution,
+    Layer,
+    Linear,
+    MaxPool,
+    Network,
+)
 from kiwicha.compiler.graph.training_nodes import (
     LIMIT,
     CrossEntropyNode,
@@ -26,6 +42,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedProductNode,
 )
 from kiwicha.errors import KiwichaError
+from kiwicha.machine.isa import Reduction
 
 __all__ = ["IMAGES", "LABELS", "LOGITS", "training_graph"]
 
@@ -66,13 +83,14 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
 
 @dataclass
 class _Tape:
-    """Nodes as they come, and what each layer read."""
+    """Nodes as they come, and what each layer read and made."""
 
     network: Network
     batch: int
     bits: int
     nodes: list[Node] = field(default_factory=list)
     read: dict[str, Tensor] = field(default_factory=dict)
+    made: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.images = _tensor(IMAGES, (self.batch, *self.network.images))
@@ -88,7 +106,7 @@ class _Tape:
             y = _tensor(LOGITS if last else f"{layer.name}:y", (self.batch, *shape))
             if isinstance(layer, Linear):
                 x = self._rows(x)
-            self.read[layer.name] = x
+            self.read[layer.name], self.made[layer.name] = x, y
             self._apply(layer, {
                 "name": f"{layer.name}:FP", "x": x, "y": y, "slot": slot, "target": target,
                 "known": None if index else self.network.exponent,
@@ -113,7 +131,7 @@ class _Tape:
                 })
                 shape = (self.batch, *self._shape(before))
                 error = made if made.shape == shape else self._view(made, shape)
-            if not isinstance(layer, AveragePool):
+            if isinstance(layer, Linear | Convolution):
                 weights = self._weights(layer)
                 self._gradient(layer, x, after, {
                     "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
@@ -141,6 +159,10 @@ class _Tape:
         area = layer.kernel[0] * layer.kernel[1]
         self._pool(layer.kernel, fields, exponent=-(area.bit_length() - 1))
 
+    @_apply.register
+    def _(self, layer: MaxPool, fields: dict[str, Any]) -> None:
+        self._pool(layer.kernel, {**fields, "op": "maximum"}, reduction=Reduction.MAX)
+
     @singledispatchmethod
     def _back(self, layer: Any, error: Tensor, fields: dict[str, Any]) -> None:
         raise NotImplementedError(layer)
@@ -155,12 +177,25 @@ class _Tape:
 
     @_back.register
     def _(self, layer: AveragePool, error: Tensor, fields: dict[str, Any]) -> None:
-        spread = _tensor(f"{layer.name}:spread", fields["y"].shape)
-        axes: list[Sequence[int]] = [range(length) for length in error.shape]
-        for axis, times in ((1, layer.kernel[0]), (2, layer.kernel[1])):
-            axes[axis] = [place // times for place in range(spread.shape[axis])]
-        self._move(f"{layer.name}:spread:EB", error, Box(tuple(axes)), spread)
-        self._pool((1, 1), fields, x=spread)
+        self._pool((1, 1), fields, x=self._spread(layer, error, fields["y"].shape))
+
+    @_back.register
+    def _(self, layer: MaxPool, error: Tensor, fields: dict[str, Any]) -> None:
+        x, greatest = self.read[layer.name], self.made[layer.name]
+        if fields["mask"] is not None:  # nothing is positive where the maximum is not
+            masked = replace(error, name=f"{layer.name}:masked")
+            self._pool((1, 1), {
+                **fields, "name": f"{layer.name}:masked:EB", "y": masked, "mask": greatest,
+            }, x=error)
+            error = masked
+        around = self._spread(layer, greatest, x.shape)
+        winners = replace(_tensor(f"{layer.name}:winners", x.shape), zero_point=1)
+        self.nodes.append(AddNode(
+            f"{layer.name}:winners:EB", "equal", x, replace(around, scale=np.float32(-1)), winners,
+            0, 1, promise="golden",
+        ))
+        spread = self._spread(layer, error, x.shape)
+        self._pool((1, 1), {**fields, "mask": winners}, x=spread)
 
     @singledispatchmethod
     def _gradient(self, layer: Any, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
@@ -193,7 +228,17 @@ class _Tape:
         ))
 
     def _pool(self, kernel: tuple[int, int], fields: dict[str, Any], **more: Any) -> None:
-        self.nodes.append(ShiftedPoolNode(op="average", kernel=kernel, **{**fields, **more}))
+        named = {"op": "average", **fields, **more}
+        self.nodes.append(ShiftedPoolNode(kernel=kernel, **named))
+
+    def _spread(self, layer: AveragePool | MaxPool, x: Tensor, shape: Shape) -> Tensor:
+        """Return what belongs to a window at each place of it."""
+        spread = _tensor(f"{x.name}:spread", shape)
+        axes: list[Sequence[int]] = [range(length) for length in x.shape]
+        for axis, times in ((1, layer.kernel[0]), (2, layer.kernel[1])):
+            axes[axis] = [place // times for place in range(shape[axis])]
+        self._move(f"{x.name}:spread:EB", x, Box(tuple(axes)), spread)
+        return spread
 
     def _move(self, name: str, x: Tensor, source: Box, y: Tensor) -> None:
         unit = np.float32(1)

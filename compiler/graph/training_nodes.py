@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
+from kiwicha.machine.isa import Reduction
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = [
@@ -129,7 +130,7 @@ class ShiftedConvNode(Shifted):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShiftedPoolNode(Shifted):
-    """Sums over windows side by side, N H W C; of one pixel, it shifts or masks alone.
+    """Sums or maxima of windows side by side, N H W C; of one pixel, it shifts or masks alone.
 
     Members
     -------
@@ -137,6 +138,7 @@ class ShiftedPoolNode(Shifted):
     """
 
     kernel: Pair
+    reduction: Reduction = Reduction.SUM
     kind: ClassVar[str] = "shifted_pool"
 
 

@@ -95,7 +95,9 @@ def _works(node: ShiftedNode, addresses: Mapping[str, int]) -> Iterator[Contract
             yield replace(work, matrix=matrix)
     elif isinstance(node, ShiftedPoolNode):
         x, y = _image(node.x, addresses), _image(node.y, addresses)
-        yield replace(_plain(node, x, y), kernel=node.kernel, strides=node.kernel)
+        yield replace(
+            _plain(node, x, y), kernel=node.kernel, strides=node.kernel, reduction=node.reduction
+        )
     elif node.role == "FP":
         yield _forward(node, addresses)
     elif node.role == "EB":

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from kiwicha.compiler.emit.compile import compile_graph
-from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network
+from kiwicha.compiler.graph.trainable import (
+    AveragePool,
+    Convolution,
+    Linear,
+    MaxPool,
+    Network,
+)
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.errors import KiwichaError, UnfitMachine
 from kiwicha.golden.machine import Machine
@@ -50,6 +56,10 @@ NETWORKS = {
     "pooling": Network("pooling", (8, 8, 1), (
         Convolution("a", 1, 6, (3, 3), -8, True, pads=SAME), AveragePool("p", (2, 2)),
         Convolution("b", 6, 8, (3, 3), -8), AveragePool("q", (2, 1)), Linear("c", 16, 10, -9),
+    )),
+    "maxima": Network("maxima", (8, 8, 1), (
+        Convolution("a", 1, 6, (3, 3), -8, True, pads=SAME), MaxPool("p", (2, 2)),
+        Convolution("b", 6, 8, (3, 3), -8), MaxPool("q", (2, 1)), Linear("c", 16, 10, -9),
     )),
 }
 
