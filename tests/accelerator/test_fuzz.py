@@ -50,8 +50,7 @@ _SMALL = {
 }
 #: On machines that learn.
 _LEARNING = {
-    "mode": 8, "slot": 4, "VECTOR.target": 4, "begin": 2, "settle": 2, "relu": 2, "residual": 2,
-    "sums": 2, "zero_point": 3, "high": 9,
+    "mode": 7, "VECTOR.target": 2, "settle": 2, "relu": 2, "residual": 2, "zero_point": 2,
 }
 _EIGHTHS = ("address", "local", "pitch", "local_pitch")
 

@@ -49,6 +49,8 @@ def shift_fields(cfg: AcceleratorConfig, rng: np.random.Generator, mode: int) ->
         fields["relu"] = int(rng.integers(2)) & fields["settle"]
         fields |= {"low": -128, "high": int(rng.integers(1, 8))}
         fields["zero_point"] = int(rng.choice((-256, 255, *rng.integers(-40, 40, 3))))
+        if cfg.dynamic:  # MEASURE and QUANTIZE may take the scale, of which finite values follow
+            fields |= {"slot": fields["slot"] % 2, "zero_point": int(rng.integers(-40, 1))}
         return fields
     low, high = [(-127, 127), (0, 127), (-128, 90), (17, 17), (-256, 255)][rng.integers(5)]
     fields = {"target": chosen["target"], "low": low, "high": high}
