@@ -203,14 +203,15 @@ def _beside(values: Sequence[dict[str, Any]]) -> Table:
             ran = ran if "cycles" in one else "predicted"
             kilo = one.get("cycles", one["predicted"]) / 1000
             kilocycles[TITLES[each["network"]]] = (kilo, kilo)
-        title = f"Kiwicha {machine.name}, ECP5-85F"
-        ours.append(Published(title, placed.fmax, kilocycles, f"cycles {ran}, clock of {name}"))
         of = machine if name == machine.name else PRESETS[name]
+        whose = "its own" if of is machine else f"{name}'s"
+        title = f"Kiwicha {machine.name}"
+        ours.append(Published(title, placed.fmax, kilocycles, f"{ran}, {whose} clock"))
         now = netlist_digest(design(of, "machine", "ecp5"), "ecp5")
         seeds = ", ".join(f"{mhz:g}" for mhz in placed.seeds.values())
         how.append(
-            f"Clock of {name}: {placed.lut_eq:,} LUT-eq, after routing by nextpnr {placed.tool} "
-            f"({placed.part}), the median of {seeds} MHz, {placed.date}"
+            f"Clock of {name} on an ECP5-85F: {placed.lut_eq:,} LUT-eq, after routing by nextpnr "
+            f"{placed.tool} ({placed.part}), the median of {seeds} MHz, {placed.date}"
             f"{'' if now == placed.digest else '; its Verilog has changed since'}"
             f"{'' if of is machine else f'. Lanes and arithmetic of {machine.name} not in it'}. "
             f"Memory: a {machine.axi_data_width}-bit port at the same clock, 20 cycles of latency, "
