@@ -3,6 +3,7 @@
 
 import logging
 import tempfile
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,9 @@ def in_form(model: onnx.ModelProto, form: str, feeds: Feeds) -> onnx.ModelProto:
     except Unusable:
         raise
     except Exception as error:  # of no common base
-        raise Unusable(f"{type(error).__name__}: {' '.join(str(error).split())}") from None
+        where = traceback.extract_tb(error.__traceback__)[-1].name
+        said = f"{type(error).__name__} in {where}: {' '.join(str(error).split())}"
+        raise Unusable(f"ONNX Runtime's quantizer breaks: {said}") from None
     finally:
         logging.disable(logging.NOTSET)
 
