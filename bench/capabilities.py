@@ -37,6 +37,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "pooling": {"pooling": {"window": 3}},
     "interleave: 3, 5": {"interleave": {"rows": (3, 5)}},
     "dynamic": {"dynamic": True},
+    "dynamic and real": {"dynamic": True, "real": {"bytes": 8192}},
     "blocks: powers of two": {"blocks": {"channels": 64}},
     "blocks: free": {"blocks": {"channels": 64, "scale": "free"}},
     "blocks: best of four ways": {"blocks": {"channels": 64, "scale": "multiway"}},

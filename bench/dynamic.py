@@ -17,7 +17,8 @@ from kiwicha.bench.program import Memory, layer, measure
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
-from kiwicha.compiler.schedule.contraction import Blocks, Contraction, Dynamic
+from kiwicha.compiler.schedule.by_range import Dynamic
+from kiwicha.compiler.schedule.contraction import Blocks, Contraction
 from kiwicha.compiler.schedule.estimate import estimate
 from kiwicha.compiler.schedule.onchip import align_up
 from kiwicha.compiler.schedule.search import choose_tiling

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import Engine
+from kiwicha.machine.isa import Engine, VectorMode
 
 __all__ = ["Energy", "energy"]
 
@@ -75,7 +75,8 @@ def energy(config: AcceleratorConfig, instructions: Iterable[Counted], macs: int
             buffers += each.cycles * (each.fields["rows"] + 2 * config.columns)
         elif each.engine == Engine.VECTOR:
             fields = each.fields
-            octets = 3 + fields.get("residual", 0)
+            real = fields.get("mode") in (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
+            octets = 3 + fields.get("residual", 0) * (4 if real else 1)
             buffers += octets * fields["pixels"] * fields["lines"] * fields["channels"]
         elif each.engine == Engine.SPECIAL:
             buffers += 3 * each.cycles * config.special.lanes

@@ -56,7 +56,7 @@ def vector_cycles(
     config: AcceleratorConfig, mode: VectorMode, steps: int, settle: bool, residual: bool
 ) -> tuple[int, int]:
     """Return the cycles of VECTOR's steps, and those from the last one to its `done`."""
-    wide = 4 if mode == VectorMode.RAW else 1
+    wide = 4 if mode in (VectorMode.RAW, VectorMode.REAL) else 1
     latency = vector_latency(config, mode, settle=settle, residual=residual)
     return steps * wide, latency - (wide - 1)
 

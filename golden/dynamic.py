@@ -10,7 +10,10 @@ tensor whose range is not finite cannot be quantized.
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values"]
+__all__ = [
+    "added_values", "dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values",
+    "real_octets",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -74,3 +77,31 @@ def linear_values(
         scale = np.multiply(x_scale, w_scale, dtype=np.float32)
         v = np.asarray(acc).astype(np.float32) * scale + np.asarray(bias, np.float32)
     return np.asarray(np.maximum(v, np.float32(0)) if relu else v, np.float32)
+
+
+def added_values(
+    v: npt.ArrayLike, operand: npt.ArrayLike | None = None, *, alone: bool = False,
+    slope: npt.ArrayLike | None = None, relu: bool = False,
+) -> Floats:
+    """Return what LeakyRelu or PRelu, Add and Relu, in this order, make of ``v``.
+
+    Parameters
+    ----------
+    operand : what is added; with ``alone`` it stands for ``v``, and nothing is added.
+    slope : what negative values are multiplied by, None for nothing.
+    """
+    value = np.asarray(operand if alone else v, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if slope is not None:
+            value = np.where(value < 0, value * np.asarray(slope, np.float32), value)
+        if operand is not None and not alone:
+            value = value + np.asarray(operand, np.float32)
+    return np.asarray(np.maximum(value, np.float32(0)) if relu else value, np.float32)
+
+
+def real_octets(v: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Return binary32 numbers as VECTOR writes them, uint8 [..., 4 N]: zeros without sign, and
+    infinity for what is not finite."""
+    value = np.asarray(v, np.float32) + np.float32(0)
+    finite = np.where(np.isfinite(value), value, np.float32(np.inf)).astype("<f4")
+    return np.ascontiguousarray(finite).view(np.uint8)

@@ -98,6 +98,9 @@ class Machine:
             state.sums = np.zeros((2, SUM_BEATS, config.beat_bytes), np.uint8)
             self._targets[LoadTarget.ADDEND] = state.addends
             self._targets[LoadTarget.SUMS] = state.sums.reshape(-1)
+        if config.real:
+            self.state.operands = np.zeros(config.real.bytes, np.uint8)
+            self._targets[LoadTarget.REAL] = self.state.operands
         if config.dynamic or config.training:
             slots = self.state.slots.view(np.uint8)
             self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots

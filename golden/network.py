@@ -17,7 +17,20 @@ from kiwicha.golden.add import to_integers
 from kiwicha.golden.away import rounded_away
 from kiwicha.golden.conv import conv2d, far_pads
 from kiwicha.golden.conv_transpose import conv_transpose2d
-from kiwicha.golden.dynamic import dynamic_quantize, linear_values, quantize_values
+from kiwicha.golden.dynamic import (
+    added_values,
+    linear_values,
+    quantize_values,
+    real_octets,
+)
+from kiwicha.golden.dynamic_nodes import (
+    dynamic_product,
+    dynamic_real,
+    dynamic_scale,
+    pooled_values,
+    quantized_by_range,
+    real_values,
+)
 from kiwicha.golden.fixed_pair import FUNCTIONS as FIXED_PAIRS
 from kiwicha.golden.matmul import matmul
 from kiwicha.golden.mul import products
@@ -27,7 +40,7 @@ from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
 from kiwicha.golden.softmax import softmax
 from kiwicha.golden.vector import quantized_pixels
-from kiwicha.machine.isa import SLOTS, Reduction, SpecialOperation
+from kiwicha.machine.isa import Reduction, SpecialOperation
 from kiwicha.machine.modes import RequantizeMode, SoftmaxMode
 from kiwicha.machine.pair_tables import multiply, multiply_add
 from kiwicha.machine.records import SLOT_RECORD
@@ -283,58 +296,29 @@ def _normalize(node: Any, x: NDArray[Any], _modes: _Modes) -> NDArray[Any]:
 def _dynamic(
     node: Any, x: NDArray[Any], *rest: Any
 ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
-    """The int32 sums as bytes; or the quantized values, and the record with their scale."""
-    record = rest[0] if len(rest) > 1 else None  # the modes come last
+    """The int32 sums or the values as bytes; or the quantized values, and the record with their
+    scale."""
+    given = [*rest[:-1]]  # the modes come last
+    record = None if node.x_record is None else given[0]
     acc = sums(node, x, record)
-    if node.target is None:
+    if node.target is None and not node.real:
         return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
-    slot = np.ascontiguousarray(rest[0]).view(SLOT_RECORD)[node.slot]
-    v = linear_values(acc, slot["scale"], node.w_scale, node.bias, node.relu)
+    slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
+    v = linear_values(acc, slot["scale"], node.w_scale, node.bias, relu=False)
+    addend = None if node.addend is None else real_values(given[-1]).reshape(v.shape)
+    v = added_values(v, addend, slope=node.slope, relu=node.relu)
+    if node.kind == "dynamic_conv" and node.pool is not None:
+        v = pooled_values(node, v)
+    if node.real:
+        return real_octets(v).reshape(node.y.shape)
     if node.kind == "dynamic_conv":
         images, channels, height, width = node.image
+        height, width = (height, width) if node.pool is None else node.pooled
         v = v.reshape(images, height, width, channels).transpose(0, 3, 1, 2)
     v = v.reshape(node.y.shape)
     if node.fixed:
         return quantize_values(v, node.y.scale, node.y.zero_point).astype(np.uint8)
-    return _quantized_by_range(node, v)
-
-
-def _dynamic_product(
-    node: Any, x: NDArray[Any], x_record: NDArray[Any], z: NDArray[Any], z_record: NDArray[Any],
-    _modes: _Modes,
-) -> NDArray[Any] | tuple[NDArray[Any], ...]:
-    """As `_dynamic`, of two operands."""
-    first, second = (
-        np.ascontiguousarray(record).view(SLOT_RECORD)[slot]
-        for record, slot in ((x_record, node.slot), (z_record, node.z_slot))
-    )
-    acc = product(x, z, int(first["zero_point"]), int(second["zero_point"]))
-    if node.target is None:
-        return np.ascontiguousarray(acc, "<i4").view(np.uint8).reshape(node.y.shape)
-    v = linear_values(acc, first["scale"], second["scale"], -0.0, node.relu)
-    return _quantized_by_range(node, v.reshape(node.y.shape))
-
-
-def _dynamic_scale(
-    node: Any, x: NDArray[Any], _modes: _Modes
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    centred = x.astype(np.int32) - node.x.zero_point
-    return _quantized_by_range(node, linear_values(centred, 1, node.x.scale, -0.0, False))
-
-
-def _quantized_by_range(
-    node: Any, v: NDArray[np.float32]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return codes, and the record with their scale in the node's slot."""
-    try:
-        values, y_scale, y_zero = dynamic_quantize(v)
-    except OverflowError as error:
-        raise OverflowError(
-            f"'{node.y.name}', which {node.name} makes, cannot be quantized: {error}"
-        ) from None
-    slots = np.zeros(SLOTS, SLOT_RECORD)
-    slots["scale"][node.target], slots["zero_point"][node.target] = y_scale, y_zero
-    return values, slots.view(np.uint8)
+    return quantized_by_range(node, v)
 
 
 _RUN: dict[str, Callable[..., Any]] = {
@@ -342,6 +326,7 @@ _RUN: dict[str, Callable[..., Any]] = {
     "matmul_stack": _matmul_stack, "pool": _pool, "view": _view, "product": _product,
     "table": _table, "add": _pair, "mul": _pair, "tables": _tables, "fixed_pair": _fixed_pair,
     "softmax": _softmax, "normalize": _normalize, "dynamic": _dynamic, "dynamic_conv": _dynamic,
-    "dynamic_product": _dynamic_product, "dynamic_scale": _dynamic_scale, "blocks": _blocks,
+    "dynamic_product": dynamic_product, "dynamic_real": dynamic_real,
+    "dynamic_scale": dynamic_scale, "blocks": _blocks,
     "move": _move, "join": _join,
 }

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from kiwicha.golden.block_quantize import block_quantize
-from kiwicha.golden.dynamic import dynamic_scale, linear_values, quantize_values
+from kiwicha.golden.drain_check import illegal_field, windowed
+from kiwicha.golden.dynamic import (
+    added_values,
+    dynamic_scale,
+    linear_values,
+    quantize_values,
+    real_octets,
+)
 from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.niti import magnitude, shifted
@@ -21,7 +28,7 @@ from kiwicha.machine.encoding import flat_index, window
 from kiwicha.machine.isa import FUNCTION_ENTRIES, PARAMETER_BYTES, SLOTS, VectorMode
 from kiwicha.machine.modes import BlockScale
 from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
-from kiwicha.machine.shifts import ACTIVATION_BITS, exponent_of, settled
+from kiwicha.machine.shifts import exponent_of, settled
 
 __all__ = ["VectorState", "quantized_pixels", "vector"]
 
@@ -41,6 +48,7 @@ class VectorState:
     functions : tables, uint8[tables, 256], which LOAD writes; no machine has more than 8.
     addends : second operands of sums, uint8[output_bytes], which LOAD writes.
     sums : pairs of tables, uint8[2, SUM_BEATS, bytes of a beat], which LOAD writes.
+    operands : second operands in binary32, uint8[real.bytes], which LOAD writes.
     seed, step : of the random words that round blocks; nothing here changes them.
     """
 
@@ -54,59 +62,9 @@ class VectorState:
     )
     addends: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sums: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((2, 0, 0), np.uint8))
+    operands: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     seed: int = 0
     step: int = 0
-
-
-def _illegal(cfg: AcceleratorConfig, fields: Fields) -> str | None:
-    """Return why the hardware refuses the instruction's mode or channels, or None."""
-    mode, has = fields["mode"], [VectorMode.REQUANTIZE]
-    raw = cfg.dynamic or cfg.blocks.channels or cfg.statistics.elements or cfg.training
-    has += [VectorMode.RAW] if raw else []
-    has += [VectorMode.MEASURE, VectorMode.QUANTIZE] if cfg.dynamic else []
-    has += [VectorMode.BLOCK] if cfg.blocks.channels else []
-    has += [VectorMode.RANGE, VectorMode.SHIFT] if cfg.training else []
-    dynamic = mode in (VectorMode.MEASURE, VectorMode.QUANTIZE)
-    ranges = mode == VectorMode.RANGE
-    measure = mode == VectorMode.MEASURE or ranges
-    shift = mode == VectorMode.SHIFT
-    settles = ranges and fields["settle"]
-    masks = shift and fields["residual"]
-    counted, one = fields["statistics"], fields["only"]
-    windows = mode == VectorMode.REQUANTIZE and fields["scales"]
-    wrong = {
-        "mode": mode not in has,
-        "function": fields["function"] and not (cfg.functions and mode == VectorMode.REQUANTIZE),
-        "table": fields["table"] and not fields["function"]
-        or fields["function"] and fields["table"] >= cfg.functions.tables,
-        "residual": fields["residual"]
-        and not (cfg.residual and mode in (VectorMode.REQUANTIZE, VectorMode.SHIFT)),
-        "sums": fields["sums"] and (not fields["residual"] or shift and fields["relu"]),
-        "scales": fields["scales"] and mode != VectorMode.BLOCK
-        and not (windows and _legal_window(cfg, fields)),
-        "slot": fields["slot"] and not (dynamic or ranges),
-        "target": fields["target"] and not (dynamic or ranges or shift),
-        "relu": fields["relu"] and not (dynamic or settles or masks),
-        "high": settles and not 1 <= fields["high"] <= ACTIVATION_BITS,
-        "zero_point": shift and fields["zero_point"] not in (0, 1),
-        "settle": fields["settle"] and not measure,
-        "tiles": fields["tiles"] and not cfg.blocks.channels,
-        "tile_entries": fields["tile_entries"] and not (cfg.blocks.channels or windows),
-        "statistics": counted and (measure or not cfg.statistics.elements),
-        "begin": fields["begin"] and not (measure or counted),
-        "only": one and not counted,
-        "channel": fields["channel"] and (not one or fields["channel"] >= fields["channels"]),
-        "channels": not 0 <= fields["channels"] - 1 - fields["tiles"] * cfg.columns < cfg.columns,
-    }
-    bad = [name for name, is_wrong in wrong.items() if is_wrong]
-    return f"{bad[0]} is {fields[bad[0]]}" if bad else None
-
-
-def _legal_window(cfg: AcceleratorConfig, fields: Fields) -> bool:
-    """Return whether the machine has windows of that size, of one column tile and not counted."""
-    sizes = [window(fields)[name] for name in ("rows", "columns")]
-    alone = not fields["tiles"] and not fields["statistics"]
-    return alone and 1 <= min(sizes) and max(sizes) <= cfg.pooling.window
 
 
 def vector(
@@ -133,15 +91,18 @@ def vector(
     OverflowError
         Where a range that is not finite would have to settle a slot.
     """
-    if reason := _illegal(cfg, fields):
+    if reason := illegal_field(cfg, fields):
         raise ValueError(reason)
     mode, channels = VectorMode(fields["mode"]), fields["channels"]
     acc = _accumulators(cfg, fields, accumulator)
     record = _parameters(cfg, fields, parameter)
-    wide = 4 if mode == VectorMode.RAW else 1
+    wide = 4 if mode in (VectorMode.RAW, VectorMode.REAL) else 1
     target = _places(fields, channels * wide, output.size)
+    values = np.zeros(0, np.float32)
+    if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL):
+        values = _values(fields, acc, record, state, target[:, ::wide])
     if mode == VectorMode.MEASURE:
-        _measure(fields, acc, record, state)
+        _measure(fields, values, state)
         return
     total = (acc.astype(np.int64) + record["bias"]).astype(np.int32)
     if mode == VectorMode.RANGE:
@@ -157,7 +118,9 @@ def vector(
         if fields["function"]:
             octets = look_up(state.functions[fields["table"]], octets)
     elif mode == VectorMode.QUANTIZE:
-        octets = _quantized(fields, acc, record, state)
+        octets = _quantized(fields, values, state)
+    elif mode == VectorMode.REAL:
+        octets = real_octets(values)
     elif mode == VectorMode.SHIFT:
         octets = _shifted(fields, total, target, state)
     elif mode == VectorMode.RAW:
@@ -174,8 +137,8 @@ def vector(
     if fields["statistics"]:
         natural = mode in (VectorMode.REQUANTIZE, VectorMode.QUANTIZE) and fields["high"] > 127
         narrow = octets if natural else octets.view(np.int8)
-        values = total if mode == VectorMode.RAW else narrow
-        counted = values[:, fields["channel"]] if fields["only"] else values
+        every = total if mode == VectorMode.RAW else narrow
+        counted = every[:, fields["channel"]] if fields["only"] else every
         state.statistics.add(counted, cfg.statistics.elements, begin=bool(fields["begin"]))
 
 
@@ -212,7 +175,7 @@ def _accumulators(
     cfg: AcceleratorConfig, fields: Fields, accumulator: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.int32]:
     """Return [pixels, channels] of all column tiles, or of the maxima of windows."""
-    if fields["mode"] == VectorMode.REQUANTIZE and fields["scales"]:
+    if windowed(cfg, fields):
         asked = window(fields)
         entries = window_entries(
             fields["accumulator"], fields["pixels"], fields["lines"], asked, fields["tile_entries"]
@@ -304,19 +267,29 @@ def quantized_pixels(
 
 
 def _values(
-    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
+    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState,
+    places: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Return the binary32 values of a layer with dynamic scales."""
+    """Return the binary32 values of a layer with dynamic scales, whose results are at ``places``
+    of the output buffer, or begin there."""
     bias, w_scale = record["bias"].copy().view("<f4"), record["multiplier"].copy().view("<f4")
     scale = state.slots["scale"][fields["slot"]]
-    return linear_values(acc, scale, w_scale, bias, bool(fields["relu"]))
+    v = linear_values(acc, scale, w_scale, bias, relu=False)
+    operand = None
+    if fields["residual"] and fields["mode"] != VectorMode.REQUANTIZE:
+        step = 1 if fields["mode"] == VectorMode.REAL else 4
+        first = fields["scales"] + step * (places - fields["local"])
+        if first.min() < 0 or first.max() + 4 > state.operands.size:
+            raise IndexError(f"second operand at byte {first.max()} out of range")
+        operand = state.operands.view("<f4")[first // 4]
+    return added_values(
+        v, operand, alone=bool(fields["sums"]), relu=bool(fields["relu"]),
+        slope=record["slope"].copy() if fields["function"] else None,
+    )
 
 
-def _measure(
-    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
-) -> None:
+def _measure(fields: Fields, v: npt.NDArray[np.float32], state: VectorState) -> None:
     """Keep the values' range; asked to settle, make a slot of it."""
-    v = _values(fields, acc, record, state)
     if fields["begin"]:
         state.low = state.high = np.float32(0)
     state.low, state.high = np.minimum(state.low, v.min()), np.maximum(state.high, v.max())
@@ -326,10 +299,10 @@ def _measure(
 
 
 def _quantized(
-    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState
+    fields: Fields, v: npt.NDArray[np.float32], state: VectorState
 ) -> npt.NDArray[np.uint8]:
     """Return the values quantized with the scale of a slot."""
-    slot, v = state.slots[fields["target"]], _values(fields, acc, record, state)
+    slot = state.slots[fields["target"]]
     scale, zero_point = slot["scale"], int(slot["zero_point"])
     results = quantize_values(v, scale, zero_point, fields["low"], fields["high"])
     return results.astype(np.uint8)

@@ -20,7 +20,7 @@ from kiwicha.machine.require import (
 
 __all__ = [
     "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
-    "Pooling", "Residual", "Sparse", "Special", "Statistics", "Training",
+    "Pooling", "Real", "Residual", "Sparse", "Special", "Statistics", "Training",
 ]
 
 WEIGHT_FORMATS = (
@@ -44,6 +44,10 @@ class Machine(Protocol):
     def residual(self) -> "Residual": ...
     @property
     def special(self) -> "Special": ...
+    @property
+    def beat_bytes(self) -> int: ...
+    @property
+    def dynamic(self) -> bool: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +294,28 @@ class Training(Capability):
             if not value:
                 shown = "false" if value is False else value
                 raise ValueError(f"{field} is {shown}; legal with training.classes: {legal}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real(Capability):
+    """Binary32 values in memory, of layers that are quantized dynamically: VECTOR writes them, adds
+    them to others, and quantizes them; slopes for negative values."""
+
+    table: ClassVar[str] = "real"
+    bytes: int = 0
+    """Memory of second operands in bytes: 0 (none) or a power of two, 512 to 1 MiB."""
+
+    def __post_init__(self) -> None:
+        if self.bytes:
+            require_power(self, "bytes", 512, 1 << 20)
+
+    def check(self, machine: Machine) -> None:
+        """Only what is quantized dynamically has such values; a step reads an operand a lane."""
+        if not machine.dynamic:
+            raise ValueError(f"real.bytes is {self.bytes}, dynamic is false; legal: 0, or dynamic")
+        least = max(4 * machine.beat_bytes, 16 * machine.requantize_lanes)
+        if self.bytes < least:
+            raise ValueError(f"real.bytes is {self.bytes}; legal: at least {least} here")
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

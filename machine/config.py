@@ -13,6 +13,7 @@ from kiwicha.machine.capabilities import (
     Functions,
     Interleave,
     Pooling,
+    Real,
     Residual,
     Sparse,
     Special,
@@ -105,6 +106,8 @@ class AcceleratorConfig:
     """Image rows side by side in the activation scratchpad."""
     residual: Residual = Residual()
     """Sums of two tensors on VECTOR's way out."""
+    real: Real = Real()
+    """Binary32 values between layers that are quantized dynamically."""
     blocks: Blocks = Blocks()
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
@@ -122,7 +125,8 @@ class AcceleratorConfig:
 
     def __post_init__(self) -> None:
         for kind in (
-            Sparse, Special, Functions, Pooling, Interleave, Residual, Blocks, Statistics, Training
+            Sparse, Special, Functions, Pooling, Interleave, Residual, Real, Blocks, Statistics,
+            Training,
         ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")

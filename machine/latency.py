@@ -17,7 +17,7 @@ __all__ = [
     "WEIGHT_GROUP", "accumulator_hazard", "accumulator_latency", "compute_latency",
     "dynamic_latency", "function_latency", "instruction_gap", "measure_latency",
     "multiplier_latency", "pass_interval", "product_latency", "program_chunk", "range_latency",
-    "requantize_latency", "residual_latency", "statistics_latency", "vector_fetch",
+    "real_latency", "requantize_latency", "residual_latency", "statistics_latency", "vector_fetch",
     "vector_latency",
 ]
 
@@ -128,7 +128,14 @@ def _tree(inputs: int) -> int:
 
 def _value(cfg: AcceleratorConfig) -> int:
     """From a dynamically quantized step to its value: two products, a sum, the choice of relu."""
-    return 2 * (6 + product_latency(cfg.requantize_multiplier_width)) + 6 + 1
+    product = 6 + product_latency(cfg.requantize_multiplier_width)
+    return 2 * product + 6 + (real_latency(cfg) if cfg.real else 0) + 1
+
+
+def real_latency(cfg: AcceleratorConfig) -> int:
+    """Of what is done to a dynamically quantized value before the choice of relu: in binary32
+    again, chosen between it and an operand, times a slope or not, a sum."""
+    return 2 + 1 + 6 + product_latency(cfg.requantize_multiplier_width) + 1 + 6
 
 
 def dynamic_latency(cfg: AcceleratorConfig) -> int:
@@ -180,6 +187,7 @@ def vector_latency(
         VectorMode.MEASURE: measure_latency(cfg) + 1 + settle * SETTLE_LATENCY,
         VectorMode.RANGE: range_latency(cfg) + 1 + settle * RANGE_SETTLE_LATENCY,
         VectorMode.QUANTIZE: dynamic_latency(cfg),
+        VectorMode.REAL: _value(cfg) + 2 + _RAW_WRITES,
     }
     lanes = after[mode] if mode in after else requantize_latency(cfg)
     if mode not in (VectorMode.MEASURE, VectorMode.RANGE):

@@ -12,10 +12,11 @@ from kiwicha.machine.isa import PARAMETER_BYTES, SLOT_BYTES
 __all__ = ["PARAMETER_LAYOUT", "PARAMETER_RECORD", "SLOT_LAYOUT", "SLOT_RECORD"]
 
 PARAMETER_RECORD: Final = np.dtype([
-    ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"), ("rest", "u1", PARAMETER_BYTES - 9),
+    ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"),
+    ("rest", "u1", PARAMETER_BYTES - 13), ("slope", "<f4"),
 ])
 """Parameters of one channel. Bias and multiplier are binary32 where VECTOR quantizes dynamically,
-as is the multiplier with the requantize mode onnx."""
+as is the multiplier with the requantize mode onnx. The slope is for negative values there."""
 SLOT_RECORD: Final = np.dtype([
     ("scale", "<f4"), ("zero_point", "u1"), ("rest", "u1", SLOT_BYTES - 5),
 ])
@@ -23,10 +24,10 @@ SLOT_RECORD: Final = np.dtype([
 
 
 def _layout(record: np.dtype[Any]) -> data.StructLayout:
-    """Return the fields as bits, in order and without what is behind them."""
+    """Return the fields that every machine has, as bits and in order."""
     members = {}
     for name, (kind, *_) in (record.fields or {}).items():
-        if name != "rest":
+        if name not in ("rest", "slope"):
             bits = 8 * kind.itemsize
             members[name] = signed(bits) if kind.kind == "i" else unsigned(bits)
     return data.StructLayout(members)

@@ -21,6 +21,8 @@ from kiwicha.compiler.graph.graph import (
     HostDynamicQuantize,
     HostOperators,
     HostQuantize,
+    HostReal,
+    HostRealInput,
     HostSums,
     Tensor,
     Value,
@@ -140,7 +142,12 @@ def _input(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, An
         return {"kind": told, "operators": list(edge.before.operators), "onnx": model}
 
     for edge in graph.quantize:
-        if edge.source == value.name:
+        if edge.source == value.name and isinstance(edge, HostRealInput):
+            made.append({
+                "kind": "binary32", "view": _steps(edge.view),
+                "tensor": _tensor(compiled, edge.tensor),
+            })
+        elif edge.source == value.name and isinstance(edge, HostQuantize):
             made.append({
                 **how("quantize", edge), "view": _steps(edge.view),
                 **({"halves": "away from zero"} if edge.away else {}),
@@ -169,7 +176,7 @@ def _place(compiled: CompiledModel, record: Tensor, slot: int) -> dict[str, int]
 
 def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, Any]:
     """Return a graph output, and what the host makes it of."""
-    graph = compiled.graph
+    graph, then = compiled.graph, dict[str, Any]()
     edge = next((edge for edge in graph.dequantize if edge.target == value.name), None)
     if edge is None:
         codes = _codes(compiled, graph.tensors[value.name])
@@ -195,8 +202,18 @@ def _output(compiled: CompiledModel, value: Value, host: _Arrays) -> dict[str, A
     if isinstance(edge, HostSums):
         tensor = _tensor(compiled, edge.tensor)
         return {**_value(value), "kind": "integers", "tensor": tensor, "view": _steps(edge.view)}
+    if isinstance(edge, HostReal):
+        then = {"kind": "binary32"}
+        if edge.then is not None:
+            model = host.add(np.frombuffer(edge.then.model, np.uint8), "<u1")
+            then = {"kind": "binary32, then operators", "operators": list(edge.then.operators),
+                    "onnx": model}
+        return {
+            **_value(value), **then, "tensor": _tensor(compiled, edge.tensor), "relu": edge.relu,
+            "view": _steps(edge.view),
+        }
     assert isinstance(edge, HostDynamicDequantize), "blocks are for simulations alone"
-    then: dict[str, Any] = {"kind": "sums"}
+    then = {"kind": "sums"}
     if edge.then is not None:
         model = host.add(np.frombuffer(edge.then.model, np.uint8), "<u1")
         then = {"kind": "sums, then operators", "operators": list(edge.then.operators),

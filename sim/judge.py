@@ -23,6 +23,7 @@ from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
     DynamicProductNode,
+    DynamicRealNode,
     DynamicScaleNode,
     Graph,
     Node,
@@ -44,11 +45,11 @@ __all__ = ["FAR", "Verdict", "judge", "promise_of", "promised"]
 
 
 _UNROUNDED = (
-    DynamicLinearNode | DynamicProductNode | DynamicScaleNode | NormalizeNode | PairNode | TableNode
-    | ViewNode
+    DynamicLinearNode | DynamicProductNode | DynamicRealNode | DynamicScaleNode | NormalizeNode
+    | PairNode | TableNode | ViewNode
 )
 """Nodes whose bits are those of no mode of the requantizer."""
-_RANGED = ViewNode | DynamicLinearNode | DynamicProductNode | DynamicScaleNode
+_RANGED = ViewNode | DynamicLinearNode | DynamicProductNode | DynamicRealNode | DynamicScaleNode
 _Dynamic = DynamicLinearNode | DynamicProductNode
 FAR = 2
 """Codes by which the runtime's integers may be off the float that is written before it is said."""
@@ -186,9 +187,30 @@ def _reference(
     model = lowered.model if products_saturate() else lowered.runtime
     chain, _ = chain_of(graph, node, model)
     first = next((each for each in chain if isinstance(each, _Dynamic)), None)
+    if isinstance(node, DynamicRealNode):
+        return _real_reference(lowered, model, node, tensors)
+    if isinstance(first, DynamicLinearNode) and first.real:
+        return None  # nobody has a name for such bytes
     if first is not None:
         return _dynamic_reference(lowered, model, first, node, tensors)
     return node_reference(lowered, graph, node, tensors)
+
+
+def _real_reference(
+    lowered: LoweredModel, model: onnx.ModelProto, node: DynamicRealNode,
+    tensors: Mapping[str, NDArray[Any]],
+) -> NDArray[Any] | None:
+    """Return what DynamicQuantizeLinear makes of the numbers that were in memory; None where the
+    model has another shape for them."""
+    made = next((n for n in model.graph.node if node.y.name in n.output), None)
+    if made is None or made.op_type != "DynamicQuantizeLinear":
+        return None
+    lines = [part.values(tensors[part.x.name]) for part in node.parts]
+    values = node.y.layout.invert(np.concatenate(lines, axis=1).reshape(-1), node.y.shape)
+    source = made.input[0]
+    part = subgraph(model, {source: (values.dtype, values.ndim)}, node.y.name)
+    (result,) = open_session(part, lowered.settings).run([node.y.name], {source: values})
+    return np.asarray(result).reshape(node.y.shape)
 
 
 def _dynamic_reference(

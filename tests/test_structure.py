@@ -255,6 +255,7 @@ MODELS = {
     "shift_lanes": "niti",
     "statistics_path": "statistics",
     "float_units": "dynamic",
+    "real_value": "dynamic",
     "weight_loader": "address_generator",
 }
 
@@ -262,7 +263,7 @@ MODELS = {
 #: programs.
 GOLDEN_ALONE = {
     "add", "average", "away", "block_accumulate", "compressed_training", "concat", "conv",
-    "conv_transpose", "convolution_gradient", "elementwise_gradient", "litert",
+    "conv_transpose", "convolution_gradient", "dynamic_nodes", "elementwise_gradient", "litert",
     "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti",
     "pool", "pool_gradient", "product", "recurrent", "training",
 }

@@ -15,6 +15,7 @@ from kiwicha.compiler.emit.instruction import Instruction, Transfer
 from kiwicha.compiler.emit.order import Order
 from kiwicha.compiler.emit.scales import ScaleRun
 from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
+from kiwicha.compiler.emit.vector_cost import vector_cost
 from kiwicha.compiler.schedule.compress import PlacedWeights
 from kiwicha.compiler.schedule.contraction import Addend
 from kiwicha.compiler.schedule.onchip import Ring
@@ -24,13 +25,11 @@ from kiwicha.cost.timing import (
     READ_ROUND_TRIP,
     SPECIAL_GAP,
     SPECIAL_LATENCY,
-    block_cycles,
     format_cycles,
     special_cycles,
-    vector_cycles,
 )
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.encoding import encode, window
+from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import (
     COUNTER_WORDS,
     PARAMETER_BYTES,
@@ -64,6 +63,7 @@ _SPACES: dict[int, Space] = {
     LoadTarget.FUNCTION: Space.FUNCTION,
     LoadTarget.ADDEND: Space.ADDEND,
     LoadTarget.SUMS: Space.SUMS,
+    LoadTarget.REAL: Space.REAL,
 }
 
 _PAGE = 4096  # no burst crosses a multiple of it
@@ -116,6 +116,7 @@ class ProgramBuilder:
         self.tables = Ring(self.config.special.entries // 256)
         self.functions = Ring(self.config.functions.tables)
         self.sums = Ring(self.config.residual.tables)
+        self.reals = Ring(self.config.real.bytes, beat)
         self._half = 0
 
     def next_accumulators(self) -> int:
@@ -218,18 +219,7 @@ class ProgramBuilder:
     def _vector(
         self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
     ) -> None:
-        mode = VectorMode(fields.get("mode", VectorMode.REQUANTIZE))
-        groups = -(-fields["channels"] // self.config.requantize_lanes)
-        steps = fields["pixels"] * fields["lines"] * groups
-        if mode == VectorMode.REQUANTIZE and fields.get("scales"):
-            shape = window(fields)
-            steps *= shape["rows"] * shape["columns"]
-        settle = bool(fields.get("settle", 0))
-        residual = bool(fields.get("residual", 0)) and not fields.get("relu", 0)
-        cycles, latency = vector_cycles(self.config, mode, steps, settle, residual)
-        if mode == VectorMode.BLOCK:
-            pixels = fields["pixels"] * fields["lines"]
-            cycles = pixels * block_cycles(self.config, fields["channels"])
+        cycles, latency = vector_cost(self.config, fields)
         self._order.add(
             Instruction(Opcode.VECTOR, fields, Engine.VECTOR, self.layer, cycles, latency),
             reads,

@@ -38,6 +38,7 @@ class Space(Enum):
     FUNCTION = "function"
     ADDEND = "addend"
     SUMS = "sums"
+    REAL = "real"
     SLOT = "slot"
     STATISTICS = "statistics"
 

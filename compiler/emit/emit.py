@@ -9,7 +9,13 @@ import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
-from kiwicha.compiler.emit.places import accumulator_half, filter_levels, line_runs, place_of
+from kiwicha.compiler.emit.places import (
+    accumulator_half,
+    filter_levels,
+    line_runs,
+    place_of,
+    taps_of,
+)
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
@@ -48,7 +54,7 @@ class _Emitter:
         # The spatial tile and column tiles that follow others.
         self.following: dict[tuple[SpatialTile, _Group], tuple[SpatialTile, _Group]] = {}
         # The first layer's patch is there.
-        self.ahead = work.addend is not None and builder.outputs.turned > 0
+        self.ahead = work.adds and builder.outputs.turned > 0
         # The last tiles that were packed: their parts are asked for one after the other.
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
@@ -231,7 +237,7 @@ class _Emitter:
             first = channel + chunk[2].start * self.config.rows
             depth = work.kernel[1] if self.t.flat else work.x.channels
             end = min(first + runs * rows, depth)
-            taps = [(h, w) for h in _each(chunk[0]) for w in _each(chunk[1])]
+            taps = taps_of(*chunk[:2])
             local = self.residents.matrix(group, range(first, end), runs, rows, taps, term)
             size = len(group) * len(taps) * runs * rows * self.config.weight_pitch
             signed = int(work.matrix.signed)
@@ -340,7 +346,3 @@ class _Emitter:
             fields |= {"dynamic": 1, "slot": slot}
             reads.append(Range(Space.SLOT, slot, slot + 1))
         self.builder.compute(fields, cycles, reads, accumulator_half(self.config, entry))
-
-
-def _each(part: slice) -> range:
-    return range(part.start, part.stop)

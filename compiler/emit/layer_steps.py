@@ -12,6 +12,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.emit import emit
 from kiwicha.compiler.emit.loss import loss_steps
 from kiwicha.compiler.emit.pairs import pair_steps
+from kiwicha.compiler.emit.real import real_steps
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.slots import slot_record, with_exponent
 from kiwicha.compiler.emit.special import row_steps
@@ -25,6 +26,7 @@ from kiwicha.compiler.graph.graph import (
     DynamicConvNode,
     DynamicLinearNode,
     DynamicProductNode,
+    DynamicRealNode,
     DynamicScaleNode,
     FixedPairNode,
     MatMulNode,
@@ -50,13 +52,12 @@ from kiwicha.compiler.graph.training_nodes import (
 from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
+from kiwicha.compiler.schedule.dynamic_layer import dynamic_contraction, scale_contraction
 from kiwicha.compiler.schedule.dynamic_product import dynamic_product_contractions
 from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
-    dynamic_contraction,
     matmul_contractions,
     pooled_contraction,
-    scale_contraction,
 )
 from kiwicha.compiler.schedule.moves import move_works
 from kiwicha.compiler.schedule.product import product_contractions, stack_contractions
@@ -196,7 +197,9 @@ def _dynamic_steps(
     _ready: int,
 ) -> list[Step]:
     """The layer, and its output's scale and zero point to memory."""
-    work = dynamic_contraction(node, addresses[node.x.name], addresses[node.y.name])
+    addend = None if node.addend is None else addresses[node.addend.name]
+    x, y = addresses[node.x.name], addresses[node.y.name]
+    work = dynamic_contraction(node, x, y, addend)
     step = _contraction_step(work, choose_tiling(work, builder.config), builder, store)
 
     def emit_all() -> None:
@@ -277,6 +280,9 @@ def _contraction_step(
     work: Contraction, tiling: Tiling, builder: ProgramBuilder, store: StoreConstant
 ) -> Step:
     reads = [_span(work.x)]
+    if work.second is not None:
+        start, stop = _span(work.written)
+        reads.append((start + work.second, stop + work.second))
     if work.matrix is not None:
         reads.append(_matrix_span(work.matrix, work.x.channels, work.y.channels))
     return Step(tuple(reads), _span(work.written), lambda: emit(work, tiling, builder, store))
@@ -313,6 +319,7 @@ _STEPS: dict[str, _Steps] = {
     DynamicConvNode.kind: _dynamic_steps,
     DynamicLinearNode.kind: _dynamic_steps,
     DynamicProductNode.kind: _dynamic_product_steps,
+    DynamicRealNode.kind: real_steps,
     DynamicScaleNode.kind: _scale_steps,
     ShiftedConvNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),

@@ -3,6 +3,7 @@
 filter."""
 
 from collections.abc import Iterator
+from itertools import product
 
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.residents import Patch
@@ -13,7 +14,7 @@ from kiwicha.compiler.schedule.spatial import SpatialTile
 from kiwicha.compiler.schedule.tiling import ColumnTile
 from kiwicha.machine.config import AcceleratorConfig
 
-__all__ = ["accumulator_half", "filter_levels", "line_runs", "place_of"]
+__all__ = ["accumulator_half", "filter_levels", "line_runs", "place_of", "taps_of"]
 
 
 def accumulator_half(config: AcceleratorConfig, entry: int) -> Range:
@@ -45,6 +46,11 @@ def line_runs(
         yield slice(first, min(first + most, full)), min(length, lanes)
     if short:
         yield slice(whole, runs), rest
+
+
+def taps_of(rows: slice, columns: slice) -> list[tuple[int, int]]:
+    """Return a kernel's taps in some of its rows and columns, row by row."""
+    return list(product(range(rows.start, rows.stop), range(columns.start, columns.stop)))
 
 
 def place_of(

@@ -11,7 +11,8 @@ from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import Residents
 from kiwicha.compiler.emit.scales import Scales
-from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Shifted
+from kiwicha.compiler.schedule.by_range import Dynamic, Shifted
+from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.depthwise import drains, walk_of
 from kiwicha.compiler.schedule.footprint import line_pitch, pixel_pitch, scale_room
 from kiwicha.compiler.schedule.packing import pack_parameters, parameter_bytes
@@ -21,6 +22,8 @@ from kiwicha.compiler.schedule.windows import Windows, window_runs
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget, VectorMode
 
 __all__ = ["Block", "Results"]
+
+_BY_SLOT = VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Results:
         self.drains = len(spatial_tiles(work, tiling)) * len(tiling.tiles)
         self._measured = 0
         self._added: Block | None = None
+        self._operands = 0  # where those of the block are that was added to last
         self._scales = None if work.blocks is None else Scales(work, builder.config)
 
     def _address(self, s: SpatialTile, channel: int) -> int:
@@ -117,8 +121,9 @@ class Results:
                 reads.append(Range(Space.SUMS, sums, sums + 1))
         by_range = self._by_range(mode, fields)
         if by_range is not None:
-            slot = Range(Space.SLOT, fields["target"], fields["target"] + 1)
             reads.append(Range(Space.SLOT, by_range.slot, by_range.slot + 1))
+        if by_range is not None and by_range.target is not None:
+            slot = Range(Space.SLOT, by_range.target, by_range.target + 1)
             (writes if measures else reads).append(slot)
         if measures:
             assert by_range is not None
@@ -129,7 +134,10 @@ class Results:
             assert block is not None
             fields["local"] = block.local + tile.output * work.octets - block.channel
             writes.append(self._covered(s, block, Space.OUTPUT))
-        if work.windows is not None and block is not None:
+            if work.second is not None:
+                fields |= {"residual": 1, "scales": fields["local"] - block.local + self._operands}
+                reads.append(self._covered(s, replace(block, local=self._operands), Space.REAL))
+        if work.windows is not None:
             self._drain_windows(s, work.windows, block, fields, reads, writes)
             return
         parts = list(self._parts(s, block))
@@ -138,6 +146,8 @@ class Results:
                 part = {**fields, **places, "accumulator": entry + offset}
                 if "local" in fields:
                     part["local"] += fields["local"]
+                if work.second is not None:
+                    part["scales"] += places.get("local", 0)
                 if measures:
                     part["begin"] &= int(number == 0)
                     part["settle"] &= int(number + 1 == len(parts))
@@ -158,9 +168,14 @@ class Results:
         """Return what says how results follow from their range, and add what ``mode`` needs."""
         dynamic, shifted = self.work.dynamic, self.work.shifted
         if shifted is None:
-            if dynamic is None or dynamic.target is None:
+            if dynamic is None or mode not in _BY_SLOT:
                 return None
-            fields |= {"slot": dynamic.slot, "target": dynamic.target, "relu": int(dynamic.relu)}
+            fields |= {
+                "slot": dynamic.slot, "relu": int(dynamic.relu),
+                "function": int(self.work.slope is not None),
+            }
+            if dynamic.target is not None:
+                fields["target"] = dynamic.target
             return dynamic
         fields["target"] = shifted.target
         if mode == VectorMode.RANGE:
@@ -195,21 +210,25 @@ class Results:
         return local + sum(sizes[:place]), sizes[place]
 
     def _drain_windows(
-        self, s: SpatialTile, windows: Windows, block: Block, fields: dict[str, int],
+        self, s: SpatialTile, windows: Windows, block: Block | None, fields: dict[str, int],
         reads: list[Range], writes: list[Range],
     ) -> None:
         """Append a VECTOR for each run of windows that are alike."""
-        for run in window_runs(windows, s.images, (s.row, s.rows), (s.column, s.columns)):
-            place = run.line * block.line_pitch + run.pixel * block.pixel_pitch
-            self.builder.vector(
-                fields | {
-                    "accumulator": fields["accumulator"] + run.entry,
-                    "local": fields["local"] + place, "pixel_pitch": block.pixel_pitch,
-                    "line_pitch": block.line_pitch, "lines": run.lines, "pixels": run.pixels,
-                    "scales": run.scales, "tile_entries": run.tile_entries,
-                },
-                reads, writes,
-            )
+        runs = [*window_runs(windows, s.images, (s.row, s.rows), (s.column, s.columns))]
+        for number, run in enumerate(runs):
+            part = fields | {
+                "accumulator": fields["accumulator"] + run.entry,
+                "lines": run.lines, "pixels": run.pixels,
+                "scales": run.scales, "tile_entries": run.tile_entries,
+            }
+            if block is not None and "local" in fields:
+                place = run.line * block.line_pitch + run.pixel * block.pixel_pitch
+                part |= {"local": fields["local"] + place, "pixel_pitch": block.pixel_pitch,
+                         "line_pitch": block.line_pitch}
+            else:
+                part["begin"] &= int(number == 0)
+                part["settle"] &= int(number + 1 == len(runs))
+            self.builder.vector(part, reads, writes)
 
     def _parts(
         self, s: SpatialTile, block: Block | None
@@ -220,6 +239,7 @@ class Results:
         size = s.images, s.rows, s.columns
         walk = walk_of(self.work, self.builder.config, size) if self.tiling.filter else None
         yield from drains(walk, size, pixel, line)
+
     def _covered(self, s: SpatialTile, block: Block, space: Space) -> Range:
         start = block.local // self.beat * self.beat
         end = block.local + (s.lines - 1) * block.line_pitch
@@ -227,9 +247,19 @@ class Results:
 
     def load_addends(self, s: SpatialTile, block: Block) -> None:
         """Bring what a block's results are added to on chip, once."""
-        if self.work.addend is None or block is self._added:
+        if not self.work.adds or block is self._added:
             return
         self._added = block
+        if self.work.second is not None:
+            size = (s.lines - 1) * block.line_pitch + 3 * self.beat
+            size += max(block.line_pitch, s.columns * block.pixel_pitch)
+            place = self.builder.reals.place((self.builder.layer, s, block), size)
+            self._operands = place + block.local % self.beat
+            for run in self._runs(s, block, self.work.second):
+                local = run.local - block.local + self._operands
+                self.builder.load(LoadTarget.REAL, replace(run, local=local))
+            return
+        assert self.work.addend is not None
         if self.work.addend.table is not None:
             self.residents.sums(self.work.addend.table)
         for run in self._runs(s, block, self.work.addend.offset):

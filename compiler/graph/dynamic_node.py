@@ -33,6 +33,9 @@ class DynamicLinearNode:
     order : of the rows of x in memory, as in `MatMulNode`; row-major where None.
     promise : "golden" where the runtime quantizes nothing.
     fixed : whether y has scale and zero point of its own, by which v is quantized.
+    slope : what negative v are multiplied by, one for each column; None where they stay.
+    real : whether y is v itself, in binary32, ... 4 N bytes (`compiler.graph.dynamic_real`);
+    addend : the same of a tensor of the shape of y, which is added to v before ``relu``.
     reload : whether slot ``slot`` held something else meanwhile.
     """
 
@@ -53,12 +56,15 @@ class DynamicLinearNode:
     fixed: bool = False
     promise: Promise = "runtime"
     reload: bool = False
+    slope: NDArray[np.float32] | None = None
+    real: bool = False
+    addend: Tensor | None = None
     kind: ClassVar[str] = "dynamic"
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The operand and the record with its scale."""
-        return (self.x,) if self.x_record is None else (self.x, self.x_record)
+        """The operand and the record with its scale, and what is added."""
+        return tuple(t for t in (self.x, self.x_record, self.addend) if t is not None)
 
     @property
     def results(self) -> tuple[Tensor, ...]:
@@ -94,6 +100,9 @@ class DynamicConvNode(DynamicLinearNode):
     weights : int8, out channels x (in channels / groups) x kernel height x kernel width.
     strides, dilations : vertical, horizontal.
     pads : top, left; the far sides follow from ``image``.
+    pool : kernel, strides and pads (top, left) of windows of whose maxima y is made; v never
+        decreases with a sum then. None where y is made of v.
+    pooled : rows and columns of windows.
     """
 
     image: Quad
@@ -101,6 +110,8 @@ class DynamicConvNode(DynamicLinearNode):
     strides: Pair
     pads: Pair
     dilations: Pair
+    pool: tuple[Pair, Pair, Pair] | None = None
+    pooled: Pair = (0, 0)
     kind: ClassVar[str] = "dynamic_conv"
 
     @property

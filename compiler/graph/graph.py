@@ -19,6 +19,7 @@ from kiwicha.compiler.graph.dynamic_edges import (
     HostDynamicQuantize,
     HostSums,
 )
+from kiwicha.compiler.graph.dynamic_real import DynamicRealNode, HostReal, HostRealInput
 from kiwicha.compiler.graph.host_operators import HostFunction, HostOperators
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.move_node import Box, MoveNode, Picked, Piece
@@ -54,9 +55,11 @@ from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
     "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
-    "DynamicLinearNode", "DynamicProductNode", "DynamicScaleNode", "FixedPairNode", "Graph",
+    "DynamicLinearNode", "DynamicProductNode", "DynamicRealNode", "DynamicScaleNode",
+    "FixedPairNode", "Graph",
     "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",
-    "HostOperators", "HostQuantize", "HostSums", "JoinNode", "MatMulNode", "MatMulStackNode",
+    "HostOperators", "HostQuantize", "HostReal", "HostRealInput", "HostSums", "JoinNode",
+    "MatMulNode", "MatMulStackNode",
     "MoveNode", "MulNode", "Node", "NormalizeNode", "Note", "OperatorNode", "Pair", "PairNode",
     "Picked", "Piece", "PoolNode", "ProductNode", "Promise", "Quad", "Shape", "SoftmaxNode",
     "TableNode", "TablesNode", "Tensor", "Value", "ViewNode", "Whole",
@@ -193,10 +196,11 @@ class Graph:
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    quantize: tuple[HostQuantize, ...]
+    quantize: tuple[HostQuantize | HostRealInput, ...]
     nodes: tuple[Node, ...]
     dequantize: tuple[
-        HostDequantize | HostDynamicDequantize | HostBlockDequantize | HostOperators | HostSums, ...
+        HostDequantize | HostDynamicDequantize | HostBlockDequantize | HostOperators | HostReal
+        | HostSums, ...
     ]
     notes: tuple[Note, ...] = ()
     dynamic: tuple[HostDynamicQuantize, ...] = ()

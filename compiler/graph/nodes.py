@@ -17,6 +17,7 @@ from kiwicha.compiler.graph.dynamic_node import (
     DynamicScaleNode,
 )
 from kiwicha.compiler.graph.dynamic_product import DynamicProductNode
+from kiwicha.compiler.graph.dynamic_real import DynamicRealNode
 from kiwicha.compiler.graph.move_node import MoveNode
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.special_nodes import NormalizeNode, PairNode, SoftmaxNode, TableNode
@@ -257,6 +258,7 @@ class ProductNode(BaseNode):
 
 OperatorNode = (
     ConvNode | ConvTransposeNode | MatMulNode | MatMulStackNode | PoolNode | MoveNode | ViewNode
-    | DynamicConvNode | DynamicLinearNode | DynamicProductNode | DynamicScaleNode | ProductNode
+    | DynamicConvNode | DynamicLinearNode | DynamicProductNode | DynamicRealNode
+    | DynamicScaleNode | ProductNode
     | TableNode | PairNode | SoftmaxNode | NormalizeNode
 )

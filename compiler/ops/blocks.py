@@ -18,6 +18,7 @@ from kiwicha.compiler.graph.graph import (
     HostDequantize,
     HostDynamicDequantize,
     HostOperators,
+    HostReal,
     HostSums,
     MatMulNode,
     MoveNode,
@@ -84,6 +85,8 @@ def _linear(node: Node, config: AcceleratorConfig) -> Linear:
         raise _Obstacle("is a convolution quantized dynamically; blocks are for products then")
     if isinstance(node, DynamicLinearNode) and node.target is not None:
         raise _Obstacle("is quantized by its whole range, which another layer reads")
+    if isinstance(node, DynamicLinearNode) and node.real:
+        raise _Obstacle("has values in binary32 that another layer reads")
     if config.blocks.random and _channels(node) > _WIDEST:
         raise _Obstacle(f"has {_channels(node)} channels; with random rounding, {_WIDEST} at most")
     return node
@@ -113,6 +116,8 @@ def _edges(
             if isinstance(edge, HostDynamicDequantize) and edge.then is not None:
                 what = ", ".join(edge.then.operators)
                 raise _Obstacle(f"is read by the host, which computes {what} of its values")
+            if isinstance(edge, HostReal):
+                raise _Obstacle(f"is read by the host in binary32, graph output '{edge.target}'")
             if isinstance(edge, HostSums):
                 raise _Obstacle(f"makes integer sums, graph output '{edge.target}'")
             if isinstance(edge, HostDequantize):

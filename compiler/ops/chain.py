@@ -20,6 +20,7 @@ from kiwicha.compiler.frontend.onnx_node import node_name
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
     DynamicProductNode,
+    DynamicRealNode,
     DynamicScaleNode,
     MoveNode,
     NormalizeNode,
@@ -50,7 +51,7 @@ Operations = tuple[FloatOp, ...]
 
 _UNCLAMPED = (
     ViewNode, TableNode, SoftmaxNode, NormalizeNode, DynamicLinearNode, DynamicProductNode,
-    DynamicScaleNode, MoveNode,
+    DynamicRealNode, DynamicScaleNode, MoveNode,
 )
 _RESIZED = ("pool", "part")  # layers that may rescale and clamp on the way
 

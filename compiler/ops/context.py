@@ -22,6 +22,8 @@ from kiwicha.compiler.graph.graph import (
     HostDynamicDequantize,
     HostDynamicQuantize,
     HostQuantize,
+    HostReal,
+    HostRealInput,
     HostSums,
     MoveNode,
     Note,
@@ -145,10 +147,10 @@ class Context:
     quantized: dict[str, Quantized] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     floats: dict[str, FloatValue] = field(default_factory=dict)
-    quantize: list[HostQuantize] = field(default_factory=list)
-    dequantize: list[HostDequantize | HostDynamicDequantize | HostOperators | HostSums] = field(
-        default_factory=list
-    )
+    quantize: list[HostQuantize | HostRealInput] = field(default_factory=list)
+    dequantize: list[
+        HostDequantize | HostDynamicDequantize | HostOperators | HostReal | HostSums
+    ] = field(default_factory=list)
     dynamic: list[HostDynamicQuantize] = field(default_factory=list)
     nodes: list[OperatorNode] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)

@@ -10,15 +10,17 @@ from kiwicha.compiler.ops.unsupported import DYNAMIC
 from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "OWN_SCALE",
-    "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SUMS", "TENSOR", "VALUE",
+    "ALONE", "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "ORDERS",
+    "OWN_SCALE", "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SLICED",
+    "SUMMANDS", "SUMS", "TENSOR", "VALUE",
 ]
 
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
-    "{following} of a dynamically quantized layer's result; must be Add of a constant, Relu, "
-    "MaxPool, an average without padding or a reshape, once each and in this order; {way}",
+    "{following} of a dynamically quantized layer's result; must be Add of a constant, LeakyRelu "
+    "or PRelu with a constant slope, a sum, Relu, MaxPool, an average without padding or a "
+    "reshape, once each and in this order; Concat, Split or Slice; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -55,9 +57,28 @@ OWN_SCALE = Limit(
     lambda name, owner, source: owner == source,
 )
 POOLED = Limit(
-    "{op} of a dynamically quantized layer's result without Relu, or with gaps between its "
-    "windows: the range of what it leaves is not known before; use quantize_static",
+    "{op} of a dynamically quantized layer's result with dilations, windows of 16 and more, or "
+    "negative scales or slopes, and without Relu or with gaps between its windows: the range of "
+    "what it leaves is not known before; use quantize_static",
     lambda op, relu, whole: relu and whole,
+)
+SLICED = Limit(
+    "{op} of a dynamically quantized layer's result along another axis than its columns, with a "
+    "step, or of a convolution with groups; use quantize_static or --host-fallback",
+    lambda op, fits: fits,
+)
+ALONE = Limit(
+    "{op} of '{name}', which is {what}; {legal}", lambda op, name, what, legal: not what
+)
+SUMMANDS = Limit(
+    "neither '{first}' nor '{second}' is the result of one product or convolution, which the other "
+    "could be added to; use quantize_static or --host-fallback",
+    lambda first, second, layer: layer,
+)
+ORDERS = Limit(
+    "'{first}' is {x} and '{second}' {y}, or their elements lie in different orders; must be the "
+    "same",
+    lambda first, second, x, y, same: same,
 )
 COLUMNS = Limit(
     "{what} is {shape}; must be one for all or one for each column",
@@ -73,16 +94,19 @@ OPERATORS = (
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
-         PAIR, OWN_SCALE, POOLED, COLUMNS, *LIMITS),
+         PAIR, OWN_SCALE, POOLED, COLUMNS, SLICED, ALONE, SUMMANDS, ORDERS, *LIMITS),
         "as `quantize_dynamic` writes them, or as ONNX Runtime fuses them: products with "
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
-        "groups, MaxPool behind Relu, views, beside static layers; over all of binary32 with its "
+        "groups, MaxPool, views, beside static layers; LeakyRelu and PRelu with constant slopes, "
+        "sums of two layers, or of one and a graph input, Concat, and Split and Slice of columns, "
+        "whose values are in memory in binary32 (`real.bytes`); over all of binary32 with its "
         "denormal numbers; a tensor without a finite range is refused by name; any number of "
         "quantizations alive; float inputs and outputs converted by the host, with a function or "
         "softmax in front of an output, or int32 sums as outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
-         "tests/compiler/test_dynamic_product.py", "tests/compiler/test_unfused.py"),
+         "tests/compiler/test_dynamic_product.py", "tests/compiler/test_dynamic_real.py",
+         "tests/compiler/test_unfused.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -15,34 +15,29 @@ import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.limit import FLOAT32
-from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
-from kiwicha.compiler.graph.graph import DynamicScaleNode, PoolNode, Tensor, Value
-from kiwicha.compiler.ops.chain import chain_table, chain_values, dequantized, emit_chain
+from kiwicha.compiler.frontend.onnx_node import Unknown
+from kiwicha.compiler.graph.graph import Tensor, Value
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.conv import conv_shape
 from kiwicha.compiler.ops.dynamic import (
-    BETWEEN,
     CONSTANT,
     FINITE,
     OWN_SCALE,
-    OWN_ZERO,
-    PAIR,
     REST,
-    RIGHT,
     SCALE,
-    SHAPES,
     SUMS,
     TENSOR,
     VALUE,
 )
-from kiwicha.compiler.ops.dynamic_average import average, average_window
+from kiwicha.compiler.ops.dynamic_average import average, average_of_real, average_window
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_last import is_last
 from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.dynamic_parts import slices, slope_of
+from kiwicha.compiler.ops.dynamic_products import convolution, product
+from kiwicha.compiler.ops.dynamic_real import Reals
+from kiwicha.compiler.ops.dynamic_static import fixed, scaled
 from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import VIEWS, view_of
-from kiwicha.compiler.ops.weights import per_channel, signed_weights
-from kiwicha.compiler.ops.window import window
 
 __all__ = ["DynamicLayers"]
 
@@ -72,6 +67,9 @@ class DynamicLayers:
     records: dict[str, Tensor] = field(default_factory=dict)
     linear: dict[str, Linear] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.reals = Reals(self.context, self.records, self.linear)
+
     def take(self, node: onnx.NodeProto) -> bool:
         """Read a node; return whether it is one of a dynamically quantized layer.
 
@@ -82,8 +80,8 @@ class DynamicLayers:
         """
         rules: dict[str, Callable[[onnx.NodeProto], None]] = {
             "DynamicQuantizeLinear": self._quantize,
-            "MatMulInteger": self._product,
-            "ConvInteger": self._convolve,
+            "MatMulInteger": self._multiplied,
+            "ConvInteger": self._convolved,
             "Cast": self._cast,
         }
         if node.domain not in ("", "ai.onnx"):
@@ -94,15 +92,31 @@ class DynamicLayers:
         if node.op_type == "Mul" and any(name in self.scales for name in node.input):
             self._scale(node)
             return True
+        if any(name in self.reals.made and name not in self.linear for name in node.input):
+            return self._take_real(node)
         if not any(name in self.linear for name in node.input):
             return False
         rest = {
             "Mul": self._multiply, "Add": self._add, "Relu": self._relu, "MaxPool": self._pool,
             "QuantizeLinear": self._fixed, "AveragePool": self._average,
-            "GlobalAveragePool": self._average,
+            "GlobalAveragePool": self._average, "LeakyRelu": self._slope, "PRelu": self._slope,
+            "Concat": self.reals.concat, "Slice": self._slice, "Split": self._slice,
         }
         rest |= dict.fromkeys(VIEWS, self._view)
         if self._is_last(node):
+            return True
+        self._require(node, node.op_type in rest)
+        rest[node.op_type](node)
+        return True
+
+    def _take_real(self, node: onnx.NodeProto) -> bool:
+        """Read a node of a value that is in memory."""
+        rest = {
+            "Add": self.reals.add, "Relu": self.reals.relu, "Concat": self.reals.concat,
+            "AveragePool": self._average, "GlobalAveragePool": self._average,
+        }
+        rest |= dict.fromkeys(VIEWS, self.reals.view)
+        if self.reals.is_last(node, node.op_type in rest):
             return True
         self._require(node, node.op_type in rest)
         rest[node.op_type](node)
@@ -119,6 +133,8 @@ class DynamicLayers:
         """Give a float graph output its sums and their host edge; False if it is no such output."""
         name = output.name
         TENSOR.check(scale=name in self.scales or name in self.zeros or name in self.products)
+        if self.reals.finish(name):
+            return True
         if name not in self.linear:
             return False
         linear = self.linear[name]
@@ -132,10 +148,11 @@ class DynamicLayers:
         """Refuse a node that may not follow in this place, unless ``known``."""
         if known:
             return
-        name = next(name for name in node.input if name in self.linear)
+        known_names = {*self.linear, *self.reals.made}
+        name = next(name for name in node.input if name in known_names)
         last = node.output[0] in {value.name for value in self.context.model.graph.output}
         way = "use quantize_static or --host-fallback"
-        if last and self.linear[name].w_scale is not None:
+        if last and (name not in self.linear or self.linear[name].w_scale is not None):
             way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
         REST.check(following=node.op_type, way=way, known=known)
 
@@ -154,14 +171,19 @@ class DynamicLayers:
         name, scale, zero = node.output
         if source in context.unknown:
             raise Unknown
-        if source in self.linear:
+        if self.reals.shared(source):
+            self.reals.get(node, source)
+        if source in self.reals.made:
+            record = slot_record(context.names.fresh(name, "slots"))
+            self.reals.quantized(node, self.reals.made[source], name, record)
+        elif source in self.linear:
             linear = self.linear[source]
             SUMS.check(scaled=linear.w_scale is not None)
             record = slot_record(context.names.fresh(name, "slots"))
             linear.quantized(context, self.records[linear.source], name, record)
         elif source in context.floats:
             if isinstance(context.floats[source].origin, Tensor):
-                record = self._scaled(node)
+                record = scaled(context, node)
             else:
                 record = dynamic_input(context, node, context.floats[source], name).record
                 context.free.add(name)
@@ -170,44 +192,6 @@ class DynamicLayers:
             raise Unknown
         self.records[name] = record
         self.scales[scale], self.zeros[zero] = name, name
-
-    def _scaled(self, node: onnx.NodeProto) -> Tensor:
-        """A tensor with a scale of its own, and Relu, pools and views of it, quantized by range."""
-        context, (name, _, _) = self.context, node.output
-        value = context.floats[node.input[0]]
-        x, operations = value.origin, value.operations
-        assert isinstance(x, Tensor)
-        target = replace(x, name=context.names.fresh(name, "static"), shape=value.shape)
-        known = {op.kind for op in operations} <= {"clip", "view", "pool"}
-        done = operations[-1].node.op_type if operations else ""
-        BETWEEN.check(done=done, same=known)
-        codes = chain_table(x, operations, target)
-        same = np.array_equal(dequantized(target, codes), chain_values(x, operations))
-        BETWEEN.check(done=done, same=same)
-        x = emit_chain(context, node, x, operations, target) if operations else context.settled(x)
-        y = Tensor(name, x.shape, _UINT8, np.float32(1), 0, x.layout)
-        record = slot_record(context.names.fresh(name, "slots"))
-        context.emit(DynamicScaleNode(node_name(node), node.op_type, x, y, record))
-        return record
-
-    def _fixed(self, node: onnx.NodeProto) -> None:
-        """The floats of a layer quantized by a scale that is known."""
-        linear = self.linear[node.input[0]]
-        self._require(node, linear.w_scale is not None and linear.second is None)
-        context, name = self.context, node.output[0]
-        scale, zero, dtype = context.quantization(node, 1, "output")
-        record = self.records[linear.source]
-        if dtype == _UINT8:
-            linear.quantized(context, record, name, None, scale, zero)
-            return
-        codes = context.names.fresh(name, "unsigned")  # VECTOR quantizes floats to these alone
-        linear.quantized(context, record, codes, None, scale, zero + 128)
-        x = context.tensors[codes]
-        y = replace(x, name=name, dtype=dtype, zero_point=zero)
-        context.emit(PoolNode(
-            node_name(node), "QuantizeLinear", x, y, (1, 1), (1, 1), (0, 0, 0, 0), (1, 1),
-            np.float32(1), np.float64(1), -128, 127,
-        ))
 
     def _scale(self, node: onnx.NodeProto) -> None:
         """The product of an input's scale and the weights'; either may be the first."""
@@ -221,65 +205,6 @@ class DynamicLayers:
         FLOAT32.check(what=f"weight scale '{other}'", dtype=constant.dtype)
         FINITE.check(what="weight scale", name=other, value=constant)
         self.products[node.output[0]] = self.scales[scale], constant
-
-    def _product(self, node: onnx.NodeProto) -> None:
-        if {*node.input[:2]} <= self.records.keys():
-            self._product_of_two(node)
-            return
-        x, weights, known = self._operands(node)
-        SHAPES.check(name=x.name, x=x.shape, weights=weights.shape)
-        codes, zero = self._codes(node, weights, weights.shape[1])
-        shape = (*x.shape[:-1], weights.shape[1])
-        self.linear[node.output[0]] = Linear(node, x.name, codes, zero, shape, shape, zero=known)
-
-    def _product_of_two(self, node: onnx.NodeProto) -> None:
-        """Both operands are quantized dynamically."""
-        names, zeros = node.input[:2], [*node.input[2:4], "", ""][:2]
-        for name, zero in zip(names, zeros, strict=True):
-            OWN_ZERO.check(zero=zero, name=name, owner=self.zeros.get(zero))
-        x, z = (self.context.tensors[name] for name in names)
-        PAIR.check(x=x.shape, z=z.shape)
-        lead = np.broadcast_shapes(x.shape[:-2], z.shape[:-2])
-        shape = (*lead, x.shape[-2], z.shape[-1])
-        nothing = np.zeros(0, np.int8), np.zeros(0, np.int16)
-        self.linear[node.output[0]] = Linear(
-            node, x.name, *nothing, shape, shape, second=(z.name, self.records[z.name])
-        )
-
-    def _convolve(self, node: onnx.NodeProto) -> None:
-        x, weights, known = self._operands(node)
-        shape, given = conv_shape(node, x.shape, weights.shape), attributes(node)
-        codes, zero = self._codes(node, weights, weights.shape[0])
-        self.linear[node.output[0]] = Linear(
-            node, x.name, codes, zero, shape, shape, window(given, x.shape[2:], weights.shape[2:]),
-            given.get("group", 1), known, op="ConvInteger",
-        )
-
-    def _operands(self, node: onnx.NodeProto) -> tuple[Tensor, NDArray[np.integer], int | None]:
-        """Return the tensor and the constant that a layer multiplies, and the zero point of a
-        tensor that has one of its own."""
-        context, source = self.context, node.input[0]
-        RIGHT.check(constant=source in context.constants)
-        weights = context.constant(node, 1, "weight")
-        name = node.input[2] if len(node.input) > 2 else ""
-        if source in self.records:
-            OWN_ZERO.check(zero=name, name=source, owner=self.zeros.get(name))
-            return context.tensors[source], weights, None
-        x = context.tensor(source)
-        zero = context.zero(node, 2, "input zero point", x.dtype)
-        context.one_scale(f"input '{source}'", zero, zero)
-        return x, weights, int(zero[0])
-
-    def _codes(
-        self, node: onnx.NodeProto, weights: NDArray[np.integer], columns: int
-    ) -> tuple[NDArray[np.int8], NDArray[np.int16]]:
-        """Return weights and their zero points, one per column."""
-        zero = np.zeros(1, weights.dtype)
-        if len(node.input) > 3 and node.input[3]:
-            zero = self.context.constant(node, 3, "weight zero point").reshape(-1)
-        zero = per_channel(zero, columns, "weight zero point")
-        codes, zero = signed_weights(weights, zero)
-        return np.ascontiguousarray(codes), zero
 
     def _cast(self, node: onnx.NodeProto) -> None:
         if node.input[0] not in self.linear:
@@ -311,7 +236,11 @@ class DynamicLayers:
         first, second = node.input
         name, other = (first, second) if first in self.linear else (second, first)
         linear, bias = self.linear[name], self.context.constants.get(other)
+        if bias is None and linear.w_scale is not None:
+            self.reals.add(node)
+            return
         early = linear.w_scale is None or linear.bias is not None or linear.relu
+        early = early or linear.slope is not None or linear.addend is not None
         constant = bias is not None and bias.dtype == np.float32
         early = early or linear.second is not None
         self._require(node, constant and not early and linear.plain)
@@ -325,6 +254,39 @@ class DynamicLayers:
         self._require(node, linear.w_scale is not None)
         self.linear[node.output[0]] = replace(linear, relu=True, op=f"{linear.op}, Relu")
 
+    def _fixed(self, node: onnx.NodeProto) -> None:
+        """The floats of a layer quantized by a scale that is known."""
+        linear = self.linear[node.input[0]]
+        fits = linear.w_scale is not None and linear.second is None and linear.addend is None
+        self._require(node, fits)
+        fixed(self.context, self.records[linear.source], node, linear)
+
+    def _slope(self, node: onnx.NodeProto) -> None:
+        """LeakyRelu or PRelu: negative values are multiplied."""
+        linear, slope = self.linear[node.input[0]], slope_of(self.context, node)
+        fits = linear.w_scale is not None and linear.plain and linear.second is None
+        fits = fits and not linear.relu and linear.slope is None and linear.addend is None
+        self._require(node, fits and slope is not None)
+        assert slope is not None
+        FINITE.check(what="slope", name=node.input[-1], value=slope)
+        columns = linear.per_column(slope, "slope")
+        self.linear[node.output[0]] = replace(
+            linear, slope=columns, op=f"{linear.op}, {node.op_type}"
+        )
+
+    def _slice(self, node: onnx.NodeProto) -> None:
+        """Some columns of a layer are a layer of its own."""
+        linear = self.linear[node.input[0]]
+        fits = linear.w_scale is not None and linear.plain and linear.second is None
+        self._require(node, fits and linear.addend is None)
+        self.linear.update(slices(self.context, node, linear))
+
+    def _multiplied(self, node: onnx.NodeProto) -> None:
+        self.linear[node.output[0]] = product(self.context, self.records, self.zeros, node)
+
+    def _convolved(self, node: onnx.NodeProto) -> None:
+        self.linear[node.output[0]] = convolution(self.context, self.records, self.zeros, node)
+
     def _pool(self, node: onnx.NodeProto) -> None:
         linear = self.linear[node.input[0]]
         scaled = linear.w_scale is not None and linear.frame is not None and linear.plain
@@ -335,7 +297,15 @@ class DynamicLayers:
         )
 
     def _average(self, node: onnx.NodeProto) -> None:
-        linear = self.linear[node.input[0]]
+        name = node.input[0]
+        if name in self.reals.made or self.reals.shared(name):
+            real = self.reals.get(node, name)
+            made = average_of_real(self.context, self.records, node, self.reals, real)
+            self._require(node, made is not None)
+            assert made is not None
+            self.linear[node.output[0]] = made
+            return
+        linear = self.linear[name]
         frame = average_window(node, linear)
         self._require(node, frame is not None)
         assert frame is not None

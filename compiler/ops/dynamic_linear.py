@@ -33,6 +33,7 @@ from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
 from kiwicha.compiler.ops.dynamic_last import last_function
+from kiwicha.compiler.ops.dynamic_windows import covers, met, some_machine_has
 from kiwicha.compiler.ops.matmul import row_order
 from kiwicha.compiler.ops.product import placed
 from kiwicha.compiler.ops.view import View, emit_view
@@ -60,6 +61,8 @@ class Linear:
     second : name of the second operand and its record, where that is quantized dynamically, too.
     w_scale : once the scales have been multiplied with; one per column.
     bias : one per column, or None.
+    slope : what negative values are multiplied by, one per column, or None.
+    addend : what is added then, before Relu, or None: a value in memory, in binary32.
     pool : a MaxPool and its window.
     views : what moves, in the end.
     golden : whether it is quantized where the runtime computes in float.
@@ -79,6 +82,8 @@ class Linear:
     second: tuple[str, Tensor] | None = None
     w_scale: NDArray[np.float32] | None = None
     bias: NDArray[np.float32] | None = None
+    slope: NDArray[np.float32] | None = None
+    addend: Tensor | None = None
     relu: bool = False
     pool: tuple[onnx.NodeProto, Window] | None = None
     views: tuple[tuple[onnx.NodeProto, View], ...] = ()
@@ -98,6 +103,31 @@ class Linear:
         return self.pool is None and (
             self.shape == self.made if self.frame is not None
             else self.shape[axis:] == self.made[axis:]
+        )
+
+    @property
+    def open(self) -> bool:
+        """Whether a value can be added to it."""
+        ready = self.w_scale is not None and self.addend is None and self.second is None
+        return ready and self.pool is None and not self.last and not (
+            self.relu and self.slope is not None
+        )
+
+    def sliced(self, first: int, count: int, name: str) -> "Linear":
+        """Return the layer with ``count`` of its columns, from ``first`` on."""
+        part = slice(first, first + count)
+        axis = -1 if self.frame is None else 1
+        shape, made = [*self.shape], [*self.made]
+        shape[axis] = made[axis] = count
+
+        def of(values: NDArray[Any] | None) -> NDArray[Any] | None:
+            return None if values is None else np.ascontiguousarray(values[part])
+
+        weights = self.weights[:, part] if self.frame is None else self.weights[part]
+        return replace(
+            self, weights=np.ascontiguousarray(weights), weight_zero=self.weight_zero[part],
+            made=tuple(made), shape=tuple(shape), w_scale=of(self.w_scale), bias=of(self.bias),
+            slope=of(self.slope), op=f"{self.op}, {name}",
         )
 
     def per_column(self, value: NDArray[Any], what: str) -> NDArray[np.float32]:
@@ -124,11 +154,13 @@ class Linear:
             y = Tensor(codes, shape, _UINT8, scale, zero)
             self._emit(context, record_in, y, record)
         else:
-            size = self.made[2:] if record is None else self._seen()
+            windowed = record is not None and self._in_windows
+            size = self.made[2:] if record is None or windowed else self._seen()
+            size = self.pool[1].output if windowed and self.pool is not None else size
             layout = channels_last(len(self.made))
             y = Tensor(codes, (*self.made[:2], *size), _UINT8, scale, zero, layout)
-            self._emit(context, record_in, y, record)
-            if self.pool is not None:
+            self._emit(context, record_in, y, record, windowed=windowed)
+            if self.pool is not None and not windowed:
                 y = self._pooled(context, y, context.names.fresh(name, "pooled")
                                  if self.views else name)
         if self._ends_plainly:
@@ -146,7 +178,7 @@ class Linear:
         other."""
         if self.frame is None:
             return all(kind == "reshape" for _, (kind, _) in self.views)
-        return self.pool is None and not self.views
+        return (self.pool is None or self._in_windows) and not self.views
 
     def summed(self, context: Context, record_in: Tensor | None, name: str) -> None:
         """Emit the layer with its sums for result, of which the host makes output ``name``: their
@@ -179,6 +211,38 @@ class Linear:
                 other, then=then,
             ))
 
+    def valued(self, context: Context, record_in: Tensor | None, name: str) -> Tensor:
+        """Emit the layer with its values for result, in binary32; return their tensor."""
+        rows = prod(self.valued_shape) // self.columns
+        y = Tensor(
+            context.names.fresh(name, "real"), (rows, 4 * self.columns), _UINT8, np.float32(1), 0
+        )
+        self._emit(
+            context, record_in, y, None, real=True, windowed=self.pool is not None
+        )
+        return y
+
+    @property
+    def valued_shape(self) -> Shape:
+        """Of the values where they are in memory."""
+        return self.made if self.pool is None else (*self.made[:2], *self.pool[1].output)
+
+    @property
+    def in_windows(self) -> bool:
+        """Whether the maxima of values are those of the greatest sums, in windows that some machine
+        has."""
+        if self.pool is None or self.w_scale is None or self.addend is not None:
+            return False
+        factors = [self.w_scale] if self.slope is None else [self.w_scale, self.slope]
+        rising = all(bool((factor >= 0).all()) for factor in factors)
+        return rising and some_machine_has(self.pool[1])
+
+    @property
+    def _in_windows(self) -> bool:
+        """Whether they have to be found before the values are quantized."""
+        known = self.pool is not None and self.relu and covers(self.pool[1], self.made[2:])
+        return self.in_windows and not known
+
     def _seen(self) -> Shape:
         """Return how far the windows of the pooling reach; all of the sums where there is none.
 
@@ -191,18 +255,8 @@ class Linear:
         if self.pool is None:
             return size
         node, frame = self.pool
-        seen = []
-        for axis, length in enumerate(size):
-            place = 2 - len(size) + axis
-            starts = np.arange(frame.output[axis]) * frame.strides[place] - frame.pads[place]
-            taps = np.arange(frame.kernel[place]) * frame.dilations[place]
-            met = np.unique(starts[:, None] + taps)
-            met = met[(met >= 0) & (met < length)]
-            POOLED.check(
-                op=node.op_type, relu=self.relu, whole=np.array_equal(met, np.arange(len(met)))
-            )
-            seen.append(len(met))
-        return tuple(seen)
+        POOLED.check(op=node.op_type, relu=self.relu, whole=covers(frame, size))
+        return tuple(map(len, met(frame, size)))
 
     def _pooled(self, context: Context, x: Tensor, name: str) -> Tensor:
         """Emit the pooling of codes."""
@@ -225,13 +279,14 @@ class Linear:
 
     def _emit(
         self, context: Context, record_in: Tensor | None, y: Tensor, record: Tensor | None,
-        sums: bool = False,
+        sums: bool = False, real: bool = False, windowed: bool = False,
     ) -> None:
         if self.second is not None:
             assert record_in is not None
             self._emit_product(context, record_in, y, record)
             return
-        fixed = record is None and not sums
+        fixed = record is None and not (sums or real)
+        what: dict[str, Any] = {"real": real, "slope": self.slope, "addend": self.addend}
         x = context.tensors[self.source]
         free = x.name in context.free
         w_scale = np.ones(self.columns, np.float32) if self.w_scale is None else self.w_scale
@@ -246,12 +301,16 @@ class Linear:
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
                 y_record=record, weights=self.weights, weight_zero=self.weight_zero,
                 w_scale=w_scale, bias=bias, relu=self.relu,
-                order=row_order(x, len(self.weights)), fixed=fixed, promise=promise,
+                order=row_order(x, len(self.weights)), fixed=fixed, promise=promise, **what,
             )
         else:
             x = self._zeroed(context.settle(x, channels_last(len(x.shape))))
             frame, size = self.frame, (1, *self.made[2:])[-2:]
-            size = size if sums else y.image[2:]
+            size = size if sums or real or windowed else y.image[2:]
+            if windowed and self.pool is not None:
+                pool = self.pool[1]
+                what["pool"] = pool.kernel, pool.strides, pool.pads[:2]
+                what["pooled"] = (1, *pool.output)[-2:]
             weights = self.weights.reshape(*self.weights.shape[:2], *frame.kernel)
             node = DynamicConvNode(
                 name=node_name(self.node), op=self.op, x=x, x_record=record_in, y=y,
@@ -259,7 +318,7 @@ class Linear:
                 w_scale=w_scale, bias=bias, relu=self.relu,
                 image=cast(Quad, (self.made[0], self.columns, *size)), groups=self.groups,
                 strides=frame.strides, pads=frame.pads[:2], dilations=frame.dilations,
-                fixed=fixed, promise=promise,
+                fixed=fixed, promise=promise, **what,
             )
         context.emit(node)
 

@@ -15,7 +15,7 @@ from kiwicha.compiler.ops.context import Context, FloatOp, FloatValue
 from kiwicha.compiler.ops.operator import Form, Operator, Rule, first_is_float
 from kiwicha.compiler.ops.pool import ratio64
 
-__all__ = ["OPERATORS", "axis_order", "emit_part", "float_parts", "parts"]
+__all__ = ["OPERATORS", "axis_order", "boxes", "emit_part", "float_parts", "parts"]
 
 _MANY = 64
 """Stretches that are worth a pass over the tensor for each axis."""
@@ -122,7 +122,7 @@ def float_parts(of: Parts) -> Rule:
     return rule
 
 
-def _boxes(context: Context, node: onnx.NodeProto, shape: Shape) -> Iterator[tuple[str, Box]]:
+def boxes(context: Context, node: onnx.NodeProto, shape: Shape) -> Iterator[tuple[str, Box]]:
     """Yield the outputs that somebody reads, each with its box of the input."""
     if node.op_type == "Slice":
         yield node.output[0], _sliced(context, node, shape)
@@ -174,8 +174,8 @@ OPERATORS = (
     Operator(
         "Slice, Split",
         (
-            Form("QDQ", ("Slice", "Split"), "runtime", float_parts(_boxes), first_is_float),
-            Form("QOperator", ("Slice", "Split"), "runtime", parts(_boxes)),
+            Form("QDQ", ("Slice", "Split"), "runtime", float_parts(boxes), first_is_float),
+            Form("QOperator", ("Slice", "Split"), "runtime", parts(boxes)),
         ),
         "",
         (),

@@ -11,6 +11,7 @@ from kiwicha.compiler.graph.dynamic_edges import HostDynamicDequantize, HostDyna
 from kiwicha.compiler.graph.graph import (
     DynamicLinearNode,
     DynamicProductNode,
+    DynamicRealNode,
     DynamicScaleNode,
     Graph,
     Node,
@@ -99,6 +100,9 @@ def with_slots(graph: Graph, names: Names) -> Graph:
         if isinstance(node, DynamicScaleNode):
             target = slots.take(node.y.name, index)
             nodes.append(replace(node, slot=_KNOWN, target=target))
+            continue
+        if isinstance(node, DynamicRealNode):
+            nodes.append(replace(node, target=slots.take(node.y.name, index)))
             continue
         if not isinstance(node, DynamicLinearNode | DynamicProductNode):
             nodes.append(node)

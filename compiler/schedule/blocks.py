@@ -7,9 +7,9 @@ from math import lcm
 from kiwicha.compiler.graph.blocks import BlocksNode
 from kiwicha.compiler.graph.graph import ConvNode, DynamicLinearNode
 from kiwicha.compiler.schedule.contraction import Blocks, Contraction
+from kiwicha.compiler.schedule.dynamic_layer import dynamic_contraction
 from kiwicha.compiler.schedule.mapping import (
     conv_contractions,
-    dynamic_contraction,
     matmul_contractions,
 )
 from kiwicha.compiler.schedule.tiling import column_tiles

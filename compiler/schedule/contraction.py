@@ -8,16 +8,15 @@ pooling has the identity matrix for weights, and reduces by maximum, or by sum f
 
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal
 
 import numpy as np
 
+from kiwicha.compiler.schedule.by_range import Dynamic, Shifted
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.machine.isa import Reduction, VectorMode, WeightFormat
 
 __all__ = [
-    "Addend", "Beside", "Blocks", "Contraction", "Dynamic", "Found", "Matrix", "Operand", "Place",
-    "Shifted", "Summed",
+    "Addend", "Beside", "Blocks", "Contraction", "Found", "Matrix", "Operand", "Place", "Summed",
 ]
 
 
@@ -92,53 +91,6 @@ class Matrix:
     row: int = 0
     column: int = 0
     within: int | None = None
-
-
-@dataclass(frozen=True)
-class Dynamic:
-    """Scales and zero points that follow from the values, in slots of the machine.
-
-    Members
-    -------
-    slot : of the input.
-    target : of the result, which is measured before it is quantized; None: the result is the int32
-        sums themselves.
-    relu : whether negative results become 0.
-    zero : whether the input's zero point is that of the slot, too.
-    part : measure the results, quantize them, or both; of several works the range is one:
-    begin, settle : whether it begins and ends with this work.
-    """
-
-    slot: int
-    target: int | None
-    relu: bool
-    zero: bool = True
-    part: Literal["all", "measure", "quantize"] = "all"
-    begin: bool = True
-    settle: bool = True
-
-
-@dataclass(frozen=True)
-class Shifted:
-    """Results that are shifted by their own range (`machine.shifts`), in slots of the machine.
-
-    Members
-    -------
-    slot : of the input's exponent; target : of the result's exponent and shift.
-    exponent : of the operand that has no slot.
-    bits : that magnitudes keep.
-    gradient : rounded pseudo-randomly, and gone where no magnitude is above 1.
-    begin, settle : whether the range begins and ends with this work; part : as of `Dynamic`.
-    """
-
-    slot: int
-    target: int
-    exponent: int
-    bits: int
-    gradient: bool = False
-    part: Literal["all", "measure", "quantize"] = "all"
-    begin: bool = True
-    settle: bool = True
 
 
 @dataclass(frozen=True)
@@ -230,7 +182,9 @@ class Contraction:
     0 of ``y`` is channel ``skipped`` of ``x``. With ``ones``, ``x`` is no tensor but a row of them.
     With ``windows``, ``y`` has the maxima of the results. With ``shifted``, neither multiplier
     nor shift count. With ``summed``, ``x`` and ``matrix`` are the first of several.
-    With ``beside``, ``x`` is as it lies on chip.
+    With ``beside``, ``x`` is as it lies on chip. ``second`` is where the binary32 value lies that
+    is added to a result, seen from that; ``slope``, one for each channel, what negative results are
+    multiplied by before.
     """
 
     name: str
@@ -265,6 +219,8 @@ class Contraction:
     beside: Beside | None = None
     shifted: Shifted | None = None
     summed: Summed | None = None
+    second: int | None = None
+    slope: np.ndarray | None = None
 
     def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
         """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,
@@ -301,7 +257,8 @@ class Contraction:
         if by_range is None:
             return (VectorMode.REQUANTIZE,)
         if by_range.target is None:
-            return (VectorMode.RAW,)
+            real = self.dynamic is not None and self.dynamic.real
+            return (VectorMode.REAL,) if real else (VectorMode.RAW,)
         modes = VectorMode.MEASURE, VectorMode.QUANTIZE
         if self.shifted is not None:
             modes = VectorMode.RANGE, VectorMode.SHIFT
@@ -326,7 +283,12 @@ class Contraction:
     @property
     def octets(self) -> int:
         """Bytes of a result."""
-        return 4 if self.modes == (VectorMode.RAW,) else 1
+        return 4 if self.modes[0] in (VectorMode.RAW, VectorMode.REAL) else 1
+
+    @property
+    def adds(self) -> bool:
+        """Whether results are added to something in memory, which lies as they do."""
+        return self.addend is not None or self.second is not None
 
     @property
     def written(self) -> Place:

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from kiwicha.compiler.graph.graph import DynamicProductNode, Tensor
-from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Found, Matrix, Place
+from kiwicha.compiler.schedule.by_range import Dynamic
+from kiwicha.compiler.schedule.contraction import Contraction, Found, Matrix, Place
 from kiwicha.compiler.schedule.product import operand_lines, operand_offset, product_works
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, SLOT_BYTES

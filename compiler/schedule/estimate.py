@@ -100,7 +100,7 @@ def estimate(
         run = y.channels * work.octets / beat
         store = max(store, y.images * y.height * y.width * max(run + 0.5, _SMALL_RUN))
 
-    if work.addend is not None:
+    if work.adds:
         runs = 0 if t.assemble or groups == 1 else y.images * y.height * y.width * groups
         load += max(written / beat, runs * run_cycles(config, written // max(1, runs)))
         read += written

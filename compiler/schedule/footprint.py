@@ -111,7 +111,7 @@ def line_pitch(
 def _apart(work: Contraction, config: AcceleratorConfig, length: int, pitch: int) -> int:
     """Bytes to spare between runs where what results are added to is loaded: LOAD writes whole
     beats, of which no two runs may share one."""
-    if work.addend is None:
+    if not work.adds:
         return 0
     tile = min(config.rows, config.columns)
     places = (length, pitch, tile, work.y.row_bytes, work.y.address)
@@ -125,7 +125,7 @@ def block_bytes(
     """Output buffer bytes of a spatial tile's results, at the most."""
     images, rows, columns = tile
     beat, pitch = config.beat_bytes, pixel_pitch(work, config, channels)
-    spare = beat if work.addend is None else 3 * beat
+    spare = 3 * beat if work.adds else beat
     size = images * rows * (columns * pitch + spare) + beat
     return size + scale_room(work, config, images * rows * columns, channels)
 

@@ -13,14 +13,13 @@ from kiwicha.compiler.graph.graph import (
     ConvNode,
     ConvTransposeNode,
     DynamicConvNode,
-    DynamicLinearNode,
     DynamicScaleNode,
     MatMulNode,
     PoolNode,
     Tensor,
 )
 from kiwicha.compiler.graph.training_nodes import TunedProductNode
-from kiwicha.compiler.schedule.contraction import Contraction, Dynamic, Place
+from kiwicha.compiler.schedule.contraction import Contraction, Place
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.away import encode_division, encode_product
@@ -29,9 +28,8 @@ from kiwicha.machine.isa import Reduction
 from kiwicha.machine.scales import encode_scale
 
 __all__ = [
-    "TALLEST", "contraction", "conv_contractions", "conv_work", "dynamic_contraction",
-    "image_place", "matmul_contractions", "pool_contractions", "pooled_contraction",
-    "scale_contraction",
+    "TALLEST", "contraction", "conv_contractions", "conv_work", "fold", "image_place",
+    "matmul_contractions", "pool_contractions", "pooled_contraction",
 ]
 
 _Scaled = ConvNode | ConvTransposeNode | MatMulNode | PoolNode | TunedProductNode
@@ -78,7 +76,7 @@ def matmul_contractions(
 ) -> list[Contraction]:
     """Return a product with constant weights; raises as `conv_contractions`."""
     depth, outputs = node.weights.shape
-    shape = _fold(1, node.rows, 1, node.name, node.op)
+    shape = fold(1, node.rows, 1, node.name, node.op)
     x = Place(addresses[node.x.name], *shape, depth)
     y = Place(addresses[node.y.name], *shape, outputs)
     return [contraction(
@@ -183,7 +181,7 @@ def image_place(
     """
     count, channels, height, width = tensor.image
     if pointwise:
-        count, height, width = _fold(count, height, width, node.name, node.op)
+        count, height, width = fold(count, height, width, node.name, node.op)
     elif height > TALLEST:
         raise KiwichaError(
             f"{node.name} ({node.op}): {height} rows; the machine counts to {TALLEST}"
@@ -191,7 +189,7 @@ def image_place(
     return Place(addresses[tensor.name], count, height, width, channels)
 
 
-def _fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int, int, int]:
+def fold(images: int, height: int, width: int, name: str, op: str) -> tuple[int, int, int]:
     """Where a window sees one pixel only, images are just more rows; else check the limit."""
     if images * height <= TALLEST:
         return 1, images * height, width
@@ -265,84 +263,3 @@ def _encoded(
     if isinstance(node, PoolNode):
         return encode_division(config.requantize_mode, scale64, low, high)
     return encode_product(config.requantize_mode, scale64, low, high, node.furthest)
-
-
-def dynamic_contraction(node: DynamicLinearNode, x_address: int, y_address: int) -> Contraction:
-    """Return a linear layer with dynamic scales as work for the array.
-
-    Raises
-    ------
-    KiwichaError
-        When it has too many rows.
-    """
-    if isinstance(node, DynamicConvNode):
-        images, outputs, height, width = node.image
-        weights = node.weights.transpose(0, 2, 3, 1)
-        x = image_place(node, node.x, {node.x.name: x_address})
-        y = Place(y_address, images, height, width, outputs)
-        strides, pads, dilations, groups = node.strides, node.pads, node.dilations, node.groups
-    else:
-        rows = node.weights if node.order is None else node.weights[node.order]
-        depth, outputs = rows.shape
-        weights = rows.T[:, None, None, :]
-        shape = _fold(1, node.rows, 1, node.name, node.op)
-        x, y = Place(x_address, *shape, depth), Place(y_address, *shape, outputs)
-        strides, pads, dilations, groups = (1, 1), (0, 0), (1, 1), 1
-    raw = node.target is None
-    none = np.zeros(outputs, np.float32)
-    return Contraction(
-        name=node.name,
-        op=node.op,
-        x=x,
-        y=y,
-        kernel=(weights.shape[1], weights.shape[2]),
-        strides=strides,
-        pads=pads,
-        dilations=dilations,
-        groups=groups,
-        weights=weights,
-        weight_zero=node.weight_zero,
-        bias=(none if raw else node.bias).view(np.int32),
-        multiplier=(none if raw else node.w_scale).view(np.uint32),
-        shift=np.zeros(outputs, np.int64),
-        x_signed=node.x.dtype == np.int8,
-        x_zero=node.x.zero_point if node.x_record is None else 0,
-        pad=0,
-        y_zero=0,
-        low=0,
-        high=255,
-        dynamic=Dynamic(
-            node.slot, node.target, node.relu, zero=node.x_record is not None,
-            part="quantize" if node.fixed else "all",
-        ),
-    )
-
-
-def scale_contraction(node: DynamicScaleNode, x_address: int, y_address: int) -> Contraction:
-    """Return a tensor quantized by its range as work for the array: single pixels, each channel for
-    itself. Raises as `dynamic_contraction`."""
-    x = image_place(node, node.x, {node.x.name: x_address}, pointwise=True)
-    bits = np.array([-0.0, node.x.scale], np.float32).view(np.int32)
-    return Contraction(
-        name=node.name,
-        op=node.op,
-        x=x,
-        y=replace(x, address=y_address),
-        kernel=(1, 1),
-        strides=(1, 1),
-        pads=(0, 0),
-        dilations=(1, 1),
-        groups=1,
-        weights=None,
-        weight_zero=np.zeros(x.channels, np.int64),
-        bias=np.full(x.channels, bits[0]),
-        multiplier=np.full(x.channels, bits[1:].view(np.uint32)[0]),
-        shift=np.zeros(x.channels, np.int64),
-        x_signed=node.x.dtype == np.int8,
-        x_zero=node.x.zero_point,
-        pad=0,
-        y_zero=0,
-        low=0,
-        high=255,
-        dynamic=Dynamic(node.slot, node.target, relu=False, zero=False),
-    )

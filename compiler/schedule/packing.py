@@ -88,5 +88,7 @@ def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConf
     record["bias"][: tile.outputs] = work.bias[channels]
     record["multiplier"][: tile.outputs] = work.multiplier[channels]
     record["shift"][: tile.outputs] = work.shift[channels]
+    if work.slope is not None:
+        record["slope"][: tile.outputs] = work.slope[channels]
     packed[:, :used] = record.view(np.uint8).reshape(groups, used, PARAMETER_BYTES)
     return packed.reshape(-1)

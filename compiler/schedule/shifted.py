@@ -23,14 +23,8 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedProductNode,
     TunedProductNode,
 )
-from kiwicha.compiler.schedule.contraction import (
-    Addend,
-    Contraction,
-    Matrix,
-    Place,
-    Shifted,
-    Summed,
-)
+from kiwicha.compiler.schedule.by_range import Shifted
+from kiwicha.compiler.schedule.contraction import Addend, Contraction, Matrix, Place, Summed
 from kiwicha.compiler.schedule.mapping import contraction
 from kiwicha.compiler.schedule.product import operand_lines, product_works
 from kiwicha.compiler.schedule.transposed import Phase, phases

@@ -183,6 +183,8 @@ def _channelwise(
     regular = (work.groups == 1 or work.channelwise) and not mixed
     together = regular and whole and (r.high, r.wide, r.runs) in kernels[:1]
     room = config.output_bytes // 2
+    if work.second is not None:
+        room = min(room, config.real.bytes // 2)
     groups = sorted(_splits(len(tiles)))
     choices = [(kernel, 1, total, False) for kernel in dict.fromkeys(kernels)]
     choices += [(kernels[0], group, total, False) for group in groups[1:] if together]

@@ -7,8 +7,10 @@ import numpy as np
 
 from kiwicha.compiler.graph.graph import (
     BlocksNode,
+    DynamicConvNode,
     DynamicLinearNode,
     DynamicProductNode,
+    DynamicRealNode,
     DynamicScaleNode,
     FixedPairNode,
     Node,
@@ -30,15 +32,26 @@ __all__ = ["SpecialNode", "require_units"]
 SpecialNode = TableNode | PairNode | SoftmaxNode | NormalizeNode
 """What the engine SPECIAL does."""
 
-_DYNAMIC = DynamicLinearNode | DynamicProductNode | DynamicScaleNode
+_DYNAMIC = DynamicLinearNode | DynamicProductNode | DynamicRealNode | DynamicScaleNode
 _LANES = 4  # that would do: as many as the machine called default has
+_REAL_BYTES = 16384  # that would do
 
 
 def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine | None:
     """Return the refusal of a machine that has not what ``node`` needs; None where it has."""
     linear = node.linear if isinstance(node, BlocksNode) else node
-    if isinstance(linear, _DYNAMIC) and not config.dynamic:
-        return UnfitMachine(f"{where}: is quantized dynamically", [Need("dynamic", False, True)])
+    if isinstance(linear, _DYNAMIC):
+        needs = [] if config.dynamic else [Need("dynamic", False, True)]
+        what = "is quantized dynamically"
+        if _has_reals(linear) and not config.real:
+            needs.append(Need("real.bytes", 0, _REAL_BYTES))
+            what = "has values in binary32" if config.dynamic else what
+        size = max(linear.pool[0]) if isinstance(linear, DynamicConvNode) and linear.pool else 0
+        if size > config.pooling.window:
+            needs.append(Need("pooling.window", config.pooling.window, size))
+            what = "pools before it quantizes" if config.dynamic and config.real else what
+        if needs:
+            return UnfitMachine(f"{where}: {what}", needs)
     if isinstance(node, ProductNode | DynamicProductNode) and not config.transposer:
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     if isinstance(node, TrainingNode) and not config.training:
@@ -65,6 +78,14 @@ def _training(node: Node, config: AcceleratorConfig) -> list[Need]:
         Need("training.classes", 0, most),
     ]
     return [need for need in needs if need.enough != need.value]
+
+
+def _has_reals(node: Node) -> bool:
+    """Return whether there are binary32 values that more is done to than quantizing them."""
+    if isinstance(node, DynamicLinearNode):
+        pooled = isinstance(node, DynamicConvNode) and node.pool is not None
+        return node.real or pooled or node.slope is not None
+    return isinstance(node, DynamicRealNode)
 
 
 def _arithmetic(node: Node, config: AcceleratorConfig) -> list[Need]:

@@ -34,6 +34,8 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     if cfg.residual:
         targets[LoadTarget.ADDEND] = cfg.output_bytes
         targets[LoadTarget.SUMS] = SUM_BEATS * cfg.beat_bytes * cfg.residual.tables
+    if cfg.real:
+        targets[LoadTarget.REAL] = cfg.real.bytes
     if cfg.slots:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
     return targets

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loops of VECTOR: lines, pixels and groups of channels, checked step by step."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
@@ -9,7 +12,8 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.vector.drain_check import illegal_fields, places_outside
 from kiwicha.hw.vector.drain_place import DrainPlace
 from kiwicha.hw.vector.entry_walk import EntryWalk
-from kiwicha.hw.vector.modes import ends_pixels, vector_modes
+from kiwicha.hw.vector.modes import asks_words, ends_pixels, vector_modes
+from kiwicha.hw.vector.operand_walk import walk_operands
 from kiwicha.hw.vector.pace import Pace
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, VECTOR, Engine, ErrorCode, VectorMode
@@ -30,6 +34,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
     ``statistics.elements`` or ``blocks.random``: ``final`` ends a pixel. Only with ``functions``:
     whether and in which ``table`` results are looked up. Only with ``pooling``: whether the step
     ``opens`` and ``closes`` the window of a result; all of a window's steps go to the same place.
+    Only with ``real.bytes``: which second ``operand`` is lane 0's.
     """
     blocks = {"ended": 1, "scale": range(cfg.output_bytes)} if cfg.blocks.channels else {}
     return data.StructLayout({
@@ -45,6 +50,7 @@ def step_layout(cfg: AcceleratorConfig) -> data.StructLayout:
         **({"final": 1} if ends_pixels(cfg) else {}),
         **({"function": 1, "table": range(cfg.functions.tables)} if cfg.functions else {}),
         **({"opens": 1, "closes": 1} if cfg.pooling else {}),
+        **({"operand": range(cfg.real.bytes // 4)} if cfg.real else {}),
     })
 
 
@@ -55,8 +61,8 @@ class DrainWalker(Component):
     a group before its own: nothing outside the accumulators, the parameter memory or the output
     buffer is ever named. Latency: two cycles from an instruction to its first step. The next
     instruction's first step follows the last one directly, unless that instruction had fewer steps
-    than ``interval``, or one. A step of mode RAW takes four cycles, for as many bytes are written;
-    blocks of mode BLOCK have pauses between them as ``block_pauses`` says.
+    than ``interval``, or one. A step of RAW or REAL takes four cycles, for as many bytes are
+    written; blocks of mode BLOCK have pauses between them as ``block_pauses`` says.
 
     A pixel's channels lie in ``tiles`` + 1 column tiles (only with ``blocks.channels``; all but the
     last are full), a tile's entries ``tile_entries`` behind those of the one before. MEASURE
@@ -124,6 +130,11 @@ class DrainWalker(Component):
             self._name_tables(m, now)
         if VectorMode.RAW in vector_modes(self.cfg):
             self._keep_pace(m, now)
+        if self.cfg.real:
+            places = now.pixel_base[:-1], now.end[:-1], now.pixel_base[:-1] + now.offset
+            operand, outside = walk_operands(m, self.cfg, self.i.payload, now.taking, places)
+            m.d.comb += now.no_operand.eq(outside)
+            m.d.sync += self.o.payload.operand.eq(operand)
         self._stop_at_faults(m, now)
         return m
 
@@ -132,17 +143,13 @@ class DrainWalker(Component):
         place_bits, lanes, step = len(now.end) - 1, self.cfg.requantize_lanes, self.o.payload
         live = Signal.like(step.live)
         span = Signal.like(now.offset)  # bytes of a pixel, less one
+        outside = [now.pixel_base[-1], now.end[-1], now.walked_entry[-1], now.group_parameter[-1]]
+        outside += [now.no_scale, *([now.no_operand] if self.cfg.real else [])]
         m.d.comb += [
             live.eq(Mux(now.last_group, now.channels_left, lanes - 1)),
             span.eq(Mux(now.wide, Cat(Const(3, 2), now.channels), now.channels)),
             now.end.eq(now.pixel_base[:-1] + span[:place_bits]),
-            now.beyond.eq(
-                now.pixel_base[-1]
-                | now.end[-1]
-                | now.walked_entry[-1]
-                | now.group_parameter[-1]
-                | now.no_scale
-            ),
+            now.beyond.eq(reduce(or_, outside)),
             now.move.eq(now.active & ~now.paused),
             now.ending.eq(now.last_group & now.last_pixel & now.last_line & now.closes),
         ]
@@ -237,7 +244,7 @@ class DrainWalker(Component):
                 now.channels_left.eq(asked.channels - 1),
                 now.last_group.eq(asked.channels <= lanes),
                 now.only_group.eq(asked.channels <= lanes),
-                now.wide.eq(asked.mode == VectorMode.RAW if raw else 0),
+                now.wide.eq(asks_words(self.cfg, asked) if raw else 0),
                 now.pixels.eq(asked.pixels),
                 now.pixels_left.eq(asked.pixels),
                 now.lines_left.eq(asked.lines),

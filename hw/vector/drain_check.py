@@ -6,7 +6,8 @@ from amaranth.lib import data
 from amaranth.utils import exact_log2
 
 from kiwicha.hw.vector.entry_walk import asked_window
-from kiwicha.hw.vector.modes import vector_modes
+from kiwicha.hw.vector.modes import asks_words, vector_modes
+from kiwicha.hw.vector.operand_walk import asks_operand, is_real
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.shifts import ACTIVATION_BITS
@@ -18,7 +19,7 @@ def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     """Return bits, all 0 if no field is illegal: a few, as one would take too many levels."""
     return Cat(
         Cat(
-            *(() if cfg.residual else (asked.residual, asked.sums)),
+            *(() if cfg.residual or cfg.real else (asked.residual, asked.sums)),
             _foreign_fields(cfg, asked), *_wrong_window(cfg, asked),
         ).any(),
         Cat(asked.channels == 0, asked.pixels == 0, asked.lines == 0).any(),
@@ -55,11 +56,13 @@ def _foreign_places(
     if cfg.pooling:
         steps = (asked.tile_entries, window.pixel_entries, window.line_entries)
         found = [windowed & Cat(step[entry_bits:] for step in steps).any()]
+    if cfg.real:
+        found.append(asks_operand(asked) & asked.scales[exact_log2(cfg.real.bytes) :].any())
     if not cfg.blocks.channels:
         return found
-    wide = asked.mode == VectorMode.RAW
+    wide = asks_words(cfg, asked)
     highest = (asked.channels - 1)[:16]
-    scaled = asked.mode == VectorMode.BLOCK if cfg.pooling else Const(1)
+    scaled = asked.mode == VectorMode.BLOCK if cfg.pooling or cfg.real else Const(1)
     return [
         *found,
         scaled & asked.scales[place_bits:].any(),
@@ -112,32 +115,44 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     their ORs.
     """
     modes, mode = vector_modes(cfg), asked.mode
-    dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+    if cfg.real:
+        dynamic, operand = is_real(mode), asks_operand(asked)
+    else:
+        dynamic, operand = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE), None
     measures = mode == VectorMode.MEASURE if cfg.dynamic else Const(0)
+    uncounted = measures | (mode == VectorMode.REAL) if cfg.real else measures
+    requantizes = mode == VectorMode.REQUANTIZE
     slotted = [unless(cfg.dynamic, dynamic, asked.slot, asked.target, asked.relu)]
-    adds, sums = mode == VectorMode.REQUANTIZE, asked.residual
+    adds, sums = requantizes, asked.residual
     if cfg.training:
         ranges, shifts = mode == VectorMode.RANGE, mode == VectorMode.SHIFT
-        slotted = _wrong_shifts(cfg, asked)
-        measures, adds = measures | ranges, adds | shifts
+        slotted = _wrong_shifts(cfg, asked, dynamic)
+        measures, uncounted, adds = measures | ranges, uncounted | ranges, adds | shifts
         sums = asked.residual & ~(shifts & asked.relu)
     counts = asked.statistics if cfg.statistics.elements else Const(0)
     blocks, windows = cfg.blocks.channels, asked_window(cfg, asked)[1]
     scales = windows | (mode == VectorMode.BLOCK) if blocks else windows
+    looked_up: Value = asked.function & (asked.table < cfg.functions.tables)
+    tabled = requantizes
+    if operand is not None:
+        scales |= operand & (asked.scales[:2] == 0)
+        looked_up &= requantizes
+        adds = (adds & bool(cfg.residual)) | dynamic
+        tabled = (requantizes & bool(cfg.functions)) | dynamic
     return Cat(
         # REQUANTIZE, which every machine has, is 0.
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
-        unless(blocks or cfg.pooling, scales, asked.scales),
+        unless(blocks or cfg.pooling or cfg.real, scales, asked.scales),
         *slotted,
         unless(cfg.slots, measures, asked.settle),
         unless(cfg.slots or cfg.statistics.elements, measures | counts, asked.begin),
-        unless(cfg.statistics.elements, ~measures, asked.statistics),
+        unless(cfg.statistics.elements, ~uncounted, asked.statistics),
         unless(cfg.statistics.elements, counts & (asked.channel < asked.channels), asked.only),
         unless(cfg.statistics.elements, asked.only, asked.channel),
-        unless(cfg.functions, mode == VectorMode.REQUANTIZE, asked.function),
-        unless(cfg.functions, asked.function & (asked.table < cfg.functions.tables), asked.table),
+        unless(cfg.functions or cfg.real, tabled, asked.function),
+        unless(cfg.functions, looked_up, asked.table),
         *(() if blocks else (asked.tiles, unless(cfg.pooling, windows, asked.tile_entries))),
-        *((Mux(adds, 0, asked.residual), ~sums & asked.sums) if cfg.residual else ()),
+        *((Mux(adds, 0, asked.residual), ~sums & asked.sums) if cfg.residual or cfg.real else ()),
     )
 
 
@@ -146,12 +161,10 @@ def unless(has: object, allowed: Value, *bits: Value) -> Value:
     return Mux(allowed, 0, Cat(bits)) if has else Cat(bits)
 
 
-def _wrong_shifts(cfg: AcceleratorConfig, asked: data.View) -> list[Value]:
-    """Return bits that say what is wrong with slots, and with RANGE and SHIFT."""
-    mode = asked.mode
-    dynamic: Value = Const(0)
-    if cfg.dynamic:
-        dynamic = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+def _wrong_shifts(cfg: AcceleratorConfig, asked: data.View, real: Value) -> list[Value]:
+    """Return bits that say what is wrong with slots, and with RANGE and SHIFT; ``real`` are modes
+    whose values are binary32."""
+    mode, dynamic = asked.mode, real if cfg.dynamic else Const(0)
     ranges, shifts = mode == VectorMode.RANGE, mode == VectorMode.SHIFT
     settles, masks = ranges & asked.settle, shifts & asked.residual
     return [

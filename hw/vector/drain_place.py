@@ -67,3 +67,5 @@ class DrainPlace:
             Signal() for _ in range(5)
         )
         self.rest = Signal(range(interval))
+        if cfg.real:
+            self.no_operand = Signal()

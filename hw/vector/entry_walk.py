@@ -6,6 +6,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
 
+from kiwicha.hw.vector.operand_walk import is_real
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VECTOR, VectorMode
 from kiwicha.machine.window import WINDOW
@@ -17,7 +18,10 @@ def asked_window(cfg: AcceleratorConfig, instruction: data.View) -> tuple[data.V
     """Return the WINDOW of an instruction, and whether it has one."""
     if not cfg.pooling:
         return data.View(WINDOW, Const(0, WINDOW.size)), Const(0)
-    windowed = (instruction.mode == VectorMode.REQUANTIZE) & instruction.scales.any()
+    windowed: Value = instruction.mode == VectorMode.REQUANTIZE
+    if cfg.real:
+        windowed |= is_real(instruction.mode) & ~instruction.residual
+    windowed &= instruction.scales.any()
     return data.View(WINDOW, instruction.scales), windowed
 
 

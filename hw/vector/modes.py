@@ -3,19 +3,21 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 
 from kiwicha.hw.parts.reciprocal import division_cycles
 from kiwicha.hw.parts.stated import require_stated
 from kiwicha.hw.statistics.multiway_arbiter import arbiter_cycles
+from kiwicha.hw.vector.operand_walk import is_real
 from kiwicha.machine import blocks
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import VectorMode
 from kiwicha.machine.modes import BlockScale
 
 __all__ = [
-    "DIGIT", "Admitted", "admit_one_mode", "block_pauses", "ends_pixels", "vector_modes",
+    "DIGIT", "Admitted", "admit_one_mode", "asks_words", "block_pauses", "ends_pixels",
+    "vector_modes",
 ]
 
 DIGIT = 4
@@ -33,7 +35,15 @@ def vector_modes(cfg: AcceleratorConfig) -> tuple[VectorMode, ...]:
         modes.append(VectorMode.BLOCK)
     if cfg.training:
         modes += [VectorMode.RANGE, VectorMode.SHIFT]
+    if cfg.real:
+        modes.append(VectorMode.REAL)
     return tuple(modes)
+
+
+def asks_words(cfg: AcceleratorConfig, asked: data.View) -> Value:
+    """Return whether the results of an instruction have four bytes each."""
+    raw = asked.mode == VectorMode.RAW
+    return raw | (asked.mode == VectorMode.REAL) if cfg.real else raw
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,8 @@ def admit_one_mode(
 ) -> Admitted:
     """Let instructions on to the walker that have all in common that ``Admitted`` says.
 
-    Where that changes, and before and after MEASURE, QUANTIZE and RANGE, none of ``count`` may be
-    under way.
+    Where that changes, and before and after MEASURE, QUANTIZE, REAL and RANGE, none of ``count``
+    may be under way.
     """
     one, common = len(vector_modes(cfg)) == 1, Value.cast(Const(0, 5))
     if one and not cfg.residual:
@@ -71,12 +81,16 @@ def admit_one_mode(
     alone: Value = Const(0)
     if cfg.dynamic:
         alone = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+        if cfg.real:
+            alone |= mode == VectorMode.REAL
     if cfg.training:
         alone |= mode == VectorMode.RANGE
     same = mode == asked.payload.mode
     if cfg.residual:
         names = ("residual", "sums", *(("relu", "target") if cfg.training else ()))
-        asked_common = Cat(asked.payload[name] for name in names)
+        asked_common: Value = Cat(asked.payload[name] for name in names)
+        if cfg.real:  # where they say something else
+            asked_common = Mux(is_real(asked.payload.mode), 0, asked_common)
         common = Signal(len(asked_common), name="sums")
         same = (common == asked_common) if one else same & (common == asked_common)
         with m.If(asked.valid & asked.ready):

@@ -24,8 +24,8 @@ class ParameterMemory(Component):
 
     Only what the requantizer of this machine looks at is stored: no padding, no lane beyond
     ``requantize_lanes``, no field its mode has no use for (that one reads as 0; with ``dynamic``
-    there is always a multiplier). A group is not to
-    be read in the cycle in which it is written.
+    there is always a multiplier), slopes only with ``real.bytes``. A group is not to be read in
+    the cycle in which it is written.
 
     Parameters
     ----------
@@ -41,6 +41,8 @@ class ParameterMemory(Component):
         Group to read, in every cycle.
     data : Out(ArrayLayout(PARAMETER_LAYOUT, requantize_lanes))
         That group, ``latency`` cycles later, from registers.
+    slopes : Out(ArrayLayout(32, requantize_lanes))
+        Its slopes, only with ``real.bytes``.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -52,11 +54,19 @@ class ParameterMemory(Component):
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "read_group": In(range(self.groups)),
             "data": Out(data.ArrayLayout(PARAMETER_LAYOUT, cfg.requantize_lanes)),
+            **({"slopes": Out(data.ArrayLayout(32, cfg.requantize_lanes))} if cfg.real else {}),
         })
 
     def _dynamic(self, name: str) -> bool:
         """Return whether dynamic quantization needs a field that the requantizer does not."""
         return self.cfg.dynamic and name == "multiplier"
+
+    def _fields(self) -> list[tuple[str, data.Field]]:
+        """Return the fields of a record that this machine may look at."""
+        found = list(PARAMETER_LAYOUT)
+        if self.cfg.real:
+            found.append(("slope", data.Field(32, 8 * (PARAMETER_BYTES - 4))))
+        return found
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -84,7 +94,7 @@ class ParameterMemory(Component):
             for start in range(0, PARAMETER_BYTES, chunk):
                 stored = [
                     (name, field)
-                    for name, field in PARAMETER_LAYOUT
+                    for name, field in self._fields()
                     if start <= field.offset // 8 < start + chunk
                     and (name != _UNUSED.get(cfg.requantize_mode) or self._dynamic(name))
                 ]
@@ -110,7 +120,10 @@ class ParameterMemory(Component):
                         memory.read_address.eq(self.read_group >> exact_log2(banks)),
                     ]
                     content.append(memory.read_data)
-                target = Cat(Value.cast(self.data[lane][name]) for name, _ in stored)
+                target = Cat(
+                    self.slopes[lane] if name == "slope" else Value.cast(self.data[lane][name])
+                    for name, _ in stored
+                )
                 m.d.sync += target.eq(
                     content[0] if banks == 1 else Mux(bank.o, content[1], content[0])
                 )

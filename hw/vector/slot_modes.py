@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""VECTOR's modes that read slots or settle them: MEASURE and QUANTIZE, RANGE and SHIFT."""
+"""VECTOR's modes that read slots or settle them: MEASURE, QUANTIZE and REAL, RANGE and SHIFT."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +33,8 @@ class Operands:
     constants : of its instruction.
     sums : stream of `IntegerPath`; its words and ``live`` are those of the step a cycle before.
     beside : what goes along with a step, as it is made.
+    real : second operand of a step, as it is made, and slopes of its lanes; None without
+        ``real.bytes``.
     """
 
     valid: Value
@@ -40,6 +42,7 @@ class Operands:
     constants: data.View
     sums: wiring.PureInterface
     beside: data.View
+    real: tuple[Value, Value] | None
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class SlotModes:
         self, m: Module, unit: DynamicPath, engine: Any, admitted: Admitted, came: Operands,
         results: Results,
     ) -> None:
-        """Modes MEASURE and QUANTIZE."""
+        """Modes MEASURE, QUANTIZE and REAL."""
         mode, beside = admitted.mode, came.beside
         names = ("address", "live", "last", *counts_member(self.cfg))
         shapes = {name: beside.shape()[name].shape for name in names}
@@ -111,7 +114,19 @@ class SlotModes:
                 unit.i.payload.bias[index].eq(lane.bias),
                 unit.i.payload.scale[index].eq(lane.multiplier),
             ]
-        with m.If((mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)):
+        among = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
+        if came.real is not None:
+            asked, slopes = came.real
+            m.submodules.operand = operand = Delay(asked.shape(), self.fetch)
+            m.d.comb += [
+                operand.i.eq(asked),
+                unit.i.payload.operand.eq(operand.o),
+                unit.i.payload.slope.eq(slopes),
+                unit.write.valid.eq(engine.write.valid),
+                unit.write.payload.eq(engine.write.payload),
+            ]
+            among |= mode == VectorMode.REAL
+        with m.If(among):
             m.d.comb += [
                 unit.i.valid.eq(came.valid),
                 self.slots.settled.valid.eq(unit.settled.valid),

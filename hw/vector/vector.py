@@ -204,7 +204,8 @@ class VectorEngine(Component):
             self._integer_modes(m, self._integers, mode, valid[-1], beside, finished, made)
         if self._slot_modes is not None and self._integers is not None:
             operands = [lane.i.payload for lane in self._lanes]
-            came = Operands(valid[-1], operands, constants, self._integers.sums, beside)
+            real = (step.operand, parameters.slopes) if cfg.real else None
+            came = Operands(valid[-1], operands, constants, self._integers.sums, beside, real)
             results = Results(finished, measured, made)
             self._slot_modes.connect(m, self, admitted, came, results)
         on_the_way = self._way_out.connect(m, self.write, step, admitted, (finished, made))

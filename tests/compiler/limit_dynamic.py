@@ -9,6 +9,16 @@ from .onnx_models import node
 
 __all__ = ["DYNAMIC"]
 
+def again(source):
+    """Return another layer, of weights V, that makes y of float value ``source``."""
+    return (
+        node("DynamicQuantizeLinear", [source], ["p8", "p_s", "p_z"]),
+        node("MatMulInteger", ["p8", "V", "p_z"], ["o"]),
+        node("Cast", ["o"], ["of"], to=TensorProto.FLOAT),
+        node("Mul", ["p_s", "d_s"], ["o_s"]), node("Mul", ["of", "o_s"], ["y"]),
+    )
+
+
 DYNAMIC = {
     "is a scale": dynamic(outputs=("m", "s")),
     "is the integer sum": dynamic(middle={"scaled": None}, outputs=("c",)),
@@ -39,13 +49,19 @@ DYNAMIC = {
         before=[node("DynamicQuantizeLinear", ["u"], ["q2", "s2", "z2"])],
         middle={"product": node("MatMulInteger", ["q", "q2", "z", "z2"], ["i"])},
         inputs={"x": [6], "u": [6, 5]}, outputs=("m",)),
-    "{op} of a dynamically": dynamic_conv(
-        node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2]),
-        node("DynamicQuantizeLinear", ["mp"], ["p8", "p_s", "p_z"]),
-        node("MatMulInteger", ["p8", "V", "p_z"], ["o"]),
-        node("Cast", ["o"], ["of"], to=TensorProto.FLOAT),
-        node("Mul", ["p_s", "d_s"], ["o_s"]), node("Mul", ["of", "o_s"], ["y"]),
-        constants={"V": np.ones((3, 5), U8)}),
+    "{op} of a dynamically quantized layer's result with": dynamic_conv(
+        node("MaxPool", ["m"], ["mp"], name="it", kernel_shape=[2, 2], dilations=[2, 2]),
+        *again("mp"), constants={"V": np.ones((2, 5), U8)}),
+    "{op} of a dynamically quantized layer's result along": dynamic(
+        node("Split", ["m", "n"], ["m1", "m2"], name="it", axis=0), *again("m2"),
+        constants={"n": np.array([1, 2]), "V": np.ones((5, 5), U8)}),
+    "{op} of '{name}'": dynamic(
+        node("Concat", ["m", "k"], ["y"], name="it", axis=0),
+        constants={"k": np.ones((1, 5), F32)}),
+    "neither '{first}'": dynamic(
+        node("Concat", ["m", "m"], ["t"], axis=0), node("Add", ["t", "t"], ["y"], name="it")),
+    "'{first}' is {x}": dynamic(
+        node("Add", ["m", "u"], ["y"], name="it"), inputs={"x": [3, 6], "u": [1, 5]}),
     "{what} is {shape}": dynamic(constants={"d_s": np.ones((3, 1), F32)}, outputs=("m",)),
     "is {rank}-D": dynamic_conv(
         constants={"D": np.ones((4, 2, 2, 2, 2), U8)}, inputs={"x": [1, 2, 3, 3, 3]},

@@ -10,7 +10,8 @@ import pytest
 from kiwicha.compiler.schedule.abreast import abreast
 from kiwicha.compiler.schedule.abreast import counts as abreast_counts
 from kiwicha.compiler.schedule.beside import beside, counts, runs
-from kiwicha.compiler.schedule.contraction import Beside, Contraction, Dynamic, Place
+from kiwicha.compiler.schedule.by_range import Dynamic
+from kiwicha.compiler.schedule.contraction import Beside, Contraction, Place
 from kiwicha.compiler.schedule.search import Plan, choose_plan, choose_tiling
 from kiwicha.compiler.schedule.tiling import legal_tilings
 from kiwicha.machine.config import AcceleratorConfig

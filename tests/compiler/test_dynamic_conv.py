@@ -141,8 +141,9 @@ def test_pools_whose_range_is_not_that_of_the_layer(tmp_path, relu, strides):
                 strides=strides)
     nodes += [pool, *fully_connected("p1", 4 * 3 * 3 if strides == [2, 2] else 16, rng, constants)]
     size = [1, 3, 8, 8]
-    with pytest.raises(UnsupportedModel, match=r"MaxPool of a dynamically .* not known before"):
-        legalize(lower(quantized(tmp_path, nodes, constants, size)))
+    graph = legalize(lower(quantized(tmp_path, nodes, constants, size)))
+    with pytest.raises(KiwichaError, match=r"real.bytes is 0; .* and pooling.window is 0; 2 would"):
+        compile_graph(graph, CONFIGS["small"])
 
 
 def test_relu_behind_the_pool_is_as_good(tmp_path):

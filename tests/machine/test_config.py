@@ -76,6 +76,7 @@ BAD = {
         128,
         "statistics.elements is 128; legal: a power of two, 256 to 1073741824",
     ),
+    "real.bytes": (256, "real.bytes is 256; legal: a power of two, 512 to 1048576"),
     "training.classes": (8, "training.classes is 8; legal: a power of two, 16 to 1024"),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
     "pipeline": (
@@ -102,6 +103,15 @@ def test_blocks_take_whole_steps(columns: int, lanes: int) -> None:
     plain = AcceleratorConfig(columns=columns, requantize_lanes=lanes)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         plain.replace(blocks={"channels": 8})
+
+
+def test_real_values_are_of_what_is_dynamic_and_for_every_lane() -> None:
+    plain = AcceleratorConfig(columns=64, requantize_lanes=64)
+    with pytest.raises(ValueError, match=r"^real.bytes is 1024, dynamic is false; legal: 0, or"):
+        plain.replace(real={"bytes": 1024})
+    with pytest.raises(ValueError, match=r"^real.bytes is 512; legal: at least 1024 here$"):
+        plain.replace(dynamic=True, real={"bytes": 512})
+    assert plain.replace(dynamic=True, real={"bytes": 1024}).real
 
 
 def test_the_best_of_several_ways_is_not_random() -> None:

@@ -13,6 +13,9 @@ from kiwicha.models import variants
 from kiwicha.models.variants import Layer, Network, build
 from kiwicha.sim.follow import BASE, additions, compile_following
 
+from ..compiler.test_dynamic import quantized
+from ..compiler.test_dynamic_real import residual_network
+
 #: Networks that need more than the machine called default has: layers, and the fields with it.
 MORE = {
     "long_normalization": (
@@ -55,6 +58,14 @@ def test_a_dynamic_model(dynamic, no_build, capfd):
     for line in lines:
         assert line.endswith("is quantized dynamically; dynamic is false; true would do")
     assert not out
+
+
+def test_a_dynamic_model_with_residual_sums(tmp_path):
+    nodes, constants, shape = residual_network(np.random.default_rng(2), 1)
+    model = quantized(tmp_path, nodes, constants, shape)
+    made = kiwicha.compile_model(model)
+    assert additions(made.machine.to_dict()) == "dynamic, real.bytes 16384"
+    assert kiwicha.run_golden(model).exact
 
 
 def test_a_run_is_on_that_machine(dynamic, monkeypatch):

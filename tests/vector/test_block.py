@@ -14,7 +14,8 @@ from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale
 from ..support.bench import bench_params, run_cocotb
 from ..support.slow import slow
 from ..support.streams import start_clock_and_reset
-from .test_vector import Bench, begin, machine
+from .test_vector import machine
+from .vector_bench import Bench, begin
 from .vector_model import expected_output, instructions
 
 FOUR = [(4, 0), (4, 1), (4, 2), (4, 3)]

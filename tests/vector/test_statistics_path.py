@@ -11,7 +11,8 @@ from kiwicha.machine.isa import VECTOR, VectorMode
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import pack, start_clock_and_reset
-from .test_vector import begin, machine
+from .test_vector import machine
+from .vector_bench import begin
 from .vector_model import expected_output, instructions
 
 REQUANTIZE, RAW, MEASURE, QUANTIZE, BLOCK = VectorMode

@@ -22,6 +22,8 @@ from .shift_cases import shift_fields
 __all__ = ["expected_output", "instructions", "parameters", "steps"]
 
 Fields = dict[str, int]
+_WIDE = VectorMode.RAW, VectorMode.REAL
+_REAL = VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL
 
 
 def parameters(
@@ -63,6 +65,7 @@ def parameters(
         accumulators[entries // 4 :] = rng.integers(-(1 << 19), 1 << 19, shape)[entries // 4 :]
     records = np.zeros(count, PARAMETER_RECORD)
     records["bias"], records["multiplier"], records["shift"] = bias, multiplier, shift
+    records["slope"] = np.random.default_rng(count).choice((0.1, 0.01, 0, -0.3, 1, 3.7), count)
     records["rest"] = rng.integers(0, 256, records["rest"].shape)
     return records, accumulators, records.view(np.uint8)
 
@@ -71,9 +74,11 @@ def steps(cfg: AcceleratorConfig, fields: Fields) -> Iterator[tuple[int, int, in
     """Yield (entry, column group, parameter group, output byte, live lanes) of every step, those of
     a window one after the other."""
     lanes = cfg.requantize_lanes
-    tile, wide = cfg.columns // lanes, 4 if fields.get("mode") == VectorMode.RAW else 1
+    tile, wide = cfg.columns // lanes, 4 if fields.get("mode") in _WIDE else 1
     entry = fields["accumulator"]
-    shape = window(fields) if fields.get("scales") and not fields.get("mode") else None
+    mode = fields.get("mode", VectorMode.REQUANTIZE)
+    windowed = mode != VectorMode.BLOCK and not (mode in _REAL and fields.get("residual"))
+    shape = window(fields) if fields.get("scales") and windowed else None
     for line in range(fields["lines"]):
         for pixel in range(fields["pixels"]):
             inside = [0]
@@ -132,6 +137,31 @@ def sum_state(cfg: AcceleratorConfig, rng: np.random.Generator, state: VectorSta
         table[256, :4] = np.array([low, high], "<i2").view(np.uint8)
 
 
+def operand_state(cfg: AcceleratorConfig, rng: np.random.Generator, state: VectorState) -> None:
+    """Give ``state`` second operands of the sizes that values have, and some of any size."""
+    count = cfg.real.bytes // 4
+    values = rng.normal(0, 100, count) * 2.0 ** rng.choice((0, 0, 0, -20, -140), count)
+    values[rng.random(count) < 0.05] = 0
+    state.operands = values.astype("<f4").view(np.uint8)
+
+
+def add_operands(cfg: AcceleratorConfig, rng: np.random.Generator, fields: Fields) -> bool:
+    """Let an instruction have second operands or slopes; return whether these are in place."""
+    fields["function"] = int(rng.integers(2))
+    fields["residual"] = int(rng.random() < 0.7)
+    if not fields["residual"]:
+        return True
+    fields["sums"] = int(rng.random() < 0.4)
+    step = 1 if fields["mode"] == VectorMode.REAL else 4
+    ends = [
+        step * (p * fields["pixel_pitch"] + n * fields["line_pitch"])
+        for p in (0, fields["pixels"] - 1) for n in (0, fields["lines"] - 1)
+    ]
+    low, high = -min(ends), cfg.real.bytes - max(ends) - 4 * fields["channels"]
+    fields["scales"] = int(rng.choice((low, high, rng.integers(low, max(high, low) + 1)))) // 4 * 4
+    return low <= fields["scales"] <= high
+
+
 def instructions(
     cfg: AcceleratorConfig,
     rng: np.random.Generator,
@@ -150,7 +180,7 @@ def instructions(
         if rng.random() < 0.4:  # a step or so
             pixels, lines, tiles = 1, 1, 0
             channels = min(channels, cfg.columns, cfg.requantize_lanes + 1)
-        wide = 4 if mode == VectorMode.RAW else 1
+        wide = 4 if mode in _WIDE else 1
         room = groups - -(-channels // cfg.requantize_lanes)
         if room < 0:
             continue
@@ -172,7 +202,7 @@ def instructions(
             "tiles": tiles,
             "tile_entries": int(rng.integers(0, 20)) if tiles else 0,
         }
-        if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE):
+        if mode in _REAL:
             # The first two slots keep the scales that suit the values.
             fields |= {name: int(rng.choice((0, 1, 0, 1, 2, 3))) for name in ("slot", "target")}
             fields["relu"] = int(rng.integers(2))
@@ -188,7 +218,8 @@ def instructions(
         if mode in (VectorMode.RANGE, VectorMode.SHIFT):
             fields |= shift_fields(cfg, rng, mode)
         highest = fields["accumulator"] + pixels * lines + tiles * fields["tile_entries"]
-        if cfg.pooling and mode == VectorMode.REQUANTIZE and not tiles and rng.random() < 0.7:
+        pooled = mode == VectorMode.REQUANTIZE or (cfg.real and mode in _REAL)
+        if cfg.pooling and pooled and not tiles and rng.random() < 0.7:
             rows, columns = (int(n) for n in rng.integers(1, cfg.pooling.window + 1, 2))
             pixel, line, row = (int(n) for n in rng.integers(0, cfg.accumulator_depth // 3, 3))
             fields["scales"] = window_field(
@@ -209,6 +240,10 @@ def instructions(
                 pitch = int(rng.choice((channels, rng.integers(1 << 16))))
                 fields |= index_fields(first, pitch)
             fields["scales"] = limit + int(rng.choice([0, rng.integers(limit - size + 1)]))
+        if cfg.real and mode in _REAL and "scales" not in fields and (
+            not add_operands(cfg, rng, fields)
+        ):
+            continue
         corners = [
             fields["local"] + p * fields["pixel_pitch"] + n * fields["line_pitch"]
             for p in (0, pixels - 1)

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary32 values in memory that VECTOR quantizes: once for their range, once for the codes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kiwicha.compiler.emit.builder import ProgramBuilder
+from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.instruction import Transfer
+from kiwicha.compiler.emit.residents import StoreConstant
+from kiwicha.compiler.emit.steps import Step
+from kiwicha.compiler.graph.graph import DynamicRealNode
+from kiwicha.machine.isa import LoadTarget, VectorMode
+
+__all__ = ["real_steps"]
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines of ``width`` numbers each, densely from address ``x`` on; their codes from ``y`` on,
+    ``pitch`` from line to line."""
+
+    x: int
+    y: int
+    lines: int
+    width: int
+    pitch: int
+    relu: bool
+
+
+def real_steps(
+    node: DynamicRealNode, addresses: Mapping[str, int], builder: ProgramBuilder,
+    _store: StoreConstant, _ready: int,
+) -> list[Step]:
+    """A pass for the range of all parts, and one for the codes of each."""
+    pitch = sum(part.width for part in node.parts)
+    place, parts = addresses[node.y.name], list[_Lines]()
+    for part in node.parts:
+        lines = part.x.size // (4 * part.width)
+        parts.append(_Lines(
+            addresses[part.x.name], place, lines, part.width, pitch, part.relu
+        ))
+        place += part.width
+
+    def emit() -> None:
+        fields = {"target": node.target, "residual": 1, "sums": 1, "high": 255}
+        _measure(parts, fields, builder)
+        for part in parts:
+            _quantize(part, fields, builder)
+        builder.store_slot(addresses[node.y_record.name], node.target)
+
+    first = addresses[node.y.name]
+    reads = tuple((p.x, p.x + 4 * p.lines * p.width) for p in parts)
+    return [Step(reads, (first, first + node.y.size), emit)]
+
+
+def _most(builder: ProgramBuilder) -> int:
+    """Numbers that are on chip at once, at the most: as much again is loaded meanwhile."""
+    config, spare = builder.config, 2 * builder.config.beat_bytes
+    room = (config.real.bytes // 2 - spare) // 4
+    entries = config.accumulator_depth * config.columns
+    return max(1, min(room, config.output_bytes // 2 - spare, entries))
+
+
+def _on_chip(builder: ProgramBuilder, address: int, count: int) -> tuple[int, Range]:
+    """Bring numbers on chip, unless they are; return where they are."""
+    beat = builder.config.beat_bytes
+    key = (builder.layer, address, count)
+    found = builder.reals.find(key)
+    if found is None:
+        found = builder.reals.place(key, 4 * count + 2 * beat)
+        local = found + address % beat
+        builder.load(LoadTarget.REAL, Transfer(address, local, 4 * count))
+    local = found + address % beat
+    return local, Range(Space.REAL, found, found + 4 * count + 2 * beat)
+
+
+def _walk(
+    builder: ProgramBuilder, count: int, lines: int = 1, pitch: int = 0
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Yield where VECTORs over ``lines`` lines of ``count`` numbers begin, and their fields: as
+    many columns as there are, then those that are left."""
+    columns, done = builder.config.columns, 0
+    while done < count:
+        channels = min(columns, count - done)
+        pixels = (count - done) // channels
+        yield done, {
+            "channels": channels, "pixels": pixels, "pixel_pitch": channels, "lines": lines,
+            "line_pitch": pitch,
+        }
+        done += pixels * channels
+
+
+def _measure(parts: list[_Lines], fields: dict[str, int], builder: ProgramBuilder) -> None:
+    """Make a slot of the range of all numbers."""
+    most = _most(builder)
+    target = fields["target"]
+    slot, pieces = Range(Space.SLOT, target, target + 1), list[tuple[_Lines, int, int]]()
+    for part in parts:
+        total = part.lines * part.width
+        pieces += [(part, first, min(most, total - first)) for first in range(0, total, most)]
+    for number, (part, first, count) in enumerate(pieces):
+        local, covered = _on_chip(builder, part.x + 4 * first, count)
+        walked = list(_walk(builder, count))
+        for place, (begin, shape) in enumerate(walked):
+            last = number + 1 == len(pieces) and place + 1 == len(walked)
+            builder.vector(
+                {
+                    **fields, **shape, "mode": VectorMode.MEASURE, "relu": int(part.relu),
+                    "scales": local + 4 * begin, "begin": int(number == place == 0),
+                    "settle": int(last),
+                },
+                [covered], [slot],
+            )
+
+
+def _quantize(part: _Lines, fields: dict[str, int], builder: ProgramBuilder) -> None:
+    """Write a part's codes, whole lines at once where they fit."""
+    most, beat = _most(builder), builder.config.beat_bytes
+    flat = part.width == part.pitch
+    total = part.lines * part.width
+    if flat:
+        for first in range(0, total, most):
+            count = min(most, total - first)
+            _codes(part, fields, builder, (first, part.y + first), count, 1, count)
+        return
+    apart = part.width + (part.pitch - part.width) % beat  # as memory has it, modulo a beat
+    lines = min(max(1, most // apart), part.lines, builder.config.accumulator_depth)
+    for line in range(0, part.lines, lines):
+        for first in range(0, part.width, most):
+            count = min(most, part.width - first)
+            rows = min(lines, part.lines - line)
+            place = line * part.width + first, part.y + line * part.pitch + first
+            _codes(part, fields, builder, place, count, rows, apart)
+
+
+def _codes(
+    part: _Lines, fields: dict[str, int], builder: ProgramBuilder, place: tuple[int, int],
+    count: int, lines: int, apart: int,
+) -> None:
+    """Quantize ``lines`` lines of ``count`` numbers, which lie densely if there are several, and
+    store them; they are ``apart`` in the output buffer."""
+    beat, target = builder.config.beat_bytes, fields["target"]
+    first, y = place
+    local, covered = _on_chip(builder, part.x + 4 * first, lines * count)
+    size = lines * apart + 2 * beat
+    base = builder.outputs.place((builder.layer, y), size)
+    out = base + y % beat
+    reads = [covered, Range(Space.SLOT, target, target + 1)]
+    writes = [Range(Space.OUTPUT, base, base + size)]
+    alike = lines == 1 or apart == count  # then operands lie as results do
+    for line in (0,) if alike else range(lines):
+        for begin, shape in _walk(builder, count, lines if alike else 1, apart):
+            builder.vector(
+                {
+                    **fields, **shape, "mode": VectorMode.QUANTIZE, "relu": int(part.relu),
+                    "scales": local + 4 * (line * count + begin),
+                    "local": out + line * apart + begin,
+                },
+                reads, writes,
+            )
+    builder.store(Transfer(y, out, count, lines, part.pitch, apart))

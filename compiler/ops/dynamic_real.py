@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float values of dynamically quantized graphs that have to be in memory, in binary32: what several
+read and not only to quantize it, sums of two, concatenations."""
+
+from dataclasses import dataclass, field, replace
+from math import prod
+
+import numpy as np
+import onnx
+
+from kiwicha.compiler.frontend.onnx_node import attributes, node_name
+from kiwicha.compiler.graph.dynamic_real import RealPart
+from kiwicha.compiler.graph.graph import (
+    DynamicRealNode,
+    HostReal,
+    HostRealInput,
+    Promise,
+    Shape,
+    Tensor,
+    Value,
+)
+from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
+from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.dynamic import ALONE, ORDERS, SUMMANDS
+from kiwicha.compiler.ops.dynamic_last import is_last, last_function
+from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.view import View, emit_view, view_of
+
+__all__ = ["Real", "Reals", "memory_order"]
+
+_UINT8 = np.dtype(np.uint8)
+_LEGAL = "use quantize_static or --host-fallback"
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """A float value whose numbers are in memory.
+
+    Members
+    -------
+    parts : side by side along axis ``axis`` of the order in memory.
+    made, image : its shape there, in ONNX order, and whether channels are last in memory.
+    shape, views : in the model, and what moves to get there.
+    last : the value that the host computes a graph output of, empty where that is it.
+    """
+
+    parts: tuple[RealPart, ...]
+    made: Shape
+    image: bool
+    shape: Shape
+    views: tuple[tuple[onnx.NodeProto, View], ...] = ()
+    axis: int = 0
+    last: str = ""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the elements of ``shape`` lie in memory as those of ``made`` do."""
+        return not self.views if self.image else all(
+            kind == "reshape" for _, (kind, _) in self.views
+        )
+
+
+def memory_order(shape: Shape, image: bool) -> Shape:
+    """Return the lengths of the axes, the outermost in memory first."""
+    return (shape[0], *shape[2:], shape[1]) if image else shape
+
+
+@dataclass
+class Reals:
+    """Those of one model.
+
+    Members
+    -------
+    records : for each tensor the one that holds its scale.
+    linear : values that a linear layer makes.
+    made : values that are in memory, or are made of such.
+    """
+
+    context: Context
+    records: dict[str, Tensor]
+    linear: dict[str, Linear]
+    made: dict[str, Real] = field(default_factory=dict)
+    inputs: dict[str, Real] = field(default_factory=dict)
+
+    def shared(self, name: str) -> bool:
+        """Whether a layer's result is to be in memory as it is: it is a sum, or somebody reads it
+        who does not quantize it."""
+        linear = self.linear.get(name)
+        if linear is None or linear.w_scale is None:
+            return False
+        return linear.addend is not None or any(
+            reader.op_type == "Concat" or (
+                reader.op_type == "Add"
+                and not any(other in self.context.constants for other in reader.input)
+            )
+            for reader in self.context.readers[name]
+        )
+
+    def get(self, node: onnx.NodeProto, name: str) -> Real:
+        """Return a value in memory; emits the layer that makes it, once.
+
+        Raises
+        ------
+        Refusal
+            Where it is none that a layer can write so.
+        """
+        if name in self.made:
+            return self.made[name]
+        if name in self.linear:
+            linear = self.linear[name]
+            what = "no layer's" if linear.w_scale is None else ""
+            what = "the result of a product of two tensors" if linear.second else what
+            pooled = linear.pool is not None and not linear.in_windows
+            what = "pooled in windows that no machine has" if pooled else what
+            self._alone(node, name, what)
+            tensor = linear.valued(self.context, self.records.get(linear.source), name)
+            width = tensor.size // 4
+            self.made[name] = Real(
+                (RealPart(tensor, False, width),), linear.valued_shape, linear.frame is not None,
+                linear.shape, linear.views,
+            )
+            return self.made[name]
+        return self._input(node, name)
+
+    def _input(self, node: onnx.NodeProto, name: str) -> Real:
+        """A graph input, which the host puts into memory."""
+        if name not in self.inputs:
+            value = self.context.floats.get(name)
+            origin = None if value is None or value.operations else value.origin
+            what = "a constant" if name in self.context.constants else "no layer's result"
+            self._alone(node, name, "" if isinstance(origin, Value) else what)
+            assert isinstance(origin, Value)
+            shape, image = origin.shape, len(origin.shape) > 3
+            layout = channels_last(len(shape)) if image else ROW_MAJOR
+            rows = prod(memory_order(shape, image)[:-1])
+            title = self.context.names.fresh(name, "real")
+            tensor = Tensor(title, (rows, 4 * (prod(shape) // rows)), _UINT8, np.float32(1), 0)
+            self.context.quantize.append(HostRealInput(title, origin.name, layout, tensor))
+            self.context.tensors[title] = tensor
+            part = RealPart(tensor, False, prod(shape))
+            self.inputs[name] = Real((part,), shape, image, shape)
+        return self.inputs[name]
+
+    @staticmethod
+    def _alone(node: onnx.NodeProto, name: str, what: str) -> None:
+        ALONE.check(op=node.op_type, name=name, what=what, legal=_LEGAL)
+
+    def add(self, node: onnx.NodeProto) -> None:
+        """The sum of two values: one of them becomes the second operand of the layer that makes
+        the other."""
+        first, second = node.input
+        names = [n for n in (first, second) if n in self.linear and self.linear[n].open]
+        names.sort(key=lambda name: (name in self.made, len(self.context.readers[name])))
+        SUMMANDS.check(first=first, second=second, layer=bool(names))
+        name = names[0]
+        other = second if name == first else first
+        linear, real = self.linear[name], self.get(node, other)
+        what = "several side by side" if len(real.parts) > 1 else ""
+        what = "an earlier sum's, or another's, Relu" if real.parts[0].relu else what
+        self._alone(node, other, what)
+        image = linear.frame is not None
+        order = channels_last(len(linear.made)) if image else ROW_MAJOR
+        same = linear.shape == real.shape and real.plain and (not image or not linear.views)
+        same = same and (real.image == image or order.same(ROW_MAJOR, linear.made))
+        same = same and all(kind == "reshape" for _, (kind, _) in linear.views)
+        ORDERS.check(first=first, second=second, x=self._shape(first), y=self._shape(second),
+                     same=same)
+        slope = linear.slope
+        if linear.relu:
+            slope = np.zeros(linear.columns, np.float32)
+        self.linear[node.output[0]] = replace(
+            linear, addend=real.parts[0].x, slope=slope, relu=False, op=f"{linear.op}, Add"
+        )
+
+    def _shape(self, name: str) -> Shape:
+        if name in self.linear:
+            return self.linear[name].shape
+        return self.made[name].shape if name in self.made else self.inputs[name].shape
+
+    def concat(self, node: onnx.NodeProto) -> None:
+        """Several values side by side, which are quantized together."""
+        reals = [self.get(node, name) for name in node.input]
+        first = reals[0]
+        axis = attributes(node)["axis"] % len(first.shape)
+        order = [0, *range(2, len(first.made)), 1] if first.image else [*range(len(first.made))]
+        for name, real in zip(node.input, reals, strict=True):
+            same = real.image == first.image and real.shape == real.made
+            ORDERS.check(first=node.input[0], second=name, x=first.shape, y=real.shape,
+                         same=same and real.plain)
+        place, parts = order.index(axis), list[RealPart]()
+        for name, real in zip(node.input, reals, strict=True):
+            if len(real.parts) > 1:
+                self._alone(node, name, "" if real.axis == place else "side by side otherwise")
+                parts += real.parts
+                continue
+            width = prod(memory_order(real.made, real.image)[place:])
+            parts.append(replace(real.parts[0], width=width))
+        made = list(first.made)
+        made[axis] = sum(real.made[axis] for real in reals)
+        self.made[node.output[0]] = Real(
+            tuple(parts), tuple(made), first.image, tuple(made), axis=place
+        )
+
+    def relu(self, node: onnx.NodeProto) -> None:
+        """Relu of what is in memory, when it is read."""
+        real = self.made[node.input[0]]
+        parts = tuple(replace(part, relu=True) for part in real.parts)
+        self.made[node.output[0]] = replace(real, parts=parts)
+
+    def quantized(
+        self, node: onnx.NodeProto, real: Real, name: str, record: Tensor,
+        promise: Promise = "runtime",
+    ) -> None:
+        """Emit what quantizes a value by its range, as tensor ``name``."""
+        context = self.context
+        plain = not real.views or (real.plain and not real.image)
+        title = name if plain else context.names.fresh(name, "codes")
+        layout = channels_last(len(real.made)) if real.image else ROW_MAJOR
+        y = Tensor(
+            title, real.shape if plain else real.made, _UINT8, np.float32(1), 0, layout
+        )
+        context.emit(DynamicRealNode(
+            node_name(node), node.op_type, real.parts[0].x, real.parts, y, record, promise=promise
+        ))
+        if plain:
+            return
+        for place, (each, step) in enumerate(real.views):
+            kind, argument = step
+            last = place == len(real.views) - 1
+            shape = argument if kind == "reshape" else tuple(y.shape[a] for a in argument)
+            title = name if last else context.names.fresh(name, node_name(each))
+            y = emit_view(context, each, y, step, replace(y, name=title, shape=shape))
+
+    def view(self, node: onnx.NodeProto) -> None:
+        """What is in memory, read another way."""
+        real = self.made[node.input[0]]
+        step, shape = view_of(self.context, node, real.shape)
+        self.made[node.output[0]] = replace(real, shape=shape, views=(*real.views, (node, step)))
+
+    def is_last(self, node: onnx.NodeProto, known: bool) -> bool:
+        """Leave a node in front of a graph output to the host, if it is one for it; ``known``:
+        unless the machine can do it."""
+        name = next(name for name in node.input if name in self.made)
+        real = self.made[name]
+        if (known and not real.last) or not is_last(self.context, node, len(real.shape)):
+            return False
+        self.made[node.output[0]] = replace(real, last=real.last or name)
+        return True
+
+    def finish(self, name: str) -> bool:
+        """Let the host read graph output ``name`` in memory; return whether it is there."""
+        linear = self.linear.get(name)
+        if linear is not None:
+            if linear.addend is None and linear.slope is None:
+                return False
+            made = self.get(linear.node, linear.last or name)
+            self.made[name] = replace(made, last=linear.last)
+        if name not in self.made:
+            return False
+        real = self.made[name]
+        what = "several values side by side" if len(real.parts) > 1 else ""
+        ALONE.check(op="a graph output", name=name, what=what, legal=_LEGAL)
+        last = memory_order(real.made, real.image)
+        back = (0, len(last) - 1, *range(1, len(last) - 1))
+        steps: list[View] = [("reshape", last), ("transpose", back)] if real.image else []
+        if not (real.plain and not real.image):
+            steps = [*(steps or [("reshape", real.made)]), *(step for _, step in real.views)]
+        then = last_function(self.context, real.last, real.shape, name) if real.last else None
+        part = real.parts[0]
+        self.context.dequantize.append(HostReal(
+            self.context.names.fresh(name, "real"), part.x, name, part.relu, real.shape,
+            Layout(tuple(steps)), then,
+        ))
+        return True

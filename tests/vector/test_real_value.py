@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Binary32 values, second operands and slopes in VECTOR, together with all else that it does."""
+
+import pytest
+
+from kiwicha.hw.vector.modes import vector_modes
+from kiwicha.hw.vector.vector import VectorEngine
+from kiwicha.machine.isa import VectorMode
+
+from ..support.bench import run_cocotb
+from . import test_vector
+
+DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
+
+
+@pytest.mark.parametrize("columns,lanes,width,offer,more", [
+    (4, 1, 64, "always", {}),
+    (8, 3, 256, "random", {"pipeline": (), "requantize_multiplier_width": 18}),
+    (8, 8, 64, "always", {"real": {"bytes": 512}}),
+    (8, 2, 64, "bursty", {
+        "blocks": {"channels": 8}, "statistics": {"elements": 1024}, "functions": {"tables": 2},
+        "residual": {"tables": 2}, "pooling": {"window": 3},
+    }),
+])
+def test_real_values(columns, lanes, width, offer, more):
+    more = {"real": {"bytes": 2048}, **more}
+    cfg = test_vector.machine(columns, lanes, width, dynamic=True, **more)
+    modes = [*vector_modes(cfg), *DYNAMIC, *DYNAMIC]
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 40, "modes": modes, "offer": offer}
+    run_cocotb(
+        VectorEngine(cfg), test_vector.__name__, testcase="equals_golden", params=params
+    )
