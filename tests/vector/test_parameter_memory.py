@@ -24,10 +24,11 @@ KEPT = {
 }
 
 
-def machine(lanes, width, mode, pipeline=PIPELINE):
+def machine(lanes, width, mode, pipeline=PIPELINE, real=False):
+    more = {"dynamic": True, "real": {"bytes": 512}} if real else {}
     return AcceleratorConfig(
         columns=max(lanes, 4), requantize_lanes=lanes, axi_data_width=width, requantize_mode=mode,
-        parameter_channels=32, pipeline=pipeline,
+        parameter_channels=32, pipeline=pipeline, **more,
     )
 
 
@@ -35,14 +36,16 @@ def record(raw, channel, mode):
     """Return what the requantizer sees of a channel."""
     bits = int.from_bytes(raw[channel * PARAMETER_BYTES :][:9], "little")
     fields = unpack(PARAMETER_LAYOUT, bits)
-    return {name: value if name in KEPT[mode] else 0 for name, value in fields.items()}
+    kept = {name: value if name in KEPT[mode] else 0 for name, value in fields.items()}
+    slope = raw[(channel + 1) * PARAMETER_BYTES - 4 : (channel + 1) * PARAMETER_BYTES]
+    return kept | {"slope": int.from_bytes(slope, "little")}
 
 
 @cocotb.test()
 async def holds_records(dut):
     params = bench_params()
     mode, lanes, latency = params["mode"], params["lanes"], params["latency"]
-    cfg = machine(lanes, params["width"], mode)
+    cfg = machine(lanes, params["width"], mode, real=params["real"])
     beat = cfg.beat_bytes
     groups = cfg.parameter_channels // cfg.parameter_lanes
     rng = np.random.default_rng([5, lanes, beat])
@@ -84,13 +87,21 @@ async def holds_records(dut):
                 unpack(PARAMETER_LAYOUT, bits >> (k * size) & ((1 << size) - 1))
                 for k in range(lanes)
             ]
-            assert seen == asked[cycle - latency + 1], f"cycle {cycle}"
+            wanted = asked[cycle - latency + 1]
+            if cfg.real:
+                slopes = dut.slopes.value.to_unsigned()
+                for lane, fields in enumerate(seen):
+                    fields["slope"] = slopes >> 32 * lane & 0xFFFFFFFF
+            else:
+                wanted = [{n: v for n, v in one.items() if n != "slope"} for one in wanted]
+            assert seen == wanted, f"cycle {cycle}"
 
 
-def run(lanes, width, mode, pipeline, latency):
-    unit = ParameterMemory(machine(lanes, width, mode, pipeline))
+def run(lanes, width, mode, pipeline, latency, real=False):
+    unit = ParameterMemory(machine(lanes, width, mode, pipeline, real))
     assert unit.latency == latency
     params = {"lanes": lanes, "width": width, "mode": mode, "latency": latency}
+    params["real"] = real
     run_cocotb(unit, __name__, params=params)
 
 
@@ -111,3 +122,8 @@ def test_records(lanes, width, mode):
 ])
 def test_without_registers(lanes, width, mode):
     run(lanes, width, mode, (), 2)
+
+
+@pytest.mark.parametrize("lanes,width", [(1, 64), (3, 256)])
+def test_slopes(lanes, width):
+    run(lanes, width, "onnx", PIPELINE, 3, real=True)
