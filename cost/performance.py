@@ -27,6 +27,7 @@ _END_CYCLES = 39  # from the last record in memory to the interrupt
 _ISSUE = 6  # from the fetch unit through the queue, the assembler and the wait for tokens
 _TOKEN = 2  # from the done of one instruction to the end of another's wait
 _JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR)  # take an instruction a cycle after its offer
+_ALONE = VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL, VectorMode.RANGE
 
 
 class Timed(Protocol):
@@ -152,7 +153,7 @@ class Player:
         if kind[0] == VectorMode.SHIFT:
             kind += tuple(fields.get(name, 0) for name in ("relu", "target"))
         before, self._kind = self._kind, kind
-        alone = kind[0] in (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.RANGE)
+        alone = kind[0] in _ALONE
         if before not in (None, kind) or alone:
             return max(ready, self._drained + 1)
         return ready

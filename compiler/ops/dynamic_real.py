@@ -74,13 +74,14 @@ class Reals:
     records : for each tensor the one that holds its scale.
     linear : values that a linear layer makes.
     made : values that are in memory, or are made of such.
+    inputs : graph inputs that are, by name and whether channels are last.
     """
 
     context: Context
     records: dict[str, Tensor]
     linear: dict[str, Linear]
     made: dict[str, Real] = field(default_factory=dict)
-    inputs: dict[str, Real] = field(default_factory=dict)
+    inputs: dict[tuple[str, bool], Real] = field(default_factory=dict)
 
     def shared(self, name: str) -> bool:
         """Whether a layer's result is to be in memory as it is: it is a sum, or somebody reads it
@@ -96,8 +97,12 @@ class Reals:
             for reader in self.context.readers[name]
         )
 
-    def get(self, node: onnx.NodeProto, name: str) -> Real:
+    def get(self, node: onnx.NodeProto, name: str, image: bool = False) -> Real:
         """Return a value in memory; emits the layer that makes it, once.
+
+        Parameters
+        ----------
+        image : whether channels are last in what it goes together with.
 
         Raises
         ------
@@ -112,6 +117,7 @@ class Reals:
             what = "the result of a product of two tensors" if linear.second else what
             pooled = linear.pool is not None and not linear.in_windows
             what = "pooled in windows that no machine has" if pooled else what
+            what = "a sum that is pooled" if pooled and linear.addend is not None else what
             self._alone(node, name, what)
             tensor = linear.valued(self.context, self.records.get(linear.source), name)
             width = tensor.size // 4
@@ -120,17 +126,17 @@ class Reals:
                 linear.shape, linear.views,
             )
             return self.made[name]
-        return self._input(node, name)
+        return self._input(node, name, image)
 
-    def _input(self, node: onnx.NodeProto, name: str) -> Real:
+    def _input(self, node: onnx.NodeProto, name: str, image: bool) -> Real:
         """A graph input, which the host puts into memory."""
-        if name not in self.inputs:
+        if (name, image) not in self.inputs:
             value = self.context.floats.get(name)
             origin = None if value is None or value.operations else value.origin
             what = "a constant" if name in self.context.constants else "no layer's result"
             self._alone(node, name, "" if isinstance(origin, Value) else what)
             assert isinstance(origin, Value)
-            shape, image = origin.shape, len(origin.shape) > 3
+            shape = origin.shape
             layout = channels_last(len(shape)) if image else ROW_MAJOR
             rows = prod(memory_order(shape, image)[:-1])
             title = self.context.names.fresh(name, "real")
@@ -138,8 +144,8 @@ class Reals:
             self.context.quantize.append(HostRealInput(title, origin.name, layout, tensor))
             self.context.tensors[title] = tensor
             part = RealPart(tensor, False, prod(shape))
-            self.inputs[name] = Real((part,), shape, image, shape)
-        return self.inputs[name]
+            self.inputs[name, image] = Real((part,), shape, image, shape)
+        return self.inputs[name, image]
 
     @staticmethod
     def _alone(node: onnx.NodeProto, name: str, what: str) -> None:
@@ -154,7 +160,8 @@ class Reals:
         SUMMANDS.check(first=first, second=second, layer=bool(names))
         name = names[0]
         other = second if name == first else first
-        linear, real = self.linear[name], self.get(node, other)
+        linear = self.linear[name]
+        real = self.get(node, other, linear.frame is not None)
         what = "several side by side" if len(real.parts) > 1 else ""
         what = "an earlier sum's, or another's, Relu" if real.parts[0].relu else what
         self._alone(node, other, what)
@@ -163,8 +170,8 @@ class Reals:
         same = linear.shape == real.shape and real.plain and (not image or not linear.views)
         same = same and (real.image == image or order.same(ROW_MAJOR, linear.made))
         same = same and all(kind == "reshape" for _, (kind, _) in linear.views)
-        ORDERS.check(first=first, second=second, x=self._shape(first), y=self._shape(second),
-                     same=same)
+        shapes = {name: linear.shape, other: real.shape}
+        ORDERS.check(first=first, second=second, x=shapes[first], y=shapes[second], same=same)
         slope = linear.slope
         if linear.relu:
             slope = np.zeros(linear.columns, np.float32)
@@ -172,14 +179,14 @@ class Reals:
             linear, addend=real.parts[0].x, slope=slope, relu=False, op=f"{linear.op}, Add"
         )
 
-    def _shape(self, name: str) -> Shape:
-        if name in self.linear:
-            return self.linear[name].shape
-        return self.made[name].shape if name in self.made else self.inputs[name].shape
-
     def concat(self, node: onnx.NodeProto) -> None:
         """Several values side by side, which are quantized together."""
-        reals = [self.get(node, name) for name in node.input]
+        image = any(
+            self.made[name].image if name in self.made
+            else name in self.linear and self.linear[name].frame is not None
+            for name in node.input
+        )
+        reals = [self.get(node, name, image) for name in node.input]
         first = reals[0]
         axis = attributes(node)["axis"] % len(first.shape)
         order = [0, *range(2, len(first.made)), 1] if first.image else [*range(len(first.made))]

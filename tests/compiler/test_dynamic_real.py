@@ -123,6 +123,18 @@ def test_short_cut_from_the_graph_input(tmp_path, config):
 
 
 @configs
+def test_sequences(tmp_path, config):
+    """1-D: a short cut from the graph input, which is concatenated, too."""
+    rng, constants = np.random.default_rng(18), {}
+    nodes = [
+        conv("a", "x", (4, 4, 3), rng, constants, pads=[1, 1]), of("Add", ["x", "a"], "s"),
+        of("Concat", ["s", "x"], "t", axis=1), conv("b", "t", (3, 8, 2), rng, constants),
+        of("Relu", ["b"], "y"),
+    ]
+    checked(tmp_path, config, nodes, constants, [2, 4, 9])
+
+
+@configs
 @pytest.mark.parametrize("op", ["LeakyRelu", "PRelu", "PRelu of channels"])
 def test_slopes(tmp_path, config, op):
     rng, constants = np.random.default_rng(5), {}
