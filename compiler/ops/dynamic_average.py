@@ -48,7 +48,7 @@ def average_of_real(
 ) -> Linear | None:
     """Return the same of a value that is in memory; None where there is no rule for it."""
     given, size = attributes(node), real.shape[2:]
-    if not real.image or real.views or real.last:
+    if not real.image or not real.plain or real.last:
         return None
     frame = window(given, size, given.get("kernel_shape", size), pool=True)
     if any(frame.pads):

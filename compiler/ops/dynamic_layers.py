@@ -113,7 +113,8 @@ class DynamicLayers:
         """Read a node of a value that is in memory."""
         rest = {
             "Add": self.reals.add, "Relu": self.reals.relu, "Concat": self.reals.concat,
-            "AveragePool": self._average, "GlobalAveragePool": self._average,
+            "MaxPool": self.reals.pool, "AveragePool": self._average,
+            "GlobalAveragePool": self._average,
         }
         rest |= dict.fromkeys(VIEWS, self.reals.view)
         if self.reals.is_last(node, node.op_type in rest):

@@ -23,7 +23,6 @@ from kiwicha.compiler.graph.graph import (
     DynamicProductNode,
     HostDynamicDequantize,
     HostSums,
-    PoolNode,
     Promise,
     Quad,
     Shape,
@@ -33,7 +32,12 @@ from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
 from kiwicha.compiler.ops.dynamic_last import last_function
-from kiwicha.compiler.ops.dynamic_windows import covers, met, some_machine_has
+from kiwicha.compiler.ops.dynamic_windows import (
+    covers,
+    emit_pooled,
+    met,
+    some_machine_has,
+)
 from kiwicha.compiler.ops.matmul import row_order
 from kiwicha.compiler.ops.product import placed
 from kiwicha.compiler.ops.view import View, emit_view
@@ -161,8 +165,8 @@ class Linear:
             y = Tensor(codes, (*self.made[:2], *size), _UINT8, scale, zero, layout)
             self._emit(context, record_in, y, record, windowed=windowed)
             if self.pool is not None and not windowed:
-                y = self._pooled(context, y, context.names.fresh(name, "pooled")
-                                 if self.views else name)
+                title = context.names.fresh(name, "pooled") if self.views else name
+                y = emit_pooled(context, *self.pool, y, title)
         if self._ends_plainly:
             return
         for place, (node, step) in enumerate(self.views):
@@ -257,25 +261,6 @@ class Linear:
         node, frame = self.pool
         POOLED.check(op=node.op_type, relu=self.relu, whole=covers(frame, size))
         return tuple(map(len, met(frame, size)))
-
-    def _pooled(self, context: Context, x: Tensor, name: str) -> Tensor:
-        """Emit the pooling of codes."""
-        assert self.pool is not None
-        node, frame = self.pool
-        ends = [
-            max(0, (count - 1) * stride - before + (kernel - 1) * dilation + 1 - length)
-            for count, stride, before, kernel, dilation, length in zip(
-                (1, *frame.output)[-2:], frame.strides, frame.pads, frame.kernel, frame.dilations,
-                x.image[2:], strict=False,
-            )
-        ]
-        y = replace(x, name=name, shape=(*x.shape[:2], *frame.output))
-        context.emit(PoolNode(
-            node_name(node), node.op_type, x, y, frame.kernel, frame.strides,
-            cast(Quad, (*frame.pads[:2], *ends)), frame.dilations, np.float32(1), np.float64(1), 0,
-            255,
-        ))
-        return y
 
     def _emit(
         self, context: Context, record_in: Tensor | None, y: Tensor, record: Tensor | None,

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 import onnx
 
-from kiwicha.compiler.frontend.onnx_node import attributes, node_name
+from kiwicha.compiler.frontend.onnx_node import Unknown, attributes, node_name
 from kiwicha.compiler.graph.dynamic_real import RealPart
 from kiwicha.compiler.graph.graph import (
     DynamicRealNode,
@@ -21,10 +21,13 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.dynamic import ALONE, ORDERS, SUMMANDS
+from kiwicha.compiler.ops.dynamic import ALONE, ORDERS, POOLED, SUMMANDS
 from kiwicha.compiler.ops.dynamic_last import is_last, last_function
 from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.dynamic_windows import emit_pooled, met
+from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import View, emit_view, view_of
+from kiwicha.compiler.ops.window import Window
 
 __all__ = ["Real", "Reals", "memory_order"]
 
@@ -41,6 +44,8 @@ class Real:
     parts : side by side along axis ``axis`` of the order in memory.
     made, image : its shape there, in ONNX order, and whether channels are last in memory.
     shape, views : in the model, and what moves to get there.
+    positive : whether no number is negative.
+    pool : a MaxPool and its window, of codes: before ``views``.
     last : the value that the host computes a graph output of, empty where that is it.
     """
 
@@ -50,14 +55,16 @@ class Real:
     shape: Shape
     views: tuple[tuple[onnx.NodeProto, View], ...] = ()
     axis: int = 0
+    positive: bool = False
+    pool: tuple[onnx.NodeProto, Window] | None = None
     last: str = ""
 
     @property
     def plain(self) -> bool:
         """Whether the elements of ``shape`` lie in memory as those of ``made`` do."""
-        return not self.views if self.image else all(
-            kind == "reshape" for _, (kind, _) in self.views
-        )
+        if self.image:
+            return not self.views and self.pool is None
+        return all(kind == "reshape" for _, (kind, _) in self.views)
 
 
 def memory_order(shape: Shape, image: bool) -> Shape:
@@ -123,9 +130,11 @@ class Reals:
             width = tensor.size // 4
             self.made[name] = Real(
                 (RealPart(tensor, False, width),), linear.valued_shape, linear.frame is not None,
-                linear.shape, linear.views,
+                linear.shape, linear.views, positive=linear.relu,
             )
             return self.made[name]
+        if name in self.context.unknown:
+            raise Unknown
         return self._input(node, name, image)
 
     def _input(self, node: onnx.NodeProto, name: str, image: bool) -> Real:
@@ -205,14 +214,29 @@ class Reals:
         made = list(first.made)
         made[axis] = sum(real.made[axis] for real in reals)
         self.made[node.output[0]] = Real(
-            tuple(parts), tuple(made), first.image, tuple(made), axis=place
+            tuple(parts), tuple(made), first.image, tuple(made), axis=place,
+            positive=all(real.positive for real in reals),
         )
 
     def relu(self, node: onnx.NodeProto) -> None:
         """Relu of what is in memory, when it is read."""
         real = self.made[node.input[0]]
         parts = tuple(replace(part, relu=True) for part in real.parts)
-        self.made[node.output[0]] = replace(real, parts=parts)
+        self.made[node.output[0]] = replace(real, parts=parts, positive=True)
+
+    def pool(self, node: onnx.NodeProto) -> None:
+        """MaxPool of what is in memory: of its codes, where the range is that of all."""
+        real = self.made[node.input[0]]
+        frame = pool_window(node, real.shape)
+        seen = tuple(map(len, met(frame, real.shape[2:])))
+        plain = real.image and real.plain and not real.last
+        self._alone(node, node.input[0], "" if plain else "moved or pooled before")
+        POOLED.check(
+            op=node.op_type, relu=real.positive, whole=seen == tuple(real.shape[2:])
+        )
+        self.made[node.output[0]] = replace(
+            real, pool=(node, frame), shape=(*real.shape[:2], *frame.output)
+        )
 
     def quantized(
         self, node: onnx.NodeProto, real: Real, name: str, record: Tensor,
@@ -220,7 +244,7 @@ class Reals:
     ) -> None:
         """Emit what quantizes a value by its range, as tensor ``name``."""
         context = self.context
-        plain = not real.views or (real.plain and not real.image)
+        plain = real.pool is None and (not real.views or (real.plain and not real.image))
         title = name if plain else context.names.fresh(name, "codes")
         layout = channels_last(len(real.made)) if real.image else ROW_MAJOR
         y = Tensor(
@@ -231,6 +255,9 @@ class Reals:
         ))
         if plain:
             return
+        if real.pool is not None:
+            title = context.names.fresh(name, "pooled") if real.views else name
+            y = emit_pooled(context, *real.pool, y, title)
         for place, (each, step) in enumerate(real.views):
             kind, argument = step
             last = place == len(real.views) - 1
@@ -266,6 +293,7 @@ class Reals:
             return False
         real = self.made[name]
         what = "several values side by side" if len(real.parts) > 1 else ""
+        what = "pooled" if real.pool is not None else what
         ALONE.check(op="a graph output", name=name, what=what, legal=_LEGAL)
         last = memory_order(real.made, real.image)
         back = (0, len(last) - 1, *range(1, len(last) - 1))

@@ -180,6 +180,24 @@ def test_concat_of_channels(tmp_path, config, channels):
 
 
 @configs
+@pytest.mark.parametrize("relu", ["each", "all"])
+def test_pool_of_a_concatenation(tmp_path, config, relu):
+    """As SqueezeNet and GoogLeNet have it: of codes, where nothing is negative."""
+    rng, constants = np.random.default_rng(19), {}
+    nodes = [conv("a", "x", (3, 3, 1, 1), rng, constants),
+             conv("b", "x", (5, 3, 3, 3), rng, constants, pads=[1] * 4)]
+    if relu == "each":
+        nodes += [of("Relu", ["a"], "ra"), of("Relu", ["b"], "rb"),
+                  of("Concat", ["ra", "rb"], "t", axis=1)]
+    else:
+        nodes += [of("Concat", ["a", "b"], "u", axis=1), of("Relu", ["u"], "t")]
+    nodes += [of("MaxPool", ["t"], "p", kernel_shape=[3, 3], strides=[2, 2]),
+              *fully_connected("p", 8 * 2 * 3, rng, constants)]
+    kinds = checked(tmp_path, config, nodes, constants, [2, 3, 5, 7])
+    assert kinds == ["dynamic_conv"] * 2 + ["dynamic_real", "pool", "dynamic"]
+
+
+@configs
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_concat_of_rows(tmp_path, config, axis):
     """Products of two layers and of concatenations; a Relu behind."""
