@@ -45,9 +45,9 @@ class VectorEngine(Component):
     in ``interval`` cycles at least. Latency: ``latency`` cycles from an instruction's transfer on
     ``i`` to its ``done``, and one more for every step after the first.
 
-    That is mode REQUANTIZE, or SHIFT. Steps of RAW take four cycles; blocks of BLOCK have pauses
-    behind them (``modes.block_pauses``). Where the mode changes, the engine finishes before it goes
-    on. After a fault, a block that is not complete leaves nothing behind. With
+    That is mode REQUANTIZE, or SHIFT. Steps of RAW and REAL take four cycles; blocks of BLOCK have
+    pauses behind them (``modes.block_pauses``). Where the mode changes, the engine finishes before
+    it goes on. After a fault, a block that is not complete leaves nothing behind. With
     ``statistics.elements`` every instruction is done ``statistics_latency`` cycles later than its
     last byte.
 

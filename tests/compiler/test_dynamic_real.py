@@ -63,6 +63,24 @@ def test_sum_of_two_layers(tmp_path, config, per_channel):
     assert kinds == ["dynamic"] * 2 + ["dynamic_real", "dynamic"]
 
 
+def test_sums_without_a_finite_range(tmp_path):
+    rng, constants = np.random.default_rng(1), {}
+    nodes = [
+        *linear("a", "x", 5, 7, rng, constants), *linear("b", "x", 5, 7, rng, constants),
+        of("Add", ["a", "b"], "s"), *linear("y", "s", 7, 3, rng, constants),
+    ]
+    constants["a.w"] *= F32(1e20)
+    graph = legalize(lower(quantized(tmp_path, nodes, constants, [6, 5], ("y", "s"))))
+    x = rng.normal(size=(6, 5)).astype(F32) * F32(1e20)
+    with pytest.raises(OverflowError, match="'s_quantized', which .* cannot be quantized: its ran"):
+        evaluate(graph, {"x": x})
+    output = next(edge for edge in graph.dequantize if edge.target == "s")
+    octets = np.full(output.tensor.shape, 0, np.uint8)
+    octets.view("<f4")[0, 0] = np.inf
+    with pytest.raises(KiwichaError, match="^output 's' has values that are not finite in binary3"):
+        output(octets)
+
+
 def residual_network(rng, blocks, channels=6):
     """Return nodes, constants and input shape of a residual network: blocks that keep the image,
     then one with a stride and a convolution on its short cut."""

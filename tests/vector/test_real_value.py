@@ -26,7 +26,7 @@ def test_real_values(columns, lanes, width, offer, more):
     more = {"real": {"bytes": 2048}, **more}
     cfg = test_vector.machine(columns, lanes, width, dynamic=True, **more)
     modes = [*vector_modes(cfg), *DYNAMIC, *DYNAMIC]
-    params = {"config": cfg.to_dict(), "seed": 9, "count": 40, "modes": modes, "offer": offer}
+    params = {"config": cfg.to_dict(), "seed": 9, "count": 25, "modes": modes, "offer": offer}
     run_cocotb(
         VectorEngine(cfg), test_vector.__name__, testcase="equals_golden", params=params
     )
