@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of RANGE and SHIFT, and of all modes where a machine has these: legal or not, for all
-instructions at once."""
+"""Fields of RANGE and SHIFT, and of all modes where a machine has these, and binary32 values, too:
+legal or not, for all instructions at once."""
 
 import pytest
 from amaranth.hdl import Assert, Cat, Const, Cover, Module, Signal
@@ -16,10 +16,11 @@ from ..vector.shift_cases import TRAINING
 from ..vector.test_drain import machine
 
 MORE = {"dynamic": True, "functions": {"tables": 2}, "statistics": {"elements": 256}}
+REAL = {**MORE, "real": {"bytes": 512}}
 
 
 class FieldsSpec(wiring.Component):
-    """What `golden.vector` refuses, said once more, and numbers of more than nine bits."""
+    """What `golden.drain_check` refuses, said once more, and numbers of more than nine bits."""
 
     asked: In(VECTOR)
 
@@ -35,13 +36,19 @@ class FieldsSpec(wiring.Component):
         known[VectorMode.BLOCK] = Const(0)
         if not cfg.dynamic:
             known[VectorMode.MEASURE] = known[VectorMode.QUANTIZE] = Const(0)
+        if not cfg.real:
+            known[VectorMode.REAL] = Const(0)
         ranges, shifts = known[VectorMode.RANGE], known[VectorMode.SHIFT]
-        dynamic = known[VectorMode.MEASURE] | known[VectorMode.QUANTIZE]
+        writes_real = known[VectorMode.REAL]
+        dynamic = known[VectorMode.MEASURE] | known[VectorMode.QUANTIZE] | writes_real
+        real = dynamic if cfg.real else Const(0)
         measures = known[VectorMode.MEASURE] | ranges
         requantizes = known[VectorMode.REQUANTIZE]
-        counted = asked.statistics & ~measures if cfg.statistics.elements else Const(0)
+        uncounted = measures | writes_real
+        counted = asked.statistics & ~uncounted if cfg.statistics.elements else Const(0)
         looked_up = asked.function & requantizes if cfg.functions else Const(0)
-        masks, adds = shifts & asked.residual & asked.relu, (requantizes | shifts) & asked.residual
+        masks = shifts & asked.residual & asked.relu
+        adds, operand = (requantizes | shifts | real) & asked.residual, real & asked.residual
         m.d.comb += wrong.eq(Cat(
             ~Cat(known.values()).any(),
             (asked.slot != 0) & ~(dynamic | ranges),
@@ -51,12 +58,13 @@ class FieldsSpec(wiring.Component):
             asked.begin & ~(measures | counted),
             asked.residual & ~adds,
             asked.sums & ~(adds & ~masks),
-            asked.function & ~looked_up,
+            asked.function & ~(looked_up | real),
             (asked.table != 0) & ~(looked_up & (asked.table < 2)),
             asked.statistics & ~counted,
             asked.only & ~counted,
             (asked.channel != 0) & ~(counted & asked.only & (asked.channel < asked.channels)),
-            (asked.scales != 0) | (asked.tiles != 0) | (asked.tile_entries != 0),
+            (asked.scales != 0) & ~(operand & (asked.scales[:2] == 0)),
+            (asked.tiles != 0) | (asked.tile_entries != 0),
             (asked.channels == 0) | (asked.channels > cfg.columns),
             (asked.pixels == 0) | (asked.lines == 0),
             ranges & asked.settle & ((asked.high < 1) | (asked.high > 7)),
@@ -71,10 +79,16 @@ class FieldsSpec(wiring.Component):
             Cover(~wrong & ranges & asked.relu & (asked.high == 7) & (asked.zero_point == -200)),
             Cover(wrong & ranges & asked.settle & (asked.high == 8)),
         ]
+        if cfg.real:
+            m.d.comb += [
+                Cover(~wrong & writes_real & asked.sums & asked.function & (asked.scales == 508)),
+                Cover(~wrong & known[VectorMode.MEASURE] & asked.settle & operand & asked.relu),
+                Cover(wrong & known[VectorMode.QUANTIZE] & operand & (asked.scales == 6)),
+            ]
         return m
 
 
-@pytest.mark.parametrize("more", [{}, MORE], ids=["alone", "more"])
+@pytest.mark.parametrize("more", [{}, MORE, REAL], ids=["alone", "more", "real"])
 def test_proved(more):
     assert_proved(FieldsSpec(**more), depth=2)
     assert_covered(FieldsSpec(**more), depth=2)

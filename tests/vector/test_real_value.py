@@ -9,6 +9,7 @@ from kiwicha.machine.isa import VectorMode
 
 from ..support.bench import run_cocotb
 from . import test_vector
+from .shift_cases import TRAINING
 
 DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
 
@@ -20,6 +21,9 @@ DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
     (8, 2, 64, "bursty", {
         "blocks": {"channels": 8}, "statistics": {"elements": 1024}, "functions": {"tables": 2},
         "residual": {"tables": 2}, "pooling": {"window": 3},
+    }),
+    (6, 3, 64, "random", {
+        **TRAINING, "functions": {"tables": 2}, "pooling": {"window": 3}, "pipeline": (),
     }),
 ])
 def test_real_values(columns, lanes, width, offer, more):
