@@ -106,8 +106,7 @@ OPERATORS = (
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
          "tests/compiler/test_dynamic_product.py", "tests/compiler/test_dynamic_real.py",
-         "tests/compiler/test_dynamic_windows.py",
-         "tests/compiler/test_unfused.py"),
+         "tests/compiler/test_dynamic_windows.py", "tests/compiler/test_unfused.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )
