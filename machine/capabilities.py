@@ -6,12 +6,12 @@ one. `AcceleratorConfig` holds one of each kind; a file gives a table to each, a
 ``[special]`` with ``lanes = 4``.
 """
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from kiwicha.machine.capability import Capability, Machine
 from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale, SoftmaxMode
 from kiwicha.machine.require import (
-    plain,
     require_choice,
     require_names,
     require_power,
@@ -20,78 +20,13 @@ from kiwicha.machine.require import (
 
 __all__ = [
     "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
-    "Pooling", "Real", "Residual", "Sparse", "Special", "Statistics", "Training",
+    "Pooling", "Real", "Residual", "Sparse", "Special", "Statistics", "Training", "Update",
 ]
 
 WEIGHT_FORMATS = (
     "bitmask", "csc4", "csc5", "csc8", "csc-absolute", "csc4-codebook", "csr", "run-length",
 )
 """Compressed weights that a machine may decode, by their names in `machine.isa.WeightFormat`."""
-
-
-class Machine(Protocol):
-    """What capabilities ask of the machine that they are for."""
-
-    @property
-    def columns(self) -> int: ...
-    @property
-    def requantize_lanes(self) -> int: ...
-    @property
-    def weight_pitch(self) -> int: ...
-    @property
-    def transposer(self) -> bool: ...
-    @property
-    def residual(self) -> "Residual": ...
-    @property
-    def special(self) -> "Special": ...
-    @property
-    def beat_bytes(self) -> int: ...
-    @property
-    def dynamic(self) -> bool: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capability:
-    """Something that a machine may have: false where it is absent."""
-
-    table: ClassVar[str]
-    """Name of the field in `AcceleratorConfig`, and of the table in a file."""
-
-    def __bool__(self) -> bool:
-        """Whether the machine has it: its first field is neither 0 nor empty."""
-        return bool(getattr(self, fields(self)[0].name))
-
-    @classmethod
-    def check_table(cls, value: Any) -> dict[str, Any]:
-        """Return ``value``, a table of known keys.
-
-        Raises
-        ------
-        ValueError
-            For anything else, or an unknown key; names it and lists those there are.
-        """
-        known = [field.name for field in fields(cls)]
-        if not isinstance(value, dict):
-            raise ValueError(f"{cls.table} is {value!r}; legal: a table of {', '.join(known)}")
-        if unknown := [key for key in value if key not in known]:
-            raise ValueError(f"unknown key '{cls.table}.{unknown[0]}'; legal: {', '.join(known)}")
-        return value
-
-    @classmethod
-    def read(cls, value: Any) -> Self:
-        """Return the capability that a table or object describes; raises as `check_table`."""
-        return value if isinstance(value, cls) else cls(**cls.check_table(value))
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed, validated again."""
-        return replace(self, **changes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON or TOML."""
-        return plain(self)
-
-    def check(self, machine: Machine) -> None:
-        """Raise ValueError where it does not go with the rest of the machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -316,6 +251,28 @@ class Real(Capability):
         least = max(4 * machine.beat_bytes, 16 * machine.requantize_lanes)
         if self.bytes < least:
             raise ValueError(f"real.bytes is {self.bytes}; legal: at least {least} here")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Capability):
+    """The engine UPDATE: optimizers of weights in memory, in place, after Cambricon-Q's NDPO."""
+
+    table: ClassVar[str] = "update"
+    lanes: int = 0
+    """Weights that are updated in a cycle: 0 (none) or 1, 2, 4 or 8, ``axi_data_width`` / 32 at
+    most; as many keep up with plain SGD, half of them with moments."""
+
+    def __post_init__(self) -> None:
+        require_choice(self, "lanes", (0, 1, 2, 4, 8))
+
+    def check(self, machine: Machine) -> None:
+        """No more lanes than a beat has weights."""
+        most = machine.axi_data_width // 32
+        if self.lanes > most:
+            raise ValueError(
+                f"update.lanes is {self.lanes}, axi_data_width is {machine.axi_data_width}; "
+                f"legal: 0 to {most}"
+            )
 
 
 FORMER: dict[str, tuple[type[Capability], str]] = {

@@ -19,6 +19,7 @@ from kiwicha.machine.capabilities import (
     Special,
     Statistics,
     Training,
+    Update,
 )
 from kiwicha.machine.modes import CellFamily, RequantizeMode
 from kiwicha.machine.require import (
@@ -114,6 +115,8 @@ class AcceleratorConfig:
     """Statistics on the fly."""
     training: Training = Training()
     """Training in integers."""
+    update: Update = Update()
+    """The engine UPDATE."""
     pipeline: tuple[str, ...] = PIPELINE
     """Registers for the clock, all of them unless said otherwise; a result a cycle either way:
     address (before COMPUTE's address adders), accumulator (before its adder), memory (behind the
@@ -126,7 +129,7 @@ class AcceleratorConfig:
     def __post_init__(self) -> None:
         for kind in (
             Sparse, Special, Functions, Pooling, Interleave, Residual, Real, Blocks, Statistics,
-            Training,
+            Training, Update,
         ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")

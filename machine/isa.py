@@ -23,12 +23,14 @@ from kiwicha.machine.codes import (
     VectorMode,
     WeightFormat,
 )
+from kiwicha.machine.optimizer import UPDATE_FIELDS
+from kiwicha.machine.statistics_record import STATISTICS_RECORD
 
 __all__ = [
     "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
     "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
-    "STATISTICS_RECORD", "STORE", "SUM_BEATS", "VECTOR", "WORD_BITS",
+    "STATISTICS_RECORD", "STORE", "SUM_BEATS", "UPDATE", "VECTOR", "WORD_BITS",
     "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
     "VectorMode", "WeightFormat",
 ]
@@ -164,20 +166,7 @@ VECTOR: Final = data.StructLayout({
     "channel": unsigned(7),  # which one, less than `channels`
 })
 
-STATISTICS_RECORD: Final = data.StructLayout({
-    "minimum": signed(64),
-    "maximum": signed(64),
-    "magnitude": unsigned(64),  # the greatest absolute value
-    "total": signed(64),  # sums of the values, of their magnitudes and of their squares
-    "total_magnitude": unsigned(64),
-    "total_square": unsigned(128),
-    "count": unsigned(64),
-    # Entry 0 counts zeros, entry b values whose magnitude has b bits.
-    "histogram": data.ArrayLayout(unsigned(32), 33),
-    "overflow": unsigned(1),  # more than `statistics.elements` came: all else is 0
-    "reserved0": unsigned(479),
-})
-"""Statistics as STORE writes them, little endian; all 0 before the first value."""
+UPDATE: Final = data.StructLayout({**_header(), **UPDATE_FIELDS})
 
 SPECIAL: Final = data.StructLayout({
     **_header(),

@@ -72,7 +72,7 @@ UPDATE_FIELDS: Final[dict[str, ShapeLike]] = {
     "count": unsigned(32),  # weights, at least 1
     "state": unsigned(64),  # byte addresses, multiples of a beat: w, m, v as `join_state` has them,
     "gradients": unsigned(64),  # gradients, dense,
-    "codes": unsigned(64),  # int8 weights, dense; 0 where `accumulate` writes none
+    "codes": unsigned(64),  # int8 weights, dense; `accumulate` writes none
 }
 """What follows the header of UPDATE."""
 

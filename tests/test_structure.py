@@ -235,6 +235,8 @@ PARTS = {
     "multiway_arbiter": "multiway",
     "multiway_error": "multiway",
     "multiway_lane": "multiway",
+    "reader": "update",
+    "writer": "update",
 }
 
 #: Units that compute a part of what a golden model of another name says: unit -> that model.

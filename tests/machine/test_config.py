@@ -78,6 +78,7 @@ BAD = {
     ),
     "real.bytes": (256, "real.bytes is 256; legal: a power of two, 512 to 1048576"),
     "training.classes": (8, "training.classes is 8; legal: a power of two, 16 to 1024"),
+    "update.lanes": (3, "update.lanes is 3; legal: 0, 1, 2, 4, 8"),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
     "pipeline": (
         ["fifo"],
@@ -112,6 +113,13 @@ def test_real_values_are_of_what_is_dynamic_and_for_every_lane() -> None:
     with pytest.raises(ValueError, match=r"^real.bytes is 512; legal: at least 1024 here$"):
         plain.replace(dynamic=True, real={"bytes": 512})
     assert plain.replace(dynamic=True, real={"bytes": 1024}).real
+@pytest.mark.parametrize(("width", "lanes"), [(64, 4), (128, 8)])
+def test_no_more_weights_a_cycle_than_a_beat_has(width: int, lanes: int) -> None:
+    message = f"update.lanes is {lanes}, axi_data_width is {width}; legal: 0 to {width // 32}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        AcceleratorConfig(axi_data_width=width, update={"lanes": lanes})
+    machine = AcceleratorConfig(axi_data_width=width, update={"lanes": width // 32})
+    assert machine.capabilities == (machine.update,)
 
 
 def test_the_best_of_several_ways_is_not_random() -> None:
