@@ -26,7 +26,8 @@ __all__ = ["Player", "Timed", "Timeline", "predict"]
 _END_CYCLES = 39  # from the last record in memory to the interrupt
 _ISSUE = 6  # from the fetch unit through the queue, the assembler and the wait for tokens
 _TOKEN = 2  # from the done of one instruction to the end of another's wait
-_JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR)  # take an instruction a cycle after its offer
+# Those that take an instruction a cycle after its offer.
+_JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR, Engine.UPDATE)
 _ALONE = VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL, VectorMode.RANGE
 
 

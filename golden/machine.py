@@ -19,6 +19,7 @@ from kiwicha.golden.load import (
     matrix_places,
 )
 from kiwicha.golden.special import special
+from kiwicha.golden.update import illegal_update, update
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.destination import FORWARDED, StoreDestination, destinations
@@ -37,6 +38,7 @@ from kiwicha.machine.isa import (
     StoreSource,
     WeightFormat,
 )
+from kiwicha.machine.optimizer import state_bytes
 from kiwicha.machine.shifts import exponent_of
 
 __all__ = ["Machine", "MachineError"]
@@ -108,6 +110,7 @@ class Machine:
             self._sources[StoreSource.STATISTICS] = self.statistics
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
+        self.saturated = 0  #: register update_saturated
 
     def run(self, words: np.ndarray) -> None:
         """Run a program, ``uint64`` words, up to its END.
@@ -123,6 +126,7 @@ class Machine:
             Opcode.VECTOR: self._vector,
             Opcode.SPECIAL: self._special,
             Opcode.STORE: self._store,
+            Opcode.UPDATE: self._update,
         }
         for index, opcode, fields in walk_program(words):
             if opcode == Opcode.END:
@@ -283,6 +287,22 @@ class Machine:
         if not fields["z_byte"] or fields["table"] >= SLOTS:
             return f"z_byte is {fields['z_byte']}, table {fields['table']}; legal: 1, 0 to 3"
         return None
+
+    def _update(self, fields: dict[str, Any]) -> None:
+        if not self.config.update.lanes:
+            raise MachineError("the machine has no update.lanes")
+        beat, count = self.config.beat_bytes, fields["count"]
+        if reason := illegal_update(fields, beat):
+            raise MachineError(reason)
+        size = state_bytes(count, fields["momentum"], fields["root"], beat)
+        gradients = self._read(fields["gradients"], count * (4 if fields["wide"] else 1))
+        before = self._read(fields["state"], size)
+        state, codes, over = update(fields, before, gradients, beat)
+        for name, made in (("state", state), ("codes", codes)):
+            start, stop = fields[name], fields[name] + made.size
+            self._window(start, -(-stop // beat) * beat, self.write_window, "write")
+            self.memory[start:stop] = made
+        self.saturated = (self.saturated + over) & 0xFFFF_FFFF
 
     def _compute(self, fields: dict[str, Any]) -> None:
         if (fields["dynamic"] or fields["slot"]) and not self.config.dynamic:

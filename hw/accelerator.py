@@ -17,10 +17,12 @@ from kiwicha.hw.parts.axi import AXI4LiteSignature, AXI4Signature
 from kiwicha.hw.parts.engine import connect_by_name
 from kiwicha.hw.parts.read_arbiter import ReadArbiter
 from kiwicha.hw.parts.read_master import ReadMaster
+from kiwicha.hw.parts.write_arbiter import WriteArbiter
 from kiwicha.hw.parts.write_master import WriteMaster
 from kiwicha.hw.special.special import SpecialEngine
 from kiwicha.hw.store.records import Records
 from kiwicha.hw.store.store import StoreEngine
+from kiwicha.hw.update.update import UpdateEngine
 from kiwicha.hw.vector.vector import VectorEngine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, Engine, StoreSource
@@ -34,6 +36,7 @@ ENGINE_CLASSES: Final[dict[Engine, type[Any]]] = {
     Engine.VECTOR: VectorEngine,
     Engine.SPECIAL: SpecialEngine,
     Engine.STORE: StoreEngine,
+    Engine.UPDATE: UpdateEngine,
 }
 """What is built for each engine of a machine: a component with an `EngineSignature`."""
 
@@ -78,28 +81,43 @@ class Accelerator(Component):
             m.submodules[number.name.lower()] = cleared(engine)
         self._connect_ports(m, "s_axil", control.s_axil)
         m.d.comb += self.interrupt.eq(control.interrupt)
-        self._memory_port(m, cleared, control, engines[Engine.LOAD], engines[Engine.STORE])
+        self._memory_port(m, cleared, control, engines)
         self._instructions(m, control, engines)
         self._data(m, control, engines)
         return m
 
     def _memory_port(
-        self, m: Module, cleared: ResetInserter, control: Control, load: Any, store: Any
+        self, m: Module, cleared: ResetInserter, control: Control, engines: Mapping[Engine, Any]
     ) -> None:
-        """Reads of control and LOAD, writes of STORE: what all of them do about the bus."""
+        """Reads of control, LOAD and UPDATE, writes of STORE and UPDATE: what all of them do about
+        the bus."""
         read, write = ReadMaster(self.cfg), WriteMaster(self.cfg)
-        arbiter = ReadArbiter(self.cfg)
+        update, store = engines.get(Engine.UPDATE), engines[Engine.STORE]
+        readers = [control, engines[Engine.LOAD], *([update] if update else [])]
+        arbiter = ReadArbiter(self.cfg, len(readers))
         m.submodules.read_master = cleared(read)
         m.submodules.write_master = cleared(write)
         m.submodules.read_arbiter = cleared(arbiter)
-        for client, reader in enumerate((control, load)):
+        for client, reader in enumerate(readers):
             wiring.connect(m, reader.request, arbiter.request[client])
             wiring.connect(m, arbiter.data[client], reader.data)
         wiring.connect(m, arbiter.master_request, read.request)
         wiring.connect(m, read.data, arbiter.master_data)
-        wiring.connect(m, store.request, write.request)
-        wiring.connect(m, store.data, write.data)
-        wiring.connect(m, write.done, store.written)
+        if update:
+            m.submodules.write_arbiter = writes = cleared(WriteArbiter(self.cfg))
+            wiring.connect(m, update.write_request, writes.request[1])
+            wiring.connect(m, update.write_data, writes.data[1])
+            wiring.connect(m, writes.done[1], update.written)
+            wiring.connect(m, store.request, writes.request[0])
+            wiring.connect(m, store.data, writes.data[0])
+            wiring.connect(m, writes.done[0], store.written)
+            wiring.connect(m, writes.master_request, write.request)
+            wiring.connect(m, writes.master_data, write.data)
+            wiring.connect(m, write.done, writes.master_done)
+        else:
+            wiring.connect(m, store.request, write.request)
+            wiring.connect(m, store.data, write.data)
+            wiring.connect(m, write.done, store.written)
         masters: tuple[Any, Any] = (read, write)
         for number, master in enumerate(masters):
             self._connect_ports(m, "m_axi", master.axi)
@@ -149,7 +167,10 @@ class Accelerator(Component):
         connect_by_name(m, [
             *((engine, engine.signature.ports) for engine in engines.values()),
             (records, records.ports),
-            (control, ("random",) if self.cfg.blocks.random else ()),
+            (control, (
+                *(("random",) if self.cfg.blocks.random else ()),
+                *(("saturated",) if self.cfg.update else ()),
+            )),
         ])
 
     def _connect_ports(self, m: Module, prefix: str, interface: wiring.PureInterface) -> None:

@@ -23,6 +23,7 @@ class Engine(IntEnum):
     VECTOR = 2  #: accumulators through the requantizers into the output buffer
     SPECIAL = 3  #: functions, sums and products of bytes, operand to result memory; optional
     STORE = 4  #: output buffer or result memory to memory
+    UPDATE = 5  #: optimizers of weights in memory, in place; optional
 
 
 ENGINES: Final = len(Engine)
@@ -37,6 +38,7 @@ class Opcode(enum.IntEnum, shape=4):
     STORE = 4
     END = 5  #: no further instructions; the machine is done when every engine is idle
     SPECIAL = 6
+    UPDATE = 7
 
 
 class LoadTarget(enum.IntEnum, shape=4):

@@ -66,7 +66,7 @@ def _transfer(kind: str, **own: int) -> data.StructLayout:
         **_header(),
         kind: unsigned(4),
         "format": unsigned(4), **own,
-        "reserved0": unsigned(10 - sum(own.values())),
+        "reserved0": unsigned(8 - sum(own.values())),
         "local": unsigned(32),  # byte address on chip; dense: congruent to `address` modulo a beat
         "address": unsigned(64),  # byte address in memory
         "length": unsigned(32),  # bytes of a run, at least 1
@@ -105,7 +105,7 @@ COMPUTE: Final = data.StructLayout({
     "rows": unsigned(8),  # live array rows and weight rows of a tile, 1 to R
     "dynamic": unsigned(1),  # activation_zero is that of `slot` instead
     "slot": unsigned(2),
-    "reserved0": unsigned(8),
+    "reserved0": unsigned(6),
     "y": signed(16),  # image row of the first access
     "x": signed(24),  # byte within that row of its lane 0
     "address": signed(24),  # scratchpad byte address of its lane 0
@@ -135,7 +135,7 @@ VECTOR: Final = data.StructLayout({
     "low": signed(16),  # clamp after the zero point is added
     "high": signed(16),  # RANGE: bits of a magnitude that remain, 1 to 7
     "accumulator": unsigned(16),  # entry of the first pixel; pixels follow each other
-    "channels": unsigned(16),  # live columns, 1 to C
+    "channels": unsigned(14),  # live columns, 1 to C
     "parameter": unsigned(16),  # first parameter group, a group serves every lane once
     "mode": unsigned(4),  # VectorMode
     "slot": unsigned(2),  # of the input (MEASURE, QUANTIZE, REAL, RANGE)
@@ -166,7 +166,7 @@ VECTOR: Final = data.StructLayout({
     "channel": unsigned(7),  # which one, less than `channels`
 })
 
-UPDATE: Final = data.StructLayout({**_header(), **UPDATE_FIELDS})
+UPDATE: Final = data.StructLayout({**_header(), **UPDATE_FIELDS})  # machine/optimizer.py
 
 SPECIAL: Final = data.StructLayout({
     **_header(),
@@ -182,7 +182,7 @@ SPECIAL: Final = data.StructLayout({
     "z_byte": unsigned(1),
     # NORMALIZE: the mean stays, the zero point x_zero goes: rows by their root mean square
     "uncentred": unsigned(1),
-    "reserved0": unsigned(3),
+    "reserved0": unsigned(1),
     "rows": unsigned(16),  # rows of a lane: lane l takes rows l * rows on, at least 1
     "length": unsigned(16),  # elements (bytes) of a row, at least 1
     "x": unsigned(32),  # offset of the first row in every lane's operand memory, dense rows
@@ -196,7 +196,7 @@ SPECIAL: Final = data.StructLayout({
     "x_zero": signed(8),  # of the input where uncentred, uint8 less 128
 })
 
-END: Final = data.StructLayout({**_header(), "reserved0": unsigned(50)})
+END: Final = data.StructLayout({**_header(), "reserved0": unsigned(48)})
 
 INSTRUCTIONS: Final = {
     Opcode.LOAD: LOAD,
@@ -204,6 +204,7 @@ INSTRUCTIONS: Final = {
     Opcode.VECTOR: VECTOR,
     Opcode.STORE: STORE,
     Opcode.SPECIAL: SPECIAL,
+    Opcode.UPDATE: UPDATE,
     Opcode.END: END,
 }
 assert all(layout.size % WORD_BITS == 0 for layout in INSTRUCTIONS.values())

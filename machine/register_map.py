@@ -20,7 +20,7 @@ IDENTITY = int.from_bytes(b"KIWI", "big")
 """Reads 0x4B495749: what software looks for first."""
 RECORD_OFFSET = 0x100
 """Where the record of the counters begins, of 64 bytes."""
-VERSION = (1, 0)
+VERSION = (2, 0)
 """Of the registers and the instructions: major (changes when old software breaks), minor."""
 
 _WATCHDOG_RESET = 1 << 20
@@ -183,9 +183,10 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         Field("error", 4, 1, "the last program was stopped; error_code says why; "
               "together with draining: a bus that never answers, reset both"),
         *(Field(f"{engine.name.lower()}_busy", 8 + engine, 1, "instruction in flight")
-          for engine in Engine),
+          for engine in Engine if engine is not Engine.UPDATE),
         Field("fetch_busy", 13, 1, "program words are being read"),
         Field("memory_busy", 14, 1, "a bus transaction is open"),
+        *((Field("update_busy", 15, 1, "instruction in flight"),) if cfg.update else ()),
     ))
     yield Register("error_code", 0x048, Access.READ, "why the last program was stopped", (
         Field("code", 0, 8, "0: it was not; the next start clears it"),
@@ -229,6 +230,11 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
         ):
             parts = (Field("value", 0, 32, "any number"),)
             yield Register(name, offset, Access.WRITE, description, parts, locked=True)
+    if cfg.update:
+        yield Register("update_saturated", 0x09C, Access.READ,
+                       "weights that saturated anywhere in an UPDATE since start", (
+            Field("value", 0, 32, "weights"),
+        ))
 
     # From RECORD_OFFSET on: the record of hw/control/counters.py, word for word.
     yield _count("cycles_low", RECORD_OFFSET, "cycles since start, low half")
@@ -236,7 +242,11 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
     yield _count("read_beats", 0x108, "beats read")
     yield _count("written_beats", 0x10C, "beats written")
     for engine in Engine:
+        if engine is Engine.UPDATE:
+            continue
         name, offset = engine.name.lower(), 0x110 + 8 * engine
         yield _count(f"{name}_busy", offset, "cycles with an instruction in flight")
         yield _count(f"{name}_stalled", offset + 4, "cycles waiting for a token")
     yield _count("steps", 0x138, "input vectors that entered the array")
+    if cfg.update:
+        yield _count("update_busy", 0x13C, "cycles with an UPDATE in flight")

@@ -194,6 +194,7 @@ NO_ARITHMETIC = {
     "activation_scratchpad", "addend_memory", "bursts", "delay", "delay_line", "drain", "fault",
     "loop_nest", "output_buffer", "pace", "parameter_memory", "queue", "ram", "read_arbiter",
     "read_master", "realign", "runs", "skew", "slice", "slots", "weight_scratchpad",
+    "write_arbiter",
     "write_master",
 }
 

@@ -45,9 +45,9 @@ class Control(Component):
         Level; cleared through the registers.
     request, data : Out(stream.Signature(REQUEST)), In(stream.Signature(read_beat(cfg)))
         Program fetch, to and from the read arbiter. ``data`` is always taken.
-    load, compute, vector, special, store : Out(stream.Signature(isa layout))
-        Instructions; ``special`` only if the machine has that engine. What the three below say of
-        an engine that it has not is not looked at.
+    load, compute, vector, special, store, update : Out(stream.Signature(isa layout))
+        Instructions; ``special`` and ``update`` only if the machine has that engine. What the three
+        below say of an engine that it has not is not looked at.
     done : In(stream.Signature(ENGINES, always_ready=True)).array(ENGINES)
         Per engine: the ``signal`` mask of each finished instruction.
     busy : In(ENGINES)
@@ -64,6 +64,8 @@ class Control(Component):
         Reset of engines and masters; no new bus transactions.
     read_base, read_limit, write_base, write_limit : Out(axi_address_width)
         Grant windows, limits exclusive; constant while a program runs.
+    saturated : In(32)
+        UPDATE's count, for its register; only with that engine.
     random : Out(RANDOM)
         Only with ``blocks.random``; constant while a program runs.
     record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
@@ -102,6 +104,7 @@ class Control(Component):
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
             **({"random": Out(RANDOM)} if cfg.blocks.random else {}),
+            **({"saturated": In(32)} if cfg.update else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -140,6 +143,8 @@ class Control(Component):
                 self.random.seed.eq(registers.random_seed.value),
                 self.random.step.eq(registers.random_step.value),
             ]
+        if self.cfg.update:
+            m.d.comb += registers.update_saturated.value.eq(self.saturated)
         self._report(m, registers, supervisor, fetch)
         return m
 

@@ -7,7 +7,7 @@ Word      Meaning                                                          Bits
 0         cycles since START                                               64
 1         beats read, beats written                                        32, 32
 2 to 6    LOAD, COMPUTE, VECTOR, SPECIAL, STORE: cycles busy, and stalled  32, 32
-7         array steps, 0                                                   32, 32
+7         array steps, UPDATE: cycles busy                                 32, 32
 ========  ===============================================================  ======
 
 The first of two is in the low half. Counters wrap. An engine that a machine has not counts 0.
@@ -40,10 +40,10 @@ COUNTER_RECORD = data.StructLayout({
             "busy": 32,  # cycles with an instruction in flight
             "stalled": 32,  # cycles in which the next instruction waited for a token
         }),
-        ENGINES,
+        Engine.UPDATE,  # those before it
     ),
     "steps": 32,  # input vectors that entered the array
-    "reserved0": 32,
+    "update_busy": 32,  # of UPDATE, whose stalls are not counted
 })
 """The record as it lies in memory, little endian; COUNTER_WORDS words of 64 bits."""
 
@@ -115,6 +115,9 @@ class Counters(Component):
             COUNTER_RECORD["steps"].offset // _COUNT: self.step,
         }
         for number in self.engines:
+            if number == Engine.UPDATE:
+                events[COUNTER_RECORD["update_busy"].offset // _COUNT] = self.busy[number]
+                continue
             events[first + 2 * number] = self.busy[number]
             events[first + 2 * number + 1] = self.stalled[number]
         return events

@@ -8,5 +8,6 @@ __all__ = ["machine_engines"]
 
 
 def machine_engines(cfg: AcceleratorConfig) -> tuple[Engine, ...]:
-    """Return the engines of a machine in data-flow order: all but SPECIAL, or all."""
-    return tuple(engine for engine in Engine if engine is not Engine.SPECIAL or cfg.special.lanes)
+    """Return the engines of a machine in data-flow order: SPECIAL and UPDATE where it has them."""
+    optional = {Engine.SPECIAL: cfg.special.lanes, Engine.UPDATE: cfg.update.lanes}
+    return tuple(engine for engine in Engine if optional.get(engine, 1))

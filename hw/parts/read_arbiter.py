@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two clients on one read master."""
+"""Two or three clients on one read master."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2
@@ -13,11 +13,10 @@ from kiwicha.machine.config import AcceleratorConfig
 
 __all__ = ["ReadArbiter"]
 
-CLIENTS = 2
-
 
 class ReadArbiter(Component):
-    """Passes requests on, client 0 first, and hands the beats back in the order of the requests.
+    """Passes requests on, client 0 first, then 1, and hands the beats back in the order of the
+    requests.
 
     A client with rare and short requests belongs at 0; a long request is not interrupted, so
     client 1 keeps its requests to a burst each. Latency: one cycle for a request, none for a beat.
@@ -26,22 +25,24 @@ class ReadArbiter(Component):
     Parameters
     ----------
     cfg : ``axi_data_width`` and ``axi_outstanding``.
+    clients : 2 or 3.
 
     Members
     -------
-    request : In(stream.Signature(REQUEST)).array(2)
-    data : Out(stream.Signature(read_beat(cfg))).array(2)
+    request : In(stream.Signature(REQUEST)).array(clients)
+    data : Out(stream.Signature(read_beat(cfg))).array(clients)
         The beats of each client's requests.
     master_request : Out(stream.Signature(REQUEST))
     master_data : In(stream.Signature(read_beat(cfg)))
         To and from the master.
     """
 
-    def __init__(self, cfg: AcceleratorConfig) -> None:
+    def __init__(self, cfg: AcceleratorConfig, clients: int = 2) -> None:
         self.cfg = cfg
+        self.clients = clients
         super().__init__({
-            "request": In(stream.Signature(REQUEST)).array(CLIENTS),
-            "data": Out(stream.Signature(read_beat(cfg))).array(CLIENTS),
+            "request": In(stream.Signature(REQUEST)).array(clients),
+            "data": Out(stream.Signature(read_beat(cfg))).array(clients),
             "master_request": Out(stream.Signature(REQUEST)),
             "master_data": In(stream.Signature(read_beat(cfg))),
         })
@@ -50,25 +51,25 @@ class ReadArbiter(Component):
         m = Module()
         # One entry per request in the master: bursts in flight and what its planner holds.
         depth = 1 << ceil_log2(self.cfg.axi_outstanding + 4)
-        m.submodules.order = order = Queue(1, depth)
+        m.submodules.order = order = Queue(range(self.clients), depth)
         m.submodules.out = out = RegisterSlice(REQUEST, "slice" in self.cfg.pipeline)
         wiring.connect(m, out.o, wiring.flipped(self.master_request))
         free = Signal()
-        chosen = Signal()
         m.d.comb += [
             free.eq(order.i.ready & out.i.ready),
-            chosen.eq(~self.request[0].valid),
-            order.i.valid.eq(free & (self.request[0].valid | self.request[1].valid)),
-            order.i.payload.eq(chosen),
-            self.request[0].ready.eq(free),
-            self.request[1].ready.eq(free & chosen),
-        ]
-        m.d.comb += [
+            order.i.valid.eq(free & Cat(each.valid for each in self.request).any()),
             out.i.valid.eq(order.i.valid),
-            out.i.payload.eq(Mux(chosen, self.request[1].payload, self.request[0].payload)),
         ]
+        before: list[Value] = []
+        last = self.clients - 1
+        for client, request in enumerate(self.request):
+            chosen = ~Cat(before).any() if before else Const(1, 1)
+            m.d.comb += request.ready.eq(free & chosen)
+            with m.If(chosen & (request.valid if client < last else 1)):
+                m.d.comb += [order.i.payload.eq(client), out.i.payload.eq(request.payload)]
+            before.append(request.valid)
 
-        for client in range(CLIENTS):
+        for client in range(self.clients):
             mine = Signal(name=f"mine{client}")
             m.d.comb += [
                 mine.eq(order.o.valid & (order.o.payload == client)),

@@ -63,11 +63,21 @@ class Optimizer(Component):
             "i": In(stream.Signature(UNOPTIMIZED, always_ready=True)),
             "o": Out(stream.Signature(OPTIMIZED, always_ready=True)),
         })
-        self.latency = self._build(Module())
+        self._built: tuple[Module, int] | None = None
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a value to its result; known when the pipeline is built."""
+        if self._built is None:
+            m = Module()
+            self._built = m, self._build(m)
+        return self._built[1]
 
     def elaborate(self, platform: object) -> Module:
-        m = Module()
-        valid = Signal(self._build(m))
+        latency = self.latency
+        assert self._built is not None
+        m, self._built = self._built[0], None
+        valid = Signal(latency)
         m.d.sync += valid.eq(Cat(self.i.valid, valid))
         m.d.comb += self.o.valid.eq(valid[-1])
         return m

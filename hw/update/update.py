@@ -14,11 +14,9 @@ from kiwicha.hw.update.optimizer import CONSTANTS, Optimizer
 from kiwicha.hw.update.reader import UpdateReader
 from kiwicha.hw.update.writer import UpdateWriter
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, UPDATE, ErrorCode
+from kiwicha.machine.isa import ENGINES, UPDATE, Engine, ErrorCode
 
 __all__ = ["UpdateEngine"]
-
-_NUMBER = 5
 
 
 class UpdateEngine(Component):
@@ -68,9 +66,9 @@ class UpdateEngine(Component):
             "write_request": Out(stream.Signature(REQUEST)),
             "write_data": Out(stream.Signature(write_beat(cfg))),
             "written": In(stream.Signature(0, always_ready=True)),
-            "saturated": Out(32),
         }
-        super().__init__(EngineSignature(UPDATE, {}, own))
+        ports = {"saturated": Out(32)}
+        super().__init__(EngineSignature(UPDATE, ports, own))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -133,7 +131,7 @@ class UpdateEngine(Component):
             self.i.ready.eq(judged & ~running & ~failed),
             self.busy.eq(running | self.done.valid),
             self.error.payload.code.eq(ErrorCode.ILLEGAL_FIELD),
-            self.error.payload.address.eq(_NUMBER),
+            self.error.payload.address.eq(Engine.UPDATE),
             self.done.payload.eq(signal),
         ]
         with m.If(taking):

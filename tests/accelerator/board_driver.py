@@ -17,8 +17,10 @@ __all__ = ["run_jobs"]
 _READ = (
     "status", "error_code", "error_address_low", "error_address_high", "interrupt_status",
     "cycles_low", "read_beats", "written_beats", "steps",
-    *(f"{e.name.lower()}_{k}" for e in Engine for k in ("busy", "stalled")),
+    *(f"{e.name.lower()}_{k}" for e in Engine if e is not Engine.UPDATE
+      for k in ("busy", "stalled")),
 )
+_OPTIONAL = ("update_busy", "update_saturated")
 _ADDRESSES = ("program_address", "read_base", "read_limit", "write_base", "write_limit")
 _OUTPUTS = ("interrupt", "s_axil_awready", "s_axil_wready", "s_axil_bvalid", "s_axil_arready",
             "s_axil_rvalid", "arvalid", "rready", "awvalid", "wvalid", "bready")
@@ -65,6 +67,11 @@ class Machine:
         data = b"".join(word.to_bytes(self.beat, "little") for word in words)
         return np.frombuffer(data, np.uint8)[:length]
 
+    async def registers(self) -> dict[str, int]:
+        """Read the registers that the machine has."""
+        there = [name for name in _OPTIONAL if name in self.setup["registers"]]
+        return {name: await self.read(name) for name in (*_READ, *there)}
+
     async def run(self, job: dict[str, Any], image: np.ndarray) -> dict[str, Any]:
         """Do one job; return its registers and whether there was an interrupt."""
         dut = self.dut
@@ -85,7 +92,7 @@ class Machine:
         if job["reset"]:
             await ClockCycles(dut.clk, job["reset"])
             await self.reset()
-            found = {name: await self.read(name) for name in _READ}
+            found = await self.registers()
             assert not int(dut.interrupt.value), "an interrupt after reset"
             return {"registers": found, "interrupted": False}
         if job["abort"] and not int(dut.interrupt.value):
@@ -94,7 +101,7 @@ class Machine:
         if not int(dut.interrupt.value):
             await First(RisingEdge(dut.interrupt), Timer(2 * job["limit"], "ns"))
         await RisingEdge(dut.clk)
-        found = {name: await self.read(name) for name in _READ}
+        found = await self.registers()
         assert int(dut.interrupt.value), f"no interrupt after {job['limit']} cycles: {found}"
         await self.write("interrupt_status", 3)
         await FallingEdge(dut.clk)

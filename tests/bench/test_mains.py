@@ -19,6 +19,7 @@ MAINS = {
     "sparse": (("formats", "sparse"), "--columns 64 --seed 3", {"seed": 3}),
     "speed": (("speed",), "--preset wide --seed 4", {"latency": 20, "seed": 4}),
     "up5k": (("smallest",), "--timeout 8", {"timeout": 8.0}),
+    "update": (("updates",), "--preset wide --latency 5", {"latency": 5}),
     "utilization": (("utilization",), "--preset wide --latency 5", {"latency": 5, "seed": 1}),
 }
 OF_A_PRESET = [name for name, (_, options, _) in MAINS.items() if "--preset" in options]

@@ -34,6 +34,7 @@ MACHINES = {
     "tiny": preset("tiny"),
     "special": preset("default").replace(special={"lanes": 2}),
     "large": preset("large"),
+    "update": preset("tiny").replace(update={"lanes": 1}),
 }
 
 
@@ -60,9 +61,9 @@ async def read_record(dut):
 
 @cocotb.test(timeout_time=200, timeout_unit="us")
 async def counts(dut):
-    env = Environment(dut, 5)
+    env = Environment(dut, 7)
     await env.begin()
-    program = ordered_program(random.Random(5), 40)
+    program = ordered_program(random.Random(7), 60)
     await env.start(program_words(program))
     cycles = busy = stalled = 0
     while not dut.interrupt.value:
@@ -78,7 +79,10 @@ async def counts(dut):
     assert abs(record["engines"][0]["busy"] - busy) <= 1
     stalled = sum(engine["stalled"] for engine in record["engines"])
     assert 0 < stalled < len(engines()) * cycles
+    assert (record["update_busy"] > 0) == (Engine.UPDATE in engines())
     for engine in Engine:
+        if engine is Engine.UPDATE:
+            continue
         name, counted = engine.name, record["engines"][engine]
         assert await env.read(f"{name}_BUSY") == counted["busy"]
         assert await env.read(f"{name}_STALLED") == counted["stalled"]
@@ -219,8 +223,8 @@ def test_commands(width):
 def test_ports_are_those_of_the_engines(cfg):
     control = Control(cfg)
     for engine in Engine:
-        if engine is Engine.SPECIAL and not cfg.special.lanes:
-            assert not hasattr(control, "special")
+        if engine not in machine_engines(cfg):
+            assert not hasattr(control, engine.name.lower())
             continue
         layout = INSTRUCTIONS[Opcode[engine.name]]
         payload = getattr(control, engine.name.lower()).payload

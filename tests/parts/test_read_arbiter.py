@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two clients on one master: everyone gets what he asked for, and client 0 is served first."""
+"""Two or three clients on one master: everyone gets what he asked for, 0 is first."""
 
 import random
 
@@ -31,12 +31,12 @@ async def hands_back(dut):
     await start_clock_and_reset(dut)
     requests = [
         [{"address": (client * 1000 + k) << 16, "beats": chooser.randint(1, 5)} for k in range(40)]
-        for client in range(2)
+        for client in range(params["clients"])
     ]
-    policies = (params["ready"], params["other"])
+    policies = (params["ready"], params["other"], "random")[: params["clients"]]
     sources = [
         StreamSource(dut, f"request__{client}", REQUEST, policy=policy, seed=seed)
-        for client, policy in enumerate(("random", "always"))
+        for client, policy in enumerate(("random", "always", "bursty")[: params["clients"]])
     ]
     sinks = [
         StreamSink(dut, f"data__{client}", read_beat(CFG), policy=policy, seed=seed)
@@ -97,10 +97,10 @@ async def keeps_pace(dut):
 
 
 @pytest.mark.parametrize("ready", READY_POLICIES)
-@pytest.mark.parametrize("other", ["always", "bursty"])
-def test_hands_back(ready, other):
-    params = {"ready": ready, "other": other, "seed": 61}
-    run_cocotb(ReadArbiter(CFG), __name__, params=params, testcase="hands_back")
+@pytest.mark.parametrize(("other", "clients"), [("always", 2), ("bursty", 2), ("bursty", 3)])
+def test_hands_back(ready, other, clients):
+    params = {"ready": ready, "other": other, "clients": clients, "seed": 61}
+    run_cocotb(ReadArbiter(CFG, clients), __name__, params=params, testcase="hands_back")
 
 
 @pytest.mark.parametrize("case", ["prefers_client_0", "keeps_pace"])
