@@ -2,12 +2,9 @@
 """What a capability is: something that a machine may have, with fields of its own."""
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from kiwicha.machine.require import plain
-
-if TYPE_CHECKING:
-    from kiwicha.machine.capabilities import Residual, Special
 
 __all__ = ["Capability", "Machine"]
 
@@ -26,9 +23,9 @@ class Machine(Protocol):
     @property
     def transposer(self) -> bool: ...
     @property
-    def residual(self) -> "Residual": ...
+    def residual(self) -> Any: ...
     @property
-    def special(self) -> "Special": ...
+    def special(self) -> Any: ...
     @property
     def beat_bytes(self) -> int: ...
     @property
