@@ -33,7 +33,9 @@ class WriteArbiter(Component):
     data : In(stream.Signature(write_beat(cfg))).array(2)
     done : Out(stream.Signature(0, always_ready=True)).array(2)
         As a client has them of a `WriteMaster` of its own.
-    master_request, master_data, master_done :
+    master_request : Out(stream.Signature(REQUEST))
+    master_data : Out(stream.Signature(write_beat(cfg)))
+    master_done : In(stream.Signature(0, always_ready=True))
         To and from the master.
     """
 

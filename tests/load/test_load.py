@@ -113,7 +113,7 @@ async def refuses_what_is_illegal(dut):
     two = {"segments": 2, "length": 8}
     cases = [
         (fields, {"target": 3}), (fields, {"target": 5}), (fields, {"target": 15}),
-        (fields, {"format": 1}), (fields, {"reserved0": 0x200}),
+        (fields, {"format": 1}), (fields, {"reserved0": 0x80}),
         (fields, {"extent": 1}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
         (fields, {**two, "pitch": 8, "local_pitch": 12}), (fields, {**two, "pitch": -1}),
