@@ -66,7 +66,8 @@ def check(model, inputs):
         machine.run(compiled.words)
         assert not machine.tokens.any()
         for name, tensor in graph.tensors.items():
-            np.testing.assert_array_equal(compiled.read(memory, tensor), tensors[name], name)
+            if name in compiled.addresses or name in compiled.places:  # else only on chip
+                np.testing.assert_array_equal(compiled.read(memory, tensor), tensors[name], name)
     return graph
 
 

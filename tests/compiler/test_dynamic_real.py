@@ -22,7 +22,7 @@ F32 = np.float32
 node = helper.make_node
 REAL = {
     "small": CONFIGS["small"].replace(real={"bytes": 512}),
-    "wide": CONFIGS["wide"].replace(real={"bytes": 4096}),
+    "wide": CONFIGS["wide"].replace(real={"bytes": 4096}, forwarding=True),
 }
 configs = pytest.mark.parametrize("config", REAL)
 
