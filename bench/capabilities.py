@@ -38,6 +38,11 @@ CHANGES: dict[str, dict[str, Any]] = {
     "interleave: 3, 5": {"interleave": {"rows": (3, 5)}},
     "dynamic": {"dynamic": True},
     "dynamic and real": {"dynamic": True, "real": {"bytes": 8192}},
+    "training and what it needs": {
+        "training": {"classes": 16}, "residual": {"tables": 2}, "special": {"lanes": 1},
+        "transposer": True,
+    },
+    "update: 2 lanes": {"update": {"lanes": 2}},
     "blocks: powers of two": {"blocks": {"channels": 64}},
     "blocks: free": {"blocks": {"channels": 64, "scale": "free"}},
     "blocks: best of four ways": {"blocks": {"channels": 64, "scale": "multiway"}},
