@@ -170,8 +170,8 @@ def _train_command(commands: "argparse._SubParsersAction[_Parser]") -> None:
     )
     train.add_argument(
         "model", metavar="MODEL",
-        help="digits, a network that learns from random weights; or a quantized ONNX model, some "
-        "layers of which are tuned",
+        help="digits, a network that learns from random weights, or digits-lenet5, with "
+        "convolutions; or a quantized ONNX model, some layers of which are tuned",
     )
     train.add_argument(
         "--data", metavar="FILE.npz", type=Path,

@@ -15,15 +15,15 @@ from kiwicha.report.training import TrainingReport, curve, phase_table, traffic_
 from kiwicha.sim.files import check_destinations, write_files
 from kiwicha.sim.progress import Progress
 from kiwicha.sim.scratch import temporary_files
-from kiwicha.sim.training.digits import HIDDEN, digits
+from kiwicha.sim.training.digits import HIDDEN, LENET5, digits, large_digits
 from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.model_task import ModelTask
-from kiwicha.sim.training.plan import Plan, random_network
+from kiwicha.sim.training.plan import Plan, random_network, random_weights
 from kiwicha.sim.training.run import train
 
 __all__ = ["run_train"]
 
-DIGITS = "digits"
+DIGITS, LENET = "digits", "digits-lenet5"
 """What learns from random weights."""
 
 _PICTURES = (".png", ".svg")
@@ -54,7 +54,8 @@ def run_train(args: argparse.Namespace) -> int:
     )
     if args.plot:
         curve((), "png")  # says what is missing, if anything is
-    trainers = _of_digits(args, config) if args.model == DIGITS else _of_model(args, config)
+    ours = args.model in (DIGITS, LENET)
+    trainers = _of_digits(args, config) if ours else _of_model(args, config)
     before = [each.accuracy() for each in trainers]
     console = output_console()
     try:
@@ -87,7 +88,16 @@ def _of_digits(args: argparse.Namespace, config: AcceleratorConfig) -> list[Trai
     """Return trainings from random weights."""
     for option in ("data", "layers", "out"):
         if getattr(args, option) is not None:
-            raise InputError(f"--{option}: only with an ONNX model; {DIGITS} has data of its own")
+            raise InputError(f"--{option}: only with an ONNX model; {args.model} has its own")
+    if args.model == LENET:
+        if args.hidden is not None:
+            raise InputError(f"--hidden: only with {DIGITS}; {LENET} has layers of its own")
+        data = large_digits()
+        shape = data.images.shape[1:]
+        return [
+            Trainer(random_weights(LENET, shape, LENET5, plan.seed), config, plan, data)
+            for plan in _plans(args)
+        ]
     data = digits()
     sizes = (data.images.shape[1], *(args.hidden or HIDDEN), data.classes)
     return [

@@ -6,19 +6,20 @@ epoch, and the bits that gradients keep. Random numbers come from NumPy's ``Rand
 stream is frozen.
 """
 
-from dataclasses import dataclass
-from math import ceil, log2
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, log2, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.trainable import Linear, Network
+from kiwicha.compiler.graph.trainable import Convolution, Layer, Linear, Network
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
 from kiwicha.sim.training.task import NetworkTask, Weights
 
-__all__ = ["Data", "Plan", "images_of", "random_network"]
+__all__ = ["Data", "Plan", "images_of", "random_network", "random_weights"]
 
 _EXPONENT = -7  # of images
 
@@ -105,22 +106,36 @@ class Plan:
         return order[: images // self.batch * self.batch].reshape(-1, self.batch)
 
 
-def random_network(
-    name: str, sizes: tuple[int, ...], seed: int
-) -> NetworkTask:
-    """Return fully connected layers with ReLU in between, and random weights (Glorot, uniform).
+def random_network(name: str, sizes: tuple[int, ...], seed: int) -> NetworkTask:
+    """Return fully connected layers with ReLU in between, and random weights.
 
     Parameters
     ----------
     sizes : inputs, then outputs of each layer.
     """
+    pairs = list(enumerate(zip(sizes, sizes[1:], strict=False), 1))
+    layers = [
+        Linear(f"fc{index}", inputs, outputs, 0, relu=index < len(pairs))
+        for index, (inputs, outputs) in pairs
+    ]
+    return random_weights(name, sizes[:1], layers, seed)
+
+
+def random_weights(
+    name: str, images: tuple[int, ...], layers: Sequence[Layer], seed: int
+) -> NetworkTask:
+    """Return a network with random weights (Glorot, uniform); exponents are those of the weights,
+    whatever the layers have."""
     rng = np.random.RandomState([seed & 0xFFFFFFFF, 0])
-    layers, weights = list[Linear](), Weights()
-    for index, (inputs, outputs) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
-        real = rng.uniform(-1, 1, (inputs, outputs)) * np.sqrt(6 / (inputs + outputs))
-        exponent = ceil(log2(np.abs(real).max())) - 7
-        layer = Linear(f"fc{index}", inputs, outputs, exponent, relu=index < len(sizes) - 1)
-        layers.append(layer)
-        codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
-        weights[layer.name] = codes.astype(np.int8)
-    return NetworkTask(Network(name, sizes[:1], tuple(layers), _EXPONENT), weights)
+    made, weights = list[Layer](), Weights()
+    for layer in layers:
+        if isinstance(layer, Linear | Convolution):
+            taps = prod(layer.kernel) if isinstance(layer, Convolution) else 1
+            bound = np.sqrt(6 / (taps * (layer.inputs + layer.outputs)))
+            real = rng.uniform(-1, 1, layer.weights) * bound
+            exponent = ceil(log2(np.abs(real).max())) - 7
+            layer = replace(layer, exponent=exponent)
+            codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
+            weights[layer.name] = codes.astype(np.int8)
+        made.append(layer)
+    return NetworkTask(Network(name, images, tuple(made), _EXPONENT), weights)
