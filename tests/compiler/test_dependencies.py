@@ -8,7 +8,7 @@ from kiwicha.compiler.emit import dependencies
 from kiwicha.compiler.emit.dependencies import Dependencies, Range, Space
 from kiwicha.machine.isa import ENGINES, Engine
 
-REACH = [4, 3, 4, 4, 4]
+REACH = [4, 3, 4, 4, 4, 4]
 
 
 def conflict(a: list[tuple[Range, bool]], b: list[tuple[Range, bool]]) -> bool:

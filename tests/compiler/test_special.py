@@ -298,7 +298,7 @@ REFUSALS = {
         [q("x", "xq", "x"), dq("xq", "f0", "fine"),
          node("LayerNormalization", ["f0", "gamma"], ["f"], name="norm"), q("f", "yq", "a"),
          dq("yq", "y", "a")], SHAPE,
-        "'q_yq' (QuantizeLinear): epsilon / x_scale^2 is 999999976.6"),
+        "'q_yq' (QuantizeLinear): epsilon / x_scale^2 is 999999951.3"),
     "codes_as_bits": (
         [q("x", "xq", "x"), node("BitShift", ["xq", "xa"], ["a"], name="it", direction="LEFT"),
          dq("a", "y", "x")], {"x": [2, 3]},

@@ -73,7 +73,11 @@ def test_configuration_and_cells_are_ingredients():
         "output_bytes": 4096, "parameter_channels": 128, "requantize_mode": "tflite",
         "requantize_lanes": 2, "requantize_multiplier_width": 9, "transposer": True,
         "sparse": {"formats": ("csr",), "entries": 5},
-        "special": {"lanes": 1, "bytes": 256, "entries": 256, "softmax": "tflite"}, "dynamic": True,
+        "special": {
+            "lanes": 1, "bytes": 256, "entries": 256, "softmax": "tflite", "digits": 2,
+        },
+        "dynamic": True, "forwarding": True, "real": {"bytes": 512}, "training": {"classes": 16},
+        "update": {"lanes": 1},
         "blocks": {
             "channels": 8, "scale": "free", "rounding": "lfsr", "ways": ((4, 0),),
             "criterion": "l1",
@@ -91,7 +95,13 @@ def test_configuration_and_cells_are_ingredients():
             one_by_one += [{field: {inner: other}} for inner, other in value.items()]
         else:
             one_by_one.append({field: value})
-    others = [TINY.replace(**change) for change in one_by_one]
+    needs = {
+        "real": {"dynamic": True},
+        "training": {"transposer": True, "residual": {"tables": 2}, "special": {"lanes": 1}},
+    }
+    others = [
+        TINY.replace(**{**needs.get(next(iter(change)), {}), **change}) for change in one_by_one
+    ]
     digests = {hardware_digest(config, cells=False) for config in (TINY, *others)}
     assert len(digests | {hardware_digest(TINY, cells=True)}) == len(others) + 2
 

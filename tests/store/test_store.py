@@ -119,7 +119,7 @@ async def refuses_what_is_illegal(dut):
     record = {"source": 1, "length": RECORD}
     cases = [
         (fields, {"source": 5}), (fields, {"source": 15}), (fields, {"format": 1}),
-        (fields, {"reserved0": 1}), (fields, {"reserved0": 1 << 7}), (fields, {"extent": 1}),
+        (fields, {"reserved0": 1}), (fields, {"reserved0": 1 << 5}), (fields, {"extent": 1}),
         (fields, {"extent": 0x8000}), (fields, {"length": 0}),
         (fields, {"segments": 0}), (fields, {"local": 1}), (fields, {"address": 4}),
         (fields, {**two, "pitch": 8, "local_pitch": 12}), (fields, {**two, "pitch": -1}),

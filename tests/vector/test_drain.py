@@ -23,7 +23,7 @@ BASE = {
 
 #: What may be wrong with an instruction for columns 5, lanes 2, 16 entries, 256 bytes, 8 groups.
 ILLEGAL = [
-    {"pixels": 0}, {"lines": 0}, {"channels": 0}, {"channels": 6}, {"channels": 0x8001},
+    {"pixels": 0}, {"lines": 0}, {"channels": 0}, {"channels": 6}, {"channels": 0x2001},
     {"mode": 1}, {"mode": 2}, {"mode": 3}, {"mode": 4}, {"mode": 5}, {"mode": 8},
     {"slot": 1}, {"target": 2}, {"begin": 1}, {"settle": 1}, {"relu": 1}, {"statistics": 1},
     {"scales": 1}, {"scales": 1 << 31}, {"tiles": 1}, {"tiles": 0x80}, {"tile_entries": 1},
@@ -43,7 +43,7 @@ OUTSIDE = [
 ]
 ILLEGAL += [{"residual": 1}, {"sums": 1}]
 ILLEGAL += [{"function": 1}, *({"table": 1 << k} for k in range(3))]
-ILLEGAL += [{"channels": 1 << k} for k in range(3, 16)]
+ILLEGAL += [{"channels": 1 << k} for k in range(3, 14)]
 ILLEGAL += [{"zero_point": 1 << k} for k in range(8, 15)]
 ILLEGAL += [{"high": 1 << k, "low": 0} for k in range(8, 15)]
 ILLEGAL += [{"low": -(1 << k)} for k in range(9, 16)]
