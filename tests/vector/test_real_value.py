@@ -8,12 +8,14 @@ from kiwicha.hw.vector.vector import VectorEngine
 from kiwicha.machine.isa import VectorMode
 
 from ..support.bench import run_cocotb
+from ..support.slow import slow
 from . import test_vector
 from .shift_cases import TRAINING
 
 DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
 
 
+@slow("8-3-256-random-more1", "8-8-64-always-more2", "8-2-64-bursty-more3")
 @pytest.mark.parametrize("columns,lanes,width,offer,more", [
     (4, 1, 64, "always", {}),
     (8, 3, 256, "random", {"pipeline": (), "requantize_multiplier_width": 18}),

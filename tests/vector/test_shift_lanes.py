@@ -64,7 +64,7 @@ async def equals_golden(dut):
 
 
 @pytest.mark.parametrize("lanes,pipeline,more,count", [
-    (1, (), 2, 4), (3, (), 0, 60), (3, ("requantizer",), 0, 60), (8, ("requantizer",), 9, 120),
+    (1, (), 2, 4), (3, (), 0, 20), (3, ("requantizer",), 0, 20), (8, ("requantizer",), 9, 20),
 ])
 def test_against_golden(lanes, pipeline, more, count):
     cfg = machine(lanes, pipeline)

@@ -8,10 +8,12 @@ from kiwicha.hw.vector.vector import VectorEngine
 from kiwicha.machine.isa import VectorMode
 
 from ..support.bench import run_cocotb
+from ..support.slow import slow
 from . import test_vector
 from .shift_cases import TRAINING
 
 
+@slow("4-1-64-onnx-always-more0", "8-2-64-onnx-random-more3")
 @pytest.mark.parametrize("columns,lanes,width,mode,offer,more", [
     (4, 1, 64, "onnx", "always", {}), (6, 3, 128, "shift", "random", {"pipeline": ()}),
     (8, 8, 64, "shift", "bursty", {}),
