@@ -88,8 +88,11 @@ def _report(
                 cycles[phase_of(layer)] += count
     macs, lanes = step_macs(compiled), config.rows * config.columns
     phases = tuple(
-        Phase(name, what, cycles[name] / steps, macs[name], macs[name] * steps
-              / (lanes * cycles[name]))
+        Phase(
+            name, what, cycles[name] / steps, macs[name],
+            # A phase may have nothing to do: the last layer alone has no errors to pass on.
+            macs[name] * steps / (lanes * max(1, cycles[name])),
+        )
         for name, what in PHASES.items()
     )
     runs = tuple(

@@ -19,9 +19,11 @@ _TURNED = "T"  # a copy of what WG reads
 
 
 def phase_of(layer: str) -> str:
-    """Return the phase of a step's layer, by its name."""
+    """Return the phase of a step's layer, by its name; layers of a model are its forward pass."""
     phase = layer.rpartition(":")[2]
-    return "WG" if phase == _TURNED else phase
+    if phase == _TURNED:
+        return "WG"
+    return phase if phase in PHASES else "FP"
 
 
 def step_macs(compiled: CompiledModel) -> dict[str, int]:
@@ -59,6 +61,6 @@ def step_bytes(compiled: CompiledModel) -> dict[str, int]:
 
 def _kind(name: str, updated: set[str]) -> str:
     plain = name.removesuffix("^T").removesuffix(":new")
-    if plain in updated:
+    if plain in updated or plain.endswith(":weights"):
         return "weights"
     return "errors" if plain.endswith(":e") else "activations"

@@ -11,6 +11,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.sim.training.checkpoint import checkpoint_path, resume, save
 from kiwicha.sim.training.loop import Epoch, Trainer
 from kiwicha.sim.training.plan import Data, Plan, images_of, random_network
+from kiwicha.sim.training.traffic import phase_of
 from tests.compiler.test_training import NARROW
 
 
@@ -123,3 +124,15 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     np.savez(path, about=np.array("{}"))
     with pytest.raises(InputError, match=r"bad\.npz: not a checkpoint"):
         resume(path, trainer())
+
+
+@pytest.mark.parametrize(
+    ("layer", "phase"),
+    [
+        ("fc1:FP", "FP"), ("fc1:EB", "EB"), ("p:spread:EB", "EB"), ("fc1:WG", "WG"),
+        ("fc1:T", "WG"), ("loss", "loss"), ("fc1", "FP"), ("logits:centred", "FP"),
+        ("a:b", "FP"),
+    ],
+)
+def test_phases_are_known_by_name(layer, phase):
+    assert phase_of(layer) == phase
