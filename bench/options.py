@@ -13,13 +13,19 @@ __all__ = ["WITH", "machine", "measured", "with_also"]
 _LANES = 4  # of SPECIAL, for what TFLite networks have besides products
 WITH: dict[str, Callable[[AcceleratorConfig], AcceleratorConfig]] = {
     "depthwise": lambda base: base.replace(depthwise=True),
+    "special": lambda base: base.replace(special={"lanes": max(base.special.lanes, 1)}),
+    "training": lambda base: base.replace(
+        transposer=True, residual={"tables": 2}, special={"lanes": max(base.special.lanes, 1)},
+        training={"classes": 16},
+    ),
+    "update": lambda base: base.replace(update={"lanes": base.axi_data_width // 32}),
     "tflite": lambda base: base.replace(
         requantize_mode="tflite",
         special={"lanes": max(base.special.lanes, _LANES), "softmax": "tflite"},
     ),
 }
 """What a preset may have besides, by name: ``tflite`` is TFLite's arithmetic, and lanes for what is
-no product."""
+no product; ``training`` brings what it needs."""
 
 
 def with_also(base: AcceleratorConfig, *names: str) -> AcceleratorConfig:

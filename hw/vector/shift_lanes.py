@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """VECTOR's mode SHIFT: int32 sums become int8 by a shift that all of a tensor have in common."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -81,7 +81,13 @@ class ShiftLanes(Component):
         """Return a lane's byte, ``least`` cycles after its word."""
 
         def keep(value: Value, what: str, registered: bool = True) -> Value:
-            return register(m, value, f"{name}_{what}") if registered else value
+            return register(m, value, f"{name}_{what}") if registered else net(value, what)
+
+        def net(value: Value, what: str) -> Value:
+            # A slice of an expression is a copy of it, a slice of a signal is not.
+            signal = Signal(value.shape(), name=f"{name}_{what}")
+            m.d.comb += signal.eq(value)
+            return signal
 
         # Cycle 1: what is shifted, a magnitude or a number; `fill` is what is above its bits.
         flipped = self.i.payload.pseudo & word[31]
@@ -94,14 +100,15 @@ class ShiftLanes(Component):
         # is turned out at the bottom comes in at the top.
         shift, turned = self.shift[:5], number
         for bit in range(5):
-            turned = Mux(shift[bit], turned.rotate_right(1 << bit), turned)
+            turned = net(Mux(shift[bit], turned.rotate_right(1 << bit), turned), f"turned{bit}")
         upper_bits = (shift + 1)[1:]
         upper = Cat(
             turned[31 - place] & (upper_bits > place) for place in reversed(range(_HALF))
         )
-        lower: Value = (number[:_HALF] << 1)[:_HALF]
+        lower = Cat(Const(0, 1), number[: _HALF - 1])
         for bit in range(4):
-            lower = Mux(shift[1 + bit], lower, (lower << (1 << bit))[:_HALF])
+            moved = (lower << (1 << bit))[:_HALF]
+            lower = net(Mux(shift[1 + bit], lower, moved), f"lower{bit}")
         whole = Cat(
             Mux(shift < 32 - place, turned[place], fill) if place else turned[0]
             for place in range(_WINDOW)
