@@ -12,6 +12,7 @@ from kiwicha.hw.update.writer import UpdateWriter
 from kiwicha.machine.presets import preset
 
 from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_refuted
+from ..support.slow import slow
 from .master_rules import held
 
 CFG = preset("tiny").replace(axi_address_width=16, update={"lanes": 1})
@@ -287,9 +288,10 @@ def test_broken_reader_is_refuted():
     assert_refuted(ReaderSpec(GreedyReader(CFG, CHUNK), "wide"), depth=14)
 
 
+@slow("both", "m")
 @pytest.mark.parametrize("flags", WRITERS.values(), ids=WRITERS)
 def test_writer_proved(flags):
-    assert_proved(WriterSpec(UpdateWriter(CFG, ROOM, CHUNK), *flags), depth=16)
+    assert_proved(WriterSpec(UpdateWriter(CFG, ROOM, CHUNK), *flags), depth=15)
 
 
 @pytest.mark.parametrize("flags", WRITERS.values(), ids=WRITERS)
