@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import window
-from kiwicha.machine.isa import VectorMode
+from kiwicha.machine.isa import RealFunction, VectorMode
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = ["illegal_field", "windowed"]
@@ -31,7 +31,8 @@ def illegal_field(cfg: AcceleratorConfig, fields: Mapping[str, int]) -> str | No
         "mode": mode not in has,
         "function": fields["function"] and not real
         and not (cfg.functions and mode == VectorMode.REQUANTIZE),
-        "table": fields["table"] and (real or not fields["function"])
+        "table": fields["table"] and not fields["function"] and not real
+        or real and not _legal_functions(cfg, fields)
         or fields["function"] and not real and fields["table"] >= cfg.functions.tables,
         "residual": fields["residual"] and not real
         and not (cfg.residual and mode in (VectorMode.REQUANTIZE, VectorMode.SHIFT)),
@@ -56,6 +57,16 @@ def illegal_field(cfg: AcceleratorConfig, fields: Mapping[str, int]) -> str | No
     }
     bad = [name for name, is_wrong in wrong.items() if is_wrong]
     return f"{bad[0]} is {fields[bad[0]]}" if bad else None
+
+
+def _legal_functions(cfg: AcceleratorConfig, fields: Mapping[str, int]) -> bool:
+    """Return whether the machine has these functions of binary32 values, together with the rest."""
+    asked, alone = fields["table"], fields["sums"] or not fields["residual"]
+    if not cfg.real.functions:
+        return not asked
+    if asked & RealFunction.SCALED:
+        return bool(not fields["function"] and alone and not asked & RealFunction.GATED)
+    return not asked & RealFunction.GATED or bool(not fields["function"] and not alone)
 
 
 def windowed(cfg: AcceleratorConfig, fields: Mapping[str, int]) -> bool:

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "added_values", "dynamic_quantize", "dynamic_scale", "linear_values", "quantize_values",
-    "real_octets",
+    "added_values", "bounded", "dynamic_quantize", "dynamic_scale", "linear_values",
+    "quantize_values", "real_octets",
 ]
 
 Floats = npt.NDArray[np.float32]
@@ -81,22 +81,44 @@ def linear_values(
 
 def added_values(
     v: npt.ArrayLike, operand: npt.ArrayLike | None = None, *, alone: bool = False,
-    slope: npt.ArrayLike | None = None, relu: bool = False,
+    slope: npt.ArrayLike | None = None, offset: npt.ArrayLike | None = None, gated: bool = False,
+    bounds: tuple[float, float] | None = None, relu: bool = False,
 ) -> Floats:
-    """Return what LeakyRelu or PRelu, Add and Relu, in this order, make of ``v``.
+    """Return what LeakyRelu or PRelu, Add, Clip and Relu, in this order, make of ``v``.
 
     Parameters
     ----------
-    operand : what is added; with ``alone`` it stands for ``v``, and nothing is added.
+    operand : what is added; with ``alone`` it stands for ``v``, and nothing is added; with
+        ``gated`` it is what ``v`` is multiplied by.
     slope : what negative values are multiplied by, None for nothing.
+    offset : with it, all values are multiplied by the slope, and it is added.
+    bounds : within which finite values are held, None for none.
     """
     value = np.asarray(operand if alone else v, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
-        if slope is not None:
+        if gated:
+            value = value * np.asarray(operand, np.float32)
+        elif offset is not None:
+            value = value * np.asarray(slope, np.float32) + np.asarray(offset, np.float32)
+        elif slope is not None:
             value = np.where(value < 0, value * np.asarray(slope, np.float32), value)
-        if operand is not None and not alone:
+        if operand is not None and not (alone or gated):
             value = value + np.asarray(operand, np.float32)
+    if bounds is not None:
+        value = bounded(value, *bounds)
     return np.asarray(np.maximum(value, np.float32(0)) if relu else value, np.float32)
+
+
+def bounded(v: npt.ArrayLike, low: float, high: float) -> Floats:
+    """Return ``min(max(v, low), high)`` of finite values, as Clip does; what is not finite stays.
+
+    Parameters
+    ----------
+    low, high : finite binary32 numbers; where they cross, all finite values are ``high``.
+    """
+    value = np.asarray(v, np.float32)
+    held = np.minimum(np.maximum(value, np.float32(low)), np.float32(high))
+    return np.where(np.isfinite(value), held, value).astype(np.float32)
 
 
 def real_octets(v: npt.ArrayLike) -> npt.NDArray[np.uint8]:

@@ -25,6 +25,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.destination import FORWARDED, StoreDestination, destinations
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import (
+    BOUNDS_PLACE,
     COUNTER_WORDS,
     ENGINES,
     PARAMETER_BYTES,
@@ -39,6 +40,7 @@ from kiwicha.machine.isa import (
     WeightFormat,
 )
 from kiwicha.machine.optimizer import state_bytes
+from kiwicha.machine.records import SLOT_RECORD
 from kiwicha.machine.shifts import exponent_of
 
 __all__ = ["Machine", "MachineError"]
@@ -104,8 +106,13 @@ class Machine:
             self.state.operands = np.zeros(config.real.bytes, np.uint8)
             self._targets[LoadTarget.REAL] = self.state.operands
         if config.dynamic or config.training:
-            slots = self.state.slots.view(np.uint8)
-            self._targets[LoadTarget.DYNAMIC] = self._sources[StoreSource.DYNAMIC] = slots
+            self._targets[LoadTarget.DYNAMIC] = slots = self.state.slots.view(np.uint8)
+            if config.real.functions:
+                kept = np.zeros(2 * BOUNDS_PLACE, np.uint8)
+                self._targets[LoadTarget.DYNAMIC] = kept
+                slots, self.state.bounds = kept[:BOUNDS_PLACE], kept[BOUNDS_PLACE:]
+                self.state.slots = slots.view(SLOT_RECORD)
+            self._sources[StoreSource.DYNAMIC] = slots
         if config.statistics.elements:
             self._sources[StoreSource.STATISTICS] = self.statistics
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]

@@ -306,7 +306,10 @@ def _dynamic(
     slot = np.ascontiguousarray(record).view(SLOT_RECORD)[node.slot]
     v = linear_values(acc, slot["scale"], node.w_scale, node.bias, relu=False)
     addend = None if node.addend is None else real_values(given[-1]).reshape(v.shape)
-    v = added_values(v, addend, slope=node.slope, relu=node.relu)
+    v = added_values(
+        v, addend, slope=node.slope, offset=node.offset, gated=node.gated, bounds=node.bounds,
+        relu=node.relu,
+    )
     if node.kind == "dynamic_conv" and node.pool is not None:
         v = pooled_values(node, v)
     if node.real:

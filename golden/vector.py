@@ -25,9 +25,15 @@ from kiwicha.golden.statistics import StatisticsRecord
 from kiwicha.golden.window_maximum import window_entries, window_maximum
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import flat_index, window
-from kiwicha.machine.isa import FUNCTION_ENTRIES, PARAMETER_BYTES, SLOTS, VectorMode
+from kiwicha.machine.isa import (
+    FUNCTION_ENTRIES,
+    PARAMETER_BYTES,
+    SLOTS,
+    RealFunction,
+    VectorMode,
+)
 from kiwicha.machine.modes import BlockScale
-from kiwicha.machine.records import PARAMETER_RECORD, SLOT_RECORD
+from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_RECORD, SLOT_RECORD
 from kiwicha.machine.shifts import exponent_of, settled
 
 __all__ = ["VectorState", "quantized_pixels", "vector"]
@@ -49,6 +55,7 @@ class VectorState:
     addends : second operands of sums, uint8[output_bytes], which LOAD writes.
     sums : pairs of tables, uint8[2, SUM_BEATS, bytes of a beat], which LOAD writes.
     operands : second operands in binary32, uint8[real.bytes], which LOAD writes.
+    bounds : of binary32 values, low and high in the first bytes, which LOAD writes.
     seed, step : of the random words that round blocks; nothing here changes them.
     """
 
@@ -63,6 +70,7 @@ class VectorState:
     addends: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
     sums: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((2, 0, 0), np.uint8))
     operands: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8))
+    bounds: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(8, np.uint8))
     seed: int = 0
     step: int = 0
 
@@ -100,7 +108,7 @@ def vector(
     target = _places(fields, channels * wide, output.size)
     values = np.zeros(0, np.float32)
     if mode in (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL):
-        values = _values(fields, acc, record, state, target[:, ::wide])
+        values = _values(cfg, fields, acc, record, state, target[:, ::wide])
     if mode == VectorMode.MEASURE:
         _measure(fields, values, state)
         return
@@ -267,8 +275,8 @@ def quantized_pixels(
 
 
 def _values(
-    fields: Fields, acc: npt.NDArray[np.int32], record: npt.NDArray[Any], state: VectorState,
-    places: npt.NDArray[np.int64],
+    cfg: AcceleratorConfig, fields: Fields, acc: npt.NDArray[np.int32],
+    record: npt.NDArray[Any], state: VectorState, places: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     """Return the binary32 values of a layer with dynamic scales, whose results are at ``places``
     of the output buffer, or begin there."""
@@ -282,9 +290,17 @@ def _values(
         if first.min() < 0 or first.max() + 4 > state.operands.size:
             raise IndexError(f"second operand at byte {first.max()} out of range")
         operand = state.operands.view("<f4")[first // 4]
+    asked = fields["table"] if cfg.real.functions else 0
+    scaled, slope, offset = asked & RealFunction.SCALED, record["slope"].copy(), None
+    if scaled:
+        octets = np.ascontiguousarray(record).view(np.uint8).reshape(len(record), PARAMETER_BYTES)
+        offset = octets[:, OFFSET_PLACE : OFFSET_PLACE + 4].copy().view("<f4").reshape(-1)
+    low, high = state.bounds[:8].view("<f4") if asked & RealFunction.BOUNDED else (0, 0)
     return added_values(
         v, operand, alone=bool(fields["sums"]), relu=bool(fields["relu"]),
-        slope=record["slope"].copy() if fields["function"] else None,
+        slope=slope if fields["function"] or scaled else None, offset=offset,
+        gated=bool(asked & RealFunction.GATED),
+        bounds=(low, high) if asked & RealFunction.BOUNDED else None,
     )
 
 

@@ -239,10 +239,14 @@ class Real(Capability):
     table: ClassVar[str] = "real"
     bytes: int = 0
     """Memory of second operands in bytes: 0 (none) or a power of two, 512 to 1 MiB."""
+    functions: bool = False
+    """Bounds (Clip), factors and offsets of a channel, and products of two values, too."""
 
     def __post_init__(self) -> None:
         if self.bytes:
             require_power(self, "bytes", 512, 1 << 20)
+        elif self.functions:
+            raise ValueError("real.functions is true, real.bytes is 0; legal: false, or real.bytes")
 
     def check(self, machine: Machine) -> None:
         """Only what is quantized dynamically has such values; a step reads an operand a lane."""

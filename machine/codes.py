@@ -10,8 +10,8 @@ else:
     from amaranth.lib import enum
 
 __all__ = [
-    "ENGINES", "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation",
-    "StoreSource", "VectorMode", "WeightFormat",
+    "ENGINES", "Engine", "ErrorCode", "LoadTarget", "Opcode", "RealFunction", "Reduction",
+    "SpecialOperation", "StoreSource", "VectorMode", "WeightFormat",
 ]
 
 
@@ -49,7 +49,8 @@ class LoadTarget(enum.IntEnum, shape=4):
     PARAMETER = 2
     OPERAND = 3  #: SPECIAL's operands: lane * special.bytes + offset
     TABLE = 4  #: SPECIAL's 32-bit tables: A, then from byte 4 * special.entries on B
-    DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point
+    DYNAMIC = 5  #: slots of dynamic quantization, 16 bytes each: scale (binary32), zero point;
+    #: then, with ``real.functions``, bounds of binary32 values: low and high, finite
     FUNCTION = 6  #: VECTOR's tables of FUNCTION_ENTRIES bytes, one after the other
     ADDEND = 7  #: VECTOR's second operands, each at the output buffer's byte address of the result
     SUMS = 8  #: VECTOR's pairs of tables for sums, SUM_BEATS beats each: entry k, A and B (int32),
@@ -122,6 +123,15 @@ class VectorMode(enum.IntEnum, shape=4):
     #: pseudo-randomly; then the sum of `residual`, or with `relu` 0 unless its operand is positive
     REAL = 7  #: v itself, binary32, 4 bytes little endian: a zero without sign, and what is not
     #: finite as infinity
+
+
+class RealFunction(enum.IntEnum, shape=3):
+    """Bits of VECTOR's field ``table`` in MEASURE, QUANTIZE and REAL, with ``real.functions``."""
+
+    BOUNDED = 1  #: a finite v is held between the bounds (target DYNAMIC), in the end
+    SCALED = 2  #: every v becomes f(f(v * slope) + offset), without `function`, and without
+    #: `residual` unless that is alone
+    GATED = 4  #: v becomes f(v * its second operand) instead of the sum, without `function`
 
 
 class SpecialOperation(enum.IntEnum, shape=4):

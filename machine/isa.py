@@ -17,6 +17,7 @@ from kiwicha.machine.codes import (
     ErrorCode,
     LoadTarget,
     Opcode,
+    RealFunction,
     Reduction,
     SpecialOperation,
     StoreSource,
@@ -27,22 +28,24 @@ from kiwicha.machine.optimizer import UPDATE_FIELDS
 from kiwicha.machine.statistics_record import STATISTICS_RECORD
 
 __all__ = [
-    "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES", "INSTRUCTIONS",
-    "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
+    "BOUNDS_PLACE", "COMPUTE", "COUNTER_WORDS", "END", "ENGINES", "FUNCTION_ENTRIES",
+    "INSTRUCTIONS", "INSTRUCTION_WORDS", "LEVELS", "LEVEL_CHANNEL",
     "LEVEL_REDUCTION", "LOAD", "PARAMETER_BYTES", "SLOTS", "SLOT_BYTES", "SPECIAL",
     "STATISTICS_RECORD", "STORE", "SUM_BEATS", "UPDATE", "VECTOR", "WORD_BITS",
-    "Engine", "ErrorCode", "LoadTarget", "Opcode", "Reduction", "SpecialOperation", "StoreSource",
-    "VectorMode", "WeightFormat",
+    "Engine", "ErrorCode", "LoadTarget", "Opcode", "RealFunction", "Reduction", "SpecialOperation",
+    "StoreSource", "VectorMode", "WeightFormat",
 ]
 
 WORD_BITS: Final = 64
 PARAMETER_BYTES: Final = 16
 """One channel's bias (int32), multiplier (uint32), shift (int8), padding, and in the last four a
-slope (binary32), little endian."""
+slope (binary32), little endian; with ``real.functions`` an offset (binary32) from the shift on."""
 SLOTS: Final = 4
 """Slots of dynamic quantization; each holds the scale and zero point of a tensor."""
 SLOT_BYTES: Final = 16
 """What LOAD and STORE move of a slot: scale (float32), zero point (8 bits), then zeros."""
+BOUNDS_PLACE: Final = SLOTS * SLOT_BYTES
+"""Byte of what LOAD moves behind the slots from which bounds lie, with ``real.functions``."""
 FUNCTION_ENTRIES: Final = 256
 """Bytes of a table of VECTOR: the result for each of the 256 bytes."""
 SUM_BEATS: Final = 512
@@ -148,7 +151,7 @@ VECTOR: Final = data.StructLayout({
     # uint8 where `high` of REQUANTIZE and QUANTIZE is above 127, or the int32 of RAW
     "function": unsigned(1),  # REQUANTIZE: each result's low byte becomes the table's entry of it;
     # MEASURE, QUANTIZE, REAL: negative v become f(v * slope) before the second operand is added
-    "table": unsigned(3),  # which table
+    "table": unsigned(3),  # which table; MEASURE, QUANTIZE, REAL: bits of RealFunction
     "local": unsigned(32),  # output buffer byte address of the first pixel's first channel
     "pixels": unsigned(16),  # pixels a line, at least 1; written in order, so that the last counts
     "lines": unsigned(16),  # lines, at least 1

@@ -134,8 +134,9 @@ def _value(cfg: AcceleratorConfig) -> int:
 
 def real_latency(cfg: AcceleratorConfig) -> int:
     """Of what is done to a dynamically quantized value before the choice of relu: in binary32
-    again, chosen between it and an operand, times a slope or not, a sum."""
-    return 2 + 1 + 6 + product_latency(cfg.requantize_multiplier_width) + 1 + 6
+    again, chosen between it and an operand, times a slope or not, a sum, two bounds."""
+    bounds = 2 if cfg.real.functions else 0
+    return 2 + 1 + 6 + product_latency(cfg.requantize_multiplier_width) + 1 + 6 + bounds
 
 
 def dynamic_latency(cfg: AcceleratorConfig) -> int:

@@ -9,7 +9,7 @@ from amaranth.lib import data
 
 from kiwicha.machine.isa import PARAMETER_BYTES, SLOT_BYTES
 
-__all__ = ["PARAMETER_LAYOUT", "PARAMETER_RECORD", "SLOT_LAYOUT", "SLOT_RECORD"]
+__all__ = ["OFFSET_PLACE", "PARAMETER_LAYOUT", "PARAMETER_RECORD", "SLOT_LAYOUT", "SLOT_RECORD"]
 
 PARAMETER_RECORD: Final = np.dtype([
     ("bias", "<i4"), ("multiplier", "<u4"), ("shift", "i1"),
@@ -17,6 +17,8 @@ PARAMETER_RECORD: Final = np.dtype([
 ])
 """Parameters of one channel. Bias and multiplier are binary32 where VECTOR quantizes dynamically,
 as is the multiplier with the requantize mode onnx. The slope is for negative values there."""
+OFFSET_PLACE: Final = 8
+"""Byte of a channel's parameters from which its offset lies, where shift and padding are else."""
 SLOT_RECORD: Final = np.dtype([
     ("scale", "<f4"), ("zero_point", "u1"), ("rest", "u1", SLOT_BYTES - 5),
 ])

@@ -258,6 +258,7 @@ MODELS = {
     "shift_lanes": "niti",
     "statistics_path": "statistics",
     "float_units": "dynamic",
+    "real_bounds": "dynamic",
     "real_value": "dynamic",
     "weight_loader": "address_generator",
 }

@@ -117,6 +117,7 @@ class ProgramBuilder:
         self.functions = Ring(self.config.functions.tables)
         self.sums = Ring(self.config.residual.tables)
         self.reals = Ring(self.config.real.bytes, beat)
+        self.bounds = Ring(int(self.config.real.functions))
         self._half = 0
 
     def next_accumulators(self) -> int:

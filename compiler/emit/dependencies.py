@@ -24,7 +24,7 @@ _MANY = 64
 class Space(Enum):
     """A memory that engines share; OPERAND and RESULT are offsets in every lane alike, ADDEND is as
     OUTPUT, FUNCTION and SUMS count the tables of VECTOR, SLOT the slots of dynamic quantization,
-    STATISTICS has one place: the record."""
+    STATISTICS and BOUNDS have one place: the record, and the bounds of binary32 values."""
 
     MEMORY = "memory"
     ACTIVATION = "activation"
@@ -39,6 +39,7 @@ class Space(Enum):
     ADDEND = "addend"
     SUMS = "sums"
     REAL = "real"
+    BOUNDS = "bounds"
     SLOT = "slot"
     STATISTICS = "statistics"
 

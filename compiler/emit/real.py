@@ -4,13 +4,15 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from kiwicha.compiler.emit.bounds import bring_bounds
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.compiler.emit.residents import StoreConstant
 from kiwicha.compiler.emit.steps import Step
 from kiwicha.compiler.graph.graph import DynamicRealNode
-from kiwicha.machine.isa import LoadTarget, VectorMode
+from kiwicha.compiler.graph.tensor import Bounds
+from kiwicha.machine.isa import LoadTarget, RealFunction, VectorMode
 
 __all__ = ["real_steps"]
 
@@ -26,11 +28,12 @@ class _Lines:
     width: int
     pitch: int
     relu: bool
+    bounds: Bounds | None
 
 
 def real_steps(
     node: DynamicRealNode, addresses: Mapping[str, int], builder: ProgramBuilder,
-    _store: StoreConstant, _ready: int,
+    store: StoreConstant, _ready: int,
 ) -> list[Step]:
     """A pass for the range of all parts, and one for the codes of each."""
     pitch = sum(part.width for part in node.parts)
@@ -38,15 +41,16 @@ def real_steps(
     for part in node.parts:
         lines = part.x.size // (4 * part.width)
         parts.append(_Lines(
-            addresses[part.x.name], place, lines, part.width, pitch, part.relu
+            addresses[part.x.name], place, lines, part.width, pitch, part.relu,
+            part.bounds,
         ))
         place += part.width
 
     def emit() -> None:
         fields = {"target": node.target, "residual": 1, "sums": 1, "high": 255}
-        _measure(parts, fields, builder)
+        _measure(parts, fields, builder, store)
         for part in parts:
-            _quantize(part, fields, builder)
+            _quantize(part, fields, builder, store)
         builder.store_slot(addresses[node.y_record.name], node.target)
 
     first = addresses[node.y.name]
@@ -91,7 +95,19 @@ def _walk(
         done += pixels * channels
 
 
-def _measure(parts: list[_Lines], fields: dict[str, int], builder: ProgramBuilder) -> None:
+def _functions(
+    part: _Lines, builder: ProgramBuilder, store: StoreConstant
+) -> tuple[dict[str, int], list[Range]]:
+    """Return the fields of what is done to a part's numbers, and what VECTOR reads for it."""
+    if part.bounds is None:
+        return {"relu": int(part.relu)}, []
+    read = bring_bounds(builder, store, part.bounds)
+    return {"relu": int(part.relu), "table": int(RealFunction.BOUNDED)}, [read]
+
+
+def _measure(
+    parts: list[_Lines], fields: dict[str, int], builder: ProgramBuilder, store: StoreConstant
+) -> None:
     """Make a slot of the range of all numbers."""
     most = _most(builder)
     target = fields["target"]
@@ -101,28 +117,33 @@ def _measure(parts: list[_Lines], fields: dict[str, int], builder: ProgramBuilde
         pieces += [(part, first, min(most, total - first)) for first in range(0, total, most)]
     for number, (part, first, count) in enumerate(pieces):
         local, covered = _on_chip(builder, part.x + 4 * first, count)
+        done, read = _functions(part, builder, store)
         walked = list(_walk(builder, count))
         for place, (begin, shape) in enumerate(walked):
             last = number + 1 == len(pieces) and place + 1 == len(walked)
             builder.vector(
                 {
-                    **fields, **shape, "mode": VectorMode.MEASURE, "relu": int(part.relu),
+                    **fields, **shape, **done, "mode": VectorMode.MEASURE,
                     "scales": local + 4 * begin, "begin": int(number == place == 0),
                     "settle": int(last),
                 },
-                [covered], [slot],
+                [covered, *read], [slot],
             )
 
 
-def _quantize(part: _Lines, fields: dict[str, int], builder: ProgramBuilder) -> None:
+def _quantize(
+    part: _Lines, fields: dict[str, int], builder: ProgramBuilder, store: StoreConstant
+) -> None:
     """Write a part's codes, whole lines at once where they fit."""
+    done, read = _functions(part, builder, store)
+    fields = {**fields, **done}
     most, beat = _most(builder), builder.config.beat_bytes
     flat = part.width == part.pitch
     total = part.lines * part.width
     if flat:
         for first in range(0, total, most):
             count = min(most, total - first)
-            _codes(part, fields, builder, (first, part.y + first), count, 1, count)
+            _codes(part, fields, builder, (first, part.y + first), count, 1, count, read)
         return
     apart = part.width + (part.pitch - part.width) % beat  # as memory has it, modulo a beat
     lines = min(max(1, most // apart), part.lines, builder.config.accumulator_depth)
@@ -131,29 +152,29 @@ def _quantize(part: _Lines, fields: dict[str, int], builder: ProgramBuilder) -> 
             count = min(most, part.width - first)
             rows = min(lines, part.lines - line)
             place = line * part.width + first, part.y + line * part.pitch + first
-            _codes(part, fields, builder, place, count, rows, apart)
+            _codes(part, fields, builder, place, count, rows, apart, read)
 
 
 def _codes(
     part: _Lines, fields: dict[str, int], builder: ProgramBuilder, place: tuple[int, int],
-    count: int, lines: int, apart: int,
+    count: int, lines: int, apart: int, read: list[Range],
 ) -> None:
     """Quantize ``lines`` lines of ``count`` numbers, which lie densely if there are several, and
-    store them; they are ``apart`` in the output buffer."""
+    store them; they are ``apart`` in the output buffer. VECTOR reads ``read``, too."""
     beat, target = builder.config.beat_bytes, fields["target"]
     first, y = place
     local, covered = _on_chip(builder, part.x + 4 * first, lines * count)
     size = lines * apart + 2 * beat
     base = builder.outputs.place((builder.layer, y), size)
     out = base + y % beat
-    reads = [covered, Range(Space.SLOT, target, target + 1)]
+    reads = [*read, covered, Range(Space.SLOT, target, target + 1)]
     writes = [Range(Space.OUTPUT, base, base + size)]
     alike = lines == 1 or apart == count  # then operands lie as results do
     for line in (0,) if alike else range(lines):
         for begin, shape in _walk(builder, count, lines if alike else 1, apart):
             builder.vector(
                 {
-                    **fields, **shape, "mode": VectorMode.QUANTIZE, "relu": int(part.relu),
+                    **fields, **shape, "mode": VectorMode.QUANTIZE,
                     "scales": local + 4 * (line * count + begin),
                     "local": out + line * apart + begin,
                 },

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kiwicha.compiler.emit.bounds import bring_bounds
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.instruction import Transfer
@@ -120,6 +121,9 @@ class Results:
                 fields["sums"] = sums = self.residents.sums(work.addend.table)
                 reads.append(Range(Space.SUMS, sums, sums + 1))
         by_range = self._by_range(mode, fields)
+        if isinstance(by_range, Dynamic) and by_range.bounds is not None:
+            bounds = by_range.bounds
+            reads.append(bring_bounds(self.builder, self.residents.store, bounds))
         if by_range is not None:
             reads.append(Range(Space.SLOT, by_range.slot, by_range.slot + 1))
         if by_range is not None and by_range.target is not None:
@@ -172,7 +176,8 @@ class Results:
                 return None
             fields |= {
                 "slot": dynamic.slot, "relu": int(dynamic.relu),
-                "function": int(self.work.slope is not None),
+                "function": int(self.work.slope is not None and self.work.offset is None),
+                "table": dynamic.functions,
             }
             if dynamic.target is not None:
                 fields["target"] = dynamic.target

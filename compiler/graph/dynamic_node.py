@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.node import BaseNode, Promise
-from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
+from kiwicha.compiler.graph.tensor import Bounds, Pair, Quad, Tensor
+from kiwicha.machine.isa import RealFunction
 
 __all__ = ["DynamicConvNode", "DynamicLinearNode", "DynamicScaleNode"]
 
@@ -37,6 +38,9 @@ class DynamicLinearNode:
     real : whether y is v itself, in binary32, ... 4 N bytes (`compiler.graph.dynamic_real`);
     addend : the same of a tensor of the shape of y, which is added to v before ``relu``.
     reload : whether slot ``slot`` held something else meanwhile.
+    offset : what is added to v * slope, which all v become then; None where they do not.
+    gated : whether v is multiplied by ``addend`` instead of a sum; it has no slope then.
+    bounds : within which v is held in the end, before ``relu``; None where it is not.
     """
 
     name: str
@@ -59,6 +63,9 @@ class DynamicLinearNode:
     slope: NDArray[np.float32] | None = None
     real: bool = False
     addend: Tensor | None = None
+    offset: NDArray[np.float32] | None = None
+    gated: bool = False
+    bounds: Bounds | None = None
     kind: ClassVar[str] = "dynamic"
 
     @property
@@ -70,6 +77,16 @@ class DynamicLinearNode:
     def results(self) -> tuple[Tensor, ...]:
         """The output and the record with its scale."""
         return (self.y,) if self.y_record is None else (self.y, self.y_record)
+
+    @property
+    def functions(self) -> int:
+        """What is done to v, as bits of `machine.isa.RealFunction`."""
+        bits = (
+            (RealFunction.BOUNDED, self.bounds is not None),
+            (RealFunction.SCALED, self.offset is not None),
+            (RealFunction.GATED, self.gated),
+        )
+        return sum(int(bit) for bit, has in bits if has)
 
     @property
     def columns(self) -> int:

@@ -14,10 +14,18 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.host_operators import HostFunction
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.compiler.graph.node import BaseNode, Promise
-from kiwicha.compiler.graph.tensor import Shape, Tensor
+from kiwicha.compiler.graph.tensor import Bounds, Shape, Tensor
 from kiwicha.errors import KiwichaError
 
 __all__ = ["DynamicRealNode", "HostReal", "HostRealInput", "RealPart"]
+
+
+def _held(v: NDArray[np.float32], bounds: Bounds | None, relu: bool) -> NDArray[np.float32]:
+    """Return values within bounds, what is not finite as it is, and with ``relu`` none negative."""
+    if bounds is not None:
+        held = np.clip(v, np.float32(bounds[0]), np.float32(bounds[1]))
+        v = np.where(np.isfinite(v), held, v)
+    return np.asarray(np.maximum(v, np.float32(0)) if relu else v, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +36,19 @@ class RealPart:
     -------
     x : its numbers, uint8 ... x 4 N.
     relu : whether negative ones become 0 first.
+    bounds : within which they are held before that, None where they are not.
     width : numbers that follow each other in the result; between them are those of other parts.
     """
 
     x: Tensor
     relu: bool
     width: int
+    bounds: Bounds | None = None
 
     def values(self, octets: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return its numbers, lines x ``width``."""
         made = np.ascontiguousarray(octets).reshape(-1).view("<f4").reshape(-1, self.width)
-        return np.asarray(np.maximum(made, np.float32(0)) if self.relu else made, np.float32)
+        return _held(made, self.bounds, self.relu)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +113,7 @@ class HostReal:
     Members
     -------
     tensor : the numbers, 4 bytes each.
-    relu : whether negative ones become 0.
+    relu, bounds : as of `RealPart`.
     shape : of the graph output ``target``.
     view : steps from the order in memory to it.
     then : what is computed of the values, if anything.
@@ -116,6 +126,7 @@ class HostReal:
     shape: Shape
     view: Layout
     then: HostFunction | None = None
+    bounds: Bounds | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -133,6 +144,6 @@ class HostReal:
         real = np.ascontiguousarray(array).reshape(-1).view("<f4").astype(np.float32)
         if not np.isfinite(real).all():
             raise KiwichaError(f"output '{self.target}' has values that are not finite in binary32")
-        real = np.maximum(real, np.float32(0)) if self.relu else real
+        real = _held(real, self.bounds, self.relu)
         real = self.view.apply(real).reshape(self.shape)
         return real if self.then is None else self.then.run(real)

@@ -49,12 +49,12 @@ from kiwicha.compiler.graph.special_nodes import (
     TableNode,
     TablesNode,
 )
-from kiwicha.compiler.graph.tensor import Pair, Quad, Shape, Tensor
+from kiwicha.compiler.graph.tensor import Bounds, Pair, Quad, Shape, Tensor
 from kiwicha.compiler.graph.training_nodes import TrainingNode
 from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
-    "AddNode", "BlocksNode", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
+    "AddNode", "BlocksNode", "Bounds", "Box", "ConvNode", "ConvTransposeNode", "DynamicConvNode",
     "DynamicLinearNode", "DynamicProductNode", "DynamicRealNode", "DynamicScaleNode",
     "FixedPairNode", "Graph",
     "HostBlockDequantize", "HostDequantize", "HostDynamicDequantize", "HostDynamicQuantize",

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout
 
-__all__ = ["Pair", "Quad", "Shape", "Tensor"]
+__all__ = ["Bounds", "Pair", "Quad", "Shape", "Tensor"]
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 Quad = tuple[int, int, int, int]
+Bounds = tuple[float, float]
+"""The least and the greatest value."""
 
 
 @dataclass(frozen=True)

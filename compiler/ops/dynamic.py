@@ -10,7 +10,7 @@ from kiwicha.compiler.ops.unsupported import DYNAMIC
 from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "ALONE", "BETWEEN", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "ORDERS",
+    "ALONE", "BETWEEN", "BOUND", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "ORDERS",
     "OWN_SCALE", "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SLICED",
     "SUMMANDS", "SUMS", "TENSOR", "VALUE",
 ]
@@ -19,7 +19,7 @@ TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda sc
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
     "{following} of a dynamically quantized layer's result; must be Add of a constant, LeakyRelu "
-    "or PRelu with a constant slope, a sum, Relu, MaxPool, an average without padding or a "
+    "or PRelu with a constant slope, a sum, Relu, Clip, MaxPool, an average without padding or a "
     "reshape, once each and in this order; Concat, Split or Slice; {way}",
     lambda following, way, known: known,
 )
@@ -37,6 +37,10 @@ SCALE = Limit(
 )
 FINITE = Limit(
     "{what} '{name}' is infinite or NaN", lambda what, name, value: bool(np.isfinite(value).all())
+)
+BOUND = Limit(
+    "bound '{name}' is not a constant",
+    lambda name, constants: not name or name in constants,
 )
 RIGHT = Limit(
     "the first operand is a constant; transpose the product", lambda constant: not constant
@@ -93,20 +97,22 @@ OPERATORS = (
                              "DynamicQuantizeMatMul"), "runtime"),
         ),
         "dynamic.dynamic_quantize",
-        (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, SCALE, FINITE, RIGHT, OWN_ZERO, SHAPES,
+        (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, SCALE, FINITE, BOUND, RIGHT, OWN_ZERO, SHAPES,
          PAIR, OWN_SCALE, POOLED, COLUMNS, SLICED, ALONE, SUMMANDS, ORDERS, *LIMITS),
         "as `quantize_dynamic` writes them, or as ONNX Runtime fuses them: products with "
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
         "groups, MaxPool, views, beside static layers; LeakyRelu and PRelu with constant slopes, "
         "sums of two layers, or of one and a graph input, Concat, and Split and Slice of columns, "
-        "whose values are in memory in binary32 (`real.bytes`); over all of binary32 with its "
-        "denormal numbers; a tensor without a finite range is refused by name; any number of "
-        "quantizations alive; float inputs and outputs converted by the host, with a function or "
-        "softmax in front of an output, or int32 sums as outputs, of integer inputs too",
+        "whose values are in memory in binary32 (`real.bytes`); Clip with constant bounds "
+        "(`real.functions`); over all of binary32 with its denormal numbers; a tensor without a "
+        "finite range is refused by name; any number of quantizations alive; float inputs and "
+        "outputs converted by the host, with a function or softmax in front of an output, or int32 "
+        "sums as outputs, of integer inputs too",
         ("tests/compiler/test_dynamic.py", "tests/compiler/test_dynamic_conv.py",
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
          "tests/compiler/test_dynamic_product.py", "tests/compiler/test_dynamic_real.py",
-         "tests/compiler/test_dynamic_windows.py", "tests/compiler/test_unfused.py"),
+         "tests/compiler/test_dynamic_windows.py", "tests/compiler/test_dynamic_functions.py",
+         "tests/compiler/test_unfused.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

@@ -29,6 +29,7 @@ from kiwicha.compiler.ops.dynamic import (
     VALUE,
 )
 from kiwicha.compiler.ops.dynamic_average import average, average_of_real, average_window
+from kiwicha.compiler.ops.dynamic_functions import clip_bounds
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_last import is_last
 from kiwicha.compiler.ops.dynamic_linear import Linear
@@ -101,6 +102,7 @@ class DynamicLayers:
             "QuantizeLinear": self._fixed, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "LeakyRelu": self._slope, "PRelu": self._slope,
             "Concat": self.reals.concat, "Slice": self._slice, "Split": self._slice,
+            "Clip": self._clip,
         }
         rest |= dict.fromkeys(VIEWS, self._view)
         if self._is_last(node):
@@ -114,7 +116,7 @@ class DynamicLayers:
         rest = {
             "Add": self.reals.add, "Relu": self.reals.relu, "Concat": self.reals.concat,
             "MaxPool": self.reals.pool, "AveragePool": self._average,
-            "GlobalAveragePool": self._average,
+            "GlobalAveragePool": self._average, "Clip": self.reals.clip,
         }
         rest |= dict.fromkeys(VIEWS, self.reals.view)
         if self.reals.is_last(node, node.op_type in rest):
@@ -241,7 +243,7 @@ class DynamicLayers:
             self.reals.add(node)
             return
         early = linear.w_scale is None or linear.bias is not None or linear.relu
-        early = early or linear.slope is not None or linear.addend is not None
+        early = early or linear.computed
         constant = bias is not None and bias.dtype == np.float32
         early = early or linear.second is not None
         self._require(node, constant and not early and linear.plain)
@@ -255,6 +257,12 @@ class DynamicLayers:
         self._require(node, linear.w_scale is not None)
         self.linear[node.output[0]] = replace(linear, relu=True, op=f"{linear.op}, Relu")
 
+    def _clip(self, node: onnx.NodeProto) -> None:
+        linear = self.linear[node.input[0]]
+        self._require(node, linear.w_scale is not None and linear.second is None)
+        bounds = clip_bounds(self.context, node)
+        self.linear[node.output[0]] = linear.clipped(*bounds)
+
     def _fixed(self, node: onnx.NodeProto) -> None:
         """The floats of a layer quantized by a scale that is known."""
         linear = self.linear[node.input[0]]
@@ -266,7 +274,7 @@ class DynamicLayers:
         """LeakyRelu or PRelu: negative values are multiplied."""
         linear, slope = self.linear[node.input[0]], slope_of(self.context, node)
         fits = linear.w_scale is not None and linear.plain and linear.second is None
-        fits = fits and not linear.relu and linear.slope is None and linear.addend is None
+        fits = fits and not linear.relu and not linear.computed
         self._require(node, fits and slope is not None)
         assert slope is not None
         FINITE.check(what="slope", name=node.input[-1], value=slope)

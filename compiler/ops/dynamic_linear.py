@@ -12,7 +12,6 @@ from math import prod
 from typing import Any, cast
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from kiwicha.compiler.frontend.onnx_node import node_name
@@ -30,8 +29,9 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
-from kiwicha.compiler.ops.dynamic import COLUMNS, POOLED
+from kiwicha.compiler.ops.dynamic import POOLED
 from kiwicha.compiler.ops.dynamic_last import last_function
+from kiwicha.compiler.ops.dynamic_state import LinearState
 from kiwicha.compiler.ops.dynamic_windows import (
     covers,
     emit_pooled,
@@ -41,8 +41,6 @@ from kiwicha.compiler.ops.dynamic_windows import (
 from kiwicha.compiler.ops.matmul import row_order
 from kiwicha.compiler.ops.product import placed
 from kiwicha.compiler.ops.view import View, emit_view
-from kiwicha.compiler.ops.weights import per_channel
-from kiwicha.compiler.ops.window import Window
 
 __all__ = ["Linear"]
 
@@ -50,101 +48,8 @@ _UINT8 = np.dtype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
-class Linear:
-    """A linear layer, first the sums, then the floats that follow.
-
-    Members
-    -------
-    source : the quantized input's name.
-    weights : K x N, or out channels x in / groups x kernel; none with a second tensor.
-    made : shape of the sums.
-    shape : of the value in the model.
-    frame, groups : of a convolution.
-    zero : zero point of the input where that has one of its own.
-    cast : whether the sums are floats.
-    second : name of the second operand and its record, where that is quantized dynamically, too.
-    w_scale : once the scales have been multiplied with; one per column.
-    bias : one per column, or None.
-    slope : what negative values are multiplied by, one per column, or None.
-    addend : what is added then, before Relu, or None: a value in memory, in binary32.
-    pool : a MaxPool and its window.
-    views : what moves, in the end.
-    golden : whether it is quantized where the runtime computes in float.
-    last : the float value that the host computes a graph output of, empty where that is it.
-    """
-
-    node: onnx.NodeProto
-    source: str
-    weights: NDArray[np.int8]
-    weight_zero: NDArray[np.int16]
-    made: Shape
-    shape: Shape
-    frame: Window | None = None
-    groups: int = 1
-    zero: int | None = None
-    cast: bool = False
-    second: tuple[str, Tensor] | None = None
-    w_scale: NDArray[np.float32] | None = None
-    bias: NDArray[np.float32] | None = None
-    slope: NDArray[np.float32] | None = None
-    addend: Tensor | None = None
-    relu: bool = False
-    pool: tuple[onnx.NodeProto, Window] | None = None
-    views: tuple[tuple[onnx.NodeProto, View], ...] = ()
-    last: str = ""
-    golden: bool = False
-    op: str = "MatMulInteger"
-
-    @property
-    def columns(self) -> int:
-        """Results that have a weight scale and a bias of their own."""
-        return self.made[-1 if self.frame is None else 1]
-
-    @property
-    def plain(self) -> bool:
-        """Whether columns are still where they were made."""
-        axis = -1 if self.frame is None else 1
-        return self.pool is None and (
-            self.shape == self.made if self.frame is not None
-            else self.shape[axis:] == self.made[axis:]
-        )
-
-    @property
-    def open(self) -> bool:
-        """Whether a value can be added to it."""
-        ready = self.w_scale is not None and self.addend is None and self.second is None
-        return ready and self.pool is None and not self.last and not (
-            self.relu and self.slope is not None
-        )
-
-    def sliced(self, first: int, count: int, name: str) -> "Linear":
-        """Return the layer with ``count`` of its columns, from ``first`` on."""
-        part = slice(first, first + count)
-        axis = -1 if self.frame is None else 1
-        shape, made = [*self.shape], [*self.made]
-        shape[axis] = made[axis] = count
-
-        def of(values: NDArray[Any] | None) -> NDArray[Any] | None:
-            return None if values is None else np.ascontiguousarray(values[part])
-
-        weights = self.weights[:, part] if self.frame is None else self.weights[part]
-        return replace(
-            self, weights=np.ascontiguousarray(weights), weight_zero=self.weight_zero[part],
-            made=tuple(made), shape=tuple(shape), w_scale=of(self.w_scale), bias=of(self.bias),
-            slope=of(self.slope), op=f"{self.op}, {name}",
-        )
-
-    def per_column(self, value: NDArray[Any], what: str) -> NDArray[np.float32]:
-        """Return a float constant that broadcasts to the sums as one value per column."""
-        rank = len(self.shape)
-        axis = rank - 1 if self.frame is None else 1
-        given = (*(1,) * (rank - value.ndim), *value.shape)
-        COLUMNS.check(
-            what=what, shape=value.shape, fits=len(given) == rank
-            and prod(given) == given[axis] and given[axis] in (1, self.columns),
-        )
-        flat = per_channel(value.reshape(-1), self.columns, what)
-        return np.ascontiguousarray(flat.astype(np.float32))
+class Linear(LinearState):
+    """A linear layer, and the nodes that it becomes."""
 
     def quantized(
         self, context: Context, record_in: Tensor, name: str, record: Tensor | None,
@@ -244,7 +149,7 @@ class Linear:
     @property
     def _in_windows(self) -> bool:
         """Whether they have to be found before the values are quantized."""
-        known = self.pool is not None and self.relu and covers(self.pool[1], self.made[2:])
+        known = self.pool is not None and self.positive and covers(self.pool[1], self.made[2:])
         return self.in_windows and not known
 
     def _seen(self) -> Shape:
@@ -259,7 +164,7 @@ class Linear:
         if self.pool is None:
             return size
         node, frame = self.pool
-        POOLED.check(op=node.op_type, relu=self.relu, whole=covers(frame, size))
+        POOLED.check(op=node.op_type, relu=self.positive, whole=covers(frame, size))
         return tuple(map(len, met(frame, size)))
 
     def _emit(
@@ -271,7 +176,8 @@ class Linear:
             self._emit_product(context, record_in, y, record)
             return
         fixed = record is None and not (sums or real)
-        what: dict[str, Any] = {"real": real, "slope": self.slope, "addend": self.addend}
+        names = ("slope", "offset", "addend", "gated", "bounds")
+        what: dict[str, Any] = {"real": real, **{name: getattr(self, name) for name in names}}
         x = context.tensors[self.source]
         free = x.name in context.free
         w_scale = np.ones(self.columns, np.float32) if self.w_scale is None else self.w_scale

@@ -22,8 +22,10 @@ from kiwicha.compiler.graph.graph import (
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import ALONE, ORDERS, POOLED, SUMMANDS
+from kiwicha.compiler.ops.dynamic_functions import clip_bounds
 from kiwicha.compiler.ops.dynamic_last import is_last, last_function
 from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.dynamic_state import both
 from kiwicha.compiler.ops.dynamic_windows import emit_pooled, met
 from kiwicha.compiler.ops.pool import pool_window
 from kiwicha.compiler.ops.view import View, emit_view, view_of
@@ -98,7 +100,7 @@ class Reals:
             return False
         return linear.addend is not None or any(
             reader.op_type == "Concat" or (
-                reader.op_type == "Add"
+                reader.op_type in ("Add", "Mul")
                 and not any(other in self.context.constants for other in reader.input)
             )
             for reader in self.context.readers[name]
@@ -130,7 +132,7 @@ class Reals:
             width = tensor.size // 4
             self.made[name] = Real(
                 (RealPart(tensor, False, width),), linear.valued_shape, linear.frame is not None,
-                linear.shape, linear.views, positive=linear.relu,
+                linear.shape, linear.views, positive=linear.positive,
             )
             return self.made[name]
         if name in self.context.unknown:
@@ -172,7 +174,8 @@ class Reals:
         linear = self.linear[name]
         real = self.get(node, other, linear.frame is not None)
         what = "several side by side" if len(real.parts) > 1 else ""
-        what = "an earlier sum's, or another's, Relu" if real.parts[0].relu else what
+        done = real.parts[0].relu or real.parts[0].bounds is not None
+        what = "an earlier sum's, or another's, Relu or Clip" if done else what
         self._alone(node, other, what)
         image = linear.frame is not None
         order = channels_last(len(linear.made)) if image else ROW_MAJOR
@@ -223,6 +226,16 @@ class Reals:
         real = self.made[node.input[0]]
         parts = tuple(replace(part, relu=True) for part in real.parts)
         self.made[node.output[0]] = replace(real, parts=parts, positive=True)
+
+    def clip(self, node: onnx.NodeProto) -> None:
+        """Clip of what is in memory, when it is read."""
+        real, (low, high) = self.made[node.input[0]], clip_bounds(self.context, node)
+        parts = tuple(
+            replace(part, relu=False, bounds=both(part.bounds, part.relu, low, high))
+            for part in real.parts
+        )
+        positive = all(part.bounds is not None and part.bounds[0] >= 0 for part in parts)
+        self.made[node.output[0]] = replace(real, parts=parts, positive=positive)
 
     def pool(self, node: onnx.NodeProto) -> None:
         """MaxPool of what is in memory: of its codes, where the range is that of all."""
@@ -285,7 +298,7 @@ class Reals:
         """Let the host read graph output ``name`` in memory; return whether it is there."""
         linear = self.linear.get(name)
         if linear is not None:
-            if linear.addend is None and linear.slope is None:
+            if not linear.computed:
                 return False
             made = self.get(linear.node, linear.last or name)
             self.made[name] = replace(made, last=linear.last)
@@ -304,6 +317,6 @@ class Reals:
         part = real.parts[0]
         self.context.dequantize.append(HostReal(
             self.context.names.fresh(name, "real"), part.x, name, part.relu, real.shape,
-            Layout(tuple(steps)), then,
+            Layout(tuple(steps)), then, part.bounds,
         ))
         return True

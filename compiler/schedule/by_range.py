@@ -21,6 +21,8 @@ class Dynamic:
     real : whether the result is binary32 values (``target`` is None then).
     part : measure the results, quantize them, or both; of several works the range is one:
     begin, settle : whether it begins and ends with this work.
+    functions, bounds : what is done to values, bits of `machine.isa.RealFunction`, and within what
+        they are held.
     """
 
     slot: int
@@ -31,6 +33,8 @@ class Dynamic:
     part: Literal["all", "measure", "quantize"] = "all"
     begin: bool = True
     settle: bool = True
+    functions: int = 0
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class Contraction:
     nor shift count. With ``summed``, ``x`` and ``matrix`` are the first of several.
     With ``beside``, ``x`` is as it lies on chip. ``second`` is where the binary32 value lies that
     is added to a result, seen from that; ``slope``, one for each channel, what negative results are
-    multiplied by before.
+    multiplied by before; or all of them, where there is an ``offset`` that is added then.
     """
 
     name: str
@@ -221,6 +221,7 @@ class Contraction:
     summed: Summed | None = None
     second: int | None = None
     slope: np.ndarray | None = None
+    offset: np.ndarray | None = None
 
     def span(self, axis: int, first: int, count: int) -> tuple[int, int]:
         """Return the first row (or column) of results behind ``count`` of ``y`` from ``first`` on,

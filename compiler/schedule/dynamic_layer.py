@@ -69,10 +69,12 @@ def dynamic_contraction(
         high=255,
         dynamic=Dynamic(
             node.slot, node.target, node.relu, zero=node.x_record is not None, real=node.real,
-            part="quantize" if node.fixed else "all",
+            part="quantize" if node.fixed else "all", functions=node.functions,
+            bounds=node.bounds,
         ),
         second=None if addend is None else addend - y_address,
         slope=node.slope,
+        offset=node.offset,
         windows=windows,
     )
 

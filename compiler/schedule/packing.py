@@ -7,7 +7,7 @@ from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES
-from kiwicha.machine.records import PARAMETER_RECORD
+from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_RECORD
 
 __all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_rows", "parameter_bytes"]
 
@@ -90,5 +90,9 @@ def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConf
     record["shift"][: tile.outputs] = work.shift[channels]
     if work.slope is not None:
         record["slope"][: tile.outputs] = work.slope[channels]
+    if work.offset is not None:
+        octets = record.view(np.uint8).reshape(-1, PARAMETER_BYTES)[: tile.outputs]
+        offsets = work.offset[channels].astype("<f4").view(np.uint8).reshape(-1, 4)
+        octets[:, OFFSET_PLACE : OFFSET_PLACE + 4] = offsets
     packed[:, :used] = record.view(np.uint8).reshape(groups, used, PARAMETER_BYTES)
     return packed.reshape(-1)

@@ -46,6 +46,9 @@ def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine 
         if _has_reals(linear) and not config.real:
             needs.append(Need("real.bytes", 0, _REAL_BYTES))
             what = "has values in binary32" if config.dynamic else what
+        if _has_functions(linear) and not config.real.functions:
+            needs.append(Need("real.functions", False, True))
+            what = "has functions of binary32 values" if config.dynamic and config.real else what
         size = max(linear.pool[0]) if isinstance(linear, DynamicConvNode) and linear.pool else 0
         if size > config.pooling.window:
             needs.append(Need("pooling.window", config.pooling.window, size))
@@ -84,8 +87,15 @@ def _has_reals(node: Node) -> bool:
     """Return whether there are binary32 values that more is done to than quantizing them."""
     if isinstance(node, DynamicLinearNode):
         pooled = isinstance(node, DynamicConvNode) and node.pool is not None
-        return node.real or pooled or node.slope is not None
+        return bool(node.real or pooled or node.slope is not None or node.functions)
     return isinstance(node, DynamicRealNode)
+
+
+def _has_functions(node: Node) -> bool:
+    """Return whether there are bounds of such values, their factors with offsets, or products."""
+    if isinstance(node, DynamicLinearNode):
+        return bool(node.functions)
+    return isinstance(node, DynamicRealNode) and any(part.bounds for part in node.parts)
 
 
 def _arithmetic(node: Node, config: AcceleratorConfig) -> list[Need]:

@@ -37,7 +37,7 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
     if cfg.real:
         targets[LoadTarget.REAL] = cfg.real.bytes
     if cfg.slots:
-        targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES
+        targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES * (2 if cfg.real.functions else 1)
     return targets
 
 

@@ -9,10 +9,12 @@ from kiwicha.hw.vector.entry_walk import asked_window
 from kiwicha.hw.vector.modes import asks_words, vector_modes
 from kiwicha.hw.vector.operand_walk import asks_operand, is_real
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import VectorMode
+from kiwicha.machine.isa import RealFunction, VectorMode
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = ["illegal_fields", "places_outside"]
+
+_SCALED, _GATED = RealFunction.SCALED, RealFunction.GATED
 
 
 def illegal_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
@@ -137,6 +139,8 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     if operand is not None:
         scales |= operand & (asked.scales[:2] == 0)
         looked_up &= requantizes
+        if cfg.real.functions:
+            looked_up |= dynamic & _legal_functions(asked)
         adds = (adds & bool(cfg.residual)) | dynamic
         tabled = (requantizes & bool(cfg.functions)) | dynamic
     return Cat(
@@ -150,10 +154,17 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         unless(cfg.statistics.elements, counts & (asked.channel < asked.channels), asked.only),
         unless(cfg.statistics.elements, asked.only, asked.channel),
         unless(cfg.functions or cfg.real, tabled, asked.function),
-        unless(cfg.functions, looked_up, asked.table),
+        unless(cfg.functions or cfg.real.functions, looked_up, asked.table),
         *(() if blocks else (asked.tiles, unless(cfg.pooling, windows, asked.tile_entries))),
         *((Mux(adds, 0, asked.residual), ~sums & asked.sums) if cfg.residual or cfg.real else ()),
     )
+
+
+def _legal_functions(asked: data.View) -> Value:
+    """Return whether a mode of binary32 values may have these functions together with the rest."""
+    scaled, gated = (asked.table & bit != 0 for bit in (_SCALED, _GATED))
+    alone = asked.sums | ~asked.residual
+    return ~((scaled & (asked.function | ~alone | gated)) | (gated & (asked.function | alone)))
 
 
 def unless(has: object, allowed: Value, *bits: Value) -> Value:

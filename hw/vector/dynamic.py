@@ -27,13 +27,17 @@ __all__ = ["DynamicPath", "dynamic_step"]
 
 _FIELDS = ("mode", "slot", "target", "settle", "relu", "low", "high", "signal")
 _REAL_FIELDS = ("residual", "sums", "function")
+_FUNCTION_FIELDS = ("table",)
 
 
 def dynamic_step(cfg: AcceleratorConfig) -> data.StructLayout:
     """Return the operands of one step, bias and scale as binary32, and where its results go; only
-    with ``real.bytes``: slopes, and which second ``operand`` is lane 0's."""
+    with ``real.bytes``: slopes, and which second ``operand`` is lane 0's; with
+    ``real.functions`` offsets besides."""
     lanes = cfg.requantize_lanes
-    real = {"slope": data.ArrayLayout(unsigned(32), lanes), "operand": range(cfg.real.bytes // 4)}
+    numbers = data.ArrayLayout(unsigned(32), lanes)
+    real = {"slope": numbers, "operand": range(cfg.real.bytes // 4)}
+    more = {"offset": numbers} if cfg.real.functions else {}
     return data.StructLayout({
         "acc": data.ArrayLayout(signed(32), lanes),
         "bias": data.ArrayLayout(unsigned(32), lanes),
@@ -42,7 +46,7 @@ def dynamic_step(cfg: AcceleratorConfig) -> data.StructLayout:
         "live": range(lanes),
         "last": 1,
         **counts_member(cfg),
-        **(real if cfg.real else {}),
+        **(real | more if cfg.real else {}),
     })
 
 
@@ -113,6 +117,7 @@ class DynamicPath(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         names = (*_FIELDS, *(_REAL_FIELDS if self.cfg.real else ()))
+        names += _FUNCTION_FIELDS if self.cfg.real.functions else ()
         now = Signal(data.StructLayout({name: VECTOR[name].shape for name in names}))
         with m.If(self.take):
             m.d.sync += [now[name].eq(self.instruction[name]) for name in names]
@@ -133,6 +138,11 @@ class DynamicPath(Component):
                 self._real.place.eq(self.i.payload.operand),
                 self._real.slope.eq(self.i.payload.slope),
             ]
+            if self.cfg.real.functions:
+                m.d.comb += [
+                    self._real.functions.eq(now.table),
+                    self._real.offset.eq(self.i.payload.offset),
+                ]
 
         step = self.i.payload
         names = ("address", "live", "last", *counts_member(self.cfg))

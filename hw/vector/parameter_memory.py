@@ -12,7 +12,7 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
 from kiwicha.machine.modes import RequantizeMode
-from kiwicha.machine.records import PARAMETER_LAYOUT
+from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_LAYOUT
 
 __all__ = ["ParameterMemory"]
 
@@ -24,8 +24,8 @@ class ParameterMemory(Component):
 
     Only what the requantizer of this machine looks at is stored: no padding, no lane beyond
     ``requantize_lanes``, no field its mode has no use for (that one reads as 0; with ``dynamic``
-    there is always a multiplier), slopes only with ``real.bytes``. A group is not to be read in
-    the cycle in which it is written.
+    there is always a multiplier), slopes only with ``real.bytes``, offsets with
+    ``real.functions``. A group is not to be read in the cycle in which it is written.
 
     Parameters
     ----------
@@ -43,6 +43,8 @@ class ParameterMemory(Component):
         That group, ``latency`` cycles later, from registers.
     slopes : Out(ArrayLayout(32, requantize_lanes))
         Its slopes, only with ``real.bytes``.
+    offsets : Out(ArrayLayout(32, requantize_lanes))
+        Its offsets, only with ``real.functions``.
     """
 
     def __init__(self, cfg: AcceleratorConfig) -> None:
@@ -50,11 +52,13 @@ class ParameterMemory(Component):
         self.groups = cfg.parameter_channels // cfg.parameter_lanes
         self._registered = "memory" in cfg.pipeline
         self.latency = 2 + self._registered
+        numbers = data.ArrayLayout(32, cfg.requantize_lanes)
         super().__init__({
             "write": In(stream.Signature(scratchpad_write(cfg), always_ready=True)),
             "read_group": In(range(self.groups)),
             "data": Out(data.ArrayLayout(PARAMETER_LAYOUT, cfg.requantize_lanes)),
-            **({"slopes": Out(data.ArrayLayout(32, cfg.requantize_lanes))} if cfg.real else {}),
+            **({"slopes": Out(numbers)} if cfg.real else {}),
+            **({"offsets": Out(numbers)} if cfg.real.functions else {}),
         })
 
     def _dynamic(self, name: str) -> bool:
@@ -66,7 +70,15 @@ class ParameterMemory(Component):
         found = list(PARAMETER_LAYOUT)
         if self.cfg.real:
             found.append(("slope", data.Field(32, 8 * (PARAMETER_BYTES - 4))))
+        if self.cfg.real.functions:
+            found.append(("offset", data.Field(32, 8 * OFFSET_PLACE)))
         return found
+
+    def _shown(self, lane: int, name: str) -> Value:
+        """Return where a field of a lane is shown."""
+        if name in ("slope", "offset"):
+            return Value.cast((self.slopes if name == "slope" else self.offsets)[lane])
+        return Value.cast(self.data[lane][name])
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,10 +132,7 @@ class ParameterMemory(Component):
                         memory.read_address.eq(self.read_group >> exact_log2(banks)),
                     ]
                     content.append(memory.read_data)
-                target = Cat(
-                    self.slopes[lane] if name == "slope" else Value.cast(self.data[lane][name])
-                    for name, _ in stored
-                )
+                target = Cat(self._shown(lane, name) for name, _ in stored)
                 m.d.sync += target.eq(
                     content[0] if banks == 1 else Mux(bank.o, content[1], content[0])
                 )

@@ -33,8 +33,8 @@ class Operands:
     constants : of its instruction.
     sums : stream of `IntegerPath`; its words and ``live`` are those of the step a cycle before.
     beside : what goes along with a step, as it is made.
-    real : second operand of a step, as it is made, and slopes of its lanes; None without
-        ``real.bytes``.
+    real : second operand of a step, as it is made, and slopes of its lanes, with
+        ``real.functions`` their offsets too; None without ``real.bytes``.
     """
 
     valid: Value
@@ -42,7 +42,7 @@ class Operands:
     constants: data.View
     sums: wiring.PureInterface
     beside: data.View
-    real: tuple[Value, Value] | None
+    real: tuple[Value, ...] | None
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,13 @@ class SlotModes:
             ]
         among = (mode == VectorMode.MEASURE) | (mode == VectorMode.QUANTIZE)
         if came.real is not None:
-            asked, slopes = came.real
+            asked, slopes, *offsets = came.real
             m.submodules.operand = operand = Delay(asked.shape(), self.fetch)
             m.d.comb += [
                 operand.i.eq(asked),
                 unit.i.payload.operand.eq(operand.o),
                 unit.i.payload.slope.eq(slopes),
+                *(unit.i.payload.offset.eq(offset) for offset in offsets),
                 unit.write.valid.eq(engine.write.valid),
                 unit.write.payload.eq(engine.write.payload),
             ]

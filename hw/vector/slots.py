@@ -31,7 +31,7 @@ class Slots(Component):
     Members
     -------
     write : In(stream.Signature(scratchpad_write(cfg), always_ready=True))
-        Beats from LOAD; those for other targets are ignored.
+        Beats from LOAD; those for other targets, or behind the slots, are ignored.
     settled : In(stream.Signature(SETTLED, always_ready=True))
     slots : Out(ArrayLayout(SLOT_LAYOUT, SLOTS)); record : Out(8 * SLOTS * SLOT_BYTES)
         All slots, and as STORE writes them.
@@ -51,6 +51,9 @@ class Slots(Component):
         beat, written, settled = self.cfg.beat_bytes, self.write.payload, self.settled.payload
         address = written.address[exact_log2(beat) : exact_log2(SLOTS * SLOT_BYTES)]
         size = SLOT_LAYOUT.size
+        ours = written.target == LoadTarget.DYNAMIC
+        if self.cfg.real.functions:  # bounds follow
+            ours &= ~written.address[exact_log2(SLOTS * SLOT_BYTES)]
         for slot in range(SLOTS):
             start, content = slot * SLOT_BYTES, self.slots[slot].as_value()
             m.d.comb += self.record[8 * start :][:size].eq(content)
@@ -58,7 +61,7 @@ class Slots(Component):
                 m.d.sync += content.eq(settled.content)
             with m.If(
                 self.write.valid
-                & (written.target == LoadTarget.DYNAMIC)
+                & ours
                 & (address == start // beat)
             ):
                 m.d.sync += content.eq(written.data[8 * (start % beat) :][:size])

@@ -204,7 +204,8 @@ class VectorEngine(Component):
             self._integer_modes(m, self._integers, mode, valid[-1], beside, finished, made)
         if self._slot_modes is not None and self._integers is not None:
             operands = [lane.i.payload for lane in self._lanes]
-            real = (step.operand, parameters.slopes) if cfg.real else None
+            offsets = (parameters.offsets,) if cfg.real.functions else ()
+            real = (step.operand, parameters.slopes, *offsets) if cfg.real else None
             came = Operands(valid[-1], operands, constants, self._integers.sums, beside, real)
             results = Results(finished, measured, made)
             self._slot_modes.connect(m, self, admitted, came, results)

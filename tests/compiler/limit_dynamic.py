@@ -32,6 +32,9 @@ DYNAMIC = {
         middle={"scale": node("Mul", ["s", "u"], ["p"])}, outputs=("m",),
         inputs={"x": [3, 6], "u": [1]}),
     "{what} '{name}' is infinite": dynamic(constants={"d_s": F32(np.inf)}, outputs=("m",)),
+    "bound '{name}' is not": dynamic(
+        node("Clip", ["m", "u"], ["e"], name="it"), *again("e"),
+        inputs={"x": [3, 6], "u": []}, constants={"V": np.ones((5, 5), U8)}),
     "the first operand": dynamic(middle={
         "product": node("MatMulInteger", ["D", "q"], ["i"])},
         inputs={"x": [5, 6]}, outputs=("m",)),

@@ -77,6 +77,9 @@ BAD = {
         "statistics.elements is 128; legal: a power of two, 256 to 1073741824",
     ),
     "real.bytes": (256, "real.bytes is 256; legal: a power of two, 512 to 1048576"),
+    "real.functions": (
+        True, "real.functions is true, real.bytes is 0; legal: false, or real.bytes",
+    ),
     "training.classes": (8, "training.classes is 8; legal: a power of two, 16 to 1024"),
     "update.lanes": (3, "update.lanes is 3; legal: 0, 1, 2, 4, 8"),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
@@ -113,6 +116,8 @@ def test_real_values_are_of_what_is_dynamic_and_for_every_lane() -> None:
     with pytest.raises(ValueError, match=r"^real.bytes is 512; legal: at least 1024 here$"):
         plain.replace(dynamic=True, real={"bytes": 512})
     assert plain.replace(dynamic=True, real={"bytes": 1024}).real
+
+
 @pytest.mark.parametrize(("width", "lanes"), [(64, 4), (128, 8)])
 def test_no_more_weights_a_cycle_than_a_beat_has(width: int, lanes: int) -> None:
     message = f"update.lanes is {lanes}, axi_data_width is {width}; legal: 0 to {width // 32}"

@@ -44,6 +44,20 @@ LEGAL = [
     WRITES | {"local": 152}, BASE | {"mode": QUANTIZE, "function": 1},
 ]
 
+FUNCTIONS = CONFIG.replace(real={"functions": True})
+ALONE, PLAIN = ADDS | {"sums": 1}, BASE | {"mode": QUANTIZE}
+ILLEGAL_FUNCTIONS = [
+    ADDS | {"table": 2}, ADDS | {"table": 3}, PLAIN | {"function": 1, "table": 2},
+    PLAIN | {"table": 4}, ALONE | {"table": 4}, ADDS | {"table": 6}, PLAIN | {"table": 6},
+    ADDS | {"function": 1, "table": 4}, BASE | {"table": 1}, BASE | {"function": 1, "table": 1},
+    BASE | {"mode": VectorMode.RAW, "table": 1},
+]
+LEGAL_FUNCTIONS = [
+    *LEGAL, ADDS | {"table": 1}, PLAIN | {"table": 1}, PLAIN | {"table": 2}, PLAIN | {"table": 3},
+    ALONE | {"table": 3}, ADDS | {"table": 4}, ADDS | {"table": 5}, WRITES | {"table": 5},
+    ADDS | {"mode": MEASURE, "table": 5, "relu": 1}, PLAIN | {"function": 1, "table": 1},
+]
+
 
 def operands(cfg, fields):
     """Return the operand of each step of a legal instruction."""
@@ -76,10 +90,14 @@ async def walks(dut):
 @cocotb.test()
 async def refuses(dut):
     await start_clock_and_reset(dut)
-    watch, source = Watch(dut, CONFIG), StreamSource(dut, "i", VECTOR)
+    cfg = AcceleratorConfig(**bench_params()["config"])
+    watch, source = Watch(dut, cfg), StreamSource(dut, "i", VECTOR)
+    illegal, legal = (
+        (ILLEGAL_FUNCTIONS, LEGAL_FUNCTIONS) if cfg.real.functions else (ILLEGAL, LEGAL)
+    )
     for code, cases in (
-        (ErrorCode.ILLEGAL_FIELD, ILLEGAL), (ErrorCode.SCRATCHPAD_RANGE, OUTSIDE),
-        (ErrorCode.NONE, LEGAL),
+        (ErrorCode.ILLEGAL_FIELD, illegal), (ErrorCode.SCRATCHPAD_RANGE, OUTSIDE),
+        (ErrorCode.NONE, legal),
     ):
         for fields in cases:
             watch.steps, watch.errors = [], []
@@ -88,7 +106,7 @@ async def refuses(dut):
             if code == ErrorCode.NONE:
                 assert not watch.errors, f"{fields} refused"
                 found = [step["operand"] for _, step in watch.steps]
-                assert found == operands(CONFIG, fields) or not fields["residual"]
+                assert found == operands(cfg, fields) or not fields["residual"]
                 continue
             assert watch.errors == [code | Engine.VECTOR << 8], f"{fields}: {watch.errors}"
             dut.rst.value = 1
@@ -101,19 +119,24 @@ def test_walks():
     run_cocotb(DrainWalker(cfg), __name__, testcase="walks", params={"config": cfg.to_dict()})
 
 
-def test_refuses():
-    run_cocotb(DrainWalker(CONFIG), __name__, testcase="refuses")
+@pytest.mark.parametrize("cfg", [CONFIG, FUNCTIONS], ids=["plain", "functions"])
+def test_refuses(cfg):
+    run_cocotb(
+        DrainWalker(cfg), __name__, testcase="refuses", params={"config": cfg.to_dict()}
+    )
 
 
-@pytest.mark.parametrize(("cases", "error"), [
-    (ILLEGAL, ValueError), (OUTSIDE, IndexError), (LEGAL, None)])
-def test_golden_refuses_the_same(cases, error):
+@pytest.mark.parametrize(("cfg", "cases", "error"), [
+    (CONFIG, ILLEGAL, ValueError), (CONFIG, OUTSIDE, IndexError), (CONFIG, LEGAL, None),
+    (FUNCTIONS, ILLEGAL_FUNCTIONS, ValueError), (FUNCTIONS, LEGAL_FUNCTIONS, None),
+], ids=["illegal", "outside", "legal", "illegal-functions", "legal-functions"])
+def test_golden_refuses_the_same(cfg, cases, error):
     unset = dict.fromkeys((name for name, _ in VECTOR), 0)
     parameter = np.zeros(CONFIG.parameter_channels * PARAMETER_BYTES, np.uint8)
     for fields in cases:
         state = VectorState(operands=np.zeros(CONFIG.real.bytes, np.uint8))
         given = (
-            CONFIG, unset | fields, np.zeros((16, 5), np.int32), parameter,
+            cfg, unset | fields, np.zeros((16, 5), np.int32), parameter,
             np.zeros(CONFIG.output_bytes, np.uint8), state,
         )
         if error is None:

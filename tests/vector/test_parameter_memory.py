@@ -10,7 +10,7 @@ from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.hw.vector.parameter_memory import ParameterMemory
 from kiwicha.machine.config import PIPELINE, AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES, LoadTarget
-from kiwicha.machine.records import PARAMETER_LAYOUT
+from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_LAYOUT
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.slow import slow
@@ -24,21 +24,30 @@ KEPT = {
 }
 
 
-def machine(lanes, width, mode, pipeline=PIPELINE, real=False):
-    more = {"dynamic": True, "real": {"bytes": 512}} if real else {}
+SHOWN = {"slope": "slopes", "offset": "offsets"}
+
+
+def machine(lanes, width, mode, pipeline=PIPELINE, real=()):
+    functions = "offset" in real
+    more = {"dynamic": True, "real": {"bytes": 512, "functions": functions}} if real else {}
     return AcceleratorConfig(
         columns=max(lanes, 4), requantize_lanes=lanes, axi_data_width=width, requantize_mode=mode,
         parameter_channels=32, pipeline=pipeline, **more,
     )
 
 
-def record(raw, channel, mode):
-    """Return what the requantizer sees of a channel."""
+def record(raw, channel, mode, real):
+    """Return what the requantizer sees of a channel, and ``real`` numbers."""
     bits = int.from_bytes(raw[channel * PARAMETER_BYTES :][:9], "little")
     fields = unpack(PARAMETER_LAYOUT, bits)
     kept = {name: value if name in KEPT[mode] else 0 for name, value in fields.items()}
-    slope = raw[(channel + 1) * PARAMETER_BYTES - 4 : (channel + 1) * PARAMETER_BYTES]
-    return kept | {"slope": int.from_bytes(slope, "little")}
+    if real and mode == "shift":  # the weights' scale
+        kept["multiplier"] = fields["multiplier"]
+    for name, place in (("slope", PARAMETER_BYTES - 4), ("offset", OFFSET_PLACE)):
+        if name in real:
+            first = channel * PARAMETER_BYTES + place
+            kept[name] = int.from_bytes(raw[first : first + 4], "little")
+    return kept
 
 
 @cocotb.test()
@@ -68,7 +77,10 @@ async def holds_records(dut):
     for cycle in range(600):
         group = int(rng.integers(groups))
         dut.read_group.value = group
-        asked.append([record(raw, group * cfg.parameter_lanes + k, mode) for k in range(lanes)])
+        asked.append([
+            record(raw, group * cfg.parameter_lanes + k, mode, params["real"])
+            for k in range(lanes)
+        ])
         # Writes elsewhere, for other memories, and half of none at all.
         index = int(rng.integers(beats))
         kind = rng.integers(4)
@@ -88,16 +100,14 @@ async def holds_records(dut):
                 for k in range(lanes)
             ]
             wanted = asked[cycle - latency + 1]
-            if cfg.real:
-                slopes = dut.slopes.value.to_unsigned()
+            for name in params["real"]:
+                numbers = getattr(dut, SHOWN[name]).value.to_unsigned()
                 for lane, fields in enumerate(seen):
-                    fields["slope"] = slopes >> 32 * lane & 0xFFFFFFFF
-            else:
-                wanted = [{n: v for n, v in one.items() if n != "slope"} for one in wanted]
+                    fields[name] = numbers >> 32 * lane & 0xFFFFFFFF
             assert seen == wanted, f"cycle {cycle}"
 
 
-def run(lanes, width, mode, pipeline, latency, real=False):
+def run(lanes, width, mode, pipeline, latency, real=()):
     unit = ParameterMemory(machine(lanes, width, mode, pipeline, real))
     assert unit.latency == latency
     params = {"lanes": lanes, "width": width, "mode": mode, "latency": latency}
@@ -126,4 +136,12 @@ def test_without_registers(lanes, width, mode):
 
 @pytest.mark.parametrize("lanes,width", [(1, 64), (3, 256)])
 def test_slopes(lanes, width):
-    run(lanes, width, "onnx", PIPELINE, 3, real=True)
+    run(lanes, width, "onnx", PIPELINE, 3, real=("slope",))
+
+
+@pytest.mark.parametrize("lanes,width,mode", [
+    (1, 64, "onnx"), (3, 128, "tflite"), (2, 256, "shift"),
+])
+def test_offsets(lanes, width, mode):
+    """They lie where a shift does, which some modes look at as well."""
+    run(lanes, width, mode, PIPELINE, 3, real=("slope", "offset"))

@@ -15,7 +15,7 @@ from .shift_cases import TRAINING
 DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
 
 
-@slow("8-3-256-random-more1", "8-8-64-always-more2", "8-2-64-bursty-more3")
+@slow("8-3-256-random-more1", "8-8-64-always-more2", "8-2-64-bursty-more3", "8-3-128-random-more6")
 @pytest.mark.parametrize("columns,lanes,width,offer,more", [
     (4, 1, 64, "always", {}),
     (8, 3, 256, "random", {"pipeline": (), "requantize_multiplier_width": 18}),
@@ -26,6 +26,11 @@ DYNAMIC = (VectorMode.MEASURE, VectorMode.QUANTIZE, VectorMode.REAL)
     }),
     (6, 3, 64, "random", {
         **TRAINING, "functions": {"tables": 2}, "pooling": {"window": 3}, "pipeline": (),
+    }),
+    (5, 1, 64, "always", {"real": {"bytes": 512, "functions": True}}),
+    (8, 3, 128, "random", {
+        "real": {"bytes": 2048, "functions": True}, "functions": {"tables": 2},
+        "pooling": {"window": 3}, "requantize_multiplier_width": 18,
     }),
 ])
 def test_real_values(columns, lanes, width, offer, more):

@@ -18,14 +18,14 @@ from ..support.streams import pack, start_clock_and_reset
 
 @cocotb.test()
 async def keeps_what_is_written(dut):
-    width = bench_params()["width"]
-    cfg, rng = AcceleratorConfig(axi_data_width=width), np.random.default_rng(1)
+    cfg, rng = AcceleratorConfig(**bench_params()["config"]), np.random.default_rng(1)
     beat = cfg.beat_bytes
     await start_clock_and_reset(dut)
     slots = np.zeros(SLOTS, SLOT_RECORD)
     for _ in range(400):
         address = int(rng.integers(SLOTS * SLOT_BYTES // beat)) * beat
         octets = rng.integers(0, 256, beat, np.uint8)
+        behind = int(cfg.real.functions) * int(rng.integers(2)) * SLOTS * SLOT_BYTES
         target = int(rng.choice((LoadTarget.DYNAMIC, LoadTarget.DYNAMIC, LoadTarget.PARAMETER)))
         loads, settles = (int(rng.random() < 0.5) for _ in range(2))
         slot, scale, zero = int(rng.integers(SLOTS)), rng.integers(1 << 32), rng.integers(256)
@@ -34,12 +34,12 @@ async def keeps_what_is_written(dut):
         dut.write__valid.value, dut.settled__valid.value = loads, settles
         word = int.from_bytes(octets.tobytes(), "little")
         dut.write__payload.value = pack(
-            scratchpad_write(cfg), {"target": target, "address": address, "data": word}
+            scratchpad_write(cfg), {"target": target, "address": address + behind, "data": word}
         )
         content = {"scale": int(scale), "zero_point": int(zero)}
         dut.settled__payload.value = pack(SETTLED, {"slot": slot, "content": content})
         await FallingEdge(dut.clk)
-        if loads and target == LoadTarget.DYNAMIC:
+        if loads and target == LoadTarget.DYNAMIC and not behind:
             slots.view(np.uint8)[address : address + beat] = octets
         if settles:
             slots["scale"][slot] = np.uint32(scale).view(np.float32)
@@ -52,7 +52,13 @@ async def keeps_what_is_written(dut):
             assert shown >> 40 * number & (1 << 40) - 1 == int.from_bytes(each.tobytes(), "little")
 
 
-@pytest.mark.parametrize("width", [64, 128, 256])
-def test_keeps_what_is_written(width):
-    cfg = AcceleratorConfig(axi_data_width=width)
-    run_cocotb(Slots(cfg), __name__, params={"width": width}, simulator="verilator")
+@pytest.mark.parametrize(("width", "functions"), [
+    (64, True), (128, False), (256, True),
+])
+def test_keeps_what_is_written(width, functions):
+    cfg = AcceleratorConfig(
+        axi_data_width=width, dynamic=True, real={"bytes": 512, "functions": functions}
+    )
+    run_cocotb(
+        Slots(cfg), __name__, params={"config": cfg.to_dict()}, simulator="verilator"
+    )

@@ -159,7 +159,8 @@ def test_short_pipeline(columns, lanes, mode):
     {"functions": {"tables": 2}}, {"residual": {"tables": 2}},
     {"residual": {"tables": 2}, "functions": {"tables": 2}, "pipeline": ()},
     {"real": {"bytes": 512}, "requantize_multiplier_width": 18},
-], ids=["short", "long", "functions", "residual", "both", "real"])
+    {"real": {"bytes": 512, "functions": True}},
+], ids=["short", "long", "functions", "residual", "both", "real", "real-functions"])
 def test_latencies(more):
     cfg = machine(6, 3, 64, dynamic=True, **more)
     run_cocotb(

@@ -10,7 +10,7 @@ from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from kiwicha.golden.vector import VectorState
 from kiwicha.hw.parts.writes import scratchpad_write
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import VECTOR, LoadTarget
+from kiwicha.machine.isa import BOUNDS_PLACE, VECTOR, LoadTarget
 from kiwicha.machine.latency import accumulator_latency
 
 from ..support.bench import bench_params
@@ -103,17 +103,19 @@ class Bench:
         if self.cfg.real:
             operand_state(self.cfg, self.rng, self.state)
             await self.write(LoadTarget.REAL, self.state.operands.tobytes())
+        if self.cfg.real.functions:
+            await self.write(LoadTarget.DYNAMIC, self.state.bounds.tobytes(), BOUNDS_PLACE)
 
     async def load_slots(self):
         """Write the slots of dynamic quantization."""
         await self.write(LoadTarget.DYNAMIC, self.state.slots.tobytes())
 
-    async def write(self, target, octets):
-        """Write all of a memory."""
+    async def write(self, target, octets, start=0):
+        """Write all of a memory, or from byte ``start`` of it on."""
         dut, beat = self.dut, self.cfg.beat_bytes
         for address in range(0, len(octets), beat):
             word = int.from_bytes(octets[address : address + beat], "little")
-            fields = {"target": target, "address": address, "data": word}
+            fields = {"target": target, "address": start + address, "data": word}
             dut.write__valid.value = 1
             dut.write__payload.value = pack(scratchpad_write(self.cfg), fields)
             await FallingEdge(dut.clk)

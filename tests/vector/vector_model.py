@@ -11,9 +11,9 @@ import numpy.typing as npt
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import index_fields, window, window_field
-from kiwicha.machine.isa import SUM_BEATS, VECTOR, VectorMode
+from kiwicha.machine.isa import BOUNDS_PLACE, SUM_BEATS, VECTOR, RealFunction, VectorMode
 from kiwicha.machine.modes import BlockScale, RequantizeMode
-from kiwicha.machine.records import PARAMETER_RECORD
+from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_RECORD
 from kiwicha.machine.sum_tables import FRACTION
 
 from .requantize_cases import fixed_point_cases, float_cases, random_int32
@@ -67,6 +67,12 @@ def parameters(
     records["bias"], records["multiplier"], records["shift"] = bias, multiplier, shift
     records["slope"] = np.random.default_rng(count).choice((0.1, 0.01, 0, -0.3, 1, 3.7), count)
     records["rest"] = rng.integers(0, 256, records["rest"].shape)
+    if cfg.real.functions:
+        offsets = np.random.default_rng(count).choice((0.5, -3, 1e-3, 0, -0.0, 40), count)
+        octets = records.view(np.uint8).reshape(count, -1)
+        octets[:, OFFSET_PLACE : OFFSET_PLACE + 4] = (
+            offsets.astype("<f4").view(np.uint8).reshape(count, 4)
+        )
     return records, accumulators, records.view(np.uint8)
 
 
@@ -143,6 +149,23 @@ def operand_state(cfg: AcceleratorConfig, rng: np.random.Generator, state: Vecto
     values = rng.normal(0, 100, count) * 2.0 ** rng.choice((0, 0, 0, -20, -140), count)
     values[rng.random(count) < 0.05] = 0
     state.operands = values.astype("<f4").view(np.uint8)
+    if cfg.real.functions:
+        bounds = sorted(rng.normal(0, 60, 2)), sorted(rng.uniform(1, 90, 2)), (30, -5), (0, 6)
+        state.bounds = np.zeros(BOUNDS_PLACE, np.uint8)
+        state.bounds[:8] = np.array(bounds[rng.integers(4)], "<f4").view(np.uint8)
+
+
+def real_functions(cfg: AcceleratorConfig, rng: np.random.Generator, fields: Fields) -> int:
+    """Return the field ``table`` of an instruction of binary32 values, at random among the legal
+    ones; slopes of negative values alone are given up for it."""
+    if not cfg.real.functions:
+        return 0
+    alone = fields.get("sums") or not fields.get("residual")
+    product = RealFunction.SCALED if alone else RealFunction.GATED
+    asked = int(rng.choice((0, product)))
+    if asked:
+        fields["function"] = 0
+    return asked | int(rng.choice((0, RealFunction.BOUNDED)))
 
 
 def add_operands(cfg: AcceleratorConfig, rng: np.random.Generator, fields: Fields) -> bool:
@@ -244,6 +267,8 @@ def instructions(
             not add_operands(cfg, rng, fields)
         ):
             continue
+        if cfg.real and mode in _REAL:
+            fields["table"] = real_functions(cfg, rng, fields)
         corners = [
             fields["local"] + p * fields["pixel_pitch"] + n * fields["line_pitch"]
             for p in (0, pixels - 1)
