@@ -14,6 +14,7 @@ from kiwicha.compiler.graph.graph import (
     DynamicRealNode,
     DynamicScaleNode,
     Graph,
+    MoveNode,
     Node,
     PoolNode,
     Tensor,
@@ -77,7 +78,7 @@ def with_slots(graph: Graph, names: Names) -> Graph:
     brought back into one; inputs beyond the slots there are have records of their own."""
     uses, root = defaultdict[str, list[int]](list), dict[str, str]()
     for index, node in enumerate(graph.nodes):
-        if isinstance(node, PoolNode | ViewNode):  # the same codes, whose scale stays where it is
+        if isinstance(node, MoveNode | PoolNode | ViewNode):  # the same codes and their scale
             root[node.y.name] = root.get(node.x.name, node.x.name)
         for tensor in node.inputs:
             uses[root.get(tensor.name, tensor.name)].append(index)

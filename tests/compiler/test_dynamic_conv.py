@@ -204,3 +204,20 @@ def test_averages_with_padding_are_refused(tmp_path):
     model = quantized(tmp_path, nodes, constants, [1, 3, 10, 10])
     with pytest.raises(UnsupportedModel, match="AveragePool of a dynamically quantized layer's"):
         legalize(lower(model))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_channel_shuffle(tmp_path, config):
+    """A copy into another order: its scale is that of what it copies."""
+    rng, constants = np.random.default_rng(31), {}
+    constants |= {"apart": np.array([0, 2, 3, 4, 5]), "back": np.array([0, 6, 4, 5])}
+    nodes = [
+        conv("a", "x", (6, 3, 1, 1), rng, constants), helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("Reshape", ["r", "apart"], ["r1"]),
+        helper.make_node("Transpose", ["r1"], ["r2"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["r2", "back"], ["s"]),
+        conv("b", "s", (6, 1, 3, 3), rng, constants, group=6),
+        conv("y", "b", (2, 6, 1, 1), rng, constants),
+    ]
+    model = quantized(tmp_path, nodes, constants, [2, 3, 4, 5])
+    check(model, CONFIGS[config], rng.normal(size=(2, 3, 4, 5)).astype(np.float32))
