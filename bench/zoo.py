@@ -16,6 +16,7 @@ from onnx import numpy_helper
 import kiwicha
 from kiwicha.bench.page import write_tables
 from kiwicha.bench.table import Table, say, terminal
+from kiwicha.bench.zoo_dynamic import dynamic_zoo
 from kiwicha.errors import KiwichaError
 from kiwicha.models.quantize import DEFAULT
 from kiwicha.models.zoo import FULL, NETWORKS, ZooNetwork
@@ -109,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NETWORK", help="default: all")
     parser.add_argument("--full", action="store_true", help="as published, not small")
     parser.add_argument("--predict", action="store_true", help="compile and predict only")
+    parser.add_argument("--dynamic", action="store_true", help="by quantize_dynamic; golden")
     parser.add_argument("--samples", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--write", action="store_true", help=f"into {PAGE}, too")
     arguments = parser.parse_args(argv)
@@ -118,7 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"there is no '{name}'; networks: {', '.join(known)}")
     chosen = [known[name] for name in arguments.names or known]
     name = "zoo-full" if arguments.full else "zoo"
-    table = zoo(chosen, arguments.samples, arguments.predict, name)
+    if arguments.dynamic:
+        table = dynamic_zoo(chosen, arguments.samples)
+    else:
+        table = zoo(chosen, arguments.samples, arguments.predict, name)
     table.show(terminal())
     write_tables([table], OUT, page=PAGE if arguments.write else None)
     return int(any(value.get("verdict") for value in table.values))

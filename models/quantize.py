@@ -22,10 +22,11 @@ from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
+    quantize_dynamic,
     quantize_static,
 )
 
-__all__ = ["DEFAULT", "FORMS", "Form", "quantize"]
+__all__ = ["DEFAULT", "FORMS", "Form", "quantize", "quantize_by_range"]
 
 _FORMATS = {"qdq": QuantFormat.QDQ, "qoperator": QuantFormat.QOperator}
 _TYPES = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
@@ -145,4 +146,14 @@ def quantize(
                 "ForceQuantizeNoInputCheck": form.views,
             },
         )
+        return onnx.load(path)
+
+
+def quantize_by_range(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Quantize a float model with ``quantize_dynamic``: uint8 weights, and activations whose scales
+    follow from the values of each run."""
+    with tempfile.TemporaryDirectory() as directory, _quiet():
+        given, path = Path(directory) / "float.onnx", Path(directory) / "quantized.onnx"
+        onnx.save(model, given)
+        quantize_dynamic(given, path, weight_type=QuantType.QUInt8)
         return onnx.load(path)

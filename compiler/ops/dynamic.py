@@ -18,9 +18,10 @@ __all__ = [
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
-    "{following} of a dynamically quantized layer's result; must be Add of a constant, LeakyRelu "
-    "or PRelu with a constant slope, a sum, Relu, Clip, MaxPool, an average without padding or a "
-    "reshape, once each and in this order; Concat, Split or Slice; {way}",
+    "{following} of a dynamically quantized layer's result; must be Add or Mul of a constant, "
+    "LeakyRelu or PRelu with a constant slope, HardSigmoid, HardSwish, a sum, a product, Relu, "
+    "Clip, MaxPool, an average without padding or a reshape, once each and in this order; Concat, "
+    "Split or Slice; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -103,7 +104,8 @@ OPERATORS = (
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
         "groups, MaxPool, views, beside static layers; LeakyRelu and PRelu with constant slopes, "
         "sums of two layers, or of one and a graph input, Concat, and Split and Slice of columns, "
-        "whose values are in memory in binary32 (`real.bytes`); Clip with constant bounds "
+        "whose values are in memory in binary32 (`real.bytes`); Clip with constant bounds, "
+        "HardSigmoid, HardSwish, products of two layers, factors and offsets for each column "
         "(`real.functions`); over all of binary32 with its denormal numbers; a tensor without a "
         "finite range is refused by name; any number of quantizations alive; float inputs and "
         "outputs converted by the host, with a function or softmax in front of an output, or int32 "

@@ -29,7 +29,8 @@ from kiwicha.compiler.ops.dynamic import (
     VALUE,
 )
 from kiwicha.compiler.ops.dynamic_average import average, average_of_real, average_window
-from kiwicha.compiler.ops.dynamic_functions import clip_bounds
+from kiwicha.compiler.ops.dynamic_functions import clip_bounds, scaled_by
+from kiwicha.compiler.ops.dynamic_gate import hard, multiply
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_last import is_last
 from kiwicha.compiler.ops.dynamic_linear import Linear
@@ -42,7 +43,6 @@ from kiwicha.compiler.ops.view import VIEWS, view_of
 
 __all__ = ["DynamicLayers"]
 
-_UINT8 = np.dtype(np.uint8)
 _TAKEN = ("Add", "Mul", "Relu")
 """Operators that become a part of a layer before they are the host's."""
 
@@ -102,9 +102,9 @@ class DynamicLayers:
             "QuantizeLinear": self._fixed, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "LeakyRelu": self._slope, "PRelu": self._slope,
             "Concat": self.reals.concat, "Slice": self._slice, "Split": self._slice,
-            "Clip": self._clip,
+            "Clip": self._clip, "HardSigmoid": self._hard, "HardSwish": self._hard,
+            **dict.fromkeys(VIEWS, self._view),
         }
-        rest |= dict.fromkeys(VIEWS, self._view)
         if self._is_last(node):
             return True
         self._require(node, node.op_type in rest)
@@ -115,10 +115,11 @@ class DynamicLayers:
         """Read a node of a value that is in memory."""
         rest = {
             "Add": self.reals.add, "Relu": self.reals.relu, "Concat": self.reals.concat,
+            "Mul": self._gate,
             "MaxPool": self.reals.pool, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "Clip": self.reals.clip,
+            **dict.fromkeys(VIEWS, self.reals.view),
         }
-        rest |= dict.fromkeys(VIEWS, self.reals.view)
         if self.reals.is_last(node, node.op_type in rest):
             return True
         self._require(node, node.op_type in rest)
@@ -229,6 +230,10 @@ class DynamicLayers:
             ones = np.ones(linear.columns, np.float32)
             self.linear[node.output[0]] = replace(linear, w_scale=ones)
             return
+        if linear.w_scale is not None:
+            if not self._constant(node, linear, other):
+                self._gate(node)
+            return
         self._require(node, other in self.products and linear.w_scale is None)
         source, scale = self.products[other]
         OWN_SCALE.check(name=other, owner=source, source=linear.source)
@@ -246,11 +251,21 @@ class DynamicLayers:
         early = early or linear.computed
         constant = bias is not None and bias.dtype == np.float32
         early = early or linear.second is not None
+        if early and self._constant(node, linear, other):
+            return
         self._require(node, constant and not early and linear.plain)
         assert bias is not None
         FINITE.check(what="bias", name=other, value=bias)
         columns = linear.per_column(bias, "bias")
         self.linear[node.output[0]] = replace(linear, bias=columns, op=f"{linear.op}, Add")
+
+    def _constant(self, node: onnx.NodeProto, linear: Linear, other: str) -> bool:
+        """Read the sum or product of a layer's values and a constant, if it can be done."""
+        constant = self.context.constants.get(other)
+        made = None if constant is None else scaled_by(linear, node, constant)
+        if made is not None:
+            self.linear[node.output[0]] = made
+        return made is not None
 
     def _relu(self, node: onnx.NodeProto) -> None:
         linear = self.linear[node.input[0]]
@@ -262,6 +277,13 @@ class DynamicLayers:
         self._require(node, linear.w_scale is not None and linear.second is None)
         bounds = clip_bounds(self.context, node)
         self.linear[node.output[0]] = linear.clipped(*bounds)
+
+    def _hard(self, node: onnx.NodeProto) -> None:
+        self._require(node, hard(self.reals, node))
+
+    def _gate(self, node: onnx.NodeProto) -> None:
+        """The product of two values."""
+        self._require(node, multiply(self.reals, node))
 
     def _fixed(self, node: onnx.NodeProto) -> None:
         """The floats of a layer quantized by a scale that is known."""

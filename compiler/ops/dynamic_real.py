@@ -171,6 +171,17 @@ class Reals:
         SUMMANDS.check(first=first, second=second, layer=bool(names))
         name = names[0]
         other = second if name == first else first
+        linear, real = self.beside(node, name, other)
+        slope = linear.slope
+        if linear.relu:
+            slope = np.zeros(linear.columns, np.float32)
+        self.linear[node.output[0]] = replace(
+            linear, addend=real.parts[0].x, slope=slope, relu=False, op=f"{linear.op}, Add"
+        )
+
+    def beside(self, node: onnx.NodeProto, name: str, other: str) -> tuple[Linear, Real]:
+        """Return a layer, and a value that is brought into memory as the second operand of it."""
+        first, second = name, other
         linear = self.linear[name]
         real = self.get(node, other, linear.frame is not None)
         what = "several side by side" if len(real.parts) > 1 else ""
@@ -184,12 +195,7 @@ class Reals:
         same = same and all(kind == "reshape" for _, (kind, _) in linear.views)
         shapes = {name: linear.shape, other: real.shape}
         ORDERS.check(first=first, second=second, x=shapes[first], y=shapes[second], same=same)
-        slope = linear.slope
-        if linear.relu:
-            slope = np.zeros(linear.columns, np.float32)
-        self.linear[node.output[0]] = replace(
-            linear, addend=real.parts[0].x, slope=slope, relu=False, op=f"{linear.op}, Add"
-        )
+        return linear, real
 
     def concat(self, node: onnx.NodeProto) -> None:
         """Several values side by side, which are quantized together."""

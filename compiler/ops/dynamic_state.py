@@ -112,6 +112,13 @@ class LinearState:
         return self.open and self.slope is None and not self.relu
 
     @property
+    def factored(self) -> bool:
+        """Whether nothing is done to its values but that they are multiplied by a constant."""
+        if self.addend is not None or self.bounds is not None or self.relu or self.offset is None:
+            return False
+        return bool(np.signbit(self.offset).all() and not self.offset.any())
+
+    @property
     def positive(self) -> bool:
         """Whether no value is negative."""
         return self.relu or (self.bounds is not None and self.bounds[0] >= 0)
@@ -121,6 +128,11 @@ class LinearState:
         """Whether the host, which knows bias and Relu, cannot make its values of the sums."""
         done = (self.addend, self.slope, self.bounds)
         return any(each is not None for each in done)
+
+    def scaled(self, factor: Any, offset: Any, name: str) -> Self:
+        """Return the layer with its values times a factor and then an offset added, of which there
+        is one for each column; only of one that is ``bare``."""
+        return replace(self, slope=factor, offset=offset, op=f"{self.op}, {name}")
 
     def clipped(self, low: float, high: float) -> Self:
         """Return the layer with its values held within bounds, and before them within those that

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kiwicha.models.quantize import DEFAULT, Form, quantize
+from kiwicha.models.quantize import DEFAULT, Form, quantize, quantize_by_range
 from kiwicha.models.zoo import classic, mobile, residual, sequence
 from kiwicha.models.zoo.net import Net
 
@@ -56,6 +56,10 @@ class ZooNetwork:
     def model(self, form: Form = DEFAULT) -> onnx.ModelProto:
         """Return the graph as ONNX Runtime's quantizer writes it."""
         return quantize(self.float_model(), form, self.inputs(SAMPLES)[:, None])
+
+    def dynamic_model(self) -> onnx.ModelProto:
+        """Return the graph as ``quantize_dynamic`` writes it."""
+        return quantize_by_range(self.float_model())
 
 
 def _table(*networks: ZooNetwork) -> dict[str, ZooNetwork]:

@@ -37,14 +37,14 @@ WIDE = AcceleratorConfig(
 CONFIGS = {"small": SMALL, "wide": WIDE}
 
 
-def save(path, nodes, constants, x_shape, outputs=("y",)):
+def save(path, nodes, constants, x_shape, outputs=("y",), opset=13):
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes, "g", [value("x", TensorProto.FLOAT, x_shape)],
         [value(name, TensorProto.FLOAT, None) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.save(model, path)
 
 
@@ -68,8 +68,8 @@ def mlp(rng, sizes, bias=True, relu=True, x_shape=None, spread=1.0):
     return nodes, constants
 
 
-def quantized(tmp_path, nodes, constants, x_shape, outputs=("y",), **options):
-    save(tmp_path / "float.onnx", nodes, constants, x_shape, outputs)
+def quantized(tmp_path, nodes, constants, x_shape, outputs=("y",), opset=13, **options):
+    save(tmp_path / "float.onnx", nodes, constants, x_shape, outputs, opset)
     quantize_dynamic(tmp_path / "float.onnx", tmp_path / "dynamic.onnx", **options)
     return onnx.load(tmp_path / "dynamic.onnx")
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from onnx import helper
 
+import kiwicha
 from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
-from kiwicha.errors import KiwichaError
+from kiwicha.errors import KiwichaError, UnsupportedModel
 from kiwicha.golden.network import evaluate
 from kiwicha.sim.inference import run_model
 
@@ -135,6 +136,85 @@ def test_views_behind(tmp_path):
     checked(tmp_path, "small", nodes, constants, [6, 5])
 
 
+@configs
+@pytest.mark.parametrize("op", ["HardSwish", "HardSigmoid"])
+@pytest.mark.parametrize("image", [True, False])
+def test_hard_functions(tmp_path, config, op, image):
+    """Two roundings and bounds; HardSwish is a product with that, of a layer computed again."""
+    rng, constants = np.random.default_rng(8), {}
+    given = {"alpha": 0.3, "beta": 0.4} if op == "HardSigmoid" else {}
+    if image:
+        nodes = [conv("a", "x", (5, 3, 3, 3), rng, constants), of(op, ["a"], "h", **given),
+                 conv("b", "h", (5, 1, 2, 2), rng, constants, group=5), of(op, ["b"], "hb"),
+                 *fully_connected("hb", 5 * 3 * 3, rng, constants)]
+    else:
+        nodes = [*linear("a", "x", 6, 7, rng, constants), of(op, ["a"], "h", **given),
+                 *linear("y", "h", 7, 3, rng, constants)]
+    shape = [2, 3, 6, 6] if image else [2, 3, 6]
+    checked(tmp_path, config, nodes, constants, shape, opset=14)
+
+
+@configs
+@pytest.mark.parametrize("nodes", [
+    [("Mul", "all")], [("Mul", "each"), ("Add", "each")], [("Add", "each")],
+    [("Add", "all"), ("Add", "each")], [("Mul", "each"), ("Relu", None)],
+    [("Add", "all"), ("Mul", "each"), ("Clip", None)],
+], ids=lambda nodes: "-".join(kind for kind, _ in nodes))
+def test_constants(tmp_path, config, nodes):
+    """Factors and offsets of each channel or of all, behind a layer with or without bias: as
+    ConvNeXt scales its layers."""
+    rng, constants = np.random.default_rng(9), {}
+    bias = nodes[0][0] == "Mul"  # else the first one is
+    made, value = [conv("a", "x", (5, 3, 2, 2), rng, constants, bias=bias)], "a"
+    for place, (kind, size) in enumerate(nodes):
+        name = f"f{place}"
+        if kind == "Clip":
+            made.append(clip(value, name, constants, -1, 2))
+        elif kind == "Relu":
+            made.append(of(kind, [value], name))
+        else:
+            shape = (5, 1, 1) if size == "each" else ()
+            constants[f"{name}.k"] = rng.normal(size=shape).astype(F32)
+            made.append(of(kind, [value, f"{name}.k"], name))
+        value = name
+    made += fully_connected(value, 5 * 3 * 4, rng, constants)
+    checked(tmp_path, config, made, constants, [2, 3, 4, 5])
+
+
+@configs
+def test_products_of_two_layers(tmp_path, config):
+    """Gates: of one input, of two, of values in memory; a sum and bounds behind; an output."""
+    rng, constants = np.random.default_rng(10), {}
+    nodes = [
+        *linear("a", "x", 5, 7, rng, constants), *linear("b", "x", 5, 7, rng, constants),
+        of("HardSigmoid", ["b"], "bh"), of("Mul", ["a", "bh"], "g"), of("Relu", ["g"], "gr"),
+        *linear("c", "gr", 7, 6, rng, constants), *linear("d", "gr", 7, 6, rng, constants),
+        of("Add", ["c", "d"], "s"), *linear("e", "s", 6, 6, rng, constants),
+        of("Mul", ["s", "e"], "t"), clip("t", "tc", constants, -1, 1),
+        *linear("y", "tc", 6, 3, rng, constants),
+    ]
+    checked(tmp_path, config, nodes, constants, [6, 5], ("y", "t"))
+
+
+@pytest.mark.parametrize("op", [
+    "Sigmoid", "Tanh", "Gelu", "Exp", "LayerNormalization", "Softmax", "Erf", "Elu",
+])
+def test_functions_of_the_runtime_are_refused_and_the_host_has_them(tmp_path, op):
+    """Their bits are those of its vector code, and the next layer's range follows from them."""
+    rng, constants = np.random.default_rng(11), {"gain": np.ones(7, F32)}
+    more = ["gain"] if op == "LayerNormalization" else []
+    nodes = [*linear("a", "x", 5, 7, rng, constants), of(op, ["a", *more], "f"),
+             *linear("y", "f", 7, 3, rng, constants)]
+    model = quantized(tmp_path, nodes, constants, [6, 5], opset=20)
+    x = rng.normal(size=(6, 5)).astype(F32)
+    message = f"^1 node cannot be mapped\n  'f' [(]{op}[)]: {op} of a dynamically quantized la"
+    with pytest.raises(UnsupportedModel, match=message):
+        kiwicha.run_golden(model, {"x": x})
+    run = kiwicha.run_golden(model, {"x": x}, host_fallback=True)
+    assert run.exact
+    np.testing.assert_array_equal(run.outputs["y"], run.expected["y"])
+
+
 def test_what_is_not_finite_has_no_bounds(tmp_path):
     """ONNX Runtime would hold infinity; the machine does not tell it from NaN, and stops."""
     rng, constants = np.random.default_rng(1), {}
@@ -160,14 +240,17 @@ def test_machines_that_have_no_functions(tmp_path):
 
 
 def test_on_simulated_hardware(tmp_path):
-    """Two pairs of bounds, of a layer and of values in memory."""
+    """Two pairs of bounds, of a layer and of values in memory; a HardSwish, a factor."""
     rng, constants = np.random.default_rng(7), {}
     nodes = [
         conv("a", "x", (3, 2, 2, 2), rng, constants), clip("a", "ac", constants, 0, 2),
         conv("b", "ac", (3, 3, 1, 1), rng, constants), of("Add", ["ac", "b"], "s"),
-        clip("s", "sc", constants, -0.5, 1), *fully_connected("sc", 3 * 2 * 3, rng, constants),
+        clip("s", "sc", constants, -0.5, 1), conv("d", "sc", (3, 3, 1, 1), rng, constants),
+        of("HardSwish", ["d"], "h"), conv("e", "h", (3, 3, 1, 1), rng, constants),
+        of("Mul", ["e", "k"], "ek"), *fully_connected("ek", 3 * 2 * 3, rng, constants),
     ]
-    model = quantized(tmp_path, nodes, constants, [1, 2, 3, 4])
+    constants["k"] = rng.normal(size=(3, 1, 1)).astype(F32)
+    model = quantized(tmp_path, nodes, constants, [1, 2, 3, 4], opset=14)
     x = rng.normal(size=(1, 2, 3, 4)).astype(F32)
     simulator = unit_simulator().name  # Icarus if it is there: no C++ to compile for one run
     report = run_model(model, MACHINES["small"], {"x": x}, simulator=simulator).report
