@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import window
-from kiwicha.machine.isa import RealFunction, VectorMode
+from kiwicha.machine.isa import SLOTS, RealFunction, VectorMode
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = ["illegal_field", "windowed"]
@@ -39,7 +39,8 @@ def illegal_field(cfg: AcceleratorConfig, fields: Mapping[str, int]) -> str | No
         "sums": fields["sums"] and (not fields["residual"] or shift and fields["relu"]),
         "scales": fields["scales"] and mode != VectorMode.BLOCK
         and not (windows and _legal_window(cfg, fields))
-        and not (operand and fields["scales"] % 4 == 0),
+        and not (operand and fields["scales"] % 4 == 0)
+        and not (settles and fields["scales"] <= SLOTS),
         "slot": fields["slot"] and not (dynamic or ranges),
         "target": fields["target"] and not (dynamic or ranges or shift),
         "relu": fields["relu"] and not (dynamic or settles or masks),

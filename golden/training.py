@@ -59,12 +59,16 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
     exponents: dict[str, int] = {}
     for node in graph.nodes:
+        if getattr(node, "known", None) is not None:
+            exponents[node.x.name] = node.known
         operands = [tensors[tensor.name] for tensor in node.inputs]
         before = exponents.get(node.x.name, 0)
         if node.kind == "tuned_product":
             made, exponent = _tuned(node, *operands), 0
-        elif node.kind in _STEPS:
-            made, exponent = _STEPS[node.kind](node, operands, before)
+        elif node.kind == "cross_entropy":
+            made, exponent = cross_entropy_errors(operands[0], before, operands[1]), 0
+        elif node.kind in _SUMS:
+            made, exponent = _shifted(node, operands, before, exponents)
         else:
             made, exponent = run_node(node, operands), before
         tensors[node.y.name], exponents[node.y.name] = made, exponent
@@ -77,7 +81,7 @@ def _product(node: Any, x: Array, z: Array) -> Array:
 
 def _conv(node: Any, x: Array, z: Array) -> Array:
     """Sums in memory's order: N H W C, kernels C R S O."""
-    sizes = {"strides": node.strides, "pads": node.pads}
+    sizes = {"strides": node.strides, "pads": node.pads, "groups": node.groups}
     if node.role == "FP":
         return conv2d(x.transpose(_CHW), z.transpose(_OCRS), **sizes).transpose(_HWC)
     if node.role == "EB":
@@ -88,6 +92,8 @@ def _conv(node: Any, x: Array, z: Array) -> Array:
 
 
 def _pool(node: Any, x: Array) -> Array:
+    if node.kernel == (1, 1):
+        return x
     images, height, width, channels = x.shape
     rows, columns = node.kernel
     parts = x.reshape(images, height // rows, rows, width // columns, columns, channels)
@@ -95,13 +101,20 @@ def _pool(node: Any, x: Array) -> Array:
     return np.asarray(reduce(parts.astype(np.int64), axis=(2, 4)))
 
 
-def _shifted(node: Any, operands: list[Array], exponent: int) -> _Results:
+def _sum(_node: Any, x: Array, z: Array) -> Array:
+    return x.astype(np.int64) + z
+
+
+def _shifted(
+    node: Any, operands: list[Array], exponent: int, exponents: Mapping[str, int]
+) -> _Results:
+    if node.kind == "shifted_sum" and exponents[node.z.name] != exponent:
+        raise ValueError(f"{node.name}: exponents {exponent} and {exponents[node.z.name]}")
+    floor = None if node.floor is None else exponents[node.floor.tensor.name]
     added = len(node.operands)
     acc = wrap_int32(np.asarray(_SUMS[node.kind](node, *operands[:added]), np.int64))
-    if node.known is not None:
-        exponent = node.known
     shift, made = settled(
-        magnitude(acc), node.bits, exponent + node.exponent, gradient=node.gradient
+        magnitude(acc), node.bits, exponent + node.exponent, gradient=node.gradient, floor=floor
     )
     y = shifted(acc, shift, "pseudo" if node.gradient else "half_up", node.low, node.high)
     if node.mask is not None:
@@ -122,17 +135,9 @@ def _tuned(node: Any, x: Array, z: Array) -> Array:
     return codes.astype(node.y.dtype).reshape(node.y.shape)
 
 
-def _loss(node: Any, operands: list[Array], exponent: int) -> _Results:
-    logits, labels = operands
-    known = exponent if node.known is None else node.known
-    return cross_entropy_errors(logits, known, labels), 0
-
-
 _CHW, _HWC, _OCRS = (0, 3, 1, 2), (0, 2, 3, 1), (3, 0, 1, 2)
 
 _SUMS: dict[str, Callable[..., Array]] = {
     "shifted_product": _product, "shifted_conv": _conv, "shifted_pool": _pool,
-}
-_STEPS: dict[str, Callable[[Any, list[Array], int], _Results]] = {
-    **dict.fromkeys(_SUMS, _shifted), "cross_entropy": _loss,
+    "shifted_sum": _sum,
 }

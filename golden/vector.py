@@ -157,8 +157,11 @@ def _range(fields: Fields, total: npt.NDArray[np.int32], state: VectorState) -> 
     if not fields["settle"]:
         return
     exponent = exponent_of(float(state.slots["scale"][fields["slot"]])) + fields["zero_point"]
+    floor = None
+    if fields["scales"]:
+        floor = exponent_of(float(state.slots["scale"][fields["scales"] - 1]))
     shift, exponent = settled(
-        state.magnitude, fields["high"], exponent, gradient=bool(fields["relu"])
+        state.magnitude, fields["high"], exponent, gradient=bool(fields["relu"]), floor=floor
     )
     slot = state.slots[fields["target"]]
     slot["scale"], slot["zero_point"] = np.ldexp(np.float32(1), exponent), shift

@@ -158,6 +158,7 @@ VECTOR: Final = data.StructLayout({
     "pixel_pitch": signed(32),  # output buffer bytes from pixel to pixel
     "line_pitch": signed(32),  # output buffer bytes from line to line
     "scales": unsigned(32),  # BLOCK: output buffer byte address of the first block's scale;
+    # RANGE with `settle`: 1 + the slot whose exponent is the least that `target` gets, 0 for none;
     # REQUANTIZE, and the modes below without `residual`: the `machine.window.WINDOW` whose maximum
     # a result is made of, 0 for none; MEASURE, QUANTIZE, REAL with `residual`: byte address of the
     # second operand of the first result, a multiple of 4; the others lie as the results do, four

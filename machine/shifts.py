@@ -34,7 +34,8 @@ def exponent_of(scale: float) -> int:
 
 
 def settled(
-    magnitude: int, bits: int, exponent: int, *, gradient: bool = False
+    magnitude: int, bits: int, exponent: int, *, gradient: bool = False,
+    floor: int | None = None,
 ) -> tuple[int, int]:
     """Return (shift, exponent) of results whose sums are at most ``magnitude``.
 
@@ -44,9 +45,12 @@ def settled(
     bits : how many a magnitude keeps, 1 to 7.
     exponent : of the sums.
     gradient : magnitudes of 0 and 1 leave nothing.
+    floor : the least exponent that the results may have: what makes two tensors ready for a sum.
     """
     length = range_exponent(magnitude)
     if gradient and not length:
         return ALL_GONE, min(max(exponent + ALL_GONE, EXPONENTS[0]), EXPONENTS[1])
     shift = max(0, length - bits)
-    return shift, min(max(exponent + shift, EXPONENTS[0]), EXPONENTS[1])
+    if floor is not None:
+        shift = max(shift, floor - exponent)
+    return min(shift, ALL_GONE), min(max(exponent + shift, EXPONENTS[0]), EXPONENTS[1])

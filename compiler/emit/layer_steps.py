@@ -47,6 +47,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedConvNode,
     ShiftedPoolNode,
     ShiftedProductNode,
+    ShiftedSumNode,
     TunedProductNode,
 )
 from kiwicha.compiler.schedule.average import window_contractions
@@ -324,6 +325,7 @@ _STEPS: dict[str, _Steps] = {
     ShiftedConvNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedProductNode.kind: with_exponent(_contracted(shifted_contractions)),
+    ShiftedSumNode.kind: with_exponent(_contracted(shifted_contractions)),
     TunedProductNode.kind: _contracted(tuned_contractions),
     CrossEntropyNode.kind: with_exponent(loss_steps),
     BlocksNode.kind: _blocks_steps,

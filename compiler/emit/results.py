@@ -129,6 +129,8 @@ class Results:
         if by_range is not None and by_range.target is not None:
             slot = Range(Space.SLOT, by_range.target, by_range.target + 1)
             (writes if measures else reads).append(slot)
+        if isinstance(by_range, Shifted) and by_range.floor is not None and measures:
+            reads.append(Range(Space.SLOT, by_range.floor, by_range.floor + 1))
         if measures:
             assert by_range is not None
             fields["begin"] = int(by_range.begin and self._measured == 0)
@@ -157,6 +159,7 @@ class Results:
                     part["settle"] &= int(number + 1 == len(parts))
                 if mode == VectorMode.RANGE:
                     part["relu"] &= part["settle"]
+                    part["scales"] *= part["settle"]
                 self.builder.vector(part, reads, writes, tile.output)
             return
         fields |= {**parts[0][1], "local": fields["local"]}
@@ -187,6 +190,7 @@ class Results:
             fields |= {
                 "slot": shifted.slot, "zero_point": shifted.exponent, "low": 0,
                 "high": shifted.bits, "relu": int(shifted.gradient),
+                "scales": 0 if shifted.floor is None else 1 + shifted.floor,
             }
         else:
             masked = self.work.addend is not None and self.work.addend.table is None

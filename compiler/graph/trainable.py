@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that can be trained: layers one after the other, without bias.
+"""Networks that can be trained: layers one after the other, or beside each other, without bias.
 
 Images are N H W C. Weights are int8 with one exponent that stays, as NITI (arXiv 2009.13108) has
-them: matrices of inputs x outputs, kernels of C x R x S x O.
+them: matrices of inputs x outputs, kernels of C x R x S x O, C those of a group.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
 from kiwicha.compiler.graph.tensor import Pair, Quad, Shape
 from kiwicha.errors import KiwichaError
 
-__all__ = ["AveragePool", "Convolution", "Layer", "Linear", "MaxPool", "Network"]
+__all__ = [
+    "AveragePool", "Convolution", "Layer", "Linear", "MaxPool", "Network", "Residual",
+    "flat_layers",
+]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,9 @@ class Convolution:
 
     Members
     -------
-    inputs, outputs : channels of weights int8 [inputs, rows, columns, outputs], called ``name``.
+    inputs, outputs : channels of weights int8 [inputs / groups, rows, columns, outputs], called
+        ``name``.
+    groups : of channels, each with weights of its own; as many as channels: depthwise.
     pads : top, left, bottom, right.
     exponent, relu : as of `Linear`.
     """
@@ -62,16 +68,22 @@ class Convolution:
     relu: bool = False
     strides: Pair = (1, 1)
     pads: Quad = (0, 0, 0, 0)
+    groups: int = 1
 
     @property
     def weights(self) -> Shape:
         """Shape of the weights."""
-        return self.inputs, *self.kernel, self.outputs
+        return self.inputs // self.groups, *self.kernel, self.outputs
 
     def shape(self, x: Shape) -> Shape:
         """Return the shape of the results, without the batch; raises as `Network`."""
         if len(x) != 3 or x[2] != self.inputs:
             raise KiwichaError(f"{self.name}: takes images of {self.inputs} channels, not {x}")
+        if self.groups < 1 or self.inputs % self.groups or self.outputs % self.groups:
+            raise KiwichaError(
+                f"{self.name}: {self.groups} groups do not divide {self.inputs} and "
+                f"{self.outputs} channels"
+            )
         size = [
             (x[k] + self.pads[k] + self.pads[k + 2] - self.kernel[k]) // self.strides[k] + 1
             for k in (0, 1)
@@ -104,7 +116,46 @@ class MaxPool(_Pool):
     """Maxima of windows side by side. Each element that is its window's maximum has its error."""
 
 
-Layer = Linear | Convolution | AveragePool | MaxPool
+@dataclass(frozen=True)
+class Residual:
+    """The sum of what two branches make of the same tensor.
+
+    Both have the greater of their exponents then: the other is shifted, rounded half up, and the
+    sum is shifted by its own range, as all sums are.
+
+    Members
+    -------
+    body : layers, one at least; shortcut : layers, none for the tensor itself.
+    relu : whether negative sums become 0.
+
+    Raises
+    ------
+    KiwichaError
+        Without layers in ``body``.
+    """
+
+    name: str
+    body: "tuple[Layer, ...]"
+    shortcut: "tuple[Layer, ...]" = ()
+    relu: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.body:
+            raise KiwichaError(f"{self.name}: a sum needs a layer in its body")
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch; raises as `Network`."""
+        body, shortcut = x, x
+        for layer in self.body:
+            body = layer.shape(body)
+        for layer in self.shortcut:
+            shortcut = layer.shape(shortcut)
+        if body != shortcut:
+            raise KiwichaError(f"{self.name}: branches of {body} and {shortcut} have no sum")
+        return body
+
+
+Layer = Linear | Convolution | AveragePool | MaxPool | Residual
 
 
 @dataclass(frozen=True)
@@ -133,6 +184,9 @@ class Network:
             raise KiwichaError(f"{self.name}: the last layer is to be a linear one without ReLU")
         if not 1 <= self.shapes[-1][0] <= 256:
             raise KiwichaError(f"{last.name}: {last.outputs} classes; legal: 1 to 256")
+        names = [layer.name for layer in flat_layers(self.layers)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise KiwichaError(f"{self.name}: several layers are called '{twice[0]}'")
 
     @property
     def shapes(self) -> list[Shape]:
@@ -147,6 +201,15 @@ class Network:
     def weights(self) -> dict[str, Shape]:
         """Shapes of the weights by the names of their layers."""
         return {
-            layer.name: layer.weights for layer in self.layers
+            layer.name: layer.weights for layer in flat_layers(self.layers)
             if isinstance(layer, Linear | Convolution)
         }
+
+
+def flat_layers(layers: "tuple[Layer, ...]") -> Iterator[Layer]:
+    """Yield layers and, before each sum, those of its branches, the shortcut first."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from flat_layers(layer.shortcut)
+            yield from flat_layers(layer.body)
+        yield layer

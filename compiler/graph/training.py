@@ -4,27 +4,20 @@
 After NITI (arXiv 2009.13108), whose arithmetic is `golden.niti`'s. FP is the forward pass, EB the
 errors of a layer's inputs, WG the gradients of its weights, as in Cambricon-Q: the same products on
 the same array, x W, e W^T and x^T e, of which W^T is W read by columns.
+
+Where branches meet, tensors are added that have exponents of their own: results of one branch in
+FP, errors of what both have read in EB. The last layer of one is shifted by as much more as brings
+its exponent to the other's at least, the other is shifted to that, and both are added up.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from typing import Any
 
 import numpy as np
 
-from kiwicha.compiler.graph.graph import (
-    AddNode,
-    Box,
-    Graph,
-    MoveNode,
-    Node,
-    Piece,
-    Value,
-    ViewNode,
-)
-from kiwicha.compiler.graph.layout import ROW_MAJOR
-from kiwicha.compiler.graph.tensor import Shape, Tensor
+from kiwicha.compiler.graph.graph import AddNode, Box, Graph, Value
+from kiwicha.compiler.graph.tensor import Tensor
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
     Convolution,
@@ -32,24 +25,25 @@ from kiwicha.compiler.graph.trainable import (
     Linear,
     MaxPool,
     Network,
+    Residual,
 )
-from kiwicha.compiler.graph.training_nodes import (
-    LIMIT,
-    CrossEntropyNode,
-    Role,
-    ShiftedConvNode,
-    ShiftedPoolNode,
-    ShiftedProductNode,
+from kiwicha.compiler.graph.training_nodes import LIMIT, CrossEntropyNode, Floor
+from kiwicha.compiler.graph.training_tape import (
+    IMAGES,
+    LABELS,
+    LOGITS,
+    NOBODY,
+    Known,
+    Tape,
+    plain_tensor,
 )
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.isa import Reduction
 
 __all__ = ["IMAGES", "LABELS", "LOGITS", "training_graph"]
 
-IMAGES, LABELS, LOGITS = "images", "labels", "logits"
-"""Names of a step's inputs, and of the output that they are compared with."""
-
-_INPUT, _LOSS = 0, 3  # slots: of the images' exponent; of errors and gradients, which nobody reads
+_INPUT = 0  # slot of the images' exponent
+_LOSS = -7  # exponent of the errors of logits
 
 
 def training_graph(network: Network, batch: int, bits: int) -> Graph:
@@ -63,16 +57,16 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
     Raises
     ------
     KiwichaError
-        For a batch or bits out of range.
+        For a batch or bits out of range, and for sums inside sums that have too many exponents.
     """
     if batch < 1:
         raise KiwichaError(f"batch is {batch}; legal: at least 1")
     if not 1 <= bits <= 7:
         raise KiwichaError(f"bits is {bits}; legal: 1 to 7")
-    tape = _Tape(network, batch, bits)
+    tape = _Step(network, batch, bits=bits)
     tape.forward()
     tape.backward()
-    weights = [_tensor(name, shape) for name, shape in network.weights.items()]
+    weights = [plain_tensor(name, shape) for name, shape in network.weights.items()]
     given = [
         Value(each.name, each.shape, each.dtype, each is tape.images)
         for each in (tape.images, tape.labels, *weights)
@@ -81,62 +75,153 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
     return Graph(tuple(given), made, (), tuple(tape.nodes), ())
 
 
-@dataclass
-class _Tape:
-    """Nodes as they come, and what each layer read and made."""
+@dataclass(frozen=True)
+class _Wanted:
+    """An error that a layer is asked for: of what it has read.
 
-    network: Network
-    batch: int
-    bits: int
-    nodes: list[Node] = field(default_factory=list)
+    Members
+    -------
+    mask : where it is not positive the error is 0; None for no mask.
+    floor : as of `Shifted`.
+    """
+
+    name: str
+    mask: Tensor | None = None
+    floor: Floor | None = None
+
+
+@dataclass
+class _Step(Tape):
+    """A step, and what each layer was given, read (images as rows, perhaps) and made."""
+
+    bits: int = 1
+    given: dict[str, Tensor] = field(default_factory=dict)
     read: dict[str, Tensor] = field(default_factory=dict)
     made: dict[str, Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.images = _tensor(IMAGES, (self.batch, *self.network.images))
-        self.labels = replace(_tensor(LABELS, (self.batch,)), dtype=np.dtype(np.uint8))
-
     def forward(self) -> None:
         """Append FP and the loss."""
-        x, slot = self.images, _INPUT
-        for index, (layer, shape) in enumerate(
-            zip(self.network.layers, self.network.shapes, strict=True)
-        ):
-            target, last = 1 + index % 2, layer is self.network.layers[-1]
-            y = _tensor(LOGITS if last else f"{layer.name}:y", (self.batch, *shape))
-            if isinstance(layer, Linear):
-                x = self._rows(x)
-            self.read[layer.name], self.made[layer.name] = x, y
-            self._apply(layer, {
-                "name": f"{layer.name}:FP", "x": x, "y": y, "slot": slot, "target": target,
-                "known": None if index else self.network.exponent,
-                "low": 0 if layer.relu else -LIMIT,
-            })
-            x, slot = y, target
+        logits = self._forward(self.network.layers, Known(self.images, _INPUT), ())
+        x = logits.tensor
         self.nodes.append(CrossEntropyNode(
-            "loss", "cross entropy", x, self.labels, _tensor(f"{LOGITS}:e", x.shape), slot
+            "loss", "cross entropy", x, self.labels, plain_tensor(f"{LOGITS}:e", x.shape),
+            logits.slot,
         ))
+
+    def _forward(
+        self, layers: tuple[Layer, ...], x: Known, held: tuple[int, ...], floor: Floor | None = None
+    ) -> Known:
+        """Append FP of layers; the last one's results have a ``floor``, and slots are ``held``."""
+        for layer in layers:
+            last = layer is layers[-1]
+            self.given[layer.name] = x.tensor
+            least = floor if last else None
+            if isinstance(layer, Residual):
+                x = self._join(layer, x, held, least)
+            else:
+                x = self._plain(layer, x, held, least)
+            self.made[layer.name] = x.tensor
+        return x
+
+    def _plain(
+        self, layer: Layer, x: Known, held: tuple[int, ...], floor: Floor | None
+    ) -> Known:
+        """Append FP of a layer that is no sum."""
+        target, last = self.free(layer.name, *held, x.slot), layer is self.network.layers[-1]
+        read = self.rows(x.tensor) if isinstance(layer, Linear) else x.tensor
+        shape = self.batch, *layer.shape(x.tensor.shape[1:])
+        y = plain_tensor(LOGITS if last else f"{layer.name}:y", shape)
+        self.read[layer.name] = read
+        self._apply(layer, {
+            "name": f"{layer.name}:FP", "x": read, "y": y, "slot": x.slot, "target": target,
+            "known": self.known(read), "floor": floor, "low": 0 if layer.relu else -LIMIT,
+        })
+        return Known(y, target)
+
+    def _join(
+        self, layer: Residual, x: Known, held: tuple[int, ...], floor: Floor | None
+    ) -> Known:
+        """Append FP of both branches, and their sum."""
+        self.read[layer.name] = x.tensor
+        shortcut = x
+        if layer.shortcut:
+            shortcut = self._forward(layer.shortcut, x, (*held, x.slot))
+        body = self._forward(layer.body, x, (*held, shortcut.slot), shortcut.floor)
+        target = self.free(layer.name, *held, body.slot)
+        y = plain_tensor(f"{layer.name}:y", body.tensor.shape)
+        self.sum(
+            layer.name, "FP", body, shortcut, y=y, target=target, floor=floor,
+            low=0 if layer.relu else -LIMIT,
+        )
+        return Known(y, target)
 
     def backward(self) -> None:
         """Append EB and WG of each layer, the last one first: its weights are read before."""
-        error = self.nodes[-1].y
-        layers = self.network.layers
+        self._backward(self.network.layers, Known(self.nodes[-1].y, _INPUT), (), None)
+
+    def _backward(
+        self, layers: tuple[Layer, ...], error: Known, held: tuple[int, ...],
+        wanted: _Wanted | None,
+    ) -> Known:
+        """Append EB and WG of layers; return the error of what the first has read, if wanted."""
         for layer, before in zip(layers[::-1], [*layers[-2::-1], None], strict=True):
-            x, after = self.read[layer.name], error
+            asked = wanted
             if before is not None:
-                made = _tensor(f"{before.name}:e", x.shape)
-                self._back(layer, after, {
-                    "name": f"{layer.name}:EB", "y": made, "target": _LOSS,
-                    "mask": x if before.relu else None,
-                })
-                shape = (self.batch, *self._shape(before))
-                error = made if made.shape == shape else self._view(made, shape)
-            if isinstance(layer, Linear | Convolution):
-                weights = self._weights(layer)
-                self._gradient(layer, x, after, {
-                    "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
-                    "target": _LOSS, "bits": self.bits, "gradient": True, "updates": weights,
-                })
+                mask = self.read[layer.name] if before.relu else None
+                asked = _Wanted(f"{before.name}:e", mask)
+            if isinstance(layer, Residual):
+                error = self._fork(layer, error, held, asked)
+            else:
+                error = self._passed(layer, error, held, asked)
+        return error
+
+    def _passed(
+        self, layer: Layer, error: Known, held: tuple[int, ...], wanted: _Wanted | None
+    ) -> Known:
+        """Append EB and WG of a layer that is no sum."""
+        x, before = self.read[layer.name], error
+        if wanted is not None:
+            made = plain_tensor(wanted.name, x.shape)
+            target = self.free(layer.name, *held, error.slot)
+            self._back(layer, error.tensor, {
+                "name": f"{layer.name}:EB", "y": made, "slot": error.slot, "target": target,
+                "known": _LOSS if error.tensor.name == f"{LOGITS}:e" else None,
+                "mask": wanted.mask, "floor": wanted.floor,
+            })
+            shape = self.given[layer.name].shape
+            error = Known(made if made.shape == shape else self.view(made, shape), target)
+        if isinstance(layer, Linear | Convolution):
+            weights = self._weights(layer)
+            self._gradient(layer, x, before.tensor, {
+                "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
+                "target": NOBODY, "bits": self.bits, "gradient": True, "updates": weights,
+            })
+        return error
+
+    def _fork(
+        self, layer: Residual, error: Known, held: tuple[int, ...], wanted: _Wanted | None
+    ) -> Known:
+        """Append EB and WG of both branches, and the sum of what they ask of their input."""
+        held_too = (*held, error.slot)
+        asked = None if wanted is None else _Wanted(f"{layer.name}:shortcut:e")
+        shortcut = error
+        if layer.shortcut:
+            shortcut = self._backward(layer.shortcut, error, held_too, asked)
+        floor = None if wanted is None else shortcut.floor
+        asked = None if wanted is None else _Wanted(f"{layer.name}:body:e", None, floor)
+        body = self._backward(layer.body, error, (*held, shortcut.slot), asked)
+        if wanted is None:
+            return error
+        target = self.free(layer.name, *held, body.slot)
+        made = plain_tensor(wanted.name, body.tensor.shape)
+        self.sum(
+            layer.name, "EB", body, shortcut, y=made, target=target, floor=wanted.floor,
+            mask=wanted.mask,
+        )
+        return Known(made, target)
+
+    def _weights(self, layer: Linear | Convolution) -> Tensor:
+        return plain_tensor(layer.name, layer.weights)
 
     # The rules: what a layer makes of its input (FP), of the error of its result (EB), and of both
     # (WG).
@@ -147,21 +232,20 @@ class _Tape:
 
     @_apply.register
     def _(self, layer: Linear, fields: dict[str, Any]) -> None:
-        self._product(fields, z=self._weights(layer), exponent=layer.exponent)
+        self.product(fields, z=self._weights(layer), exponent=layer.exponent)
 
     @_apply.register
     def _(self, layer: Convolution, fields: dict[str, Any]) -> None:
-        self._conv(layer, "FP", fields, z=self._weights(layer), exponent=layer.exponent)
+        self.conv(layer, "FP", fields, z=self._weights(layer), exponent=layer.exponent)
 
     @_apply.register
     def _(self, layer: AveragePool, fields: dict[str, Any]) -> None:
         # A mean is a sum whose unit is 1 / (rows * columns); what is no power of two is left out.
-        area = layer.kernel[0] * layer.kernel[1]
-        self._pool(layer.kernel, fields, exponent=-(area.bit_length() - 1))
+        self.pool(layer.kernel, fields, exponent=_unit(layer))
 
     @_apply.register
     def _(self, layer: MaxPool, fields: dict[str, Any]) -> None:
-        self._pool(layer.kernel, {**fields, "op": "maximum"}, reduction=Reduction.MAX)
+        self.pool(layer.kernel, {**fields, "op": "maximum"}, reduction=Reduction.MAX)
 
     @singledispatchmethod
     def _back(self, layer: Any, error: Tensor, fields: dict[str, Any]) -> None:
@@ -169,33 +253,37 @@ class _Tape:
 
     @_back.register
     def _(self, layer: Linear, error: Tensor, fields: dict[str, Any]) -> None:
-        self._product(fields, x=error, z=self._turned(self._weights(layer)))
+        z = self.turned(self._weights(layer))
+        self.product(fields, x=error, z=z, exponent=layer.exponent)
 
     @_back.register
     def _(self, layer: Convolution, error: Tensor, fields: dict[str, Any]) -> None:
-        self._conv(layer, "EB", fields, x=error, z=self._weights(layer))
+        weights = self._weights(layer)
+        self.conv(layer, "EB", fields, x=error, z=weights, exponent=layer.exponent)
 
     @_back.register
     def _(self, layer: AveragePool, error: Tensor, fields: dict[str, Any]) -> None:
-        self._pool((1, 1), fields, x=self._spread(layer, error, fields["y"].shape))
+        spread = self.spread(layer.kernel, error, fields["y"].shape)
+        self.pool((1, 1), fields, x=spread, exponent=_unit(layer))
 
     @_back.register
     def _(self, layer: MaxPool, error: Tensor, fields: dict[str, Any]) -> None:
         x, greatest = self.read[layer.name], self.made[layer.name]
         if fields["mask"] is not None:  # nothing is positive where the maximum is not
             masked = replace(error, name=f"{layer.name}:masked")
-            self._pool((1, 1), {
+            self.pool((1, 1), {
                 **fields, "name": f"{layer.name}:masked:EB", "y": masked, "mask": greatest,
+                "target": NOBODY, "floor": None,
             }, x=error)
             error = masked
-        around = self._spread(layer, greatest, x.shape)
-        winners = replace(_tensor(f"{layer.name}:winners", x.shape), zero_point=1)
+        around = self.spread(layer.kernel, greatest, x.shape)
+        winners = replace(plain_tensor(f"{layer.name}:winners", x.shape), zero_point=1)
         self.nodes.append(AddNode(
             f"{layer.name}:winners:EB", "equal", x, replace(around, scale=np.float32(-1)), winners,
             0, 1, promise="golden",
         ))
-        spread = self._spread(layer, error, x.shape)
-        self._pool((1, 1), {**fields, "mask": winners}, x=spread)
+        spread = self.spread(layer.kernel, error, x.shape)
+        self.pool((1, 1), {**fields, "mask": winners}, x=spread)
 
     @singledispatchmethod
     def _gradient(self, layer: Any, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
@@ -203,72 +291,23 @@ class _Tape:
 
     @_gradient.register
     def _(self, layer: Linear, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
-        turned = self._turned(x)
-        lanes = _tensor(f"{layer.name}:T", turned.shape)
-        self._move(f"{layer.name}:T", turned, Box.whole(turned.shape), lanes)
-        self._product(fields, x=lanes, z=error)
+        turned = self.turned(x)
+        lanes = plain_tensor(f"{layer.name}:T", turned.shape)
+        self.move(f"{layer.name}:T", turned, Box.whole(turned.shape), lanes)
+        self.product(fields, x=lanes, z=error)
 
     @_gradient.register
     def _(self, layer: Convolution, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
         axes = (0, 3, 1, 2)
-        turned = self._view(x, tuple(x.shape[axis] for axis in axes), axes)
-        planes = _tensor(f"{layer.name}:T", turned.shape)
-        self._move(f"{layer.name}:T", turned, Box.whole(turned.shape), planes)
-        self._conv(layer, "WG", fields, x=planes, z=error)
-
-    # Nodes.
-
-    def _product(self, fields: dict[str, Any], **more: Any) -> None:
-        self.nodes.append(ShiftedProductNode(op="product", **{**fields, **more}))
-
-    def _conv(self, layer: Convolution, role: Role, fields: dict[str, Any], **more: Any) -> None:
-        self.nodes.append(ShiftedConvNode(
-            op="convolution", role=role, kernel=layer.kernel, strides=layer.strides,
-            pads=layer.pads, **{**fields, **more},
-        ))
-
-    def _pool(self, kernel: tuple[int, int], fields: dict[str, Any], **more: Any) -> None:
-        named = {"op": "average", **fields, **more}
-        self.nodes.append(ShiftedPoolNode(kernel=kernel, **named))
-
-    def _spread(self, layer: AveragePool | MaxPool, x: Tensor, shape: Shape) -> Tensor:
-        """Return what belongs to a window at each place of it."""
-        spread = _tensor(f"{x.name}:spread", shape)
-        axes: list[Sequence[int]] = [range(length) for length in x.shape]
-        for axis, times in ((1, layer.kernel[0]), (2, layer.kernel[1])):
-            axes[axis] = [place // times for place in range(shape[axis])]
-        self._move(f"{x.name}:spread:EB", x, Box(tuple(axes)), spread)
-        return spread
-
-    def _move(self, name: str, x: Tensor, source: Box, y: Tensor) -> None:
-        unit = np.float32(1)
-        piece = Piece(x, source, Box.whole(y.shape), unit, np.float64(1), -128, LIMIT)
-        self.nodes.append(MoveNode(name, "copy", (piece,), y))
-
-    def _weights(self, layer: Layer) -> Tensor:
-        return _tensor(layer.name, self.network.weights[layer.name])
-
-    def _shape(self, layer: Layer) -> Shape:
-        return self.network.shapes[self.network.layers.index(layer)]
-
-    def _rows(self, x: Tensor) -> Tensor:
-        """Return images as rows of their bytes."""
-        size = x.size // self.batch
-        return x if len(x.shape) == 2 else self._view(x, (self.batch, size))
-
-    def _turned(self, tensor: Tensor) -> Tensor:
-        """Return a matrix as it is read by columns."""
-        return self._view(tensor, tensor.shape[::-1], (1, 0))
-
-    def _view(self, x: Tensor, shape: Shape, axes: Shape | None = None) -> Tensor:
-        """Return the same bytes in another shape, or with other axes; the node is there once."""
-        layout = x.layout if axes is None else x.layout.transposed(axes)
-        name = f"{x.name}:{'x'.join(map(str, shape))}" + ("" if axes is None else ":turned")
-        y = replace(x, name=name, shape=shape, layout=layout)
-        if all(node.y.name != name for node in self.nodes):
-            self.nodes.append(ViewNode(name, "view", x, y, axes))
-        return y
+        turned = self.view(x, tuple(x.shape[axis] for axis in axes), axes)
+        if layer.groups == layer.inputs:  # columns filter pixels as they lie
+            self.conv(layer, "WG", fields, x=turned, z=error)
+            return
+        planes = plain_tensor(f"{layer.name}:T", turned.shape)
+        self.move(f"{layer.name}:T", turned, Box.whole(turned.shape), planes)
+        self.conv(layer, "WG", fields, x=planes, z=error)
 
 
-def _tensor(name: str, shape: Shape) -> Tensor:
-    return Tensor(name, shape, np.dtype(np.int8), np.float32(1), 0, ROW_MAJOR)
+def _unit(layer: AveragePool) -> int:
+    """Return the exponent of what an average leaves out, of which no power of two is kept."""
+    return 1 - (layer.kernel[0] * layer.kernel[1]).bit_length()

@@ -18,8 +18,8 @@ from kiwicha.machine.isa import Reduction
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = [
-    "LIMIT", "CrossEntropyNode", "Role", "ShiftedConvNode", "ShiftedNode", "ShiftedPoolNode",
-    "ShiftedProductNode", "TrainingNode", "TunedProductNode",
+    "LIMIT", "CrossEntropyNode", "Floor", "Role", "ShiftedConvNode", "ShiftedNode",
+    "ShiftedPoolNode", "ShiftedProductNode", "ShiftedSumNode", "TrainingNode", "TunedProductNode",
 ]
 
 LIMIT = 127
@@ -27,6 +27,14 @@ LIMIT = 127
 
 Role = Literal["FP", "EB", "WG"]
 """Of a convolution: forward pass, errors of the input, gradient of the weights (Cambricon-Q)."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A tensor, and the slot with its exponent, which is the least that another's may be."""
+
+    tensor: Tensor
+    slot: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,6 +49,7 @@ class Shifted(BaseNode):
         None: that of ``slot``.
     slot, target : of the machine; for x and for y.
     bits : of a magnitude that remain, 1 to 7.
+    floor : whose exponent y's is not below; None for no such.
     gradient : rounded pseudo-randomly; nothing remains where no magnitude is above 1.
     low, high : bounds, before a sum or mask.
     mask : y is 0 where this is not positive (errors behind an activation); None for no mask.
@@ -56,6 +65,7 @@ class Shifted(BaseNode):
     slot: int = 0
     target: int = 0
     bits: int = ACTIVATION_BITS
+    floor: Floor | None = None
     gradient: bool = False
     low: int = -LIMIT
     high: int = LIMIT
@@ -102,6 +112,8 @@ class ShiftedConvNode(Shifted):
     role : FP: x N H W C, z its kernels, y N H' W' O. EB: x the error of what FP makes, z the
         kernels, y the error of the image. WG: x the image as N C H W, z the error, y C R S O.
     kernel, strides, pads : of the forward pass: top, left, bottom, right.
+    groups : of its channels; all tensors have those of all groups but the kernels, whose C are
+        those of one.
     """
 
     z: Tensor
@@ -109,6 +121,7 @@ class ShiftedConvNode(Shifted):
     kernel: Pair
     strides: Pair
     pads: Quad
+    groups: int = 1
     kind: ClassVar[str] = "shifted_conv"
 
     @property
@@ -122,10 +135,10 @@ class ShiftedConvNode(Shifted):
         # All three have a product for each pixel of the error, tap, and pair of channels.
         taps = self.kernel[0] * self.kernel[1]
         if self.role == "FP":
-            return self.y.size * taps * self.x.shape[3]
+            return self.y.size * taps * self.x.shape[3] // self.groups
         if self.role == "EB":
-            return self.x.size * taps * self.y.shape[3]
-        return self.z.size * taps * self.x.shape[1]
+            return self.x.size * taps * self.y.shape[3] // self.groups
+        return self.z.size * taps * self.y.shape[0]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -140,6 +153,19 @@ class ShiftedPoolNode(Shifted):
     kernel: Pair
     reduction: Reduction = Reduction.SUM
     kind: ClassVar[str] = "shifted_pool"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ShiftedSumNode(Shifted):
+    """The sum of two tensors of one shape and one exponent: that of ``x``, and of ``slot``."""
+
+    z: Tensor
+    kind: ClassVar[str] = "shifted_sum"
+
+    @property
+    def operands(self) -> tuple[Tensor, ...]:
+        """Both summands."""
+        return self.x, self.z
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,5 +230,5 @@ class TunedProductNode(BaseNode):
         return self.y.size * self.z.shape[0]
 
 
-ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode
+ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode | ShiftedSumNode
 TrainingNode = ShiftedNode | CrossEntropyNode | TunedProductNode

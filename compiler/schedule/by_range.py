@@ -46,6 +46,7 @@ class Shifted:
     slot : of the input's exponent; target : of the result's exponent and shift.
     exponent : of the operand that has no slot.
     bits : that magnitudes keep.
+    floor : slot of the least exponent that the result gets; None for none.
     gradient : rounded pseudo-randomly, and gone where no magnitude is above 1.
     begin, settle : whether the range begins and ends with this work; part : as of `Dynamic`.
     """
@@ -55,6 +56,7 @@ class Shifted:
     exponent: int
     bits: int
     gradient: bool = False
+    floor: int | None = None
     part: Literal["all", "measure", "quantize"] = "all"
     begin: bool = True
     settle: bool = True

@@ -21,6 +21,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedNode,
     ShiftedPoolNode,
     ShiftedProductNode,
+    ShiftedSumNode,
     TunedProductNode,
 )
 from kiwicha.compiler.schedule.by_range import Shifted
@@ -49,7 +50,10 @@ def shifted_contractions(
         replace(work, low=node.low, high=node.high, addend=_addend(node, addresses, config))
         for work in _works(node, addresses)
     ]
-    by_range = Shifted(node.slot, node.target, node.exponent, node.bits, node.gradient)
+    by_range = Shifted(
+        node.slot, node.target, node.exponent, node.bits, node.gradient,
+        None if node.floor is None else node.floor.slot,
+    )
     if len(works) == 1:
         return [replace(works[0], shifted=by_range)]
     last = len(works) - 1
@@ -92,6 +96,10 @@ def _works(node: ShiftedNode, addresses: Mapping[str, int]) -> Iterator[Contract
         yield replace(
             _plain(node, x, y), kernel=node.kernel, strides=node.kernel, reduction=node.reduction
         )
+    elif isinstance(node, ShiftedSumNode):
+        x, y = _image(node.x, addresses), _image(node.y, addresses)
+        apart = addresses[node.z.name] - addresses[node.x.name]
+        yield replace(_plain(node, x, y), summed=Summed(2, apart, 0))
     elif node.role == "FP":
         yield _forward(node, addresses)
     elif node.role == "EB":
@@ -186,7 +194,9 @@ def _plain(node: ShiftedNode, x: Place, y: Place) -> Contraction:
 
 
 def _image(tensor: Tensor, addresses: Mapping[str, int]) -> Place:
-    images, height, width, channels = tensor.shape
+    rows = len(tensor.shape) == 2
+    shape = (1, tensor.shape[0], 1, tensor.shape[1]) if rows else tensor.shape
+    images, height, width, channels = shape
     return Place(addresses[tensor.name], images, height, width, channels)
 
 

@@ -9,7 +9,7 @@ from kiwicha.hw.vector.entry_walk import asked_window
 from kiwicha.hw.vector.modes import asks_words, vector_modes
 from kiwicha.hw.vector.operand_walk import asks_operand, is_real
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import RealFunction, VectorMode
+from kiwicha.machine.isa import SLOTS, RealFunction, VectorMode
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = ["illegal_fields", "places_outside"]
@@ -131,9 +131,12 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
         slotted = _wrong_shifts(cfg, asked, dynamic)
         measures, uncounted, adds = measures | ranges, uncounted | ranges, adds | shifts
         sums = asked.residual & ~(shifts & asked.relu)
+        floors = ranges & asked.settle & (asked.scales <= SLOTS)
     counts = asked.statistics if cfg.statistics.elements else Const(0)
     blocks, windows = cfg.blocks.channels, asked_window(cfg, asked)[1]
     scales = windows | (mode == VectorMode.BLOCK) if blocks else windows
+    if cfg.training:
+        scales |= floors
     looked_up: Value = asked.function & (asked.table < cfg.functions.tables)
     tabled = requantizes
     if operand is not None:
@@ -146,7 +149,7 @@ def _foreign_fields(cfg: AcceleratorConfig, asked: data.View) -> Value:
     return Cat(
         # REQUANTIZE, which every machine has, is 0.
         ~Cat(mode == known for known in modes).any() if len(modes) > 1 else mode,
-        unless(blocks or cfg.pooling or cfg.real, scales, asked.scales),
+        unless(blocks or cfg.pooling or cfg.real or cfg.training, scales, asked.scales),
         *slotted,
         unless(cfg.slots, measures, asked.settle),
         unless(cfg.slots or cfg.statistics.elements, measures | counts, asked.begin),

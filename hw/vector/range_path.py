@@ -4,6 +4,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
+from amaranth.utils import exact_log2
 
 from kiwicha.hw.parts.lanes import magnitude, register, tree, tree_depth
 from kiwicha.hw.parts.requantize_common import delay
@@ -18,6 +19,7 @@ from kiwicha.machine.shifts import ACTIVATION_BITS, ALL_GONE, EXPONENTS
 __all__ = ["RangePath", "range_step"]
 
 _FIELDS = ("slot", "target", "settle", "relu", "zero_point", "high", "signal")
+_FLOOR = 3  # bits of `scales`: 0, or 1 + a slot
 _BIAS = 127  # of a binary32 exponent
 _SETTLE = 4
 
@@ -70,9 +72,11 @@ class RangePath(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        now = Signal(data.StructLayout({name: VECTOR[name].shape for name in _FIELDS}))
+        kept = {name: VECTOR[name].shape for name in _FIELDS}
+        now = Signal(data.StructLayout({**kept, "floor": _FLOOR}))
         with m.If(self.take):
             m.d.sync += [now[name].eq(self.instruction[name]) for name in _FIELDS]
+            m.d.sync += now.floor.eq(self.instruction.scales)
 
         def greater(a: Value, b: Value) -> Value:
             return Mux(a < b, b, a)
@@ -100,6 +104,14 @@ class RangePath(Component):
 
     def _settle(self, m: Module, now: data.View, greatest: Value) -> None:
         """Make a slot of the range, a step a cycle."""
+        # Exponents are those of slots that do not change meanwhile: they are there long before.
+        before = register(m, self.slots[now.slot].scale[23:31], "before")
+        floor = self.slots[(now.floor - 1)[: exact_log2(SLOTS)]]
+        least = register(m, floor.scale[23:31], "least")
+        offset = now.zero_point[:9].as_signed()
+        apart = Mux(now.floor.any(), least - (before + offset), 0)[:11]
+        lift = register(m, apart.as_signed(), "lift")
+
         below = register(m, Mux(greatest.any(), greatest - 1, 0)[:32], "below")
         found: Value = Const(0, 6)
         for place in range(32):
@@ -108,15 +120,14 @@ class RangePath(Component):
 
         bits = now.high[: ACTIVATION_BITS.bit_length()]
         rest = Mux(length > bits, length - bits, 0)
-        shift = register(m, Mux(now.relu & ~length.any(), ALL_GONE, rest)[:6], "shift")
-
-        before = register(m, self.slots[now.slot].scale[23:31], "before")
+        rest = Mux(lift > rest, lift, rest)[:10]
+        shift = register(m, Mux(now.relu & ~length.any(), ALL_GONE, rest)[:10], "shift")
         low, high = (exponent + _BIAS for exponent in EXPONENTS)
-        total = (before + now.zero_point[:9].as_signed()) + shift
+        total = (before + offset) + shift
         power = register(m, Mux(total < low, low, Mux(total > high, high, total))[:8], "power")
-        settled = self.settled.payload
+        settled, shown = self.settled.payload, Mux(shift > ALL_GONE, ALL_GONE, shift)[:6]
         m.d.comb += [
             settled.slot.eq(now.target),
             settled.content.scale.eq(Cat(Const(0, 23), power)),
-            settled.content.zero_point.eq(delay(m, shift, 1, "shift")),
+            settled.content.zero_point.eq(delay(m, shown, 1, "shift")),
         ]

@@ -11,6 +11,7 @@ from kiwicha.compiler.graph.trainable import (
     Linear,
     MaxPool,
     Network,
+    Residual,
 )
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.errors import KiwichaError, UnfitMachine
@@ -56,6 +57,29 @@ NETWORKS = {
     "pooling": Network("pooling", (8, 8, 1), (
         Convolution("a", 1, 6, (3, 3), -8, True, pads=SAME), AveragePool("p", (2, 2)),
         Convolution("b", 6, 8, (3, 3), -8), AveragePool("q", (2, 1)), Linear("c", 16, 10, -9),
+    )),
+    "sums": Network("sums", (6, 6, 3), (
+        Convolution("a", 3, 5, (3, 3), -8, True, pads=SAME),
+        Residual("r", (
+            Convolution("b", 5, 5, (3, 3), -9, True, pads=SAME),
+            Convolution("c", 5, 5, (3, 3), -12, pads=SAME),
+        ), relu=True),
+        Residual("s", (
+            Convolution("d", 5, 7, (3, 3), -3, True, DOWN, SAME),
+            Convolution("e", 7, 7, (3, 3), -8, pads=SAME),
+        ), (Convolution("f", 5, 7, (1, 1), -8, False, DOWN),), True),
+        AveragePool("p", (3, 3)), Linear("g", 7, 4, -9),
+    )),
+    "sums of images": Network("sums of images", (4, 4, 6), (
+        Residual("r", (Convolution("a", 6, 6, (3, 3), -8, pads=SAME),)),
+        Residual("s", (
+            Residual("t", (Convolution("b", 6, 6, (1, 1), -8),)),
+            Convolution("c", 6, 6, (1, 1), -7, True),
+        ), (), True),
+        Residual("v", (MaxPool("m", (2, 2)),), (Convolution("w", 6, 6, (2, 2), -9, False, DOWN),)),
+        Linear("d", 24, 12, -9),
+        Residual("u", (Linear("e", 12, 12, -9, True), Linear("f", 12, 12, -8))),
+        Linear("g", 12, 3, -9),
     )),
     "maxima": Network("maxima", (8, 8, 1), (
         Convolution("a", 1, 6, (3, 3), -8, True, pads=SAME), MaxPool("p", (2, 2)),
@@ -111,6 +135,10 @@ def test_macs_are_those_of_three_products() -> None:
 LAST = Linear("b", 1, 2, 0)
 
 
+def cell(name: str) -> Convolution:
+    return Convolution(name, 2, 2, (1, 1), 0)
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
@@ -132,6 +160,29 @@ LAST = Linear("b", 1, 2, 0)
         (
             lambda: Network("n", (3, 4, 3), (AveragePool("p", (2, 2)), LAST)),
             r"p: \(3, 4, 3\) is no whole number of windows of \(2, 2\)",
+        ),
+        (lambda: Residual("r", ()), "r: a sum needs a layer in its body"),
+        (
+            lambda: Network("n", (3, 3, 2), (
+                Residual("r", (Convolution("a", 2, 2, (2, 2), 0),)), Linear("b", 8, 2, 0),
+            )),
+            r"r: branches of \(2, 2, 2\) and \(3, 3, 2\) have no sum",
+        ),
+        (
+            lambda: Network("n", (1, 1, 3), (Convolution("a", 3, 4, (1, 1), 0, groups=2), LAST)),
+            "a: 2 groups do not divide 3 and 4 channels",
+        ),
+        (
+            lambda: Network("n", (4,), (Linear("a", 4, 4, 0), Linear("a", 4, 2, 0))),
+            "n: several layers are called 'a'",
+        ),
+        (
+            lambda: training_graph(Network("n", (1, 1, 2), (
+                Residual("r", (
+                    Residual("s", (cell("a"), cell("b")), (cell("c"),)), cell("d"),
+                ), (cell("e"),)), Linear("g", 2, 2, 0),
+            )), 1, 5),
+            "a: sums inside sums have more exponents at once than the machine's 3",
         ),
         (lambda: training_graph(NETWORKS["linear"], 0, 5), "batch is 0; legal: at least 1"),
         (lambda: training_graph(NETWORKS["linear"], 1, 8), "bits is 8; legal: 1 to 7"),

@@ -18,7 +18,7 @@ from ..support.formal import FirstCycle, assert_covered, assert_proved, assert_r
 CONFIG = AcceleratorConfig(columns=2, requantize_lanes=2)
 ONE, TWO = 12, 17
 """Cycles of one range, and of one in two instructions."""
-FIELDS = ("begin", "settle", "relu", "slot", "target", "zero_point", "high", "signal")
+FIELDS = ("begin", "settle", "relu", "slot", "target", "zero_point", "high", "signal", "scales")
 KEPT = data.StructLayout({name: VECTOR[name].shape for name in FIELDS})
 
 
@@ -43,6 +43,8 @@ class Broken(RangePath):
                 m.d.sync += greatest.eq(greatest)
         if self.fault == "powers of two are one too long":
             greatest = greatest + 1
+        if self.fault == "forgets the floor":
+            m.d.sync += now.floor.eq(0)
         super()._settle(m, now, greatest)
 
 
@@ -104,12 +106,19 @@ class RangeSpec(wiring.Component):
         bound = Const(1, 40) << (bits + shift)[:6]
         gone, within = now.relu & (greatest <= 1), greatest <= bound
         least = (shift == 0) | ((greatest << 1) > bound)
-        wanted = before[now.slot].scale[23:31] + now.zero_point[:9].as_signed() + shift
+        base = before[now.slot].scale[23:31] + now.zero_point[:9].as_signed()
+        apart = Signal(signed(12))
+        floor = before[(now.scales - 1)[:2]].scale[23:31]
+        m.d.comb += apart.eq(Mux((now.scales != 0) & ~gone, floor - base, 0))
+        lift = Mux(apart > ALL_GONE, ALL_GONE, apart)
+        wanted = base + Mux(apart > shift, apart, shift)
         with m.If(first.started):
             # Slots are those of programs, which do not change one that is in use.
             m.d.comb += [
                 Assume(~busy | (before == self.slots)),
                 Assume(~self.asked.settle | ((self.asked.high >= 1) & (self.asked.high <= 7))),
+                # Floors are of no one range's length: the longer proof is without.
+                Assume(self.asked.scales <= (SLOTS if self.bits == 32 else 0)),
                 Assert(dut.measured == (busy & over & (age == wait))),
                 Assert(~dut.measured | (dut.signal == now.signal)),
                 Assert(dut.settled.valid == (busy & over & now.settle & (age == wait - 1))),
@@ -118,11 +127,14 @@ class RangeSpec(wiring.Component):
                 m.d.comb += [
                     Assert(dut.settled.payload.slot == now.target),
                     Assert(shift <= ALL_GONE),
-                    Assert(Mux(gone, shift == ALL_GONE, least & within)),
+                    Assert(Mux(gone, shift == ALL_GONE, (least | (shift == lift)) & within)),
+                    Assert(gone | (shift >= lift)),
                     Assert(power == Mux(wanted < 1, 1, Mux(wanted > 254, 254, wanted))),
                     Assert(~content.scale[31] & ~content.scale[:23].any()),
                     Cover(gone & (greatest == 1)),
                     Cover((shift == 30) & (wanted == 99)),
+                    Cover((apart == 40) & (now.scales == 4) & (wanted == 99)),
+                    Cover((apart == 5) & (shift == 6) & (wanted == 99)),
                     Cover((power == 254) & (wanted > 254)),
                     Cover((wanted < 1) & (ranges == 2) & (greatest == 5) & now.target[1]),
                 ]
@@ -140,7 +152,7 @@ def test_covered():
 
 @pytest.mark.parametrize(("fault", "bits"), [
     ("answers at once", 32), ("own slot", 32), ("goes on", 3),
-    ("powers of two are one too long", 32),
+    ("powers of two are one too long", 32), ("forgets the floor", 32),
 ])
 def test_broken_is_refuted(fault, bits):
     assert_refuted(RangeSpec(Broken(fault), bits), depth=TWO)

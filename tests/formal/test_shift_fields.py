@@ -63,7 +63,8 @@ class FieldsSpec(wiring.Component):
             asked.statistics & ~counted,
             asked.only & ~counted,
             (asked.channel != 0) & ~(counted & asked.only & (asked.channel < asked.channels)),
-            (asked.scales != 0) & ~(operand & (asked.scales[:2] == 0)),
+            (asked.scales != 0) & ~(operand & (asked.scales[:2] == 0))
+            & ~(ranges & asked.settle & (asked.scales <= 4)),
             (asked.tiles != 0) | (asked.tile_entries != 0),
             (asked.channels == 0) | (asked.channels > cfg.columns),
             (asked.pixels == 0) | (asked.lines == 0),
@@ -77,6 +78,8 @@ class FieldsSpec(wiring.Component):
             Cover(~wrong & masks & (asked.target == 3)),
             Cover(~wrong & shifts & asked.sums & asked.zero_point),
             Cover(~wrong & ranges & asked.relu & (asked.high == 7) & (asked.zero_point == -200)),
+            Cover(~wrong & ranges & (asked.scales == 4)),
+            Cover(wrong & ranges & asked.settle & (asked.scales == 5)),
             Cover(wrong & ranges & asked.settle & (asked.high == 8)),
         ]
         if cfg.real:

@@ -47,6 +47,7 @@ def shift_fields(cfg: AcceleratorConfig, rng: np.random.Generator, mode: int) ->
         fields = chosen | {"target": int(rng.integers(2, 4))}
         fields |= {name: int(rng.random() < 0.6) for name in ("begin", "settle")}
         fields["relu"] = int(rng.integers(2)) & fields["settle"]
+        fields["scales"] = int(rng.integers(5)) & -fields["settle"]
         fields |= {"low": -128, "high": int(rng.integers(1, 8))}
         fields["zero_point"] = int(rng.choice((-256, 255, *rng.integers(-40, 40, 3))))
         if cfg.dynamic:  # MEASURE and QUANTIZE may take the scale, of which finite values follow

@@ -13,7 +13,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import SLOTS, VECTOR, VectorMode
 from kiwicha.machine.latency import RANGE_SETTLE_LATENCY
 from kiwicha.machine.records import SLOT_LAYOUT
-from kiwicha.machine.shifts import exponent_of, settled
+from kiwicha.machine.shifts import exponent_of, range_exponent, settled
 
 from ..support.bench import bench_params, run_cocotb
 from ..support.streams import pack, start_clock_and_reset, unpack
@@ -40,10 +40,13 @@ async def equals_machine_shifts(dut):
     for tensor in tensors(rng, 150):
         fields = {name: int(rng.integers(2)) for name in ("begin", "settle")}
         fields["relu"] = int(rng.integers(2)) & fields["settle"]
+        fields["scales"] = int(rng.integers(SLOTS + 1)) & -fields["settle"]
         fields |= {name: int(rng.integers(SLOTS)) for name in ("slot", "target")}
         fields |= {"high": int(rng.integers(1, 8)), "signal": int(rng.integers(32))}
         fields["zero_point"] = int(rng.choice((-256, 255, *rng.integers(-9, 9, 4))))
         scales = rng.integers(0, 1 << 32, SLOTS)
+        if rng.random() < 0.5:  # near each other
+            scales = (scales & 0x07FF_FFFF) + (60 << 24)
         slots = [{"scale": int(scale), "zero_point": 255} for scale in scales]
         dut.slots.value = sum(pack(SLOT_LAYOUT, s) << 40 * k for k, s in enumerate(slots))
         dut.take.value = 1
@@ -77,10 +80,11 @@ async def equals_machine_shifts(dut):
         if not fields["settle"]:
             assert made is None
             continue
-        scale = np.uint32(scales[fields["slot"]]).view(np.float32)
+        exponents = [exponent_of(np.uint32(scale).view(np.float32)) for scale in scales]
+        floor = exponents[fields["scales"] - 1] if fields["scales"] else None
+        before = exponents[fields["slot"]] + fields["zero_point"]
         shift, exponent = settled(
-            greatest, fields["high"], exponent_of(scale) + fields["zero_point"],
-            gradient=bool(fields["relu"]),
+            greatest, fields["high"], before, gradient=bool(fields["relu"]), floor=floor
         )
         assert made == {
             "slot": fields["target"],
@@ -88,7 +92,12 @@ async def equals_machine_shifts(dut):
         }, (greatest, fields)
         kinds.add((min(shift, 1), exponent in (-126, 127)))
         kinds |= {"gone"} if shift == 32 else set()
-    assert kinds == {(0, False), (1, False), (0, True), (1, True), "gone"}
+        if floor is not None and not fields["relu"]:
+            lift = floor - before - max(0, range_exponent(greatest) - fields["high"])
+            kinds.add(("lifted", min(max(lift, -1), 32)))
+    assert {(0, False), (1, False), (0, True), (1, True), "gone"} <= kinds
+    assert {("lifted", -1), ("lifted", 32)} <= kinds
+    assert len(kinds) > 10  # some that are shifted by a few bits more
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 5])
