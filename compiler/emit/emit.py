@@ -2,30 +2,23 @@
 """A tiled contraction as instructions."""
 
 from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
-from kiwicha.compiler.emit.places import (
-    accumulator_half,
-    filter_levels,
-    line_runs,
-    place_of,
-    taps_of,
-)
+from kiwicha.compiler.emit.filters import Filters
+from kiwicha.compiler.emit.places import accumulator_half, line_runs, place_of, taps_of
 from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
-from kiwicha.compiler.schedule.depthwise import Walk, pack_pass, walk_of
 from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.compiler.schedule.loops import Loop, jumps
 from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_rows
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
 from kiwicha.compiler.schedule.tiling import ColumnTile, Tiling
-from kiwicha.machine.isa import LEVEL_REDUCTION, LoadTarget, VectorMode
+from kiwicha.machine.isa import LoadTarget, VectorMode
 
 __all__ = ["emit"]
 
@@ -48,6 +41,7 @@ class _Emitter:
         self.config = builder.config
         self.residents = Residents(work, tiling, builder, store)
         self.results = Results(work, tiling, builder, self.residents)
+        self.filters = Filters(work, self.residents, self.results, self._issue)
         self.modes = work.modes
         # What reaches into the next row is of a later tile than what has to overwrite it.
         self.order = -1 if work.y.ragged else 1
@@ -123,7 +117,7 @@ class _Emitter:
         """Reduce a spatial tile over all its input into accumulators from ``entry`` on."""
         work, (nh, nw, nr) = self.work, self.t.kernel
         if self.t.filter:
-            self._filter(s, group, entry)
+            self.filters.run(s, group, entry, self.following.get((s, group)))
             return
         accumulate = False
         channels = range(0, work.x.channels, self.t.channels)
@@ -143,68 +137,6 @@ class _Emitter:
                         self._compute(s, group, patch, chunk, entry, accumulate, rows, weights)
                         accumulate = True
             self._correct_zero(s, group, patch, length, entry)
-
-    def _filter(self, s: SpatialTile, group: _Group, entry: int) -> None:
-        """Let columns filter a spatial tile into accumulators from ``entry`` on."""
-        work, config = self.work, self.config
-        walk, weights, patch = self._filtered(s, group)
-        following = self.following.get((s, group))
-        if following is not None and self._leaves(patch, weights, *following):
-            # A queue holds few COMPUTEs: behind them these would be loaded late.
-            self._filtered(*following)
-        local, tiles = weights["local"], 1 if work.channelwise else len(group)
-        for number, each in enumerate(walk.passes):
-            size = tiles * each.rows * config.weight_pitch
-            place, levels = filter_levels(work, s, walk, each, patch, group)
-            steps = prod(level["count"] for level in levels[:LEVEL_REDUCTION])
-            fields = {"filter": 1, "tail": each.tails[0], "line_tail": each.tails[1]}
-            self._issue(
-                s, patch, {**fields, **place, "levels": levels}, entry, number > 0, each.rows,
-                {**weights, "local": local, "stride": each.rows * (tiles > 1), "size": size},
-                len(group) * max(steps, minimum_pass(config, each.rows)),
-            )
-            local += size
-
-    def _filtered(self, s: SpatialTile, group: _Group) -> tuple[Walk, dict[str, int], Patch]:
-        """Bring on chip what filters need: first what does not wait for another layer."""
-        work, config = self.work, self.config
-        size = (s.images, s.rows, s.columns)
-        walk = walk_of(work, config, size)
-        assert walk is not None
-
-        def pack() -> np.ndarray:
-            return np.concatenate([
-                pack_pass(work, each, walk.inner, tile.output, tile.outputs, config.weight_pitch)
-                for each in walk.passes for tile in (group[:1] if work.channelwise else group)
-            ])
-
-        if work.channelwise:
-            local, length = self.residents.constant(
-                LoadTarget.WEIGHT, ("filter", size), lambda: pack().reshape(-1)
-            )
-            weights = {"local": local, "size": length, "signed": 0, "zero": 0}
-        else:
-            key = ("filter", group[0].output, size)
-            weights = self.residents.weights(key, pack, int(work.weight_zero[0]))
-        if 2 * len(group) * config.weight_pitch <= config.parameter_channels:
-            for first in range(0, len(group), work.drained):
-                self.results.parameters(group, first)
-        return walk, weights, self.residents.patch(s, 0)
-
-    def _leaves(
-        self, patch: Patch, weights: dict[str, int], s: SpatialTile, group: _Group
-    ) -> bool:
-        """Whether what other filters need leaves these on chip."""
-        walk = walk_of(self.work, self.config, (s.images, s.rows, s.columns))
-        assert walk is not None
-        rows = walk.rows * (1 if self.work.channelwise else len(group))
-        local, covered = weights["local"], patch.covered
-        size = self.residents.patch_size(s)
-        return self.builder.activations.leaves(covered.start, covered.stop, size) and (
-            self.builder.weights.leaves(
-                local, local + weights["size"], rows * self.config.weight_pitch
-            )
-        )
 
     def _run_length(self, tile: ColumnTile, channels: int) -> int:
         """Neighbouring bytes that one kernel tap (or row, when flat) reduces over."""

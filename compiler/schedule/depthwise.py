@@ -6,6 +6,7 @@ vector enters in each cycle. So a pass takes those taps of the kernel that lie o
 rows of outputs wide, through the image: level 0 goes along a block of outputs and, behind its end,
 over the tail that only the last of them need; level 1 does so across. A stride of two, say, makes
 walks over every second pixel: its taps fall into classes, and a pass has taps of one of each axis.
+Weights that are a tensor come as lines, one a tap: their passes have no rows between taps.
 """
 
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def can_filter(work: Contraction, config: AcceleratorConfig) -> bool:
     if work.operand is Operand.IDENTITY:
         return work.kernel != (1, 1)  # a copy has nothing to add up
     return (
-        work.operand is Operand.CONSTANT
+        work.operand in (Operand.CONSTANT, Operand.ACTIVATION)
         and work.groups == work.x.channels == work.y.channels > 1
         and bool((work.weight_zero == work.weight_zero[0]).all())
     )
@@ -99,8 +100,8 @@ def walk_of(
 ) -> Walk | None:
     """Return the walk of the fewest cycles through (images, rows, columns) of outputs; None where
     no tap fits."""
-    shortest = minimum_pass(config, 1)
-    return _walk(work.kernel, work.strides, work.dilations, tile, config.rows, shortest)
+    shortest, lines = minimum_pass(config, 1), work.matrix is not None
+    return _walk(work.kernel, work.strides, work.dilations, tile, config.rows, shortest, lines)
 
 
 @lru_cache(maxsize=1024)
@@ -111,6 +112,7 @@ def _walk(
     tile: tuple[int, int, int],
     rows: int,
     shortest: int,
+    lines: bool,
 ) -> Walk | None:
     images, *extents = tile
     best: Walk | None = None
@@ -119,9 +121,11 @@ def _walk(
         along, across = extents[inner], extents[outer]
         # Level 2 counts blocks, or images.
         sizes = [n for n in range(1, along + 1) if along % n == 0 and (images == 1 or n == along)]
-        most = range(1, max(kernel) + 1)
+        most = range(1, min(max(kernel), rows) + 1)
         for block, limits in product(reversed(sizes), product(most, most)):
             if limits[0] > kernel[0] or limits[1] > kernel[1]:
+                continue
+            if lines and (limits[outer] > 1 or limits[inner] > 1 and dilations[inner] > 1):
                 continue
             blocks = along // block * images
             passes, cycles = [], 0

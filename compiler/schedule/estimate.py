@@ -59,7 +59,7 @@ def estimate(
     walk = walk_of(work, config, tile) if t.filter else None
     if walk is not None:
         passes, per_instruction, drains = len(walk.passes), 1, walk.blocks
-        per_tile = walk.cycles
+        per_tile = walk.cycles * work.works
         rows = walk.rows * (1 if work.channelwise else len(t.tiles))
     compute = spatial * len(t.tiles) * per_tile
     compute += instruction_gap(config) * spatial * groups * -(-passes // per_instruction)
@@ -84,7 +84,8 @@ def estimate(
     weight_cycles = max(weights / beat, rows * stored.cycles) + pieces * stored.start
     if work.matrix is not None:
         matrices = work.works * work.kernel[0] * work.kernel[1]
-        weights = matrices * work.x.channels * y.channels  # come without padding
+        depth = work.x.channels // work.groups
+        weights = matrices * depth * y.channels  # come without padding
         weight_cycles = matrices * _matrix_cycles(work, config, t, groups)
     loads = 1 if resident else spatial
     read = patches * patch + weights * loads + PARAMETER_BYTES * y.channels
@@ -214,7 +215,7 @@ def _matrix_cycles(
 ) -> float:
     """Cycles of loading all of ``work.matrix`` once."""
     assert work.matrix is not None
-    depth, outputs = work.x.channels, work.y.channels
+    depth, outputs = work.x.channels // work.groups, work.y.channels
     form, pitch = work.matrix.form, work.matrix.pitch
     if form == WeightFormat.ROWS:
         lines, extent = depth * groups, min(outputs, t.group * config.columns)

@@ -194,6 +194,8 @@ def _channelwise(
         # Windows that are added up have one tile of ones for all.
         size = 0 if work.channelwise else size
         choices += [((*work.kernel, 1), group, size, True) for group in groups]
+    if work.matrix is not None and work.groups > 1:
+        choices = [choice for choice in choices if choice[3]]
     for kernel, group, size, filters in choices:
         both = max(group, work.drained)
         if work.y.ragged and tile[2] < work.y.width:

@@ -30,7 +30,8 @@ UNEQUAL = NARROW.replace(
     name="unequal", rows=8, columns=16, axi_data_width=128, weight_bytes=8192,
     activation_bytes=8192, accumulator_depth=128, requantize_lanes=4, special={"lanes": 2},
 )
-CONFIGS = {each.name: each for each in (NARROW, UNEQUAL, preset("training"))}
+FILTERS = UNEQUAL.replace(name="filters", columns=8, depthwise=True)
+CONFIGS = {each.name: each for each in (NARROW, UNEQUAL, FILTERS, preset("training"))}
 
 SAME, DOWN = (1, 1, 1, 1), (2, 2)
 NETWORKS = {
@@ -57,6 +58,21 @@ NETWORKS = {
     "pooling": Network("pooling", (8, 8, 1), (
         Convolution("a", 1, 6, (3, 3), -8, True, pads=SAME), AveragePool("p", (2, 2)),
         Convolution("b", 6, 8, (3, 3), -8), AveragePool("q", (2, 1)), Linear("c", 16, 10, -9),
+    )),
+    "depthwise": Network("depthwise", (7, 6, 2), (
+        Convolution("a", 2, 10, (1, 1), -8, True),
+        Convolution("b", 10, 10, (3, 3), -8, True, pads=SAME, groups=10),
+        Convolution("c", 10, 10, (2, 3), -8, True, DOWN, (0, 1, 1, 1), 10),
+        AveragePool("p", (4, 3)), Linear("d", 10, 3, -9),
+    )),
+    "one filter": Network("one filter", (5, 9, 4), (
+        Convolution("a", 4, 4, (4, 5), -8, True, pads=(2, 0, 1, 2), groups=4),
+        Linear("d", 140, 3, -9),
+    )),
+    "groups": Network("groups", (6, 6, 6), (
+        Convolution("a", 6, 9, (3, 2), -8, True, (1, 2), (1, 0, 1, 0), 3),
+        Convolution("b", 9, 9, (1, 1), -8, groups=9),
+        Convolution("c", 9, 18, (2, 2), -8, True, groups=9), Linear("d", 180, 3, -9),
     )),
     "sums": Network("sums", (6, 6, 3), (
         Convolution("a", 3, 5, (3, 3), -8, True, pads=SAME),
