@@ -88,6 +88,9 @@ def _conv(node: Any, x: Array, z: Array) -> Array:
         image = node.y.shape[1:3]
         error = input_error(x.transpose(_CHW), z.transpose(_OCRS), image, **sizes)
         return error.transpose(_HWC)
+    if x.ndim == 5:  # columns that are a stride apart are a plane
+        images, across, channels, height, width = x.shape
+        x = x.transpose(0, 2, 3, 4, 1).reshape(images, channels, height, width * across)
     return weight_gradient(x, z.transpose(_CHW), node.kernel, **sizes).transpose(1, 2, 3, 0)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.graph.graph import AddNode, Box, Graph, Value
-from kiwicha.compiler.graph.tensor import Tensor
+from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
     Convolution,
@@ -298,11 +298,17 @@ class _Step(Tape):
 
     @_gradient.register
     def _(self, layer: Convolution, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
-        axes = (0, 3, 1, 2)
-        turned = self.view(x, tuple(x.shape[axis] for axis in axes), axes)
-        if layer.groups == layer.inputs:  # columns filter pixels as they lie
+        axes: Shape = (0, 3, 1, 2)
+        across = layer.strides[1]
+        if layer.groups > 1 and layer.groups == layer.inputs:  # columns filter pixels as they lie
+            turned = self.view(x, tuple(x.shape[axis] for axis in axes), axes)
             self.conv(layer, "WG", fields, x=turned, z=error)
             return
+        if across > 1 and x.shape[2] % across == 0:  # so that an error's row meets a run of bytes
+            images, height, width, channels = x.shape
+            x = self.view(x, (images, height, width // across, across, channels))
+            axes = (0, 3, 4, 1, 2)
+        turned = self.view(x, tuple(x.shape[axis] for axis in axes), axes)
         planes = plain_tensor(f"{layer.name}:T", turned.shape)
         self.move(f"{layer.name}:T", turned, Box.whole(turned.shape), planes)
         self.conv(layer, "WG", fields, x=planes, z=error)

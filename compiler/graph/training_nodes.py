@@ -110,7 +110,8 @@ class ShiftedConvNode(Shifted):
     Members
     -------
     role : FP: x N H W C, z its kernels, y N H' W' O. EB: x the error of what FP makes, z the
-        kernels, y the error of the image. WG: x the image as N C H W, z the error, y C R S O.
+        kernels, y the error of the image. WG: x the image as N C H W, or with strides, where they
+        divide the width, as N S C H W/S, every S-th column of a plane; z the error, y C R S O.
     kernel, strides, pads : of the forward pass: top, left, bottom, right.
     groups : of its channels; all tensors have those of all groups but the kernels, whose C are
         those of one.

@@ -4,7 +4,8 @@
 Kernels lie in memory as channels x rows x columns x outputs. The forward pass reads a tap's inputs
 as rows of weights, the errors read them as columns, with the taps in the other order; with strides,
 each phase of the image has taps of its own, as in a transposed convolution. The gradient of kernels
-is a convolution, too: the planes of the image with the error for their kernel.
+is a convolution, too: the planes of the image with the error for their kernel. Where columns that
+are a stride apart are planes of their own, it is one for each of these.
 
 Groups are one such work each, between channels that have others between them. Where each channel is
 a group, columns of the array filter: then all three have the same form, the gradient's taps being
@@ -51,7 +52,7 @@ class Places:
 
 def is_depthwise(node: ShiftedConvNode) -> bool:
     """Whether each channel is a group, with one result."""
-    channels = node.x.shape[1] if node.role == "WG" else node.x.shape[3]
+    channels = node.x.shape[-3 if node.role == "WG" else 3]
     results = node.z.shape[3]
     return node.groups == channels == results > 1
 
@@ -61,10 +62,10 @@ def dense_places(node: ShiftedConvNode, addresses: Mapping[str, int]) -> Places:
     z, outputs = addresses[node.z.name], node.z.shape[3]
     if node.role != "WG":
         return Places(image_of(node.x, addresses), image_of(node.y, addresses), z, outputs, 0)
-    _, channels, height, width = node.x.shape
+    channels, height, width = node.x.shape[-3:]
     x = Place(addresses[node.x.name], channels, height, width, 1)
     y = Place(addresses[node.y.name], node.y.shape[0], *node.kernel, outputs)
-    return Places(x, y, z, outputs, channels * height * width)
+    return Places(x, y, z, outputs, node.x.size // node.x.shape[0])
 
 
 def group_places(node: ShiftedConvNode, addresses: Mapping[str, int]) -> Iterator[Places]:
@@ -102,8 +103,10 @@ def convolution_works(node: ShiftedConvNode, places: Places) -> Iterator[Contrac
         yield _forward(node, places)
     elif node.role == "EB":
         yield from _errors(node, places)
-    else:
+    elif len(node.x.shape) == 4:
         yield _gradient(node, places)
+    else:
+        yield from _gradients(node, places)
 
 
 def filter_works(node: ShiftedConvNode, places: Places) -> Iterator[Contraction]:
@@ -189,15 +192,39 @@ def _by_image(x: Place, place: Place, y: Place) -> Iterator[tuple[Place, Place]]
         )
 
 
+def _gradients(node: ShiftedConvNode, places: Places) -> Iterator[Contraction]:
+    """Yield the gradient of the kernel columns that meet the same planes, for all such."""
+    across = node.strides[1]
+    x, y, pad = places.x, places.y, node.pads[1]
+    for plane in range(across):
+        taps = [k for k in range(node.kernel[1]) if (k - pad) % across == plane]
+        if not taps:
+            continue
+        source = replace(x, address=x.address + plane * (places.images // across))
+        target = replace(
+            y, address=y.address + taps[0] * y.pixel_bytes, width=len(taps),
+            step=across * y.pixel_bytes if len(taps) > 1 or y.step else 0, pitch=y.row_bytes,
+        )
+        work = _gradient(node, replace(places, x=source, y=target))
+        # Plane `plane` has column across * i + plane of the image.
+        before = (plane - (taps[0] - pad)) // across
+        yield replace(work, dilations=(node.strides[0], 1), pads=(node.pads[0], before))
+
+
 def _gradient(node: ShiftedConvNode, places: Places) -> Contraction:
     _, rows, columns, _ = node.z.shape
     outputs = places.outputs
     matrix = Matrix(
         places.z, WeightFormat.ROWS, outputs, True, columns * outputs, outputs
     )
+    x, kernel, row = places.x, (rows, columns), columns * outputs
+    if node.kernel == node.strides == (1, 1) and not any(node.pads):
+        # Each pixel meets its own: a row of all of them is one run.
+        x = replace(x, height=1, width=x.height * x.width)
+        kernel, row = (1, rows * columns), rows * columns * outputs
     return replace(
-        plain_work(node, places.x, places.y), kernel=(rows, columns), dilations=node.strides,
-        pads=node.pads[:2], matrix=matrix,
+        plain_work(node, x, places.y), kernel=kernel, dilations=node.strides,
+        pads=node.pads[:2], matrix=replace(matrix, row=row),
         summed=Summed(node.x.shape[0], places.images, rows * columns * outputs),
     )
 
