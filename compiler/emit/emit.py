@@ -14,6 +14,7 @@ from kiwicha.compiler.emit.residents import Patch, Residents, StoreConstant
 from kiwicha.compiler.emit.results import Block, Results
 from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.footprint import minimum_pass
+from kiwicha.compiler.schedule.kept import kept_entries
 from kiwicha.compiler.schedule.loops import Loop, jumps
 from kiwicha.compiler.schedule.packing import pack_identity, pack_tile, pack_zero_rows
 from kiwicha.compiler.schedule.spatial import SpatialTile, spatial_tiles
@@ -43,6 +44,8 @@ class _Emitter:
         self.results = Results(work, tiling, builder, self.residents)
         self.filters = Filters(work, self.residents, self.results, self._issue)
         self.modes = work.modes
+        # The accumulators of tiles that stay there until all have been measured.
+        self.kept: dict[tuple[SpatialTile, _Group], int] = {}
         # What reaches into the next row is of a later tile than what has to overwrite it.
         self.order = -1 if work.y.ragged else 1
         # The spatial tile and column tiles that follow others.
@@ -53,8 +56,8 @@ class _Emitter:
         self.packed: tuple[tuple[_Group, int] | None, list[np.ndarray]] = (None, [])
 
     def run(self) -> None:
-        """All modes drain the same accumulators where those hold all results; else the layer is
-        computed once for each."""
+        """All modes drain the same accumulators where those hold all results, at once or piece by
+        piece; else the layer is computed once for each."""
         t = self.t
         tiles = spatial_tiles(self.work, t)
         together = t.together(self.work)
@@ -62,6 +65,8 @@ class _Emitter:
         if len(tiles) * len(groups) == 1:
             self._walk(tiles, groups)
             return
+        if self.work.shifted is not None and len(self.work.modes) > 1:
+            self._keep(self._ordered(tiles, groups))
         for mode in self.work.modes:
             self.modes = (mode,)
             self._walk(tiles, groups)
@@ -69,9 +74,7 @@ class _Emitter:
     def _walk(self, tiles: list[SpatialTile], groups: list[_Group]) -> None:
         """Compute all tiles of all groups."""
         t = self.t
-        order = [(tile, group) for tile in tiles for group in groups]
-        if t.outputs_outer:
-            order = [(tile, group) for group in groups for tile in tiles]
+        order = self._ordered(tiles, groups)
         self.following = dict(zip(order, order[1:], strict=False))
         if t.outputs_outer or not t.assemble:
             for tile, group in order:
@@ -83,6 +86,19 @@ class _Emitter:
                     self._accumulate(tile, group, block)
                 if block is not None:
                     self.results.store(tile, block)
+
+    def _ordered(
+        self, tiles: list[SpatialTile], groups: list[_Group]
+    ) -> list[tuple[SpatialTile, _Group]]:
+        if self.t.outputs_outer:
+            return [(tile, group) for group in groups for tile in tiles]
+        return [(tile, group) for tile in tiles for group in groups]
+
+    def _keep(self, order: list[tuple[SpatialTile, _Group]]) -> None:
+        """Give all tiles accumulators of their own, where there are so many."""
+        sizes = [tile.entries * len(group) for tile, group in order]
+        entries = kept_entries(sizes, self.config.accumulator_depth)
+        self.kept = dict(zip(order, entries or (), strict=False))
 
     def _finish(self, s: SpatialTile, group: _Group) -> None:
         """Compute a group's results and store them at once."""
@@ -104,9 +120,11 @@ class _Emitter:
 
     def _accumulate(self, s: SpatialTile, group: _Group, block: Block | None) -> None:
         """Reduce a spatial tile over all its input into accumulators, and drain them."""
-        entry = self.builder.next_accumulators()
-        for first in range(0, len(group), self.t.group):
-            self._reduce(s, group[first : first + self.t.group], entry + first * s.entries)
+        entry = self.kept.get((s, group), -1)
+        if entry < 0 or self.modes == (VectorMode.RANGE,):
+            entry = self.builder.next_accumulators() if entry < 0 else entry
+            for first in range(0, len(group), self.t.group):
+                self._reduce(s, group[first : first + self.t.group], entry + first * s.entries)
         if block is not None:
             self.results.load_addends(s, block)
         for mode in self.modes:

@@ -14,6 +14,7 @@ from kiwicha.compiler.schedule.contraction import Contraction
 from kiwicha.compiler.schedule.enough import too_small
 from kiwicha.compiler.schedule.estimate import array_cycles, estimate
 from kiwicha.compiler.schedule.folded import folded, groups
+from kiwicha.compiler.schedule.kept import keeps
 from kiwicha.compiler.schedule.tiling import Tiling, legal_tilings
 from kiwicha.machine.config import AcceleratorConfig
 
@@ -119,13 +120,16 @@ def _best_tiling(
         )
     stored = storage(work, tilings[0], config)
     costs = [
-        estimate(work, config, t, times * _rounds(work, t), stored, ahead=ahead) for t in tilings
+        estimate(work, config, t, times * _rounds(work, t, config), stored, ahead=ahead)
+        for t in tilings
     ]
     cost = min(costs)
     return tilings[costs.index(cost)], cost
 
 
-def _rounds(work: Contraction, t: Tiling) -> int:
+def _rounds(work: Contraction, t: Tiling, config: AcceleratorConfig) -> int:
     """How often the work is done: once for each mode, unless the accumulators hold all results."""
+    if keeps(work, t, config):
+        return 1
     whole = t.pixels == work.y.images * work.y.height * work.y.width
     return 1 if whole and t.group == len(t.tiles) else len(work.modes)
