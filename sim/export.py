@@ -29,6 +29,7 @@ from kiwicha.compiler.graph.graph import (
 )
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.machine.register_map import VERSION
+from kiwicha.machine.relocation import BASE_ALIGNMENT, address_words
 from kiwicha.sim.files import write_files
 
 __all__ = ["FILES", "SCHEMA", "program_files", "write_program"]
@@ -36,8 +37,9 @@ __all__ = ["FILES", "SCHEMA", "program_files", "write_program"]
 SCHEMA = 1
 """Version of the manifest: raised when a field goes or changes its meaning, not when one comes."""
 
-FILES = ("program.json", "program.bin", "image.bin", "host.bin")
-"""The manifest; instructions; memory; arrays for the host, where it needs any."""
+FILES = ("program.json", "program.bin", "image.bin", "relocations.bin", "host.bin")
+"""The manifest; instructions; memory; places in it of what are addresses; arrays for the host,
+where it needs any."""
 
 
 def write_program(name: str, compiled: CompiledModel, folder: Path) -> list[Path]:
@@ -50,9 +52,10 @@ def write_program(name: str, compiled: CompiledModel, folder: Path) -> list[Path
 
 def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
     """Return the contents of `FILES`, those that there are, by name."""
-    host = _Arrays(FILES[3])
+    host = _Arrays(FILES[4])
     start, size = compiled.program
     program, image = compiled.image[start : start + size].tobytes(), compiled.image.tobytes()
+    places = (start + 8 * address_words(compiled.words)).astype("<u4").tobytes()
     manifest = {
         "schema": SCHEMA,
         "kiwicha": importlib.metadata.version("kiwicha"),
@@ -65,6 +68,9 @@ def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
         },
         "program": {**_file(FILES[1], program), "address": start},
         "image": {**_file(FILES[2], image), "address": 0},
+        "relocations": _file(FILES[3], places),
+        "alignment": {"legal": compiled.config.beat_bytes, "cycles": BASE_ALIGNMENT},
+        "address_width": compiled.config.axi_address_width,
         "read_window": list(compiled.read_window),
         "write_window": list(compiled.write_window),
         "predicted_cycles": compiled.timeline.total,
@@ -80,9 +86,10 @@ def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
         ],
     }
     if host.data:
-        manifest["host"] = _file(FILES[3], bytes(host.data))
+        manifest["host"] = _file(FILES[4], bytes(host.data))
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
-    contents = [text.encode(), program, image, *([bytes(host.data)] if host.data else [])]
+    contents = [text.encode(), program, image, places]
+    contents += [bytes(host.data)] if host.data else []
     return dict(zip(FILES, contents, strict=False))
 
 

@@ -28,19 +28,28 @@ NETWORKS = {
 }
 
 
-def driver(folder, inputs, config):
-    """Run the files on the golden machine as docs/programs.md says; return the outputs."""
+def driver(folder, inputs, config, base=0):
+    """Run the files on the golden machine as docs/programs.md says, in memory from ``base`` on with
+    others' bytes around; return the outputs."""
     manifest = json.loads((folder / "program.json").read_text())
     assert manifest["machine"]["fingerprint"] == config.fingerprint
-    memory = np.fromfile(folder / manifest["image"]["file"], np.uint8)
+    image = np.fromfile(folder / manifest["image"]["file"], np.uint8)
+    whole = np.random.default_rng(base).integers(0, 256, base + image.size + 192, np.uint8)
+    whole[base : base + image.size] = image
+    before, memory = whole.copy(), whole[base : base + image.size]
     for value in manifest["inputs"]:
         for made in value["tensors"]:
             put(memory, made, inputs[value["name"]])
     words = np.fromfile(folder / manifest["program"]["file"], "<u8")
     start = manifest["program"]["address"]
-    np.testing.assert_array_equal(memory[start : start + words.nbytes].view("<u8"), words)
-    windows = (tuple(manifest[name]) for name in ("read_window", "write_window"))
-    Machine(config, memory, *windows).run(words)
+    found = memory[start : start + words.nbytes].view("<u8")
+    np.testing.assert_array_equal(found, words)
+    for place in np.fromfile(folder / manifest["relocations"]["file"], "<u4"):
+        memory[place : place + 8].view("<u8")[0] += np.uint64(base)
+    windows = ([base + n for n in manifest[name]] for name in ("read_window", "write_window"))
+    Machine(config, whole, *map(tuple, windows)).run(found)
+    np.testing.assert_array_equal(whole[:base], before[:base])
+    np.testing.assert_array_equal(whole[base + image.size :], before[base + image.size :])
     return {value["name"]: taken(memory, value, folder) for value in manifest["outputs"]}
 
 
@@ -119,18 +128,20 @@ def check(folder, model, inputs, machine):
     assert sorted(folder.iterdir()) == sorted(files)
     made = kiwicha.compile_model(model, machine, samples=samples)
     golden = kiwicha.run_golden(model, inputs, machine)
-    found = driver(folder, inputs, made.machine)
-    assert found.keys() == golden.outputs.keys()
-    for name, array in golden.outputs.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
     manifest = json.loads(files[0].read_text())
+    for base in (0, manifest["alignment"]["legal"], 3 * manifest["alignment"]["cycles"]):
+        found = driver(folder, inputs, made.machine, base)
+        assert found.keys() == golden.outputs.keys()
+        for name, array in golden.outputs.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
     assert manifest["predicted_cycles"] == made.cycles
     assert [layer["predicted_cycles"] for layer in manifest["layers"]] == [
         layer.cycles for layer in made.layers
     ]
     assert manifest["machine"]["config"] == json.loads(json.dumps(made.machine.to_dict()))
-    for name in ("program", "image", "host"):
+    assert manifest["alignment"] == {"legal": made.machine.beat_bytes, "cycles": 4096}
+    for name in ("program", "image", "relocations", "host"):
         if name in manifest:
             data = (folder / manifest[name]["file"]).read_bytes()
             assert manifest[name]["bytes"] == len(data)
@@ -222,7 +233,9 @@ def test_the_command(folder, dynamic, tmp_path, no_build, capfd):
         command = ["compile", str(folder / "model.onnx"), "--preset", "tiny", "--out", str(out)]
         assert main(command) == 0
         printed = capfd.readouterr().out.splitlines()
-        assert printed == [str(out / n) for n in ("program.json", "program.bin", "image.bin")]
+        assert printed == [str(out / n) for n in (
+            "program.json", "program.bin", "image.bin", "relocations.bin",
+        )]
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
     assert main(["compile", str(dynamic), "--out", str(tmp_path / "d")]) == 0
