@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from kiwicha.api.model import Model, load_model
     from kiwicha.api.run import RunResult, run_golden, simulate
     from kiwicha.api.version import __version__
+    from kiwicha.drivers.program import Program, load
     from kiwicha.errors import (
         ConfigError,
         InputError,
         KiwichaError,
         ModelError,
+        ProgramError,
         UnfitMachine,
         UnsupportedModel,
     )
@@ -45,12 +47,15 @@ __all__ = [
     "MachineStopped",
     "Model",
     "ModelError",
+    "Program",
+    "ProgramError",
     "RunResult",
     "SimulatorError",
     "UnfitMachine",
     "UnsupportedModel",
     "__version__",
     "compile_model",
+    "load",
     "load_model",
     "predict_cycles",
     "preset",
@@ -67,8 +72,9 @@ _MODULES = {
     "api.model": ("Model", "load_model"),
     "api.run": ("RunResult", "run_golden", "simulate"),
     "api.version": ("__version__",),
+    "drivers.program": ("Program", "load"),
     "errors": (
-        "ConfigError", "InputError", "KiwichaError", "ModelError", "UnfitMachine",
+        "ConfigError", "InputError", "KiwichaError", "ModelError", "ProgramError", "UnfitMachine",
         "UnsupportedModel",
     ),
     "machine.config": ("AcceleratorConfig",),

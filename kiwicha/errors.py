@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 __all__ = [
-    "ConfigError", "InputError", "KiwichaError", "ModelError", "Need", "UnfitMachine",
-    "UnsupportedModel", "first_line", "printable",
+    "ConfigError", "InputError", "KiwichaError", "ModelError", "Need", "ProgramError",
+    "UnfitMachine", "UnsupportedModel", "first_line", "printable",
 ]
 
 _LONGEST = 200  # of a node's name in a refusal
@@ -39,6 +39,11 @@ class ModelError(KiwichaError):
 
 class InputError(KiwichaError):
     """An array given as a graph input has the wrong name, shape, type or contents."""
+
+
+class ProgramError(KiwichaError):
+    """A compiled program's files are not whole or of another version, or it cannot be where it is
+    to be."""
 
 
 class UnsupportedModel(KiwichaError):

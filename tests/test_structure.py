@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PACKAGES = (
-    "machine", "hw", "golden", "cost", "compiler", "report", "sim", "boards", "models", "bench",
-    "kiwicha",
+    "machine", "hw", "golden", "cost", "compiler", "report", "sim", "drivers", "boards", "models",
+    "bench", "kiwicha",
 )
 
 #: Folders of hw: the units of one part of the machine each.
@@ -29,16 +29,17 @@ MAY_IMPORT = {
     "compiler": ("machine", "cost", "errors"),
     "report": ("errors",),
     "models": (),
+    "drivers": ("errors",),
     "sim": (
         "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
     ),
     "boards": (
         "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
-        "sim",
+        "sim", "drivers",
     ),
     "bench": (
         "machine", "hw", "golden", "cost", "compiler", "report", "models", "errors", "places",
-        "sim", "boards", "cli",
+        "sim", "drivers", "boards", "cli",
     ),
     "api": ("machine", "compiler", "report", "errors", "sim"),
     "cli": ("machine", "golden", "compiler", "report", "errors", "sim", "boards", "api"),
