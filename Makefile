@@ -26,7 +26,7 @@ $(error make cannot build below a directory with a space in its name: $(CURDIR))
 endif
 
 .DEFAULT_GOAL := sim
-.PHONY: sim test quick extras verilog hashes docs node-tests board bench predicted zoo zoo-full \
+.PHONY: sim test quick extras verilog hashes docs registers node-tests board bench predicted zoo zoo-full \
   published synth pnr train personalize retrain lint formal slow mutate budget random example setup setup-fpga \
   setup-extras clean help mlperf-tiny
 
@@ -63,6 +63,10 @@ hashes: $(STAMP)
 ## docs: write what docs/operators.md takes from the operators (ARGS=--check: compare)
 docs: $(STAMP)
 	@$(BIN)/python -m tests.support.docs $(ARGS)
+
+## registers: write the drivers' registers after their table has changed (ARGS=--check: compare)
+registers: $(STAMP)
+	@$(BIN)/python -m tests.support.registers $(ARGS)
 
 ## board: the bitstream of a board, to build/boards (BOARD=ulx3s-85f, ARGS="--clock 25")
 board: $(FPGA)

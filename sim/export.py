@@ -30,6 +30,7 @@ from kiwicha.compiler.graph.graph import (
 from kiwicha.compiler.graph.layout import Layout
 from kiwicha.machine.register_map import VERSION
 from kiwicha.machine.relocation import BASE_ALIGNMENT, address_words
+from kiwicha.sim.export_c import c_files
 from kiwicha.sim.files import write_files
 
 __all__ = ["FILES", "SCHEMA", "program_files", "write_program"]
@@ -42,16 +43,27 @@ FILES = ("program.json", "program.bin", "image.bin", "relocations.bin", "host.bi
 where it needs any."""
 
 
-def write_program(name: str, compiled: CompiledModel, folder: Path) -> list[Path]:
-    """Write `FILES` of a model called ``name``, all or none; return those that there are."""
-    files = program_files(name, compiled)
+def write_program(
+    name: str, compiled: CompiledModel, folder: Path, *, c_source: bool = False
+) -> list[Path]:
+    """Write `FILES` of a model called ``name``, with ``c_source`` `C_FILES` too, all or none;
+    return those that there are."""
+    files = program_files(name, compiled, c_source=c_source)
     paths = {folder / file: content for file, content in files.items()}
     write_files(paths)
     return list(paths)
 
 
-def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
-    """Return the contents of `FILES`, those that there are, by name."""
+def program_files(
+    name: str, compiled: CompiledModel, *, c_source: bool = False, symbol: str | None = None
+) -> dict[str, bytes]:
+    """Return the contents of `FILES`, those that there are, by name.
+
+    Parameters
+    ----------
+    c_source : `C_FILES` as well.
+    symbol : what the program is called in them; ``name`` where None.
+    """
     host = _Arrays(FILES[4])
     start, size = compiled.program
     program, image = compiled.image[start : start + size].tobytes(), compiled.image.tobytes()
@@ -90,7 +102,8 @@ def program_files(name: str, compiled: CompiledModel) -> dict[str, bytes]:
     text = json.dumps(manifest, indent=2, allow_nan=False) + "\n"
     contents = [text.encode(), program, image, places]
     contents += [bytes(host.data)] if host.data else []
-    return dict(zip(FILES, contents, strict=False))
+    files = dict(zip(FILES, contents, strict=False))
+    return files | (c_files(symbol or name, manifest, image, places) if c_source else {})
 
 
 class _Arrays:

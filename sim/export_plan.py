@@ -22,12 +22,18 @@ __all__ = ["PLAN", "write_plan"]
 PLAN = "plan.json"
 
 
-def write_plan(name: str, plan: Plan, folder: Path) -> list[Path]:
-    """Write the stages of a model called ``name``, all or none; return the files, `PLAN` first."""
+def write_plan(
+    name: str, plan: Plan, folder: Path, *, c_source: bool = False
+) -> list[Path]:
+    """Write the stages of a model called ``name``, all or none; return the files, `PLAN` first.
+    With ``c_source`` each program's as C as well, called after the model and its place."""
     files, stages = dict[str, bytes](), list[dict[str, Any]]()
     for place, stage in enumerate(plan.stages):
         if isinstance(stage, MachineStage):
-            for file, content in program_files(name, stage.compiled).items():
+            made = program_files(
+                name, stage.compiled, c_source=c_source, symbol=f"{name}_{place}"
+            )
+            for file, content in made.items():
                 files[f"{place}/{file}"] = content
             told = {"kind": "program", "file": f"{place}/program.json"}
             part = stage.stage

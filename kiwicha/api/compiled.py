@@ -135,13 +135,16 @@ def write_program(
     *,
     samples: int | None = None,
     host_fallback: bool = False,
+    c_source: bool = False,
     progress: Listener = quiet,
 ) -> list[Path]:
     """Compile a model and write it for a driver, to a folder which is made if need be.
 
     ``program.json`` (the machine and its fingerprint, windows, where inputs and outputs lie and
     what the host does with them, layers), ``program.bin`` (instructions), ``image.bin`` (memory
-    from address 0, inputs zero) and, for hosts that need arrays, ``host.bin``. With
+    from address 0, inputs zero), ``relocations.bin`` (what to add a base to) and, for hosts that
+    need arrays, ``host.bin``; with ``c_source`` ``program.h`` and ``program.c``, the same for
+    firmware with the C driver. With
     ``host_fallback`` there may be several programs, each in a folder of its own, and ``plan.json``
     says what runs when. All of them, or none. Parameters and errors as of `compile_model`; returns
     the files.
@@ -156,6 +159,6 @@ def write_program(
     loaded, config = load_model(model), chosen_machine(machine)
     if host_fallback:
         plan = partition(loaded.only_onnx("host_fallback"), config, samples, progress)
-        return export_plan.write_plan(loaded.name, plan, folder)
+        return export_plan.write_plan(loaded.name, plan, folder, c_source=c_source)
     made = prepare(loaded.proto, config, samples=samples, listener=progress)
-    return export.write_program(loaded.name, made.compiled, folder)
+    return export.write_program(loaded.name, made.compiled, folder, c_source=c_source)

@@ -9,6 +9,7 @@ from kiwicha.api.model import load_model
 from kiwicha.cli.hardware import machine, print_additions
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.export import FILES
+from kiwicha.sim.export_c import C_FILES
 from kiwicha.sim.files import DestinationError, check_folder
 from kiwicha.sim.progress import Progress
 from kiwicha.sim.shipped import find_model
@@ -27,12 +28,12 @@ def run_compile(args: argparse.Namespace) -> int:
     config = machine(args)
     check_folder("--out", args.out)
     read = find_model(args.model).path.resolve()
-    if read in [(args.out / name).resolve() for name in FILES]:
+    if read in [(args.out / name).resolve() for name in (*FILES, *C_FILES)]:
         raise DestinationError(f"--out {args.out}: holds the model, which would be overwritten")
     with Progress() as progress:
         files = write_program(
             load_model(args.model, dict(args.dim)), args.out, config, samples=args.samples,
-            host_fallback=args.host_fallback, progress=progress,
+            host_fallback=args.host_fallback, c_source=args.c, progress=progress,
         )
     manifest, console = json.loads(files[0].read_text()), output_console()
     if config is None:

@@ -40,8 +40,9 @@ _FOLLOWS = "default: default with what the model needs"
 
 _COMPILE = """\
 Writes the program of a model for a machine: program.json (where inputs and outputs lie, and what
-the host does with them), program.bin (instructions), image.bin (memory from address 0); and prints
-their names. docs/programs.md explains them."""
+the host does with them), program.bin (instructions), image.bin (memory from address 0),
+relocations.bin (what to add another address to); and prints their names. docs/programs.md explains
+them."""
 
 _COMPILE_EPILOG = """\
 examples:
@@ -306,6 +307,11 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     )
     _dimension_option(compiled)
     _fallback_option(compiled)
+    compiled.add_argument(
+        "--c", action="store_true",
+        help="write program.c and program.h as well: the same as arrays for firmware with the C "
+        "driver (drivers/c)",
+    )
     compiled.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("build/program"),
         help="folder for the files, made if need be (default: %(default)s)",
