@@ -7,6 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from kiwicha.cli.file_options import (
+    COMPILE,
+    COMPILE_EPILOG,
+    VERILOG,
+    VERILOG_EPILOG,
+    compile_files,
+    verilog_files,
+)
 from kiwicha.cli.layers import layer_options
 from kiwicha.sim.shipped import SHIPPED
 from kiwicha.sim.toolchain import SIMULATORS
@@ -37,33 +45,6 @@ Without --preset or --config the machine is default with what the model needs, w
 exit code: 0 every bit equal, 1 a bit differs or the simulation broke, 2 bad input"""
 
 _FOLLOWS = "default: default with what the model needs"
-
-_COMPILE = """\
-Writes the program of a model for a machine: program.json (where inputs and outputs lie, and what
-the host does with them), program.bin (instructions), image.bin (memory from address 0),
-relocations.bin (what to add another address to); and prints their names. docs/programs.md explains
-them."""
-
-_COMPILE_EPILOG = """\
-examples:
-  kiwicha compile lenet5 --preset small --out build/lenet5
-  kiwicha compile model.onnx --samples 8 --out build/model
-
-exit code: 0 written, 2 bad input, or a model that the machine cannot run"""
-
-_VERILOG = """\
-Writes the Verilog of a machine (accelerator.v), a manifest of its ports, parameters and registers
-(manifest.json), and the register map as a C header, a Python module, JSON and a table."""
-
-_VERILOG_EPILOG = """\
-examples:
-  kiwicha verilog --preset tiny --out build/tiny
-  kiwicha verilog --config my_machine.toml
-
-my_machine.toml starts from a preset and changes what it names:
-  preset = "default"
-  rows = 8
-  requantize_lanes = 2"""
 
 _OPS = """\
 Prints the operators that a model may have: in which forms, what each promises (docs/operators.md
@@ -294,7 +275,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
 
     compiled = commands.add_parser(
         "compile", help="write a model's program as files that a driver reads",
-        description=_COMPILE, epilog=_COMPILE_EPILOG, formatter_class=raw,
+        description=COMPILE, epilog=COMPILE_EPILOG, formatter_class=raw,
     )
     compiled.add_argument(
         "model", metavar="MODEL",
@@ -307,25 +288,14 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
     )
     _dimension_option(compiled)
     _fallback_option(compiled)
-    compiled.add_argument(
-        "--c", action="store_true",
-        help="write program.c and program.h as well: the same as arrays for firmware with the C "
-        "driver (drivers/c)",
-    )
-    compiled.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("build/program"),
-        help="folder for the files, made if need be (default: %(default)s)",
-    )
+    compile_files(compiled)
 
     verilog = commands.add_parser(
         "verilog", help="write the hardware as files",
-        description=_VERILOG, epilog=_VERILOG_EPILOG, formatter_class=raw,
+        description=VERILOG, epilog=VERILOG_EPILOG, formatter_class=raw,
     )
     _configuration_options(verilog, "default: default")
-    verilog.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("build/verilog"),
-        help="folder for the files, made if need be (default: %(default)s)",
-    )
+    verilog_files(verilog)
 
     ops = commands.add_parser(
         "ops", help="list the operators and their limits",

@@ -2,50 +2,18 @@
 """The C driver, compiled for this computer, on a machine that computes what the golden one does."""
 
 import ctypes
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
 
 import kiwicha
-from kiwicha.compiler.graph.graph import HostDequantize, HostQuantize
-from kiwicha.compiler.graph.layout import ROW_MAJOR
-from kiwicha.compiler.graph.tensor import Tensor as Edge
 from kiwicha.drivers import registers
 from kiwicha.machine.isa import ErrorCode
 from kiwicha.models.variants import build, random_input
 
-from .c_driver import FOLDER, SOURCES, STRICT, U8P, CDriver, Memory, Tensor, compiled
-from .fake_machine import FakeMachine
-from .programs import machine_of
+from .c_networks import BASE, Made, outputs, put
 
 pytestmark = pytest.mark.cc
-
-BASE = 0x1F00_0000
-
-
-class Made:
-    """A compiled network with the C driver, inputs, and what must come out."""
-
-    def __init__(self, folder, model, inputs, machine):
-        samples = len(next(iter(inputs.values())))
-        kiwicha.write_program(model, folder, machine, samples=samples, c_source=True)
-        self.inputs, self.program = inputs, kiwicha.load(folder)
-        self.expected = kiwicha.run_golden(model, inputs, machine).outputs
-        self.config = machine_of(self.program)
-        self.library = compiled(folder, folder / "program.c")
-        header = (folder / "program.h").read_text()
-        (self.symbol,) = [
-            w.rstrip(";") for w in header.split() if w.endswith("_program;")
-        ]
-
-    def start(self, idle=None, **options):
-        size = self.program.image.size
-        memory = np.full(size + 128, 0xA5, np.uint8)
-        machine = FakeMachine(self.config, memory, BASE, **options)
-        return machine, CDriver(self.library, self.symbol, machine, idle)
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -58,29 +26,6 @@ def loaded(made, **options):
     assert driver.probe() == "OK"
     assert driver.load(machine.memory, BASE) == "OK"
     return machine, driver
-
-
-def put(made, driver):
-    for index in range(driver.program.input_count):
-        tensor = driver.program.inputs[index]
-        array = np.ascontiguousarray(made.inputs[tensor.name.decode()])
-        pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        quantize = driver.library.kiwicha_quantize
-        quantize.restype = ctypes.c_bool
-        assert quantize(ctypes.byref(driver.device), ctypes.byref(tensor), pointer)
-
-
-def outputs(made, driver):
-    found = {}
-    for index in range(driver.program.output_count):
-        tensor = driver.program.outputs[index]
-        array = np.empty([tensor.shape[axis] for axis in range(tensor.rank)], np.float32)
-        pointer = array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        dequantize = driver.library.kiwicha_dequantize
-        dequantize.restype = ctypes.c_bool
-        assert dequantize(ctypes.byref(driver.device), ctypes.byref(tensor), pointer)
-        found[tensor.name.decode()] = array
-    return found
 
 
 NETWORKS = {"flatten": "tiny", "conv_strided": "small", "residual": None, "lenet5": "tiny"}
@@ -104,68 +49,12 @@ def test_networks(name, tmp_path):
         for address, octets in made.program.pack(inputs):
             assert machine.memory[address : address + len(octets)].tobytes() == octets
         assert driver.call("run", 10) == "OK"
-        found = outputs(made, driver)
+        found = outputs(driver)
         assert found.keys() == made.expected.keys()
         for key, array in made.expected.items():
             assert found[key].tobytes() == array.tobytes()
     assert (machine.memory[size:] == 0xA5).all()
     assert not machine.interrupt
-
-
-def hard_values(scale, seed):
-    """Halves, what is no number, what overflows, and numbers of any size."""
-    rng = np.random.default_rng(abs(seed))
-    halves = (np.arange(-600, 600) / np.float32(2)).astype(np.float32) * scale
-    bits = rng.integers(0, 1 << 32, 4096, np.uint32).view(np.float32)
-    bits[np.isnan(bits)] = np.nan  # none that signals
-    edge = np.float32([0, -0.0, np.inf, -np.inf, np.nan, 2.0**31, -(2.0**31), 3e38, -3e38, 1e-45])
-    around = np.nextafter(halves, np.float32(np.inf)), np.nextafter(halves, np.float32(-np.inf))
-    return np.concatenate([halves, *around, edge, edge * scale, bits]).astype(np.float32)
-
-
-@pytest.mark.parametrize("away", [False, True])
-@pytest.mark.parametrize(("dtype", "zero"), [
-    ("int8", 0), ("int8", -128), ("int8", 127), ("uint8", 0), ("uint8", 255), ("uint8", 113),
-])
-@pytest.mark.parametrize("scale", [1.0, 0.0039215689, 3.7e-20])
-def test_every_kind_of_number(dtype, zero, scale, away, made):
-    """As the compiler's own edges have it, bit for bit, and back."""
-    scale = np.float32(scale)
-    with np.errstate(over="ignore"):
-        values = hard_values(scale, zero)
-    kind = np.dtype(dtype)
-    edge = HostQuantize("q", "x", ROW_MAJOR, Edge("t", values.shape, kind, scale, zero), away)
-    expected = edge(values)
-    _, driver = made.start()
-    memory = np.full(values.size, 0xA5, np.uint8)
-    driver.device.memory = Memory(memory.ctypes.data_as(U8P), 0, memory.size)
-    shape, strides = (ctypes.c_uint32 * 1)(values.size), (ctypes.c_uint32 * 1)(1)
-    tensor = Tensor(b"t", 0, values.size, 2 if away else 1, dtype == "int8", scale, zero, 1, shape,
-                    strides)
-    device, floats = ctypes.byref(driver.device), ctypes.POINTER(ctypes.c_float)
-    assert driver.library.kiwicha_quantize(
-        device, ctypes.byref(tensor), values.ctypes.data_as(floats)
-    )
-    np.testing.assert_array_equal(memory.view(kind), expected)
-    back = np.empty(values.size, np.float32)
-    assert driver.library.kiwicha_dequantize(
-        device, ctypes.byref(tensor), back.ctypes.data_as(floats)
-    )
-    right = HostDequantize("d", edge.tensor, "y")(expected)
-    assert back.tobytes() == right.tobytes()
-
-
-def test_tensors_that_are_no_affine_codes(made):
-    _, driver = made.start()
-    tensor = driver.program.inputs[0]
-    values = (ctypes.c_float * tensor.bytes)()
-    for kind in (0, 3, 4, 5):
-        other = Tensor.from_buffer_copy(tensor)
-        other.kind = kind
-        for name in ("quantize", "dequantize"):
-            function = getattr(driver.library, f"kiwicha_{name}")
-            function.restype = ctypes.c_bool
-            assert not function(ctypes.byref(driver.device), ctypes.byref(other), values)
 
 
 def test_caches(made):
@@ -342,7 +231,7 @@ def test_a_machine_that_stops(error, made):
     put(made, driver)
     assert driver.call("run", 10) == "OK"  # the next start clears it
     for key, array in made.expected.items():
-        np.testing.assert_array_equal(outputs(made, driver)[key], array)
+        np.testing.assert_array_equal(outputs(driver)[key], array)
 
 
 def test_texts_are_cut(made):
@@ -367,113 +256,4 @@ def test_interrupts(made):
     assert slept
     assert not machine.interrupt
     for key, array in made.expected.items():
-        np.testing.assert_array_equal(outputs(made, driver)[key], array)
-
-
-# Compilers ---------------------------------------------------------------------------------------
-
-COMPILERS = {
-    "cc": ("cc",), "gcc": ("gcc",), "clang": ("clang",),
-    "32 bits": ("cc", "-m32", "-ffreestanding"), "C11": ("cc", "-std=c11"),
-}
-
-
-@pytest.mark.parametrize("name", COMPILERS)
-def test_compiles_without_a_warning(name, made, tmp_path):
-    command = COMPILERS[name]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"needs {command[0]}: run `sudo apt-get install {command[0]}`")
-    for source in (*SOURCES, made.program.folder / "program.c"):
-        for options in (("-O0",), ("-O2", "-ffreestanding")):
-            subprocess.run(
-                [command[0], *STRICT, *command[1:], *options, f"-I{FOLDER}", "-c", str(source),
-                 "-o", str(tmp_path / "x.o")], check=True, timeout=60,
-            )
-
-
-def test_needs_no_library(made, tmp_path):
-    """Freestanding: nothing is called but what is in it, and what a compiler may call itself."""
-    done = subprocess.run(
-        ["cc", "-std=c99", "-O2", "-ffreestanding", "-nostdlib", "-r", f"-I{FOLDER}",
-         *map(str, SOURCES), "-o", str(tmp_path / "all.o")],
-        check=True, timeout=60, capture_output=True,
-    )
-    assert not done.stderr
-    done = subprocess.run(
-        ["nm", "-u", str(tmp_path / "all.o")], check=True, timeout=60, capture_output=True,
-        text=True,
-    )
-    assert set(done.stdout.split()) <= {"U", "memcpy", "memset", "memmove", "memcmp"}
-
-
-def test_the_page_s_example_compiles(tmp_path):
-    page = (FOLDER.parents[1] / "docs/drivers.md").read_text()
-    (tmp_path / "page.c").write_text(page.split("```c\n")[1].split("```")[0])
-    kiwicha.write_program("lenet5", tmp_path, "tiny", c_source=True)
-    subprocess.run(
-        ["cc", *STRICT, "-Wno-pedantic", "-Wno-unused-function", f"-I{FOLDER}", "-fsyntax-only",
-         str(tmp_path / "page.c")], check=True, timeout=60,
-    )
-
-
-def test_undefined_behaviour(made, tmp_path):
-    """Sanitized: a program that uses everything, on registers in its own memory."""
-    source = tmp_path / "main.c"
-    source.write_text(MAIN.replace("SYMBOL", made.symbol))
-    command = ["cc", *STRICT, "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover",
-               f"-I{FOLDER}", f"-I{made.program.folder}"]
-    built = subprocess.run(
-        [*command, *map(str, SOURCES), str(made.program.folder / "program.c"), str(source),
-         "-o", str(tmp_path / "main")], check=False, timeout=120, capture_output=True, text=True,
-    )
-    if "libasan" in built.stderr or "-lasan" in built.stderr:
-        pytest.skip("needs the sanitizers: run `sudo apt-get install libasan8 libubsan1`")
-    assert built.returncode == 0, built.stderr
-    done = subprocess.run(
-        [str(tmp_path / "main")], check=False, timeout=60, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "the machine stopped: READ_WINDOW at 0x10: a read outside the granted " \
-        "window; the bus did not see it\n"
-
-
-MAIN = """\
-#include <stdio.h>
-#include <string.h>
-#include "program.h"
-
-static uint32_t registers[1024];
-static uint8_t memory[1 << 20];
-static float values[1 << 16];
-
-int main(void)
-{
-    const kiwicha_port port = kiwicha_mmio((uintptr_t)registers);
-    const kiwicha_memory place = {memory, 4096u, sizeof(memory)};
-    const kiwicha_program *program = &SYMBOL;
-    kiwicha_device device;
-    kiwicha_counters counters;
-    char text[200];
-
-    registers[KIWICHA_IDENTITY_OFFSET / 4u] = KIWICHA_IDENTITY;
-    registers[KIWICHA_VERSION_OFFSET / 4u] = KIWICHA_VERSION_MAJOR << 16;
-    registers[KIWICHA_FINGERPRINT_OFFSET / 4u] = program->fingerprint;
-    registers[KIWICHA_MEMORY_PORT_OFFSET / 4u] = (32u << 16) | 64u;
-    if (kiwicha_probe(&device, &port) != KIWICHA_OK) { return 1; }
-    if (kiwicha_load(&device, program, &place) != KIWICHA_OK) { return 2; }
-    if (!kiwicha_quantize(&device, &program->inputs[0], values)) { return 3; }
-    if (kiwicha_start(&device) != KIWICHA_OK) { return 4; }
-    if (registers[KIWICHA_CONTROL_OFFSET / 4u] != KIWICHA_CONTROL_START_MASK) { return 5; }
-    if (registers[KIWICHA_READ_BASE_LOW_OFFSET / 4u] != 4096u) { return 6; }
-    registers[KIWICHA_INTERRUPT_STATUS_OFFSET / 4u] = 2u;
-    registers[KIWICHA_ERROR_CODE_OFFSET / 4u] = KIWICHA_ERROR_READ_WINDOW;
-    registers[KIWICHA_ERROR_ADDRESS_LOW_OFFSET / 4u] = 16u;
-    if (kiwicha_wait(&device, 3u) != KIWICHA_STOPPED) { return 7; }
-    if (!kiwicha_dequantize(&device, &program->outputs[0], values)) { return 8; }
-    kiwicha_read_counters(&device, &counters);
-    kiwicha_layer_counters(&device, &program->layers[0], &counters);
-    (void)kiwicha_error_text(&device, KIWICHA_STOPPED, text, sizeof(text));
-    (void)puts(text);
-    return 0;
-}
-"""
+        np.testing.assert_array_equal(outputs(driver)[key], array)
