@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from kiwicha.boards.link.client import HostLink
 from kiwicha.boards.link.transport import LinkError
 from kiwicha.boards.program import BoardProgram
+from kiwicha.drivers.sequence import error_text, start_registers
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ErrorCode
 from kiwicha.machine.register_map import IDENTITY, RegisterMap
 
 __all__ = ["BoardMachine"]
 
 _WAIT_SECONDS = 0.25
-_EVENTS = 3  # done and error, in interrupt_enable and interrupt_status
 
 
 class BoardMachine:
@@ -74,38 +73,28 @@ class BoardMachine:
             if len(inputs[name]) != size:
                 raise LinkError(f"input {name!r} has {len(inputs[name])} bytes; must be {size}")
             self.link.write(address, inputs[name])
+        watchdog = self._registers["watchdog"]
         self._write_registers({
-            **self._halves("program_address", program.program[0]),
-            "program_length": program.program[1],
-            "interrupt_enable": _EVENTS,
-            "interrupt_status": _EVENTS,
-            "watchdog": self._registers["watchdog"].reset,
-            **self._halves("read_base", program.read_window[0]),
-            **self._halves("read_limit", program.read_window[1]),
-            **self._halves("write_base", program.write_window[0]),
-            **self._halves("write_limit", program.write_window[1]),
+            **start_registers(program.program, program.read_window, program.write_window),
+            watchdog.offset: watchdog.reset,
         })
-        self._write_registers({"control": 1})
+        self._write_registers({self._registers["control"].offset: 1})
         waited = 0.0
         while not self.link.wait(min(_WAIT_SECONDS, limit)):
             waited += _WAIT_SECONDS
             if waited >= limit:
                 raise LinkError(f"no interrupt after {waited:g} s")
         if code := self.read_register("error_code"):
-            name = ErrorCode(code).name if code in set(ErrorCode) else str(code)
-            where = self.read_register("error_address_low")
-            raise LinkError(f"the machine stopped: {name} at {where:#x}")
+            low, high = (self.read_register(f"error_address_{half}") for half in ("low", "high"))
+            raise LinkError(error_text(code, low | high << 32))
         cycles = self.read_register("cycles_low")
         found = {n: self.link.read(a, size) for n, (a, size) in program.outputs.items()}
         return found, cycles
 
-    def _halves(self, name: str, value: int) -> dict[str, int]:
-        return {f"{name}_low": value & 0xFFFFFFFF, f"{name}_high": value >> 32}
-
-    def _write_registers(self, values: Mapping[str, int]) -> None:
-        """Write registers, those that follow each other in one request."""
+    def _write_registers(self, values: Mapping[int, int]) -> None:
+        """Write registers by offset, those that follow each other in one request."""
         runs: list[tuple[int, list[int]]] = []
-        for offset, value in sorted((self._registers[n].offset, v) for n, v in values.items()):
+        for offset, value in sorted(values.items()):
             if runs and offset == runs[-1][0] + 4 * len(runs[-1][1]):
                 runs[-1][1].append(value)
             else:
