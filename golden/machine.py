@@ -58,7 +58,7 @@ class Machine:
     config : the machine.
     memory : uint8, changed in place.
     read_window, write_window : (base, limit) that LOAD and STORE may touch, limit exclusive.
-    seed, step : registers random_seed and random_step.
+    seed, step : registers random_seed and random_step; rate : update_rate.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Machine:
         *,
         seed: int = 0,
         step: int = 0,
+        rate: int = 0,
     ) -> None:
         self.config, self.memory = config, memory
         self.read_window, self.write_window = read_window, write_window
@@ -117,6 +118,7 @@ class Machine:
             self._sources[StoreSource.STATISTICS] = self.statistics
         self.tokens = np.zeros((ENGINES, ENGINES), np.int64)  # [from, to]
         self.retired = 0
+        self.rate = rate
         self.saturated = 0  #: register update_saturated
 
     def run(self, words: np.ndarray) -> None:
@@ -299,13 +301,18 @@ class Machine:
         if not self.config.update.lanes:
             raise MachineError("the machine has no update.lanes")
         beat, count = self.config.beat_bytes, fields["count"]
-        if reason := illegal_update(fields, beat):
+        if reason := illegal_update(fields, beat, self.rate):
             raise MachineError(reason)
+        if fields["slots"] and not self.config.slots:
+            raise MachineError("the machine has no slots")
+        exponents = [exponent_of(s) for s in self.state.slots["scale"]]
         size = state_bytes(count, fields["momentum"], fields["root"], beat)
         gradients = self._read(fields["gradients"], count * (4 if fields["wide"] else 1))
         before = self._read(fields["state"], size)
-        state, codes, over = update(fields, before, gradients, beat)
+        state, codes, over = update(fields, before, gradients, beat, exponents, self.rate)
         for name, made in (("state", state), ("codes", codes)):
+            if not made.size:  # sums have no int8 weights
+                continue
             start, stop = fields[name], fields[name] + made.size
             self._window(start, -(-stop // beat) * beat, self.write_window, "write")
             self.memory[start:stop] = made

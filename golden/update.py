@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """UPDATE on what lies in memory: state, gradients and int8 weights of a tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from kiwicha.golden.optimizer import accumulate, optimize
 from kiwicha.machine.optimizer import (
     CONSTANT_ONE,
     GRADIENT_SHIFTS,
+    exact_shift,
     join_state,
     split_state,
 )
@@ -19,16 +20,21 @@ __all__ = ["illegal_update", "update"]
 Octets = npt.NDArray[np.uint8]
 
 
-def illegal_update(fields: Mapping[str, int], beat_bytes: int) -> str:
-    """Return what is wrong with the fields of an UPDATE; nothing if they are legal."""
+def illegal_update(fields: Mapping[str, int], beat_bytes: int, rate: int = 0) -> str:
+    """Return what is wrong with the fields of an UPDATE; nothing if they are legal.
+
+    ``rate`` is the register ``update_rate``.
+    """
     low, high = GRADIENT_SHIFTS
     if not fields["count"]:
         return "count is 0; legal: 1 and more"
-    if not low <= fields["gradient_shift"] <= high:
+    if not (fields["slots"] or low <= fields["gradient_shift"] <= high):
         return f"gradient_shift is {fields['gradient_shift']}; legal: {low} to {high}"
     for name in ("c1", "c2", "c3", "c4", "c5", "c6"):
         if fields[name] > CONSTANT_ONE:
             return f"{name} is {fields[name]}; legal: 0 to {CONSTANT_ONE}"
+    if fields["scheduled"] and rate & 0x1FFFF > CONSTANT_ONE:
+        return f"update_rate has a factor of {rate & 0x1FFFF}; legal: 0 to {CONSTANT_ONE}"
     for name in ("state", "gradients", "codes"):
         if fields[name] % beat_bytes:
             return f"{name} is {fields[name]:#x}; legal: a multiple of {beat_bytes}"
@@ -42,7 +48,8 @@ def illegal_update(fields: Mapping[str, int], beat_bytes: int) -> str:
 
 
 def update(
-    fields: Mapping[str, int], state: Octets, gradients: Octets, beat_bytes: int
+    fields: Mapping[str, int], state: Octets, gradients: Octets, beat_bytes: int,
+    exponents: Sequence[int] = (), rate: int = 0,
 ) -> tuple[Octets, Octets, int]:
     """Return the new state, the int8 weights and how many weights saturated.
 
@@ -51,7 +58,13 @@ def update(
     fields : of UPDATE, legal ones.
     state : as `machine.optimizer.join_state` makes it, whole groups.
     gradients : ``count`` of int8, or int32 if ``wide``, and anything behind them.
+    exponents : of the slots; rate : the register ``update_rate``.
     """
+    shift, beyond = exact_shift(fields, exponents)
+    fields = {**fields, "gradient_shift": shift}
+    if fields["scheduled"]:
+        fields["c5"] = rate & 0x1FFFF
+        fields["rate_shift"] = min(31, fields["rate_shift"] + (rate >> 17))
     count, momentum, root = fields["count"], fields["momentum"], fields["root"]
     w, *moments = split_state(state, count, momentum, root, beat_bytes)
     zero = np.zeros_like(w)
@@ -64,6 +77,8 @@ def update(
     else:
         w, m, v, codes, over = optimize(fields, w, m, v, given)
         made = [w, *([m] if momentum else []), *([v] if root else [])]
+    if beyond:
+        over = over | (given != 0)
     # What the last group has beyond the last weight stays as it was.
     after = join_state(made, beat_bytes).view("<u4")
     live = join_state([np.ones(count, np.int64)] * len(made), beat_bytes).view("<u4") == 1

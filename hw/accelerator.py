@@ -169,7 +169,7 @@ class Accelerator(Component):
             (records, records.ports),
             (control, (
                 *(("random",) if self.cfg.blocks.random else ()),
-                *(("saturated",) if self.cfg.update else ()),
+                *(("saturated", "rate") if self.cfg.update else ()),
             )),
         ])
 

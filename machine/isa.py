@@ -171,6 +171,7 @@ VECTOR: Final = data.StructLayout({
 })
 
 UPDATE: Final = data.StructLayout({**_header(), **UPDATE_FIELDS})  # machine/optimizer.py
+assert UPDATE["slots"].width == SLOTS
 
 SPECIAL: Final = data.StructLayout({
     **_header(),

@@ -22,7 +22,7 @@ t1 t2  Q9.23       as g
 Results are rounded to nearest, halves up, and saturate; inside the root bits are cut off.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import Final
@@ -33,8 +33,8 @@ from amaranth.hdl import ShapeLike, signed, unsigned
 
 __all__ = [
     "CODE", "CONSTANT_ONE", "GRADIENT_SHIFTS", "MOMENT_BITS", "OPTIMIZERS", "RATE_BASE",
-    "ROOT_TABLE", "SCALE_BASE", "UPDATE_FIELDS", "Exponents", "join_state", "optimizer_fields",
-    "split_state", "state_beats", "state_bytes",
+    "RATE_BITS", "ROOT_TABLE", "SCALE_BASE", "UPDATE_FIELDS", "Exponents", "exact_shift",
+    "join_state", "optimizer_fields", "rate_word", "split_state", "state_beats", "state_bytes",
 ]
 
 MOMENT_BITS: Final = 24
@@ -62,12 +62,14 @@ UPDATE_FIELDS: Final[dict[str, ShapeLike]] = {
     "accumulate": unsigned(1),  # w <- w + gradient, an int32 that is none of the formats above:
     "begin": unsigned(1),  # w <- gradient; no moments, no constants, no int8 weights
     "gradient_shift": signed(6),  # right, rounded; g then saturates to 24 bits, -16 to 31
+    "slots": unsigned(4),  # a bit for each slot whose exponent is taken off gradient_shift
+    "scheduled": unsigned(1),  # c5 is the register's, whose shift is added to rate_shift
     "code_shift": unsigned(5),  # right, of w, for its int8
     "second_shift": unsigned(5),  # c4 g g is shifted right by 16 more
     "rate_shift": unsigned(5),  # c5 t1 t2 by 4 more
     "decay_shift": unsigned(5),  # c6 w by 16 more
     **{f"c{number}": unsigned(17) for number in range(1, 7)},  # UQ1.16, at most 1
-    "reserved0": unsigned(43),
+    "reserved0": unsigned(38),
     "epsilon": unsigned(32),  # added to v before its root is taken, not to what is kept
     "count": unsigned(32),  # weights, at least 1
     "state": unsigned(64),  # byte addresses, multiples of a beat: w, m, v as `join_state` has them,
@@ -75,6 +77,10 @@ UPDATE_FIELDS: Final[dict[str, ShapeLike]] = {
     "codes": unsigned(64),  # int8 weights, dense; `accumulate` writes none
 }
 """What follows the header of UPDATE."""
+
+RATE_BITS: Final = 22
+"""Of the register ``update_rate``: c5 in 17, and above them what is added to ``rate_shift``, which
+is 31 at most then."""
 
 OPTIMIZERS: Final = {
     "sgd": (False, False), "momentum": (True, False), "adagrad": (False, True),
@@ -166,6 +172,33 @@ def optimizer_fields(
     ratio = 2.0 ** (exponents.weight - exponents.gradient - 8)
     fields["c6"], fields["decay_shift"] = _scaled("decay", decay, ratio, 0)
     return fields
+
+
+def exact_shift(fields: Mapping[str, int], exponents: Sequence[int]) -> tuple[int, bool]:
+    """Return the shift of an UPDATE's gradients, and whether it is further left than legal ones.
+
+    ``exponents`` of the slots are those of the gradients' unit; their sum is taken off the field's
+    shift. Beyond `GRADIENT_SHIFTS` the nearest legal one is taken; where that is to the right
+    int8 gradients are 0 either way, to the left all that are not 0 count as saturated.
+    """
+    shift = fields["gradient_shift"]
+    if not fields["slots"]:
+        return shift, False
+    shift -= sum(e for slot, e in enumerate(exponents) if fields["slots"] >> slot & 1)
+    low, high = GRADIENT_SHIFTS
+    return min(max(shift, low), high), shift < low
+
+
+def rate_word(rate: float) -> int:
+    """Return ``update_rate`` for a factor of 0, or 2^-48 to 1: ``c / 2^(16 + shift)``.
+
+    Raises
+    ------
+    ValueError
+        For a number that the register cannot hold.
+    """
+    constant, shift = _scaled("rate", rate, 1.0, 0)
+    return constant | shift << 17
 
 
 def state_beats(momentum: int, root: int) -> int:

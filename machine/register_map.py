@@ -8,6 +8,7 @@ from enum import Enum
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Engine
 from kiwicha.machine.modes import RequantizeMode
+from kiwicha.machine.optimizer import RATE_BITS
 
 __all__ = [
     "ADDRESS_BITS", "IDENTITY", "RECORD_OFFSET", "VERSION", "Access", "Field", "Register",
@@ -235,6 +236,11 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
                        "weights that saturated anywhere in an UPDATE since start", (
             Field("value", 0, 32, "weights"),
         ))
+        yield Register("update_rate", 0x0A0, Access.WRITE,
+                       "learning rate of each UPDATE that asks for it", (
+            Field("factor", 0, 17, "c5, UQ1.16, at most 1"),
+            Field("shift", 17, RATE_BITS - 17, "added to rate_shift, the sum 31 at most"),
+        ), locked=True)
 
     # From RECORD_OFFSET on: the record of hw/control/counters.py, word for word.
     yield _count("cycles_low", RECORD_OFFSET, "cycles since start, low half")

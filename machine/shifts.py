@@ -11,13 +11,16 @@ from typing import Final
 import numpy as np
 
 __all__ = [
-    "ACTIVATION_BITS", "ALL_GONE", "EXPONENTS", "exponent_of", "range_exponent", "settled",
+    "ACTIVATION_BITS", "ALL_GONE", "BINARY32_BIAS", "EXPONENTS", "exponent_of", "range_exponent",
+    "settled",
 ]
 
 ACTIVATION_BITS: Final = 7
 """Bits of a magnitude that activations and errors keep."""
 ALL_GONE: Final = 32
 """The shift that leaves 0 of any sum."""
+BINARY32_BIAS: Final = 127
+"""Of the exponent in a slot's scale."""
 EXPONENTS: Final = (-126, 127)
 """Legal exponents, those of normal binary32 numbers; beyond, the nearest is taken."""
 
@@ -30,7 +33,7 @@ def range_exponent(magnitude: int) -> int:
 def exponent_of(scale: float) -> int:
     """Return e of a slot's scale: what its eight bits of binary32 say, whatever the others do."""
     bits = int(np.asarray(scale, np.float32).view(np.uint32))
-    return (bits >> 23 & 0xFF) - 127
+    return (bits >> 23 & 0xFF) - BINARY32_BIAS
 
 
 def settled(

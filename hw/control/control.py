@@ -19,6 +19,7 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.rounding import RANDOM
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, INSTRUCTIONS, Engine, Opcode
+from kiwicha.machine.optimizer import RATE_BITS
 from kiwicha.machine.register_map import ADDRESS_BITS
 
 __all__ = ["FAULT_SOURCES", "Control"]
@@ -66,6 +67,8 @@ class Control(Component):
         Grant windows, limits exclusive; constant while a program runs.
     saturated : In(32)
         UPDATE's count, for its register; only with that engine.
+    rate : Out(RATE_BITS)
+        The register ``update_rate``, only with that engine; constant while a program runs.
     random : Out(RANDOM)
         Only with ``blocks.random``; constant while a program runs.
     record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
@@ -104,7 +107,7 @@ class Control(Component):
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
             **({"random": Out(RANDOM)} if cfg.blocks.random else {}),
-            **({"saturated": In(32)} if cfg.update else {}),
+            **({"saturated": In(32), "rate": Out(RATE_BITS)} if cfg.update else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -144,7 +147,11 @@ class Control(Component):
                 self.random.step.eq(registers.random_step.value),
             ]
         if self.cfg.update:
-            m.d.comb += registers.update_saturated.value.eq(self.saturated)
+            rate = registers.update_rate
+            m.d.comb += [
+                registers.update_saturated.value.eq(self.saturated),
+                self.rate.eq(Cat(rate.factor, rate.shift)),
+            ]
         self._report(m, registers, supervisor, fetch)
         return m
 

@@ -23,7 +23,9 @@ __all__ = ["CONSTANTS", "OPTIMIZED", "UNOPTIMIZED", "Optimizer"]
 
 CONSTANTS = data.StructLayout({
     name: shape for name, shape in UPDATE_FIELDS.items()
-    if name not in ("wide", "reserved0", "count", "state", "gradients", "codes")
+    if name not in (
+        "wide", "slots", "scheduled", "reserved0", "count", "state", "gradients", "codes"
+    )
 })
 """What a step is; as UPDATE has it."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The UPDATE engine: optimizers of weights in memory, in place, after Cambricon-Q's NDPO."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import ceil_log2, exact_log2
@@ -14,7 +14,10 @@ from kiwicha.hw.update.optimizer import CONSTANTS, Optimizer
 from kiwicha.hw.update.reader import UpdateReader
 from kiwicha.hw.update.writer import UpdateWriter
 from kiwicha.machine.config import AcceleratorConfig
-from kiwicha.machine.isa import ENGINES, UPDATE, Engine, ErrorCode
+from kiwicha.machine.isa import ENGINES, SLOTS, UPDATE, Engine, ErrorCode
+from kiwicha.machine.optimizer import GRADIENT_SHIFTS, RATE_BITS
+from kiwicha.machine.records import SLOT_LAYOUT
+from kiwicha.machine.shifts import BINARY32_BIAS
 
 __all__ = ["UpdateEngine"]
 
@@ -48,6 +51,11 @@ class UpdateEngine(Component):
     write_request, write_data, written : the same of the write master, as STORE has them.
     saturated : Out(32)
         Weights that saturated anywhere in their step, since reset; wraps.
+    rate : In(RATE_BITS)
+        The register ``update_rate``; stays while an instruction is taken.
+    slots : In(ArrayLayout(SLOT_LAYOUT, SLOTS))
+        Those of VECTOR, on machines that have them; settled before an instruction that names them
+        is offered.
 
     Raises
     ------
@@ -67,7 +75,11 @@ class UpdateEngine(Component):
             "write_data": Out(stream.Signature(write_beat(cfg))),
             "written": In(stream.Signature(0, always_ready=True)),
         }
-        ports = {"saturated": Out(32)}
+        slots = data.ArrayLayout(SLOT_LAYOUT, SLOTS)
+        ports = {
+            "saturated": Out(32), "rate": In(RATE_BITS),
+            **({"slots": In(slots)} if cfg.slots else {}),
+        }
         super().__init__(EngineSignature(UPDATE, ports, own))
 
     def elaborate(self, platform: object) -> Module:
@@ -85,11 +97,11 @@ class UpdateEngine(Component):
         wiring.connect(m, writer.request, wiring.flipped(self.write_request))
         wiring.connect(m, writer.data, wiring.flipped(self.write_data))
         wiring.connect(m, wiring.flipped(self.written), writer.written)
-        constants = self._take(m, reader, writer)
+        constants, beyond = self._take(m, reader, writer)
         for number, lane in enumerate(lanes):
             m.submodules[f"lane_{number}"] = lane
             m.d.comb += lane.constants.eq(constants)
-        side = self._feed(m, reader, writer, lanes)
+        side = self._feed(m, reader, writer, lanes, beyond)
         self._collect(m, writer, lanes, side)
         return m
 
@@ -100,23 +112,49 @@ class UpdateEngine(Component):
         shift = asked.gradient_shift
         return Cat(
             asked.count == 0,
-            shift[-1] & ~shift[-2],  # below -16
+            shift[-1] & ~shift[-2] & ~asked.slots.any(),  # below -16, and the whole shift
             Cat(each[16] & each[:16].any() for each in constants).any(),
             Cat(asked[name][:beat] for name in ("state", "gradients", "codes")).any(),
             asked.accumulate & (asked.momentum | asked.root),
             asked.begin & ~asked.accumulate,
             asked.reserved0.any(),
+            asked.scheduled & self.rate[16] & self.rate[:16].any(),
+            *(() if self.cfg.slots else (asked.slots.any(),)),
         )
 
-    def _take(self, m: Module, reader: UpdateReader, writer: UpdateWriter) -> data.View:
-        """Judge an instruction while it waits, take it, tell of its end; return its constants."""
+    def _schedule(self, m: Module, asked: data.View) -> tuple[dict[str, Value], Value]:
+        """Return what slots and register make of an instruction that waits, a cycle later: its
+        constants that differ, and whether its gradients are shifted further left than is legal."""
+        factor, more = self.rate[:17], self.rate[17:]
+        behind = asked.rate_shift + more
+        values = {
+            "c5": Mux(asked.scheduled, factor, asked.c5),
+            "rate_shift": Mux(asked.scheduled, Mux(behind > 31, 31, behind), asked.rate_shift),
+        }
+        if not self.cfg.slots:
+            return values, Const(0)
+        shift = Signal(signed(12))
+        exponents = [slot.scale[23:31] - BINARY32_BIAS for slot in self.slots]
+        m.d.sync += shift.eq(asked.gradient_shift - sum(
+            Mux(asked.slots[number], exponent, 0) for number, exponent in enumerate(exponents)
+        ))
+        low, high = GRADIENT_SHIFTS
+        values["gradient_shift"] = Mux(shift < low, low, Mux(shift > high, high, shift))
+        return values, shift < low
+
+    def _take(
+        self, m: Module, reader: UpdateReader, writer: UpdateWriter
+    ) -> tuple[data.View, Value]:
+        """Judge an instruction while it waits, take it, tell of its end; return its constants, and
+        whether what is not 0 of its gradients saturates."""
         cfg, asked = self.cfg, self.i.payload
         beat, width = exact_log2(cfg.beat_bytes), cfg.axi_address_width
         job, constants = Signal(update_job(cfg)), Signal(CONSTANTS)
         found = self._illegal(asked)
         faults, less = Signal(len(found)), Signal(32)
         judged, taking, running, failed, start = Signal(), Signal(), Signal(), Signal(), Signal()
-        signal = Signal(ENGINES)
+        signal, beyond = Signal(ENGINES), Signal()
+        values, further = self._schedule(m, asked)
         m.d.sync += [
             judged.eq(self.i.valid & ~taking),
             faults.eq(found),
@@ -139,7 +177,9 @@ class UpdateEngine(Component):
                 running.eq(1),
                 failed.eq(faults.any()),
                 signal.eq(asked.signal),
-                *(constants[name].eq(asked[name]) for name in CONSTANTS.members),
+                *(constants[name].eq(values.get(name, asked[name]))
+                  for name in CONSTANTS.members),
+                beyond.eq(further),
                 *(job[name].eq(asked[name])
                   for name in ("momentum", "root", "wide", "accumulate")),
                 job.groups.eq(less[lane_bits:] + 1),
@@ -151,17 +191,20 @@ class UpdateEngine(Component):
             m.d.sync += [running.eq(0), self.done.valid.eq(1)]
         for unit in (reader, writer):
             m.d.comb += [unit.job.eq(job), unit.start.eq(start), unit.stop.eq(self.stop)]
-        return constants
+        return constants, beyond
 
     def _feed(
-        self, m: Module, reader: UpdateReader, writer: UpdateWriter, lanes: list[Optimizer]
+        self, m: Module, reader: UpdateReader, writer: UpdateWriter, lanes: list[Optimizer],
+        beyond: Value,
     ) -> Signal:
         """Give each group to the lanes, some weights a cycle; return what comes out beside them:
-        which lanes have a weight, and whether the group is complete."""
+        which lanes have a weight, which have a gradient that saturates, and whether the group is
+        complete."""
         count, group = len(lanes), reader.o.payload
         slots = group_lanes(self.cfg) // count
         slot, feed, ending = Signal(range(slots)), Signal(), Signal()
-        beside = data.StructLayout({"ending": 1, "live": count})
+        further = {"beyond": count} if self.cfg.slots else {}
+        beside = data.StructLayout({"ending": 1, "live": count, **further})
         side = Signal(beside)
         m.d.comb += [
             feed.eq(reader.o.valid & (~writer.full | (slot != 0))),
@@ -187,6 +230,9 @@ class UpdateEngine(Component):
                 *(given[name].eq(group[name].word_select(index, 32)) for name in "wmv"),
                 given.gradient.eq(Cat(group.gradients).word_select(index, 32)),
             ]
+            if further:
+                gradient = Cat(group.gradients).word_select(index, 32)
+                m.d.sync += side.beyond[number].eq(beyond & gradient.any())
         m.submodules.side = delay = Delay(beside, lanes[0].latency)
         m.d.comb += delay.i.eq(side)
         return delay.o
@@ -213,7 +259,8 @@ class UpdateEngine(Component):
         m.d.comb += writer.i.valid.eq(valid & side.ending)
 
         over = Signal(len(lanes))
-        m.d.sync += over.eq(
-            Cat(lane.o.payload.saturated & lane.o.valid for lane in lanes) & side.live
-        )
+        flags: Value = Cat(lane.o.payload.saturated for lane in lanes)
+        if self.cfg.slots:
+            flags |= side.beyond
+        m.d.sync += over.eq(Mux(valid, flags & side.live, 0))
         m.d.sync += self.saturated.eq(self.saturated + sum(over))

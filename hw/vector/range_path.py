@@ -14,13 +14,12 @@ from kiwicha.machine import latency
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import ENGINES, SLOTS, VECTOR, VectorMode
 from kiwicha.machine.records import SLOT_LAYOUT
-from kiwicha.machine.shifts import ACTIVATION_BITS, ALL_GONE, EXPONENTS
+from kiwicha.machine.shifts import ACTIVATION_BITS, ALL_GONE, BINARY32_BIAS, EXPONENTS
 
 __all__ = ["RangePath", "range_step"]
 
 _FIELDS = ("slot", "target", "settle", "relu", "zero_point", "high", "signal")
 _FLOOR = 3  # bits of `scales`: 0, or 1 + a slot
-_BIAS = 127  # of a binary32 exponent
 _SETTLE = 4
 
 
@@ -122,7 +121,7 @@ class RangePath(Component):
         rest = Mux(length > bits, length - bits, 0)
         rest = Mux(lift > rest, lift, rest)[:10]
         shift = register(m, Mux(now.relu & ~length.any(), ALL_GONE, rest)[:10], "shift")
-        low, high = (exponent + _BIAS for exponent in EXPONENTS)
+        low, high = (exponent + BINARY32_BIAS for exponent in EXPONENTS)
         total = (before + offset) + shift
         power = register(m, Mux(total < low, low, Mux(total > high, high, total))[:8], "power")
         settled, shown = self.settled.payload, Mux(shift > ALL_GONE, ALL_GONE, shift)[:6]

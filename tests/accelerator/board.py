@@ -45,6 +45,7 @@ class Job:
     program : (byte address, bytes) of the instructions in it.
     read_window, write_window : (base, limit).
     random : seed and step of the random words, on machines that have them.
+    rate : register update_rate, likewise.
     latency, stall : of the memory; see `sim.simulation.SimulatedMachine.run`.
     limit : cycles after which the interrupt must have come.
     abort, reset : cycles after START at which software aborts the program, or the board is reset;
@@ -56,6 +57,7 @@ class Job:
     read_window: tuple[int, int]
     write_window: tuple[int, int]
     random: tuple[int, int] = (0, 0)
+    rate: int = 0
     latency: int = 20
     stall: int = 0
     watchdog: int = 10_000

@@ -83,7 +83,8 @@ class Machine:
             await self.write(f"{name}_high", value >> 32)
         await self.write("program_length", job["program"][1])
         await self.write("watchdog", job["watchdog"])
-        for name, value in zip(("random_seed", "random_step"), job["random"], strict=True):
+        names = ("random_seed", "random_step", "update_rate")
+        for name, value in zip(names, (*job["random"], job["rate"]), strict=True):
             if name in self.setup["registers"]:
                 await self.write(name, value)
         await self.write("interrupt_enable", 3)

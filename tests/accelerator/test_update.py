@@ -8,7 +8,13 @@ import numpy as np
 from kiwicha.golden.machine import Machine
 from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import Engine, ErrorCode, Opcode, StoreSource
-from kiwicha.machine.optimizer import OPTIMIZERS, optimizer_fields, split_state, state_bytes
+from kiwicha.machine.optimizer import (
+    OPTIMIZERS,
+    optimizer_fields,
+    rate_word,
+    split_state,
+    state_bytes,
+)
 from kiwicha.machine.presets import preset
 
 from .board import Done, Job, board
@@ -19,6 +25,7 @@ CONFIG = preset("tiny").replace(
     name="update", axi_data_width=128, update={"lanes": 2}, special={"lanes": 1, "bytes": 256}
 )
 COUNT, STEPS = 75, 3
+RATE = rate_word(0.01)
 STATE, GRADIENTS, CODES, RECORD, PROGRAM = 0x1000, 0x2000, 0x3000, 0x3800, 0x4000
 TO_STORE, TO_LOAD = 1 << Engine.STORE, 1 << Engine.LOAD
 
@@ -73,6 +80,10 @@ def programs(rng: np.random.Generator) -> dict[str, Job]:
     ]
     step = update(**optimizer_fields("momentum", rate=0.1), wide=1, gradients=CODES + 0x100,
                   gradient_shift=1, code_shift=24, signal=TO_STORE | TO_LOAD)
+    # A learning rate of the register.
+    fields = optimizer_fields("sgd", rate=0) | {"rate_shift": 1, "code_shift": 24}
+    fields |= {"scheduled": 1, "gradient_shift": -14, "signal": TO_STORE}
+    jobs["scheduled"] = training(program(update(**fields), counters()), rng).but(rate=RATE)
     jobs["accumulated"] = training(
         program(*sums, step, load(address=CODES, length=64, wait=1 << Engine.UPDATE), counters()),
         rng, wide=True,
@@ -84,7 +95,7 @@ def check(name: str, given: Job, done: Done) -> int:
     """Compare memory and the register with the golden machine; return what saturated."""
     assert done.error == ErrorCode.NONE, f"{name}: {done.error}"
     memory = given.image.copy()
-    golden = Machine(CONFIG, memory, given.read_window, given.write_window)
+    golden = Machine(CONFIG, memory, given.read_window, given.write_window, rate=given.rate)
     start, size = given.program
     golden.run(given.image[start : start + size].view("<u8"))
     memory[RECORD : RECORD + 64] = done.memory[RECORD : RECORD + 64]  # cycles

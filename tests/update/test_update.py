@@ -7,9 +7,10 @@ import pytest
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiBus, AxiRam
 
-from kiwicha.machine.isa import UPDATE, ErrorCode
-from kiwicha.machine.optimizer import OPTIMIZERS, optimizer_fields
+from kiwicha.machine.isa import SLOTS, UPDATE, ErrorCode
+from kiwicha.machine.optimizer import OPTIMIZERS, exact_shift, optimizer_fields
 from kiwicha.machine.presets import preset
+from kiwicha.machine.records import SLOT_LAYOUT
 
 from ..parts.bus import PREFIX, ReadSubordinate, Referee, WriteSubordinate, pauses
 from ..support.bench import bench_params, run_cocotb
@@ -24,6 +25,10 @@ MACHINES = {
     "default": preset("default").replace(update={"lanes": 4}),
     "half": preset("default").replace(update={"lanes": 2}, axi_burst_beats=1),
     "wide": TINY.replace(update={"lanes": 8}, axi_data_width=256),
+    "slots": TINY.replace(
+        update={"lanes": 2}, training={"classes": 16}, residual={"tables": 2}, transposer=True,
+        special={"lanes": 1, "bytes": 256},
+    ),
 }
 
 
@@ -81,6 +86,48 @@ async def updates_memory(dut):
     assert done == [fields["signal"] for fields in given]
 
 
+@cocotb.test(timeout_time=3000, timeout_unit="us")
+async def follows_slots_and_register(dut):
+    """Shifts by the exponents of slots, near the limits and beyond them; rates of the register."""
+    cfg = MACHINES[bench_params()["machine"]]
+    rng = np.random.default_rng(197)
+    await granted(dut)
+    octets = bytearray(SIZE)
+    ReadSubordinate(dut, octets, beat_bytes=cfg.beat_bytes, latency=5)
+    WriteSubordinate(dut, octets, beat_bytes=cfg.beat_bytes, latency=5)
+    memory = np.zeros(SIZE, np.uint8)
+    source, done, over, further = StreamSource(dut, "i", UPDATE), [], 0, 0
+    for number in range(24):
+        fields = instruction(cfg, rng, count=int(rng.integers(1, 40)), scheduled=number % 2)
+        if cfg.slots:
+            fields["slots"] = int(rng.integers(16))
+        if fields["slots"]:
+            fields["gradient_shift"] = int(rng.integers(-32, 32))
+        # The shift that all add up to.
+        wanted = int(rng.choice([-18, -17, -16, 31, 32, int(rng.integers(-30, 40))]))
+        exponents = rng.integers(-60, 60, SLOTS)
+        chosen = [slot for slot in range(SLOTS) if fields["slots"] >> slot & 1]
+        if chosen:
+            rest = sum(exponents[slot] for slot in chosen[1:])
+            exponents[chosen[0]] = np.clip(fields["gradient_shift"] - wanted - rest, -126, 127)
+        exponents = exponents.tolist()
+        rate = int(rng.choice([0, 1, 65535, 65536])) | int(rng.integers(32)) << 17
+        dut.rate.value = rate
+        if cfg.slots:
+            # What else a scale has does not matter.
+            scales = [(e + 127) << 23 | int(rng.integers(1 << 23)) for e in exponents]
+            dut.slots.value = sum(s << SLOT_LAYOUT.size * k for k, s in enumerate(scales))
+        tensor(memory, fields, cfg, rng)
+        octets[:] = memory.tobytes()
+        source.put([fields])
+        await finish(dut, done, number + 1)
+        over += apply(memory, fields, cfg, exponents, rate)
+        further += exact_shift(fields, exponents)[1]
+        assert octets == memory.tobytes(), (number, fields, exponents)
+        assert int(dut.saturated.value) == over
+    assert (further > 0) == cfg.slots
+
+
 @cocotb.test(timeout_time=300, timeout_unit="us")
 async def finds_what_it_wrote(dut):
     """Steps one behind the other, in place."""
@@ -135,10 +182,12 @@ async def refuses_what_is_illegal(dut):
     ReadSubordinate(dut, octets, beat_bytes=8)
     WriteSubordinate(dut, octets, beat_bytes=8)
     fine = instruction(cfg, rng, accumulate=0, begin=0)
+    dut.rate.value = 65537
     cases = [
         {"count": 0}, {"gradient_shift": -17}, {"gradient_shift": -32}, {"state": 4},
         {"gradients": 1}, {"codes": 2}, {"begin": 1}, {"accumulate": 1, "momentum": 1},
-        {"accumulate": 1, "momentum": 0, "root": 1}, {"reserved0": 1}, {"reserved0": 1 << 42},
+        {"accumulate": 1, "momentum": 0, "root": 1}, {"reserved0": 1}, {"reserved0": 1 << 37},
+        {"slots": 1}, {"slots": 8}, {"scheduled": 1},
         *({f"c{number}": value} for number in range(1, 7) for value in (65537, 131071)),
     ]
     for case in cases:
@@ -275,6 +324,13 @@ def test_rules(case):
     unit = UpdatePath(MACHINES["tiny"])
     params = {"machine": "tiny"}
     run_cocotb(unit, __name__, params=params, testcase=case)
+
+
+@pytest.mark.parametrize("machine", ["tiny", "slots"])
+def test_follows_slots_and_register(machine):
+    unit = UpdatePath(MACHINES[machine])
+    params = {"machine": machine}
+    run_cocotb(unit, __name__, params=params, testcase="follows_slots_and_register")
 
 
 def test_needs_lanes():

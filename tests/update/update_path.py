@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from amaranth.hdl import Module
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from cocotb.triggers import ClockCycles, RisingEdge
 
@@ -15,8 +15,9 @@ from kiwicha.hw.parts.fault import FaultSignature
 from kiwicha.hw.parts.read_master import ReadMaster
 from kiwicha.hw.parts.write_master import WriteMaster
 from kiwicha.hw.update.update import UpdateEngine
-from kiwicha.machine.isa import ENGINES, UPDATE
-from kiwicha.machine.optimizer import join_state, state_bytes
+from kiwicha.machine.isa import ENGINES, SLOTS, UPDATE
+from kiwicha.machine.optimizer import RATE_BITS, join_state, state_bytes
+from kiwicha.machine.records import SLOT_LAYOUT
 
 from .cases import random_fields, random_values
 
@@ -41,6 +42,8 @@ class UpdatePath(Component):
             "read_error": Out(FaultSignature),
             "write_error": Out(FaultSignature),
             "saturated": Out(32),
+            "rate": In(RATE_BITS),
+            **({"slots": In(data.ArrayLayout(SLOT_LAYOUT, SLOTS))} if cfg.slots else {}),
             "axi": Out(AXI4Signature(cfg.axi_address_width, cfg.axi_data_width)),
         })
 
@@ -60,8 +63,10 @@ class UpdatePath(Component):
         wiring.connect(m, wiring.flipped(self.write_error), write.error)
         m.d.comb += [
             self.busy.eq(engine.busy), self.idle.eq(read.idle & write.idle),
-            self.saturated.eq(engine.saturated),
+            self.saturated.eq(engine.saturated), engine.rate.eq(self.rate),
         ]
+        if self.cfg.slots:
+            m.d.comb += engine.slots.eq(self.slots)
         for unit, kind in ((read, "read"), (write, "write")):
             m.d.comb += [
                 unit.stop.eq(self.stop),
@@ -116,12 +121,12 @@ def tensor(memory, fields, cfg, rng):
     memory[fields["gradients"] :][: octets.size] = octets
 
 
-def apply(memory, fields, cfg):
+def apply(memory, fields, cfg, exponents=(), rate=0):
     """Do to ``memory``, uint8, what an UPDATE does; return how many weights saturate."""
     state, gradients, _ = (
         memory[start : start + size].copy() for start, size in layout_of(fields, cfg).values()
     )
-    state, codes, over = update(fields, state, gradients, cfg.beat_bytes)
+    state, codes, over = update(fields, state, gradients, cfg.beat_bytes, exponents, rate)
     memory[fields["state"] :][: state.size] = state
     memory[fields["codes"] :][: codes.size] = codes
     return over
