@@ -20,6 +20,7 @@ from kiwicha.golden.network import run_node
 from kiwicha.golden.niti import LIMIT, cross_entropy_errors, magnitude, shifted
 from kiwicha.golden.product import product
 from kiwicha.golden.requantize import requantize
+from kiwicha.golden.update import update
 from kiwicha.machine.isa import Reduction
 from kiwicha.machine.modes import RequantizeMode
 from kiwicha.machine.scales import encode_scale
@@ -33,11 +34,12 @@ _Results = tuple[Array, int]
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
-    """Every tensor of a step by name, in ONNX order, new weights under their results' names; and
-    the exponents of those that have one of their own."""
+    """Every tensor of a step by name, in ONNX order, new weights under their results' names; the
+    exponents of those that have one of their own; and how many weights saturated in optimizers."""
 
     tensors: dict[str, Array]
     exponents: dict[str, int]
+    saturated: int = 0
 
 
 def loss_of(logits: npt.ArrayLike, exponent: int, labels: npt.ArrayLike) -> float:
@@ -49,20 +51,31 @@ def loss_of(logits: npt.ArrayLike, exponent: int, labels: npt.ArrayLike) -> floa
     return float((np.log(np.exp(real).sum(axis=1)) - chosen).mean())
 
 
-def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
+def evaluate_step(graph: Any, inputs: Mapping[str, Array], rate: int = 0) -> StepResult:
     """Return what a step computes.
 
     Parameters
     ----------
-    inputs : images, labels and weights by name.
+    inputs : images, labels and weights by name, and the state of optimizers.
+    rate : the register ``update_rate``.
     """
     tensors = {value.name: np.asarray(inputs[value.name]) for value in graph.inputs}
     exponents: dict[str, int] = {}
+    saturated = 0
     for node in graph.nodes:
         if getattr(node, "known", None) is not None:
             exponents[node.x.name] = node.known
         operands = [tensors[tensor.name] for tensor in node.inputs]
         before = exponents.get(node.x.name, 0)
+        if node.kind == "update":
+            results, over = _updated(node, tensors, exponents, rate)
+            tensors |= results
+            saturated += over
+            continue
+        if node.kind == "keep":
+            scale = np.float32(2) ** np.float32(before)
+            tensors[node.y.name] = np.full(1, scale, "<f4").view(np.uint8)
+            continue
         if node.kind == "tuned_product":
             made, exponent = _tuned(node, *operands), 0
         elif node.kind == "cross_entropy":
@@ -72,7 +85,28 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array]) -> StepResult:
         else:
             made, exponent = run_node(node, operands), before
         tensors[node.y.name], exponents[node.y.name] = made, exponent
-    return StepResult(tensors, exponents)
+    return StepResult(tensors, exponents, saturated)
+
+
+def _updated(
+    node: Any, tensors: Mapping[str, Array], exponents: Mapping[str, int], rate: int
+) -> tuple[dict[str, Array], int]:
+    """Return what UPDATE makes, by name, and how many weights saturate."""
+    results = {name: tensors[place.name] for name, place in node.places.items()}
+    if node.idle:
+        return results, 0
+    sums = node.state is None
+    state = tensors[(node.updates if sums else node.state).name].reshape(-1)
+    # By tensors, and not by the slots that a program has them in.
+    fields = {**node.fields, "count": node.count, "slots": int(bool(node.exponents))}
+    total = sum(exponents[tensor.name] for tensor in node.exponents)
+    gradients = tensors[node.x.name].reshape(-1).view(np.uint8)
+    padded = np.pad(state, (0, -state.size % node.beat))
+    made, codes, over = update(fields, padded, gradients, node.beat, [total], rate)
+    if sums:
+        return {node.y.name: made[: state.size]}, over
+    weights = codes.view(np.int8).reshape(node.y.shape)
+    return {node.y.name: weights, node.after.name: made}, over
 
 
 def _product(node: Any, x: Array, z: Array) -> Array:

@@ -19,7 +19,8 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class Run:
     """One seed: after each epoch its loss, the held-out accuracy (0 to 1), and weights at the
-    bounds."""
+    bounds. With an optimizer how many weights saturated in its steps, from the machine's
+    register, else nothing."""
 
     seed: int
     loss: tuple[float, ...]
@@ -27,6 +28,7 @@ class Run:
     saturated: tuple[int, ...]
     cycles: int
     steps: int
+    overflows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class TrainingReport:
     bytes: dict[str, int]
     predicted: int
     seconds: float
+    optimizer: dict[str, Any] | None = None
 
     @property
     def accuracy(self) -> float:

@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,8 @@ class Steps:
     patch : where ``patches`` [steps, bytes] go before each step; ``variant`` [steps] : which
         program it is.
     result : (address, bytes) of what is read behind each step.
+    written : name of a register that is written before each step, and ``values`` [steps]; "" for
+        none. read : name of one that is read behind it: four bytes more of its result.
     """
 
     image: Octets
@@ -48,6 +50,9 @@ class Steps:
     patches: Octets
     variant: NDArray[np.int64]
     result: tuple[int, int]
+    written: str = ""
+    values: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    read: str = ""
 
 
 def run_steps(
@@ -74,7 +79,7 @@ def run_steps(
         (folder / "image.hex").write_text(hex_words(padded, beat), encoding="ascii")
         np.savez(
             folder / "patches.npz", patches=steps.patches, variant=steps.variant,
-            programs=steps.programs,
+            programs=steps.programs, values=steps.values,
         )
         job = {
             "beat": beat, "patches": "patches.npz", "results": "results.bin",
@@ -86,6 +91,8 @@ def run_steps(
             "error": [registers[name].offset for name in errors],
             "program": steps.program[0], "patch": steps.patch, "limit": 2 * _LIMIT,
             "address": steps.result[0], "size": steps.result[1],
+            "written": registers[steps.written].offset if steps.written else None,
+            "read": registers[steps.read].offset if steps.read else None,
         }
         plusargs = [
             f"+latency={latency}", f"+stall={stall}", f"+seed={seed}", "+first=0",
@@ -94,7 +101,8 @@ def run_steps(
         ]
         run = _Run(machine, folder, job, plusargs)
         try:
-            yield from _results(run, folder / "results.bin", steps.result[1], len(steps.patches))
+            size = steps.result[1] + 4 * bool(steps.read)
+            yield from _results(run, folder / "results.bin", size, len(steps.patches))
         finally:
             (folder / "stop").touch()
             run.join()

@@ -53,6 +53,7 @@ async def run_steps(dut: Any) -> None:
     job = json.loads(os.environ["KIWICHA_JOB"])
     with np.load(job["patches"]) as file:
         patches, variant, programs = file["patches"], file["variant"], file["programs"]
+        values = file["values"].tolist()
     bus = AxiLite(dut)
     memory = _Memory(dut, job["beat"], Path("patch.hex"), Path("result.hex"))
     dut.dump.value = dut.load.value = 0
@@ -66,13 +67,15 @@ async def run_steps(dut: Any) -> None:
         await bus.write(address, value)
     loaded, stop = None, Path("stop")
     with Path(job["results"]).open("ab") as results:
-        for patch, wanted in zip(patches, variant, strict=True):
+        for step, (patch, wanted) in enumerate(zip(patches, variant, strict=True)):
             if stop.exists():  # nobody reads on
                 return
             if wanted != loaded:
                 await memory.write(job["program"], programs[wanted])
                 loaded = wanted
             await memory.write(job["patch"], patch)
+            if job["written"] is not None:
+                await bus.write(job["written"], values[step])
             await bus.write(*job["start"])
             while not int(dut.interrupt.value):
                 await First(RisingEdge(dut.interrupt), Timer(job["limit"], "ns"))
@@ -85,4 +88,6 @@ async def run_steps(dut: Any) -> None:
                 return
             await bus.write(*job["clear"])
             results.write(await memory.read(job["address"], job["size"]))
+            if job["read"] is not None:
+                results.write((await bus.read(job["read"])).to_bytes(4, "little"))
             results.flush()

@@ -293,6 +293,12 @@ class ProgramBuilder:
             [transfer.memory_range()],
         )
 
+    def update(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
+        """Append an UPDATE."""
+        self._order.add(Instruction.update(self.config, fields, self.layer), reads, writes)
+
     def store_statistics(self, address: int) -> None:
         """Append a STORE of what has been counted."""
         self.store(Transfer(address, 0, RECORD_BYTES), StoreSource.STATISTICS, _STATISTICS)

@@ -6,9 +6,10 @@ It takes down what LOADs fill of activations and of SPECIAL's operands, and does
 stored, and the layer that asks for it finds it there.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
@@ -113,6 +114,13 @@ class ForwardingBuilder(ProgramBuilder):
         if block is not None:
             run = {**vars(transfer), "local": transfer.local - self._base}
             block.transfers.append(Transfer(**run))
+
+    def update(
+        self, fields: dict[str, Any], reads: Sequence[Range], writes: Sequence[Range]
+    ) -> None:
+        """Append an UPDATE, which reads memory as a LOAD does."""
+        super().update(fields, reads, writes)
+        self.loaded += [(each, None) for each in reads if each.space is Space.MEMORY]
 
     def store(
         self,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.cost.update import UPDATE_LATENCY, update_beats, update_cycles
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import Engine, Opcode, WeightFormat
 
 __all__ = ["Instruction", "Transfer"]
@@ -68,6 +70,17 @@ class Instruction:
     def __post_init__(self) -> None:
         self.dense_cycles = self.dense_cycles or self.cycles
         self.dense_bytes = self.dense_bytes or self.bytes_read
+
+    @classmethod
+    def update(
+        cls, config: AcceleratorConfig, fields: dict[str, Any], layer: int
+    ) -> "Instruction":
+        """Return an UPDATE."""
+        read, written = update_beats(config, fields)
+        return cls(
+            Opcode.UPDATE, fields, Engine.UPDATE, layer, update_cycles(config, fields),
+            UPDATE_LATENCY, read * config.beat_bytes, written * config.beat_bytes,
+        )
 
     def dense(self) -> "Instruction":
         """Return it as it would be if no weights were compressed."""

@@ -96,6 +96,9 @@ def work(
     """
     busy = dict.fromkeys(_BUSY_WITH.values(), 0)
     for each in instructions:
+        if each.engine == Engine.UPDATE:
+            busy["update"] = busy.get("update", 0) + each.cycles
+            continue
         busy[_BUSY_WITH[each.engine]] += each.dense_cycles if dense else each.cycles
     most = max(nodes, key=lambda node: node.macs)
     macs = sum(node.macs for node in nodes)

@@ -18,6 +18,7 @@ from kiwicha.compiler.emit.slots import slot_record, with_exponent
 from kiwicha.compiler.emit.special import row_steps
 from kiwicha.compiler.emit.steps import Span, Step
 from kiwicha.compiler.emit.transposition import transpose
+from kiwicha.compiler.emit.update import keep_steps, update_steps
 from kiwicha.compiler.graph.graph import (
     AddNode,
     BlocksNode,
@@ -50,6 +51,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedSumNode,
     TunedProductNode,
 )
+from kiwicha.compiler.graph.update_nodes import KeepNode, UpdateNode
 from kiwicha.compiler.schedule.average import window_contractions
 from kiwicha.compiler.schedule.blocks import block_contraction
 from kiwicha.compiler.schedule.contraction import Contraction, Matrix, Place
@@ -328,6 +330,8 @@ _STEPS: dict[str, _Steps] = {
     ShiftedSumNode.kind: with_exponent(_contracted(shifted_contractions)),
     TunedProductNode.kind: _contracted(tuned_contractions),
     CrossEntropyNode.kind: with_exponent(loss_steps),
+    KeepNode.kind: keep_steps,
+    UpdateNode.kind: update_steps,
     BlocksNode.kind: _blocks_steps,
     AddNode.kind: pair_steps,
     MulNode.kind: pair_steps,

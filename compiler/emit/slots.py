@@ -28,17 +28,22 @@ def slot_record(slot: int, scale: np.float32, zero: int) -> NDArray[np.uint8]:
 
 def with_exponent(make: _Steps) -> _Steps:
     """Return what emits the same steps, and before them the exponent of an operand that no node
-    has made (``known`` of the nodes of `compiler.graph.training_nodes`)."""
+    has made (``known`` of the nodes of `compiler.graph.training_nodes`), or that was kept
+    (``record``)."""
 
     def steps(
         node: Any, addresses: Mapping[str, int], builder: ProgramBuilder, store: StoreConstant,
         ready: int,
     ) -> list[Step]:
         made = make(node, addresses, builder, store, ready)
-        if node.known is None:
+        kept = getattr(node, "record", None)
+        if node.known is None and kept is None:
             return made
         first, *rest = made
-        record = store(slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
+        if kept is not None:
+            record = addresses[kept.name]
+        else:
+            record = store(slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
 
         def emit_first() -> None:
             builder.load_slot(record, node.slot)

@@ -51,6 +51,7 @@ from kiwicha.compiler.graph.special_nodes import (
 )
 from kiwicha.compiler.graph.tensor import Bounds, Pair, Quad, Shape, Tensor
 from kiwicha.compiler.graph.training_nodes import TrainingNode
+from kiwicha.compiler.graph.update_nodes import UpdateNode
 from kiwicha.machine.modes import RequantizeMode
 
 __all__ = [
@@ -236,8 +237,13 @@ class Graph:
     def updates(self) -> dict[str, str]:
         """Tensors that take the place of others, which are inputs: the new weights of a training
         step. By result, whose place it is."""
-        named = ((node.y.name, getattr(node, "updates", None)) for node in self.nodes)
-        return {name: tensor.name for name, tensor in named if tensor is not None}
+        found = dict[str, str]()
+        for node in self.nodes:
+            if isinstance(node, UpdateNode):
+                found |= {name: tensor.name for name, tensor in node.places.items()}
+            elif (place := getattr(node, "updates", None)) is not None:
+                found[node.y.name] = place.name
+        return found
 
     @property
     def output_tensors(self) -> tuple[Tensor, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.node import BaseNode, Promise
 from kiwicha.compiler.graph.tensor import Pair, Quad, Tensor
+from kiwicha.compiler.graph.update_nodes import KeepNode, UpdateNode
 from kiwicha.machine.isa import Reduction
 from kiwicha.machine.shifts import ACTIVATION_BITS
 
@@ -48,6 +49,7 @@ class Shifted(BaseNode):
     exponent : of the operand that has no slot; ``known`` : of x where no node has made it, else
         None: that of ``slot``.
     slot, target : of the machine; for x and for y.
+    record : where the exponent of x was kept, if it is no longer in the slot (`KeepNode`).
     bits : of a magnitude that remain, 1 to 7.
     floor : whose exponent y's is not below; None for no such.
     gradient : rounded pseudo-randomly; nothing remains where no magnitude is above 1.
@@ -64,6 +66,7 @@ class Shifted(BaseNode):
     known: int | None = None
     slot: int = 0
     target: int = 0
+    record: Tensor | None = None
     bits: int = ACTIVATION_BITS
     floor: Floor | None = None
     gradient: bool = False
@@ -80,8 +83,9 @@ class Shifted(BaseNode):
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """Operands, and what masks or is updated."""
-        return *self.operands, *(t for t in (self.mask, self.updates) if t is not None)
+        """Operands, and what masks or is updated; last what was kept of an exponent."""
+        others = (self.mask, self.updates, self.record)
+        return *self.operands, *(t for t in others if t is not None)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -232,4 +236,4 @@ class TunedProductNode(BaseNode):
 
 
 ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode | ShiftedSumNode
-TrainingNode = ShiftedNode | CrossEntropyNode | TunedProductNode
+TrainingNode = ShiftedNode | CrossEntropyNode | TunedProductNode | KeepNode | UpdateNode

@@ -22,6 +22,7 @@ from kiwicha.compiler.graph.graph import (
     Whole,
 )
 from kiwicha.compiler.graph.training_nodes import CrossEntropyNode, TrainingNode
+from kiwicha.compiler.graph.update_nodes import UpdateNode
 from kiwicha.errors import Need, UnfitMachine
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import RequantizeMode
@@ -59,6 +60,9 @@ def _missing(node: Node, config: AcceleratorConfig, where: str) -> UnfitMachine 
         return UnfitMachine(f"{where}: multiplies activations", [Need("transposer", False, True)])
     if isinstance(node, TrainingNode) and not config.training:
         return UnfitMachine(f"{where}: is part of a training step", _training(node, config))
+    if isinstance(node, UpdateNode) and not config.update:
+        lanes = Need("update.lanes", 0, max(1, config.axi_data_width // 64))
+        return UnfitMachine(f"{where}: is done by UPDATE", [lanes])
     if isinstance(node, SpecialNode) and not config.special.lanes:
         need = Need("special.lanes", 0, _LANES)
         return UnfitMachine(

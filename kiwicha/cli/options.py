@@ -16,6 +16,7 @@ from kiwicha.cli.file_options import (
     verilog_files,
 )
 from kiwicha.cli.layers import layer_options
+from kiwicha.cli.train_options import train_options
 from kiwicha.sim.shipped import SHIPPED
 from kiwicha.sim.toolchain import SIMULATORS
 
@@ -64,21 +65,6 @@ example:
   kiwicha sim lenet5 --preset tiny --predict --report tiny.json
   kiwicha sim lenet5 --predict --report default.json
   kiwicha diff tiny.json default.json"""
-
-_TRAIN = """\
-A network learns the handwritten digits from random weights on the generated hardware, simulated
-clock by clock: forward pass, errors, gradients and weights, all int8 (NITI). Or layers of a
-quantized ONNX model learn more, behind the model's own forward pass. Each step is compared byte by
-byte with a NumPy model. Prints cycles, use of the array and bytes of a step."""
-
-_TRAIN_EPILOG = """\
-examples:
-  kiwicha train digits                                  64-64-10, three minutes or so
-  kiwicha train digits --hidden 32 32 --epochs 10 --seeds 3 --plot loss.png
-  kiwicha train digits --checkpoint digits.npz          and, once stopped, the same with --resume
-  kiwicha train model.onnx --data mine.npz --layers last --epochs 5 --bits 3 --out tuned.onnx
-
-exit code: 0 every byte equal, 1 a byte differs or the simulation broke, 2 bad input"""
 
 _PRESETS = "Prints the configurations that have a name, for --preset."
 
@@ -141,66 +127,6 @@ def _configuration_options(parser: argparse.ArgumentParser, default: str) -> Non
     )
     group.add_argument(
         "--config", metavar="FILE.toml", type=Path, help="a machine described in a TOML file"
-    )
-
-
-def _train_command(commands: "argparse._SubParsersAction[_Parser]") -> None:
-    train = commands.add_parser(
-        "train", help="let a network learn on the simulated machine, every step compared",
-        description=_TRAIN, epilog=_TRAIN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    train.add_argument(
-        "model", metavar="MODEL",
-        help="digits, a network that learns from random weights, or digits-lenet5, with "
-        "convolutions; or a quantized ONNX model, some layers of which are tuned",
-    )
-    train.add_argument(
-        "--data", metavar="FILE.npz", type=Path,
-        help="images by the model's input name, and labels; every fifth is held out",
-    )
-    train.add_argument(
-        "--layers", metavar="NAME", nargs="+",
-        help="of a model: last (default), all, or names of fully connected layers",
-    )
-    train.add_argument(
-        "--out", metavar="TUNED.onnx", type=Path, help="write the model with its new weights"
-    )
-    _configuration_options(train, "default: training")
-    train.add_argument(
-        "--hidden", metavar="N", type=_integer(1, 4096), nargs="+",
-        help="outputs of the layers before the last (default: 64)",
-    )
-    train.add_argument(
-        "--epochs", metavar="N", type=_integer(1, 100_000), default=30, help="default: %(default)s"
-    )
-    train.add_argument(
-        "--batch", metavar="N", type=_integer(1, 65535), default=16, help="default: %(default)s"
-    )
-    train.add_argument(
-        "--bits", metavar="N", type=_integer(1, 7), nargs="+", default=[5, 4, 3, 2],
-        help="bits that gradients keep, the learning rate, in equal parts of the epochs "
-        "(default: 5 4 3 2)",
-    )
-    train.add_argument(
-        "--seed", metavar="N", type=_integer(0, (1 << 31) - 1), default=0,
-        help="of the first training: initial weights, order of the images (default: %(default)s)",
-    )
-    train.add_argument(
-        "--seeds", metavar="N", type=_integer(1, 1000), default=1,
-        help="trainings, with consecutive seeds (default: %(default)s)",
-    )
-    train.add_argument(
-        "--checkpoint", metavar="FILE.npz", type=Path,
-        help="keep weights and history behind each epoch, as FILE-SEED.npz",
-    )
-    train.add_argument("--resume", action="store_true", help="go on from --checkpoint")
-    train.add_argument(
-        "--plot", metavar="FILE", type=Path, action="append", default=[],
-        help="draw loss and accuracy by epoch, FILE.png or FILE.svg; can be given twice",
-    )
-    train.add_argument(
-        "--report", metavar="FILE.json", type=Path, help="write all that is printed, and more"
     )
 
 
@@ -305,7 +231,7 @@ def command_parser(extensions: Sequence[Extension] = ()) -> argparse.ArgumentPar
         "operator", metavar="OPERATOR", nargs="?", help="an op type, such as MaxPool (default: all)"
     )
 
-    _train_command(commands)
+    train_options(commands, _integer, _configuration_options)
     diff = commands.add_parser(
         "diff", help="compare two reports, layer by layer",
         description=_DIFF, epilog=_DIFF_EPILOG, formatter_class=raw,

@@ -10,6 +10,7 @@ from kiwicha.cli.hardware import configuration
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.errors import InputError
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.optimizer import OPTIMIZERS
 from kiwicha.report.terminal import output_console
 from kiwicha.report.training import TrainingReport, curve, phase_table, traffic_table
 from kiwicha.sim.files import check_destinations, write_files
@@ -18,6 +19,7 @@ from kiwicha.sim.scratch import temporary_files
 from kiwicha.sim.training.digits import HIDDEN, LENET5, digits, large_digits
 from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.model_task import ModelTask
+from kiwicha.sim.training.optimizer import NITI, RATES, ROOM, Optimizer
 from kiwicha.sim.training.plan import Plan, random_network, random_weights
 from kiwicha.sim.training.run import train
 
@@ -26,6 +28,8 @@ __all__ = ["run_train"]
 DIGITS, LENET = "digits", "digits-lenet5"
 """What learns from random weights."""
 
+_BITS = (5, 4, 3, 2)
+_NAMES = ", ".join(OPTIMIZERS)
 _PICTURES = (".png", ".svg")
 
 
@@ -39,8 +43,8 @@ def run_train(args: argparse.Namespace) -> int:
     SimulatorError, MachineStopped
         When the simulation cannot be built or breaks, or the machine reports an error.
     """
-    args.preset = args.preset or (None if args.config else "training")
-    config = configuration(args)
+    optimizer = _optimizer(args)
+    config = _machine(args, optimizer)
     if args.resume and args.checkpoint is None:
         raise InputError("--resume: goes on from a file that --checkpoint names")
     plots = {f"--plot {path}": path for path in args.plot}
@@ -55,7 +59,8 @@ def run_train(args: argparse.Namespace) -> int:
     if args.plot:
         curve((), "png")  # says what is missing, if anything is
     ours = args.model in (DIGITS, LENET)
-    trainers = _of_digits(args, config) if ours else _of_model(args, config)
+    plans = _plans(args, optimizer)
+    trainers = _of_digits(args, config, plans) if ours else _of_model(args, config, plans)
     before = [each.accuracy() for each in trainers]
     console = output_console()
     try:
@@ -77,36 +82,68 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plans(args: argparse.Namespace) -> list[Plan]:
+def _optimizer(args: argparse.Namespace) -> Optimizer | None:
+    """Return what moves the weights; None for NITI's difference."""
+    others = {name: getattr(args, name) for name in ("rate", "decay", "accumulate")}
+    if args.optimizer == NITI:
+        if named := [name for name, value in others.items() if value is not None]:
+            raise InputError(f"--{named[0]}: NITI's rate is --bits; legal with: {_NAMES}")
+        return None
+    if args.bits is not None:
+        raise InputError(f"--bits: only with --optimizer {NITI}; {args.optimizer} has --rate")
+    return Optimizer(
+        name=args.optimizer, rates=tuple(args.rate or [RATES.get(args.optimizer, 0.0)]),
+        decay=args.decay or 0.0, accumulate=args.accumulate or 1,
+    )
+
+
+def _machine(args: argparse.Namespace, optimizer: Optimizer | None) -> AcceleratorConfig:
+    """Return the machine; one that nobody named has what the optimizer needs."""
+    named = args.preset or args.config
+    args.preset = args.preset or (None if args.config else "training")
+    config = configuration(args)
+    if named or optimizer is None:
+        return config
+    return config.replace(
+        name="training, update", update={"lanes": config.axi_data_width // 64}
+    )
+
+
+def _plans(args: argparse.Namespace, optimizer: Optimizer | None) -> list[Plan]:
     return [
-        Plan(args.batch, args.epochs, tuple(args.bits), seed)
+        Plan(args.batch, args.epochs, tuple(args.bits or _BITS), seed, optimizer)
         for seed in range(args.seed, args.seed + args.seeds)
     ]
 
 
-def _of_digits(args: argparse.Namespace, config: AcceleratorConfig) -> list[Trainer]:
+def _of_digits(
+    args: argparse.Namespace, config: AcceleratorConfig, plans: list[Plan]
+) -> list[Trainer]:
     """Return trainings from random weights."""
     for option in ("data", "layers", "out"):
         if getattr(args, option) is not None:
             raise InputError(f"--{option}: only with an ONNX model; {args.model} has its own")
+    room = 0 if args.optimizer == NITI else ROOM
     if args.model == LENET:
         if args.hidden is not None:
             raise InputError(f"--hidden: only with {DIGITS}; {LENET} has layers of its own")
         data = large_digits()
         shape = data.images.shape[1:]
         return [
-            Trainer(random_weights(LENET, shape, LENET5, plan.seed), config, plan, data)
-            for plan in _plans(args)
+            Trainer(random_weights(LENET, shape, LENET5, plan.seed, room), config, plan, data)
+            for plan in plans
         ]
     data = digits()
     sizes = (data.images.shape[1], *(args.hidden or HIDDEN), data.classes)
     return [
-        Trainer(random_network(DIGITS, sizes, plan.seed), config, plan, data)
-        for plan in _plans(args)
+        Trainer(random_network(DIGITS, sizes, plan.seed, room), config, plan, data)
+        for plan in plans
     ]
 
 
-def _of_model(args: argparse.Namespace, config: AcceleratorConfig) -> list[Trainer]:
+def _of_model(
+    args: argparse.Namespace, config: AcceleratorConfig, plans: list[Plan]
+) -> list[Trainer]:
     """Return trainings of layers of a model."""
     if args.data is None:
         raise InputError("--data: names a file with images and labels, which a model needs")
@@ -117,7 +154,7 @@ def _of_model(args: argparse.Namespace, config: AcceleratorConfig) -> list[Train
     model = load_model(args.model)
     task = ModelTask(model.name, model.only_onnx("train"), args.layers or ["last"])
     data = task.data(load_inputs(args.data), str(args.data))
-    return [Trainer(task, config, plan, data) for plan in _plans(args)]
+    return [Trainer(task, config, plan, data) for plan in plans]
 
 
 def _say(report: TrainingReport, before: list[float], tell: Callable[[str], None]) -> None:
@@ -126,7 +163,7 @@ def _say(report: TrainingReport, before: list[float], tell: Callable[[str], None
             f"seed {run.seed}: loss {run.loss[0]:.3f} to {run.loss[-1]:.3f}, "
             f"{100 * share:.1f} to {100 * run.accuracy[-1]:.1f} % of {report.held_out} held-out "
             f"images, {run.steps:,} steps, {run.cycles:,} cycles, {run.saturated[-1]} weights at "
-            "a bound"
+            "a bound" + (f", {sum(run.overflows):,} saturated in steps" if run.overflows else "")
         )
     steps = sum(run.steps for run in report.runs)
     tell(

@@ -24,15 +24,21 @@ def checkpoint_path(path: Path, seed: int) -> Path:
 
 def _identity(trainer: Trainer) -> dict[str, Any]:
     """What has to be the same to go on; on which machine it is does not matter."""
-    plan = asdict(trainer.plan) | {"bits": list(trainer.plan.bits)}
-    return {"layers": trainer.task.identity, "plan": plan}
+    plan = asdict(trainer.plan)
+    if trainer.plan.optimizer is None:
+        del plan["optimizer"]
+    # As JSON has it: lists.
+    found: dict[str, Any] = json.loads(
+        json.dumps({"layers": trainer.task.identity, "plan": plan})
+    )
+    return found
 
 
 def save(path: Path, trainer: Trainer, epochs: list[Epoch]) -> None:
     """Write weights and history, whole or not at all."""
     about = {**_identity(trainer), "epochs": [asdict(epoch) for epoch in epochs]}
     made = BytesIO()
-    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), **trainer.weights}
+    arrays: dict[str, Any] = {"about": np.array(json.dumps(about)), **trainer.learner.kept}
     np.savez_compressed(made, **arrays)
     write_file(path, made.getvalue())
 
@@ -48,7 +54,7 @@ def resume(path: Path, trainer: Trainer) -> list[Epoch]:
     try:
         with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
-            weights = {name: file[name] for name in trainer.weights}
+            kept = {name: file[name] for name in trainer.learner.kept}
         history = [Epoch(**epoch) for epoch in about["epochs"]]
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such checkpoint") from None
@@ -57,8 +63,8 @@ def resume(path: Path, trainer: Trainer) -> list[Epoch]:
     for what, value in _identity(trainer).items():
         if about.get(what) != value:
             raise InputError(f"{path}: has {what} {about.get(what)}; this training has {value}")
-    for name, value in weights.items():
-        if value.shape != trainer.weights[name].shape or value.dtype != np.int8:
-            raise InputError(f"{path}: weights '{name}' are {value.dtype} {value.shape}")
-    trainer.weights = weights
+    for name, value in trainer.learner.kept.items():
+        if kept[name].shape != value.shape or kept[name].dtype != value.dtype:
+            raise InputError(f"{path}: '{name}' is {kept[name].dtype} {kept[name].shape}")
+    trainer.learner.kept = kept
     return history

@@ -2,21 +2,23 @@
 """The loop: batches to the machine, and every byte that it wrote against the golden model."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
-from kiwicha.compiler.graph.training import LABELS, LOGITS
-from kiwicha.golden.training import StepResult, evaluate_step, loss_of
+from kiwicha.compiler.graph.training import LABELS
+from kiwicha.compiler.graph.training_nodes import LIMIT
+from kiwicha.golden.training import StepResult
 from kiwicha.hw.control.counters import COUNTER_RECORD
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import COUNTER_WORDS, WORD_BITS
 from kiwicha.sim.simulation import SimulatedMachine
 from kiwicha.sim.steps import Steps, run_steps
+from kiwicha.sim.training.learner import Learner
 from kiwicha.sim.training.plan import Data, Plan
-from kiwicha.sim.training.task import Task, right_share
+from kiwicha.sim.training.task import Task, Weights
 
 __all__ = ["Difference", "Epoch", "Trainer"]
 
@@ -38,6 +40,8 @@ class Epoch:
     accuracy : of the held-out images, behind it.
     saturated : weights at +-127 behind it.
     cycles : of its steps, by layer, from the machine's counters.
+    overflows : weights that saturated somewhere in a step of an optimizer, of all its steps, from
+        the register ``update_saturated``.
     """
 
     number: int
@@ -46,6 +50,7 @@ class Epoch:
     saturated: int
     cycles: dict[str, int]
     steps: int
+    overflows: int = 0
 
 
 class Trainer:
@@ -53,7 +58,7 @@ class Trainer:
 
     Members
     -------
-    weights : those that the machine has now.
+    learner : the golden model, whose weights are those that the machine has now.
 
     Raises
     ------
@@ -63,15 +68,20 @@ class Trainer:
 
     def __init__(self, task: Task, config: AcceleratorConfig, plan: Plan, data: Data) -> None:
         self.task, self.config, self.plan, self.data = task, config, plan, data
-        self.weights = {name: value.copy() for name, value in task.weights.items()}
-        self.bits = sorted({plan.bits_in(epoch) for epoch in range(plan.epochs)})
-        self.variants = [
-            compile_graph(task.graph(plan.batch, bits), config) for bits in self.bits
-        ]
-        self.compiled = self.variants[0]
-        layouts = {(v.program, v.write_window, *v.addresses.items()) for v in self.variants}
-        assert len(layouts) == 1, "a step's places depend on its learning rate"
+        self.learner = Learner(task, plan, data, config.beat_bytes)
+        self.variants = [compile_graph(graph, config) for graph in self.learner.graphs]
+        # The longest program is the last thing in memory.
+        self.compiled = max(self.variants, key=lambda variant: variant.program[1])
+        layouts = {
+            (v.program[0], v.write_window, *v.addresses.items()) for v in self.variants
+        }
+        assert len(layouts) == 1, "a step's places depend on its program"
         self._inputs = [task.images, LABELS]
+
+    @property
+    def weights(self) -> Weights:
+        """Those that the machine has now."""
+        return self.learner.weights
 
     def run(self, machine: SimulatedMachine, first: int = 0) -> Iterator[Epoch]:
         """Yield each epoch from ``first`` on, when all of its steps have been compared.
@@ -94,36 +104,40 @@ class Trainer:
     def _epoch(
         self, epoch: int, order: NDArray[np.int64], made: Iterator[NDArray[np.uint8]]
     ) -> Epoch:
-        compiled = self.variants[self.bits.index(self.plan.bits_in(epoch))]
-        losses, cycles = [], np.zeros(len(compiled.layers), np.int64)
+        losses, cycles, over = [], np.zeros(len(self.compiled.layers), np.int64), 0
         for step, batch in enumerate(order):
-            labels = self.data.labels[batch]
-            inputs = {
-                self.task.images: self.data.images[batch], LABELS: labels.astype(np.uint8),
-                **self.weights,
-            }
-            golden = evaluate_step(compiled.graph, inputs)
+            golden = self.learner.step(epoch, step, batch)
             written = next(made)
             where = f"epoch {epoch + 1}, step {step + 1}"
-            self._compare(compiled, golden, written, where)
-            for name, place in compiled.graph.updates.items():
-                self.weights[place] = golden.tensors[name]
-            losses.append(loss_of(golden.tensors[LOGITS], self.task.exponent(golden), labels))
+            compiled = self.variants[golden.variant]
+            self._compare(compiled, golden.result, written, where)
+            over += self._saturated(golden.result, written, where)
+            losses.append(golden.loss)
             cycles += _ends(compiled, written)
-        names = [layer.nodes[0].name for layer in compiled.layers]
+        names = [layer.nodes[0].name for layer in self.compiled.layers]
         return Epoch(
-            epoch + 1, float(np.mean(losses)), self.accuracy(),
-            sum(int((np.abs(each) == 127).sum()) for each in self.weights.values()),
-            dict(zip(names, cycles.tolist(), strict=True)), len(order),
+            epoch + 1, float(np.mean(losses)), self.learner.accuracy(),
+            sum(int((np.abs(each) == LIMIT).sum()) for each in self.weights.values()),
+            dict(zip(names, cycles.tolist(), strict=True)), len(order), over,
         )
 
     def accuracy(self) -> float:
         """Return the share of the held-out images that the network gets right."""
-        data = self.data
-        return right_share(self.task, self.weights, data.held_images, data.held_labels)
+        return self.learner.accuracy()
+
+    def _saturated(self, golden: StepResult, written: NDArray[np.uint8], where: str) -> int:
+        """Return what the register says of a step: how many weights saturated in it."""
+        if self.plan.optimizer is None:
+            return 0
+        found = int.from_bytes(written[-4:].tobytes(), "little")
+        if found != golden.saturated:
+            raise Difference(
+                f"{where}: update_saturated is {found}; the golden model has {golden.saturated}"
+            )
+        return found
 
     def _steps(self, orders: list[NDArray[np.int64]], first: int) -> Steps:
-        compiled, beat = self.compiled, self.config.beat_bytes
+        compiled, beat, learner = self.compiled, self.config.beat_bytes, self.learner
         tensors = compiled.graph.tensors
         spans = {
             name: (compiled.addresses[name], tensors[name].size) for name in self._inputs
@@ -138,24 +152,26 @@ class Trainer:
         ):
             address, size = spans[name]
             patches[:, address - start : address - start + size] = values
-        bits = np.repeat(
-            [self.bits.index(self.plan.bits_in(e)) for e in range(first, self.plan.epochs)],
-            [len(each) for each in orders],
-        )
+        places = [
+            (epoch, step) for epoch, each in enumerate(orders, first) for step in range(len(each))
+        ]
+        variant = np.array([learner.variant(*place) for place in places], np.int64)
         base, limit = compiled.write_window
-        image = compiled.load({
-            self.task.images: self.data.images[order[0]],
-            LABELS: self.data.labels[order[0]].astype(np.uint8), **self.weights,
-        })
+        image = compiled.load(learner.inputs(order[0]))
         address, size = compiled.program
         program = (address, -(-size // beat) * beat)
-        programs = np.stack([
-            variant.image[address : address + program[1]] for variant in self.variants
-        ])
-        return Steps(
+        programs = np.zeros((len(self.variants), program[1]), np.uint8)
+        for number, each in enumerate(self.variants):
+            words = each.image[address : address + program[1]]
+            programs[number, : words.size] = words
+        steps = Steps(
             image, compiled.program, programs, compiled.read_window, compiled.write_window,
-            start, patches, bits, (base, -(-(limit - base) // beat) * beat),
+            start, patches, variant, (base, -(-(limit - base) // beat) * beat),
         )
+        if self.plan.optimizer is None:
+            return steps
+        rates = learner.rates[first * learner.steps :]
+        return replace(steps, written="update_rate", values=rates, read="update_saturated")
 
     def _codes(self, order: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the bytes of the images of each step, as memory has them."""
@@ -170,10 +186,10 @@ class Trainer:
         base, limit = compiled.write_window
         tensors, updates = compiled.graph.tensors, compiled.graph.updates
         names = [
-            node.y.name for node in compiled.graph.nodes
+            tensor.name for node in compiled.graph.nodes if node.kind not in ("view", "keep")
             # All but what is on chip alone, or a copy that was not needed.
-            if node.kind != "view" and node.y.name in compiled.addresses
-            and node.y.name not in compiled.within
+            for tensor in node.results
+            if tensor.name in compiled.addresses and tensor.name not in compiled.within
         ]
         for name in sorted(names, key=lambda each: each not in updates):
             tensor, address = tensors[name], compiled.addresses[name] - base

@@ -18,6 +18,7 @@ from kiwicha.errors import InputError, KiwichaError
 from kiwicha.golden.training import StepResult
 from kiwicha.sim.training.plan import Data
 from kiwicha.sim.training.task import Weights
+from kiwicha.sim.training.units import model_units
 
 __all__ = ["ModelTask"]
 
@@ -49,6 +50,7 @@ class ModelTask:
         self.source = first.quantize[0].source
         self.weights: Weights = {k: v.astype(np.int8) for k, v in tuning.weights.items()}
         self.changed = tuning.names
+        self.units = model_units(tuning.path)
         self.classes = first.dequantize[0].tensors[0].shape[-1]
         self._exponent = round(log2(float(first.dequantize[0].tensors[0].scale)))
 

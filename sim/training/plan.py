@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from kiwicha.compiler.graph.trainable import Convolution, Layer, Linear, Network
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
+from kiwicha.sim.training.optimizer import Optimizer
 from kiwicha.sim.training.task import NetworkTask, Weights
 
 __all__ = ["Data", "Plan", "images_of", "random_network", "random_weights"]
@@ -73,12 +74,14 @@ class Plan:
     epochs : times that all images are seen.
     bits : that gradients keep, 1 to 7 (NITI's learning rate), in equal parts of the epochs.
     seed : of the initial weights and the order.
+    optimizer : what moves the weights; None for NITI's difference, which ``bits`` are for.
     """
 
     batch: int = 16
     epochs: int = 30
     bits: tuple[int, ...] = (5, 4, 3, 2)
     seed: int = 0
+    optimizer: Optimizer | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs"):
@@ -106,26 +109,34 @@ class Plan:
         return order[: images // self.batch * self.batch].reshape(-1, self.batch)
 
 
-def random_network(name: str, sizes: tuple[int, ...], seed: int) -> NetworkTask:
+def random_network(
+    name: str, sizes: tuple[int, ...], seed: int, room: int = 0
+) -> NetworkTask:
     """Return fully connected layers with ReLU in between, and random weights.
 
     Parameters
     ----------
     sizes : inputs, then outputs of each layer.
+    room : as of `random_weights`.
     """
     pairs = list(enumerate(zip(sizes, sizes[1:], strict=False), 1))
     layers = [
         Linear(f"fc{index}", inputs, outputs, 0, relu=index < len(pairs))
         for index, (inputs, outputs) in pairs
     ]
-    return random_weights(name, sizes[:1], layers, seed)
+    return random_weights(name, sizes[:1], layers, seed, room)
 
 
 def random_weights(
-    name: str, images: tuple[int, ...], layers: Sequence[Layer], seed: int
+    name: str, images: tuple[int, ...], layers: Sequence[Layer], seed: int, room: int = 0
 ) -> NetworkTask:
     """Return a network with random weights (Glorot, uniform); exponents are those of the weights,
-    whatever the layers have."""
+    whatever the layers have.
+
+    Parameters
+    ----------
+    room : bits by which weights may grow before they saturate.
+    """
     rng = np.random.RandomState([seed & 0xFFFFFFFF, 0])
     made, weights = list[Layer](), Weights()
     for layer in layers:
@@ -133,7 +144,7 @@ def random_weights(
             taps = prod(layer.kernel) if isinstance(layer, Convolution) else 1
             bound = np.sqrt(6 / (taps * (layer.inputs + layer.outputs)))
             real = rng.uniform(-1, 1, layer.weights) * bound
-            exponent = ceil(log2(np.abs(real).max())) - 7
+            exponent = ceil(log2(np.abs(real).max())) - 7 + room
             layer = replace(layer, exponent=exponent)
             codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
             weights[layer.name] = codes.astype(np.int8)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 from kiwicha.report.training import Phase, Run, TrainingReport
@@ -93,7 +94,7 @@ def _report(
             # A phase may have nothing to do: the last layer alone has no errors to pass on.
             macs[name] * steps / (lanes * max(1, cycles[name])),
         )
-        for name, what in PHASES.items()
+        for name, what in PHASES.items() if name != "UP" or plan.optimizer is not None
     )
     runs = tuple(
         Run(
@@ -101,6 +102,7 @@ def _report(
             tuple(epoch.accuracy for epoch in epochs), tuple(epoch.saturated for epoch in epochs),
             sum(sum(epoch.cycles.values()) for epoch in epochs),
             sum(epoch.steps for epoch in epochs),
+            () if plan.optimizer is None else tuple(epoch.overflows for epoch in epochs),
         )
         for each, epochs in zip(trainers, histories, strict=True)
     )
@@ -108,4 +110,5 @@ def _report(
         first.task.name, {"name": config.name, **config.to_dict()}, plan.batch, plan.epochs,
         plan.bits, len(first.data.images), len(first.data.held_images), runs, phases,
         step_bytes(compiled), compiled.timeline.total, seconds,
+        None if plan.optimizer is None else asdict(plan.optimizer),
     )

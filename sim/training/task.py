@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.compiler.graph.graph import Graph
+from kiwicha.compiler.graph.optimizing import Units
 from kiwicha.compiler.graph.trainable import Network
 from kiwicha.compiler.graph.training import IMAGES, LABELS, LOGITS, training_graph
 from kiwicha.golden.training import StepResult, evaluate_step
+from kiwicha.sim.training.units import network_units
 
 __all__ = ["NetworkTask", "Task", "Weights", "right_share"]
 
@@ -26,7 +28,7 @@ class Task(Protocol):
     -------
     name : for people; identity : plain values that have to be the same to go on with weights.
     images : name of the input with what is learned from, codes of 8 bits.
-    weights : at the beginning.
+    weights : at the beginning; units : exponents that optimizers need.
     """
 
     @property
@@ -37,6 +39,8 @@ class Task(Protocol):
     def images(self) -> str: ...
     @property
     def weights(self) -> Weights: ...
+    @property
+    def units(self) -> Units: ...
 
     def graph(self, batch: int, bits: int) -> Graph:
         """Return a step of ``batch`` images whose gradients keep ``bits``."""
@@ -62,6 +66,11 @@ class NetworkTask:
     def identity(self) -> Any:
         """Its layers, as text."""
         return [repr(layer) for layer in self.network.layers]
+
+    @property
+    def units(self) -> Units:
+        """Of its layers."""
+        return network_units(self.network)
 
     def graph(self, batch: int, bits: int) -> Graph:
         """Return a step."""

@@ -3,15 +3,19 @@
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping
 
 from kiwicha.compiler.emit.compile import CompiledModel
+from kiwicha.cost.update import update_beats
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import walk_program
 from kiwicha.machine.isa import Opcode
 
 __all__ = ["KINDS", "PHASES", "phase_of", "step_bytes", "step_macs"]
 
-PHASES = {"FP": "forward pass", "EB": "errors", "WG": "gradients, update", "loss": "loss"}
-"""As Cambricon-Q has them; weights are updated as their gradients leave the array."""
+PHASES = {"FP": "forward pass", "EB": "errors", "WG": "gradients, update", "loss": "loss",
+          "UP": "optimizer"}
+"""As Cambricon-Q has them; NITI's weights are updated as their gradients leave the array."""
 KINDS = ("weights", "activations", "errors", "gradients", "moments", "other")
 """Of bytes; other are the program, parameters, tables and counters."""
 
@@ -47,6 +51,8 @@ def step_bytes(compiled: CompiledModel) -> dict[str, int]:
     moved = Counter(dict.fromkeys(KINDS, 0))
     moved["other"] += compiled.program[1]
     for _, opcode, fields in walk_program(compiled.words):
+        if opcode == Opcode.UPDATE:
+            moved.update(_update_bytes(compiled.config, fields))
         if opcode not in (Opcode.LOAD, Opcode.STORE):
             continue
         address, length = fields["address"], fields["length"]
@@ -59,7 +65,22 @@ def step_bytes(compiled: CompiledModel) -> dict[str, int]:
     return dict(moved)
 
 
+def _update_bytes(config: AcceleratorConfig, fields: Mapping[str, int]) -> dict[str, int]:
+    """Return what an UPDATE moves; sums of gradients are gradients."""
+    beat, beats = config.beat_bytes, sum(update_beats(config, fields))
+    group = -(-4 * fields["count"] // beat)  # beats of a value of 32 bits for each weight
+    moments = 2 * group * (fields["momentum"] + fields["root"])
+    narrow = -(-fields["count"] // beat)  # those of an int8 one
+    weights = 0 if fields["accumulate"] else 2 * group + narrow
+    return {
+        "weights": weights * beat, "moments": moments * beat,
+        "gradients": (beats - weights - moments) * beat,
+    }
+
+
 def _kind(name: str, updated: set[str]) -> str:
+    if name.endswith((":gradient", ":sums", ":sums:new")):
+        return "gradients"
     plain = name.removesuffix("^T").removesuffix(":new")
     if plain in updated or plain.endswith(":weights"):
         return "weights"

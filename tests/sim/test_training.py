@@ -11,7 +11,7 @@ from kiwicha.golden import training
 from kiwicha.report.training import phase_table, traffic_table
 from kiwicha.sim.simulation import MachineStopped, simulated_machine
 from kiwicha.sim.steps import run_steps
-from kiwicha.sim.training import loop
+from kiwicha.sim.training import learner
 from kiwicha.sim.training.checkpoint import checkpoint_path, save
 from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.plan import Data, Plan, random_network
@@ -103,13 +103,13 @@ def test_a_training_can_be_left_and_gone_on_with(tmp_path) -> None:
 
 
 def test_a_byte_that_differs_ends_it(monkeypatch) -> None:
-    def other(graph, inputs):
-        found = training.evaluate_step(graph, inputs)
+    def other(graph, inputs, rate):
+        found = training.evaluate_step(graph, inputs, rate)
         found.tensors["fc1:new"] = found.tensors["fc1:new"].copy()
         found.tensors["fc1:new"][2, 1] ^= 1
         return found
 
-    monkeypatch.setattr(loop, "evaluate_step", other)
+    monkeypatch.setattr(learner, "evaluate_step", other)
     each = trainer("linear")
     message = r"epoch 1, step 1: 'fc1:new' has 1 other bytes .* first \[2, 1\]"
     with pytest.raises(Difference, match=message):

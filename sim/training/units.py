@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exponents that optimizers need and that are known before a step runs: of networks and models."""
+
+from collections.abc import Sequence
+from math import log2
+
+from kiwicha.compiler.graph.graph import MatMulNode
+from kiwicha.compiler.graph.optimizing import Units
+from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network
+from kiwicha.compiler.graph.training import IMAGES
+from kiwicha.compiler.graph.tuning import weights_of
+
+__all__ = ["model_units", "network_units"]
+
+
+def network_units(network: Network) -> Units:
+    """Return those of a network of our own."""
+    weights, passing = {}, {}
+    for layer in network.layers:
+        if isinstance(layer, Linear | Convolution):
+            weights[layer.name] = passing[f"{layer.name}:EB"] = layer.exponent
+        elif isinstance(layer, AveragePool):
+            area = layer.kernel[0] * layer.kernel[1]
+            passing[f"{layer.name}:EB"] = -(area.bit_length() - 1)
+    return Units(weights=weights, given={IMAGES: network.exponent}, passing=passing)
+
+
+def model_units(path: Sequence[MatMulNode]) -> Units:
+    """Return those of the layers of a model that are on the way: the nearest powers of two to its
+    scales."""
+    weights, given, passing = {}, {}, {}
+    for node in path:
+        scale = float(node.scale64.reshape(-1)[0]) * float(node.y.scale) / float(node.x.scale)
+        weights[weights_of(node)] = passing[f"{node.name}:EB"] = round(log2(scale))
+        given[node.x.name] = round(log2(float(node.x.scale)))
+    return Units(weights=weights, given=given, passing=passing)
