@@ -105,7 +105,7 @@ def _machine(args: argparse.Namespace, optimizer: Optimizer | None) -> Accelerat
     if named or optimizer is None:
         return config
     return config.replace(
-        name="training, update", update={"lanes": config.axi_data_width // 64}
+        name="training-update", update={"lanes": config.axi_data_width // 64}
     )
 
 
