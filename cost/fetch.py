@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """When the words of a program come out of memory, which LOAD reads as well."""
 
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import WORD_BITS
-from kiwicha.machine.latency import program_chunk
+from kiwicha.machine.latency import program_chunk, requests_ahead
 
 __all__ = ["ProgramFetch", "Read"]
 
 # Estimates, seen with a memory latency of 20.
 _FIRST = 16  # from the start register to the first word
 _ROUND_TRIP = 31  # from the last word of a chunk to the first word that is asked for then
-_REQUESTED = 0  # bursts of LOAD before it, besides those in flight
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Read:
     after: float
     idle: float  #: cycles in between in which it reads nothing
     bursts: int
+    asked: float = 0.0  #: when LOAD could ask for the first of them
 
     def make_way(self, beats: float) -> float:
         """Let somebody else have as many beats; return by how much that delays the end."""
@@ -48,11 +49,12 @@ class ProgramFetch:
     def __init__(self, config: AcceleratorConfig) -> None:
         self.beats = program_chunk(config)
         self._words = self.beats * config.beat_bytes * 8 // WORD_BITS
-        self._ahead = config.axi_outstanding + _REQUESTED
+        self._requests = requests_ahead(config)
         self.handed = float(_FIRST)
         self._left = self._words  # words of this chunk that are not handed out
         self._next = self.handed + self.beats  # when the next chunk's first word is there
-        self._alone: deque[float] = deque()  # when chunks came that no LOAD has made way for yet
+        # What came that no LOAD has made way for yet: when, and its beats.
+        self._alone: list[tuple[float, float]] = []
         self.reads: deque[Read] = deque(maxlen=16)  # the last ones of LOAD
 
     def hand_out(self, words: int, blocked: float) -> bool:
@@ -66,38 +68,45 @@ class ProgramFetch:
             self.handed = max(self.handed, self._next)
             self._left = self._words
             self._next = self._place(asked)
-            delayed |= self._make_way(self._next)
+            delayed |= self.make_way(self._next, self.beats)
         self._left -= words
         self.handed = max(self.handed + words, blocked)
         return delayed
 
     def _place(self, asked: float) -> float:
         """Return when a chunk's first word is there that is asked for in cycle ``asked``."""
-        there = busy = asked + _ROUND_TRIP
+        busy, left = asked, self._requests - (self._next > asked)
         for read in self.reads:
-            if read.first <= busy < read.after:
-                busy = read.after
-        return max(there, min(busy, asked + self.ahead()))
+            if read.after <= asked or read.asked > asked:
+                continue
+            each = (read.after - read.first) / read.bursts
+            over = int(max(0.0, asked - read.first) / each) if each else 0
+            if read.bursts - over > left:
+                busy = read.first + (over + left) * each
+                break
+            busy, left = read.after, left - (read.bursts - over)
+        return max(asked + _ROUND_TRIP, busy)
 
-    def _make_way(self, there: float) -> bool:
-        """Put a chunk onto the bus, its first word in cycle ``there``."""
+    def make_way(self, there: float, beats: float) -> bool:
+        """Let somebody else have LOAD's beats of some cycles, from ``there`` on; return whether
+        ``reads`` are delayed."""
         delay: float | None = None
         for read in self.reads:
             if delay is not None:
                 read.first += delay
                 read.after += delay
-            elif read.first >= there + self.beats:
+            elif read.first >= there + beats:
                 break
             elif read.after > there:
-                delay = read.make_way(self.beats)
+                delay = read.make_way(min(beats, there + beats - read.first))
         if not self.reads or self.reads[-1].after <= there:
-            self._alone.append(there)
+            insort(self._alone, (there, beats))
         return bool(delay)
 
     def ahead(self) -> float:
         """Return the cycles of the last bursts that LOAD has asked for, as many as may be at a
         time."""
-        left, cycles = self._ahead, 0.0
+        left, cycles = self._requests, 0.0
         for read in reversed(self.reads):
             if read.bursts >= left:
                 return cycles + (read.after - read.first) * left / read.bursts
@@ -106,10 +115,10 @@ class ProgramFetch:
         return cycles
 
     def read(self, read: Read) -> None:
-        """Let LOAD read; what of the program comes meanwhile makes it longer."""
-        while self._alone and self._alone[0] + self.beats <= read.first:
-            self._alone.popleft()
-        while self._alone and self._alone[0] < read.after:
-            self._alone.popleft()
-            read.make_way(self.beats)
+        """Let LOAD read; what comes meanwhile makes it longer."""
+        while self._alone and sum(self._alone[0]) <= read.first:
+            self._alone.pop(0)
+        while self._alone and self._alone[0][0] < read.after:
+            there, beats = self._alone.pop(0)
+            read.make_way(min(beats, there + beats - read.first))
         self.reads.append(read)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The performance model: when each instruction of a program starts and ends, in cycles."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -18,7 +19,7 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
-from kiwicha.machine.latency import instruction_gap
+from kiwicha.machine.latency import compute_latency, instruction_gap
 
 __all__ = ["Player", "Timed", "Timeline", "predict"]
 
@@ -46,6 +47,8 @@ class Timed(Protocol):
     def latency(self) -> int: ...
     @property
     def bytes_read(self) -> int: ...
+    @property
+    def early(self) -> int: ...
     @property
     def fields(self) -> Mapping[str, Any]: ...
 
@@ -88,11 +91,14 @@ class Player:
         # What waits before the last word of one more fits: without the one in the engine.
         self._room = {opcode: queued_instructions(config, opcode) - 1 for opcode in Opcode}
         self._gap = instruction_gap(config)
+        self._array = compute_latency(config) - 1
         self.free = [0.0] * ENGINES  #: when each engine may begin its next instruction
+        self._taken = [-math.inf] * ENGINES  # when each one took its last one
         self._begun: list[list[float]] = [[] for _ in range(ENGINES)]
         self._layer_end: list[float] = []
         self._kind: tuple[int, ...] | None = None
         self._drained = self._stored = 0.0  # when the last VECTOR, the last STORE is done
+        self._measured = 0.0  # when a SOFTMAX may begin behind another one
 
     @property
     def handed(self) -> float:
@@ -105,46 +111,76 @@ class Player:
         needed = instruction.cycles
         begun, room = self._begun[engine], self._room[instruction.opcode]
         blocked = begun[-room] if len(begun) >= room else 0.0
-        if self.fetch.hand_out(INSTRUCTION_WORDS[instruction.opcode], blocked):
-            for read in self.fetch.reads:
-                end[read.index] = read.after
-            self.free[Engine.LOAD] = self.fetch.reads[-1].after - READ_ROUND_TRIP
-        waited = max([self.handed, *(end[s] + _TOKEN for s in sources)])
-        ready = max(waited + (engine in _JUDGED), self.free[engine])
+        words = INSTRUCTION_WORDS[instruction.opcode]
+        if self.fetch.hand_out(words, blocked):
+            self._delay_reads()
+        judged = engine in _JUDGED
+        # One follows another no sooner than its words do, out of its queue.
+        follows = self._taken[engine] + words - judged
+        waited = max([self.handed, follows, *(end[s] + _TOKEN for s in sources)])
+        ready = max(waited + judged, self.free[engine])
         taken, done = ready, ready + needed
         if engine == Engine.VECTOR:
             ready = self._turn(ready, instruction.fields)
             taken, done = ready, ready + needed
+        elif engine == Engine.SPECIAL:
+            taken, done = self._special(waited, instruction)
+            ready = taken
         elif engine == Engine.LOAD:
             # It is taken when it can ask for its first burst, and begins when the bus is free.
             taken = max(waited, ready - self.fetch.ahead())
-            done = self._read(instruction, ready)
+            done = self._read(instruction, waited, ready)
+        self._taken[engine] = ready if engine != Engine.LOAD else taken
         start.append(ready)
         self.free[engine] = done
         end.append(done + instruction.latency)
-        if engine == Engine.STORE:  # those on chip may be early, but are done in order
+        if engine == Engine.STORE:
+            if instruction.fields.get("destination") and self.fetch.make_way(
+                end[-1] - 1 - needed, needed
+            ):
+                self._delay_reads()  # its beats go where LOAD's would
+            # Those on chip may be early, but are done in order.
             self._stored = end[-1] = max(end[-1], self._stored)
         if engine == Engine.VECTOR:
             self._drained = end[-1]
         elif engine == Engine.COMPUTE:
             taken = done  # it stays where it is until its last step
-            self.free[engine] += self._gap
+            # A pass that is stretched keeps the next instruction waiting in any case.
+            self.free[engine] += max(0, self._gap - (self._array - instruction.latency))
         begun.append(taken)
         layer = instruction.layer
         self._layer_end += [0.0] * (layer + 1 - len(self._layer_end))
         self._layer_end[layer] = max(self._layer_end[layer], end[-1])
 
-    def _read(self, instruction: Timed, ready: float) -> float:
-        """Let a LOAD begin in cycle ``ready``; return when the next one may."""
+    def _delay_reads(self) -> None:
+        """Take over from the bus when LOADs are done that had to make way."""
+        for read in self.fetch.reads:
+            self.end[read.index] = read.after
+        self.free[Engine.LOAD] = self.fetch.reads[-1].after - READ_ROUND_TRIP
+
+    def _read(self, instruction: Timed, waited: float, ready: float) -> float:
+        """Let a LOAD begin in cycle ``ready`` that could ask for its first burst in cycle
+        ``waited``; return when the next one may."""
         needed, first = instruction.cycles, ready + READ_ROUND_TRIP
         beats = instruction.bytes_read // self.config.beat_bytes
         idle = max(0, needed - beats)
         if instruction.fields.get("format") == WeightFormat.DENSE:
             idle = 0  # it waits for bursts in flight, of which the program has one then
         bursts = max(1, -(-beats // self.config.axi_burst_beats))
-        read = Read(len(self.end), first, first + needed, idle, bursts)
+        read = Read(len(self.end), first, first + needed, idle, bursts, waited)
         self.fetch.read(read)
         return read.after - READ_ROUND_TRIP
+
+    def _special(self, waited: float, instruction: Timed) -> tuple[float, float]:
+        """Return when a SPECIAL begins that could do so in cycle ``waited``, and its end."""
+        through, early = self.free[Engine.SPECIAL], instruction.early
+        ready = max(waited, self._measured if early and self._measured else through)
+        done = ready + instruction.cycles
+        if early:
+            done = max(done, through + early)
+        # Its rows are measured by then, and the instruction before it is carried out.
+        self._measured = max(through, ready + instruction.cycles - early) if early else 0.0
+        return ready, done
 
     def _turn(self, ready: float, fields: Mapping[str, Any]) -> float:
         """Return when a VECTOR can begin that could otherwise begin in cycle ``ready``."""

@@ -17,8 +17,8 @@ __all__ = [
     "WEIGHT_GROUP", "accumulator_hazard", "accumulator_latency", "compute_latency",
     "dynamic_latency", "function_latency", "instruction_gap", "measure_latency",
     "multiplier_latency", "pass_interval", "product_latency", "program_chunk", "range_latency",
-    "real_latency", "requantize_latency", "residual_latency", "statistics_latency", "vector_fetch",
-    "vector_latency",
+    "real_latency", "requantize_latency", "requests_ahead", "residual_latency",
+    "statistics_latency", "vector_fetch", "vector_latency",
 ]
 
 WEIGHT_GROUP: Final = 7
@@ -64,6 +64,12 @@ def program_chunk(cfg: AcceleratorConfig) -> int:
     """Beats of the program that are read at once: 128 bytes, or a burst. Two such chunks are asked
     for or buffered."""
     return max(1, min(128 // cfg.beat_bytes, cfg.axi_burst_beats))
+
+
+def requests_ahead(cfg: AcceleratorConfig) -> int:
+    """Requests of a burst that are with the read master or on their way to it, those in flight
+    included. None goes before them."""
+    return 1 << (cfg.axi_outstanding + 3).bit_length()
 
 
 def multiplier_latency(cells: CellFamily) -> int:

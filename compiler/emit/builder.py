@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,25 @@ from kiwicha.compiler.emit.statistics import RECORD_BYTES, Tally
 from kiwicha.compiler.emit.vector_cost import vector_cost
 from kiwicha.compiler.schedule.compress import PlacedWeights
 from kiwicha.compiler.schedule.contraction import Addend
+from kiwicha.compiler.schedule.footprint import minimum_pass
 from kiwicha.compiler.schedule.onchip import Ring
 from kiwicha.cost.performance import Timeline, predict
 from kiwicha.cost.timing import (
     INTERLEAVE_CYCLES,
     READ_ROUND_TRIP,
-    SPECIAL_GAP,
     SPECIAL_LATENCY,
+    STORE_LATENCY,
+    check_cycles,
     format_cycles,
+    softmax_cycles,
     special_cycles,
+    special_gap,
 )
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.encoding import encode
 from kiwicha.machine.isa import (
     COUNTER_WORDS,
+    LEVEL_REDUCTION,
     PARAMETER_BYTES,
     SLOT_BYTES,
     SLOTS,
@@ -44,12 +50,7 @@ from kiwicha.machine.isa import (
     VectorMode,
     WeightFormat,
 )
-from kiwicha.machine.latency import (
-    ADD_LATENCY,
-    FIXED_PAIR_LATENCY,
-    MUL_LATENCY,
-    compute_latency,
-)
+from kiwicha.machine.latency import compute_latency
 
 __all__ = ["ProgramBuilder"]
 
@@ -190,7 +191,10 @@ class ProgramBuilder:
     ) -> None:
         """Append a COMPUTE that takes ``cycles`` in the array."""
         accumulating = [writes] if fields["accumulate"] else []
-        latency = compute_latency(self.config)
+        # Its last pass may be stretched for the weights of the next one, behind its last step.
+        steps = prod(level["count"] for level in fields["levels"][:LEVEL_REDUCTION])
+        rest = max(0, minimum_pass(self.config, fields["rows"]) - steps)
+        latency = compute_latency(self.config) - 1 - rest
         self._order.add(
             Instruction(Opcode.COMPUTE, fields, Engine.COMPUTE, self.layer, cycles, latency),
             [*reads, *accumulating],
@@ -256,16 +260,18 @@ class ProgramBuilder:
         self, fields: dict[str, Any], rows: int, reads: Sequence[Range], writes: Range
     ) -> None:
         """Append a SPECIAL; ``rows`` is how many rows the busiest lane has."""
-        operation = SpecialOperation(fields["operation"])
-        gap = SPECIAL_GAP.get(operation, 0)
-        cycles = special_cycles(self.config, operation, rows, fields["length"]) + gap
-        latency = SPECIAL_LATENCY - gap
-        if self.config.fixed_pairs and operation in (SpecialOperation.ADD, SpecialOperation.MUL):
-            latency += FIXED_PAIR_LATENCY - ADD_LATENCY
-        elif operation == SpecialOperation.MUL:
-            latency += MUL_LATENCY
+        operation, length = SpecialOperation(fields["operation"]), fields["length"]
+        cycles = special_cycles(self.config, operation, rows, length)
+        cycles += special_gap(self.config, operation)
+        early = 0
+        if operation == SpecialOperation.SOFTMAX:
+            _, early = softmax_cycles(self.config, rows, length)
+        lanes = -(-fields.get("total", rows) // rows)
+        latency = SPECIAL_LATENCY + check_cycles(rows, lanes)
         self._order.add(
-            Instruction(Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, latency),
+            Instruction(
+                Opcode.SPECIAL, fields, Engine.SPECIAL, self.layer, cycles, latency, early=early
+            ),
             reads,
             [writes],
         )
@@ -286,7 +292,7 @@ class ProgramBuilder:
                 Engine.STORE,
                 self.layer,
                 max(beats, 2 * transfer.segments),
-                30,
+                STORE_LATENCY,
                 bytes_written=beats * beat,
             ),
             [touched or transfer.local_range(Space.OUTPUT, beat)],
@@ -313,7 +319,7 @@ class ProgramBuilder:
                 Engine.STORE,
                 self.layer,
                 transfer.blocks(self.config.beat_bytes),
-                30,
+                STORE_LATENCY,
                 bytes_written=transfer.length,
             ),
             [],

@@ -53,7 +53,8 @@ class Instruction:
     ``cycles`` is what the engine spends on it once it starts, ``latency`` what passes between
     that and its completion; both feed the performance model only. ``dense_cycles`` and
     ``dense_bytes`` are what a LOAD of compressed weights would spend and read if they were dense,
-    ``cycles`` and ``bytes_read`` for all else.
+    ``cycles`` and ``bytes_read`` for all else. Of ``cycles`` the last ``early`` ones are none that
+    the engine's next instruction would wait for if it has such ones, too (SOFTMAX).
     """
 
     opcode: Opcode
@@ -66,6 +67,7 @@ class Instruction:
     bytes_written: int = 0
     dense_cycles: int = 0
     dense_bytes: int = 0
+    early: int = 0
 
     def __post_init__(self) -> None:
         self.dense_cycles = self.dense_cycles or self.cycles

@@ -4,12 +4,12 @@
 from amaranth.hdl import Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
-from amaranth.utils import ceil_log2
 
 from kiwicha.hw.parts.axi import REQUEST, read_beat
 from kiwicha.hw.parts.queue import Queue
 from kiwicha.hw.parts.slice import RegisterSlice
 from kiwicha.machine.config import AcceleratorConfig
+from kiwicha.machine.latency import requests_ahead
 
 __all__ = ["ReadArbiter"]
 
@@ -50,8 +50,7 @@ class ReadArbiter(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # One entry per request in the master: bursts in flight and what its planner holds.
-        depth = 1 << ceil_log2(self.cfg.axi_outstanding + 4)
-        m.submodules.order = order = Queue(range(self.clients), depth)
+        m.submodules.order = order = Queue(range(self.clients), requests_ahead(self.cfg))
         m.submodules.out = out = RegisterSlice(REQUEST, "slice" in self.cfg.pipeline)
         wiring.connect(m, out.o, wiring.flipped(self.master_request))
         free = Signal()

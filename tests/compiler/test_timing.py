@@ -1,19 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the performance model believes of formats, special functions and modes."""
 
+import numpy as np
 import pytest
 
 from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
+from kiwicha.compiler.emit.forwarding import Block, ForwardingBuilder, Plan, stored
+from kiwicha.compiler.emit.instruction import Transfer
 from kiwicha.cost import fetch, timing
 from kiwicha.cost.fetch import ProgramFetch, Read
-from kiwicha.cost.timing import format_cycles, special_cycles
+from kiwicha.cost.timing import format_cycles, softmax_cycles, special_cycles, special_gap
 from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
 from kiwicha.hw.special.softmax_float import FloatSoftmax
 from kiwicha.hw.vector.modes import block_pauses
 from kiwicha.machine import blocks
-from kiwicha.machine.isa import SpecialOperation, VectorMode, WeightFormat
-from kiwicha.machine.latency import MUL_LATENCY, residual_latency
+from kiwicha.machine.isa import (
+    Engine,
+    LoadTarget,
+    SpecialOperation,
+    VectorMode,
+    WeightFormat,
+)
+from kiwicha.machine.latency import (
+    ADD_LATENCY,
+    FIXED_PAIR_LATENCY,
+    compute_latency,
+    instruction_gap,
+    requests_ahead,
+    residual_latency,
+)
 from kiwicha.machine.modes import BlockCriterion, BlockScale, SoftmaxMode
 from kiwicha.machine.presets import preset
 
@@ -47,7 +63,35 @@ def test_the_softmax_is_measured_as_the_hardware_does():
         config = CONFIG.replace(special={"softmax": mode})
         alone = special_cycles(config, SpecialOperation.SOFTMAX, 1, 160)
         # Beats for the maximum, the sum a byte every `spacing` cycles, the results.
-        assert alone == 11 + 160 * core.spacing + 160 + timing._MEASURE
+        passes = timing._SOFTMAX_MEASURED + timing._SOFTMAX_APPLIED
+        assert alone == 10 + (159 * core.spacing + 1) + 1 + 160 + passes
+
+
+def test_a_softmax_is_measured_while_the_one_before_is_computed():
+    for rows, length in ((4, 16), (8, 12), (20, 33)):
+        builder, place = ProgramBuilder(CONFIG), Range(Space.RESULT, 0, 9)
+        fields = {"operation": SpecialOperation.SOFTMAX, "length": length}
+        for _ in range(4):
+            builder.special(fields, rows, [], place)
+        builder.special({**fields, "operation": SpecialOperation.ADD}, rows, [], place)
+        line, measured = builder.timeline(), softmax_cycles(CONFIG, rows, length)[0]
+        done = line.end - builder.instructions[0].latency
+        assert line.start[1] == line.start[0] + measured
+        # The third one is not taken before the first one is through.
+        assert line.start[2] == max(line.start[1] + measured, done[0])
+        assert np.all(np.diff(done[:4]) >= rows * length)
+        assert line.start[4] == done[3]
+
+
+def test_a_sum_waits_for_the_lanes_that_are_counted():
+    """Its check takes a cycle for each bit of the rows, or for each lane."""
+    latencies = []
+    for rows, total in ((1, 1), (2, 4), (8, 16), (2, 16)):
+        builder = ProgramBuilder(CONFIG)
+        fields = {"operation": SpecialOperation.ADD, "length": 16, "total": total}
+        builder.special(fields, rows, [], Range(Space.RESULT, 0, 9))
+        latencies.append(builder.instructions[0].latency)
+    assert [each - latencies[0] for each in latencies] == [0, 1, 3, 7]
 
 
 def test_an_element_a_cycle():
@@ -139,9 +183,53 @@ def test_a_program_waits_behind_the_bursts_that_were_asked_for():
     unit = ProgramFetch(config)
     unit.read(Read(0, 0, 6400, 0, 100))
     unit.hand_out(17, 0)
-    asked, bursts = fetch._FIRST + 16, config.axi_outstanding * config.axi_burst_beats
     unit.hand_out(16, 0)
-    assert unit.handed == pytest.approx(asked + bursts + 1, abs=1)
+    # From the first cycle on: those in flight, and as many that are on their way to the bus.
+    bursts = requests_ahead(config)
+    assert bursts == 2 * config.axi_outstanding
+    assert unit.handed == pytest.approx(bursts * config.axi_burst_beats + 1, abs=1)
+
+
+def test_a_store_on_chip_takes_cycles_of_a_load():
+    def ends(forwarded, reads):
+        builder = ForwardingBuilder(CONFIG)
+        if reads[0]:
+            builder.load(LoadTarget.WEIGHT, Transfer(4096, 0, 4096))
+        run = Transfer(0, 0, 512)
+        if forwarded:
+            block = Block(LoadTarget.ACTIVATION, "key", 512, 0, 0)
+            block.cuts[stored(run)] = [run]
+            builder.plan = Plan({stored(run): [block]})
+        else:
+            builder.store(run)
+        builder.store(run)
+        if reads[1]:
+            builder.load(LoadTarget.WEIGHT, Transfer(65536, 0, 4096))
+        instructions = builder.instructions
+        at = [i for i, each in enumerate(instructions) if each.engine == Engine.LOAD]
+        return builder.timeline().end[at]
+
+    beats = 512 // CONFIG.beat_bytes
+    assert ends(True, (True, False)) == ends(False, (True, False)) + beats
+    # This one begins meanwhile.
+    assert 0 < ends(True, (False, True)) - ends(False, (False, True)) <= beats
+
+
+def test_the_last_pass_is_done_when_its_last_step_is():
+    """It is stretched while weights come that the next one needs, which nobody waits for."""
+    def timeline(steps):
+        builder = ProgramBuilder(CONFIG)
+        for _ in range(2):
+            levels = [{"count": steps}] + [{"count": 1}] * 6
+            fields = {"levels": levels, "rows": 16, "accumulate": 0}
+            builder.compute(fields, max(16, steps), [], Range(Space.ACCUMULATOR, 0, 1))
+        return builder.timeline()
+
+    full, part = timeline(16), timeline(5)
+    assert part.end[0] == full.end[0] - 11
+    assert full.start[1] == full.start[0] + 16 + instruction_gap(CONFIG)
+    assert part.start[1] == part.start[0] + 16
+    assert full.end[0] - full.start[0] == 16 - 1 + compute_latency(CONFIG)
 
 
 @pytest.mark.parametrize("operation", list(SpecialOperation))
@@ -150,9 +238,16 @@ def test_an_instruction_begins_when_the_last_result_is_written(operation):
     for _ in range(2):
         builder.special({"operation": operation, "length": 16}, 9, [], Range(Space.RESULT, 0, 9))
     line, elements = builder.timeline(), special_cycles(CONFIG, operation, 9, 16)
-    assert line.start[1] - line.start[0] == elements + timing.SPECIAL_GAP.get(operation, 0)
-    late = MUL_LATENCY if operation == SpecialOperation.MUL else 0
-    assert line.end[0] - line.start[0] == elements + timing.SPECIAL_LATENCY + late
+    elements += special_gap(CONFIG, operation)
+    if operation == SpecialOperation.SOFTMAX:
+        assert line.start[1] - line.start[0] == softmax_cycles(CONFIG, 9, 16)[0]
+    else:
+        assert line.start[1] - line.start[0] == elements
+    check = 4  # the bits of 9
+    assert line.end[0] - line.start[0] == elements + timing.SPECIAL_LATENCY + check
+    fixed = CONFIG.replace(requantize_mode="tflite", special={"lanes": 8, "softmax": "tflite"})
+    float_sum, sum_ = (special_gap(c, SpecialOperation.ADD) for c in (CONFIG, fixed))
+    assert sum_ - float_sum == FIXED_PAIR_LATENCY - ADD_LATENCY
 
 
 def test_a_row_is_measured_while_the_one_before_is_computed():

@@ -17,8 +17,6 @@ NOT_INTEGER = {
     "lstm", "mixer", "mobilenet-v3", "shufflenet", "unet", "vit", "yolo",
 }
 """ONNX Runtime computes some of their layers in float."""
-ATTENTION = ("bert", "gpt", "mixer", "vit")
-"""What they normalize and multiply goes from engine to engine on chip."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -44,8 +42,7 @@ def test_it_runs_simulated(name):
     promises = {layer.promise for layer in run.report.layers}
     assert run.report.reference["whole"] == (promises == {"runtime-exact"})
     assert promises == {"runtime-exact"} or name in NOT_INTEGER
-    # Short instructions of SPECIAL that wait for each other on chip are up to 20 cycles apart.
-    assert abs(run.predicted_cycles / run.cycles - 1) < (0.09 if name in ATTENTION else 0.05)
+    assert abs(run.predicted_cycles / run.cycles - 1) < 0.02
 
 
 @pytest.mark.parametrize("name", NETWORKS)
