@@ -27,7 +27,7 @@ from kiwicha.bench.simulation import simulation
 from kiwicha.bench.sparse import formats, sparse
 from kiwicha.bench.speed import speed
 from kiwicha.bench.table import Table, say, terminal
-from kiwicha.bench.training import training
+from kiwicha.bench.training import training, training_steps
 from kiwicha.bench.utilization import utilization
 from kiwicha.sim.simulator import find_verilator
 
@@ -101,6 +101,7 @@ def main() -> int:
         "block-scales": block_scales,
         "several-ways": several_ways,
         "training": training,
+        "training-steps": training_steps,
         "mlperf-tiny": lambda: tiny_table(tuple(NETWORKS.values()), predict=not arguments.full),
     }
     only = arguments.only.split(",") if arguments.only else []

@@ -12,11 +12,14 @@ from kiwicha.bench.table import Table
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.compiler.graph.training_nodes import Shifted
+from kiwicha.machine.capabilities import Training
+from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import preset
-from kiwicha.sim.training.plan import random_network
-from kiwicha.sim.training.traffic import step_bytes
+from kiwicha.sim.training import tiny
+from kiwicha.sim.training.plan import random_network, random_weights
+from kiwicha.sim.training.traffic import step_bytes, step_macs
 
-__all__ = ["training"]
+__all__ = ["training", "training_steps"]
 
 _SIZES, _BATCH, _BITS = (64, 64, 10), 16, 5
 _SUM, _CODE, _FLOAT = 4, 1, 4  # bytes
@@ -78,4 +81,48 @@ def training() -> Table:
             "Cambricon-Q (ISCA 2021) says of statistics at a host 2.55 times the data.",
         ),
         tuple({"way": way.name, "bytes": way.moved, "ratio": way.moved / least} for way in ways),
+    )
+
+
+def tiny_machine(depth: int = 2048) -> AcceleratorConfig:
+    """Return the ECP5's machine of 8x8 as it trains networks of MLPerf Tiny: results pass the
+    requantizers twice, and stay in the accumulators until all of a tensor are there."""
+    return preset("ecp5-8x8-full").replace(
+        name="ecp5-8x8-training", requantize_lanes=8, accumulator_depth=depth,
+        training=Training(classes=16),
+    )
+
+
+def training_steps() -> Table:
+    """Return predicted cycles of a step of ResNet-8 and DS-CNN at batch 1, and MACs a cycle."""
+    networks = {
+        "ResNet-8": (tiny.RESNET8, tiny.RESNET8_IMAGES, 3.11),
+        "DS-CNN": (tiny.DSCNN, tiny.DSCNN_IMAGES, 0.81),
+    }
+    rows, values = [], []
+    for depth in (512, 2048):
+        config = tiny_machine(depth)
+        for name, (layers, images, other) in networks.items():
+            network = random_weights(name, images, layers, 0).network
+            compiled = compile_graph(training_graph(network, 1, _BITS), config)
+            phases, cycles = step_macs(compiled), compiled.timeline.total
+            macs = sum(phases.values())
+            kinds = [f"{phases[phase]:,}" for phase in ("FP", "EB", "WG")]
+            rows.append((
+                name, f"{depth}", *kinds, f"{cycles:,}", f"{macs / cycles:.1f}", f"{other:.2f}",
+            ))
+            values.append({
+                "network": name, "depth": depth, "macs": macs, "cycles": cycles,
+                "macs_a_cycle": macs / cycles,
+            })
+    return Table(
+        "training_steps", "Training: a step at batch 1 on 8x8",
+        ("network", "accumulators", "FP", "EB", "WG", "cycles", "MAC/cycle", "PULP-TrainLib"),
+        tuple(rows),
+        (
+            "Predicted from the program: forward pass, loss, errors, gradients, weights updated "
+            "in place; ecp5-8x8-full with eight requantizers and so many accumulators a column.",
+            "PULP-TrainLib (SAMOS 2022), binary32 on nine cores, says so many for such networks.",
+        ),
+        tuple(values),
     )

@@ -16,17 +16,23 @@ from kiwicha.report.training import TrainingReport, curve, phase_table, traffic_
 from kiwicha.sim.files import check_destinations, write_files
 from kiwicha.sim.progress import Progress
 from kiwicha.sim.scratch import temporary_files
-from kiwicha.sim.training.digits import HIDDEN, LENET5, digits, large_digits
+from kiwicha.sim.training.digits import HIDDEN, LENET5, digits, large_digits, small_images
 from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.model_task import ModelTask
 from kiwicha.sim.training.optimizer import NITI, RATES, ROOM, Optimizer
 from kiwicha.sim.training.plan import Plan, random_network, random_weights
 from kiwicha.sim.training.run import train
+from kiwicha.sim.training.tiny import DIGITS_DSCNN, DIGITS_RESNET8
 
 __all__ = ["run_train"]
 
-DIGITS, LENET = "digits", "digits-lenet5"
-"""What learns from random weights."""
+DIGITS = "digits"
+_IMAGES = {
+    "digits-lenet5": (LENET5, large_digits),
+    "digits-resnet8": (DIGITS_RESNET8, small_images),
+    "digits-dscnn": (DIGITS_DSCNN, small_images),
+}
+"""What learns from random weights: besides that, networks of images."""
 
 _BITS = (5, 4, 3, 2)
 _NAMES = ", ".join(OPTIMIZERS)
@@ -58,7 +64,7 @@ def run_train(args: argparse.Namespace) -> int:
     )
     if args.plot:
         curve((), "png")  # says what is missing, if anything is
-    ours = args.model in (DIGITS, LENET)
+    ours = args.model in (DIGITS, *_IMAGES)
     plans = _plans(args, optimizer)
     trainers = _of_digits(args, config, plans) if ours else _of_model(args, config, plans)
     before = [each.accuracy() for each in trainers]
@@ -124,13 +130,16 @@ def _of_digits(
         if getattr(args, option) is not None:
             raise InputError(f"--{option}: only with an ONNX model; {args.model} has its own")
     room = 0 if args.optimizer == NITI else ROOM
-    if args.model == LENET:
+    if args.model in _IMAGES:
         if args.hidden is not None:
-            raise InputError(f"--hidden: only with {DIGITS}; {LENET} has layers of its own")
-        data = large_digits()
+            raise InputError(f"--hidden: only with {DIGITS}; {args.model} has layers of its own")
+        layers, given = _IMAGES[args.model]
+        data = given()
         shape = data.images.shape[1:]
         return [
-            Trainer(random_weights(LENET, shape, LENET5, plan.seed, room), config, plan, data)
+            Trainer(
+                random_weights(args.model, shape, layers, plan.seed, room), config, plan, data
+            )
             for plan in plans
         ]
     data = digits()

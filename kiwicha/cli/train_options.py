@@ -44,8 +44,8 @@ def train_options(
     )
     train.add_argument(
         "model", metavar="MODEL",
-        help="digits, a network that learns from random weights, or digits-lenet5, with "
-        "convolutions; or a quantized ONNX model, some layers of which are tuned",
+        help="digits, a network that learns from random weights, or digits-lenet5, -resnet8 or "
+        "-dscnn, with convolutions; or a quantized ONNX model, some layers of which are tuned",
     )
     train.add_argument(
         "--data", metavar="FILE.npz", type=Path,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The handwritten digits as they are learned, int8: 8x8 in rows, or 28x28 pixels for LeNet-5."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from kiwicha.errors import InputError
 from kiwicha.models.digits import enlarge, load_small_digits
 from kiwicha.sim.training.plan import Data, images_of
 
-__all__ = ["HIDDEN", "LENET5", "digits", "large_digits"]
+__all__ = ["HIDDEN", "LENET5", "digits", "large_digits", "small_images"]
 
 LENET5 = (
     Convolution("conv1", 1, 6, (5, 5), 0, relu=True, pads=(2, 2, 2, 2)), MaxPool("pool1", (2, 2)),
@@ -47,6 +48,13 @@ def large_digits() -> Data:
         for each in (images, held)
     ]
     return Data(large[0], labels, large[1], held_labels, _CLASSES)
+
+
+def small_images() -> Data:
+    """Return the same as images of 8x8 pixels of one channel; raises as `digits`."""
+    data = digits()
+    images, held = (each.reshape(-1, 8, 8, 1) for each in (data.images, data.held_images))
+    return replace(data, images=images, held_images=held)
 
 
 def _given() -> Any:
