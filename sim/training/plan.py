@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.trainable import Convolution, Layer, Linear, Network
+from kiwicha.compiler.graph.trainable import Convolution, Layer, Linear, Network, Residual
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
 from kiwicha.sim.training.optimizer import Optimizer
@@ -137,16 +137,22 @@ def random_weights(
     ----------
     room : bits by which weights may grow before they saturate.
     """
-    rng = np.random.RandomState([seed & 0xFFFFFFFF, 0])
-    made, weights = list[Layer](), Weights()
-    for layer in layers:
-        if isinstance(layer, Linear | Convolution):
-            taps = prod(layer.kernel) if isinstance(layer, Convolution) else 1
-            bound = np.sqrt(6 / (taps * (layer.inputs + layer.outputs)))
-            real = rng.uniform(-1, 1, layer.weights) * bound
-            exponent = ceil(log2(np.abs(real).max())) - 7 + room
-            layer = replace(layer, exponent=exponent)
-            codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
-            weights[layer.name] = codes.astype(np.int8)
-        made.append(layer)
-    return NetworkTask(Network(name, images, tuple(made), _EXPONENT), weights)
+    rng, weights = np.random.RandomState([seed & 0xFFFFFFFF, 0]), Weights()
+
+    def drawn(layer: Layer) -> Layer:
+        if isinstance(layer, Residual):
+            shortcut = tuple(map(drawn, layer.shortcut))
+            return replace(layer, shortcut=shortcut, body=tuple(map(drawn, layer.body)))
+        if not isinstance(layer, Linear | Convolution):
+            return layer
+        taps, groups = 1, 1
+        if isinstance(layer, Convolution):
+            taps, groups = prod(layer.kernel), layer.groups
+        bound = np.sqrt(6 * groups / (taps * (layer.inputs + layer.outputs)))
+        real = rng.uniform(-1, 1, layer.weights) * bound
+        exponent = ceil(log2(np.abs(real).max())) - 7 + room
+        codes = np.clip(np.rint(np.ldexp(real, -exponent)), -LIMIT, LIMIT)
+        weights[layer.name] = codes.astype(np.int8)
+        return replace(layer, exponent=exponent)
+
+    return NetworkTask(Network(name, images, tuple(map(drawn, layers)), _EXPONENT), weights)

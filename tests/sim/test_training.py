@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network
+from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network, Residual
 from kiwicha.golden import training
 from kiwicha.report.training import phase_table, traffic_table
 from kiwicha.sim.simulation import MachineStopped, simulated_machine
@@ -14,7 +14,7 @@ from kiwicha.sim.steps import run_steps
 from kiwicha.sim.training import learner
 from kiwicha.sim.training.checkpoint import checkpoint_path, save
 from kiwicha.sim.training.loop import Difference, Trainer
-from kiwicha.sim.training.plan import Data, Plan, random_network
+from kiwicha.sim.training.plan import Data, Plan, random_network, random_weights
 from kiwicha.sim.training.run import train
 from kiwicha.sim.training.task import NetworkTask
 from tests.compiler.test_training import NARROW, UNEQUAL
@@ -46,7 +46,22 @@ def convolution() -> NetworkTask:
     return NetworkTask(network, weights)
 
 
-TASKS = {"linear": lambda: random_network("linear", (9, 7, 2), 3), "convolution": convolution}
+def branches() -> NetworkTask:
+    layers = (
+        Convolution("a", 1, 6, (3, 3), 0, True, (2, 2), (1, 1, 1, 1)),
+        Residual("r", (
+            Convolution("b", 6, 6, (3, 3), 0, True, pads=(1, 1, 1, 1), groups=6),
+            Convolution("c", 6, 6, (1, 1), 0),
+        ), relu=True),
+        AveragePool("p", (3, 3)), Linear("d", 6, 2, 0),
+    )
+    return random_weights("branches", (6, 6, 1), layers, 5)
+
+
+TASKS = {
+    "linear": lambda: random_network("linear", (9, 7, 2), 3), "convolution": convolution,
+    "branches": branches,
+}
 
 
 def trainer(task: str, config=NARROW, plan: Plan = PLAN) -> Trainer:
