@@ -147,7 +147,10 @@ def _shifted(
 ) -> _Results:
     if node.kind == "shifted_sum" and exponents[node.z.name] != exponent:
         raise ValueError(f"{node.name}: exponents {exponent} and {exponents[node.z.name]}")
-    floor = None if node.floor is None else exponents[node.floor.tensor.name]
+    floor = None
+    if node.floor is not None:
+        known = node.floor.known
+        floor = exponents[node.floor.tensor.name] if known is None else known
     added = len(node.operands)
     acc = wrap_int32(np.asarray(_SUMS[node.kind](node, *operands[:added]), np.int64))
     shift, made = settled(
@@ -157,7 +160,7 @@ def _shifted(
     if node.mask is not None:
         y = np.where(operands[added] > 0, y, 0)
     if node.updates is not None:
-        y = np.clip(operands[added].astype(np.int64) - y, -LIMIT, LIMIT)
+        y = np.clip(operands[added].astype(np.int64) - y.reshape(node.y.shape), -LIMIT, LIMIT)
     return y.astype(np.int8), made
 
 

@@ -36,17 +36,22 @@ def with_exponent(make: _Steps) -> _Steps:
         ready: int,
     ) -> list[Step]:
         made = make(node, addresses, builder, store, ready)
-        kept = getattr(node, "record", None)
-        if node.known is None and kept is None:
+        known = [(node.slot, node.known)]
+        if (floor := getattr(node, "floor", None)) is not None:
+            known.append((floor.slot, floor.known))
+        records = [
+            (store(slot_record(slot, np.ldexp(np.float32(1), exponent), 0)), slot)
+            for slot, exponent in known if exponent is not None
+        ]
+        if (kept := getattr(node, "record", None)) is not None:
+            records = [(addresses[kept.name], node.slot), *records[node.known is not None :]]
+        if not records:
             return made
         first, *rest = made
-        if kept is not None:
-            record = addresses[kept.name]
-        else:
-            record = store(slot_record(node.slot, np.ldexp(np.float32(1), node.known), 0))
 
         def emit_first() -> None:
-            builder.load_slot(record, node.slot)
+            for record, slot in records:
+                builder.load_slot(record, slot)
             first.emit()
 
         return [replace(first, emit=emit_first), *rest]

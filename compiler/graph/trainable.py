@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that can be trained: layers one after the other, or beside each other, without bias.
+"""Networks that can be trained: layers one after the other, or beside each other.
 
 Images are N H W C. Weights are int8 with one exponent that stays, as NITI (arXiv 2009.13108) has
 them: matrices of inputs x outputs, kernels of C x R x S x O, C those of a group.
@@ -13,7 +13,7 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape
 from kiwicha.errors import KiwichaError
 
 __all__ = [
-    "AveragePool", "Convolution", "Layer", "Linear", "MaxPool", "Network", "Residual",
+    "AveragePool", "Bias", "Convolution", "Layer", "Linear", "MaxPool", "Network", "Residual",
     "flat_layers",
 ]
 
@@ -94,6 +94,36 @@ class Convolution:
 
 
 @dataclass(frozen=True)
+class Bias:
+    """A number for each channel that is added to all of it, as summands of `Residual` are added.
+
+    A batch normalization that is frozen is a factor in the weights before it, and this. NITI itself
+    has none. Its gradient is the sum of the errors of the channel.
+
+    Members
+    -------
+    channels : of numbers int8 [channels], called ``name``; also those of rows.
+    exponent, relu : as of `Linear`.
+    """
+
+    name: str
+    channels: int
+    exponent: int
+    relu: bool = False
+
+    @property
+    def weights(self) -> Shape:
+        """Shape of the numbers."""
+        return (self.channels,)
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch; raises as `Network`."""
+        if x[-1] != self.channels:
+            raise KiwichaError(f"{self.name}: has {self.channels} channels; there are {x[-1]}")
+        return x
+
+
+@dataclass(frozen=True)
 class _Pool:
     """Windows side by side: ``kernel`` rows and columns."""
 
@@ -155,7 +185,7 @@ class Residual:
         return body
 
 
-Layer = Linear | Convolution | AveragePool | MaxPool | Residual
+Layer = Linear | Convolution | Bias | AveragePool | MaxPool | Residual
 
 
 @dataclass(frozen=True)
@@ -202,7 +232,7 @@ class Network:
         """Shapes of the weights by the names of their layers."""
         return {
             layer.name: layer.weights for layer in flat_layers(self.layers)
-            if isinstance(layer, Linear | Convolution)
+            if isinstance(layer, Linear | Convolution | Bias)
         }
 
 

@@ -20,6 +20,7 @@ from kiwicha.compiler.graph.graph import AddNode, Box, Graph, Value
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
+    Bias,
     Convolution,
     Layer,
     Linear,
@@ -190,7 +191,7 @@ class _Step(Tape):
             })
             shape = self.given[layer.name].shape
             error = Known(made if made.shape == shape else self.view(made, shape), target)
-        if isinstance(layer, Linear | Convolution):
+        if isinstance(layer, Linear | Convolution | Bias):
             weights = self._weights(layer)
             self._gradient(layer, x, before.tensor, {
                 "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
@@ -220,7 +221,7 @@ class _Step(Tape):
         )
         return Known(made, target)
 
-    def _weights(self, layer: Linear | Convolution) -> Tensor:
+    def _weights(self, layer: Linear | Convolution | Bias) -> Tensor:
         return plain_tensor(layer.name, layer.weights)
 
     # The rules: what a layer makes of its input (FP), of the error of its result (EB), and of both
@@ -237,6 +238,11 @@ class _Step(Tape):
     @_apply.register
     def _(self, layer: Convolution, fields: dict[str, Any]) -> None:
         self.conv(layer, "FP", fields, z=self._weights(layer), exponent=layer.exponent)
+
+    @_apply.register
+    def _(self, layer: Bias, fields: dict[str, Any]) -> None:
+        bias = Known(self._weights(layer), NOBODY)
+        self.shifted_bias(layer.name, bias, layer.exponent, fields)
 
     @_apply.register
     def _(self, layer: AveragePool, fields: dict[str, Any]) -> None:
@@ -260,6 +266,10 @@ class _Step(Tape):
     def _(self, layer: Convolution, error: Tensor, fields: dict[str, Any]) -> None:
         weights = self._weights(layer)
         self.conv(layer, "EB", fields, x=error, z=weights, exponent=layer.exponent)
+
+    @_back.register
+    def _(self, layer: Bias, error: Tensor, fields: dict[str, Any]) -> None:
+        self.pool((1, 1), {**fields, "op": "bias"}, x=error)
 
     @_back.register
     def _(self, layer: AveragePool, error: Tensor, fields: dict[str, Any]) -> None:
@@ -312,6 +322,13 @@ class _Step(Tape):
         planes = plain_tensor(f"{layer.name}:T", turned.shape)
         self.move(f"{layer.name}:T", turned, Box.whole(turned.shape), planes)
         self.conv(layer, "WG", fields, x=planes, z=error)
+
+    @_gradient.register
+    def _(self, layer: Bias, x: Tensor, error: Tensor, fields: dict[str, Any]) -> None:
+        width = error.shape[2] if len(error.shape) == 4 else 1
+        rows = error.size // layer.channels // width
+        whole = self.view(error, (1, rows, width, layer.channels))
+        self.pool((rows, width), {**fields, "op": "sum"}, x=whole)
 
 
 def _unit(layer: AveragePool) -> int:

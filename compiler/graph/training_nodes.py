@@ -32,10 +32,12 @@ Role = Literal["FP", "EB", "WG"]
 
 @dataclass(frozen=True)
 class Floor:
-    """A tensor, and the slot with its exponent, which is the least that another's may be."""
+    """A tensor, and the slot with its exponent, which is the least that another's may be;
+    ``known`` where no node has made it."""
 
     tensor: Tensor
     slot: int
+    known: int | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

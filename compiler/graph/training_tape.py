@@ -95,6 +95,31 @@ class Tape:
             name=f"{name}:{phase}", op="sum", x=first.tensor, z=aligned, slot=first.slot, **fields,
         ))
 
+    def shifted_bias(self, name: str, bias: Known, exponent: int, fields: dict[str, Any]) -> None:
+        """Append the sum of a tensor and a number for each channel; in ``bias.slot`` nothing is
+        kept."""
+        x, slot = fields["x"], fields["target"]
+        moved, aligned = (plain_tensor(f"{name}:{what}:FP", tensor.shape) for what, tensor in (
+            ("x", x), ("aligned", bias.tensor),
+        ))
+        floor = Floor(bias.tensor, bias.slot, exponent)
+        kept = ("slot", "known", "x", "target")
+        self.pool((1, 1), {
+            **{each: fields[each] for each in kept}, "name": moved.name, "op": "align", "y": moved,
+            "floor": floor,
+        })
+        self.pool((1, 1), {
+            "name": aligned.name, "op": "align", "x": bias.tensor, "y": aligned, "known": exponent,
+            "slot": bias.slot, "target": bias.slot, "floor": Floor(moved, slot),
+        })
+        whole = plain_tensor(f"{name}:everywhere:FP", x.shape)
+        row = self.view(aligned, (*(1 for _ in x.shape[1:]), x.shape[-1]))
+        places = [*([0] * length for length in x.shape[:-1]), range(x.shape[-1])]
+        self.move(whole.name, row, Box(tuple(places)), whole)
+        self.nodes.append(ShiftedSumNode(
+            op="sum", z=whole, **{**fields, "x": moved, "slot": slot, "known": None},
+        ))
+
     def product(self, fields: dict[str, Any], **more: Any) -> None:
         """Append a product; ``fields``, and ``more`` that go before them."""
         self.nodes.append(ShiftedProductNode(op="product", **{**fields, **more}))

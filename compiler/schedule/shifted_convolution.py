@@ -242,7 +242,7 @@ def plain_work(node: ShiftedNode, x: Place, y: Place) -> Contraction:
 
 def image_of(tensor: Tensor, addresses: Mapping[str, int]) -> Place:
     """Return where images, or rows, lie."""
-    rows = len(tensor.shape) == 2
-    shape = (1, tensor.shape[0], 1, tensor.shape[1]) if rows else tensor.shape
+    *rows, size = tensor.shape
+    shape = (1, *rows, 1, size) if len(rows) == 1 else (*(1, 1, 1)[len(rows) :], *rows, size)
     images, height, width, channels = shape
     return Place(addresses[tensor.name], images, height, width, channels)

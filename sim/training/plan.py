@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kiwicha.compiler.graph.trainable import Convolution, Layer, Linear, Network, Residual
+from kiwicha.compiler.graph.trainable import Bias, Convolution, Layer, Linear, Network, Residual
 from kiwicha.compiler.graph.training_nodes import LIMIT
 from kiwicha.errors import InputError
 from kiwicha.sim.training.optimizer import Optimizer
@@ -143,6 +143,8 @@ def random_weights(
         if isinstance(layer, Residual):
             shortcut = tuple(map(drawn, layer.shortcut))
             return replace(layer, shortcut=shortcut, body=tuple(map(drawn, layer.body)))
+        if isinstance(layer, Bias):
+            weights[layer.name] = np.zeros(layer.weights, np.int8)
         if not isinstance(layer, Linear | Convolution):
             return layer
         taps, groups = 1, 1

@@ -7,6 +7,7 @@ import pytest
 from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
+    Bias,
     Convolution,
     Linear,
     MaxPool,
@@ -26,6 +27,12 @@ KEEPS = FILTERS.replace(name="keeps", rows=16, accumulator_depth=2048)
 CONFIGS = {each.name: each for each in (NARROW, UNEQUAL, FILTERS, KEEPS, preset("training"))}
 
 NETWORKS = {
+    "bias": Network("bias", (5, 6, 2), (
+        Bias("i", 2, -9),
+        Convolution("a", 2, 9, (3, 3), -8, pads=SAME), Bias("b", 9, -6, True),
+        Residual("r", (Convolution("c", 9, 9, (1, 1), -8), Bias("d", 9, -11)), (Bias("e", 9, 3),)),
+        Linear("f", 270, 5, -9), Bias("g", 5, -9), Linear("h", 5, 5, -9),
+    )),
     "depthwise": Network("depthwise", (7, 6, 2), (
         Convolution("a", 2, 10, (1, 1), -8, True),
         Convolution("b", 10, 10, (3, 3), -8, True, pads=SAME, groups=10),

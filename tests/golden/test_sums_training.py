@@ -8,7 +8,7 @@ from math import floor
 import numpy as np
 import pytest
 
-from kiwicha.compiler.graph.trainable import Linear, Network, Residual
+from kiwicha.compiler.graph.trainable import Bias, Linear, Network, Residual
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.golden.training import evaluate_step
 
@@ -142,3 +142,42 @@ def test_values_are_those_of_real_numbers(seed, shortcut):
     slack = unit + (2.0 ** (found.exponents["b:e"] - 1)) * np.abs(w["b"]).sum(axis=1)
     error = made * (real["a:y"] > 0)
     assert (np.abs(real["a:e"] - error) <= slack * 1.0001).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bias(seed):
+    """A number for each channel, of an exponent above or below that of what it is added to."""
+    rng = np.random.default_rng(seed)
+    e = {"a": int(rng.integers(-12, -3)), "b": int(rng.integers(-16, 4)), "g": -8}
+    network = Network("bias", (5,), (
+        Linear("a", 5, 7, e["a"]), Bias("b", 7, e["b"], True), Linear("g", 7, 4, e["g"]),
+    ))
+    weights = {
+        name: rng.integers(-127, 128, shape).astype(np.int8)
+        for name, shape in network.weights.items()
+    }
+    images, labels = rng.integers(-127, 128, (3, 5)).astype(np.int8), rng.integers(0, 4, 3)
+    bits = 1 + seed % 7
+    found = evaluate_step(
+        training_graph(network, 3, bits),
+        {"images": images, "labels": labels.astype(np.uint8), **weights},
+    )
+    w = {name: matrix(value.tolist()) for name, value in weights.items()}
+    read = matrix(images.tolist())
+    a, exponent = settle(read.dot(w["a"]), e["a"] - 7)
+    moved = max(exponent, e["b"])
+    a = matrix([half_up(v, moved - exponent) for v in a.ravel()]).reshape(a.shape)
+    row = matrix([half_up(v, moved - e["b"]) for v in w["b"]])
+    b = positive(settle(a + row[None, :], moved))
+    logits = settle(b[0].dot(w["g"]), b[1] + e["g"])
+    error = matrix([
+        by_fractions(each.tolist(), logits[1], label)
+        for each, label in zip(logits[0], labels.tolist(), strict=True)
+    ])
+    back = settle(error.dot(w["g"].T), 0)[0] * (b[0] > 0)
+    assert found.tensors["logits"].tolist() == logits[0].tolist()
+    assert found.exponents["logits"] == logits[1]
+    for name, acc in (("a", read.T.dot(back)), ("b", back.sum(axis=0)), ("g", b[0].T.dot(error))):
+        step = gradient(acc, bits)
+        new = matrix([clip(v) for v in (w[name] - step).ravel()]).reshape(step.shape)
+        assert found.tensors[f"{name}:new"].tolist() == new.tolist()

@@ -6,7 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network, Residual
+from kiwicha.compiler.graph.trainable import (
+    AveragePool,
+    Bias,
+    Convolution,
+    Linear,
+    Network,
+    Residual,
+)
 from kiwicha.golden import training
 from kiwicha.report.training import phase_table, traffic_table
 from kiwicha.sim.simulation import MachineStopped, simulated_machine
@@ -51,7 +58,7 @@ def branches() -> NetworkTask:
         Convolution("a", 1, 6, (3, 3), 0, True, (2, 2), (1, 1, 1, 1)),
         Residual("r", (
             Convolution("b", 6, 6, (3, 3), 0, True, pads=(1, 1, 1, 1), groups=6),
-            Convolution("c", 6, 6, (1, 1), 0),
+            Convolution("c", 6, 6, (1, 1), 0), Bias("e", 6, -10),
         ), relu=True),
         AveragePool("p", (3, 3)), Linear("d", 6, 2, 0),
     )
