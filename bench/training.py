@@ -19,7 +19,7 @@ from kiwicha.sim.training import tiny
 from kiwicha.sim.training.plan import random_network, random_weights
 from kiwicha.sim.training.traffic import step_bytes, step_macs
 
-__all__ = ["training", "training_steps"]
+__all__ = ["tiny_machine", "training", "training_steps"]
 
 _SIZES, _BATCH, _BITS = (64, 64, 10), 16, 5
 _SUM, _CODE, _FLOAT = 4, 1, 4  # bytes
