@@ -13,9 +13,11 @@ from kiwicha.compiler.graph.tensor import Pair, Quad, Shape
 from kiwicha.errors import KiwichaError
 
 __all__ = [
-    "AveragePool", "Bias", "Convolution", "Layer", "Linear", "MaxPool", "Network", "Residual",
-    "flat_layers",
+    "AveragePool", "Bias", "Clip", "Convolution", "Layer", "Linear", "MaxPool", "Network",
+    "Residual", "flat_layers",
 ]
+
+_LIMIT = 127  # greatest magnitude of a number
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,42 @@ class Bias:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """Bounds of numbers, whatever their exponent: 0 to 96, say, cuts what is above three quarters
+    of a tensor's range. Errors pass where a result is neither bound.
+
+    Members
+    -------
+    low, high : -127 to 127.
+
+    Raises
+    ------
+    KiwichaError
+        For bounds out of range, or a low one that is not below the high one.
+    """
+
+    name: str
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        if not -_LIMIT <= self.low < self.high <= _LIMIT:
+            raise KiwichaError(
+                f"{self.name}: bounds are {self.low} and {self.high}; legal: -{_LIMIT} to {_LIMIT},"
+                " the low one below the high one"
+            )
+
+    @property
+    def relu(self) -> bool:
+        """Whether errors pass where results are positive: they do by the rule of this layer."""
+        return False
+
+    def shape(self, x: Shape) -> Shape:
+        """Return the shape of the results, without the batch."""
+        return x
+
+
+@dataclass(frozen=True)
 class _Pool:
     """Windows side by side: ``kernel`` rows and columns."""
 
@@ -140,6 +178,11 @@ class _Pool:
 
 class AveragePool(_Pool):
     """Means of windows side by side."""
+
+    @property
+    def unit(self) -> int:
+        """Exponent of what is left out of a mean, which is a sum: powers of two alone."""
+        return 1 - (self.kernel[0] * self.kernel[1]).bit_length()
 
 
 class MaxPool(_Pool):
@@ -185,7 +228,7 @@ class Residual:
         return body
 
 
-Layer = Linear | Convolution | Bias | AveragePool | MaxPool | Residual
+Layer = Linear | Convolution | Bias | Clip | AveragePool | MaxPool | Residual
 
 
 @dataclass(frozen=True)

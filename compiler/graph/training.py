@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from kiwicha.compiler.graph.graph import AddNode, Box, Graph, Value
+from kiwicha.compiler.graph.graph import AddNode, Box, Graph, TableNode, Value
 from kiwicha.compiler.graph.tensor import Shape, Tensor
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
     Bias,
+    Clip,
     Convolution,
     Layer,
     Linear,
@@ -36,6 +37,7 @@ from kiwicha.compiler.graph.training_tape import (
     NOBODY,
     Known,
     Tape,
+    Wanted,
     plain_tensor,
 )
 from kiwicha.errors import KiwichaError
@@ -74,21 +76,6 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
     ]
     made = (Value(LOGITS, (batch, *network.shapes[-1]), np.dtype(np.int8)),)
     return Graph(tuple(given), made, (), tuple(tape.nodes), ())
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """An error that a layer is asked for: of what it has read.
-
-    Members
-    -------
-    mask : where it is not positive the error is 0; None for no mask.
-    floor : as of `Shifted`.
-    """
-
-    name: str
-    mask: Tensor | None = None
-    floor: Floor | None = None
 
 
 @dataclass
@@ -162,14 +149,14 @@ class _Step(Tape):
 
     def _backward(
         self, layers: tuple[Layer, ...], error: Known, held: tuple[int, ...],
-        wanted: _Wanted | None,
+        wanted: Wanted | None,
     ) -> Known:
         """Append EB and WG of layers; return the error of what the first has read, if wanted."""
         for layer, before in zip(layers[::-1], [*layers[-2::-1], None], strict=True):
             asked = wanted
             if before is not None:
                 mask = self.read[layer.name] if before.relu else None
-                asked = _Wanted(f"{before.name}:e", mask)
+                asked = Wanted(f"{before.name}:e", mask)
             if isinstance(layer, Residual):
                 error = self._fork(layer, error, held, asked)
             else:
@@ -177,7 +164,7 @@ class _Step(Tape):
         return error
 
     def _passed(
-        self, layer: Layer, error: Known, held: tuple[int, ...], wanted: _Wanted | None
+        self, layer: Layer, error: Known, held: tuple[int, ...], wanted: Wanted | None
     ) -> Known:
         """Append EB and WG of a layer that is no sum."""
         x, before = self.read[layer.name], error
@@ -200,16 +187,16 @@ class _Step(Tape):
         return error
 
     def _fork(
-        self, layer: Residual, error: Known, held: tuple[int, ...], wanted: _Wanted | None
+        self, layer: Residual, error: Known, held: tuple[int, ...], wanted: Wanted | None
     ) -> Known:
         """Append EB and WG of both branches, and the sum of what they ask of their input."""
         held_too = (*held, error.slot)
-        asked = None if wanted is None else _Wanted(f"{layer.name}:shortcut:e")
+        asked = None if wanted is None else Wanted(f"{layer.name}:shortcut:e")
         shortcut = error
         if layer.shortcut:
             shortcut = self._backward(layer.shortcut, error, held_too, asked)
         floor = None if wanted is None else shortcut.floor
-        asked = None if wanted is None else _Wanted(f"{layer.name}:body:e", None, floor)
+        asked = None if wanted is None else Wanted(f"{layer.name}:body:e", None, floor)
         body = self._backward(layer.body, error, (*held, shortcut.slot), asked)
         if wanted is None:
             return error
@@ -245,9 +232,13 @@ class _Step(Tape):
         self.shifted_bias(layer.name, bias, layer.exponent, fields)
 
     @_apply.register
+    def _(self, layer: Clip, fields: dict[str, Any]) -> None:
+        self.pool((1, 1), {**fields, "op": "clip", "low": layer.low, "high": layer.high})
+
+    @_apply.register
     def _(self, layer: AveragePool, fields: dict[str, Any]) -> None:
         # A mean is a sum whose unit is 1 / (rows * columns); what is no power of two is left out.
-        self.pool(layer.kernel, fields, exponent=_unit(layer))
+        self.pool(layer.kernel, fields, exponent=layer.unit)
 
     @_apply.register
     def _(self, layer: MaxPool, fields: dict[str, Any]) -> None:
@@ -272,9 +263,22 @@ class _Step(Tape):
         self.pool((1, 1), {**fields, "op": "bias"}, x=error)
 
     @_back.register
+    def _(self, layer: Clip, error: Tensor, fields: dict[str, Any]) -> None:
+        y = self.made[layer.name]
+        # What the layer before has cut off is not positive, and cut off here as well.
+        low = layer.low if fields["mask"] is None else max(layer.low, 0)
+        every = np.arange(256, dtype=np.uint8).view(np.int8)
+        passes = ((every > low) & (every < layer.high)).astype(np.uint8)
+        mask = plain_tensor(f"{layer.name}:passes", y.shape)
+        self.nodes.append(
+            TableNode(f"{layer.name}:passes:EB", "table", y, mask, passes, promise="golden")
+        )
+        self.pool((1, 1), {**fields, "op": "clip", "mask": mask}, x=error)
+
+    @_back.register
     def _(self, layer: AveragePool, error: Tensor, fields: dict[str, Any]) -> None:
         spread = self.spread(layer.kernel, error, fields["y"].shape)
-        self.pool((1, 1), fields, x=spread, exponent=_unit(layer))
+        self.pool((1, 1), fields, x=spread, exponent=layer.unit)
 
     @_back.register
     def _(self, layer: MaxPool, error: Tensor, fields: dict[str, Any]) -> None:
@@ -329,8 +333,3 @@ class _Step(Tape):
         rows = error.size // layer.channels // width
         whole = self.view(error, (1, rows, width, layer.channels))
         self.pool((rows, width), {**fields, "op": "sum"}, x=whole)
-
-
-def _unit(layer: AveragePool) -> int:
-    """Return the exponent of what an average leaves out, of which no power of two is kept."""
-    return 1 - (layer.kernel[0] * layer.kernel[1]).bit_length()

@@ -22,7 +22,7 @@ from kiwicha.compiler.graph.training_nodes import (
 )
 from kiwicha.errors import KiwichaError
 
-__all__ = ["IMAGES", "LABELS", "LOGITS", "NOBODY", "Known", "Tape", "plain_tensor"]
+__all__ = ["IMAGES", "LABELS", "LOGITS", "NOBODY", "Known", "Tape", "Wanted", "plain_tensor"]
 
 IMAGES, LABELS, LOGITS = "images", "labels", "logits"
 """Names of a step's inputs, and of the output that they are compared with."""
@@ -43,6 +43,21 @@ class Known:
     def floor(self) -> Floor:
         """What another tensor's exponent is not to be below."""
         return Floor(self.tensor, self.slot)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An error that a layer is asked for: of what it has read.
+
+    Members
+    -------
+    mask : where it is not positive the error is 0; None for no mask.
+    floor : as of `Shifted`.
+    """
+
+    name: str
+    mask: Tensor | None = None
+    floor: Floor | None = None
 
 
 @dataclass

@@ -7,6 +7,8 @@ import pytest
 from kiwicha.compiler.emit.compile import CompiledModel, compile_graph
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
+    Bias,
+    Clip,
     Convolution,
     Linear,
     MaxPool,
@@ -141,6 +143,13 @@ def cell(name: str) -> Convolution:
         (
             lambda: Network("n", (3, 4, 3), (AveragePool("p", (2, 2)), LAST)),
             r"p: \(3, 4, 3\) is no whole number of windows of \(2, 2\)",
+        ),
+        (
+            lambda: Clip("c", 5, 5),
+            "c: bounds are 5 and 5; legal: -127 to 127, the low one below the high one",
+        ),
+        (
+            lambda: Network("n", (2,), (Bias("b", 3, 0), LAST)), "b: has 3 channels; there are 2"
         ),
         (lambda: Residual("r", ()), "r: a sum needs a layer in its body"),
         (

@@ -8,6 +8,7 @@ from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.graph.trainable import (
     AveragePool,
     Bias,
+    Clip,
     Convolution,
     Linear,
     MaxPool,
@@ -27,6 +28,11 @@ KEEPS = FILTERS.replace(name="keeps", rows=16, accumulator_depth=2048)
 CONFIGS = {each.name: each for each in (NARROW, UNEQUAL, FILTERS, KEEPS, preset("training"))}
 
 NETWORKS = {
+    "clip": Network("clip", (5, 6, 2), (
+        Convolution("a", 2, 6, (3, 3), -8, True, pads=SAME), Clip("b", -20, 50),
+        Residual("r", (Convolution("c", 6, 6, (1, 1), -8), Clip("d", -30, 90))),
+        Clip("e", 3, 80), Linear("f", 180, 7, -9), Clip("g", 0, 96), Linear("h", 7, 5, -9),
+    )),
     "bias": Network("bias", (5, 6, 2), (
         Bias("i", 2, -9),
         Convolution("a", 2, 9, (3, 3), -8, pads=SAME), Bias("b", 9, -6, True),

@@ -8,7 +8,7 @@ from math import floor
 import numpy as np
 import pytest
 
-from kiwicha.compiler.graph.trainable import Bias, Linear, Network, Residual
+from kiwicha.compiler.graph.trainable import Bias, Clip, Linear, Network, Residual
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.golden.training import evaluate_step
 
@@ -181,3 +181,29 @@ def test_bias(seed):
         step = gradient(acc, bits)
         new = matrix([clip(v) for v in (w[name] - step).ravel()]).reshape(step.shape)
         assert found.tensors[f"{name}:new"].tolist() == new.tolist()
+
+
+@pytest.mark.parametrize("low", [-40, 0, 7])
+@pytest.mark.parametrize("relu", [False, True])
+def test_clip(low, relu):
+    """Bounds of numbers; an error passes where a result is neither, and Relu has not cut it off."""
+    rng = np.random.default_rng(low + 100)
+    network = Network("clip", (5,), (
+        Linear("a", 5, 30, -8, relu), Clip("b", low, 60), Linear("g", 30, 4, -8),
+    ))
+    weights = {
+        name: rng.integers(-127, 128, shape).astype(np.int8)
+        for name, shape in network.weights.items()
+    }
+    inputs = {
+        "images": rng.integers(-127, 128, (3, 5)).astype(np.int8),
+        "labels": np.array([0, 1, 2], np.uint8), **weights,
+    }
+    found = evaluate_step(training_graph(network, 3, 3), inputs).tensors
+    assert {max(low, 0) if relu else low, 60} <= set(found["b:y"].ravel().tolist())
+    for a, b, before, after in zip(*(
+        found[name].ravel().tolist() for name in ("a:y", "b:y", "b:e", "a:e")
+    ), strict=True):
+        assert b == max(low, min(60, a))
+        cut = b in (low, 60) or (relu and a == 0)
+        assert after == (0 if cut else before)
