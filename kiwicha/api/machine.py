@@ -80,20 +80,27 @@ def chosen_machine(machine: MachineLike | None) -> AcceleratorConfig | None:
     return None if machine is None else find_machine(machine)
 
 
-def write_verilog(machine: MachineLike, folder: str | Path) -> list[Path]:
+def write_verilog(
+    machine: MachineLike, folder: str | Path, *, name: str | None = None
+) -> list[Path]:
     """Write the hardware of a machine to a folder, which is made if need be; return the files.
 
     ``accelerator.v`` (Verilog-2005; the same bytes on every run with the same tools),
     ``manifest.json`` (ports, parameters, versions), and the register map as ``registers.json``,
     ``registers.h``, ``registers.py`` and ``registers.md``.
 
+    Parameters
+    ----------
+    name : of the top module, where several machines are to be in one design: all modules, files
+        (``name.v``, ``name_registers.h``) and the header's macros begin with it.
+
     Raises
     ------
     ConfigError
-        For a machine that there is not.
+        For a machine that there is not, or a name that Verilog or VHDL do not take.
     DestinationError
         For a folder that cannot be written; nothing is.
     """
     config, folder = find_machine(machine), Path(folder)
     check_folder("folder", folder)
-    return write_hardware(config, folder)
+    return write_hardware(config, folder, name)

@@ -30,6 +30,7 @@ VERILOG_EPILOG = """\
 examples:
   kiwicha verilog --preset tiny --out build/tiny
   kiwicha verilog --config my_machine.toml
+  kiwicha verilog --preset tiny --name vision       vision.v, vision_registers.h, ...
 
 my_machine.toml starts from a preset and changes what it names:
   preset = "default"
@@ -56,4 +57,9 @@ def compile_files(parser: argparse.ArgumentParser) -> None:
 
 def verilog_files(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``kiwicha verilog`` that say which files there will be."""
+    parser.add_argument(
+        "--name", metavar="NAME",
+        help="of the top module; all modules, files and macros of the C header begin with it, so "
+        "that several machines can be in one design (default: accelerator)",
+    )
     _out(parser, "build/verilog")

@@ -15,6 +15,7 @@ from kiwicha.machine.presets import PRESETS
 from kiwicha.report.terminal import output_console
 from kiwicha.sim.files import check_folder
 from kiwicha.sim.follow import BASE, additions
+from kiwicha.sim.hardware import check_hardware_name
 from kiwicha.sim.progress import Progress
 
 __all__ = ["configuration", "machine", "print_additions", "run_presets", "run_verilog"]
@@ -48,9 +49,11 @@ def run_verilog(args: argparse.Namespace) -> int:
     """Write the files of a machine and print their names."""
     config = configuration(args)
     check_folder("--out", args.out)
+    if args.name is not None:
+        check_hardware_name(args.name)
     with Progress() as progress:
         progress(f"generating Verilog ({config.name})", 0, 0)
-        files = write_verilog(config, args.out)
+        files = write_verilog(config, args.out, name=args.name)
     for path in files:
         print(path)
     return 0
