@@ -5,6 +5,7 @@
 #define EVENTS (KIWICHA_INTERRUPT_STATUS_DONE_MASK | KIWICHA_INTERRUPT_STATUS_ERROR_MASK)
 #define WORKING (KIWICHA_STATUS_RUNNING_MASK | KIWICHA_STATUS_DRAINING_MASK)
 #define WORD_BYTES 8u
+#define WIDEST 63u /* bits of an address that a uint64_t has a limit for */
 
 static uint32_t mmio_read32(void *context, uint32_t offset)
 {
@@ -88,6 +89,9 @@ kiwicha_status kiwicha_probe(kiwicha_device *device, const kiwicha_port *port)
         device->address_width = field(
             get(device, KIWICHA_MEMORY_PORT_OFFSET),
             KIWICHA_MEMORY_PORT_ADDRESS_WIDTH_MASK, KIWICHA_MEMORY_PORT_ADDRESS_WIDTH_SHIFT);
+        if (device->address_width > WIDEST) {
+            device->address_width = WIDEST;
+        }
         if (device->version_major != KIWICHA_VERSION_MAJOR) {
             status = refused(
                 device, KIWICHA_WRONG_VERSION, device->version_major, KIWICHA_VERSION_MAJOR);

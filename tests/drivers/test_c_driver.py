@@ -8,10 +8,13 @@ import pytest
 
 import kiwicha
 from kiwicha.drivers import registers
+from kiwicha.drivers.sequence import start_registers
 from kiwicha.machine.isa import ErrorCode
 from kiwicha.models.variants import build, random_input
 
+from .c_driver import CDriver
 from .c_networks import BASE, Made, outputs, put
+from .fake_machine import FakeMachine
 
 pytestmark = pytest.mark.cc
 
@@ -55,6 +58,41 @@ def test_networks(name, tmp_path):
             assert found[key].tobytes() == array.tobytes()
     assert (machine.memory[size:] == 0xA5).all()
     assert not machine.interrupt
+
+
+def test_the_sequence_is_that_of_the_other_driver(made):
+    machine, driver = loaded(made)
+    assert not machine.writes
+    assert driver.call("start") == "OK"
+    program = made.program
+    expected = start_registers(program.program, program.read_window, program.write_window, BASE)
+    assert machine.writes[-1] == (registers.CONTROL_OFFSET, 1)
+    assert len(machine.writes) == len(expected) + 1
+    assert dict(machine.writes[:-1]) == expected
+
+
+def test_addresses_of_any_width(made):
+    machine, driver = made.start(changes={"memory_port": 0xFF << 16})
+    assert driver.probe() == "OK"
+    assert driver.load(machine.memory, (1 << 63) - 64) == "OUT_OF_REACH"
+    assert driver.load(machine.memory, BASE) == "OK"
+
+
+def test_above_four_gibibytes(tmp_path):
+    """Both halves of every address matter."""
+    model, shape = build("flatten")
+    wide = kiwicha.PRESETS["tiny"].replace(name="wide", axi_address_width=40)
+    made = Made(tmp_path, model, {"x": random_input(shape)}, wide)
+    base = 0x9_4000_0000
+    memory = np.full(made.program.image.size, 0xA5, np.uint8)
+    driver = CDriver(made.library, made.symbol, FakeMachine(wide, memory, base))
+    assert driver.probe() == "OK"
+    assert driver.load(memory, base) == "OK"
+    np.testing.assert_array_equal(memory, made.program.relocate(base))
+    put(made, driver)
+    assert driver.call("run", 10) == "OK"
+    for key, array in made.expected.items():
+        np.testing.assert_array_equal(outputs(driver)[key], array)
 
 
 def test_caches(made):

@@ -89,6 +89,18 @@ def test_networks(name, offset, tmp_path):
     assert list(driver.layer_counters()) == layers
 
 
+def test_above_four_gibibytes(tmp_path):
+    """Both halves of every address matter."""
+    model, shape = build("flatten")
+    inputs, base = {"x": random_input(shape)}, 0x9_4000_0000
+    wide = kiwicha.PRESETS["tiny"].replace(name="wide", axi_address_width=40)
+    program, expected = written(model, tmp_path, inputs, wide)
+    memory = np.full(program.image.size, 0xA5, np.uint8)
+    driver = Driver(FakePort(FakeMachine(wide, memory, base)))
+    driver.load(program)
+    same(driver.run(inputs), expected)
+
+
 def test_the_counters_of_layers(made):
     program, _, inputs = made
     port = fake(program)
