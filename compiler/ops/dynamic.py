@@ -10,9 +10,9 @@ from kiwicha.compiler.ops.unsupported import DYNAMIC
 from kiwicha.compiler.ops.window import LIMITS
 
 __all__ = [
-    "ALONE", "BETWEEN", "BOUND", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "OPERATORS", "ORDERS",
-    "OWN_SCALE", "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES", "SLICED",
-    "SUMMANDS", "SUMS", "TENSOR", "VALUE",
+    "ALONE", "BETWEEN", "BOUND", "COLUMNS", "CONSTANT", "FINITE", "INPUT", "MOVED", "OPERATORS",
+    "ORDERS", "OWN_SCALE", "OWN_ZERO", "PAIR", "POOLED", "REST", "RIGHT", "SCALE", "SHAPES",
+    "SLICED", "SUMMANDS", "SUMS", "TENSOR", "VALUE",
 ]
 
 TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda scale: not scale)
@@ -21,7 +21,7 @@ REST = Limit(
     "{following} of a dynamically quantized layer's result; must be Add or Mul of a constant, "
     "LeakyRelu or PRelu with a constant slope, HardSigmoid, HardSwish, a sum, a product, Relu, "
     "Clip, MaxPool, an average without padding or a reshape, once each and in this order; Concat, "
-    "Split or Slice; {way}",
+    "Split, Slice, Pad, Resize, Tile, Expand or Gather; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -75,6 +75,11 @@ SLICED = Limit(
 ALONE = Limit(
     "{op} of '{name}', which is {what}; {legal}", lambda op, name, what, legal: not what
 )
+MOVED = Limit(
+    "{op} of value '{name}', which is {what}; must be whole pixels or rows of one value, or 0 "
+    "around them; use quantize_static or --host-fallback",
+    lambda op, name, what: not what,
+)
 SUMMANDS = Limit(
     "neither '{first}' nor '{second}' is the result of one product or convolution, which the other "
     "could be added to; use quantize_static or --host-fallback",
@@ -99,14 +104,15 @@ OPERATORS = (
         ),
         "dynamic.dynamic_quantize",
         (TENSOR, VALUE, REST, SUMS, INPUT, BETWEEN, SCALE, FINITE, BOUND, RIGHT, OWN_ZERO, SHAPES,
-         PAIR, OWN_SCALE, POOLED, COLUMNS, SLICED, ALONE, SUMMANDS, ORDERS, *LIMITS),
+         PAIR, OWN_SCALE, POOLED, COLUMNS, SLICED, ALONE, MOVED, SUMMANDS, ORDERS, *LIMITS),
         "as `quantize_dynamic` writes them, or as ONNX Runtime fuses them: products with "
         "constants and of two such tensors, batched and broadcast, 1-D and 2-D convolutions with "
         "groups, MaxPool, views, beside static layers; LeakyRelu and PRelu with constant slopes, "
-        "sums of two layers, or of one and a graph input, Concat, and Split and Slice of columns, "
-        "whose values are in memory in binary32 (`real.bytes`); Clip with constant bounds, "
-        "HardSigmoid, HardSwish, products of two layers, factors and offsets for each column "
-        "(`real.functions`); over all of binary32 with its denormal numbers; a tensor without a "
+        "sums of two layers, or of one and a graph input, Concat, Split and Slice of columns, and "
+        "Pad, Resize to the nearest, Tile, Expand and Gather of whole pixels, whose values are in "
+        "memory in binary32 (`real.bytes`); Clip with constant bounds, HardSigmoid, HardSwish, "
+        "products of two layers, factors and offsets for each column (`real.functions`); over all "
+        "of binary32 with its denormal numbers; a tensor without a "
         "finite range is refused by name; any number of quantizations alive; float inputs and "
         "outputs converted by the host, with a function or softmax in front of an output, or int32 "
         "sums as outputs, of integer inputs too",
@@ -114,7 +120,7 @@ OPERATORS = (
          "tests/compiler/test_mixed.py", "tests/compiler/test_integer_sums.py",
          "tests/compiler/test_dynamic_product.py", "tests/compiler/test_dynamic_real.py",
          "tests/compiler/test_dynamic_windows.py", "tests/compiler/test_dynamic_functions.py",
-         "tests/compiler/test_unfused.py"),
+         "tests/compiler/test_dynamic_moves.py", "tests/compiler/test_unfused.py"),
         otherwise=lambda _context, _node: DYNAMIC,
     ),
 )

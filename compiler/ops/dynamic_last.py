@@ -13,9 +13,10 @@ from kiwicha.compiler.frontend.subgraph import subgraph
 from kiwicha.compiler.graph.graph import Shape
 from kiwicha.compiler.graph.host_operators import HostFunction
 from kiwicha.compiler.ops.context import Context
+from kiwicha.compiler.ops.dynamic import REST
 from kiwicha.compiler.ops.registry import is_elementwise
 
-__all__ = ["is_last", "last_function"]
+__all__ = ["is_last", "last_function", "refuse_rest"]
 
 _ROWS = ("Clip", "LogSoftmax", "Softmax")
 
@@ -32,6 +33,19 @@ def is_last(context: Context, node: onnx.NodeProto, rank: int) -> bool:
     readers = context.readers[node.output[0]]
     shown = node.output[0] in {value.name for value in context.model.graph.output}
     return (shown or bool(readers)) and all(is_last(context, each, rank) for each in readers)
+
+
+def refuse_rest(context: Context, node: onnx.NodeProto, name: str) -> None:
+    """Refuse a node that may not follow a layer.
+
+    Parameters
+    ----------
+    name : of the float value that it reads, which a model could end at; empty for none.
+    """
+    way = "use quantize_static or --host-fallback"
+    if name and node.output[0] in {value.name for value in context.model.graph.output}:
+        way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
+    REST.check(following=node.op_type, way=way, known=False)
 
 
 def last_function(context: Context, source: str, shape: Shape, name: str) -> HostFunction:

@@ -22,7 +22,6 @@ from kiwicha.compiler.ops.dynamic import (
     CONSTANT,
     FINITE,
     OWN_SCALE,
-    REST,
     SCALE,
     SUMS,
     TENSOR,
@@ -32,8 +31,9 @@ from kiwicha.compiler.ops.dynamic_average import average, average_of_real, avera
 from kiwicha.compiler.ops.dynamic_functions import clip_bounds, scaled_by
 from kiwicha.compiler.ops.dynamic_gate import hard, multiply
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
-from kiwicha.compiler.ops.dynamic_last import is_last
+from kiwicha.compiler.ops.dynamic_last import is_last, refuse_rest
 from kiwicha.compiler.ops.dynamic_linear import Linear
+from kiwicha.compiler.ops.dynamic_moves import MOVES, move
 from kiwicha.compiler.ops.dynamic_parts import slices, slope_of
 from kiwicha.compiler.ops.dynamic_products import convolution, product
 from kiwicha.compiler.ops.dynamic_real import Reals
@@ -103,7 +103,7 @@ class DynamicLayers:
             "GlobalAveragePool": self._average, "LeakyRelu": self._slope, "PRelu": self._slope,
             "Concat": self.reals.concat, "Slice": self._slice, "Split": self._slice,
             "Clip": self._clip, "HardSigmoid": self._hard, "HardSwish": self._hard,
-            **dict.fromkeys(VIEWS, self._view),
+            **dict.fromkeys(VIEWS, self._view), **dict.fromkeys(MOVES, self._move),
         }
         if self._is_last(node):
             return True
@@ -118,7 +118,7 @@ class DynamicLayers:
             "Mul": self._gate,
             "MaxPool": self.reals.pool, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "Clip": self.reals.clip,
-            **dict.fromkeys(VIEWS, self.reals.view),
+            **dict.fromkeys(VIEWS, self.reals.view), **dict.fromkeys(MOVES, self._move),
         }
         if self.reals.is_last(node, node.op_type in rest):
             return True
@@ -150,15 +150,10 @@ class DynamicLayers:
 
     def _require(self, node: onnx.NodeProto, known: bool) -> None:
         """Refuse a node that may not follow in this place, unless ``known``."""
-        if known:
-            return
-        known_names = {*self.linear, *self.reals.made}
-        name = next(name for name in node.input if name in known_names)
-        last = node.output[0] in {value.name for value in self.context.model.graph.output}
-        way = "use quantize_static or --host-fallback"
-        if last and (name not in self.linear or self.linear[name].w_scale is not None):
-            way = f"let the model end at '{name}' and compute {node.op_type} of that, or {way}"
-        REST.check(following=node.op_type, way=way, known=known)
+        if not known:
+            name = next(n for n in node.input if n in self.linear or n in self.reals.made)
+            floats = name not in self.linear or self.linear[name].w_scale is not None
+            refuse_rest(self.context, node, name if floats else "")
 
     def _is_last(self, node: onnx.NodeProto) -> bool:
         """Leave a node in front of a graph output to the host, if it is one for it."""
@@ -341,6 +336,9 @@ class DynamicLayers:
         self._require(node, frame is not None)
         assert frame is not None
         self.linear[node.output[0]] = average(self.context, self.records, node, linear, frame)
+
+    def _move(self, node: onnx.NodeProto) -> None:
+        move(self.reals, node)
 
     def _view(self, node: onnx.NodeProto) -> None:
         linear = self.linear[node.input[0]]

@@ -21,7 +21,7 @@ from kiwicha.compiler.ops.part import axis_order
 from kiwicha.compiler.ops.tflite import SAME_SCALE, image, operand, options, target
 from kiwicha.machine.isa import Reduction
 
-__all__ = ["OPERATORS"]
+__all__ = ["OPERATORS", "pad_constant", "pads_of"]
 
 _ONE = np.float32(1)
 _PAIRS = Limit(
@@ -35,7 +35,7 @@ _Pads = tuple[tuple[int, int], ...]
 def float_pad(context: Context, node: onnx.NodeProto) -> None:
     """Of a float value; nothing is emitted before the QuantizeLinear."""
     value = in_codes(context, node, node.input[0])
-    pads = _pads(context, node, value.shape)
+    pads = pads_of(context, node, value.shape)
     if not any(map(any, pads)):
         done = FloatOp("view", node, value.shape, view=("reshape", value.shape))
         context.floats[node.output[0]] = FloatValue(value.origin, (*value.operations, done))
@@ -65,7 +65,7 @@ def _finish(
         context.uses[name] = 1
         emit_chain(context, node, context.tensors[name], rest, target)
         return
-    fill = np.float32(_constant(context, pad))
+    fill = np.float32(pad_constant(context, pad))
     info = np.iinfo(target.dtype)
     with np.errstate(all="ignore"):
         ratio = np.clip(fill / target.scale, info.min - target.zero_point,
@@ -83,7 +83,7 @@ def _finish(
 def pad(context: Context, node: onnx.NodeProto) -> None:
     """Input x; scale and zero point pass through, and the constant is a code."""
     x = context.tensor(node.input[0])
-    _emit(context, node, x, replace(x, name=node.output[0]), int(_constant(context, node)))
+    _emit(context, node, x, replace(x, name=node.output[0]), int(pad_constant(context, node)))
 
 
 def tflite_pad(context: Context, node: onnx.NodeProto) -> None:
@@ -108,7 +108,7 @@ def tflite_pad(context: Context, node: onnx.NodeProto) -> None:
 
 def _emit(context: Context, node: onnx.NodeProto, x: Tensor, y: Tensor, code: int) -> None:
     """Emit ``y``: the codes of ``x`` with ``code`` around them, or what the mode has there."""
-    pads, mode = _pads(context, node, x.shape), attributes(node).get("mode", "constant")
+    pads, mode = pads_of(context, node, x.shape), attributes(node).get("mode", "constant")
     info = np.iinfo(y.dtype)
     y = replace(y, shape=_padded(x.shape, pads))
     spatial = len(pads) in (3, 4) and not any(map(any, pads[:2])) and min(map(min, pads)) >= 0
@@ -170,7 +170,7 @@ def _padded(shape: Shape, pads: _Pads) -> Shape:
     return tuple(n + sum(both) for n, both in zip(shape, pads, strict=True))
 
 
-def _pads(context: Context, node: onnx.NodeProto, shape: Shape) -> _Pads:
+def pads_of(context: Context, node: onnx.NodeProto, shape: Shape) -> _Pads:
     """Return what is added before and behind each axis: attributes before opset 11, then inputs."""
     rank = len(shape)
     given = attributes(node).get("pads")
@@ -184,7 +184,8 @@ def _pads(context: Context, node: onnx.NodeProto, shape: Shape) -> _Pads:
     return tuple(pads.get(axis, (0, 0)) for axis in range(rank))
 
 
-def _constant(context: Context, node: onnx.NodeProto) -> float:
+def pad_constant(context: Context, node: onnx.NodeProto) -> float:
+    """Return what is around: an input, or an attribute of old ones."""
     if len(node.input) > 2 and node.input[2]:
         return float(context.constant(node, 2, "constant").reshape(-1)[0])
     return float(attributes(node).get("value", 0))

@@ -61,6 +61,9 @@ DYNAMIC = {
     "{op} of '{name}'": dynamic(
         node("Concat", ["m", "k"], ["y"], name="it", axis=0),
         constants={"k": np.ones((1, 5), F32)}),
+    "{op} of value '{name}'": dynamic_conv(
+        node("Resize", ["m", "", "F"], ["r"], name="it", mode="linear"),
+        *again("r"), constants={"V": np.ones((8, 5), U8), "F": F32([1, 1, 2, 2])}),
     "neither '{first}'": dynamic(
         node("Concat", ["m", "m"], ["t"], axis=0), node("Add", ["t", "t"], ["y"], name="it")),
     "'{first}' is {x}": dynamic(
