@@ -37,6 +37,8 @@ class RealPart:
     x : its numbers, uint8 ... x 4 N.
     relu : whether negative ones become 0 first.
     bounds : within which they are held before that, None where they are not.
+    factor, offset : what they are multiplied by before, and what is added then, one for each of as
+        many numbers as follow each other; both None for neither.
     width : numbers that follow each other in the result; between them are those of other parts.
     """
 
@@ -44,11 +46,22 @@ class RealPart:
     relu: bool
     width: int
     bounds: Bounds | None = None
+    factor: NDArray[np.float32] | None = None
+    offset: NDArray[np.float32] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether anything is done to the numbers."""
+        return self.relu or self.bounds is not None or self.factor is not None
 
     def values(self, octets: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return its numbers, lines x ``width``."""
-        made = np.ascontiguousarray(octets).reshape(-1).view("<f4").reshape(-1, self.width)
-        return _held(made, self.bounds, self.relu)
+        made = np.ascontiguousarray(octets).reshape(-1).view("<f4").astype(np.float32)
+        if self.factor is not None and self.offset is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = made.reshape(-1, len(self.factor)) * self.factor + self.offset
+            made = scaled.reshape(-1).astype(np.float32)
+        return _held(made.reshape(-1, self.width), self.bounds, self.relu)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,9 +19,9 @@ TENSOR = Limit("is a scale or a zero point; only tensors are written", lambda sc
 VALUE = Limit("is the integer sum of a layer; must be its float value", lambda scaled: scaled)
 REST = Limit(
     "{following} of a dynamically quantized layer's result; must be Add or Mul of a constant, "
-    "LeakyRelu or PRelu with a constant slope, HardSigmoid, HardSwish, a sum, a product, Relu, "
-    "Clip, MaxPool, an average without padding or a reshape, once each and in this order; Concat, "
-    "Split, Slice, Pad, Resize, Tile, Expand or Gather; {way}",
+    "LeakyRelu or PRelu with a constant slope, BatchNormalization, HardSigmoid, HardSwish, a sum, "
+    "a product, Relu, Clip, MaxPool, an average without padding or a reshape, once each and in "
+    "this order; Concat, Split, Slice, Pad, Resize, Tile, Expand or Gather; {way}",
     lambda following, way, known: known,
 )
 SUMS = Limit("quantizes integer sums", lambda scaled: scaled)
@@ -111,8 +111,8 @@ OPERATORS = (
         "sums of two layers, or of one and a graph input, Concat, Split and Slice of columns, and "
         "Pad, Resize to the nearest, Tile, Expand and Gather of whole pixels, whose values are in "
         "memory in binary32 (`real.bytes`); Clip with constant bounds, HardSigmoid, HardSwish, "
-        "products of two layers, factors and offsets for each column (`real.functions`); over all "
-        "of binary32 with its denormal numbers; a tensor without a "
+        "BatchNormalization, products of two layers, factors and offsets for each column "
+        "(`real.functions`); over all of binary32 with its denormal numbers; a tensor without a "
         "finite range is refused by name; any number of quantizations alive; float inputs and "
         "outputs converted by the host, with a function or softmax in front of an output, or int32 "
         "sums as outputs, of integer inputs too",

@@ -16,7 +16,7 @@ from kiwicha.compiler.ops.dynamic import BOUND, FINITE
 from kiwicha.compiler.ops.dynamic_linear import Linear
 from kiwicha.compiler.ops.dynamic_state import FULL
 
-__all__ = ["clip_bounds", "hard_sigmoid", "scaled_by"]
+__all__ = ["clip_bounds", "hard_sigmoid", "normalization", "scaled_by"]
 
 
 def clip_bounds(context: Context, node: onnx.NodeProto) -> Bounds:
@@ -53,6 +53,28 @@ def scaled_by(linear: Linear, node: onnx.NodeProto, value: NDArray[Any]) -> Line
         return linear.scaled(columns, np.full_like(columns, -0.0), node.op_type)
     factor = linear.slope if linear.factored else np.ones_like(columns)
     return linear.scaled(factor, columns, node.op_type)
+
+
+def normalization(context: Context, node: onnx.NodeProto) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return factor and offset of each channel that ONNX Runtime makes of a BatchNormalization.
+
+    Raises
+    ------
+    Refusal
+        For what is no constant, or not finite.
+    """
+    names = ("scale", "bias", "mean", "variance")
+    scale, bias, mean, variance = (
+        context.constant(node, place, name).astype(np.float32)
+        for place, name in enumerate(names, 1)
+    )
+    epsilon = np.float32(attributes(node).get("epsilon", 1e-5))
+    with np.errstate(all="ignore"):
+        factor = np.float32(1) / np.sqrt(variance + epsilon) * scale
+        offset = bias - mean * factor
+    for name, value in (("factor", factor), ("offset", offset)):
+        FINITE.check(what=name, name=node.op_type, value=value)
+    return factor, offset
 
 
 def hard_sigmoid(linear: Linear, node: onnx.NodeProto) -> Linear | None:

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products of two values between dynamically quantized layers: one is in memory, the other is
-multiplied by it on its way out of a layer. HardSwish is such a product of a layer with itself."""
+multiplied by it on its way out of a layer. HardSwish is such a product of a layer with itself.
+BatchNormalization that cannot be folded is one with constants."""
 
 from dataclasses import replace
 
 import onnx
 
-from kiwicha.compiler.ops.dynamic_functions import hard_sigmoid
+from kiwicha.compiler.ops.dynamic_functions import hard_sigmoid, normalization
 from kiwicha.compiler.ops.dynamic_real import Reals
 
-__all__ = ["hard", "multiply"]
+__all__ = ["hard", "multiply", "normalize"]
 
 
 def multiply(reals: Reals, node: onnx.NodeProto) -> bool:
@@ -41,6 +42,27 @@ def hard(reals: Reals, node: onnx.NodeProto) -> bool:
     gate = reals.context.names.fresh(output, "gate")
     reals.linear[gate] = made
     _gate(reals, node, name, gate)
+    return True
+
+
+def normalize(reals: Reals, node: onnx.NodeProto) -> bool:
+    """Read BatchNormalization: of a layer alone factors and offsets, else of what is brought into
+    memory; return whether it is of images.
+
+    Raises
+    ------
+    Refusal
+        Where it cannot be brought there.
+    """
+    name = node.input[0]
+    linear = reals.linear.get(name)
+    if name in reals.made or linear is None or not linear.bare:
+        reals.get(node, name)
+        return reals.normalize(node)
+    if linear.frame is None or not linear.plain:
+        return False
+    made = linear.scaled(*normalization(reals.context, node), node.op_type)
+    reals.linear[node.output[0]] = made
     return True
 
 

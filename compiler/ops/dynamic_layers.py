@@ -29,7 +29,7 @@ from kiwicha.compiler.ops.dynamic import (
 )
 from kiwicha.compiler.ops.dynamic_average import average, average_of_real, average_window
 from kiwicha.compiler.ops.dynamic_functions import clip_bounds, scaled_by
-from kiwicha.compiler.ops.dynamic_gate import hard, multiply
+from kiwicha.compiler.ops.dynamic_gate import hard, multiply, normalize
 from kiwicha.compiler.ops.dynamic_input import dynamic_input, slot_record
 from kiwicha.compiler.ops.dynamic_last import is_last, refuse_rest
 from kiwicha.compiler.ops.dynamic_linear import Linear
@@ -43,6 +43,7 @@ from kiwicha.compiler.ops.view import VIEWS, view_of
 
 __all__ = ["DynamicLayers"]
 
+Rule = Callable[[onnx.NodeProto], None]
 _TAKEN = ("Add", "Mul", "Relu")
 """Operators that become a part of a layer before they are the host's."""
 
@@ -79,7 +80,7 @@ class DynamicLayers:
         Refusal, Unknown
             As the rules of all other operators.
         """
-        rules: dict[str, Callable[[onnx.NodeProto], None]] = {
+        rules: dict[str, Rule] = {
             "DynamicQuantizeLinear": self._quantize,
             "MatMulInteger": self._multiplied,
             "ConvInteger": self._convolved,
@@ -102,7 +103,8 @@ class DynamicLayers:
             "QuantizeLinear": self._fixed, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "LeakyRelu": self._slope, "PRelu": self._slope,
             "Concat": self.reals.concat, "Slice": self._slice, "Split": self._slice,
-            "Clip": self._clip, "HardSigmoid": self._hard, "HardSwish": self._hard,
+            "Clip": self._clip, "HardSigmoid": self._by(hard), "HardSwish": self._by(hard),
+            "BatchNormalization": self._by(normalize),
             **dict.fromkeys(VIEWS, self._view), **dict.fromkeys(MOVES, self._move),
         }
         if self._is_last(node):
@@ -115,9 +117,10 @@ class DynamicLayers:
         """Read a node of a value that is in memory."""
         rest = {
             "Add": self.reals.add, "Relu": self.reals.relu, "Concat": self.reals.concat,
-            "Mul": self._gate,
+            "Mul": self._by(multiply),
             "MaxPool": self.reals.pool, "AveragePool": self._average,
             "GlobalAveragePool": self._average, "Clip": self.reals.clip,
+            "BatchNormalization": self._by(normalize),
             **dict.fromkeys(VIEWS, self.reals.view), **dict.fromkeys(MOVES, self._move),
         }
         if self.reals.is_last(node, node.op_type in rest):
@@ -227,7 +230,7 @@ class DynamicLayers:
             return
         if linear.w_scale is not None:
             if not self._constant(node, linear, other):
-                self._gate(node)
+                self._by(multiply)(node)
             return
         self._require(node, other in self.products and linear.w_scale is None)
         source, scale = self.products[other]
@@ -273,12 +276,9 @@ class DynamicLayers:
         bounds = clip_bounds(self.context, node)
         self.linear[node.output[0]] = linear.clipped(*bounds)
 
-    def _hard(self, node: onnx.NodeProto) -> None:
-        self._require(node, hard(self.reals, node))
-
-    def _gate(self, node: onnx.NodeProto) -> None:
-        """The product of two values."""
-        self._require(node, multiply(self.reals, node))
+    def _by(self, rule: Callable[[Reals, onnx.NodeProto], bool]) -> Rule:
+        """Return a rule that refuses what ``rule`` does not take."""
+        return lambda node: self._require(node, rule(self.reals, node))
 
     def _fixed(self, node: onnx.NodeProto) -> None:
         """The floats of a layer quantized by a scale that is known."""

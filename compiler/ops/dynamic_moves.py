@@ -47,6 +47,8 @@ def move(reals: Reals, node: onnx.NodeProto) -> None:
     mode = given.get("mode", "nearest")
     if node.op_type == "Resize" and mode != "nearest":
         what = f"made by {mode} interpolation"
+    if part.factor is not None:
+        what = "normalized"
     if node.op_type == "Pad" and given.get("mode", "constant") == "constant":
         value = pad_constant(context, node)
         what = what if value == 0 and low <= 0 <= high else f"padded with {value:g} there"

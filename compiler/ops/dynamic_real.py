@@ -22,7 +22,7 @@ from kiwicha.compiler.graph.graph import (
 from kiwicha.compiler.graph.layout import ROW_MAJOR, Layout, channels_last
 from kiwicha.compiler.ops.context import Context
 from kiwicha.compiler.ops.dynamic import ALONE, ORDERS, POOLED, SUMMANDS
-from kiwicha.compiler.ops.dynamic_functions import clip_bounds
+from kiwicha.compiler.ops.dynamic_functions import clip_bounds, normalization
 from kiwicha.compiler.ops.dynamic_last import is_last, last_function
 from kiwicha.compiler.ops.dynamic_linear import Linear
 from kiwicha.compiler.ops.dynamic_state import both
@@ -185,8 +185,7 @@ class Reals:
         linear = self.linear[name]
         real = self.get(node, other, linear.frame is not None)
         what = "several side by side" if len(real.parts) > 1 else ""
-        done = real.parts[0].relu or real.parts[0].bounds is not None
-        what = "an earlier sum's, or another's, Relu or Clip" if done else what
+        what = "an earlier sum's, or another's, Relu or Clip" if real.parts[0].done else what
         self._alone(node, other, what)
         image = linear.frame is not None
         order = channels_last(len(linear.made)) if image else ROW_MAJOR
@@ -232,6 +231,28 @@ class Reals:
         real = self.made[node.input[0]]
         parts = tuple(replace(part, relu=True) for part in real.parts)
         self.made[node.output[0]] = replace(real, parts=parts, positive=True)
+
+    def normalize(self, node: onnx.NodeProto) -> bool:
+        """BatchNormalization of what is in memory, when it is read: a factor and an offset for each
+        channel, of several values side by side for the channels of each; whether it is of
+        images."""
+        real = self.made[node.input[0]]
+        if not real.image:
+            return False
+        ready = real.plain and not real.last
+        what = "" if ready else "moved or pooled before"
+        what = "an earlier Relu, Clip or normalization" if any(p.done for p in real.parts) else what
+        what = what if len(real.parts) == 1 or real.axis == len(real.made) - 1 else "side by side"
+        self._alone(node, node.input[0], what)
+        factor, offset = normalization(self.context, node)
+        parts, first = list[RealPart](), 0
+        for part in real.parts:
+            count = real.made[1] if len(real.parts) == 1 else part.width
+            own = slice(first, first + count)
+            parts.append(replace(part, factor=factor[own], offset=offset[own]))
+            first += count
+        self.made[node.output[0]] = replace(real, parts=tuple(parts), positive=False)
+        return True
 
     def clip(self, node: onnx.NodeProto) -> None:
         """Clip of what is in memory, when it is read."""
@@ -313,6 +334,7 @@ class Reals:
         real = self.made[name]
         what = "several values side by side" if len(real.parts) > 1 else ""
         what = "pooled" if real.pool is not None else what
+        what = "normalized" if real.parts[0].factor is not None else what
         ALONE.check(op="a graph output", name=name, what=what, legal=_LEGAL)
         last = memory_order(real.made, real.image)
         back = (0, len(last) - 1, *range(1, len(last) - 1))

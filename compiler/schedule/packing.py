@@ -9,7 +9,10 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.isa import PARAMETER_BYTES
 from kiwicha.machine.records import OFFSET_PLACE, PARAMETER_RECORD
 
-__all__ = ["pack_identity", "pack_parameters", "pack_tile", "pack_zero_rows", "parameter_bytes"]
+__all__ = [
+    "pack_factors", "pack_identity", "pack_parameters", "pack_tile", "pack_zero_rows",
+    "parameter_bytes",
+]
 
 
 def pack_tile(
@@ -80,19 +83,35 @@ def parameter_bytes(tile: ColumnTile, config: AcceleratorConfig) -> int:
 
 def pack_parameters(work: Contraction, tile: ColumnTile, config: AcceleratorConfig) -> np.ndarray:
     """Return a column tile's parameters, uint8, whole groups."""
-    lanes, used = config.parameter_lanes, config.requantize_lanes
-    groups = -(-tile.outputs // used)
-    packed = np.zeros((groups, lanes, PARAMETER_BYTES), np.uint8)
     channels = slice(tile.output, tile.output + tile.outputs)
-    record = np.zeros(groups * used, PARAMETER_RECORD)
-    record["bias"][: tile.outputs] = work.bias[channels]
-    record["multiplier"][: tile.outputs] = work.multiplier[channels]
-    record["shift"][: tile.outputs] = work.shift[channels]
-    if work.slope is not None:
-        record["slope"][: tile.outputs] = work.slope[channels]
-    if work.offset is not None:
-        octets = record.view(np.uint8).reshape(-1, PARAMETER_BYTES)[: tile.outputs]
-        offsets = work.offset[channels].astype("<f4").view(np.uint8).reshape(-1, 4)
+    record = np.zeros(tile.outputs, PARAMETER_RECORD)
+    record["bias"] = work.bias[channels]
+    record["multiplier"] = work.multiplier[channels]
+    record["shift"] = work.shift[channels]
+    slope = None if work.slope is None else work.slope[channels]
+    return _packed(record, slope, None if work.offset is None else work.offset[channels], config)
+
+
+def pack_factors(factor: np.ndarray, offset: np.ndarray, config: AcceleratorConfig) -> np.ndarray:
+    """Return the same of channels that are multiplied and added to alone, binary32 both."""
+    return _packed(np.zeros(len(factor), PARAMETER_RECORD), factor, offset, config)
+
+
+def _packed(
+    record: np.ndarray, slope: np.ndarray | None, offset: np.ndarray | None,
+    config: AcceleratorConfig,
+) -> np.ndarray:
+    """Return records in whole groups, with slopes and offsets in them if there are any."""
+    if slope is not None:
+        record["slope"] = slope
+    octets = record.view(np.uint8).reshape(-1, PARAMETER_BYTES)
+    if offset is not None:
+        offsets = offset.astype("<f4").view(np.uint8).reshape(-1, 4)
         octets[:, OFFSET_PLACE : OFFSET_PLACE + 4] = offsets
-    packed[:, :used] = record.view(np.uint8).reshape(groups, used, PARAMETER_BYTES)
+    lanes, used = config.parameter_lanes, config.requantize_lanes
+    groups = -(-len(record) // used)
+    packed = np.zeros((groups, lanes, PARAMETER_BYTES), np.uint8)
+    whole = np.zeros((groups * used, PARAMETER_BYTES), np.uint8)
+    whole[: len(record)] = octets
+    packed[:, :used] = whole.reshape(groups, used, PARAMETER_BYTES)
     return packed.reshape(-1)

@@ -99,7 +99,9 @@ def _has_functions(node: Node) -> bool:
     """Return whether there are bounds of such values, their factors with offsets, or products."""
     if isinstance(node, DynamicLinearNode):
         return bool(node.functions)
-    return isinstance(node, DynamicRealNode) and any(part.bounds for part in node.parts)
+    return isinstance(node, DynamicRealNode) and any(
+        part.bounds is not None or part.factor is not None for part in node.parts
+    )
 
 
 def _arithmetic(node: Node, config: AcceleratorConfig) -> list[Need]:

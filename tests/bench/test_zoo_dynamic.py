@@ -9,10 +9,12 @@ from kiwicha.errors import InputError
 from kiwicha.models.zoo import NETWORKS
 
 WHOLE = {
-    "autoencoder", "dscnn", "gru", "lenet", "lstm", "mobilenet-v1", "mobilenet-v2", "resnet18",
-    "resnet50", "squeezenet", "tcn", "vgg", "yolo",
+    "autoencoder", "densenet", "dscnn", "gru", "lenet", "lstm", "mobilenet-v1", "mobilenet-v2",
+    "resnet18", "resnet50", "squeezenet", "tcn", "vgg", "yolo",
 }
-NOT_THE_SAME = {"dscnn", "gru", "lstm", "mobilenet-v1", "mobilenet-v2", "squeezenet", "tcn"}
+NOT_THE_SAME = {
+    "densenet", "dscnn", "gru", "lstm", "mobilenet-v1", "mobilenet-v2", "squeezenet", "tcn",
+}
 """Whole ones with a global average, which the machine takes of codes, or with cells in integers."""
 
 

@@ -196,6 +196,46 @@ def test_products_of_two_layers(tmp_path, config):
     checked(tmp_path, config, nodes, constants, [6, 5], ("y", "t"))
 
 
+def normalized(x, output, channels, rng, constants):
+    """Return a BatchNormalization, whose constants enter ``constants``."""
+    names = [f"{output}.{name}" for name in ("scale", "bias", "mean", "variance")]
+    constants |= {name: rng.normal(size=channels).astype(F32) for name in names}
+    constants[names[-1]] = rng.uniform(0.2, 3, channels).astype(F32)
+    return of("BatchNormalization", [x, *names], output, epsilon=1e-3)
+
+
+@configs
+@pytest.mark.parametrize("channels", [(4, 3), (8, 8), (9, 2)])
+def test_normalization(tmp_path, config, channels):
+    """As DenseNet has it: of a layer (of ONNX Runtime's own bits, unfolded), of a concatenation, of
+    what is pooled and read by others; Relu or Clip behind."""
+    first, more = channels
+    rng, constants = np.random.default_rng(12), {}
+    nodes = [
+        conv("a", "x", (first, 3, 3, 3), rng, constants, pads=[1] * 4),
+        normalized("a", "n", first, rng, constants), of("Relu", ["n"], "r"),
+        conv("b", "r", (first, first, 1, 1), rng, constants), of("Relu", ["b"], "br"),
+        of("MaxPool", ["br"], "p", kernel_shape=[2, 2], strides=[1, 1]),
+        normalized("p", "pn", first, rng, constants), of("Relu", ["pn"], "pr"),
+        conv("c", "pr", (more, first, 1, 1), rng, constants),
+        of("Concat", ["p", "c"], "t", axis=1),
+        normalized("t", "tn", first + more, rng, constants), clip("tn", "tr", constants, 0, 3),
+        conv("y", "tr", (2, first + more, 1, 1), rng, constants),
+    ]
+    checked(tmp_path, config, nodes, constants, [2, 3, 4, 5], opset=15)
+
+
+def test_more_factors_than_fit(tmp_path):
+    rng, constants = np.random.default_rng(13), {}
+    nodes = [
+        conv("a", "x", (70, 3, 1, 1), rng, constants), of("Relu", ["a"], "r"),
+        normalized("r", "n", 70, rng, constants), conv("y", "n", (2, 70, 1, 1), rng, constants),
+    ]
+    graph = legalize(lower(quantized(tmp_path, nodes, constants, [1, 3, 2, 2], opset=15)))
+    with pytest.raises(KiwichaError, match="has 70 factors; real.bytes is 512; 1024 would"):
+        compile_graph(graph, MACHINES["small"])
+
+
 @pytest.mark.parametrize("op", [
     "Sigmoid", "Tanh", "Gelu", "Exp", "LayerNormalization", "Softmax", "Erf", "Elu",
 ])
@@ -240,12 +280,13 @@ def test_machines_that_have_no_functions(tmp_path):
 
 
 def test_on_simulated_hardware(tmp_path):
-    """Two pairs of bounds, of a layer and of values in memory; a HardSwish, a factor."""
+    """Two pairs of bounds, of a layer and of values in memory; a HardSwish, factors."""
     rng, constants = np.random.default_rng(7), {}
     nodes = [
         conv("a", "x", (3, 2, 2, 2), rng, constants), clip("a", "ac", constants, 0, 2),
         conv("b", "ac", (3, 3, 1, 1), rng, constants), of("Add", ["ac", "b"], "s"),
-        clip("s", "sc", constants, -0.5, 1), conv("d", "sc", (3, 3, 1, 1), rng, constants),
+        normalized("s", "n", 3, rng, constants), clip("n", "sc", constants, -0.5, 1),
+        conv("d", "sc", (3, 3, 1, 1), rng, constants),
         of("HardSwish", ["d"], "h"), conv("e", "h", (3, 3, 1, 1), rng, constants),
         of("Mul", ["e", "k"], "ek"), *fully_connected("ek", 3 * 2 * 3, rng, constants),
     ]
