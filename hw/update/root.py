@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The reciprocal of a square root: a table, and two steps of Newton's method."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import data, stream
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Value, unsigned
+from amaranth.lib import data
 
-from kiwicha.hw.update.timed import Pipeline, Timed
+from kiwicha.hw.update.timed import Pipeline, Pipelined, Timed
 from kiwicha.machine.modes import CellFamily
 from kiwicha.machine.optimizer import ROOT_TABLE
 
@@ -17,7 +16,7 @@ ROOT = data.StructLayout({"factor": unsigned(31), "places": unsigned(5)})
 _THREE = 3 << 30
 
 
-class ReciprocalRoot(Component):
+class ReciprocalRoot(Pipelined):
     """`golden.optimizer.inverse_root`, one a cycle, ``latency`` cycles later; no handshake.
 
     Parameters
@@ -33,30 +32,7 @@ class ReciprocalRoot(Component):
     def __init__(
         self, multiplier_width: int = 0, cells: CellFamily = CellFamily.GENERIC
     ) -> None:
-        self.multiplier_width = multiplier_width
-        self.cells = cells
-        super().__init__({
-            "i": In(stream.Signature(unsigned(32), always_ready=True)),
-            "o": Out(stream.Signature(ROOT, always_ready=True)),
-        })
-        self._built: tuple[Module, int] | None = None
-
-    @property
-    def latency(self) -> int:
-        """Cycles from a value to its result; known when the pipeline is built."""
-        if self._built is None:
-            m = Module()
-            self._built = m, self._build(m)
-        return self._built[1]
-
-    def elaborate(self, platform: object) -> Module:
-        latency = self.latency
-        assert self._built is not None
-        m, self._built = self._built[0], None
-        valid = Signal(latency)
-        m.d.sync += valid.eq(Cat(self.i.valid, valid))
-        m.d.comb += self.o.valid.eq(valid[-1])
-        return m
+        super().__init__(unsigned(32), ROOT, {}, multiplier_width, cells)
 
     def _build(self, m: Module) -> int:
         """Add the pipeline to ``m``; return its latency."""

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of a pipeline that know their cycle, so that operands meet without being counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Value
+from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Member, Out
 
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.requantize_common import register
 from kiwicha.hw.parts.requantize_multiply import PipelinedMultiply
 from kiwicha.machine.modes import CellFamily
 
-__all__ = ["Pipeline", "Timed"]
+__all__ = ["Pipeline", "Pipelined", "Timed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +108,48 @@ class Pipeline:
         return (
             self.register(f"{name}_cut", cut, value), self.register(f"{name}_over", beyond, value)
         )
+
+
+class Pipelined(Component):
+    """A component that is one pipeline from ``i`` to ``o``, a value a cycle, ``latency`` cycles
+    later; no handshake.
+
+    Parameters
+    ----------
+    i, o : shapes of what goes in and comes out; ``more``, further ports.
+    multiplier_width, cells : what multiplies, see `PipelinedMultiply`.
+    """
+
+    def __init__(
+        self, i: ShapeLike, o: ShapeLike, more: Mapping[str, Member], multiplier_width: int,
+        cells: CellFamily,
+    ) -> None:
+        self.multiplier_width = multiplier_width
+        self.cells = cells
+        super().__init__({
+            **more,
+            "i": In(stream.Signature(i, always_ready=True)),
+            "o": Out(stream.Signature(o, always_ready=True)),
+        })
+        self._built: tuple[Module, int] | None = None
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a value to its result; known when the pipeline is built."""
+        if self._built is None:
+            m = Module()
+            self._built = m, self._build(m)
+        return self._built[1]
+
+    def elaborate(self, platform: object) -> Module:
+        latency = self.latency
+        assert self._built is not None
+        m, self._built = self._built[0], None
+        valid = Signal(latency)
+        m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        m.d.comb += self.o.valid.eq(valid[-1])
+        return m
+
+    def _build(self, m: Module) -> int:
+        """Add the pipeline to ``m``; return its latency."""
+        raise NotImplementedError

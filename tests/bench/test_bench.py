@@ -106,7 +106,7 @@ def test_emission_shares_modules() -> None:
 
 
 @pytest.mark.parametrize(("more", "there", "sections"), [
-    ([], True, 10), (["--full"], True, 13), ([], False, 9),
+    ([], True, 10), (["--full"], True, 15), ([], False, 9),
 ])
 def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, there, sections) -> None:
     monkeypatch.setattr(front, "files_folder", lambda: tmp_path if there else None)
@@ -116,7 +116,7 @@ def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, there,
     monkeypatch.setattr(front, "speed", lambda *_, **__: table)
     monkeypatch.setattr(front, "emission", lambda *_: emission(3, 2, lambda _: None))
     others = ("attention", "moves", "formats", "sparse", "dynamic", "block_scales", "several_ways",
-              "simulation", "training")
+              "simulation", "training", "optimizers", "updates")
     for name in others:
         monkeypatch.setattr(front, name, lambda *_, **__: table)
     page, figures = tmp_path / "new" / "page.md", tmp_path / "figures.json"
