@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kiwicha.machine.sum_tables import round_sums
 
-__all__ = ["residual_sum"]
+__all__ = ["beyond", "residual_sum"]
 
 _ENTRIES = 256
 
@@ -25,7 +25,22 @@ def residual_sum(
     table : uint8[beats, bytes of a beat], as LOAD writes it: `machine.isa.LoadTarget.SUMS`.
     results, addends : raw bytes, int8 or uint8 alike.
     """
+    total, low, high = _totals(table, results, addends)
+    return np.clip(total, low, high).astype(np.uint8)
+
+
+def beyond(
+    table: NDArray[np.uint8], results: NDArray[np.uint8], addends: NDArray[np.uint8]
+) -> int:
+    """Return how many of these sums are clamped."""
+    total, low, high = _totals(table, results, addends)
+    return int(((total < low) | (total > high)).sum())
+
+
+def _totals(
+    table: NDArray[np.uint8], results: NDArray[np.uint8], addends: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], int, int]:
     words = np.ascontiguousarray(table[:_ENTRIES, :8]).view("<i4").astype(np.int64)
     low, high = table[_ENTRIES, :4].copy().view("<i2")
     total = round_sums(words[results, 0] + words[addends, 1])
-    return np.clip(total, low, high).astype(np.uint8)
+    return total, int(low), int(high)

@@ -29,13 +29,13 @@ from kiwicha.machine.shifts import settled
 __all__ = ["StepResult", "evaluate_step", "loss_of"]
 
 Array = NDArray[Any]
-_Results = tuple[Array, int]
+_Results = tuple[Array, int, int]
 
 
 @dataclass(frozen=True, eq=False)
 class StepResult:
     """Every tensor of a step by name, in ONNX order, new weights under their results' names; the
-    exponents of those that have one of their own; and how many weights saturated in optimizers."""
+    exponents of those that have one of their own; and how many weights saturated."""
 
     tensors: dict[str, Array]
     exponents: dict[str, int]
@@ -77,11 +77,12 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array], rate: int = 0) -> Ste
             tensors[node.y.name] = np.full(1, scale, "<f4").view(np.uint8)
             continue
         if node.kind == "tuned_product":
-            made, exponent = _tuned(node, *operands), 0
+            made, exponent = np.asarray(_tuned(node, *operands)), 0
         elif node.kind == "cross_entropy":
             made, exponent = cross_entropy_errors(operands[0], before, operands[1]), 0
         elif node.kind in _SUMS:
-            made, exponent = _shifted(node, operands, before, exponents)
+            made, exponent, over = _shifted(node, operands, before, exponents)
+            saturated += over
         else:
             made, exponent = run_node(node, operands), before
         tensors[node.y.name], exponents[node.y.name] = made, exponent
@@ -159,9 +160,12 @@ def _shifted(
     y = shifted(acc, shift, "pseudo" if node.gradient else "half_up", node.low, node.high)
     if node.mask is not None:
         y = np.where(operands[added] > 0, y, 0)
+    over = 0
     if node.updates is not None:
-        y = np.clip(operands[added].astype(np.int64) - y.reshape(node.y.shape), -LIMIT, LIMIT)
-    return y.astype(np.int8), made
+        moved = operands[added].astype(np.int64) - y.reshape(node.y.shape)
+        over = int((np.abs(moved) > LIMIT).sum())
+        y = np.clip(moved, -LIMIT, LIMIT).astype(np.int8)
+    return y.astype(np.int8), made, over
 
 
 def _tuned(node: Any, x: Array, z: Array) -> Array:

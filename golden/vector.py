@@ -20,7 +20,7 @@ from kiwicha.golden.function_table import look_up
 from kiwicha.golden.multiway import multiway_quantize
 from kiwicha.golden.niti import magnitude, shifted
 from kiwicha.golden.requantize import requantize
-from kiwicha.golden.residual import residual_sum
+from kiwicha.golden.residual import beyond, residual_sum
 from kiwicha.golden.statistics import StatisticsRecord
 from kiwicha.golden.window_maximum import window_entries, window_maximum
 from kiwicha.machine.config import AcceleratorConfig
@@ -57,6 +57,7 @@ class VectorState:
     operands : second operands in binary32, uint8[real.bytes], which LOAD writes.
     bounds : of binary32 values, low and high in the first bytes, which LOAD writes.
     seed, step : of the random words that round blocks; nothing here changes them.
+    clamped : sums on the way out that were beyond their bounds.
     """
 
     slots: npt.NDArray[Any] = field(default_factory=lambda: np.zeros(SLOTS, SLOT_RECORD))
@@ -73,6 +74,7 @@ class VectorState:
     bounds: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros(8, np.uint8))
     seed: int = 0
     step: int = 0
+    clamped: int = 0
 
 
 def vector(
@@ -122,7 +124,7 @@ def vector(
             fields["low"], fields["high"], cfg.requantize_mode, bias=record["bias"],
         ).astype(np.uint8)
         if fields["residual"]:
-            octets = residual_sum(state.sums[fields["sums"]], octets, state.addends[target])
+            octets = _summed(fields, octets, state.addends[target], state)
         if fields["function"]:
             octets = look_up(state.functions[fields["table"]], octets)
     elif mode == VectorMode.QUANTIZE:
@@ -179,7 +181,16 @@ def _shifted(
     operand = state.addends[target]
     if fields["relu"]:
         return np.where(operand.view(np.int8) > 0, octets, 0).astype(np.uint8)
-    return residual_sum(state.sums[fields["sums"]], octets, operand)
+    return _summed(fields, octets, operand, state)
+
+
+def _summed(
+    fields: Fields, octets: npt.NDArray[np.uint8], operand: npt.NDArray[np.uint8],
+    state: VectorState,
+) -> npt.NDArray[np.uint8]:
+    table = state.sums[fields["sums"]]
+    state.clamped += beyond(table, octets, operand)
+    return residual_sum(table, octets, operand)
 
 
 def _accumulators(

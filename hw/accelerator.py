@@ -169,6 +169,7 @@ class Accelerator(Component):
             (records, records.ports),
             (control, (
                 *(("random",) if self.cfg.blocks.random else ()),
+                *(("clamped",) if self.cfg.training else ()),
                 *(("saturated", "rate") if self.cfg.update else ()),
             )),
         ])

@@ -242,6 +242,13 @@ def _registers(cfg: AcceleratorConfig) -> Iterator[Register]:
             Field("shift", 17, RATE_BITS - 17, "added to rate_shift, the sum 31 at most"),
         ), locked=True)
 
+    if cfg.training:
+        yield Register("sums_clamped", 0x0A4, Access.READ,
+                       "sums on VECTOR's way out beyond their bounds since start: weights that an "
+                       "in-place update took to a bound", (
+            Field("value", 0, 32, "sums"),
+        ))
+
     # From RECORD_OFFSET on: the record of hw/control/counters.py, word for word.
     yield _count("cycles_low", RECORD_OFFSET, "cycles since start, low half")
     yield _count("cycles_high", 0x104, "cycles since start, high half")

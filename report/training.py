@@ -19,8 +19,7 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class Run:
     """One seed: after each epoch its loss, the held-out accuracy (0 to 1), and weights at the
-    bounds. With an optimizer how many weights saturated in its steps, from the machine's
-    register, else nothing."""
+    bounds, and how many weights saturated in its steps, from the machine's register."""
 
     seed: int
     loss: tuple[float, ...]
@@ -28,7 +27,7 @@ class Run:
     saturated: tuple[int, ...]
     cycles: int
     steps: int
-    overflows: tuple[int, ...] = ()
+    overflows: tuple[int, ...]
 
 
 @dataclass(frozen=True)

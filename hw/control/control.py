@@ -69,6 +69,8 @@ class Control(Component):
         UPDATE's count, for its register; only with that engine.
     rate : Out(RATE_BITS)
         The register ``update_rate``, only with that engine; constant while a program runs.
+    clamped : In(32)
+        VECTOR's count, for its register; only on machines that train.
     random : Out(RANDOM)
         Only with ``blocks.random``; constant while a program runs.
     record_enable : In(1); record_index : In(...); record_data : Out(axi_data_width)
@@ -107,6 +109,7 @@ class Control(Component):
             "record_index": In(range(COUNTER_RECORD.size // cfg.axi_data_width)),
             "record_data": Out(cfg.axi_data_width),
             **({"random": Out(RANDOM)} if cfg.blocks.random else {}),
+            **({"clamped": In(32)} if cfg.training else {}),
             **({"saturated": In(32), "rate": Out(RATE_BITS)} if cfg.update else {}),
         })
 
@@ -146,6 +149,8 @@ class Control(Component):
                 self.random.seed.eq(registers.random_seed.value),
                 self.random.step.eq(registers.random_step.value),
             ]
+        if self.cfg.training:
+            m.d.comb += registers.sums_clamped.value.eq(self.clamped)
         if self.cfg.update:
             rate = registers.update_rate
             m.d.comb += [

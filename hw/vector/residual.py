@@ -48,6 +48,8 @@ class Residual(Component):
     o : Out(stream.Signature(answered_write(cfg), always_ready=True))
     positive : Out(requantize_lanes)
         Which operands of the write on ``i`` are positive, as int8; only with ``training.classes``.
+    clamped : Out(requantize_lanes)
+        Which sums of the write on ``o`` were beyond their bounds; likewise.
     """
 
     def __init__(self, cfg: AcceleratorConfig, delay: int) -> None:
@@ -64,7 +66,9 @@ class Residual(Component):
             "table": In(1),
             "i": In(written),
             "o": Out(written),
-            **({"positive": Out(cfg.requantize_lanes)} if cfg.training else {}),
+            **({
+                "positive": Out(cfg.requantize_lanes), "clamped": Out(cfg.requantize_lanes),
+            } if cfg.training else {}),
         })
 
     def elaborate(self, platform: object) -> Module:
@@ -97,7 +101,7 @@ class Residual(Component):
             ]
 
         for lane, (x, z) in enumerate(zip(self.i.payload.write.data, addends.octets, strict=True)):
-            m.submodules[f"sum_{lane}"] = total = SumRound()
+            m.submodules[f"sum_{lane}"] = total = SumRound(counted=bool(cfg.training))
             for name, octet, word, target in (
                 ("a", x, asked.data[:32], total.a), ("b", z, asked.data[32:64], total.b),
             ):
@@ -115,4 +119,7 @@ class Residual(Component):
                 total.high.eq(bounds[self.table].high),
                 self.o.payload.write.data[lane].eq(total.o),
             ]
+            if cfg.training:
+                live = late.o.payload.write.live >= lane
+                m.d.comb += self.clamped[lane].eq(total.over & late.o.valid & live)
         return m

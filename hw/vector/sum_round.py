@@ -20,21 +20,27 @@ class SumRound(Component):
     of two integers that a binary32 number is the middle itself; the even one is taken then. Exact
     for all a and b. One sum a cycle, ``latency`` cycles later; no back-pressure.
 
+    Parameters
+    ----------
+    counted : there is ``over``.
+
     Members
     -------
     a, b : In(signed(32))
     low, high : In(signed(9))
         Bounds, constant while anything is on its way.
-    o : Out(signed(9))
+    o : Out(signed(9)); over : Out(1)
+        The sum, and whether it was beyond the bounds.
     """
 
     latency = 4
 
-    a: In(signed(32))
-    b: In(signed(32))
-    low: In(signed(9))
-    high: In(signed(9))
-    o: Out(signed(9))
+    def __init__(self, *, counted: bool = False) -> None:
+        self.counted = counted
+        super().__init__({
+            "a": In(signed(32)), "b": In(signed(32)), "low": In(signed(9)), "high": In(signed(9)),
+            "o": Out(signed(9)), **({"over": Out(1)} if counted else {}),
+        })
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -58,4 +64,6 @@ class SumRound(Component):
         m.d.sync += value.eq(whole + up)
         below, above = (value - self.low)[-1], (self.high - value)[-1]
         m.d.sync += self.o.eq(Mux(below, self.low, Mux(above, self.high, value)))
+        if self.counted:
+            m.d.sync += self.over.eq(below | above)
         return m

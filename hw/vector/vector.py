@@ -81,6 +81,8 @@ class VectorEngine(Component):
         STORE's read of the output buffer, as ``OutputBuffer`` has it.
     slots : Out(ArrayLayout({scale, zero_point}, SLOTS)); slots_record : Out(8 * SLOTS * SLOT_BYTES)
         The slots, and as STORE writes them; only with ``cfg.slots``.
+    clamped : Out(32)
+        Sums on the way out that were beyond their bounds, since reset; only with ``cfg.training``.
     statistics : Out(STATISTICS_RECORD)
         Only with ``statistics.elements``.
     random : In(RANDOM)
@@ -130,6 +132,7 @@ class VectorEngine(Component):
             "output_address": In(32),
             "output_data": Out(cfg.axi_data_width),
             **(self._slot_modes.ports if self._slot_modes is not None else {}),
+            **({"clamped": Out(32)} if cfg.training else {}),
             **({"statistics": Out(STATISTICS_RECORD)} if self._statistics is not None else {}),
             **({"random": In(RANDOM)} if cfg.blocks.random else {}),
         }
@@ -210,6 +213,8 @@ class VectorEngine(Component):
             results = Results(finished, measured, made)
             self._slot_modes.connect(m, self, admitted, came, results)
         on_the_way = self._way_out.connect(m, self.write, step, admitted, (finished, made))
+        if self._way_out.clamped is not None:
+            m.d.comb += self.clamped.eq(self._way_out.clamped)
         m.d.comb += [written.eq(on_the_way[0]), result.eq(on_the_way[1])]
         if self._statistics is not None and self._integers is not None:
             count_results(m, self._statistics, self._integers.sums, mode, written, result)

@@ -26,6 +26,10 @@ class WayOut:
     cfg : the machine.
     apart : cycles from a step to its results.
     latency : cycles that any result takes.
+
+    Members
+    -------
+    clamped : 32 bits, on machines that train; sums that were beyond their bounds since reset.
     """
 
     def __init__(self, cfg: AcceleratorConfig, apart: int) -> None:
@@ -33,6 +37,7 @@ class WayOut:
         self._residual = Residual(cfg, apart) if cfg.residual else None
         self._functions = FunctionTable(cfg, apart) if cfg.functions else None
         self.latency = self._functions.latency if self._functions else 0
+        self.clamped: Signal | None = None
 
     def connect(
         self, m: Module, write: wiring.PureInterface, step: data.View, admitted: Admitted,
@@ -75,6 +80,9 @@ class WayOut:
         adds = admitted.residual
         if self.cfg.training:
             adds = admitted.residual & ~admitted.relu
+            self.clamped = clamped = Signal(32, name="clamped_sums")
+            flags = Signal(self.cfg.requantize_lanes, name="clamped_lanes")
+            m.d.sync += [flags.eq(unit.clamped), clamped.eq(clamped + sum(flags))]
             came = came[0], self._mask(m, unit, admitted.residual & admitted.relu, came[1])
         valid, result = Signal(name="added"), Signal(answered_write(self.cfg), name="sum")
         m.submodules.residual = unit

@@ -172,7 +172,7 @@ def _say(report: TrainingReport, before: list[float], tell: Callable[[str], None
             f"seed {run.seed}: loss {run.loss[0]:.3f} to {run.loss[-1]:.3f}, "
             f"{100 * share:.1f} to {100 * run.accuracy[-1]:.1f} % of {report.held_out} held-out "
             f"images, {run.steps:,} steps, {run.cycles:,} cycles, {run.saturated[-1]} weights at "
-            "a bound" + (f", {sum(run.overflows):,} saturated in steps" if run.overflows else "")
+            f"a bound, {sum(run.overflows):,} saturated in steps"
         )
     steps = sum(run.steps for run in report.runs)
     tell(

@@ -40,8 +40,8 @@ class Epoch:
     accuracy : of the held-out images, behind it.
     saturated : weights at +-127 behind it.
     cycles : of its steps, by layer, from the machine's counters.
-    overflows : weights that saturated somewhere in a step of an optimizer, of all its steps, from
-        the register ``update_saturated``.
+    overflows : weights that saturated in their steps, from a register of the machine: in NITI's
+        difference, or anywhere in an optimizer's arithmetic.
     """
 
     number: int
@@ -127,12 +127,10 @@ class Trainer:
 
     def _saturated(self, golden: StepResult, written: NDArray[np.uint8], where: str) -> int:
         """Return what the register says of a step: how many weights saturated in it."""
-        if self.plan.optimizer is None:
-            return 0
         found = int.from_bytes(written[-4:].tobytes(), "little")
         if found != golden.saturated:
             raise Difference(
-                f"{where}: update_saturated is {found}; the golden model has {golden.saturated}"
+                f"{where}: {self._register} is {found}; the golden model has {golden.saturated}"
             )
         return found
 
@@ -168,10 +166,16 @@ class Trainer:
             image, compiled.program, programs, compiled.read_window, compiled.write_window,
             start, patches, variant, (base, -(-(limit - base) // beat) * beat),
         )
+        steps = replace(steps, read=self._register)
         if self.plan.optimizer is None:
             return steps
         rates = learner.rates[first * learner.steps :]
-        return replace(steps, written="update_rate", values=rates, read="update_saturated")
+        return replace(steps, written="update_rate", values=rates)
+
+    @property
+    def _register(self) -> str:
+        """Which counts the weights that saturate."""
+        return "sums_clamped" if self.plan.optimizer is None else "update_saturated"
 
     def _codes(self, order: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Return the bytes of the images of each step, as memory has them."""

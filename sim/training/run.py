@@ -102,7 +102,7 @@ def _report(
             tuple(epoch.accuracy for epoch in epochs), tuple(epoch.saturated for epoch in epochs),
             sum(sum(epoch.cycles.values()) for epoch in epochs),
             sum(epoch.steps for epoch in epochs),
-            () if plan.optimizer is None else tuple(epoch.overflows for epoch in epochs),
+            tuple(epoch.overflows for epoch in epochs),
         )
         for each, epochs in zip(trainers, histories, strict=True)
     )

@@ -81,14 +81,20 @@ def random_inputs(network: Network, batch: int, seed: int) -> dict[str, np.ndarr
 @pytest.mark.parametrize("machine", CONFIGS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_step(machine: str, name: str) -> None:
-    check_step(NETWORKS[name], CONFIGS[machine], 1 + len(name) % 4)
+    network, batch = NETWORKS[name], 1 + len(name) % 4
+    check_step(network, CONFIGS[machine], batch)
+    step = evaluate_step(
+        training_graph(network, batch, 5), random_inputs(network, batch, len(network.name))
+    )
+    assert (step.saturated > 0) == (name != "one layer")
 
 
 def check_step(network: Network, config: AcceleratorConfig, batch: int) -> CompiledModel:
     """Compare every tensor that a step's program leaves in memory; return the program."""
     graph = training_graph(network, batch, 5)
     inputs = random_inputs(network, batch, len(network.name))
-    golden = evaluate_step(graph, inputs).tensors
+    step = evaluate_step(graph, inputs)
+    golden = step.tensors
     compiled = compile_graph(graph, config)
     run = Machine(config, compiled.load(inputs), compiled.read_window, compiled.write_window)
     run.run(compiled.words)
@@ -96,6 +102,7 @@ def check_step(network: Network, config: AcceleratorConfig, batch: int) -> Compi
         if node.kind != "view" and node.y.name in compiled.addresses:  # else only on chip
             found = compiled.read(run.memory, node.y)
             assert np.array_equal(found, golden[node.y.name]), node.name
+    assert run.state.clamped == step.saturated
     assert any((golden[f"{layer}:new"] != inputs[layer]).any() for layer in network.weights)
     return compiled
 
