@@ -4,8 +4,8 @@
 from collections.abc import Callable
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
-from amaranth.lib import data
-from amaranth.lib.wiring import In
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.update.root import ReciprocalRoot
 from kiwicha.hw.update.timed import Pipeline, Pipelined, Timed
@@ -39,7 +39,7 @@ OPTIMIZED = data.StructLayout({
 })
 
 
-class Optimizer(Pipelined):
+class Optimizer(Pipelined, Component):
     """`golden.optimizer`, one weight a cycle, ``latency`` cycles later; no handshake.
 
     Parameters
@@ -58,8 +58,13 @@ class Optimizer(Pipelined):
     def __init__(
         self, multiplier_width: int = 0, cells: CellFamily = CellFamily.GENERIC
     ) -> None:
-        constants = {"constants": In(CONSTANTS)}
-        super().__init__(UNOPTIMIZED, OPTIMIZED, constants, multiplier_width, cells)
+        self.multiplier_width = multiplier_width
+        self.cells = cells
+        super().__init__({
+            "constants": In(CONSTANTS),
+            "i": In(stream.Signature(UNOPTIMIZED, always_ready=True)),
+            "o": Out(stream.Signature(OPTIMIZED, always_ready=True)),
+        })
 
     def _fixed(self, name: str) -> Timed:
         return Timed(Value.cast(self.constants[name]))

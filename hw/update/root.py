@@ -2,7 +2,8 @@
 """The reciprocal of a square root: a table, and two steps of Newton's method."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Value, unsigned
-from amaranth.lib import data
+from amaranth.lib import data, stream
+from amaranth.lib.wiring import Component, In, Out
 
 from kiwicha.hw.update.timed import Pipeline, Pipelined, Timed
 from kiwicha.machine.modes import CellFamily
@@ -16,7 +17,7 @@ ROOT = data.StructLayout({"factor": unsigned(31), "places": unsigned(5)})
 _THREE = 3 << 30
 
 
-class ReciprocalRoot(Pipelined):
+class ReciprocalRoot(Pipelined, Component):
     """`golden.optimizer.inverse_root`, one a cycle, ``latency`` cycles later; no handshake.
 
     Parameters
@@ -32,7 +33,12 @@ class ReciprocalRoot(Pipelined):
     def __init__(
         self, multiplier_width: int = 0, cells: CellFamily = CellFamily.GENERIC
     ) -> None:
-        super().__init__(unsigned(32), ROOT, {}, multiplier_width, cells)
+        self.multiplier_width = multiplier_width
+        self.cells = cells
+        super().__init__({
+            "i": In(stream.Signature(unsigned(32), always_ready=True)),
+            "o": Out(stream.Signature(ROOT, always_ready=True)),
+        })
 
     def _build(self, m: Module) -> int:
         """Add the pipeline to ``m``; return its latency."""

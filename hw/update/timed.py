@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of a pipeline that know their cycle, so that operands meet without being counted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
-from amaranth.lib.wiring import Component, In, Member, Out
 
 from kiwicha.hw.parts.delay import Delay
 from kiwicha.hw.parts.requantize_common import register
@@ -110,28 +109,14 @@ class Pipeline:
         )
 
 
-class Pipelined(Component):
-    """A component that is one pipeline from ``i`` to ``o``, a value a cycle, ``latency`` cycles
-    later; no handshake.
-
-    Parameters
-    ----------
-    i, o : shapes of what goes in and comes out; ``more``, further ports.
-    multiplier_width, cells : what multiplies, see `PipelinedMultiply`.
+class Pipelined:
+    """What a component is that is one pipeline from ``i`` to ``o``: a value a cycle, ``latency``
+    cycles later, no handshake. Comes before `Component` among its bases.
     """
 
-    def __init__(
-        self, i: ShapeLike, o: ShapeLike, more: Mapping[str, Member], multiplier_width: int,
-        cells: CellFamily,
-    ) -> None:
-        self.multiplier_width = multiplier_width
-        self.cells = cells
-        super().__init__({
-            **more,
-            "i": In(stream.Signature(i, always_ready=True)),
-            "o": Out(stream.Signature(o, always_ready=True)),
-        })
-        self._built: tuple[Module, int] | None = None
+    i: stream.Interface
+    o: stream.Interface
+    _built: tuple[Module, int] | None = None
 
     @property
     def latency(self) -> int:

@@ -15,7 +15,10 @@ from kiwicha.golden.machine import Machine
 from kiwicha.golden.training import evaluate_step
 from kiwicha.machine.presets import preset
 from kiwicha.models.quantize import Form, quantize
+from kiwicha.sim.training.learner import Learner
 from kiwicha.sim.training.model_task import ModelTask
+from kiwicha.sim.training.optimizer import Optimizer
+from kiwicha.sim.training.plan import Plan
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0, 1, (40, 9)).astype(np.float32)
@@ -74,6 +77,33 @@ def test_step(layers, activations):
     assert np.array_equal(edge(golden[edge.tensor.name]), run(task.model, shown))
     changed = {name.removesuffix(":weights") for name in graph.updates.values()}
     assert changed == set(task.changed)
+
+
+@pytest.mark.parametrize("layers", [["last"], ["all"]])
+def test_step_of_an_optimizer(layers):
+    """Scales are known and errors' exponents are not: some of both meet in UPDATE."""
+    task = ModelTask("n", model(), layers)
+    data = task.data({"image": IMAGES, "labels": LABELS}, "f")
+    config = preset("training").replace(name="training-update", update={"lanes": 2})
+    plan = Plan(4, 2, optimizer=Optimizer(name="adam", rates=(2.0**-6,)))
+    learner = Learner(task, plan, data, config.beat_bytes)
+    compiled = compile_graph(learner.graphs[0], config)
+    for step, batch in enumerate(plan.order(0, len(data.images))[:3]):
+        inputs = learner.inputs(batch)
+        made = learner.step(0, step, batch)
+        machine = Machine(
+            config, compiled.load(inputs), compiled.read_window, compiled.write_window,
+            rate=made.rate,
+        )
+        machine.run(compiled.words)
+        for name in compiled.graph.updates:
+            tensor = compiled.graph.tensors[name]
+            found = compiled.read(machine.memory, tensor)
+            assert np.array_equal(found, made.result.tensors[name]), name
+        assert machine.saturated == made.result.saturated
+    assert {name.removesuffix(":weights") for name in learner.weights} >= set(task.changed)
+    changed = [n for n, w in task.weights.items() if not np.array_equal(w, learner.weights[n])]
+    assert changed == [f"{name}:weights" for name in task.changed]
 
 
 def test_new_weights_are_in_the_model():
