@@ -130,8 +130,8 @@ def _source(
     yield f"/* {_comment(manifest['model'])}; generated. */"
     yield '#include "program.h"'
     yield ""
-    yield from _array("uint8_t", f"{prefix}_image", [str(octet) for octet in used])
-    yield from _array("uint32_t", f"{prefix}_relocations", [f"{place}u" for place in moved])
+    yield from _array("uint8_t", f"{prefix}_image", used)
+    yield from _array("uint32_t", f"{prefix}_relocations", moved.tolist())
     counts = {kind: len(_tensors(manifest, kind)) for kind in ("inputs", "outputs")}
     for kind in counts:
         yield from _tensor_table(prefix, kind, _tensors(manifest, kind))
@@ -177,12 +177,13 @@ def _tensor_bytes(manifest: Mapping[str, Any]) -> int:
     return max(ends)
 
 
-def _array(kind: str, name: str, values: Sequence[str]) -> Iterator[str]:
+def _array(kind: str, name: str, values: Sequence[int]) -> Iterator[str]:
     if not values:  # C has no empty arrays
         return
+    mark = "" if kind == "uint8_t" else "u"
     yield f"static const {kind} {name}[] = {{"
     for start in range(0, len(values), _COLUMNS):
-        yield f"    {', '.join(values[start : start + _COLUMNS])},"
+        yield f"    {', '.join(f'{n}{mark}' for n in values[start : start + _COLUMNS])},"
     yield "};"
     yield ""
 
@@ -200,7 +201,7 @@ def _tensor_table(
         names = []
         for what, numbers in (("shape", shape), ("strides", strides)):
             name = f"{prefix}_{kind[:-1]}_{place}_{what}"
-            yield from _array("uint32_t", name, [f"{number}u" for number in numbers or ()])
+            yield from _array("uint32_t", name, numbers or ())
             names.append(name if numbers else "NULL")
         signed = "true" if tensor["dtype"] == "int8" else "false"
         scale = f"{np.float32(tensor.get('scale', 0)):.9e}f"
