@@ -26,6 +26,7 @@ class Read:
     idle: float  #: cycles in between in which it reads nothing
     bursts: int
     asked: float = 0.0  #: when LOAD could ask for the first of them
+    interleaved: bool = False  #: what goes on chip waits for it, not it for that
 
     def make_way(self, beats: float) -> float:
         """Let somebody else have as many beats; return by how much that delays the end."""
@@ -53,8 +54,8 @@ class ProgramFetch:
         self.handed = float(_FIRST)
         self._left = self._words  # words of this chunk that are not handed out
         self._next = self.handed + self.beats  # when the next chunk's first word is there
-        # What came that no LOAD has made way for yet: when, and its beats.
-        self._alone: list[tuple[float, float]] = []
+        # What came that no LOAD has made way for yet: when, its beats, whether it goes on chip.
+        self._alone: list[tuple[float, float, bool]] = []
         self.reads: deque[Read] = deque(maxlen=16)  # the last ones of LOAD
 
     def hand_out(self, words: int, blocked: float) -> bool:
@@ -87,7 +88,16 @@ class ProgramFetch:
             busy, left = read.after, left - (read.bursts - over)
         return max(asked + _ROUND_TRIP, busy)
 
-    def make_way(self, there: float, beats: float) -> bool:
+    def waits(self, there: float) -> float:
+        """Return by how much what goes on chip from cycle ``there`` on waits for interleaved
+        rows."""
+        end = there
+        for read in self.reads:
+            if read.interleaved and read.first <= end < read.after:
+                end = read.after
+        return end - there
+
+    def make_way(self, there: float, beats: float, on_chip: bool = False) -> bool:
         """Let somebody else have LOAD's beats of some cycles, from ``there`` on; return whether
         ``reads`` are delayed."""
         delay: float | None = None
@@ -97,10 +107,10 @@ class ProgramFetch:
                 read.after += delay
             elif read.first >= there + beats:
                 break
-            elif read.after > there:
+            elif read.after > there and not (on_chip and read.interleaved):
                 delay = read.make_way(min(beats, there + beats - read.first))
         if not self.reads or self.reads[-1].after <= there:
-            insort(self._alone, (there, beats))
+            insort(self._alone, (there, beats, on_chip))
         return bool(delay)
 
     def ahead(self) -> float:
@@ -116,9 +126,10 @@ class ProgramFetch:
 
     def read(self, read: Read) -> None:
         """Let LOAD read; what comes meanwhile makes it longer."""
-        while self._alone and sum(self._alone[0]) <= read.first:
+        while self._alone and sum(self._alone[0][:2]) <= read.first:
             self._alone.pop(0)
         while self._alone and self._alone[0][0] < read.after:
-            there, beats = self._alone.pop(0)
-            read.make_way(min(beats, there + beats - read.first))
+            there, beats, on_chip = self._alone.pop(0)
+            if not (on_chip and read.interleaved):
+                read.make_way(min(beats, there + beats - read.first))
         self.reads.append(read)

@@ -26,6 +26,7 @@ __all__ = ["Player", "Timed", "Timeline", "predict"]
 # Estimates, seen with a memory latency of 20; the engines' own numbers are exact.
 _END_CYCLES = 39  # from the last record in memory to the interrupt
 _ISSUE = 6  # from the fetch unit through the queue, the assembler and the wait for tokens
+_REQUEST = 5  # from a LOAD to its first request
 _TOKEN = 2  # from the done of one instruction to the end of another's wait
 # Those that take an instruction a cycle after its offer.
 _JUDGED = (Engine.LOAD, Engine.STORE, Engine.VECTOR, Engine.UPDATE)
@@ -135,10 +136,8 @@ class Player:
         self.free[engine] = done
         end.append(done + instruction.latency)
         if engine == Engine.STORE:
-            if instruction.fields.get("destination") and self.fetch.make_way(
-                end[-1] - 1 - needed, needed
-            ):
-                self._delay_reads()  # its beats go where LOAD's would
+            if instruction.fields.get("destination"):
+                self._forward(needed)
             # Those on chip may be early, but are done in order.
             self._stored = end[-1] = max(end[-1], self._stored)
         if engine == Engine.VECTOR:
@@ -152,6 +151,12 @@ class Player:
         self._layer_end += [0.0] * (layer + 1 - len(self._layer_end))
         self._layer_end[layer] = max(self._layer_end[layer], end[-1])
 
+    def _forward(self, beats: int) -> None:
+        """Let the last STORE's beats go where LOAD's would."""
+        self.end[-1] += self.fetch.waits(self.end[-1] - 1 - beats)
+        if self.fetch.make_way(self.end[-1] - 1 - beats, beats, on_chip=True):
+            self._delay_reads()
+
     def _delay_reads(self) -> None:
         """Take over from the bus when LOADs are done that had to make way."""
         for read in self.fetch.reads:
@@ -162,14 +167,24 @@ class Player:
         """Let a LOAD begin in cycle ``ready`` that could ask for its first burst in cycle
         ``waited``; return when the next one may."""
         needed, first = instruction.cycles, ready + READ_ROUND_TRIP
-        beats = instruction.bytes_read // self.config.beat_bytes
-        idle = max(0, needed - beats)
-        if instruction.fields.get("format") == WeightFormat.DENSE:
+        form = instruction.fields.get("format")
+        idle = max(0, needed - instruction.bytes_read // self.config.beat_bytes)
+        if form == WeightFormat.DENSE:
             idle = 0  # it waits for bursts in flight, of which the program has one then
-        bursts = max(1, -(-beats // self.config.axi_burst_beats))
-        read = Read(len(self.end), first, first + needed, idle, bursts, waited)
+        read = Read(
+            len(self.end), first, first + needed, idle, self._bursts(instruction),
+            waited + _REQUEST, form == WeightFormat.INTERLEAVED,
+        )
         self.fetch.read(read)
         return read.after - READ_ROUND_TRIP
+
+    def _bursts(self, instruction: Timed) -> int:
+        """Return the bursts of a LOAD, segments taken as the first one."""
+        size = self.config.beat_bytes * self.config.axi_burst_beats
+        start, length, segments = (
+            instruction.fields.get(name, 0) for name in ("address", "length", "segments")
+        )
+        return max(1, segments * ((start + length - 1) // size - start // size + 1))
 
     def _special(self, waited: float, instruction: Timed) -> tuple[float, float]:
         """Return when a SPECIAL begins that could do so in cycle ``waited``, and its end."""
