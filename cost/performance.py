@@ -81,6 +81,18 @@ def predict(
     return player.timeline()
 
 
+@dataclass(slots=True)
+class _Played:
+    """An instruction that was played: what it waits for, when the next one of its engine may begin,
+    and its number among those of its engine."""
+
+    engine: Engine
+    layer: int
+    sources: Collection[int]
+    free: float
+    number: int
+
+
 class Player:
     """Plays a program, one instruction after the other."""
 
@@ -94,6 +106,7 @@ class Player:
         self._gap = instruction_gap(config)
         self._array = compute_latency(config) - 1
         self.free = [0.0] * ENGINES  #: when each engine may begin its next instruction
+        self._played: list[_Played] = []
         self._taken = [-math.inf] * ENGINES  # when each one took its last one
         self._begun: list[list[float]] = [[] for _ in range(ENGINES)]
         self._layer_end: list[float] = []
@@ -146,8 +159,9 @@ class Player:
             taken = done  # it stays where it is until its last step
             # A pass that is stretched keeps the next instruction waiting in any case.
             self.free[engine] += max(0, self._gap - (self._array - instruction.latency))
-        begun.append(taken)
         layer = instruction.layer
+        self._played.append(_Played(engine, layer, sources, self.free[engine], len(begun)))
+        begun.append(taken)
         self._layer_end += [0.0] * (layer + 1 - len(self._layer_end))
         self._layer_end[layer] = max(self._layer_end[layer], end[-1])
 
@@ -159,9 +173,37 @@ class Player:
 
     def _delay_reads(self) -> None:
         """Take over from the bus when LOADs are done that had to make way."""
+        first = len(self.end)
         for read in self.fetch.reads:
-            self.end[read.index] = read.after
+            if self.end[read.index] != read.after:
+                self.end[read.index] = read.after
+                first = min(first, read.index)
         self.free[Engine.LOAD] = self.fetch.reads[-1].after - READ_ROUND_TRIP
+        self._delay_readers(first)
+
+    def _delay_readers(self, first: int) -> None:
+        """Let those begin later that were played since, and wait for LOADs from ``first`` on."""
+        free: dict[Engine, float] = {}
+        for index in range(first + 1, len(self._played)):
+            each = self._played[index]
+            if each.engine == Engine.LOAD:
+                continue
+            there = max((self.end[s] for s in each.sources), default=0.0) + _TOKEN
+            begin = max(there + (each.engine in _JUDGED), free.get(each.engine, 0.0))
+            delay = begin - self.start[index]
+            if delay > 0:
+                self.start[index] += delay
+                self.end[index] += delay
+                each.free += delay
+                self._begun[each.engine][each.number] += delay
+                self._layer_end[each.layer] = max(self._layer_end[each.layer], self.end[index])
+                if each.engine == Engine.VECTOR:
+                    self._drained = max(self._drained, self.end[index])
+                elif each.engine == Engine.STORE:
+                    self._stored = max(self._stored, self.end[index])
+            free[each.engine] = each.free
+        for engine, cycle in free.items():
+            self.free[engine] = max(self.free[engine], cycle)
 
     def _read(self, instruction: Timed, waited: float, ready: float) -> float:
         """Let a LOAD begin in cycle ``ready`` that could ask for its first burst in cycle

@@ -8,7 +8,7 @@ from kiwicha.compiler.emit.builder import ProgramBuilder
 from kiwicha.compiler.emit.dependencies import Range, Space
 from kiwicha.compiler.emit.forwarding import Block, ForwardingBuilder, Plan, stored
 from kiwicha.compiler.emit.instruction import Transfer
-from kiwicha.cost import fetch, timing
+from kiwicha.cost import fetch, performance, timing
 from kiwicha.cost.fetch import ProgramFetch, Read
 from kiwicha.cost.timing import format_cycles, softmax_cycles, special_cycles, special_gap
 from kiwicha.hw.special.softmax_fixed import TfliteSoftmax
@@ -220,6 +220,27 @@ def test_a_store_on_chip_takes_cycles_of_a_load():
     later = Read(1, 932, 1000, 0, 1)
     unit.read(later)
     assert later.after == 1010  # of the first 32 beats, what it meets
+
+
+def test_who_waits_for_a_load_waits_for_what_goes_before_it_too():
+    """Words that are asked for later than the reader is played make the LOAD longer."""
+    builder = ProgramBuilder(CONFIG)
+    builder.load(LoadTarget.WEIGHT, Transfer(65536, 0, 16384))
+    levels = [{"count": 16}] + [{"count": 1}] * 6
+    fields = {"levels": levels, "rows": 16, "accumulate": 0}
+    place, entry = Range(Space.WEIGHT, 0, 16384), Range(Space.ACCUMULATOR, 0, 1)
+    builder.compute(fields, 16, [place], entry)
+    alone = builder.timeline().end[0]
+    builder = ProgramBuilder(CONFIG)
+    builder.load(LoadTarget.WEIGHT, Transfer(65536, 0, 16384))
+    builder.compute(fields, 16, [place], entry)
+    builder.vector({"channels": 16, "pixels": 16, "lines": 1}, [entry], [])
+    for _ in range(8):
+        builder.store(Transfer(0, 0, 16))
+    line = builder.timeline()
+    assert line.end[0] > alone
+    assert line.start[1] == line.end[0] + performance._TOKEN
+    assert line.start[2] == line.end[1] + performance._TOKEN + 1
 
 
 def test_the_last_pass_is_done_when_its_last_step_is():

@@ -70,4 +70,4 @@ def test_one_runs_simulated():
         assert run.exact, run.verdict
         assert run.report.reference["whole"]
         assert run.report.reference["compared"]
-        assert abs(run.predicted_cycles / run.cycles - 1) < 0.05
+        assert abs(run.predicted_cycles / run.cycles - 1) < 0.02
