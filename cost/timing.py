@@ -75,9 +75,11 @@ def block_cycles(config: AcceleratorConfig, channels: int) -> int:
 def queued_instructions(config: AcceleratorConfig, opcode: Opcode) -> int:
     """Instructions of one kind that can wait between dispatch and their engine.
 
-    The queue holds whole words; two more instructions wait in the assembler and at the tokens.
+    One is at the tokens, and all words but the last of another in the assembler; the rest are in
+    the queue and in three registers before and behind it. And one is on its way.
     """
-    return config.queue_words // INSTRUCTION_WORDS[opcode] + 3
+    words = INSTRUCTION_WORDS[opcode]
+    return (config.queue_words + 3 + words - 1) // words + 2
 
 
 def format_cycles(

@@ -27,4 +27,4 @@ def test_timing_of_compute(config: AcceleratorConfig, pipeline: tuple[str, ...])
 
 def test_queues() -> None:
     assert queued_instructions(preset("default"), Opcode.LOAD) == 64 // 4 + 3
-    assert queued_instructions(preset("default"), Opcode.COMPUTE) == 64 // 13 + 3
+    assert queued_instructions(preset("default"), Opcode.COMPUTE) == (64 + 3 + 12) // 13 + 2
