@@ -58,6 +58,6 @@ DSCNN: tuple[Layer, ...] = (
 DIGITS_DSCNN: tuple[Layer, ...] = (
     Convolution("conv1", 1, 16, (3, 3), 0, True, pads=_AROUND),
     *_separable(1, 16), *_separable(2, 16),
-    AveragePool("pool", (8, 8)), Linear("fc", 16, 10, 0),
+    AveragePool("pool", (4, 4)), Linear("fc", 64, 10, 0),
 )
 """For the digits as images of 8x8."""
