@@ -26,6 +26,7 @@ from kiwicha.compiler.schedule.shifted_convolution import (
     group_places,
     image_of,
     is_depthwise,
+    is_empty,
     plain_work,
 )
 from kiwicha.machine.config import AcceleratorConfig
@@ -55,14 +56,21 @@ def shifted_contractions(
     )
     if len(works) == 1:
         return [replace(works[0], shifted=by_range)]
-    last = len(works) - 1
-    measured = [
+    measured = [work for work in works if not is_empty(work)]
+    last = len(measured) - 1
+    parts = [
         replace(by_range, part="measure", begin=place == 0, settle=place == last)
-        for place in range(len(works))
+        for place in range(len(measured))
     ]
     return [
-        *(replace(w, shifted=s, addend=None) for w, s in zip(works, measured, strict=True)),
-        *(replace(work, shifted=replace(by_range, part="quantize")) for work in works),
+        *(replace(w, shifted=s, addend=None) for w, s in zip(measured, parts, strict=True)),
+        *(
+            replace(
+                work, shifted=replace(by_range, part="quantize"),
+                addend=None if is_empty(work) else work.addend,
+            )
+            for work in works
+        ),
     ]
 
 

@@ -26,7 +26,7 @@ from kiwicha.machine.isa import WeightFormat
 
 __all__ = [
     "Places", "convolution_works", "dense_places", "filter_works", "group_places", "image_of",
-    "is_depthwise", "plain_work",
+    "is_depthwise", "is_empty", "plain_work",
 ]
 
 
@@ -97,6 +97,11 @@ def _channels(place: Place, group: int, groups: int) -> Place:
     )
 
 
+def is_empty(work: Contraction) -> bool:
+    """Whether all sums are of padding, and so 0."""
+    return work.channelwise and work.kernel == (1, 1) and work.pads[0] >= work.y.height
+
+
 def convolution_works(node: ShiftedConvNode, places: Places) -> Iterator[Contraction]:
     """Yield the sums of a convolution between these places, all of whose channels meet."""
     if node.role == "FP":
@@ -117,7 +122,7 @@ def filter_works(node: ShiftedConvNode, places: Places) -> Iterator[Contraction]
             matrix = work.matrix
             if matrix is not None:
                 matrix = replace(matrix, form=WeightFormat.ROWS, pitch=size)
-            yield replace(work, matrix=matrix, groups=size if matrix is not None else 1)
+            yield replace(work, matrix=matrix, groups=1 if matrix is None else size)
         return
     matrix = Matrix(places.z, WeightFormat.ROWS, size, True, columns * size, size)
     if node.role == "FP":
@@ -157,8 +162,9 @@ def _errors(node: ShiftedConvNode, places: Places) -> Iterator[Contraction]:
         place = _phase_place(node, y, row, column)
         for source, target in _by_image(x, place, y) if place.pitch else [(x, place)]:
             work = plain_work(node, source, target)
-            if not (row.taps and column.taps):  # no window reaches these
-                yield replace(work, weights=np.zeros((y.channels, 1, 1, x.channels), np.int8))
+            if not (row.taps and column.taps):  # no window reaches these: they are of padding
+                empty = replace(source, channels=y.channels, pitch=0, step=0)
+                yield replace(work, x=empty, pads=(target.height, 0))
                 continue
             first = (row.taps[0] * columns + column.taps[0]) * outputs
             matrix = Matrix(

@@ -50,5 +50,5 @@ def test_predicted() -> None:
     found = {(row["network"], row["depth"]): row["macs_a_cycle"] for row in training_steps().values}
     assert found["ResNet-8", 2048] >= 40
     assert found["DS-CNN", 2048] >= 30
-    assert found["ResNet-8", 512] >= 31
+    assert found["ResNet-8", 512] >= 32
     assert found["DS-CNN", 512] >= 23
