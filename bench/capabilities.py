@@ -38,6 +38,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "interleave: 3, 5": {"interleave": {"rows": (3, 5)}},
     "dynamic": {"dynamic": True},
     "dynamic and real": {"dynamic": True, "real": {"bytes": 8192}},
+    "the same and real.functions": {
+        "dynamic": True, "real": {"bytes": 8192, "functions": True},
+    },
     "training and what it needs": {
         "training": {"classes": 16}, "residual": {"tables": 2}, "special": {"lanes": 1},
         "transposer": True,

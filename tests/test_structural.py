@@ -16,6 +16,7 @@ FULL = TINY.replace(
     sparse={"formats": ("bitmask", "csc5"), "entries": 2},
     special={"lanes": 1, "bytes": 256, "entries": 256}, dynamic=True,
     blocks={"channels": 16, "rounding": "lfsr"}, queue_words=16, pipeline=(),
+    real={"bytes": 512, "functions": True}, pooling={"window": 2},
 )
 MACHINES = pytest.mark.parametrize("config", [TINY, FULL], ids=lambda config: config.name)
 

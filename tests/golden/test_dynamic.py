@@ -6,7 +6,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from kiwicha.golden.dynamic import dynamic_quantize, dynamic_scale, linear_values
+from kiwicha.golden.dynamic import (
+    added_values,
+    bounded,
+    dynamic_quantize,
+    dynamic_scale,
+    linear_values,
+)
 from kiwicha.sim.host import products_saturate
 
 
@@ -127,3 +133,40 @@ def test_linear(relu, kind, zero, w_scale):
         acc = (codes.astype(np.int64) - middle) @ (w.astype(np.int64) - zero)
         own = linear_values(acc, scale, values["ws"], values["b"], relu)
         np.testing.assert_array_equal(own, session.run(None, {"x": x})[0])
+
+
+def values(rng, count):
+    """Return values of the sizes that functions look at, some anywhere, denormal ones, zeros."""
+    near = rng.normal(0, 3, count)
+    far = near * 10.0 ** rng.integers(-44, 35, count)
+    some = np.where(rng.random(count) < 0.6, near, far).astype(np.float32)
+    return np.concatenate([some, np.float32([0, -0.0, 3, -3, 6, 1e-45, -1e-45])])
+
+
+@pytest.mark.parametrize("bounds", [(0, 6), (-1, 1), (-0.0, 1e-40), (2, -1), (-5, -5)], ids=str)
+def test_bounds(bounds):
+    low, high = np.float32(bounds)
+    session = runtime(
+        [helper.make_node("Clip", ["x", "low", "high"], ["y"])], ["x"],
+        {"y": TensorProto.FLOAT}, [("low", low), ("high", high)],
+    )
+    x = values(np.random.default_rng(4), 50_000)
+    assert np.array_equal(bounded(x, low, high), session.run(None, {"x": x})[0])
+    special = np.float32([np.inf, -np.inf, np.nan])
+    assert np.array_equal(bounded(special, low, high), special, equal_nan=True)
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.5), (1 / 6, 0.5), (-0.7, 0.1)])
+def test_hard_functions(alpha, beta):
+    """HardSigmoid is a product, a sum and bounds; HardSwish, of alpha 1 / 6, one product more."""
+    x = values(np.random.default_rng(5), 200_000)
+    made = added_values(x, slope=np.float32(alpha), offset=np.float32(beta), bounds=(0, 1))
+    node = helper.make_node("HardSigmoid", ["x"], ["y"], alpha=alpha, beta=beta)
+    session = runtime([node], ["x"], {"y": TensorProto.FLOAT})
+    assert np.array_equal(made, session.run(None, {"x": x})[0])
+    if (alpha, beta) == (1 / 6, 0.5):
+        session = runtime(
+            [helper.make_node("HardSwish", ["x"], ["y"])], ["x"], {"y": TensorProto.FLOAT}
+        )
+        gated = added_values(x, made, gated=True)
+        assert np.array_equal(gated, session.run(None, {"x": x})[0])
