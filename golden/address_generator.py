@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kiwicha.golden.line_align import aligned_lanes
 from kiwicha.machine.isa import LEVEL_CHANNEL, LEVEL_REDUCTION, LEVELS
 
 __all__ = ["Steps", "activation_lanes", "compute_steps", "weight_tile"]
@@ -105,17 +106,22 @@ def _extend(data: np.ndarray, signed: int, zero: int) -> np.ndarray:
 
 
 def activation_lanes(
-    fields: Mapping[str, Any], steps: Steps, activation: np.ndarray, rows: int
+    fields: Mapping[str, Any], steps: Steps, activation: np.ndarray, rows: int,
+    tags: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return what enters the array: int64 ``[steps, rows]`` in 9 bits, zero point taken off.
 
-    ``activation`` is the scratchpad, ``uint8[activation_bytes]``, a power of two.
+    ``activation`` is the scratchpad, ``uint8[activation_bytes]``, a power of two; ``tags`` the
+    exponents of its lines, ``int8``, by which lanes are ``aligned`` if they are asked to be.
     """
     lane = np.arange(rows)
     x = steps.x[:, None] + lane
     y = steps.y[:, None]
     inside = (y >= 0) & (y < fields["y_limit"]) & (x >= 0) & (x < fields["x_limit"])
-    data = activation[(steps.address[:, None] + lane) % len(activation)]
+    place = (steps.address[:, None] + lane) % len(activation)
+    data = activation[place]
+    if fields.get("aligned") and tags is not None:
+        data = aligned_lanes(data, tags[place * len(tags) // len(activation)], fields["unit"])
     value = _extend(data, fields["activation_signed"], fields["activation_zero"])
     if fields["filter"]:
         return np.where(inside, value, fields["pad"])

@@ -19,6 +19,7 @@ def compute(
     weight: np.ndarray,
     accumulator: np.ndarray,
     rows: int,
+    tags: np.ndarray | None = None,
 ) -> None:
     """Execute an instruction: ``accumulator`` is changed in place.
 
@@ -30,6 +31,7 @@ def compute(
     accumulator : ``int32[accumulator_depth, columns]``.
     rows : rows of the array; the result does not depend on them, but that columns beyond them
         filter zeros.
+    tags : exponents of the scratchpad's lines, ``int8``, if it has any.
 
     Raises
     ------
@@ -38,7 +40,7 @@ def compute(
         beyond its pass.
     """
     steps = compute_steps(fields)
-    vectors, taps = activation_lanes(fields, steps, activation, rows), fields["rows"]
+    vectors, taps = activation_lanes(fields, steps, activation, rows, tags), fields["rows"]
     last = int(steps.entry[steps.result].max())
     if last >= len(accumulator):
         raise IndexError(f"accumulator entry {last} of {len(accumulator)}")

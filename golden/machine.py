@@ -106,6 +106,9 @@ class Machine:
         if config.real:
             self.state.operands = np.zeros(config.real.bytes, np.uint8)
             self._targets[LoadTarget.REAL] = self.state.operands
+        self.tags = np.zeros(config.activation_bytes // config.beat_bytes, np.int8)
+        if config.tags:
+            self._targets[LoadTarget.TAGS] = self.tags.view(np.uint8)
         if config.dynamic or config.training:
             self._targets[LoadTarget.DYNAMIC] = slots = self.state.slots.view(np.uint8)
             if config.real.functions:
@@ -326,12 +329,16 @@ class Machine:
             fields = fields | {"activation_zero": zero}
         if not self.config.depthwise and any(fields[n] for n in ("filter", "tail", "line_tail")):
             raise MachineError("the machine has no columns that filter")
+        if (fields["aligned"] or fields["unit"]) and not self.config.tags:
+            raise MachineError("the machine has no lines with exponents")
         longest = 1 << max(1, (self.config.rows - 1).bit_length())
         if max(fields["tail"], fields["line_tail"]) >= longest:
             raise MachineError(f"tails are legal up to {longest - 1}")
         weights = self.weight.reshape(-1, self.config.weight_pitch)
         try:
-            compute(fields, self.activation, weights, self.accumulator, self.config.rows)
+            compute(
+                fields, self.activation, weights, self.accumulator, self.config.rows, self.tags
+            )
         except (IndexError, ValueError) as error:
             raise MachineError(str(error)) from None
 

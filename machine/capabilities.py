@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from kiwicha.machine.capability import Capability, Machine
+from kiwicha.machine.line_tags import tag_banks
 from kiwicha.machine.modes import BlockCriterion, BlockRounding, BlockScale, SoftmaxMode
 from kiwicha.machine.require import (
     require_choice,
@@ -20,7 +21,7 @@ from kiwicha.machine.require import (
 
 __all__ = [
     "FORMER", "WEIGHT_FORMATS", "Blocks", "Capability", "Functions", "Interleave", "Machine",
-    "Pooling", "Real", "Residual", "Sparse", "Special", "Statistics", "Training", "Update",
+    "Pooling", "Real", "Residual", "Sparse", "Special", "Statistics", "Tags", "Training", "Update",
 ]
 
 WEIGHT_FORMATS = (
@@ -229,6 +230,29 @@ class Training(Capability):
             if not value:
                 shown = "false" if value is False else value
                 raise ValueError(f"{field} is {shown}; legal with training.classes: {legal}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tags(Capability):
+    """Quantized buffer control, after Cambricon-Q: an exponent for each line of the activation
+    scratchpad, so that one run can have lanes of several quantizations."""
+
+    table: ClassVar[str] = "tags"
+    lines: bool = False
+    """Whether lines, a beat each, have exponents; COMPUTE brings lanes to a unit of its own."""
+
+    def __post_init__(self) -> None:
+        if type(self.lines) is not bool:
+            raise ValueError(f"tags.lines is {self.lines!r}; legal: true, false")
+
+    def check(self, machine: Machine) -> None:
+        """Exponents of the lines of a run lie in banks of their own, of two words at least."""
+        least = 2 * tag_banks(machine.rows, machine.beat_bytes) * machine.beat_bytes
+        if self.lines and machine.activation_bytes < least:
+            raise ValueError(
+                f"activation_bytes is {machine.activation_bytes}; legal with tags.lines: at least "
+                f"{least} here"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ class LoadTarget(enum.IntEnum, shape=4):
     SUMS = 8  #: VECTOR's pairs of tables for sums, SUM_BEATS beats each: entry k, A and B (int32),
     #: at the beginning of beat k, then bounds low and high (int16) at that of beat 256
     REAL = 9  #: VECTOR's second operands in binary32, from byte address 0 of their memory on
+    TAGS = 10  #: exponents (int8) of the activation scratchpad's lines, a byte for each beat
 
 
 class WeightFormat(enum.IntEnum, shape=4):

@@ -18,6 +18,7 @@ from kiwicha.machine.capabilities import (
     Sparse,
     Special,
     Statistics,
+    Tags,
     Training,
     Update,
 )
@@ -113,6 +114,8 @@ class AcceleratorConfig:
     """Local dynamic quantization."""
     statistics: Statistics = Statistics()
     """Statistics on the fly."""
+    tags: Tags = Tags()
+    """Exponents of the activation scratchpad's lines."""
     training: Training = Training()
     """Training in integers."""
     update: Update = Update()
@@ -129,7 +132,7 @@ class AcceleratorConfig:
     def __post_init__(self) -> None:
         for kind in (
             Sparse, Special, Functions, Pooling, Interleave, Residual, Real, Blocks, Statistics,
-            Training, Update,
+            Tags, Training, Update,
         ):
             object.__setattr__(self, kind.table, kind.read(getattr(self, kind.table)))
         CellFamily.read(self, "cells")

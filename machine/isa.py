@@ -124,7 +124,11 @@ COMPUTE: Final = data.StructLayout({
     "tail": unsigned(7),  # last iterations of level 0 and of level 1 that have no result: their
     "line_tail": unsigned(7),  # vectors are for those before them; less than the counts, and than
     # the power of two that is not less than R (2 for one row)
-    "reserved1": unsigned(33),
+    # Lanes are int8 and come in units of 2^unit, rounded half to even, saturated, whatever the
+    # exponents of the lines are that they lie in (LoadTarget.TAGS)
+    "aligned": unsigned(1),
+    "unit": signed(8),
+    "reserved1": unsigned(24),
     "levels": data.ArrayLayout(_LEVEL, LEVELS),
 })
 

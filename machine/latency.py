@@ -49,6 +49,7 @@ _MULTIPLIER = {CellFamily.GENERIC: 2, CellFamily.ECP5: 4, CellFamily.ICE40: 3}
 _LEVELS = {18: 2, 9: 3}  # of adders that join partial products of so many bits
 _CELL = {CellFamily.ECP5: 2}  # that registers of a partial product's cell add
 _FEED = 5  # from a step's position to its operands, without registers behind block RAM
+_ALIGN = 2  # from a scratchpad's bytes to lanes in one unit
 _GENERATOR = 2  # from COMPUTE's instruction to its first step's position
 _OUTPUT = 2  # from a result to the read that sees it
 _WALK = 2  # from VECTOR's instruction to its first step
@@ -107,6 +108,7 @@ def pass_interval(cfg: AcceleratorConfig) -> int:
 def compute_latency(cfg: AcceleratorConfig) -> int:
     """From an instruction that makes one step, at an idle COMPUTE, to its `done`."""
     first = _GENERATOR + _has(cfg, "address") + _FEED + _has(cfg, "memory")
+    first += _ALIGN if cfg.tags else 0
     array = cfg.rows + multiplier_latency(cfg.cells)
     return first + array + cfg.columns + accumulator_hazard(cfg) - 1
 

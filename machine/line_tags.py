@@ -8,7 +8,7 @@ if TYPE_CHECKING:  # Amaranth has no types; to a type checker its enums are the 
 else:
     from amaranth.lib import enum
 
-__all__ = ["EXPONENTS", "LONGEST_SHIFT", "TagFormat"]
+__all__ = ["EXPONENTS", "LONGEST_SHIFT", "TagFormat", "tag_banks"]
 
 EXPONENTS = range(-128, 128)
 """Exponents that a tag can hold."""
@@ -22,3 +22,10 @@ class TagFormat(enum.IntEnum, shape=2):
 
     POWER = 0  #: values are codes times 2^exponent
     SLOT = 1  #: it numbers a scale that is kept elsewhere
+
+
+def tag_banks(rows: int, beat: int) -> int:
+    """Return the banks that exponents of lines of ``beat`` bytes are in: those of a beat are
+    written at once, those of a run of ``rows`` lanes are read at once. A power of two."""
+    lines = (rows - 2) // beat + 2 if rows > 1 else 1
+    return max(beat, 1 << (lines - 1).bit_length())

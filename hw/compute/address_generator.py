@@ -57,6 +57,7 @@ class AddressGenerator(Component):
     entry_bits, row_bits : bits that are kept of an accumulator entry and of a weight row. The
         highest one is set in all numbers that need it or more bits; the steps after such a number
         mean nothing.
+    tags : whether the fields ``aligned`` and ``unit`` are legal.
     registered : whether what a step adds to the position is chosen in a cycle of its own.
     latency : 3 cycles, or 2 if it is not.
 
@@ -90,6 +91,7 @@ class AddressGenerator(Component):
         entry_bits: int = 16,
         row_bits: int = 24,
         registered: bool = True,
+        tags: bool = False,
     ) -> None:
         if not 1 <= rows <= 128:
             raise ValueError(f"rows is {rows}; legal: 1 to 128")
@@ -106,6 +108,7 @@ class AddressGenerator(Component):
         self.entry_bits = entry_bits
         self.row_bits = row_bits
         self.registered = registered
+        self.tags = tags
         self.latency = 2 + registered
         # The first row's product is as many vectors ahead of the last one's at most.
         self._tail_bits = max(1, (rows - 1).bit_length())
@@ -270,13 +273,18 @@ class AddressGenerator(Component):
         faults.append(Cat(fields.reserved0, *slot).any())
         if self.depthwise:
             bits = self._tail_bits
-            faults.append(fields.reserved1.any())
+            # Whoever has no lines with exponents has to refuse fields of theirs.
+            begin = isa.COMPUTE["reserved1" if self.tags else "aligned"].offset
+            faults.append(fields.as_value()[begin : isa.COMPUTE["levels"].offset].any())
             for level, name in enumerate(_TAILS):
                 tail, count = fields[name], fields.levels[level].count
                 least = ~count[bits:].any() & (tail[:bits] >= count[:bits])
                 faults += [tail[bits:].any(), least]
         else:
             begin, end = (isa.COMPUTE[name].offset for name in ("filter", "levels"))
+            if self.tags:
+                end = isa.COMPUTE["aligned"].offset
+                faults.append(fields.reserved1.any())
             faults.append(fields.as_value()[begin:end].any())
         fault = Signal(len(faults))
         m.d.sync += [bit.eq(value) for bit, value in zip(fault, faults, strict=True)]

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The COMPUTE engine: activation scratchpad through the array into the accumulators."""
 
-from amaranth.hdl import Module, Mux, Signal
+from typing import Any, NamedTuple
+
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.utils import exact_log2
@@ -9,7 +11,8 @@ from amaranth.utils import exact_log2
 from kiwicha.hw.compute.accumulator import Accumulators, control_layout
 from kiwicha.hw.compute.activation_feed import ActivationFeed
 from kiwicha.hw.compute.activation_scratchpad import ActivationScratchpad, byte_write_port
-from kiwicha.hw.compute.address_generator import AddressGenerator
+from kiwicha.hw.compute.address_generator import STEP, AddressGenerator
+from kiwicha.hw.compute.line_align import LineAlign
 from kiwicha.hw.compute.systolic import SystolicArray
 from kiwicha.hw.compute.weight_loader import WeightLoader
 from kiwicha.hw.compute.weight_scratchpad import WeightScratchpad
@@ -24,6 +27,33 @@ from kiwicha.machine.latency import compute_latency, instruction_gap, pass_inter
 from kiwicha.machine.records import SLOT_LAYOUT
 
 __all__ = ["ComputeEngine"]
+
+
+class _Source(NamedTuple):
+    """Steps and tiles as they come from the loops."""
+
+    valid: Value
+    step: Any
+    tile_valid: Value
+    tile: Value
+    result: Value
+
+    @classmethod
+    def of(cls, generator: AddressGenerator) -> "_Source":
+        """Return what a generator makes."""
+        result = generator.result if generator.depthwise else Const(1)
+        tile = generator.tile
+        return cls(generator.o.valid, generator.o.payload, tile.valid, tile.payload, result)
+
+    def later(self, m: Module, cycle: int) -> "_Source":
+        """Return the same a cycle later."""
+        made = _Source(
+            Signal(name=f"step_valid_{cycle}"), Signal(STEP, name=f"step_{cycle}"),
+            Signal(name=f"tile_valid_{cycle}"), Signal(len(self.tile), name=f"tile_{cycle}"),
+            Signal(name=f"result_{cycle}"),
+        )
+        m.d.sync += [after.eq(before) for after, before in zip(made, self, strict=True)]
+        return made
 
 
 class ComputeEngine(Component):
@@ -106,8 +136,10 @@ class ComputeEngine(Component):
             entry_bits=exact_log2(cfg.accumulator_depth) + 1,
             row_bits=self._loader.tile_bits,
             registered="address" in cfg.pipeline,
+            tags=bool(cfg.tags),
         )
         self.latency = self._generator.latency + self._feed.latency
+        self.latency += LineAlign.latency if cfg.tags else 0
         require_stated("COMPUTE's gap", self.gap, instruction_gap(cfg) + 1)
         require_stated("COMPUTE's interval", self.interval, pass_interval(cfg))
         require_stated("COMPUTE's latency", self.latency + self.drain, compute_latency(cfg))
@@ -134,8 +166,10 @@ class ComputeEngine(Component):
         wiring.connect(m, wiring.flipped(self.weight_write), weight.write)
         if self.cfg.interleave:
             wiring.connect(m, wiring.flipped(self.byte_write), activation.byte_write)
-        fields = self.i.payload
-        step = generator.o.payload
+        fields, source = self.i.payload, _Source.of(generator)
+        if self.cfg.tags:
+            fields, source = self._aligned(m, source)
+        step = source.step
 
         written = self.write.payload
         m.d.comb += [
@@ -148,13 +182,13 @@ class ComputeEngine(Component):
 
         # A step's position; its bytes come `feed.bytes_after` cycles later, then its operands.
         m.d.comb += [
-            activation.address.eq(step.address),
-            feed.begin.eq(generator.o.valid & step.begin),
-            feed.bytes.eq(activation.lanes),
+            activation.address.eq(generator.o.payload.address),
+            feed.begin.eq(source.valid & step.begin),
+            *([] if self.cfg.tags else [feed.bytes.eq(activation.lanes)]),
             *(feed.position[name].eq(step[name]) for name in ("y", "x", "y_limit", "x_limit")),
             *(feed.operand[name].eq(fields[name]) for name in feed.operand.shape().members),
-            loader.tile.valid.eq(generator.tile.valid),
-            loader.tile.payload.eq(generator.tile.payload),
+            loader.tile.valid.eq(source.tile_valid),
+            loader.tile.payload.eq(source.tile),
             *(loader.operand[name].eq(fields[name]) for name in loader.operand.shape().members),
             weight.row.eq(loader.row),
             loader.bytes.eq(weight.lanes),
@@ -166,7 +200,7 @@ class ComputeEngine(Component):
             with m.If(fields.dynamic):
                 m.d.comb += feed.operand.activation_zero.eq(self.slots[fields.slot].zero_point)
 
-        live = self._guard(m, generator, loader)
+        live = self._guard(m, generator, source, loader)
         entering, switch = Signal(feed.latency), Signal(feed.latency)
         m.d.sync += [
             entering.eq((entering << 1) | live),
@@ -188,7 +222,7 @@ class ComputeEngine(Component):
 
         # Where its sums go travels beside a vector.
         layout = control_layout(self.cfg.accumulator_depth, self.cfg.depthwise)
-        kept = {"result": generator.result} if self.cfg.depthwise else {}
+        kept = {"result": source.result} if self.cfg.depthwise else {}
         m.submodules.beside = beside = DelayLine(layout, feed.latency + array.latency)
         m.d.comb += [
             beside.i.valid.eq(live),
@@ -209,19 +243,53 @@ class ComputeEngine(Component):
         m.d.comb += self.busy.eq(flying.any())
         return m
 
-    def _guard(self, m: Module, generator: AddressGenerator, loader: WeightLoader) -> Signal:
+    def _aligned(self, m: Module, source: "_Source") -> tuple[data.View, "_Source"]:
+        """Bring lanes to one unit between the scratchpad and the feed; return the fields and steps
+        as much later as that takes."""
+        write, step, asked = self.write.payload, source.step, self.i.payload
+        beat, activation = self.cfg.beat_bytes, self._activation
+        m.submodules.align = align = LineAlign(
+            self.cfg.rows, beat, self.cfg.activation_bytes // beat, activation.read_latency
+        )
+        exponents = align.write.payload.exponents.as_value()
+        m.d.comb += [
+            align.write.valid.eq(self.write.valid & (write.target == isa.LoadTarget.TAGS)),
+            align.write.payload.line.eq(write.address),
+            exponents.eq(write.data),
+            align.address.eq(step.address),
+            align.begin.eq(source.valid & step.begin),
+            align.on.eq(asked.aligned),
+            align.unit.eq(asked.unit),
+            align.bytes.eq(activation.lanes),
+            self._feed.bytes.eq(align.lanes),
+        ]
+        names = {*self._feed.operand.shape().members, *self._loader.operand.shape().members}
+        names |= {"filter", "dynamic", "slot"}
+        held = data.StructLayout({
+            name: shape for name, shape in isa.COMPUTE.members.items() if name in names
+        })
+        fields, late = Signal(held), source
+        m.d.comb += [fields[name].eq(asked[name]) for name in held.members]
+        for cycle in range(1, 1 + align.latency):
+            now, fields = fields, Signal(held, name=f"fields_{cycle}")
+            m.d.sync += fields.eq(now)
+            late = late.later(m, cycle)
+        return fields, late
+
+    def _guard(
+        self, m: Module, generator: AddressGenerator, source: "_Source", loader: WeightLoader
+    ) -> Signal:
         """Return whether the generator's step is to have effect; report the first fault."""
         halted = Signal()
         outside = Signal()
         live = Signal()
         fault = Signal()
-        step = generator.o
-        beyond = step.payload.entry >= self.cfg.accumulator_depth
+        beyond = source.step.entry >= self.cfg.accumulator_depth
         if self.cfg.depthwise:
-            beyond &= generator.result
+            beyond &= source.result
         m.d.comb += [
-            outside.eq(step.valid & (loader.fault | beyond)),
-            live.eq(step.valid & ~outside & ~halted),
+            outside.eq(source.valid & (loader.fault | beyond)),
+            live.eq(source.valid & ~outside & ~halted),
             generator.stop.eq(halted),
             fault.eq((outside | generator.illegal) & ~halted),
             self.error.payload.address.eq(isa.Engine.COMPUTE),

@@ -36,6 +36,8 @@ def load_targets(cfg: AcceleratorConfig) -> dict[int, int]:
         targets[LoadTarget.SUMS] = SUM_BEATS * cfg.beat_bytes * cfg.residual.tables
     if cfg.real:
         targets[LoadTarget.REAL] = cfg.real.bytes
+    if cfg.tags:
+        targets[LoadTarget.TAGS] = cfg.activation_bytes // cfg.beat_bytes
     if cfg.slots:
         targets[LoadTarget.DYNAMIC] = SLOTS * SLOT_BYTES * (2 if cfg.real.functions else 1)
     return targets

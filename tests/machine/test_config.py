@@ -80,6 +80,7 @@ BAD = {
     "real.functions": (
         True, "real.functions is true, real.bytes is 0; legal: false, or real.bytes",
     ),
+    "tags.lines": (1, "tags.lines is 1; legal: true, false"),
     "training.classes": (8, "training.classes is 8; legal: a power of two, 16 to 1024"),
     "update.lanes": (3, "update.lanes is 3; legal: 0, 1, 2, 4, 8"),
     "cells": ("gold", "cells is 'gold'; legal: generic, ecp5, ice40"),
