@@ -17,15 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kiwicha.golden.rounding import round_shift
+from kiwicha.machine.blocks import WINDOW, exact_width
 
 __all__ = ["WINDOW", "BlockSum", "accumulate_aligned", "accumulate_exact", "block_products",
            "exact_width"]
 
 Int64Array = NDArray[np.int64]
-
-#: Exponents that the super-accumulator tells apart unless another window is asked for. With it and
-#: up to 512 blocks it has 56 bits.
-WINDOW = 16
 
 _LOW, _HIGH = -(1 << 31), (1 << 31) - 1
 
@@ -44,21 +41,6 @@ class BlockSum:
     sums: Int64Array
     exponents: Int64Array
     clamped: int
-
-
-def exact_width(blocks: int, window: int = WINDOW) -> int:
-    """Return the bits, sign included, that the super-accumulator needs for so many blocks:
-    ``32 + (window - 1) + ceil(log2(blocks))``.
-
-    Raises
-    ------
-    ValueError
-        For fewer than one block, a window below 1, or more than 64 bits.
-    """
-    width = 32 + window - 1 + (blocks - 1).bit_length()
-    if blocks < 1 or window < 1 or width > 64:
-        raise ValueError(f"{blocks} blocks, a window of {window}; legal: from 1, 64 bits together")
-    return width
 
 
 def block_products(
