@@ -78,6 +78,8 @@ def evaluate_step(graph: Any, inputs: Mapping[str, Array], rate: int = 0) -> Ste
             continue
         if node.kind == "tuned_product":
             made, exponent = np.asarray(_tuned(node, *operands)), 0
+        elif node.kind == "tuned_conv":
+            made, exponent = _tuned_conv(node, *operands), 0
         elif node.kind == "cross_entropy":
             made, exponent = cross_entropy_errors(operands[0], before, operands[1]), 0
         elif node.kind in _SUMS:
@@ -117,6 +119,8 @@ def _product(node: Any, x: Array, z: Array) -> Array:
 def _conv(node: Any, x: Array, z: Array) -> Array:
     """Sums in memory's order: N H W C, kernels C R S O."""
     sizes = {"strides": node.strides, "pads": node.pads, "groups": node.groups}
+    if node.x.zero_point:
+        x = x.astype(np.int64) - node.x.zero_point
     if node.role == "FP":
         return conv2d(x.transpose(_CHW), z.transpose(_OCRS), **sizes).transpose(_HWC)
     if node.role == "EB":
@@ -170,13 +174,27 @@ def _shifted(
 
 def _tuned(node: Any, x: Array, z: Array) -> Array:
     """A layer of a quantized model, in ONNX Runtime's arithmetic."""
-    acc = product(x.reshape(-1, len(z)), z, node.x.zero_point, 0)
+    rows = x.reshape(-1, len(z))
+    acc = product(rows if node.order is None else rows[:, node.order], z, node.x.zero_point, 0)
+    return _codes(node, acc).reshape(node.y.shape)
+
+
+def _tuned_conv(node: Any, x: Array, z: Array) -> Array:
+    """The same of a convolution, N C H W."""
+    acc = conv2d(
+        x, z.transpose(_OCRS), strides=node.strides, pads=node.pads, x_zero=node.x.zero_point
+    )
+    return _codes(node, acc.transpose(_HWC)).transpose(_CHW)
+
+
+def _codes(node: Any, acc: Array) -> Array:
+    """Return codes of sums, channels last."""
     multiplier, shift = encode_scale(RequantizeMode.ONNX, node.scale, node.scale64)
     codes = requantize(
         acc, multiplier, shift, node.y.zero_point, node.low, node.high, RequantizeMode.ONNX,
         bias=node.bias,
     )
-    return codes.astype(node.y.dtype).reshape(node.y.shape)
+    return codes.astype(node.y.dtype)
 
 
 _CHW, _HWC, _OCRS = (0, 3, 1, 2), (0, 2, 3, 1), (3, 0, 1, 2)

@@ -49,6 +49,7 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedPoolNode,
     ShiftedProductNode,
     ShiftedSumNode,
+    TunedConvNode,
     TunedProductNode,
 )
 from kiwicha.compiler.graph.update_nodes import KeepNode, UpdateNode
@@ -328,6 +329,7 @@ _STEPS: dict[str, _Steps] = {
     ShiftedPoolNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedProductNode.kind: with_exponent(_contracted(shifted_contractions)),
     ShiftedSumNode.kind: with_exponent(_contracted(shifted_contractions)),
+    TunedConvNode.kind: _contracted(tuned_contractions),
     TunedProductNode.kind: _contracted(tuned_contractions),
     CrossEntropyNode.kind: with_exponent(loss_steps),
     KeepNode.kind: keep_steps,

@@ -20,7 +20,8 @@ from kiwicha.machine.shifts import ACTIVATION_BITS
 
 __all__ = [
     "LIMIT", "CrossEntropyNode", "Floor", "Role", "ShiftedConvNode", "ShiftedNode",
-    "ShiftedPoolNode", "ShiftedProductNode", "ShiftedSumNode", "TrainingNode", "TunedProductNode",
+    "ShiftedPoolNode", "ShiftedProductNode", "ShiftedSumNode", "TrainingNode", "TunedConvNode",
+    "TunedProductNode",
 ]
 
 LIMIT = 127
@@ -210,6 +211,7 @@ class TunedProductNode(BaseNode):
     Members
     -------
     z : int8, K N, zero point 0, its rows in the order of the bytes of a row of ``x``.
+    order : as there; of the elements of a row of ``x``, None where it is 0, 1, ...
     bias, scale, scale64 : one per column; low, high : as there.
     """
 
@@ -224,6 +226,7 @@ class TunedProductNode(BaseNode):
     low: int
     high: int
     promise: Promise = "runtime"
+    order: NDArray[np.int64] | None = None
     kind: ClassVar[str] = "tuned_product"
 
     @property
@@ -237,5 +240,47 @@ class TunedProductNode(BaseNode):
         return self.y.size * self.z.shape[0]
 
 
+@dataclass(frozen=True, eq=False)
+class TunedConvNode(BaseNode):
+    """A `ConvNode` of one group whose weights are a tensor, so that they can change.
+
+    Members
+    -------
+    z : int8, C R S O, zero point 0.
+    the others : as there.
+    """
+
+    name: str
+    op: str
+    x: Tensor
+    z: Tensor
+    y: Tensor
+    bias: NDArray[np.int32]
+    scale: NDArray[np.float32]
+    scale64: NDArray[np.float64]
+    strides: Pair
+    pads: Quad
+    low: int
+    high: int
+    promise: Promise = "runtime"
+    kind: ClassVar[str] = "tuned_conv"
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Image and kernels."""
+        return self.x, self.z
+
+    @property
+    def kernel(self) -> Pair:
+        """Kernel height and width."""
+        return self.z.shape[1], self.z.shape[2]
+
+    @property
+    def macs(self) -> int:
+        """Useful multiply-accumulates, those on padding included."""
+        return self.y.size * self.z.size // self.z.shape[3]
+
+
 ShiftedNode = ShiftedProductNode | ShiftedConvNode | ShiftedPoolNode | ShiftedSumNode
-TrainingNode = ShiftedNode | CrossEntropyNode | TunedProductNode | KeepNode | UpdateNode
+TunedNode = TunedConvNode | TunedProductNode
+TrainingNode = ShiftedNode | CrossEntropyNode | TunedNode | KeepNode | UpdateNode

@@ -13,11 +13,12 @@ from kiwicha.compiler.graph.training_nodes import (
     ShiftedPoolNode,
     ShiftedProductNode,
     ShiftedSumNode,
+    TunedConvNode,
     TunedProductNode,
 )
 from kiwicha.compiler.schedule.by_range import Shifted
 from kiwicha.compiler.schedule.contraction import Addend, Contraction, Matrix, Place, Summed
-from kiwicha.compiler.schedule.mapping import contraction
+from kiwicha.compiler.schedule.mapping import contraction, image_place
 from kiwicha.compiler.schedule.product import operand_lines, product_works
 from kiwicha.compiler.schedule.shifted_convolution import (
     convolution_works,
@@ -75,9 +76,12 @@ def shifted_contractions(
 
 
 def tuned_contractions(
-    node: TunedProductNode, addresses: Mapping[str, int], config: AcceleratorConfig
+    node: TunedProductNode | TunedConvNode, addresses: Mapping[str, int], config: AcceleratorConfig
 ) -> list[Contraction]:
-    """Return the product of ``node``; raises as `schedule.mapping.matmul_contractions`."""
+    """Return the product or convolution of ``node``; raises as
+    `schedule.mapping.conv_contractions`."""
+    if isinstance(node, TunedConvNode):
+        return _tuned_conv(node, addresses, config)
     depth, outputs = node.z.shape
     rows = node.y.size // outputs
     x = Place(addresses[node.x.name], 1, rows, 1, depth)
@@ -87,6 +91,22 @@ def tuned_contractions(
         weight_zero=np.zeros(outputs, np.int64), bias=node.bias,
     )
     matrix = Matrix(addresses[node.z.name], WeightFormat.ROWS, outputs, signed=True)
+    return [replace(work, matrix=matrix)]
+
+
+def _tuned_conv(
+    node: TunedConvNode, addresses: Mapping[str, int], config: AcceleratorConfig
+) -> list[Contraction]:
+    x, y = (image_place(node, tensor, addresses) for tensor in (node.x, node.y))
+    (rows, columns), outputs = node.kernel, node.z.shape[3]
+    work = contraction(
+        node, x, y, config, node.scale, node.scale64, kernel=node.kernel, strides=node.strides,
+        pads=node.pads[:2], weights=None, weight_zero=np.zeros(outputs, np.int64), bias=node.bias,
+    )
+    matrix = Matrix(
+        addresses[node.z.name], WeightFormat.ROWS, rows * columns * outputs, True,
+        columns * outputs, outputs,
+    )
     return [replace(work, matrix=matrix)]
 
 

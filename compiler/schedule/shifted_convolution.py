@@ -241,8 +241,8 @@ def plain_work(node: ShiftedNode, x: Place, y: Place) -> Contraction:
     return Contraction(
         name=node.name, op=node.op, x=x, y=y, kernel=(1, 1), strides=(1, 1), pads=(0, 0),
         dilations=(1, 1), groups=1, weights=None, weight_zero=zeros.astype(np.int64), bias=zeros,
-        multiplier=zeros.view(np.uint32), shift=zeros.astype(np.int64), x_signed=True, x_zero=0,
-        pad=0, y_zero=0, low=node.low, high=node.high,
+        multiplier=zeros.view(np.uint32), shift=zeros.astype(np.int64), x_zero=node.x.zero_point,
+        x_signed=node.x.dtype == np.int8, pad=0, y_zero=0, low=node.low, high=node.high,
     )
 
 

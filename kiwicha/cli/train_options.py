@@ -53,7 +53,7 @@ def train_options(
     )
     train.add_argument(
         "--layers", metavar="NAME", nargs="+",
-        help="of a model: last (default), all, or names of fully connected layers",
+        help="of a model: last (default), all, or names of layers",
     )
     train.add_argument(
         "--out", metavar="TUNED.onnx", type=Path, help="write the model with its new weights"

@@ -113,9 +113,11 @@ class ModelTask:
         """
         made = onnx.ModelProto()
         made.CopyFrom(self.model)
+        tuning = self._tuning(self.lowered(1))
         for name, value in weights.items():
             if name.removesuffix(":weights") in self.changed:
-                _replace(made, name, self.weights[name], value)
+                before, after = (tuning.in_model(name, w) for w in (self.weights[name], value))
+                _replace(made, name, before, after)
         return made
 
 

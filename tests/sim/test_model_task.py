@@ -118,7 +118,6 @@ def test_new_weights_are_in_the_model():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ModelTask("n", model(True), ["last"]), "has a scale for each channel"),
         (lambda: ModelTask("n", model(), ["fc3"]), "no layer is called 'fc3'"),
     ],
 )
