@@ -18,7 +18,7 @@ from kiwicha.compiler.graph.graph import (
     PoolNode,
     Tensor,
 )
-from kiwicha.compiler.graph.training_nodes import TunedProductNode
+from kiwicha.compiler.graph.training_nodes import TunedConvNode, TunedProductNode
 from kiwicha.compiler.schedule.contraction import Contraction, Place
 from kiwicha.compiler.schedule.windows import Windows
 from kiwicha.errors import KiwichaError
@@ -32,7 +32,9 @@ __all__ = [
     "matmul_contractions", "pool_contractions", "pooled_contraction",
 ]
 
-_Scaled = ConvNode | ConvTransposeNode | MatMulNode | PoolNode | TunedProductNode
+_Scaled = (
+    ConvNode | ConvTransposeNode | MatMulNode | PoolNode | TunedConvNode | TunedProductNode
+)
 
 TALLEST = 32767  # rows that the address generator's signed row counter reaches
 
@@ -170,7 +172,8 @@ def _images(node: ConvNode | PoolNode, addresses: Mapping[str, int]) -> tuple[Pl
 
 
 def image_place(
-    node: ConvNode | ConvTransposeNode | DynamicConvNode | DynamicScaleNode | PoolNode,
+    node: ConvNode | ConvTransposeNode | DynamicConvNode | DynamicScaleNode | PoolNode
+    | TunedConvNode,
     tensor: Tensor, addresses: Mapping[str, int], pointwise: bool = False,
 ) -> Place:
     """Return where an image lies; raises as `conv_contractions`.
