@@ -24,7 +24,7 @@ import numpy as np
 
 from kiwicha.compiler.graph.graph import Graph, MoveNode, Node, Value, ViewNode
 from kiwicha.compiler.graph.tensor import Tensor
-from kiwicha.compiler.graph.training_nodes import CrossEntropyNode, ShiftedNode
+from kiwicha.compiler.graph.training_nodes import CrossEntropyNode, ShiftedNode, ShiftedSumNode
 from kiwicha.compiler.graph.update_nodes import KeepNode, UpdateNode, record_of
 from kiwicha.errors import KiwichaError
 from kiwicha.machine.optimizer import state_bytes
@@ -101,11 +101,16 @@ def optimized(
     Raises
     ------
     KiwichaError
-        Where exponents of more tensors are needed at once than there are slots; for a port of more
-        than 256 bits.
+        For sums of branches; where exponents of more tensors are needed at once than there are
+        slots; for a port of more than 256 bits.
     """
     if beat > _WIDEST:
         raise KiwichaError(f"axi_data_width is {8 * beat}; legal with optimizers: 32 to 256")
+    for node in graph.nodes:
+        if isinstance(node, ShiftedSumNode):
+            raise KiwichaError(
+                f"{node.name}: branches and biases learn by NITI's step alone; legal: --optimizer niti"
+            )
     maker = _Maker(graph, units, formats, loss_exponent(batch), beat, phase, batches)
     for node in graph.nodes:
         maker.add(node)

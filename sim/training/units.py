@@ -4,11 +4,14 @@
 from collections.abc import Sequence
 from math import log2
 
-from kiwicha.compiler.graph.graph import MatMulNode
+import numpy as np
+
+from kiwicha.compiler.graph.nodes import PoolNode
 from kiwicha.compiler.graph.optimizing import Units
 from kiwicha.compiler.graph.trainable import AveragePool, Convolution, Linear, Network
 from kiwicha.compiler.graph.training import IMAGES
 from kiwicha.compiler.graph.tuning import weights_of
+from kiwicha.compiler.graph.tuning_images import TunedLayer
 
 __all__ = ["model_units", "network_units"]
 
@@ -25,12 +28,14 @@ def network_units(network: Network) -> Units:
     return Units(weights=weights, given={IMAGES: network.exponent}, passing=passing)
 
 
-def model_units(path: Sequence[MatMulNode]) -> Units:
+def model_units(path: Sequence[TunedLayer]) -> Units:
     """Return those of the layers of a model that are on the way: the nearest powers of two to its
-    scales."""
+    scales, of several channels the middle one's."""
     weights, given, passing = {}, {}, {}
     for node in path:
-        scale = float(node.scale64.reshape(-1)[0]) * float(node.y.scale) / float(node.x.scale)
-        weights[weights_of(node)] = passing[f"{node.name}:EB"] = round(log2(scale))
         given[node.x.name] = round(log2(float(node.x.scale)))
+        if isinstance(node, PoolNode):
+            continue
+        scale = float(np.median(node.scale64)) * float(node.y.scale) / float(node.x.scale)
+        weights[weights_of(node)] = passing[f"{node.name}:EB"] = round(log2(scale))
     return Units(weights=weights, given=given, passing=passing)

@@ -19,7 +19,12 @@ from kiwicha.sim.training.plan import Data, Plan
 from kiwicha.sim.training.task import NetworkTask
 from kiwicha.sim.training.units import network_units
 
-from .test_training import NARROW, NETWORKS, UNEQUAL, random_inputs
+from . import test_training_branches
+from .test_training import NARROW, UNEQUAL, random_inputs
+from .test_training import NETWORKS as PLAIN
+
+_BRANCHES = test_training_branches.NETWORKS
+NETWORKS = PLAIN | {name: _BRANCHES[name] for name in ("groups",)}
 
 CONFIGS = {
     "narrow": NARROW.replace(name="narrow-update", update={"lanes": 1}),
@@ -93,3 +98,8 @@ def test_exponents_of_more_errors_than_there_are_slots() -> None:
     formats = Optimizer(name="sgd", rates=(0.1,)).formats(units)
     with pytest.raises(KiwichaError, match="^again:EB: the exponents of more than 2 errors"):
         optimized(graph, units, formats, 2, 8)
+
+
+def test_branches_are_refused() -> None:
+    with pytest.raises(KiwichaError, match="FP: branches and biases learn by NITI's step alone; legal: --opt"):
+        learner("sums", CONFIGS["narrow"])
