@@ -173,14 +173,20 @@ kiwicha_status kiwicha_load(
     kiwicha_device *device, const kiwicha_program *program, const kiwicha_memory *memory)
 {
     const kiwicha_status status = check(device, program, memory);
+    /* Copies, which no store of a byte changes: compilers then move words. */
+    const uint32_t memory_bytes = program->memory_bytes;
+    const uint32_t image_bytes = program->image_bytes;
+    const uint32_t image_offset = program->image_offset;
+    const uint8_t *const image = program->image;
+    uint8_t *const data = memory->data;
     uint32_t place;
 
     if (status == KIWICHA_OK) {
-        for (place = 0u; place < program->memory_bytes; place++) {
-            memory->data[place] = 0u;
+        for (place = 0u; place < memory_bytes; place++) {
+            data[place] = 0u;
         }
-        for (place = 0u; place < program->image_bytes; place++) {
-            memory->data[program->image_offset + place] = program->image[place];
+        for (place = 0u; place < image_bytes; place++) {
+            data[image_offset + place] = image[place];
         }
         for (place = 0u; place < program->relocation_count; place++) {
             add(&memory->data[program->relocations[place]], memory->base);
