@@ -18,6 +18,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 YOSYS  := $(VENV)/.yosys-compiled
 FPGA   := $(VENV)/.installed-fpga-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
+LITEX  := $(VENV)/.installed-litex-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 EXTRAS := $(VENV)/.installed-extras-$(shell cat pyproject.toml constraints.txt | cksum | tr ' ' -)
 PYTEST := $(BIN)/python -m pytest -n $(JOBS)
 
@@ -28,7 +29,7 @@ endif
 .DEFAULT_GOAL := sim
 .PHONY: sim test quick extras verilog hashes docs registers node-tests board bench predicted zoo zoo-full \
   published synth pnr train personalize retrain lint formal slow mutate budget random example setup setup-fpga \
-  setup-extras clean help mlperf-tiny
+  setup-litex setup-extras clean help mlperf-tiny soc
 
 ## sim: run a model on the simulated accelerator and compare every bit (MODEL=lenet5)
 sim: $(STAMP)
@@ -43,9 +44,9 @@ quick: $(STAMP)
 	@$(PYTEST) tests/golden tests/compiler tests/models tests/test_structure.py \
 	  -k 'not simulated' $(ARGS)
 
-## extras: the tests that test skips for want of FPGA tools, scikit-learn or matplotlib
+## extras: the tests that test skips for want of FPGA tools, scikit-learn, matplotlib or LiteX
 extras: $(EXTRAS) $(YOSYS)
-	@$(PYTEST) -m '(fpga or train or bench) and not slow and not mutate' $(ARGS)
+	@$(PYTEST) -m '(fpga or train or bench or litex) and not slow and not mutate' $(ARGS)
 
 ## example: run examples/lenet5.py, which uses Kiwicha from Python
 example: $(STAMP)
@@ -95,6 +96,10 @@ zoo-full: $(STAMP)
 ## mlperf-tiny: the MLPerf Tiny TFLite files, simulated at 8x8 and 16x16, beside Vela (ARGS=--predict)
 mlperf-tiny: $(STAMP)
 	@$(BIN)/python -m kiwicha.bench.mlperf_tiny $(ARGS)
+
+## soc: LeNet-5 and DS-CNN by firmware on a simulated LiteX SoC (ARGS="lenet5 --samples 1")
+soc: $(LITEX)
+	@$(BIN)/python -m kiwicha.bench.soc $(ARGS)
 
 ## published: networks out of packages, quantized, on the golden machine (ARGS="FOLDER WHEEL")
 published: $(STAMP)
@@ -187,10 +192,19 @@ $(FPGA): $(STAMP)
 	@rm -f $(VENV)/.installed-fpga-*
 	@touch $@
 
-## setup-extras: setup-fpga, and what training and pictures need
+## setup-litex: setup, and what SoCs of LiteX and their firmware need
+setup-litex: $(LITEX)
+
+$(LITEX): $(STAMP)
+	@echo "installing LiteX and a C compiler for RISC-V from PyPI (once, a minute)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[litex]'
+	@rm -f $(VENV)/.installed-litex-*
+	@touch $@
+
+## setup-extras: setup-fpga and setup-litex, and what training and pictures need
 setup-extras: $(EXTRAS)
 
-$(EXTRAS): $(FPGA)
+$(EXTRAS): $(FPGA) $(LITEX)
 	@echo "installing scikit-learn and matplotlib from PyPI (once, half a minute)"
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[train,bench]'
 	@rm -f $(VENV)/.installed-extras-*

@@ -173,8 +173,11 @@ def test_methods_fit_on_a_page(path):
             assert length <= PAGE, f"{node.name} has {length} lines, {PAGE} at most"
 
 
-#: Importing a `__main__` would run it.
-IMPORTABLE = [path for path in sources(*PACKAGES) if path.name != "__main__.py"]
+#: Importing a `__main__` would run it; what is for LiteX imports it.
+IMPORTABLE = [
+    pytest.param(path, marks=[pytest.mark.litex] if path.parts[:2] == ("boards", "litex") else [])
+    for path in sources(*PACKAGES) if path.name != "__main__.py"
+]
 
 
 @pytest.mark.parametrize("path", IMPORTABLE, ids=str)

@@ -65,6 +65,9 @@ EXTRAS: dict[str, Need] = {
     )),
     "train": Need("scikit-learn (extra train)", "make extras ARGS='-m train'", ("sklearn",)),
     "bench": Need("matplotlib (extra bench)", "make extras ARGS='-m bench'", ("matplotlib",)),
+    "litex": Need("LiteX (extra litex)", "make extras ARGS='-m litex'", (
+        "litex", "litedram", "litex_boards", "migen", "pythondata_cpu_vexriscv", "ziglang",
+    )),
 }
 
 NEEDS = {
