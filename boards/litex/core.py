@@ -15,10 +15,12 @@ from litex.soc.interconnect.axi import AXIInterface, AXILiteInterface
 from litex.soc.interconnect.csr_eventmanager import EventManager, EventSourceLevel
 from migen import ClockSignal, Instance, ResetSignal
 
+from kiwicha.hw.verilog.prefix import with_prefix
 from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import PRESETS, preset, read_config
 from kiwicha.machine.register_map import ADDRESS_BITS
 from kiwicha.places import build_folder
+from kiwicha.sim.files import write_file
 from kiwicha.sim.hardware import accelerator_verilog, write_hardware
 
 __all__ = ["KiwichaCore", "add_kiwicha"]
@@ -69,6 +71,8 @@ class KiwichaCore(LiteXModule):
     machine : a preset's name, the path of a TOML file, or an `AcceleratorConfig`.
     folder : where ``accelerator.v``, ``registers.h`` and the like go; ``build/litex/NAME`` or the
         like of it in the user's cache unless given.
+    prefix : what all modules are called after, as of `kiwicha.write_verilog`'s ``name``, where
+        there are several machines.
     simulated : plain logic in place of an FPGA family's cells, for a simulator.
 
     Members
@@ -82,18 +86,20 @@ class KiwichaCore(LiteXModule):
     Raises
     ------
     ValueError
-        For a machine that there is not, or one with addresses wider than LiteX's 32 bits.
+        For a machine that there is not, or one with addresses wider than LiteX's 32 bits, or a
+        prefix that Verilog or VHDL do not take.
     """
 
     def __init__(
         self, platform: Any, machine: str | Path | AcceleratorConfig = "small", *,
-        folder: str | Path | None = None, simulated: bool = False,
+        folder: str | Path | None = None, prefix: str | None = None, simulated: bool = False,
     ) -> None:
         self.config = config = _machine(machine)
         width = config.axi_address_width
         if width > 32:
             raise ValueError(f"axi_address_width is {width}; LiteX has addresses of 32 bits")
-        self.folder = build_folder() / "litex" / config.name if folder is None else Path(folder)
+        own = config.name if prefix is None else f"{config.name}-{prefix}"
+        self.folder = build_folder() / "litex" / own if folder is None else Path(folder)
         self.bus = AXIInterface(
             data_width=config.axi_data_width, address_width=32, id_width=1, bursting=True,
         )
@@ -101,6 +107,7 @@ class KiwichaCore(LiteXModule):
         self.ev = EventManager()
         self.ev.done = EventSourceLevel(description="A program ended, or was stopped.")
         self.ev.finalize()
+        top = prefix or "accelerator"
         sent, commands = _ports("m_axi", self.bus, _SENT), _ports("s_axil", self.control, _COMMANDS)
         taken, answers = _ports("m_axi", self.bus, _TAKEN), _ports("s_axil", self.control, _ANSWERS)
         for name in ("m_axi_awaddr", "m_axi_araddr"):
@@ -108,13 +115,17 @@ class KiwichaCore(LiteXModule):
         for name in ("s_axil_awaddr", "s_axil_araddr"):
             commands[name] = commands[name][:ADDRESS_BITS]
         self.specials += Instance(
-            "accelerator",
+            top,
             i_clk=ClockSignal(), i_rst=ResetSignal(), o_interrupt=self.ev.done.trigger,
             **{f"i_{name}": signal for name, signal in (taken | commands).items()},
             **{f"o_{name}": signal for name, signal in (sent | answers).items()},
         )
-        files = write_hardware(config, self.folder)
-        verilog = accelerator_verilog(config) if simulated else files[0]
+        verilog = write_hardware(config, self.folder, prefix)[0]
+        if simulated:
+            text = accelerator_verilog(config).read_text(encoding="utf-8")
+            verilog = self.folder / f"{top}_simulated.v"
+            text = with_prefix(text, "accelerator", prefix) if prefix else text
+            write_file(verilog, text.encode())
         platform.add_source(str(verilog), language="verilog")
 
 
@@ -127,7 +138,8 @@ def add_kiwicha(
     Parameters
     ----------
     soc : LiteX SoC whose memory is there already.
-    name : of the module and its region: ``generated/mem.h`` has NAME_BASE.
+    name : of the module and its region: ``generated/mem.h`` has NAME_BASE. A second machine needs
+        another one, and a ``prefix``.
     direct : a port of LiteDRAM's own for the machine, beside the bus and any L2 cache, instead of a
         master on the bus; by default where the SoC has LiteDRAM. What the CPU writes must then
         leave its caches before the machine reads it, as with any DMA of LiteX.

@@ -2,6 +2,7 @@
 """The core in SoCs of LiteX: simulated with firmware, and on a board's target."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,6 +67,26 @@ def test_a_board_of_litex_boards_takes_the_core(direct, tmp_path):
     assert not soc.bus.regions["kiwicha"].cached
     assert ("kiwicha" in soc.bus.masters) == (not direct)
     assert core.config is PRESETS["tiny"]
+
+
+def test_two_machines_are_in_one_soc(tmp_path):
+    from kiwicha.boards.litex.core import add_kiwicha
+
+    soc = _ulx3s()
+    add_kiwicha(soc, "tiny", folder=tmp_path / "first")
+    other = PRESETS["tiny"].replace(name="other", requantize_lanes=2)
+    add_kiwicha(soc, other, name="second", prefix="second", folder=tmp_path / "second")
+    soc.finalize()
+    verilog = soc.platform.get_verilog(soc, name="ulx3s").main_source
+    assert re.findall(r"^(accelerator|second) \w+\(", verilog, re.M) == ["accelerator", "second"]
+    files = [Path(name) for name, *_ in soc.platform.sources if Path(name).parents[1] == tmp_path]
+    modules = [re.findall(r"^module (\S+)", path.read_text(), re.M) for path in files]
+    assert len(modules) == 2
+    assert not set(modules[0]) & set(modules[1])
+    assert {soc.bus.regions[name].origin for name in ("kiwicha", "second")} == {
+        0x80000000, 0x80001000,
+    }
+    assert soc.irq.locs["kiwicha"] != soc.irq.locs["second"]
 
 
 def test_addresses_must_reach_the_memory():
