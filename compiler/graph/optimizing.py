@@ -109,7 +109,8 @@ def optimized(
     for node in graph.nodes:
         if isinstance(node, ShiftedSumNode):
             raise KiwichaError(
-                f"{node.name}: branches and biases learn by NITI's step alone; legal: --optimizer niti"
+                f"{node.name}: branches and biases learn by NITI's step alone; legal: "
+                "--optimizer niti"
             )
     maker = _Maker(graph, units, formats, loss_exponent(batch), beat, phase, batches)
     for node in graph.nodes:

@@ -24,6 +24,7 @@ from .test_training import NARROW, UNEQUAL, random_inputs
 from .test_training import NETWORKS as PLAIN
 
 _BRANCHES = test_training_branches.NETWORKS
+SUMS = _BRANCHES["sums"]
 NETWORKS = PLAIN | {name: _BRANCHES[name] for name in ("groups",)}
 
 CONFIGS = {
@@ -101,5 +102,6 @@ def test_exponents_of_more_errors_than_there_are_slots() -> None:
 
 
 def test_branches_are_refused() -> None:
-    with pytest.raises(KiwichaError, match="FP: branches and biases learn by NITI's step alone; legal: --opt"):
-        learner("sums", CONFIGS["narrow"])
+    graph, units = training_graph(SUMS, 1, 7), network_units(SUMS)
+    with pytest.raises(KiwichaError, match="FP: branches and biases learn by NITI's step alone"):
+        optimized(graph, units, {}, 1, 8)
