@@ -87,7 +87,8 @@ def cases() -> list[tuple[str, ErrorCode, int, Job]]:
         ),
         *illegal(
             Engine.COMPUTE, compute(rows=0), compute(rows=5), compute(reserved0=1),
-            compute(reserved1=1 << 32), compute(filter=1), compute(tail=1), compute(line_tail=1),
+            compute(reserved1=1 << 23), compute(aligned=1), compute(unit=-128), compute(filter=1),
+            compute(tail=1), compute(line_tail=1),
             compute(levels=levels(1, 1, 0)), compute(wait=_SPECIAL), compute(dynamic=1),
             compute(slot=1),
         ),

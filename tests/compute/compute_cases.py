@@ -121,6 +121,8 @@ def broken(cfg: AcceleratorConfig) -> Iterator[tuple[str, dict[str, Any], ErrorC
         ("rows", 127, illegal),
         ("reserved0", 1 << COMPUTE["reserved0"].width - 1, illegal),
         ("reserved1", 1 << COMPUTE["reserved1"].width - 1, illegal),
+        ("aligned", 1, illegal),
+        ("unit", 1, illegal),
         *(() if cfg.dynamic else (("dynamic", 1, illegal), ("slot", 2, illegal))),
         *(((name, 4 if cfg.depthwise and name == "tail" else 1, illegal) for name in TAILS)),
         *(() if cfg.depthwise else (("filter", 1, illegal),)),

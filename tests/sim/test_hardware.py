@@ -77,7 +77,7 @@ def test_configuration_and_cells_are_ingredients():
             "lanes": 1, "bytes": 256, "entries": 256, "softmax": "tflite", "digits": 2,
         },
         "dynamic": True, "forwarding": True, "real": {"bytes": 512}, "training": {"classes": 16},
-        "update": {"lanes": 1},
+        "update": {"lanes": 1}, "tags": {"lines": True},
         "blocks": {
             "channels": 8, "scale": "free", "rounding": "lfsr", "ways": ((4, 0),),
             "criterion": "l1",
