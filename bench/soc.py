@@ -26,6 +26,7 @@ from kiwicha.machine.config import AcceleratorConfig
 from kiwicha.machine.presets import PRESETS
 from kiwicha.places import build_folder
 from kiwicha.sim.progress import Progress
+from kiwicha.sim.simulator import SimulatorError
 
 __all__ = ["NETWORKS_ON_SOC", "SocNetwork", "main", "run_network"]
 
@@ -134,11 +135,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file = NETWORKS[network.model].file
             say(f"{name}: skipped, {file} is not in {FOLDER}; run `{VARIABLE}=DIR make soc`")
             continue
-        with Progress() as progress:
-            values.append(run_network(
-                network, arguments.samples, progress,
-                direct=not arguments.bus, l2_bytes=arguments.l2,
-            ))
+        try:
+            with Progress() as progress:
+                values.append(run_network(
+                    network, arguments.samples, progress,
+                    direct=not arguments.bus, l2_bytes=arguments.l2,
+                ))
+        except (SimulatorError, RuntimeError) as error:
+            parser.exit(1, f"error: {name}: {error}\n")
         if arguments.serial:
             print(values[-1]["serial"])
     columns = (
