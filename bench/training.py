@@ -165,7 +165,7 @@ def training_steps() -> Table:
         (
             "Predicted from the program: forward pass, loss, errors, gradients, weights updated "
             "in place; ecp5-8x8-full with eight requantizers and so many accumulators a column.",
-            "PULP-TrainLib (SAMOS 2022), binary32 on nine cores, says so many for such networks.",
+            "PULP-TrainLib says so many, in 16-bit floating point on nine cores.",
         ),
         tuple(values),
     )

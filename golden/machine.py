@@ -18,7 +18,7 @@ from kiwicha.golden.load import (
     interleaved_places,
     matrix_places,
 )
-from kiwicha.golden.special import special
+from kiwicha.golden.special import no_loss, special
 from kiwicha.golden.update import illegal_update, update
 from kiwicha.golden.vector import VectorState, vector
 from kiwicha.machine.config import AcceleratorConfig
@@ -29,7 +29,6 @@ from kiwicha.machine.isa import (
     COUNTER_WORDS,
     ENGINES,
     PARAMETER_BYTES,
-    SLOTS,
     SUM_BEATS,
     WORD_BITS,
     Engine,
@@ -277,7 +276,7 @@ class Machine:
         if not self.config.special.lanes:
             raise MachineError("the machine has no special.lanes")
         loss = fields["operation"] == SpecialOperation.CROSS_ENTROPY
-        if loss and (reason := self._no_loss(fields)):
+        if loss and (reason := no_loss(fields, self.config.training.classes)):
             raise MachineError(reason)
         if fields["total"] > self.config.special.lanes * fields["rows"]:
             raise MachineError(f"{fields['total']} rows, {fields['rows']} a lane")
@@ -288,17 +287,6 @@ class Machine:
             )
         except IndexError as error:
             raise MachineError(str(error)) from None
-
-    def _no_loss(self, fields: dict[str, Any]) -> str | None:
-        """Return why the machine has no errors of such logits, or None."""
-        classes = self.config.training.classes
-        if not classes:
-            return "the machine has no training.classes"
-        if fields["length"] > classes:
-            return f"length is {fields['length']}; legal: 1 to {classes}"
-        if not fields["z_byte"] or fields["table"] >= SLOTS:
-            return f"z_byte is {fields['z_byte']}, table {fields['table']}; legal: 1, 0 to 3"
-        return None
 
     def _update(self, fields: dict[str, Any]) -> None:
         if not self.config.update.lanes:

@@ -48,14 +48,25 @@ from kiwicha.golden.normalize import normalize_rows
 from kiwicha.golden.requantize import requantize_tflite
 from kiwicha.golden.softmax import reciprocal
 from kiwicha.machine.fixed_pairs import multiplier_of
-from kiwicha.machine.isa import SpecialOperation
+from kiwicha.machine.isa import SLOTS, SpecialOperation
 from kiwicha.machine.modes import SoftmaxMode
 from kiwicha.machine.pair_tables import multiply, multiply_add
 
-__all__ = ["special"]
+__all__ = ["no_loss", "special"]
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint32]
+
+
+def no_loss(fields: Mapping[str, Any], classes: int) -> str | None:
+    """Return why a machine for rows of so many ``classes`` has no errors of such logits, or None."""
+    if not classes:
+        return "the machine has no training.classes"
+    if fields["length"] > classes:
+        return f"length is {fields['length']}; legal: 1 to {classes}"
+    if not fields["z_byte"] or fields["table"] >= SLOTS:
+        return f"z_byte is {fields['z_byte']}, table {fields['table']}; legal: 1, 0 to 3"
+    return None
 
 
 def special(
