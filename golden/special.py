@@ -59,7 +59,7 @@ Words = npt.NDArray[np.uint32]
 
 
 def no_loss(fields: Mapping[str, Any], classes: int) -> str | None:
-    """Return why a machine for rows of so many ``classes`` has no errors of such logits, or None."""
+    """Return why a machine for rows of ``classes`` has no errors of such logits, or None."""
     if not classes:
         return "the machine has no training.classes"
     if fields["length"] > classes:
