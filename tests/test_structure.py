@@ -273,7 +273,7 @@ GOLDEN_ALONE = {
     "add", "average", "away", "compressed_training", "concat", "conv",
     "conv_transpose", "convolution_gradient", "dynamic_nodes", "elementwise_gradient", "litert",
     "low_bit_gradients", "lrn", "machine", "matmul", "mul", "network", "niti",
-    "pool", "pool_gradient", "product", "recurrent", "training",
+    "pool", "pool_gradient", "product", "pruning", "recurrent", "training",
 }
 
 

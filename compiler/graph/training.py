@@ -38,6 +38,7 @@ from kiwicha.compiler.graph.training_tape import (
     Known,
     Tape,
     Wanted,
+    mask_of,
     plain_tensor,
 )
 from kiwicha.errors import KiwichaError
@@ -49,13 +50,15 @@ _INPUT = 0  # slot of the images' exponent
 _LOSS = -7  # exponent of the errors of logits
 
 
-def training_graph(network: Network, batch: int, bits: int) -> Graph:
+def training_graph(network: Network, batch: int, bits: int, *, masked: bool = False) -> Graph:
     """Return a step: images and labels in, weights updated in their places.
 
     Parameters
     ----------
     batch : images of a step, at least 1.
     bits : that gradients keep, 1 to 7: the learning rate.
+    masked : whether weights have masks, int8 inputs of the names `mask_of`: where they are 0
+        gradients become 0, after they were shifted by the range of all.
 
     Raises
     ------
@@ -66,10 +69,12 @@ def training_graph(network: Network, batch: int, bits: int) -> Graph:
         raise KiwichaError(f"batch is {batch}; legal: at least 1")
     if not 1 <= bits <= 7:
         raise KiwichaError(f"bits is {bits}; legal: 1 to 7")
-    tape = _Step(network, batch, bits=bits)
+    tape = _Step(network, batch, bits=bits, masked=masked)
     tape.forward()
     tape.backward()
     weights = [plain_tensor(name, shape) for name, shape in network.weights.items()]
+    if masked:
+        weights += [replace(each, name=mask_of(each.name)) for each in weights]
     given = [
         Value(each.name, each.shape, each.dtype, each is tape.images)
         for each in (tape.images, tape.labels, *weights)
@@ -83,6 +88,7 @@ class _Step(Tape):
     """A step, and what each layer was given, read (images as rows, perhaps) and made."""
 
     bits: int = 1
+    masked: bool = False
     given: dict[str, Tensor] = field(default_factory=dict)
     read: dict[str, Tensor] = field(default_factory=dict)
     made: dict[str, Tensor] = field(default_factory=dict)
@@ -180,10 +186,18 @@ class _Step(Tape):
             error = Known(made if made.shape == shape else self.view(made, shape), target)
         if isinstance(layer, Linear | Convolution | Bias):
             weights = self._weights(layer)
-            self._gradient(layer, x, before.tensor, {
-                "name": f"{layer.name}:WG", "y": replace(weights, name=f"{layer.name}:new"),
-                "target": NOBODY, "bits": self.bits, "gradient": True, "updates": weights,
-            })
+            kept = {"target": NOBODY, "bits": self.bits, "gradient": True}
+            fields = {"name": f"{layer.name}:WG", **kept}
+            update = {"y": replace(weights, name=f"{layer.name}:new"), "updates": weights}
+            if self.masked:
+                names = f"{layer.name}:g", mask_of(layer.name)
+                alone, mask = (replace(weights, name=name) for name in names)
+                self._gradient(layer, x, before.tensor, {**fields, "y": alone, "mask": mask})
+                # A step by a gradient of 7 bits or fewer, which no range shifts any more.
+                named = {"name": f"{layer.name}:update:WG", "op": "update", "target": NOBODY}
+                self.pool((1, 1), {**update, **named, "x": alone})
+            else:
+                self._gradient(layer, x, before.tensor, {**fields, **update})
         return error
 
     def _fork(

@@ -151,7 +151,8 @@ class ShiftedConvNode(Shifted):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ShiftedPoolNode(Shifted):
-    """Sums or maxima of windows side by side, N H W C; of one pixel, it shifts or masks alone.
+    """Sums or maxima of windows side by side, N H W C; of one pixel, or of rows, it shifts, masks
+    or updates alone.
 
     Members
     -------

@@ -22,7 +22,9 @@ from kiwicha.compiler.graph.training_nodes import (
 )
 from kiwicha.errors import KiwichaError
 
-__all__ = ["IMAGES", "LABELS", "LOGITS", "NOBODY", "Known", "Tape", "Wanted", "plain_tensor"]
+__all__ = [
+    "IMAGES", "LABELS", "LOGITS", "NOBODY", "Known", "Tape", "Wanted", "mask_of", "plain_tensor",
+]
 
 IMAGES, LABELS, LOGITS = "images", "labels", "logits"
 """Names of a step's inputs, and of the output that they are compared with."""
@@ -183,6 +185,11 @@ class Tape:
         if all(node.y.name != name for node in self.nodes):
             self.nodes.append(ViewNode(name, "view", x, y, axes))
         return y
+
+
+def mask_of(layer: str) -> str:
+    """Return the name of the mask of a layer's weights."""
+    return f"{layer}:mask"
 
 
 def plain_tensor(name: str, shape: Shape) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kiwicha.api.model import load_model
 from kiwicha.cli.hardware import configuration
+from kiwicha.cli.pruning import pruned_if_asked
 from kiwicha.compiler.frontend.inputs import load_inputs
 from kiwicha.errors import InputError
 from kiwicha.machine.config import AcceleratorConfig
@@ -21,6 +22,7 @@ from kiwicha.sim.training.loop import Difference, Trainer
 from kiwicha.sim.training.model_task import ModelTask
 from kiwicha.sim.training.optimizer import NITI, RATES, ROOM, Optimizer
 from kiwicha.sim.training.plan import Plan, random_network, random_weights
+from kiwicha.sim.training.pruning import PrunedTrainer
 from kiwicha.sim.training.run import train
 from kiwicha.sim.training.tiny import DIGITS_DSCNN, DIGITS_RESNET8
 
@@ -86,6 +88,9 @@ def run_train(args: argparse.Namespace) -> int:
     for table in (phase_table(report), traffic_table(report)):
         console.print(table)
     _say(report, before, lambda text: console.print(text, soft_wrap=True, highlight=False))
+    for each in trainers:
+        if isinstance(each, PrunedTrainer):
+            console.print(each.pruned, soft_wrap=True, highlight=False)
     return 0
 
 
@@ -140,15 +145,15 @@ def _of_digits(
         data = given()
         shape = data.images.shape[1:]
         return [
-            Trainer(
-                random_weights(args.model, shape, layers, plan.seed, room), config, plan, data
+            pruned_if_asked(
+                args, random_weights(args.model, shape, layers, plan.seed, room), config, plan, data
             )
             for plan in plans
         ]
     data = digits()
     sizes = (data.images.shape[1], *(args.hidden or HIDDEN), data.classes)
     return [
-        Trainer(random_network(DIGITS, sizes, plan.seed, room), config, plan, data)
+        pruned_if_asked(args, random_network(DIGITS, sizes, plan.seed, room), config, plan, data)
         for plan in plans
     ]
 
@@ -161,6 +166,8 @@ def _of_model(
         raise InputError("--data: names a file with images and labels, which a model needs")
     if args.hidden is not None:
         raise InputError(f"--hidden: only with {DIGITS}; a model has layers of its own")
+    if args.prune is not None:
+        raise InputError("--prune: only with digits, whose layers are ours; a model keeps its own")
     if args.out is not None and args.seeds > 1:
         raise InputError("--out: one model, and so one of --seeds")
     model = load_model(args.model)

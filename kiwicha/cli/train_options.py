@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kiwicha.cli.pruning import pruning_options
+
 __all__ = ["train_options"]
 
 _TRAIN = """\
@@ -88,6 +90,7 @@ def train_options(
         "--accumulate", metavar="N", type=integer(1, 256),
         help="batches whose gradients are added up for a step (default: 1)",
     )
+    pruning_options(train)
     train.add_argument(
         "--seed", metavar="N", type=integer(0, (1 << 31) - 1), default=0,
         help="of the first training: initial weights, order of the images (default: %(default)s)",

@@ -19,6 +19,7 @@ from kiwicha.sim.steps import Steps, run_steps
 from kiwicha.sim.training.learner import Learner
 from kiwicha.sim.training.plan import Data, Plan
 from kiwicha.sim.training.task import Task, Weights
+from kiwicha.sim.training.traffic import step_macs
 
 __all__ = ["Difference", "Epoch", "Trainer"]
 
@@ -83,8 +84,11 @@ class Trainer:
         """Those that the machine has now."""
         return self.learner.weights
 
-    def run(self, machine: SimulatedMachine, first: int = 0) -> Iterator[Epoch]:
-        """Yield each epoch from ``first`` on, when all of its steps have been compared.
+    def run(
+        self, machine: SimulatedMachine, first: int = 0, last: int | None = None
+    ) -> Iterator[Epoch]:
+        """Yield each epoch from ``first`` on, when all of its steps have been compared; up to
+        epoch ``last``, which is not among them, or the plan's end.
 
         Raises
         ------
@@ -95,7 +99,7 @@ class Trainer:
         """
         orders = [
             self.plan.order(epoch, len(self.data.images))
-            for epoch in range(first, self.plan.epochs)
+            for epoch in range(first, self.plan.epochs if last is None else last)
         ]
         made = run_steps(machine, self._steps(orders, first))
         for epoch, order in enumerate(orders, first):
@@ -120,6 +124,10 @@ class Trainer:
             sum(int((np.abs(each) == LIMIT).sum()) for each in self.weights.values()),
             dict(zip(names, cycles.tolist(), strict=True)), len(order), over,
         )
+
+    def macs(self, epoch: Epoch) -> dict[str, int]:
+        """Return the useful multiply-accumulates of a step of an epoch, phase by phase."""
+        return step_macs(self.compiled)
 
     def accuracy(self) -> float:
         """Return the share of the held-out images that the network gets right."""

@@ -13,7 +13,7 @@ from kiwicha.report.training import Phase, Run, TrainingReport
 from kiwicha.sim.simulation import simulated_machine
 from kiwicha.sim.training.checkpoint import checkpoint_path, resume, save
 from kiwicha.sim.training.loop import Epoch, Trainer
-from kiwicha.sim.training.traffic import PHASES, phase_of, step_bytes, step_macs
+from kiwicha.sim.training.traffic import PHASES, phase_of, step_bytes
 
 __all__ = ["Listener", "train"]
 
@@ -82,17 +82,19 @@ def _report(
     first = trainers[0]
     config, compiled, plan = first.config, first.compiled, first.plan
     steps = sum(epoch.steps for epochs in histories for epoch in epochs)
-    cycles = dict.fromkeys(PHASES, 0)
-    for epochs in histories:
+    cycles, macs = dict.fromkeys(PHASES, 0), dict.fromkeys(PHASES, 0)
+    for each, epochs in zip(trainers, histories, strict=True):
         for epoch in epochs:
             for layer, count in epoch.cycles.items():
                 cycles[phase_of(layer)] += count
-    macs, lanes = step_macs(compiled), config.rows * config.columns
+            for name, count in each.macs(epoch).items():
+                macs[name] += count * epoch.steps
+    lanes = config.rows * config.columns
     phases = tuple(
         Phase(
-            name, what, cycles[name] / steps, macs[name],
+            name, what, cycles[name] / steps, round(macs[name] / steps),
             # A phase may have nothing to do: the last layer alone has no errors to pass on.
-            macs[name] * steps / (lanes * max(1, cycles[name])),
+            macs[name] / (lanes * max(1, cycles[name])),
         )
         for name, what in PHASES.items() if name != "UP" or plan.optimizer is not None
     )

@@ -79,9 +79,9 @@ def _update_bytes(config: AcceleratorConfig, fields: Mapping[str, int]) -> dict[
 
 
 def _kind(name: str, updated: set[str]) -> str:
-    if name.endswith((":gradient", ":sums", ":sums:new")):
+    if name.endswith((":gradient", ":g", ":sums", ":sums:new")):
         return "gradients"
-    plain = name.removesuffix("^T").removesuffix(":new")
+    plain = name.removesuffix("^T").removesuffix(":new").removesuffix(":mask")
     if plain in updated or plain.endswith(":weights"):
         return "weights"
     return "errors" if plain.endswith(":e") else "activations"
