@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+import kiwicha
 from kiwicha.compiler.emit.compile import compile_graph
 from kiwicha.compiler.frontend.lower import lower
 from kiwicha.compiler.ops.legalize import legalize
@@ -271,3 +272,19 @@ def test_machines_and_models_that_have_no_such_values(tmp_path):
     nodes[-3:] = [of("Sigmoid", ["x1"], "g"), *fully_connected("g", 8 * 12, rng, constants)]
     with pytest.raises(UnsupportedModel, match="Sigmoid of a dynamically quantized layer's result"):
         legalize(lower(quantized(tmp_path, nodes, constants, shape)))
+
+
+def test_columns_of_a_convolution_are_outputs(tmp_path):
+    """What a layer makes is compared where it is all of the runtime's sums; its columns' values,
+    which a host reads, are compared as outputs."""
+    rng, constants = np.random.default_rng(23), {}
+    for name, values in {"from": [1], "to": [4], "axes": [1]}.items():
+        constants[name] = np.array(values)
+    nodes = [
+        conv("a", "x", (6, 3, 1, 1), rng, constants),
+        of("Slice", ["a", "from", "to", "axes"], "k"), of("Mul", ["k", "k"], "y"),
+    ]
+    model = quantized(tmp_path, nodes, constants, [1, 3, 2, 4])
+    x = rng.normal(size=(1, 3, 2, 4)).astype(F32)
+    run = kiwicha.run_golden(model, {"x": x}, host_fallback=True)
+    assert run.exact
