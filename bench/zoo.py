@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         table = zoo(chosen, arguments.samples, arguments.predict, name)
     table.show(terminal())
     write_tables([table], OUT, page=PAGE if arguments.write else None)
-    return int(any(value.get("verdict") for value in table.values))
+    return int(any(value.get("verdict") or value.get("wrong") for value in table.values))
 
 
 if __name__ == "__main__":

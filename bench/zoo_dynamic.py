@@ -4,6 +4,7 @@
 On the golden machine, which has the simulated one's bits; compared with ONNX Runtime.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -76,6 +77,11 @@ def _row(found: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _brief(refused: str) -> str:
+    """Return which nodes it is, without what would do: the page of operators has that."""
+    return re.sub(r"; (must be|use) [^(]*(?=\(and|$)", " ", _sentence(refused)).strip()
+
+
 def dynamic_zoo(networks: Iterable[ZooNetwork], samples: int = 1) -> Table:
     """Return the table of some networks, each on ``default`` with what it needs besides."""
     values = []
@@ -83,7 +89,7 @@ def dynamic_zoo(networks: Iterable[ZooNetwork], samples: int = 1) -> Table:
         values.append(tried(network, samples))
         say(" | ".join(_row(values[-1])))
     first = [
-        f"{each['network']}: {_sentence(each['refused'])}" for each in values if each["refused"]
+        f"{each['network']}: {_brief(each['refused'])}" for each in values if each["refused"]
     ]
     wrong = [f"{each['network']}: {'; '.join(each['wrong'])}" for each in values if each["wrong"]]
     whole = sum(each["runs"] == "whole" for each in values)
