@@ -162,11 +162,12 @@ def _shifted(
         magnitude(acc), node.bits, exponent + node.exponent, gradient=node.gradient, floor=floor
     )
     y = shifted(acc, shift, "pseudo" if node.gradient else "half_up", node.low, node.high)
+    y = y.reshape(node.y.shape)
     if node.mask is not None:
         y = np.where(operands[added] > 0, y, 0)
     over = 0
     if node.updates is not None:
-        moved = operands[added].astype(np.int64) - y.reshape(node.y.shape)
+        moved = operands[added].astype(np.int64) - y
         over = int((np.abs(moved) > LIMIT).sum())
         y = np.clip(moved, -LIMIT, LIMIT).astype(np.int8)
     return y.astype(np.int8), made, over

@@ -166,8 +166,12 @@ def _of_model(
         raise InputError("--data: names a file with images and labels, which a model needs")
     if args.hidden is not None:
         raise InputError(f"--hidden: only with {DIGITS}; a model has layers of its own")
-    if args.prune is not None:
-        raise InputError("--prune: only with digits, whose layers are ours; a model keeps its own")
+    for option in ("prune", "prune_at", "prune_groups"):
+        if getattr(args, option) is not None:
+            raise InputError(
+                f"--{option.replace('_', '-')}: only with digits, whose layers are ours; a model "
+                "keeps its own"
+            )
     if args.out is not None and args.seeds > 1:
         raise InputError("--out: one model, and so one of --seeds")
     model = load_model(args.model)

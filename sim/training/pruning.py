@@ -13,7 +13,7 @@ import numpy as np
 
 from kiwicha.compiler.graph.graph import Graph
 from kiwicha.compiler.graph.pruned import compact, compact_network, expand
-from kiwicha.compiler.graph.trainable import Bias, Residual
+from kiwicha.compiler.graph.trainable import Bias, Network, Residual
 from kiwicha.compiler.graph.training import training_graph
 from kiwicha.compiler.graph.training_tape import mask_of
 from kiwicha.errors import InputError
@@ -88,7 +88,7 @@ class PrunedTrainer(Trainer):
     ------
     InputError
         Where the epoch of the pruning is none of the plan's; for other optimizers than NITI's, and
-        branches, biases, groups.
+        filters of networks with branches, biases, groups.
     KiwichaError
         Where the network does not fit the machine; before anything is built.
     """
@@ -101,12 +101,8 @@ class PrunedTrainer(Trainer):
             raise InputError(f"--prune-at: is {pruning.at}; legal: 0 to {plan.epochs - 1}")
         if plan.optimizer is not None:
             raise InputError(f"--prune: only with --optimizer niti; is {plan.optimizer.name}")
-        for layer in task.network.layers:
-            if isinstance(layer, Residual | Bias) or getattr(layer, "groups", 1) > 1:
-                raise InputError(
-                    f"--prune: {task.network.name} has '{layer.name}', whose outputs belong to "
-                    "those of another layer; legal: digits, digits-lenet5"
-                )
+        if pruning.groups == "filters":
+            _check_filters(task.network)
         super().__init__(task, config, plan, data)
         self.pruning, self._names = pruning, [*task.weights]
         self.task = _PrunedTask(task.network, task.weights, pruning=pruning)
@@ -185,3 +181,13 @@ class PrunedTrainer(Trainer):
                 {name: compact(value, kept[name]) for name, value in task.weights.items()},
             )
         return Trainer(made, self.config, self.plan, self.data)
+
+
+def _check_filters(network: Network) -> None:
+    """Raise InputError where outputs of a layer cannot go alone."""
+    for layer in network.layers:
+        if isinstance(layer, Residual | Bias) or getattr(layer, "groups", 1) > 1:
+            raise InputError(
+                f"--prune: {network.name} has '{layer.name}', whose outputs belong to those of "
+                "another layer; legal: digits, digits-lenet5, or --prune-groups weights"
+            )

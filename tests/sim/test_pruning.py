@@ -14,6 +14,7 @@ from kiwicha.golden.training import evaluate_step
 from kiwicha.sim.training.checkpoint import checkpoint_path, resume, save
 from kiwicha.sim.training.pruning import PrunedTrainer, Pruning
 from kiwicha.sim.training.run import train
+from tests.compiler import test_training_branches as branches
 from tests.compiler.test_training import CONFIGS, NARROW, NETWORKS, UNEQUAL, random_inputs
 from tests.sim.test_training import PLAN, TASKS, clusters, simulated
 from tests.support.slow import slow
@@ -31,16 +32,17 @@ def cycles(epoch) -> float:
 
 
 @pytest.mark.parametrize("machine", ["narrow", "training"])
-@pytest.mark.parametrize("name", ["linear", "convolution", "strides"])
+@pytest.mark.parametrize("name", ["linear", "convolution", "strides", *branches.NETWORKS])
 def test_masked_step(machine: str, name: str) -> None:
     """The golden machine has the bytes of the golden model."""
-    network, config = NETWORKS[name], CONFIGS[machine]
+    network, config = (NETWORKS | branches.NETWORKS)[name], CONFIGS[machine]
     graph = training_graph(network, 3, 4, masked=True)
     inputs, rng = random_inputs(network, 3, 1), np.random.default_rng(2)
     for layer, shape in network.weights.items():
         inputs[f"{layer}:mask"] = rng.integers(0, 2, shape).astype(np.int8)
         inputs[layer] *= inputs[f"{layer}:mask"]
     golden = evaluate_step(graph, inputs).tensors
+    assert all(golden[node.y.name].shape == node.y.shape for node in graph.nodes)
     compiled = compile_graph(graph, config)
     run = Machine(config, compiled.load(inputs), compiled.read_window, compiled.write_window)
     run.run(compiled.words)
@@ -70,6 +72,19 @@ def test_weights_stay_away_on_any_machine(task: str, groups: str) -> None:
         mask = found[0][f"{name}:mask"]
         assert 0 < mask.sum() < mask.size
         assert not found[0][name][mask == 0].any()
+
+
+def test_single_weights_of_branches_and_groups_go() -> None:
+    """Each byte is compared on the way; filters of these belong to those of other layers."""
+    each = trainer("branches", "weights")
+    epochs = list(each.run(simulated(each)))
+    assert [epoch.number for epoch in epochs] == [1, 2]
+    for name, shape in each.task.network.weights.items():
+        gone = each.weights[f"{name}:mask"] == 0
+        assert gone.sum() == min(round(0.5 * gone.size), gone.size - 1), shape
+        assert not each.weights[name][gone].any()
+    with pytest.raises(InputError, match="legal: digits, digits-lenet5, or --prune-groups weights"):
+        trainer("branches", "filters")
 
 
 @slow("0")
@@ -114,13 +129,23 @@ def test_refusals(make, message) -> None:
         (
             ["-resnet8", "--prune", "0.5"],
             "--prune: digits-resnet8 has 'block1', whose outputs belong to those of another layer; "
-            "legal: digits, digits-lenet5",
+            "legal: digits, digits-lenet5, or --prune-groups weights",
         ),
     ],
 )
 def test_options(arguments: list[str], message: str) -> None:
     pytest.importorskip("sklearn", reason="needs scikit-learn: run `pip install kiwicha[train]`")
-    network = "digits" + (arguments.pop(0) if arguments[0] == "-resnet8" else "")
-    args = command_parser().parse_args(["train", network, *arguments])
+    network = "digits" if arguments[0] != "-resnet8" else "digits-resnet8"
+    given = [each for each in arguments if each != "-resnet8"]
+    args = command_parser().parse_args(["train", network, *given])
     with pytest.raises(InputError, match=f"^{message}$"):
+        run_train(args)
+
+
+@pytest.mark.parametrize(
+    "option", [("--prune", "0.5"), ("--prune-at", "1"), ("--prune-groups", "weights")]
+)
+def test_models_are_not_pruned(option: tuple[str, str]) -> None:
+    args = command_parser().parse_args(["train", "model.onnx", "--data", "mine.npz", *option])
+    with pytest.raises(InputError, match=f"^{option[0]}: only with digits"):
         run_train(args)
