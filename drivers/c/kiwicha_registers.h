@@ -139,6 +139,12 @@
 
 #define KIWICHA_UPDATE_SATURATED_OFFSET 0x0000009cu  /* weights that saturated anywhere in an UPDATE since start */
 
+#define KIWICHA_UPDATE_RATE_OFFSET 0x000000a0u  /* learning rate of each UPDATE that asks for it */
+#define KIWICHA_UPDATE_RATE_FACTOR_SHIFT 0x00000000u  /* c5, UQ1.16, at most 1 */
+#define KIWICHA_UPDATE_RATE_FACTOR_MASK 0x0001ffffu
+#define KIWICHA_UPDATE_RATE_SHIFT_SHIFT 0x00000011u  /* added to rate_shift, the sum 31 at most */
+#define KIWICHA_UPDATE_RATE_SHIFT_MASK 0x003e0000u
+
 #define KIWICHA_CYCLES_LOW_OFFSET 0x00000100u  /* cycles since start, low half */
 
 #define KIWICHA_CYCLES_HIGH_OFFSET 0x00000104u  /* cycles since start, high half */
