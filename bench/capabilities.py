@@ -37,6 +37,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "pooling": {"pooling": {"window": 3}},
     "interleave: 3, 5": {"interleave": {"rows": (3, 5)}},
     "dynamic": {"dynamic": True},
+    "tags": {"tags": {"lines": True}},
     "dynamic and real": {"dynamic": True, "real": {"bytes": 8192}},
     "the same and real.functions": {
         "dynamic": True, "real": {"bytes": 8192, "functions": True},

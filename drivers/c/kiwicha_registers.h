@@ -145,6 +145,8 @@
 #define KIWICHA_UPDATE_RATE_SHIFT_SHIFT 0x00000011u  /* added to rate_shift, the sum 31 at most */
 #define KIWICHA_UPDATE_RATE_SHIFT_MASK 0x003e0000u
 
+#define KIWICHA_SUMS_CLAMPED_OFFSET 0x000000a4u  /* sums on VECTOR's way out beyond their bounds since start: weights that an in-place update took to a bound */
+
 #define KIWICHA_CYCLES_LOW_OFFSET 0x00000100u  /* cycles since start, low half */
 
 #define KIWICHA_CYCLES_HIGH_OFFSET 0x00000104u  /* cycles since start, high half */

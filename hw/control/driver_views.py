@@ -25,7 +25,8 @@ __all__ = ["common_counters", "every_register", "to_driver_header", "to_driver_m
 
 _LEAST: Final = PRESETS["tiny"]
 _MOST: Final = _LEAST.replace(
-    axi_address_width=48, update={"lanes": 1}, blocks={"channels": 8, "rounding": "lfsr"}
+    axi_address_width=48, update={"lanes": 1}, blocks={"channels": 8, "rounding": "lfsr"},
+    transposer=True, residual={"tables": 2}, special={"lanes": 1}, training={"classes": 16},
 )
 
 

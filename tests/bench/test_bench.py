@@ -106,7 +106,7 @@ def test_emission_shares_modules() -> None:
 
 
 @pytest.mark.parametrize(("more", "there", "sections"), [
-    ([], True, 10), (["--full"], True, 15), ([], False, 9),
+    ([], True, 11), (["--full"], True, 16), ([], False, 10),
 ])
 def test_page_and_json(tmp_path, monkeypatch, capsys, table: Table, more, there, sections) -> None:
     monkeypatch.setattr(front, "files_folder", lambda: tmp_path if there else None)

@@ -50,7 +50,7 @@ def test_what_a_preset_gets_besides():
     assert (both.name, both.depthwise) == ("ecp5-8x8-depthwise-tflite", True)
     assert (both.requantize_mode, both.special.lanes) == ("tflite", 4)
     assert with_also(preset("tiny")) == preset("tiny")
-    with pytest.raises(ValueError, match="there is no 'wings'; legal: depthwise, tflite"):
+    with pytest.raises(ValueError, match="no 'wings'; legal: depthwise, special, training, up"):
         with_also(preset("tiny"), "wings")
 
 

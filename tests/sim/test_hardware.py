@@ -76,8 +76,8 @@ def test_configuration_and_cells_are_ingredients():
         "special": {
             "lanes": 1, "bytes": 256, "entries": 256, "softmax": "tflite", "digits": 2,
         },
-        "dynamic": True, "forwarding": True, "real": {"bytes": 512}, "training": {"classes": 16},
-        "update": {"lanes": 1}, "tags": {"lines": True},
+        "dynamic": True, "forwarding": True, "real": {"bytes": 512, "functions": True},
+        "training": {"classes": 16}, "update": {"lanes": 1}, "tags": {"lines": True},
         "blocks": {
             "channels": 8, "scale": "free", "rounding": "lfsr", "ways": ((4, 0),),
             "criterion": "l1",
@@ -92,7 +92,8 @@ def test_configuration_and_cells_are_ingredients():
     for field, value in changes.items():
         if isinstance(value, dict):
             assert value.keys() == default[field].keys(), "a field is missing here"
-            one_by_one += [{field: {inner: other}} for inner, other in value.items()]
+            least = {"bytes": 512} if field == "real" else {}
+            one_by_one += [{field: {**least, inner: other}} for inner, other in value.items()]
         else:
             one_by_one.append({field: value})
     needs = {
