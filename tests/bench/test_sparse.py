@@ -75,7 +75,9 @@ def test_the_report_says_what_was_saved(monkeypatch) -> None:
     assert layer["density"] == plain["density"] == pytest.approx(0.1, abs=0.01)
     assert layer["stored_bytes"] < layer["weight_bytes"]
     assert layer["cycles_saved"] == plain["predicted_cycles"] - layer["cycles"] > 0
-    assert layer["cycles_saved"] == pytest.approx(plain["cycles"] - layer["cycles"], rel=0.03)
+    # It is a prediction of the dense layer that is 2 % off at most, less what was simulated.
+    saved = plain["cycles"] - layer["cycles"]
+    assert layer["cycles_saved"] == pytest.approx(saved, abs=0.02 * plain["cycles"])
     assert plain["weight_formats"] == ("dense",)
     assert plain["cycles_saved"] is None
 
